@@ -1,0 +1,132 @@
+"""Every setting of Dues, once: name, type, default and what it means.
+
+A setting is read from the environment variable of the same name in capitals and checked at start;
+all that is wrong is reported together. `.env.example` and `docs/settings.md` are written from here
+(`python -m config > docs/settings.md`), and a test holds them equal.
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+Positive = Annotated[int, Meta(ge=1)]
+
+
+class ConfigError(Exception):
+    """One or more settings are wrong; the message has a line for each."""
+
+
+def doc(text: str) -> Meta:
+    return Meta(description=text)
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    database_url: Annotated[str, doc("PostgreSQL 14 to 18, e.g. `postgresql://user:password@host/dues`")]
+    redis_url: Annotated[str, doc("Redis 7 or Valkey, for queues, wake-ups and (unless set apart) the cache")]
+    secret_key: Annotated[str, Meta(min_length=32), doc("signs cursors and derived secrets; at least 32 characters")]
+    cache_redis_url: Annotated[str, doc("one Redis node reached directly, for the cache; REDIS_URL if empty")] = ""
+    public_url: Annotated[str, doc("where clients reach this API; used in mails")] = "http://127.0.0.1:8000"
+
+    dues_home: Annotated[str, doc("folder for what Dues keeps on disk")] = "var"
+    files_dir: Annotated[str, doc("folder of finished reports; `$DUES_HOME/files` if empty")] = ""
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], doc("least severe line that is logged")] = "info"
+
+    host: Annotated[str, doc("address the web server listens on")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535), doc("port the web server listens on")] = 8000
+    web_concurrency: Annotated[Positive, doc("web processes")] = 1
+    web_threads: Annotated[Positive, doc("threads of a web process that run Flask")] = 8
+    max_body_bytes: Annotated[Positive, doc("largest request body, after decoding")] = 1024 * 1024
+    slow_request_s: Annotated[float, doc("a request slower than this many seconds is logged as a warning")] = 0.5
+    rate_limit: Annotated[
+        str, Meta(pattern=r"^(off|[1-9]\d*/[1-9]\d*)$"), doc("requests per seconds for a token or address, or `off`")
+    ] = "600/60"
+    purge_url: Annotated[str, doc("where a CDN is told to purge by tag; empty: shared caches must revalidate")] = ""
+
+    db_pool_size: Annotated[Positive, doc("database connections a process keeps")] = 10
+    db_pool_timeout_s: Annotated[float, doc("how long a request waits for a connection before 503")] = 5.0
+    db_statement_timeout_s: Annotated[float, doc("longest a statement of a request may run")] = 15.0
+    db_prepare: Annotated[bool, doc("prepare hot statements; off behind a transaction-pooling proxy")] = True
+
+    smtp_url: Annotated[str, doc("mail server: `smtp://`, `smtp+starttls://` or `smtps://user:password@host:port`")] = (
+        "smtp://127.0.0.1:25"
+    )
+    smtp_timeout_s: Annotated[float, doc("longest wait for one answer of the mail server")] = 20.0
+    mail_from: Annotated[str, doc("sender of mails")] = "Dues <no-reply@dues.invalid>"
+    mail_lookup_url: Annotated[
+        str, doc("asked `GET {url}/{message-id}` whether a mail was accepted (200 or 404); empty: cannot be asked")
+    ] = ""
+    mail_in_doubt: Annotated[
+        Literal["hold", "resend"], doc("what becomes of a mail that may have been sent when nobody can be asked")
+    ] = "hold"
+
+    gateway_timeout_s: Annotated[float, doc("longest a payment gateway may take to answer")] = 10.0
+    job_lease_s: Annotated[float, Meta(gt=0), doc("a job whose worker is silent this long is taken over")] = 15.0
+    worker_queues: Annotated[
+        str,
+        Meta(pattern=r"^[a-z]+:\d+(,[a-z]+:\d+)*$"),
+        doc("worker processes of each queue"),
+    ] = "critical:1,default:1,slow:1,webhooks:1"
+    relay_poll_s: Annotated[float, Meta(gt=0), doc("how often the relay looks for due jobs when nobody wakes it")] = 0.25
+
+    def __post_init__(self) -> None:
+        defaults = {
+            "database_url": sqlalchemy_url(self.database_url),
+            "cache_redis_url": self.cache_redis_url or self.redis_url,
+            "files_dir": self.files_dir or os.path.join(self.dues_home, "files"),
+            "public_url": self.public_url.rstrip("/"),
+        }
+        for name, value in defaults.items():
+            msgspec.structs.force_setattr(self, name, value)
+
+
+def sqlalchemy_url(url: str) -> str:
+    """Name psycopg2 in a PostgreSQL URL: SQLAlchemy takes a bare `postgresql://` for psycopg 3."""
+    for scheme in ("postgres://", "postgresql://"):
+        if url.startswith(scheme):
+            return "postgresql+psycopg2://" + url[len(scheme) :]
+    return url
+
+
+def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
+    """Read and check every setting.
+
+    Raises: ConfigError naming each variable that is missing or wrong (never its value: it may be a secret).
+    """
+    values: dict[str, Any] = {}
+    faults = []
+    for field in msgspec.structs.fields(Settings):
+        variable = field.name.upper()
+        text = env.get(variable)
+        if not text:
+            if field.required:
+                faults.append(f"{variable} is not set: {description(field)}")
+            continue
+        try:
+            values[field.name] = msgspec.convert(text, field.type, strict=False)
+        except msgspec.ValidationError as error:
+            faults.append(f"{variable} is wrong: {error}")
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return Settings(**values)
+
+
+def description(field: msgspec.structs.FieldInfo) -> str:
+    schema = msgspec.json.schema(field.type)
+    return str(schema.get("description", ""))
+
+
+def settings_page() -> str:
+    """The settings as a Markdown page."""
+    rows = ["# Settings", "", "Written by `python -m config`; each is an environment variable.", ""]
+    rows += ["| variable | default | meaning |", "|---|---|---|"]
+    for field in msgspec.structs.fields(Settings):
+        default = "required" if field.required else f"`{field.default}`" if field.default != "" else ""
+        rows.append(f"| `{field.name.upper()}` | {default} | {description(field)} |")
+    return "\n".join(rows) + "\n"
+
+
+if __name__ == "__main__":
+    print(settings_page(), end="")

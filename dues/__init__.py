@@ -1,0 +1,1 @@
+"""The business of Dues: no HTTP request and no queue is known here."""

@@ -1,0 +1,24 @@
+"""The base application: configuration, database and commands, no routes.
+
+Workers, the relay and the command line use it as it is; `api/app.py` adds the routes.
+"""
+
+from flask import Flask
+
+from config import Settings, load_settings
+from dues.db import init_db
+from dues.migrate import init_migrate
+
+
+def create_base(settings: Settings | None = None) -> Flask:
+    """A Flask application around the business, with `app.extensions["settings"]` set.
+
+    Raises: ConfigError when `settings` is not given and the environment's are wrong.
+    """
+    settings = settings or load_settings()
+    app = Flask("dues", static_folder=None)
+    app.extensions["settings"] = settings
+    app.config["SECRET_KEY"] = settings.secret_key
+    init_db(app, settings)
+    init_migrate(app)
+    return app

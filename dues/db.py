@@ -1,0 +1,221 @@
+"""PostgreSQL: the connection pool, the unit of work, and the short road for reads.
+
+Writes go through `transaction()`, the only place that commits. Lists and documents are read through `fetch_row()`,
+which runs one statement in autocommit mode on a bare cursor: no BEGIN, no ROLLBACK, one round trip.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import psycopg2
+import psycopg2.extras
+import ujson
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import Engine, MetaData, event
+from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy.pool import PoolProxiedConnection, QueuePool
+
+from config import Settings
+
+psycopg2.extras.register_uuid()
+
+
+class Model(DeclarativeBase):
+    """Base of every table's model. Constraints are named as PostgreSQL itself would, so migrations read alike."""
+
+    metadata = MetaData(
+        naming_convention={
+            "pk": "%(table_name)s_pkey",
+            "uq": "%(table_name)s_%(column_0_N_name)s_key",
+            "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+            "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        }
+    )
+
+
+db = SQLAlchemy(model_class=Model, disable_autonaming=True, session_options={"expire_on_commit": False})
+
+
+def init_db(app: Flask, settings: Settings) -> None:
+    """Give `app` its engine. Sessions run in UTC, bounded in time, and without the JIT, which costs short
+    statements more than it saves."""
+    options = {
+        "timezone": "UTC",
+        "jit": "off",
+        "statement_timeout": int(settings.db_statement_timeout_s * 1000),
+        "idle_in_transaction_session_timeout": 60_000,
+    }
+    app.config["SQLALCHEMY_DATABASE_URI"] = settings.database_url
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
+        "poolclass": QueuePool,
+        "pool_size": settings.db_pool_size,
+        "max_overflow": 0,
+        "pool_timeout": settings.db_pool_timeout_s,
+        "pool_use_lifo": True,
+        "json_serializer": lambda value: ujson.dumps(value, allow_nan=False, escape_forward_slashes=False),
+        "json_deserializer": ujson.loads,
+        "connect_args": {
+            "application_name": "dues",
+            "connect_timeout": 5,
+            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+        },
+    }
+    db.init_app(app)
+    with app.app_context():
+        _count_statements(db.engine)
+
+
+class Statements:
+    """How many statements ran in a context, and for how many seconds."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.seconds = 0.0
+        self.texts: list[str] = []
+
+    def add(self, text: str, seconds: float) -> None:
+        self.count += 1
+        self.seconds += seconds
+        self.texts.append(text)
+
+
+_statements: ContextVar[Statements | None] = ContextVar("statements", default=None)
+
+
+@contextmanager
+def counting_statements() -> Iterator[Statements]:
+    """Count every statement that this thread sends to PostgreSQL inside the block."""
+    token = _statements.set(statements := Statements())
+    try:
+        yield statements
+    finally:
+        _statements.reset(token)
+
+
+def _count_statements(engine: Engine) -> None:
+    def before(conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool) -> None:
+        context.started = time.perf_counter()
+
+    def after(conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool) -> None:
+        if statements := _statements.get():
+            statements.add(statement, time.perf_counter() - context.started)
+
+    event.listen(engine, "before_cursor_execute", before)
+    event.listen(engine, "after_cursor_execute", after)
+
+
+class UnitOfWork:
+    """What one `transaction()` has gathered to do around its commit."""
+
+    def __init__(self) -> None:
+        self.tags: set[str] = set()
+        self.after_commit: list[Callable[[], None]] = []
+
+
+@contextmanager
+def transaction() -> Iterator[Session]:
+    """One unit of work: all of the block is committed at its end, or none of it.
+
+    The only place that commits. Blocks do not nest: a function that is part of a larger unit of work takes the
+    one that its caller opened (`unit_of_work()` fails when there is none).
+    """
+    session = db.session()
+    if "work" in session.info:
+        raise RuntimeError("transaction() inside transaction(): the outer block is the unit of work")
+    session.rollback()
+    work = session.info["work"] = UnitOfWork()
+    try:
+        yield session
+        session.flush()
+        for hook in _before_commit:
+            hook(session, work)
+        session.commit()
+    except BaseException:
+        session.rollback()
+        raise
+    finally:
+        del session.info["work"]
+    for callback in work.after_commit:
+        callback()
+
+
+def unit_of_work() -> UnitOfWork:
+    """The unit of work that the caller is in. Raises: RuntimeError outside `transaction()`."""
+    work: UnitOfWork | None = db.session().info.get("work")
+    if work is None:
+        raise RuntimeError("a write needs a transaction() around it")
+    return work
+
+
+def after_commit(callback: Callable[[], None]) -> None:
+    """Call `callback` once the present unit of work is committed; it must neither fail nor matter for correctness,
+    because a process may die before it runs."""
+    unit_of_work().after_commit.append(callback)
+
+
+_before_commit: list[Callable[[Session, UnitOfWork], None]] = []
+
+
+def before_commit(hook: Callable[[Session, UnitOfWork], None]) -> Callable[[Session, UnitOfWork], None]:
+    """Have `hook(session, work)` run last thing before every commit; what it raises rolls back."""
+    _before_commit.append(hook)
+    return hook
+
+
+def fetch_row(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """Run one statement and return its first row, or None.
+
+    Inside `transaction()` it runs there and sees what was written. Outside it runs alone, in autocommit mode, on a
+    pooled connection that is given back before this returns; a connection that the server had closed while it lay
+    idle is replaced once.
+    """
+    started = time.perf_counter()
+    session = db.session()
+    try:
+        if "work" in session.info:
+            session.flush()
+            with session.connection().connection.cursor() as cursor:
+                cursor.execute(sql, params)
+                return _first(cursor)
+        try:
+            return _fetch_alone(sql, params)
+        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+            if not getattr(error, "connection_lost", False):
+                raise
+            return _fetch_alone(sql, params)
+    finally:
+        if statements := _statements.get():
+            statements.add(sql, time.perf_counter() - started)
+
+
+def _fetch_alone(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    pooled = db.engine.raw_connection()
+    connection: Any = pooled.dbapi_connection
+    try:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            return _first(cursor)
+    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+        if connection.closed:
+            error.connection_lost = True
+            pooled.invalidate()
+        raise
+    finally:
+        _give_back(pooled)
+
+
+def _first(cursor: Any) -> tuple[Any, ...] | None:
+    row: tuple[Any, ...] | None = cursor.fetchone()
+    return row
+
+
+def _give_back(pooled: PoolProxiedConnection) -> None:
+    connection: Any = pooled.dbapi_connection
+    if connection is not None and not connection.closed:
+        connection.autocommit = False
+    pooled.close()

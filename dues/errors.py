@@ -1,0 +1,126 @@
+"""What can go wrong, each with its HTTP status and a code that clients may rely on.
+
+Raised anywhere below the API, rendered as problem details (RFC 9457) in one place: `api/http.py`.
+"""
+
+from typing import Any, ClassVar
+
+import msgspec
+
+
+class Fault(msgspec.Struct, omit_defaults=True):
+    """One fault of a request: where (a JSON pointer into the body, or a query parameter), which, and in words."""
+
+    code: str
+    detail: str
+    pointer: str = ""
+    parameter: str = ""
+
+
+class Problem(Exception):
+    """A refusal that the client is told about.
+
+    `code` is stable; `detail` is for people and never holds a secret; `headers` go out with the answer.
+    """
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "Internal error"
+    code: str = "internal_error"
+
+    def __init__(
+        self,
+        detail: str = "",
+        *,
+        code: str = "",
+        errors: list[Fault] | None = None,
+        headers: dict[str, str] | None = None,
+        **members: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.code = code or type(self).code
+        self.errors = errors or []
+        self.headers = headers or {}
+        self.members = members
+
+
+class BadRequest(Problem):
+    status, title, code = 400, "Bad request", "bad_request"
+
+
+class InvalidParameter(BadRequest):
+    """A query parameter or header that is unknown or unreadable; `errors` name each."""
+
+    title, code = "Invalid parameter", "invalid_parameter"
+
+    @classmethod
+    def of(cls, parameter: str, detail: str, code: str = "invalid") -> "InvalidParameter":
+        return cls(f"{parameter}: {detail}", errors=[Fault(code=code, detail=detail, parameter=parameter)])
+
+
+class Unauthenticated(Problem):
+    status, title, code = 401, "Not authenticated", "unauthenticated"
+
+
+class Forbidden(Problem):
+    status, title, code = 403, "Forbidden", "forbidden"
+
+
+class NotFound(Problem):
+    status, title, code = 404, "Not found", "not_found"
+
+
+class MethodNotAllowed(Problem):
+    status, title, code = 405, "Method not allowed", "method_not_allowed"
+
+
+class RequestTimeout(Problem):
+    status, title, code = 408, "Request timeout", "request_timeout"
+
+
+class Conflict(Problem):
+    """The request is well-formed, but not possible in the present state."""
+
+    status, title, code = 409, "Conflict", "conflict"
+
+
+class InvalidTransition(Conflict):
+    """A state machine has no such move."""
+
+    code = "invalid_transition"
+
+
+class PreconditionFailed(Problem):
+    status, title, code = 412, "Precondition failed", "precondition_failed"
+
+
+class PayloadTooLarge(Problem):
+    status, title, code = 413, "Payload too large", "payload_too_large"
+
+
+class UnsupportedMediaType(Problem):
+    status, title, code = 415, "Unsupported media type", "unsupported_media_type"
+
+
+class RangeNotSatisfiable(Problem):
+    status, title, code = 416, "Range not satisfiable", "range_not_satisfiable"
+
+
+class ValidationFailed(Problem):
+    """The body is readable but wrong; `errors` hold every fault at once."""
+
+    status, title, code = 422, "Validation failed", "validation"
+
+    @classmethod
+    def of(cls, pointer: str, detail: str, code: str = "invalid") -> "ValidationFailed":
+        return cls(f"{pointer}: {detail}", errors=[Fault(code=code, detail=detail, pointer=pointer)])
+
+
+class TooManyRequests(Problem):
+    status, title, code = 429, "Too many requests", "rate_limited"
+
+
+class Unavailable(Problem):
+    """Something Dues stands on is away; the client may come back after `Retry-After`."""
+
+    status, title, code = 503, "Service unavailable", "unavailable"
