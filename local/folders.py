@@ -1,0 +1,58 @@
+"""Folders of our own: private ones, ones short enough for a socket, and files written whole or not at all."""
+
+import hashlib
+import os
+import pwd
+import stat
+import tempfile
+from pathlib import Path
+
+from local.process import CannotStart
+
+# Linux allows 107 bytes, macOS 103.
+_LONGEST_SOCKET_PATH = 100
+
+
+def private(folder: Path, account: str | None = None, mode: int = 0o700) -> Path:
+    """Make `folder` belong to `account` (default: ourselves), closed to others. Its parents are left as they are.
+
+    Raises: CannotStart when it belongs to somebody else or cannot be made.
+    """
+    uid = pwd.getpwnam(account).pw_uid if account else os.geteuid()
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid not in (uid, os.geteuid()):
+            raise CannotStart(f"{folder} is not ours: remove it or choose another DUES_HOME")
+        if found.st_uid != uid:
+            os.chown(folder, uid, pwd.getpwuid(uid).pw_gid, follow_symlinks=False)
+        folder.chmod(mode)
+    except OSError as error:
+        raise CannotStart(f"cannot make {folder}: {error.strerror}; choose another DUES_HOME") from error
+    return folder
+
+
+def for_sockets(folder: Path, longest_name: str, account: str | None = None) -> Path:
+    """`folder` made private, or where its path is too long for a socket called `longest_name`, one in the temp folder.
+
+    The one in the temp folder is the same at each start.
+    """
+    if len(os.fsencode(folder / longest_name)) > _LONGEST_SOCKET_PATH:
+        folder = Path(tempfile.gettempdir()) / f"dues-{fingerprint(folder)}"
+    return private(folder, account)
+
+
+def fingerprint(folder: Path) -> str:
+    """A short name for a folder and the user who asks, fit for a file name."""
+    return hashlib.sha256(f"{os.geteuid()}:{folder}".encode()).hexdigest()[:12]
+
+
+def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
+    """Put `text` into `path`: a reader, or a crash, finds the old contents or the new ones and nothing between."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(handle)
+    Path(temporary).chmod(mode)
+    Path(temporary).replace(path)

