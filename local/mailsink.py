@@ -1,0 +1,279 @@
+"""A mail server that delivers nowhere: it files each mail and tells, when asked, whether it accepted one.
+
+SMTP on one port of the loopback interface. A mail answered with 250 is a file `<time>-<Message-ID>.eml` in the folder:
+it was written whole under another name and renamed before the answer, so it survives the death of this process.
+`Return-Path` and `Delivered-To` are put on top from the envelope, as a server that delivers does.
+
+HTTP on another: `GET /messages/{Message-ID}` answers 200 `{"accepted":true,"at":…,"count":1}` or 404.
+
+With `--faults`, for tests, `POST /behave` takes
+`{"next": [{"at": "dot", "do": "451"}, …], "delay_ms": 50, "lookup": 503}`. Each fault of `next` waits for its turn and
+then for its moment (`at`): `mail`, `rcpt`, `data`, `dot` (all before the mail is filed) or `after_accept` (filed, not
+yet answered). What it does: a reply code such as `451` or `550`; `hang` for `seconds`; `reset` of the connection;
+`kill` of the whole server; `accept`, nothing. `delay_ms` slows each answer to a dot; `lookup` is the status of all
+lookups.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+import uuid
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.parser import BytesHeaderParser
+from functools import partial
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, cast
+from urllib.parse import quote, unquote
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from local import folders, ports
+from local.process import Program, Server
+
+_LARGEST_MAIL = 32 * 1024 * 1024
+_LONGEST_NAME = 200
+
+
+class MailSink(Server):
+    """The mail server as a process of its own; mails go to `$DUES_HOME/mail`."""
+
+    def __init__(self, home: Path, *, faults: bool = False) -> None:
+        self._home = home.resolve()
+        self._faults = faults
+        self._smtp_port, self._http_port = ports.free_port(), ports.free_port()
+
+    @property
+    def folder(self) -> Path:
+        return self._home / "mail"
+
+    @property
+    def smtp_url(self) -> str:
+        return f"smtp://127.0.0.1:{self._smtp_port}"
+
+    @property
+    def lookup_url(self) -> str:
+        return f"{self.http_url}/messages"
+
+    @property
+    def http_url(self) -> str:
+        return f"http://127.0.0.1:{self._http_port}"
+
+    def prepare(self) -> Program:
+        folders.private(self.folder)
+        arguments = [str(self.folder), str(self._smtp_port), str(self._http_port)]
+        return Program(
+            name="mail",
+            argv=[sys.executable, "-m", "local.mailsink", *arguments, *(["--faults"] if self._faults else [])],
+            cwd=Path(__file__).resolve().parent.parent,
+            ready=lambda: ports.answers(self._smtp_port) and ports.answers(self._http_port),
+            log=self._home / "log" / "mail.log",
+        )
+
+
+class Box:
+    """The folder of mails, and when each Message-ID was first filed and how often."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = threading.Lock()
+        self._filed: dict[str, tuple[str, int]] = {}
+        for file in sorted(folder.glob("*.eml")):
+            moment, _, name = file.stem.partition("-")
+            self._count(name, moment)
+
+    def file(self, envelope: Envelope) -> None:
+        """Put a mail into the folder, whole or not at all."""
+        content = envelope.content if isinstance(envelope.content, bytes) else (envelope.content or "").encode()
+        message_id = str(BytesHeaderParser().parsebytes(content).get("Message-ID", "")) or uuid.uuid4().hex
+        moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        lines = [f"Return-Path: <{envelope.mail_from or ''}>", *(f"Delivered-To: {to}" for to in envelope.rcpt_tos)]
+        unfinished = self._folder / f".{uuid.uuid4().hex}"
+        unfinished.write_bytes("".join(f"{line}\r\n" for line in lines).encode() + content)
+        name = _file_name(message_id)
+        while (target := self._folder / f"{moment}-{name}.eml").exists():
+            moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+        unfinished.rename(target)
+        self._count(name, moment)
+
+    def find(self, message_id: str) -> tuple[str, int] | None:
+        """When a mail was first filed and how many times, or None."""
+        return self._filed.get(_file_name(message_id))
+
+    def _count(self, name: str, moment: str) -> None:
+        with self._lock:
+            first, count = self._filed.get(name, (moment, 0))
+            self._filed[name] = (first, count + 1)
+
+
+def _file_name(message_id: str) -> str:
+    return quote(message_id.strip().strip("<>"), safe="@.+=")[:_LONGEST_NAME]
+
+
+@dataclass
+class Behaviour:
+    """What tests have asked to go wrong."""
+
+    next: deque[dict[str, Any]] = field(default_factory=deque)
+    delay_ms: int = 0
+    lookup: int | None = None
+
+    def take(self, moment: str) -> dict[str, Any] | None:
+        if self.next and self.next[0].get("at", "dot") == moment:
+            return self.next.popleft()
+        return None
+
+
+class Handler:
+    """What aiosmtpd asks at each step of a mail."""
+
+    def __init__(self, box: Box, behaviour: Behaviour) -> None:
+        self._box = box
+        self._behaviour = behaviour
+
+    async def handle_MAIL(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if reply := await self.misbehave("mail", server):
+            return reply
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "250 OK"
+
+    async def handle_RCPT(  # noqa: N802
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if reply := await self.misbehave("rcpt", server):
+            return reply
+        envelope.rcpt_tos.append(address)
+        return "250 OK"
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        await asyncio.sleep(self._behaviour.delay_ms / 1000)
+        if reply := await self.misbehave("dot", server):
+            return reply
+        self._box.file(envelope)
+        if reply := await self.misbehave("after_accept", server):
+            return reply
+        return "250 OK: filed"
+
+    async def misbehave(self, moment: str, server: SMTP) -> str | None:
+        """Do what is asked for at `moment`. Returns: the reply to give, or None to go on."""
+        fault = self._behaviour.take(moment)
+        match fault and fault["do"]:
+            case None | "accept":
+                return None
+            case "hang":
+                await asyncio.sleep(fault["seconds"] if fault else 0)
+                return None
+            case "reset":
+                _reset(server)
+                # The loss of the connection cancels this task.
+                await asyncio.sleep(60)
+            case "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case code:
+                return f"{code} as asked"
+        return None
+
+
+def _reset(server: SMTP) -> None:
+    linger_none = struct.pack("ii", 1, 0)
+    transport = cast(asyncio.Transport, server.transport)
+    transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger_none)
+    transport.abort()
+
+
+class Smtp(SMTP):
+    """aiosmtpd's server, that also can go wrong before it asks for the mail's text."""
+
+    async def smtp_DATA(self, arg: str) -> None:  # noqa: N802
+        if reply := await self.event_handler.misbehave("data", self):
+            await self.push(reply)
+        else:
+            await super().smtp_DATA(arg)
+
+
+class Lookup(BaseHTTPRequestHandler):
+    """The HTTP side: questions about mails and, in tests, orders to misbehave."""
+
+    protocol_version = "HTTP/1.1"
+
+    def __init__(self, box: Box, behaviour: Behaviour, faults: bool, *connection: Any) -> None:
+        self._box = box
+        self._behaviour = behaviour
+        self._faults = faults
+        super().__init__(*connection)
+
+    def do_GET(self) -> None:
+        folder, _, name = self.path.lstrip("/").partition("/")
+        if folder != "messages" or not name:
+            return self._answer(HTTPStatus.NOT_FOUND, {})
+        if self._behaviour.lookup is not None:
+            return self._answer(self._behaviour.lookup, {})
+        found = self._box.find(unquote(name))
+        if found is None:
+            return self._answer(HTTPStatus.NOT_FOUND, {"accepted": False})
+        at = datetime.strptime(found[0], "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC).isoformat()
+        return self._answer(HTTPStatus.OK, {"accepted": True, "at": at, "count": found[1]})
+
+    def do_POST(self) -> None:
+        if self.path != "/behave" or not self._faults:
+            return self._answer(HTTPStatus.NOT_FOUND, {})
+        orders = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self._behaviour.next = deque(orders.get("next", []))
+        self._behaviour.delay_ms = orders.get("delay_ms", 0)
+        self._behaviour.lookup = orders.get("lookup")
+        return self._answer(HTTPStatus.OK, {})
+
+    def _answer(self, status: int, document: dict[str, Any]) -> None:
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Nothing: a line for each question would drown the rest."""
+
+
+async def serve(folder: Path, smtp_port: int, http_port: int, faults: bool) -> None:
+    """Run both servers until SIGTERM."""
+    box, behaviour = Box(folder), Behaviour()
+    lookup = ThreadingHTTPServer(("127.0.0.1", http_port), partial(Lookup, box, behaviour, faults))
+    threading.Thread(target=lookup.serve_forever, daemon=True).start()
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    handler = Handler(box, behaviour)
+    await loop.create_server(
+        lambda: Smtp(handler, hostname="localhost", data_size_limit=_LARGEST_MAIL, enable_SMTPUTF8=True),
+        "127.0.0.1",
+        smtp_port,
+    )
+    await stop.wait()
+
+
+def main(argv: Sequence[str]) -> None:
+    parser = argparse.ArgumentParser(prog="python -m local.mailsink", description="a mail server that files each mail")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("smtp_port", type=int)
+    parser.add_argument("http_port", type=int)
+    parser.add_argument("--faults", action="store_true", help="let POST /behave make it misbehave")
+    given = parser.parse_args(argv)
+    asyncio.run(serve(given.folder, given.smtp_port, given.http_port, given.faults))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,31 @@
+"""Ports on the loopback interface."""
+
+import random
+import socket
+
+_LOOPBACK = "127.0.0.1"
+# Below what Linux and macOS give to outgoing connections, so that nobody gets ours by chance while its server restarts.
+_RANGE = range(20_000, 32_000)
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((_LOOPBACK, port))
+        except OSError:
+            return False
+        return True
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on now."""
+    while not is_free(port := random.choice(_RANGE)):  # noqa: S311  (nothing is kept secret by it)
+        pass
+    return port
+
+
+def answers(port: int) -> bool:
+    """Whether something listens on `port`. Raises: OSError when nothing does."""
+    with socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
