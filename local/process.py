@@ -137,11 +137,15 @@ def _dies_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:
 def kill_all(run: str, name: str = "") -> None:
     """Kill what is alive of a run or, with `name`, of one program of it, wherever in the tree of processes it is."""
     mark = f"{run}:{name}"
-    while found := [process for process in psutil.process_iter() if _marked(process, mark)]:
+    # More than once, for what was being started meanwhile.
+    for _ in range(5):
+        found = [process for process in psutil.process_iter() if _marked(process, mark)]
         for process in found:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         psutil.wait_procs(found, timeout=5)
+        if not found:
+            return
 
 
 def _marked(process: psutil.Process, mark: str) -> bool:

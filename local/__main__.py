@@ -1,0 +1,166 @@
+"""`bin/run`: a whole Dues on this machine, from the servers it stands on to the demo data."""
+
+import argparse
+import fcntl
+import http.client
+import json
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import replace
+from http import HTTPStatus
+from pathlib import Path
+
+from local import folders, ports
+from local.mailsink import MailSink
+from local.postgres import Postgres
+from local.process import CannotStart, Program
+from local.supervisor import Stopped, Supervisor, read_procfile
+from local.valkey import Valkey
+
+PROJECT = Path(__file__).resolve().parent.parent
+LOOPBACK = "127.0.0.1"
+
+
+def say(line: str) -> None:
+    """Print one line; nobody may be listening any more."""
+    with suppress(OSError):
+        print(line, flush=True)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Returns: the exit status; 1 after one line that says what is in the way."""
+    given = _arguments(argv)
+    try:
+        home = _own_home(Path(os.environ.get("DUES_HOME") or PROJECT / "var"))
+        with Supervisor(say, home / "run") as supervisor:
+            _run(supervisor, home, given.payments)
+    except CannotStart as error:
+        say(f"bin/run: {error}")
+        return 1
+    except Stopped:
+        pass
+    return 0
+
+
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="bin/run",
+        description="Run Dues on this machine. PORT (8000) and DUES_HOME (./var) are read from the environment; "
+        "DATABASE_URL, REDIS_URL and SMTP_URL, where set, take the place of servers of its own.",
+    )
+    parser.add_argument("--payments", type=int, metavar="N", help="load demo payments until there are N (20000)")
+    return parser.parse_args(argv)
+
+
+def _run(supervisor: Supervisor, home: Path, payments: int | None) -> None:
+    port = _port()
+    env = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+        "PYTHONUNBUFFERED": "1",
+        "DUES_HOME": str(home),
+        "HOST": LOOPBACK,
+        "PORT": str(port),
+        "SECRET_KEY": os.environ.get("SECRET_KEY") or _secret_key(home),
+        "PUBLIC_URL": os.environ.get("PUBLIC_URL") or f"http://{LOOPBACK}:{port}",
+    }
+    env |= _bring_up_servers(supervisor, home)
+    release, web, worker, relay = read_procfile(PROJECT / "Procfile", ("release", "web", "worker", "relay"), env)
+    supervisor.complete(release)
+    demo = [sys.executable, "-m", "local.demo", *([f"--payments={payments}"] if payments is not None else [])]
+    supervisor.complete(Program(name="demo", argv=demo, cwd=PROJECT, env=env))
+    supervisor.bring_up(replace(web, ready=lambda: _is_ready(port)))
+    supervisor.keep([worker, relay])
+    _welcome(home, env)
+    supervisor.watch()
+    say("ending")
+
+
+def _bring_up_servers(supervisor: Supervisor, home: Path) -> dict[str, str]:
+    """Start the servers that the environment does not name. Returns: the settings that lead to them."""
+    found = {}
+    if not os.environ.get("DATABASE_URL"):
+        postgres = Postgres(home)
+        supervisor.bring_up(postgres.prepare())
+        found["DATABASE_URL"] = postgres.url
+    if not os.environ.get("REDIS_URL"):
+        valkey = Valkey(home)
+        supervisor.bring_up(valkey.prepare())
+        found["REDIS_URL"] = valkey.url
+    if not os.environ.get("SMTP_URL"):
+        mail = MailSink(home)
+        supervisor.bring_up(mail.prepare())
+        found |= {"SMTP_URL": mail.smtp_url, "MAIL_LOOKUP_URL": mail.lookup_url}
+    return found
+
+
+def _own_home(home: Path) -> Path:
+    """Make the folder that all is kept in and hold it until this process ends.
+
+    Raises: CannotStart when it cannot be written or another bin/run holds it.
+    """
+    home = home.absolute()
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        lock = os.open(home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise CannotStart(f"cannot write to {home}: {error.strerror}; set DUES_HOME to a folder of yours") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(lock, 20).decode().strip() or "?"
+        raise CannotStart(
+            f"another bin/run (process {holder}) uses {home}: end it, or set DUES_HOME and PORT for a second one"
+        ) from None
+    os.truncate(lock, 0)
+    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    return home.resolve()
+
+
+def _port() -> int:
+    """The port to listen on. Raises: CannotStart when it is none, or taken."""
+    text = os.environ.get("PORT") or "8000"
+    if not text.isdecimal() or int(text) > 65535:
+        raise CannotStart(f"PORT is {text}, which is no port: set it to a number up to 65535")
+    port = int(text) or ports.free_port()
+    if not ports.is_free(port):
+        raise CannotStart(f"port {port} is taken: choose another, for instance PORT={ports.free_port()} bin/run")
+    return port
+
+
+def _secret_key(home: Path) -> str:
+    """The key kept in this home, made at the first start."""
+    path = home / "secret_key"
+    if not path.exists():
+        folders.write_whole(path, secrets.token_hex(32))
+    return path.read_text().strip()
+
+
+def _is_ready(port: int) -> bool:
+    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=2)
+    try:
+        connection.request("GET", "/readyz")
+        return connection.getresponse().status == HTTPStatus.OK
+    except http.client.HTTPException:
+        return False
+    finally:
+        connection.close()
+
+
+def _welcome(home: Path, env: dict[str, str]) -> None:
+    url = f"http://{LOOPBACK}:{env['PORT']}"
+    lines = [f"Dues is ready at {url}", f"  docs    {url}/docs"]
+    with suppress(FileNotFoundError):
+        demo = json.loads((home / "demo.json").read_text())
+        lines += [f"  {who:<7} {demo[who]['email']}  {demo[who]['password']}" for who in ("owner", "member")]
+        lines.append(f"  tokens  {home / 'demo.json'}")
+    if not os.environ.get("SMTP_URL"):
+        lines.append(f"  mails   {home / 'mail'}")
+    for line in [*lines, "Ctrl-C ends it."]:
+        say(line)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

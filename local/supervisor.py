@@ -1,0 +1,257 @@
+"""Keeps programs running: starts again what dies, and at the end leaves nothing behind.
+
+One thread and one loop, `_turn()`: it passes on what the programs print, notices who died, starts again who is due, and
+raises `Stopped` when a signal has asked for the end. Everything that waits does so by taking turns.
+"""
+
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Self
+
+from local import folders
+from local.process import CannotStart, Program, is_ready, kill_all, last_line, spawn
+
+# One that lived shorter than this died at once: it is started again after a pause that doubles.
+_AT_ONCE_S = 2.0
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 15.0
+# A signal this long after the first is somebody's second, and not the same one sent twice.
+_AGAIN_S = 1.0
+_LONGEST_LINE = 64 * 1024
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Stopped(Exception):
+    """A signal asked for the end."""
+
+
+@dataclass
+class Child:
+    """One program, and what becomes of it. `process` is None while it is down."""
+
+    program: Program
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    due: float = 0.0
+    quick_deaths: int = 0
+    unfinished_line: bytes = b""
+
+
+class Supervisor:
+    """Runs programs until the `with` block ends, then ends them in the reverse order of groups.
+
+    `say` prints one line; `record` is the file that names this run while it lasts, so that the next one can end what
+    an unclean death left running.
+    """
+
+    def __init__(self, say: Callable[[str], None], record: Path, grace_s: float = 30.0) -> None:
+        self._say = say
+        self._record = record
+        self._grace_s = grace_s
+        self._run = uuid.uuid4().hex
+        self._groups: list[list[Child]] = []
+        self._asked_to_stop: float | None = None
+        self._stopping = False
+        self._hurried = False
+        self._selector = selectors.DefaultSelector()
+        self._width = 8
+
+    def __enter__(self) -> Self:
+        """Take over the signals. What an earlier run left behind is ended first."""
+        if self._record.exists():
+            kill_all(self._record.read_text().strip())
+        folders.write_whole(self._record, self._run)
+        reader, self._waker = socket.socketpair()
+        for end in (reader, self._waker):
+            end.setblocking(False)
+        self._selector.register(reader, selectors.EVENT_READ)
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        for number in _STOP_SIGNALS:
+            signal.signal(number, self._ask_to_stop)
+        # A handler is what makes the death of a child wake the loop.
+        signal.signal(signal.SIGCHLD, lambda number, frame: None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        while self._groups:
+            self._end(self._groups.pop())
+        kill_all(self._run)
+        self._record.unlink(missing_ok=True)
+
+    def bring_up(self, program: Program, timeout_s: float = 60.0) -> None:
+        """Start `program`, in a group of its own, and wait until it serves; from then on it is kept running.
+
+        Raises: CannotStart when it ends first or takes too long; Stopped.
+        """
+        child = Child(program)
+        self._spawn(child)
+        assert child.process is not None
+        deadline = time.monotonic() + timeout_s
+        try:
+            while not is_ready(program):
+                if child.process.poll() is not None:
+                    how = _how_it_ended(child.process.returncode)
+                    raise CannotStart(f"{program.name} {how} as it started{last_line(program.log)}")
+                if time.monotonic() > deadline:
+                    raise CannotStart(f"{program.name} is not ready after {timeout_s:.0f} s{last_line(program.log)}")
+                self._turn(0.05)
+        finally:
+            self._groups.append([child])
+
+    def keep(self, programs: Sequence[Program]) -> None:
+        """Start `programs` as one group, and keep them running."""
+        children = [Child(program) for program in programs]
+        self._groups.append(children)
+        for child in children:
+            self._spawn(child)
+
+    def complete(self, program: Program) -> None:
+        """Run `program` to its end, its output being ours. Raises: CannotStart when it fails; Stopped."""
+        process = spawn(program, run=self._run)
+        try:
+            while process.poll() is None:
+                self._turn(0.05)
+        except Stopped:
+            process.terminate()
+            raise
+        if process.returncode:
+            raise CannotStart(f"{program.name} failed with {process.returncode}; what it said is above")
+
+    def watch(self) -> None:
+        """Keep everything running until a signal asks for the end."""
+        try:
+            while True:
+                self._turn(60.0)
+        except Stopped:
+            return
+
+    def _children(self) -> list[Child]:
+        return [child for group in self._groups for child in group]
+
+    def _spawn(self, child: Child) -> None:
+        output = None if child.program.log else subprocess.PIPE
+        child.process = spawn(child.program, output, self._run)
+        child.started = time.monotonic()
+        if child.process.stdout is not None:
+            os.set_blocking(child.process.stdout.fileno(), False)
+            self._selector.register(child.process.stdout, selectors.EVENT_READ, child)
+
+    def _turn(self, longest_s: float) -> None:
+        """Wait for something to happen, at most `longest_s`, and see to it. Raises: Stopped, once per run."""
+        due = [child.due for child in self._children() if child.process is None]
+        pause = min([longest_s, *(moment - time.monotonic() for moment in due)])
+        self._pass_on_output(max(pause, 0.0))
+        if self._asked_to_stop is not None and not self._stopping:
+            self._stopping = True
+            raise Stopped
+        for child in self._children():
+            if child.process is not None and child.process.poll() is not None:
+                self._bury(child)
+            if child.process is None and child.due <= time.monotonic():
+                self._spawn(child)
+
+    def _pass_on_output(self, longest_s: float) -> None:
+        for key, _ in self._selector.select(longest_s):
+            if isinstance(key.data, Child):
+                self._read(key.data)
+            else:
+                assert isinstance(key.fileobj, socket.socket)
+                key.fileobj.recv(4096)
+
+    def _read(self, child: Child) -> None:
+        """Print the whole lines of what a program has said, its name in front."""
+        assert child.process is not None
+        assert child.process.stdout is not None
+        data = os.read(child.process.stdout.fileno(), _LONGEST_LINE)
+        *lines, child.unfinished_line = (child.unfinished_line + data).split(b"\n")
+        if child.unfinished_line and (not data or len(child.unfinished_line) > _LONGEST_LINE):
+            lines.append(child.unfinished_line)
+            child.unfinished_line = b""
+        for line in lines:
+            self._say(f"{child.program.name:<{self._width}} | {line.decode(errors='replace')}")
+        if not data:
+            self._selector.unregister(child.process.stdout)
+            child.process.stdout.close()
+
+    def _bury(self, child: Child) -> None:
+        """Clear away a dead program with all it left running, say so, and set when it is started again."""
+        assert child.process is not None
+        kill_all(self._run, child.program.name)
+        self._drop_output(child)
+        lived = time.monotonic() - child.started
+        pause = 0.0
+        if lived >= _AT_ONCE_S:
+            child.quick_deaths = 0
+        else:
+            pause = min(_FIRST_PAUSE_S * 2 ** (child.quick_deaths - 1), _LONGEST_PAUSE_S) if child.quick_deaths else 0.0
+            child.quick_deaths += 1
+        child.due = time.monotonic() + pause
+        again = f"starting it again in {pause:g} s" if pause else "starting it again"
+        self._say(f"{child.program.name} {_how_it_ended(child.process.returncode)}; {again}")
+        child.process = None
+
+    def _drop_output(self, child: Child) -> None:
+        stdout = child.process.stdout if child.process else None
+        while stdout is not None and not stdout.closed:
+            try:
+                self._read(child)
+            except BlockingIOError:
+                self._selector.unregister(stdout)
+                stdout.close()
+
+    def _end(self, group: list[Child]) -> None:
+        """End a group: ask, wait within the grace (a second signal ends that), kill; show what they say meanwhile."""
+        alive = [child for child in group if child.process is not None]
+        for child in alive:
+            assert child.process is not None
+            if child.process.poll() is None:
+                child.process.send_signal(child.program.stop_signal)
+        deadline = time.monotonic() + self._grace_s
+        while any(child.process and child.process.poll() is None for child in alive):
+            if time.monotonic() > deadline or self._hurried:
+                break
+            self._pass_on_output(0.1)
+        for child in alive:
+            assert child.process is not None
+            if child.process.poll() is None:
+                self._say(f"{child.program.name} did not end in time: killing it")
+                child.process.kill()
+            child.process.wait()
+            kill_all(self._run, child.program.name)
+            self._drop_output(child)
+
+    def _ask_to_stop(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self._asked_to_stop is None:
+            self._asked_to_stop = now
+        elif now - self._asked_to_stop > _AGAIN_S:
+            self._hurried = True
+
+
+def _how_it_ended(returncode: int) -> str:
+    if returncode >= 0:
+        return f"ended with {returncode}"
+    return f"was killed by {signal.Signals(-returncode).name}"
+
+
+def read_procfile(path: Path, names: Sequence[str], env: dict[str, str]) -> list[Program]:
+    """The programs of a Procfile that are called `names`, in that order. Raises: CannotStart when one is missing."""
+    lines = [line.partition(":") for line in path.read_text().splitlines() if line.strip() and line[0] != "#"]
+    commands = {name.strip(): command.strip() for name, _, command in lines}
+    missing = [name for name in names if name not in commands]
+    if missing:
+        raise CannotStart(f"{path} has no {', '.join(missing)}")
+    return [
+        Program(name=name, argv=["/bin/sh", "-c", f"exec {commands[name]}"], cwd=path.parent, env=env) for name in names
+    ]

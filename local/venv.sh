@@ -1,0 +1,57 @@
+# Read by bin/run and bin/test, which set $root, the project's folder. `use_venv FILE` sets $python to that of an
+# environment ($DUES_VENV, by default .venv in the project) in which all of requirements file FILE is installed.
+# It installs when the file has changed, and needs no network otherwise.
+
+fail() {
+    echo "bin/$(basename "$0"): $*" >&2
+    exit 1
+}
+
+# Folders are named as seen from where the command was typed.
+for name in DUES_HOME DUES_VENV; do
+    eval "value=\${$name:-}"
+    case "$value" in
+    '' | /*) ;;
+    *) export "$name=$PWD/$value" ;;
+    esac
+done
+
+# A command may be there and not work (a version manager's stand-in), or lack the parts that make environments.
+find_python() {
+    for candidate in ${PYTHON:+"$PYTHON"} python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3 python; do
+        if "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+            echo "$candidate"
+            return
+        fi
+    done
+    fail "needs Python 3.11 or newer with its venv module (on Debian and Ubuntu: apt install python3-venv)"
+}
+
+checksums() {
+    (cd "$root" && cksum requirements.txt "$1")
+}
+
+use_venv() {
+    venv="${DUES_VENV:-$root/.venv}"
+    python="$venv/bin/python"
+    stamp="$venv/$1.installed"
+    if [ "$(cat "$stamp" 2>/dev/null)" = "$(checksums "$1")" ] && "$python" -c '' 2>/dev/null; then
+        return
+    fi
+    mkdir -p "$venv" 2>/dev/null && [ -w "$venv" ] || fail "cannot write to $venv; set DUES_VENV to a folder of yours"
+    log="$venv/install.log"
+    # One that was not finished, or whose Python is gone, is made anew.
+    if [ -e "$venv/unfinished" ] || ! "$python" -m pip --version >/dev/null 2>&1; then
+        base="$(find_python)" || exit 1
+        "$base" -m venv --clear "$venv" >/dev/null 2>&1 || fail "cannot make $venv with $base -m venv"
+    fi
+    echo "bin/$(basename "$0"): installing $1 into $venv"
+    rm -f "$venv"/*.installed
+    : >"$venv/unfinished"
+    "$python" -m pip install --disable-pip-version-check --no-input --quiet -r "$root/$1" >"$log" 2>&1 ||
+        fail "installing $1 failed: $(grep -i error "$log" | tail -n 1) (more in $log)"
+    # The tests' file includes the other.
+    checksums requirements.txt >"$venv/requirements.txt.installed"
+    checksums "$1" >"$stamp"
+    rm "$venv/unfinished"
+}
