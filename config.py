@@ -69,7 +69,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(pattern=r"^[a-z]+:\d+(,[a-z]+:\d+)*$"),
         doc("worker processes of each queue"),
     ] = "critical:1,default:1,slow:1,webhooks:1"
-    relay_poll_s: Annotated[float, Meta(gt=0), doc("how often the relay looks for due jobs when nobody wakes it")] = 0.25
+    relay_poll_s: Annotated[float, Meta(gt=0), doc("how often the relay looks for due jobs when nobody wakes it")] = (
+        0.25
+    )
 
     def __post_init__(self) -> None:
         defaults = {

@@ -8,18 +8,20 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from datetime import datetime
+from typing import Any, ClassVar
 
 import psycopg2
 import psycopg2.extras
 import ujson
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import Engine, MetaData, event
-from sqlalchemy.orm import DeclarativeBase, Session
+from sqlalchemy import BigInteger, DateTime, Engine, MetaData, Text, event
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, declared_attr, mapped_column
 from sqlalchemy.pool import PoolProxiedConnection, QueuePool
 
 from config import Settings
+from dues.clock import now
 
 psycopg2.extras.register_uuid()
 
@@ -35,9 +37,27 @@ class Model(DeclarativeBase):
             "ix": "%(table_name)s_%(column_0_N_name)s_idx",
         }
     )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
+        str: Text(),
+        int: BigInteger(),
+        datetime: DateTime(timezone=True),
+    }
 
 
-db = SQLAlchemy(model_class=Model, disable_autonaming=True, session_options={"expire_on_commit": False})
+class Versioned:
+    """Columns of every row that changes: `version` counts its changes, for ETags and If-Match, and guards each
+    ORM update, so that two writers never overwrite one another unseen."""
+
+    version: Mapped[int] = mapped_column(default=1)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+
+    @declared_attr.directive
+    def __mapper_args__(cls) -> dict[str, Any]:
+        return {"version_id_col": cls.__dict__.get("version") or cls.version}
+
+
+db = SQLAlchemy(session_options={"expire_on_commit": False})
 
 
 def init_db(app: Flask, settings: Settings) -> None:

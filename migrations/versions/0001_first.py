@@ -79,7 +79,6 @@ create table api_tokens(
     created_at timestamptz not null default now(),
     updated_at timestamptz not null default now(),
     expires_at timestamptz not null,
-    last_used_at timestamptz,
     revoked_at timestamptz
 );
 create index api_tokens_user_id_created_at_id_idx on api_tokens(user_id, created_at, id);

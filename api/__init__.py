@@ -1,0 +1,10 @@
+"""The HTTP edge: the only place that sees a request.
+
+app.py          create_app, and the one visible list of routes' modules
+routing.py      how a route is declared, and what happens around every one
+auth.py         token -> Access, scopes, the order of refusals
+http.py         answers: JSON, conditional requests, problem details
+body.py         a request's body: size, encoding, JSON, all validation errors at once
+idempotency.py  Idempotency-Key
+openapi.py      the OpenAPI document, generated from the same declarations
+"""

@@ -1,0 +1,57 @@
+"""From a request to who is calling and what they may do, with refusals in the order the contract gives."""
+
+from uuid import UUID
+
+from flask import request
+
+from dues.accounts.actor import Actor
+from dues.errors import Forbidden, NotFound, Unauthenticated
+from dues.stores.access import Access, access_of, require_store
+
+PUBLIC = "public"
+
+
+def bearer_token() -> str | None:
+    """The token of the Authorization header, or None where there is no such header.
+
+    Raises: Unauthenticated for another scheme or an empty token.
+    """
+    header = request.headers.get("Authorization")
+    if header is None:
+        return None
+    scheme, _, token = header.partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise Unauthenticated("the Authorization header must be: Bearer <token>")
+    return token.strip()
+
+
+def authorize(scope: str, ids: dict[str, UUID | None]) -> Access:
+    """The caller's access to a route that wants `scope` (PUBLIC: no token is needed).
+
+    401 no or bad token; 403 without the scope or with a token bound to another store; 404 where the path names a
+    store that does not exist or an id that is none.
+    """
+    token = bearer_token()
+    if token is None and scope != PUBLIC:
+        raise Unauthenticated("this needs an Authorization header: Bearer <token>")
+    store_id = ids.get("store_id")
+    access = access_of(token, store_id)
+    if access.actor and scope != PUBLIC:
+        require_scope(access.actor, scope)
+        require_binding(access.actor, store_id)
+    if None in ids.values():
+        raise NotFound("there is no such resource")
+    if store_id is not None:
+        require_store(access)
+    return access
+
+
+def require_scope(actor: Actor, scope: str) -> None:
+    if scope not in actor.scopes:
+        raise Forbidden(f"the token lacks the scope {scope}", code="insufficient_scope")
+
+
+def require_binding(actor: Actor, store_id: UUID | None) -> None:
+    """A token bound to one store opens no other."""
+    if actor.store_id is not None and store_id is not None and store_id != actor.store_id:
+        raise Forbidden("the token is bound to another store", code="wrong_store")

@@ -1,0 +1,176 @@
+"""Answers: JSON bodies, conditional requests, and problem details for everything that is refused or fails."""
+
+import logging
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg2
+import ujson
+from flask import Flask, Response, g, request
+from flask.json.provider import JSONProvider
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException
+
+from dues.errors import (
+    BadRequest,
+    MethodNotAllowed,
+    NotFound,
+    PayloadTooLarge,
+    PreconditionFailed,
+    Problem,
+    Unauthenticated,
+    Unavailable,
+)
+from dues.reads import Answer
+
+log = logging.getLogger("dues.api")
+
+# Flask-Compress suffixes the ETags of what it compresses; a client sends them back so.
+_COMPRESSION_SUFFIX = re.compile(r':(zstd|br|gzip|deflate)"$')
+
+# What psycopg2 raises when PostgreSQL is away, shutting down, or cancels a statement that took too long.
+_AWAY = (psycopg2.OperationalError, psycopg2.InterfaceError)
+
+
+class UJSONProvider(JSONProvider):
+    """ujson as Flask's JSON. NaN is refused; what JSON does not know (dates, UUIDs) must be text already."""
+
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
+        return ujson.dumps(obj, ensure_ascii=False, escape_forward_slashes=False, allow_nan=False)
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        return ujson.loads(s)
+
+
+@dataclass
+class Reply:
+    """What a handler answers. `body` is JSON text in UTF-8, or None for no content."""
+
+    body: bytes | None
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    mimetype: str = "application/json"
+
+    def response(self) -> Response:
+        response = Response(self.body or b"", self.status, mimetype=self.mimetype)
+        if self.body is None:
+            response.headers.pop("Content-Type", None)
+        response.headers.update(self.headers)
+        return response
+
+
+def json_reply(document: Any, status: int = 200, **headers: str) -> Reply:
+    body = ujson.dumps(document, ensure_ascii=False, escape_forward_slashes=False, allow_nan=False)
+    return Reply(body.encode(), status, headers)
+
+
+def no_content() -> Reply:
+    return Reply(None, 204)
+
+
+def conditional(answer: Answer, *, public: bool) -> Reply:
+    """A read's answer, or 304 when the client has it already."""
+    headers = {
+        "ETag": answer.etag,
+        "Cache-Control": "public, no-cache" if public else "private, no-cache",
+        "Vary": "Accept-Encoding, Authorization",
+    }
+    if matches(request.headers.get("If-None-Match"), answer.etag):
+        return Reply(None, 304, headers)
+    return Reply(answer.body, 200, headers)
+
+
+def entity_tags(header: str | None) -> list[str]:
+    """The entity tags of an If-Match or If-None-Match header, without W/ and without a compression's suffix."""
+    tags = re.findall(r'(?:W/)?("[^"]*")|(\*)', header or "")
+    return [star or _COMPRESSION_SUFFIX.sub('"', quoted) for quoted, star in tags]
+
+
+def matches(header: str | None, etag: str) -> bool:
+    """Weak comparison, as If-None-Match wants it."""
+    return any(tag in ("*", etag) for tag in entity_tags(header))
+
+
+def require_match(version: int) -> None:
+    """If-Match compares the version, the part of an ETag before the point: other representations of the same
+    version (fewer fields, more includes) match too. Raises: PreconditionFailed."""
+    header = request.headers.get("If-Match")
+    if header is None:
+        return
+    tags = entity_tags(header)
+    if not any(tag == "*" or tag.strip('"').partition(".")[0] == str(version) for tag in tags):
+        raise PreconditionFailed(f"the resource is at version {version} now", version=version)
+
+
+def problem_response(problem: Problem) -> Response:
+    """RFC 9457 problem details."""
+    document: dict[str, Any] = {
+        "type": f"/problems/{problem.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": problem.detail,
+        "instance": request.path,
+        "code": problem.code,
+        "request_id": g.get("request_id", ""),
+        **problem.members,
+    }
+    if problem.errors:
+        document["errors"] = [
+            {key: value for key in ("pointer", "parameter", "code", "detail") if (value := getattr(fault, key))}
+            for fault in problem.errors
+        ]
+    body = ujson.dumps(document, ensure_ascii=False, escape_forward_slashes=False, reject_bytes=False)
+    response = Response(body, problem.status, mimetype="application/problem+json")
+    response.headers.update(problem.headers)
+    response.headers["Cache-Control"] = "no-store"
+    if isinstance(problem, Unauthenticated):
+        response.headers["WWW-Authenticate"] = 'Bearer realm="dues"'
+    if isinstance(problem, Unavailable):
+        response.headers.setdefault("Retry-After", "1")
+    return response
+
+
+def init_errors(app: Flask) -> None:
+    """Render whatever is raised as problem details; nothing else in Dues renders an error."""
+
+    @app.errorhandler(Problem)
+    def refused(problem: Problem) -> Response:
+        return problem_response(problem)
+
+    @app.errorhandler(HTTPException)
+    def refused_by_flask(error: HTTPException) -> Response:
+        return problem_response(_translate(error))
+
+    @app.errorhandler(PoolTimeout)
+    def pool_exhausted(error: PoolTimeout) -> Response:
+        log.warning("no database connection was free in time")
+        return problem_response(Unavailable("the database is busy"))
+
+    @app.errorhandler(DBAPIError)
+    @app.errorhandler(psycopg2.Error)
+    def database_failed(error: DBAPIError | psycopg2.Error) -> Response:
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(cause, _AWAY):
+            log.warning("the database is away", extra={"sqlstate": getattr(cause, "pgcode", None)})
+            return problem_response(Unavailable("the database is not available"))
+        return failed(error)
+
+    @app.errorhandler(Exception)
+    def failed(error: Exception) -> Response:
+        log.error("unhandled %s", type(error).__name__, exc_info=error)
+        return problem_response(Problem("something went wrong here; the request id finds it in the logs"))
+
+
+def _translate(error: HTTPException) -> Problem:
+    match error.code:
+        case 404:
+            return NotFound("there is no such resource")
+        case 405:
+            allowed = ", ".join(sorted(getattr(error, "valid_methods", None) or ()))
+            return MethodNotAllowed(f"this takes {allowed}", headers={"Allow": allowed})
+        case 413:
+            return PayloadTooLarge("the body is too large")
+        case _:
+            return BadRequest(error.name)

@@ -1,0 +1,226 @@
+"""How a route is declared, and what happens around every one.
+
+    routes = Routes("packages")
+
+    @routes.get("/v1/stores/{store_id}/packages", PUBLIC, lists=packages)
+    def list_packages(call: Call, store_id: UUID) -> Reply:
+        return call.list(packages, {"store_id": store_id})
+
+    @routes.post("/v1/stores/{store_id}/packages", "catalog:write", role="manager", body=NewPackage, returns=packages)
+    def create_package(call: Call, store_id: UUID) -> Reply:
+        package = service.create_package(store_id, call.body)
+        return call.created(packages, {"store_id": store_id, "id": package.id})
+
+The declaration is all that runs before the handler (in the contract's order of refusals: token, scope, store and
+ids, role, parameters, Idempotency-Key, body) and all that the OpenAPI document says. A handler of a writing method
+runs inside one `transaction()`.
+"""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+from flask import Flask, request
+
+from api.auth import authorize
+from api.body import parse_json, read_body, validate
+from api.http import Reply, conditional, require_match
+from api.idempotency import once
+from dues.accounts.actor import Actor
+from dues.db import transaction
+from dues.errors import Fault, InvalidParameter, Problem, Unauthenticated
+from dues.ids import parse_id
+from dues.reads import Query, Resource, parse_query, read_list, read_one
+from dues.reads.resource import Scope
+from dues.stores.access import Access
+
+Handler = Callable[..., Reply]
+H = TypeVar("H", bound=Handler)
+
+
+@dataclass(frozen=True)
+class Route:
+    """One method of one path, as declared.
+
+    scope: the token's scope, or PUBLIC. role: the least role in the path's store.
+    lists, reads: the resource whose list, or single row, the route answers; returns: what a write answers.
+    body: the struct a body must be. idempotency: "no", "optional" or "required" Idempotency-Key.
+    find: gets the row that the path names into `call.row`, or raises NotFound, before anything else is looked at.
+    statuses: the successes, first the usual one.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    scope: str
+    role: str | None = None
+    lists: Resource | None = None
+    reads: Resource | None = None
+    returns: Resource | type[msgspec.Struct] | None = None
+    body: type[msgspec.Struct] | None = None
+    idempotency: str = "no"
+    find: "Callable[[Call], Any] | None" = None
+    statuses: tuple[int, ...] = (200,)
+    responses: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
+    parameters: Sequence[Mapping[str, Any]] = ()
+
+    @cached_property
+    def flask_rule(self) -> str:
+        return re.sub(r"\{(\w+)\}", r"<\1>", self.path)
+
+    @property
+    def writes(self) -> bool:
+        return self.method not in ("GET", "HEAD")
+
+
+@dataclass
+class Call:
+    """One request to a route, as its handler sees it."""
+
+    route: Route
+    ids: dict[str, UUID]
+    access: Access
+    row: Any = None
+    query: Query | None = None
+    data: Any = None
+
+    @property
+    def actor(self) -> Actor:
+        """Who is calling. Raises: Unauthenticated where no token was sent."""
+        if self.access.actor is None:
+            raise Unauthenticated("this needs an Authorization header: Bearer <token>")
+        return self.access.actor
+
+    def list(self, resource: Resource, scope: Scope) -> Reply:
+        """The page of `scope`'s rows that the request asks for."""
+        assert self.query
+        args = list(request.args.items(multi=True))
+        answer = read_list(resource, scope, self.query, request.path, args)
+        return conditional(answer, public=self.access.actor is None)
+
+    def one(self, resource: Resource, scope: Scope) -> Reply:
+        """The single row that `scope` names. Raises: NotFound."""
+        assert self.query
+        return conditional(read_one(resource, scope, self.query), public=self.access.actor is None)
+
+    def written(self, resource: Resource, scope: Scope, status: int = 200) -> Reply:
+        """A row that this request has just written, as a GET would answer it."""
+        answer = read_one(resource, scope, parse_query(resource, (), one=True))
+        return Reply(answer.body, status, {"ETag": answer.etag})
+
+    def created(self, resource: Resource, scope: Scope) -> Reply:
+        """A row made by a POST to its list; Location is its `id` below the list."""
+        reply = self.written(resource, scope, 201)
+        reply.headers["Location"] = f"{request.path}/{scope['id']}"
+        return reply
+
+    def accepted(self, resource: Resource, scope: Scope, job_id: UUID) -> Reply:
+        """The row whose slow work has been handed to a job: the client polls `Location`."""
+        reply = self.written(resource, scope, 202)
+        reply.headers |= {"Location": f"/v1/jobs/{job_id}", "Retry-After": "1"}
+        return reply
+
+    def match(self, version: int) -> None:
+        """Refuse the write when If-Match was sent and names another version. Raises: PreconditionFailed."""
+        require_match(version)
+
+
+class Routes:
+    """The routes of one module; `api/app.py` lists the modules."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.all: list[Route] = []
+
+    def route(self, method: str, path: str, scope: str, **declared: Any) -> Callable[[H], H]:
+        def add(handler: H) -> H:
+            self.all.append(Route(method, path, handler, scope, **declared))
+            return handler
+
+        return add
+
+    def get(self, path: str, scope: str, **declared: Any) -> Callable[[H], H]:
+        return self.route("GET", path, scope, **declared)
+
+    def post(self, path: str, scope: str, **declared: Any) -> Callable[[H], H]:
+        return self.route("POST", path, scope, **{"idempotency": "optional", "statuses": (201,), **declared})
+
+    def put(self, path: str, scope: str, **declared: Any) -> Callable[[H], H]:
+        return self.route("PUT", path, scope, **declared)
+
+    def patch(self, path: str, scope: str, **declared: Any) -> Callable[[H], H]:
+        return self.route("PATCH", path, scope, **declared)
+
+    def delete(self, path: str, scope: str, **declared: Any) -> Callable[[H], H]:
+        return self.route("DELETE", path, scope, **{"statuses": (204,), **declared})
+
+    def install(self, app: Flask) -> None:
+        for route in self.all:
+            app.add_url_rule(
+                route.flask_rule,
+                endpoint=f"{self.name}.{route.handler.__name__}",
+                view_func=_view(route),
+                methods=[route.method],
+            )
+
+
+def _view(route: Route) -> Callable[..., Any]:
+    def view(**texts: str) -> Any:
+        # An id that is no UUID stays None: it is refused as not found, but only after the token and the scope.
+        ids = {name: parse_id(text) for name, text in texts.items()}
+        access = authorize(route.scope, ids)
+        call = Call(route, {name: value for name, value in ids.items() if value}, access)
+        if not route.writes:
+            return _read(call).response()
+        with transaction():
+            if route.find:
+                call.row = route.find(call)
+            if route.role:
+                access.require_role(route.role)
+            _parse_parameters(call)
+            if route.idempotency == "no":
+                return _write(call, read_body()).response()
+            write = partial(_write, call)
+            return once(access.actor, write, required=route.idempotency == "required").response()
+
+    view.__name__ = route.handler.__name__
+    return view
+
+
+def _read(call: Call) -> Reply:
+    route = call.route
+    if route.role:
+        call.access.require_role(route.role)
+    try:
+        _parse_parameters(call)
+    except Problem:
+        # A row that the caller may not know of is 404 whatever else is wrong with the request.
+        if route.reads:
+            call.query = parse_query(route.reads, (), one=True)
+            route.handler(call, **call.ids)
+        raise
+    return route.handler(call, **call.ids)
+
+
+def _parse_parameters(call: Call) -> None:
+    args = request.args.items(multi=True)
+    resource = call.route.lists or call.route.reads
+    if resource:
+        call.query = parse_query(resource, args, one=call.route.lists is None)
+        return
+    known = {parameter["name"] for parameter in call.route.parameters if parameter["in"] == "query"}
+    faults = [
+        Fault(code="unknown", detail="is not a parameter", parameter=name) for name, _ in args if name not in known
+    ]
+    if faults:
+        raise InvalidParameter("; ".join(f"{f.parameter}: {f.detail}" for f in faults), errors=faults)
+
+
+def _write(call: Call, raw: bytes) -> Reply:
+    if call.route.body:
+        call.data = validate(parse_json(raw), call.route.body)
+    return call.route.handler(call, **call.ids)

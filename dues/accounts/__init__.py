@@ -1,0 +1,1 @@
+"""People: users, their addresses, and the tokens they call with."""

@@ -1,0 +1,81 @@
+"""Writing packages: posted, changed, archived. Each function is part of its caller's transaction."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import asdict
+
+from dues.clock import now
+from dues.db import db
+from dues.errors import Conflict, NotFound
+from dues.ids import new_id
+from dues.money import Amount, Currency
+from dues.packages.models import Package
+from dues.reads.tags import touch
+from dues.stores.models import Store
+
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+Description = Annotated[str, Meta(max_length=5000)]
+TrialDays = Annotated[int, Meta(ge=0, le=730)]
+Interval = Literal["once", "month", "year"]
+
+
+class NewPackage(Struct, forbid_unknown_fields=True):
+    """A package to sell; its currency is the store's unless said otherwise."""
+
+    name: Name
+    amount: Amount
+    interval: Interval
+    description: Description = ""
+    currency: Currency | None = None
+    trial_days: TrialDays = 0
+
+
+class PackageChange(Struct, forbid_unknown_fields=True):
+    """What of a package may change. Those who bought it before keep what they bought."""
+
+    name: Name | UnsetType = UNSET
+    description: Description | UnsetType = UNSET
+    amount: Amount | UnsetType = UNSET
+    interval: Interval | UnsetType = UNSET
+    currency: Currency | UnsetType = UNSET
+    trial_days: TrialDays | UnsetType = UNSET
+
+
+def create_package(store_id: UUID, new: NewPackage) -> Package:
+    store = db.session.get_one(Store, store_id)
+    fields = asdict(new) | {"currency": new.currency or store.currency}
+    package = Package(store_id=store_id, id=new_id(), **fields)
+    db.session.add(package)
+    touch(*_tags(package))
+    return package
+
+
+def get_package(store_id: UUID, package_id: UUID) -> Package:
+    """The package, locked for this transaction. Raises: NotFound."""
+    package = db.session.get(Package, (store_id, package_id), with_for_update=True)
+    if package is None:
+        raise NotFound("there is no such package")
+    return package
+
+
+def change_package(package: Package, change: PackageChange) -> None:
+    """Raises: Conflict once it is archived."""
+    if package.archived_at:
+        raise Conflict("the package is archived", code="package_archived")
+    for name, value in asdict(change).items():
+        if value is not UNSET:
+            setattr(package, name, value)
+    touch(*_tags(package))
+
+
+def archive_package(package: Package) -> None:
+    """No longer sold; payments and subscriptions keep it. Archiving it again changes nothing."""
+    if package.archived_at is None:
+        package.archived_at = now()
+        touch(*_tags(package))
+
+
+def _tags(package: Package) -> tuple[str, ...]:
+    return (f"store:{package.store_id}:packages",)

@@ -1,0 +1,27 @@
+"""Reads: declared as resources, compiled to one statement, paged, and served as JSON that PostgreSQL wrote.
+
+resource.py   the place a read is declared
+query.py      the place a request's parameters become a query, and pages are defined
+cursor.py     opaque, signed positions in a list
+compile.py    a resource and the shape of a query become one SQL statement
+serve.py      runs it and gives the answer: body, ETag, tags
+"""
+
+from dues.reads.query import Query, parse_query
+from dues.reads.resource import Computed, Equal, Flag, Many, One, Range, Resource
+from dues.reads.serve import Answer, read_list, read_one
+
+__all__ = [
+    "Answer",
+    "Computed",
+    "Equal",
+    "Flag",
+    "Many",
+    "One",
+    "Query",
+    "Range",
+    "Resource",
+    "parse_query",
+    "read_list",
+    "read_one",
+]

@@ -1,0 +1,212 @@
+"""A resource and the shape of a query become one SQL statement, whose answer is JSON that PostgreSQL wrote.
+
+    with page as (the rows of the page and one more, by index, with only the columns that are needed)
+    select the page's rows as JSON text (includes as sub-selects of each shown row),
+           the rows fetched, the snapshot, the total or the sort keys at both ends
+
+Text that a client sent is never part of a statement: names are looked up in the resource, values are bound.
+A shape is compiled once and kept.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from uuid import UUID
+
+from sqlalchemy.dialects import postgresql
+
+from dues.reads.query import OPERATORS, Condition, CursorPage, Page, Query, Selection, column_of
+from dues.reads.resource import INCLUDED_ROWS, Column, Computed, Flag, Many, Resource
+
+# A page's total is counted up to here; beyond, the planner's estimate stands in.
+COUNTED_ROWS = 10_000
+
+_DIALECT = postgresql.dialect()
+
+
+@dataclass(frozen=True)
+class Shape:
+    """All of a query but its values: whatever has the same shape has the same statement.
+
+    `scope` names the columns that must equal a value of the scope; None stands for a single row, else the page:
+    "page", "page exact", "first", "next" or "prev" (the last three by cursor).
+    """
+
+    resource: Resource
+    scope: tuple[str, ...]
+    selection: Selection
+    conditions: tuple[tuple[str, str, bool | None], ...]
+    sort: str
+    page: str | None
+
+
+def shape_of(resource: Resource, scope: Mapping[str, object], query: Query, page: str | None) -> Shape:
+    conditions = tuple(_condition_shape(resource, condition) for condition in query.conditions)
+    return Shape(resource, tuple(sorted(scope)), query.selection, conditions, query.sort, page)
+
+
+def _condition_shape(resource: Resource, condition: Condition) -> tuple[str, str, bool | None]:
+    flag = isinstance(resource.filters[condition.name], Flag)
+    return condition.name, condition.operator, bool(condition.value) if flag else None
+
+
+def page_form(page: Page | CursorPage, forward: bool) -> str:
+    if isinstance(page, Page):
+        return "page exact" if page.exact else "page"
+    return "first" if not page.cursor else "next" if forward else "prev"
+
+
+@lru_cache(maxsize=2048)
+def compile_one(shape: Shape) -> str:
+    """Columns of the answer: the row as JSON text, its version, the snapshot."""
+    resource = shape.resource
+    version = "t.version" if "version" in resource.table.c else "null"
+    return (
+        f"select {_item(resource, shape.selection, 't')}::text, {version}, pg_current_snapshot()::text"
+        f" from {resource.table.name} t where {_where(shape)} limit 1"
+    )
+
+
+@lru_cache(maxsize=2048)
+def compile_list(shape: Shape) -> tuple[str, str]:
+    """The statement, and the query whose rows the planner estimates (bound as `estimated`) when a total is large.
+
+    Columns of the answer: the rows as a JSON array's text, how many rows were fetched (one more than shown when
+    more follow), the snapshot, and then by page the total (below zero: an estimate), by cursor the sort keys of the
+    first and last row shown as JSON text.
+    """
+    assert shape.page
+    resource, by_number = shape.resource, shape.page.startswith("page")
+    sort = shape.sort.removeprefix("-")
+    keys = [resource.sorts[sort].name, resource.key] if sort != resource.key else [resource.key]
+    shown = "desc" if shape.sort.startswith("-") else "asc"
+    # Going back, the rows just before the cursor are the first in the opposite order.
+    walked = {"desc": "asc", "asc": "desc"}[shown] if shape.page == "prev" else shown
+    where = _where(shape)
+    source = f"{resource.table.name} t where {where}"
+    if shape.page in ("next", "prev"):
+        source += f" and {_after(resource, keys, walked)}"
+    columns = ", ".join(f"t.{name}" for name in sorted(_columns(resource, shape.selection) | set(keys)))
+    order = ", ".join(f"t.{key} {walked}" for key in keys)
+    limit = "limit %(size)s + 1" + (" offset %(offset)s" if by_number else "")
+    item_keys = ", ".join(f"t.{key} as key{i}" for i, key in enumerate(keys))
+    item_order = ", ".join(f"x.key{i} {shown}" for i in range(len(keys)))
+    counted = f"select 1 from {resource.table.name} t where {where}"
+    tail = _total(counted, shape.page) if by_number else _ends(keys, shown, walked)
+    statement = (
+        f"with page as (select {columns} from {source} order by {order} {limit}),"
+        f" shown as (select * from page t order by {order} limit %(size)s)"
+        f" select (select '[' || coalesce(string_agg(x.item::text, ',' order by {item_order}), '') || ']' from"
+        f" (select {_item(resource, shape.selection, 't')} as item, {item_keys} from shown t) x),"
+        f" (select count(*) from page), pg_current_snapshot()::text, {tail}"
+    )
+    return statement, counted
+
+
+def _total(counted: str, form: str) -> str:
+    """The total; below zero, the planner's estimate of it."""
+    if form == "page exact":
+        return f"(select count(*) from ({counted}) c)"
+    # On a last page that holds rows the total follows from its number, so nothing is counted.
+    return (
+        "case when (select count(*) from page) between 1 and %(size)s"
+        " then %(offset)s + (select count(*) from page)"
+        f" else (select case when count(*) > {COUNTED_ROWS}"
+        f" then -greatest(dues_estimated_rows(%(estimated)s), {COUNTED_ROWS + 1}) else count(*) end"
+        f" from ({counted} limit {COUNTED_ROWS + 1}) c) end"
+    )
+
+
+def _ends(keys: list[str], shown: str, walked: str) -> str:
+    opposite = {"desc": "asc", "asc": "desc"}
+    row = ", ".join(f"t.{key}" for key in keys)
+    first, last = (
+        f"(select json_build_array({row})::text from shown t order by "
+        + ", ".join(f"t.{key} {direction}" for key in keys)
+        + " limit 1)"
+        for direction in (shown, opposite[shown])
+    )
+    return f"{first}, {last}"
+
+
+def _after(resource: Resource, keys: list[str], walked: str) -> str:
+    columns = ", ".join(f"t.{key}" for key in keys)
+    values = ", ".join(f"%(after{i})s::{_type(resource, key)}" for i, key in enumerate(keys))
+    return f"({columns}) {'<' if walked == 'desc' else '>'} ({values})"
+
+
+def _where(shape: Shape) -> str:
+    resource = shape.resource
+    terms = [f"t.{name} = %({name})s" for name in shape.scope if name in resource.table.c]
+    given = {name for name, _, _ in shape.conditions}
+    for i, (name, operator, flag) in enumerate(shape.conditions):
+        declared = resource.filters[name]
+        if isinstance(declared, Flag):
+            terms.append(_flag(declared, bool(flag)))
+        else:
+            column = column_of(resource, name)
+            terms.append(f"t.{column.name} {OPERATORS[operator]} %(filter{i})s::{_type(resource, column.name)}")
+    if shape.page is not None:
+        for name, declared in resource.filters.items():
+            if isinstance(declared, Flag) and declared.default is not None and name not in given:
+                terms.append(_flag(declared, declared.default))
+    if resource.where:
+        terms.append(Computed(resource.where, {}).render("t"))
+    return " and ".join(terms) or "true"
+
+
+def _flag(flag: Flag, value: bool) -> str:
+    return Computed(flag.when_true if value else flag.when_false, {}).render("t")
+
+
+def _type(resource: Resource, column: str) -> str:
+    return resource.table.c[column].type.compile(_DIALECT)
+
+
+def _columns(resource: Resource, selection: Selection) -> set[str]:
+    """The columns of the resource's own table that a selection needs."""
+    needed: set[str] = set()
+    for name in selection.fields:
+        declared = resource.fields[name]
+        needed |= declared.columns() if isinstance(declared, Computed) else {declared.name}
+    for name, _ in selection.includes:
+        needed |= {mine.name for mine in resource.includes[name].on.values()}
+    return needed
+
+
+def _item(resource: Resource, selection: Selection, alias: str) -> str:
+    """One row as JSON: its fields, then its includes, each a sub-select on the row's own columns."""
+    parts = [f'{_field(resource.fields[name], alias)} as "{name}"' for name in selection.fields]
+    for name, below in selection.includes:
+        include = resource.includes[name]
+        inner = f"{alias}_{name}"
+        join = " and ".join(f"{inner}.{theirs.name} = {alias}.{mine.name}" for theirs, mine in include.on.items())
+        item, table = _item(include.resource, below, inner), include.resource.table.name
+        if isinstance(include, Many):
+            sort = include.resource.default_sort
+            direction = "desc" if sort.startswith("-") else "asc"
+            keys = (include.resource.sorts[sort.removeprefix("-")].name, include.resource.key)
+            order = ", ".join(f"{inner}.{key} {direction}" for key in keys)
+            columns = _columns(include.resource, below) | set(keys)
+            newest = (
+                f"select {', '.join(f'{inner}.{column}' for column in sorted(columns))} from {table} {inner}"
+                f" where {join} order by {order} limit {INCLUDED_ROWS}"
+            )
+            sub = f"select coalesce(json_agg({item} order by {order}), '[]') from ({newest}) {inner}"
+        else:
+            sub = f"select {item} from {table} {inner} where {join}"
+        parts.append(f'({sub}) as "{name}"')
+    return f"(select row_to_json(d) from (select {', '.join(parts)}) d)"
+
+
+def _field(declared: Column | Computed, alias: str) -> str:
+    return declared.render(alias) if isinstance(declared, Computed) else f"{alias}.{declared.name}"
+
+
+def bind(query: Query, scope: Mapping[str, UUID | str | bool | None], resource: Resource) -> dict[str, object]:
+    """The values of a query's statement, but for those of its page."""
+    values: dict[str, object] = dict(scope)
+    for i, condition in enumerate(query.conditions):
+        if not isinstance(resource.filters[condition.name], Flag):
+            values[f"filter{i}"] = condition.value
+    return values

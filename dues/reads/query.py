@@ -1,0 +1,258 @@
+"""The place a request's parameters become a query, and pages are defined.
+
+Parameters: `fields`, `include`, `sort`, the resource's filters, and one of two forms of page:
+`page` and `per_page` with a total, or `cursor` and `limit` without. Whatever else is sent is refused by name.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import types
+
+from dues.errors import Fault, InvalidParameter
+from dues.ids import parse_id
+from dues.reads.resource import Column, Equal, Flag, Range, Resource
+
+DEFAULT_ROWS, MAX_ROWS = 20, 100
+# Deeper than any list, and far inside a bigint once multiplied by MAX_ROWS.
+MAX_PAGE = 10**12
+MAX_INCLUDE_DEPTH = 3
+OPERATORS = {"": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
+
+_FILTER = re.compile(r"([a-z_]+)(?:\[(gt|gte|lt|lte)\])?")
+_INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
+# RFC 3339; what it leaves to be checked (a 31st of June, hour 25) datetime refuses.
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
+
+Value = str | int | bool | datetime | UUID
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One filter asked for: `name[operator]=value`."""
+
+    name: str
+    operator: str
+    value: Value
+
+
+@dataclass(frozen=True)
+class Page:
+    """Rows `(number - 1) * size` on, with a total: exact if `exact`, else exact up to a bound."""
+
+    number: int = 1
+    size: int = DEFAULT_ROWS
+    exact: bool = False
+
+
+@dataclass(frozen=True)
+class CursorPage:
+    """Rows after a position; `cursor` is empty for the first."""
+
+    cursor: str = ""
+    size: int = DEFAULT_ROWS
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which fields of a resource are wanted (in the declared order; all if not said), and which includes, nested."""
+
+    fields: tuple[str, ...]
+    includes: tuple[tuple[str, "Selection"], ...] = ()
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked of a resource. Equal requests give equal queries, in whatever order they were written."""
+
+    selection: Selection
+    conditions: tuple[Condition, ...] = ()
+    sort: str = ""
+    page: Page | CursorPage = Page()
+
+    def flag(self, name: str) -> bool | None:
+        """The value of a Flag filter, or None where the request does not say."""
+        return next((bool(c.value) for c in self.conditions if c.name == name), None)
+
+
+def parse_query(resource: Resource, args: Iterable[tuple[str, str]], *, one: bool = False) -> Query:
+    """Read the parameters of a list, or with `one` of a single row (only `fields` and `include`).
+
+    Raises: InvalidParameter naming every parameter that is unknown, repeated or unreadable.
+    """
+    faults: list[Fault] = []
+    given: dict[str, str] = {}
+    for name, value in args:
+        if name in given:
+            faults.append(Fault(code="repeated", detail="is given more than once", parameter=name))
+        elif "\0" in value:
+            faults.append(Fault(code="invalid", detail="holds a character that is not allowed", parameter=name))
+        given[name] = value
+    reader = _Reader(resource, given, faults)
+    query = Query(reader.selection()) if one else reader.list_query()
+    faults += [Fault(code="unknown", detail="is not a parameter of this resource", parameter=n) for n in reader.left]
+    if faults:
+        detail = "; ".join(f"{fault.parameter}: {fault.detail}" for fault in faults)
+        raise InvalidParameter(detail, errors=faults)
+    return query
+
+
+class _Reader:
+    """Takes parameters out of `left` and puts what is wrong with them into `faults`."""
+
+    def __init__(self, resource: Resource, given: Mapping[str, str], faults: list[Fault]) -> None:
+        self.resource, self.left, self.faults = resource, dict(given), faults
+
+    def fault(self, parameter: str, detail: str, code: str = "invalid") -> None:
+        self.faults.append(Fault(code=code, detail=detail, parameter=parameter))
+
+    def list_query(self) -> Query:
+        return Query(self.selection(), self.conditions(), self.sort(), self.page())
+
+    def selection(self) -> Selection:
+        includes = _tree(self._names("include"))
+        fields = _tree(self._names("fields"))
+        if "fields" in self.left and not fields:
+            self.fault("fields", "names no field")
+        self.left.pop("include", None)
+        self.left.pop("fields", None)
+        return self._select(self.resource, includes, fields, "")
+
+    def _names(self, parameter: str) -> list[str]:
+        return [name for name in self.left.get(parameter, "").split(",") if name]
+
+    def _select(self, resource: Resource, includes: "_Tree", fields: "_Tree", path: str) -> Selection:
+        if path.count(".") >= MAX_INCLUDE_DEPTH:
+            self.fault("include", f"goes deeper than {MAX_INCLUDE_DEPTH} levels")
+            return Selection(())
+        for name in includes.keys() - resource.includes.keys():
+            self.fault("include", f"{path}{name} cannot be included", "unknown")
+        nested = {name: resource.includes[name] for name in sorted(includes.keys() & resource.includes.keys())}
+        own: list[str] = []
+        for name, below in fields.items():
+            if name in nested:
+                if not below:
+                    self.fault("fields", f"{path}{name} is an include: name its fields, as {path}{name}.id")
+            elif name in resource.fields and not below:
+                own.append(name)
+            else:
+                self.fault("fields", f"{path}{name} is not a field", "unknown")
+        chosen = tuple(name for name in resource.fields if not fields or name in own)
+        return Selection(
+            chosen,
+            tuple(
+                (name, self._select(include.resource, includes[name], fields.get(name, {}), f"{path}{name}."))
+                for name, include in nested.items()
+            ),
+        )
+
+    def conditions(self) -> tuple[Condition, ...]:
+        conditions = []
+        for parameter in [p for p in self.left if (m := _FILTER.fullmatch(p)) and m[1] in self.resource.filters]:
+            match = _FILTER.fullmatch(parameter)
+            assert match
+            name, operator, text = match[1], match[2] or "", self.left.pop(parameter)
+            declared = self.resource.filters[name]
+            if operator and not isinstance(declared, Range):
+                self.fault(parameter, "can only be compared for equality", "unknown")
+            elif isinstance(declared, Equal) and declared.choices and text not in declared.choices:
+                self.fault(parameter, "is not one of " + ", ".join(declared.choices))
+            else:
+                kind = types.Boolean() if isinstance(declared, Flag) else declared.column.type
+                if (value := self._value(parameter, text, kind)) is not None:
+                    conditions.append(Condition(name, operator, value))
+        return tuple(sorted(conditions, key=lambda c: (c.name, c.operator)))
+
+    def _value(self, parameter: str, text: str, kind: types.TypeEngine[Any]) -> Value | None:
+        try:
+            return read_value(text, kind)
+        except ValueError as error:
+            self.fault(parameter, str(error))
+            return None
+
+    def sort(self) -> str:
+        sort = self.left.pop("sort", self.resource.default_sort)
+        if sort.removeprefix("-") not in self.resource.sorts:
+            self.fault("sort", "is not one of " + ", ".join(self.resource.sorts) + ", with or without a leading -")
+        return sort
+
+    def page(self) -> Page | CursorPage:
+        by_cursor = [name for name in ("cursor", "limit") if name in self.left]
+        by_number = [name for name in ("page", "per_page", "total") if name in self.left]
+        if by_cursor and by_number:
+            for name in by_number:
+                self.fault(name, f"cannot be used together with {by_cursor[0]}", "conflict")
+        cursor = self.left.pop("cursor", "")
+        if by_cursor:
+            page: Page | CursorPage = CursorPage(cursor, self._number("limit", DEFAULT_ROWS, MAX_ROWS))
+        exact = self.left.pop("total", "")
+        if exact not in ("", "exact"):
+            self.fault("total", "can only be `exact`")
+        number = self._number("page", 1, MAX_PAGE)
+        size = self._number("per_page", DEFAULT_ROWS, MAX_ROWS)
+        return page if by_cursor else Page(number, size, exact == "exact")
+
+    def _number(self, parameter: str, default: int, largest: int) -> int:
+        text = self.left.pop(parameter, None)
+        if text is None:
+            return default
+        if not _INTEGER.fullmatch(text) or not 1 <= int(text) <= largest:
+            self.fault(parameter, f"is not a whole number from 1 to {largest}")
+            return default
+        return int(text)
+
+
+_Tree = dict[str, "_Tree"]  # type: ignore[misc]
+
+
+def _tree(names: Iterable[str]) -> "_Tree":
+    """`["user", "user.store"]` as `{"user": {"store": {}}}`."""
+    tree: _Tree = {}
+    for name in names:
+        branch = tree
+        for part in name.split("."):
+            branch = branch.setdefault(part, {})
+    return tree
+
+
+def read_value(text: str, kind: types.TypeEngine[Any]) -> Value:
+    """A parameter's text as a value of a column's type. Raises: ValueError saying what it should have been."""
+    match kind:
+        case types.Uuid():
+            if (value := parse_id(text)) is None:
+                raise ValueError("is not a UUID")
+            return value
+        case types.DateTime():
+            return read_time(text)
+        case types.Boolean():
+            if text not in ("true", "false"):
+                raise ValueError("is not true or false")
+            return text == "true"
+        case types.Integer():
+            if not _INTEGER.fullmatch(text):
+                raise ValueError("is not a whole number")
+            return int(text)
+        case types.String():
+            return text
+    raise TypeError(f"no parameter can be of type {kind!r}")
+
+
+def read_time(text: str) -> datetime:
+    """An RFC 3339 time, offset included. Raises: ValueError."""
+    if not _TIME.fullmatch(text):
+        raise ValueError("is not an RFC 3339 time with its offset, such as 2026-11-20T14:39:00Z")
+    try:
+        return datetime.fromisoformat(text.upper())
+    except ValueError:
+        raise ValueError("is not a time that exists") from None
+
+
+def column_of(resource: Resource, name: str) -> Column:
+    """The column that a filter compares."""
+    declared = resource.filters[name]
+    assert isinstance(declared, Equal | Range)
+    return declared.column

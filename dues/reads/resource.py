@@ -1,0 +1,170 @@
+"""The place a read is declared: what of a table may be seen, joined, filtered and sorted.
+
+    payments = Resource(
+        "Payment", Payment,
+        fields={"id": Payment.id, "links": Computed("json_build_object('self', '/v1/payments/' || {id})", LINKS)},
+        includes={"user": One(users, {User.id: Payment.user_id})},
+        filters={"status": Equal(Payment.status, STATUSES), "amount": Range(Payment.amount)},
+        sorts={"created_at": Payment.created_at}, default_sort="-created_at",
+        tags=lambda scope: (f"store:{scope['store_id']}:payments",),
+    )
+
+From it come the SQL (compile.py), the parameters a request may have (query.py) and the OpenAPI schema.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from string import Formatter
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Table, types
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import InstrumentedAttribute
+
+Column = InstrumentedAttribute[Any]
+Schema = dict[str, Any]
+Scope = Mapping[str, UUID | str | bool | None]
+
+# How many rows a to-many include shows; its resource's `links` lead to the rest.
+INCLUDED_ROWS = 20
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A field that is an SQL expression; `{name}` stands for a column of the resource's table, and `%(name)s` for
+    a value of the scope. `schema` is the JSON schema of what it yields."""
+
+    sql: str
+    schema: Schema
+
+    def columns(self) -> set[str]:
+        return {name for _, name, _, _ in Formatter().parse(self.sql) if name}
+
+    def render(self, alias: str) -> str:
+        return self.sql.format_map({name: f"{alias}.{name}" for name in self.columns()})
+
+
+@dataclass(frozen=True)
+class One:
+    """A to-one include: an object or null. `on` pairs the other table's columns with this one's."""
+
+    resource: "Resource"
+    on: Mapping[Column, Column]
+
+
+@dataclass(frozen=True)
+class Many:
+    """A to-many include: the newest `INCLUDED_ROWS` by the other resource's default sort."""
+
+    resource: "Resource"
+    on: Mapping[Column, Column]
+
+
+@dataclass(frozen=True)
+class Equal:
+    """`name=value`; with `choices` anything else is refused."""
+
+    column: Column
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Range:
+    """`name[gt|gte|lt|lte]=value`, or `name=value`."""
+
+    column: Column
+
+
+@dataclass(frozen=True)
+class Flag:
+    """`name=true|false`: one SQL condition or the other; `default` holds where the request does not say."""
+
+    when_true: str
+    when_false: str
+    default: bool | None = None
+
+
+Filter = Equal | Range | Flag
+
+
+@dataclass(frozen=True, eq=False)
+class Resource:
+    """What may be read of one table.
+
+    `name` is the schema's name in OpenAPI. `key` names the columns that identify one row within a scope.
+    `where` is a condition that every row must meet, written as in Computed. `tags(scope)` gives the cache tags that a read within that scope depends on.
+    """
+
+    name: str
+    model: type[Any]
+    fields: Mapping[str, Column | Computed]
+    tags: Callable[[Scope], Sequence[str]]
+    includes: Mapping[str, One | Many] = field(default_factory=dict)
+    filters: Mapping[str, Filter] = field(default_factory=dict)
+    sorts: Mapping[str, Column] = field(default_factory=dict)
+    default_sort: str = "-created_at"
+    key: str = "id"
+    where: str = ""
+
+    def __post_init__(self) -> None:
+        for name, column in self.sorts.items():
+            if column.nullable:
+                raise TypeError(f"{self.name}: cannot sort by {name}, which may be null")
+        if self.sorts and self.default_sort.lstrip("-") not in self.sorts:
+            raise TypeError(f"{self.name}: default_sort {self.default_sort!r} is not among the sorts")
+
+    @property
+    def table(self) -> Table:
+        table: Table = self.model.__table__
+        return table
+
+    def field_schema(self, name: str) -> Schema:
+        declared = self.fields[name]
+        return declared.schema if isinstance(declared, Computed) else column_schema(declared)
+
+    def schema(self) -> Schema:
+        """JSON schema of one item: its fields, and its includes as references. Nothing is required, since
+        `fields` may ask for any subset."""
+        properties: dict[str, Schema] = {name: self.field_schema(name) for name in self.fields}
+        for name, include in self.includes.items():
+            reference: Schema = {"$ref": f"#/components/schemas/{include.resource.name}"}
+            properties[name] = (
+                {"oneOf": [reference, {"type": "null"}]}
+                if isinstance(include, One)
+                else {"type": "array", "items": reference, "maxItems": INCLUDED_ROWS}
+            )
+        return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def column_schema(column: Column) -> Schema:
+    """JSON schema of a column as `row_to_json` writes it."""
+    schema = type_schema(column.type)
+    if column.nullable:
+        schema["type"] = [schema["type"], "null"]
+    return schema
+
+
+def type_schema(kind: types.TypeEngine[Any]) -> Schema:
+    match kind:
+        case types.Uuid():
+            return {"type": "string", "format": "uuid"}
+        case types.DateTime():
+            return {"type": "string", "format": "date-time"}
+        case types.Boolean():
+            return {"type": "boolean"}
+        case types.Integer():
+            return {"type": "integer"}
+        case types.String():
+            return {"type": "string"}
+        case ARRAY():
+            return {"type": "array", "items": type_schema(kind.item_type)}
+    raise TypeError(f"no JSON schema is known for {kind!r}: use Computed with a schema of its own")
+
+
+def links_schema(*names: str, nullable: tuple[str, ...] = ()) -> Schema:
+    """The schema of a `links` object: absolute-path references; those of `nullable` may be null."""
+    link: Schema = {"type": "string", "format": "uri-reference"}
+    either: Schema = {"type": ["string", "null"], "format": "uri-reference"}
+    properties = {name: link for name in names} | {name: either for name in nullable}
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}

@@ -1,0 +1,157 @@
+"""Runs a read and gives its answer: the body as it goes out, its ETag, and the tags it depends on.
+
+The one place where a read reaches PostgreSQL, with one statement, and so the one place where an answer can be
+taken from a cache instead.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from urllib.parse import urlencode
+
+import ujson
+from psycopg2.extensions import adapt
+
+from dues.db import fetch_row
+from dues.errors import NotFound
+from dues.reads.compile import bind, compile_list, compile_one, page_form, shape_of
+from dues.reads.cursor import read_cursor, write_cursor
+from dues.reads.query import CursorPage, Page, Query
+from dues.reads.resource import Resource, Scope
+from dues.settings import settings
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A finished read: `body` is JSON in UTF-8, `etag` is strong and quoted, `version` that of a single row,
+    `tags` the cache tags it depends on, `snapshot` the state of the database that it has seen."""
+
+    body: bytes
+    etag: str
+    tags: tuple[str, ...]
+    snapshot: str
+    version: int | None = None
+
+
+def read_one(resource: Resource, scope: Scope, query: Query) -> Answer:
+    """The row that `scope` names, e.g. `{"store_id": …, "id": …}`. Raises: NotFound."""
+    row = fetch_row(compile_one(shape_of(resource, scope, query, None)), bind(query, scope, resource))
+    if row is None:
+        raise NotFound(f"there is no such {resource.name.lower()}")
+    text, version, snapshot = row
+    body = text.encode()
+    etag = f'"{version}.{digest(body)}"' if version is not None else f'"{digest(body)}"'
+    return Answer(body, etag, tuple(resource.tags(scope)), snapshot, version)
+
+
+def read_list(resource: Resource, scope: Scope, query: Query, path: str, args: Iterable[tuple[str, str]]) -> Answer:
+    """A page of the rows within `scope`. `path` and `args` are the request's, for the links.
+
+    Raises: InvalidParameter for a cursor that is not of this list.
+    """
+    args = [(name, value) for name, value in args if name not in ("page", "cursor")]
+    if isinstance(query.page, CursorPage):
+        body, snapshot = _cursor_page(resource, scope, query, query.page, path, args)
+    else:
+        body, snapshot = _numbered_page(resource, scope, query, query.page, path, args)
+    return Answer(body, f'"{digest(body)}"', tuple(resource.tags(scope)), snapshot)
+
+
+def digest(body: bytes) -> str:
+    return blake2b(body, digest_size=12).hexdigest()
+
+
+Args = list[tuple[str, str]]
+
+
+def _numbered_page(
+    resource: Resource, scope: Scope, query: Query, page: Page, path: str, args: Args
+) -> tuple[bytes, str]:
+    statement, counted = compile_list(shape_of(resource, scope, query, page_form(page, forward=True)))
+    offset = (page.number - 1) * page.size
+    values = {**bind(query, scope, resource), "size": page.size, "offset": offset}
+    if not page.exact:
+        values["estimated"] = _render(counted, values)
+    row = fetch_row(statement, values)
+    assert row
+    data, fetched, snapshot, total = row
+    more, exact = fetched > page.size, total >= 0
+    if not exact:
+        # The planner may err; what was fetched cannot.
+        total = max(-total, offset + fetched) if more else min(-total, offset)
+    last = -(-total // page.size)
+    last = max(1, max(last, page.number + 1) if more else min(last, page.number))
+
+    def link(number: int) -> str:
+        return f"{path}?{urlencode([*args, ('page', number)])}"
+
+    meta = {
+        "current_page": page.number,
+        "last_page": last,
+        "per_page": page.size,
+        "total": total,
+        "total_is_exact": exact,
+    }
+    links = {
+        "self": link(page.number),
+        "first": link(1),
+        "prev": link(min(page.number - 1, last)) if page.number > 1 else None,
+        "next": link(page.number + 1) if more else None,
+        "last": link(last),
+    }
+    return _envelope(data, meta, links), snapshot
+
+
+def _cursor_page(
+    resource: Resource, scope: Scope, query: Query, page: CursorPage, path: str, args: Args
+) -> tuple[bytes, str]:
+    secret, binding = settings().secret_key, _binding(resource, scope, query)
+    values = {**bind(query, scope, resource), "size": page.size}
+    forward = True
+    if page.cursor:
+        forward, keys = read_cursor(page.cursor, binding=binding, secret=secret)
+        values |= {f"after{i}": key for i, key in enumerate(keys)}
+    statement, _ = compile_list(shape_of(resource, scope, query, page_form(page, forward)))
+    row = fetch_row(statement, values)
+    assert row
+    data, fetched, snapshot, first, last = row
+    beyond = fetched > page.size
+    # Who came here by a cursor came from rows on the other side of it.
+    more, before = (beyond, bool(page.cursor)) if forward else (True, beyond)
+
+    def link(keys: str | None, forward: bool) -> str | None:
+        if keys is None:
+            return None
+        cursor = write_cursor(ujson.loads(keys), forward=forward, binding=binding, secret=secret)
+        return f"{path}?{urlencode([*args, ('cursor', cursor)])}"
+
+    links = {
+        "self": f"{path}?{urlencode([*args, ('cursor', page.cursor)])}",
+        "first": f"{path}?{urlencode([*args, ('cursor', '')])}",
+        "prev": link(first, False) if before else None,
+        "next": link(last, True) if more else None,
+        "last": None,
+    }
+    return _envelope(data, {"limit": page.size, "has_more": more}, links), snapshot
+
+
+def _binding(resource: Resource, scope: Scope, query: Query) -> str:
+    conditions = [(c.name, c.operator, str(c.value)) for c in query.conditions]
+    return repr((resource.name, sorted((k, str(v)) for k, v in scope.items()), conditions, query.sort))
+
+
+def _envelope(data: str, meta: dict[str, object], links: dict[str, str | None]) -> bytes:
+    head = ujson.dumps({"meta": meta, "links": links}, escape_forward_slashes=False, ensure_ascii=False)
+    return f'{{"data":{data},{head[1:]}'.encode()
+
+
+def _render(statement: str, values: Mapping[str, object]) -> str:
+    """A statement with its values written into it as literals, quoted by psycopg2."""
+    return statement % {name: _literal(value) for name, value in values.items()}
+
+
+def _literal(value: object) -> str:
+    adapted = adapt(value)
+    if hasattr(adapted, "encoding"):
+        adapted.encoding = "utf8"
+    return str(adapted.getquoted().decode())

@@ -1,0 +1,14 @@
+"""The place a cached answer is invalidated: a write names the tags it touches, in the words that reads use.
+
+user:U                   a user's own rows, and what the public sees of them
+store:S                  the store itself and its staff
+store:S:packages         a store's packages          store:S:payments     its payments and refunds
+store:S:customers        who buys there              stores               the list of all stores
+"""
+
+from dues.db import unit_of_work
+
+
+def touch(*tags: str) -> None:
+    """Note, before the commit of the present unit of work, that answers with these tags are out of date."""
+    unit_of_work().tags.update(tags)

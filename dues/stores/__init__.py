@@ -1,0 +1,1 @@
+"""Stores, the people who run them, and who may do what there."""
