@@ -18,12 +18,12 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import BigInteger, DateTime, Engine, MetaData, Text, event
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, declared_attr, mapped_column
-from sqlalchemy.pool import PoolProxiedConnection, QueuePool
+from sqlalchemy.pool import QueuePool
 
 from config import Settings
 from dues.clock import now
 
-psycopg2.extras.register_uuid()
+psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]
 
 
 class Model(DeclarativeBase):
@@ -53,8 +53,9 @@ class Versioned:
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
 
     @declared_attr.directive
+    @classmethod
     def __mapper_args__(cls) -> dict[str, Any]:
-        return {"version_id_col": cls.__dict__.get("version") or cls.version}
+        return {"version_id_col": cls.version}
 
 
 db = SQLAlchemy(session_options={"expire_on_commit": False})
@@ -198,18 +199,19 @@ def fetch_row(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
     try:
         if "work" in session.info:
             session.flush()
-            with session.connection().connection.cursor() as cursor:
-                cursor.execute(sql, params)
-                return _first(cursor)
+            connection: Any = session.connection().connection
+            return _run(connection, sql, params)
         try:
             return _fetch_alone(sql, params)
-        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-            if not getattr(error, "connection_lost", False):
-                raise
+        except ConnectionLost:
             return _fetch_alone(sql, params)
     finally:
         if statements := _statements.get():
             statements.add(sql, time.perf_counter() - started)
+
+
+class ConnectionLost(psycopg2.OperationalError):
+    """The server had closed a pooled connection."""
 
 
 def _fetch_alone(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
@@ -217,25 +219,20 @@ def _fetch_alone(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
     connection: Any = pooled.dbapi_connection
     try:
         connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(sql, params)
-            return _first(cursor)
+        return _run(connection, sql, params)
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-        if connection.closed:
-            error.connection_lost = True
-            pooled.invalidate()
-        raise
+        if not connection.closed:
+            raise
+        pooled.invalidate()
+        raise ConnectionLost(str(error)) from error
     finally:
-        _give_back(pooled)
+        if not connection.closed:
+            connection.autocommit = False
+        pooled.close()
 
 
-def _first(cursor: Any) -> tuple[Any, ...] | None:
-    row: tuple[Any, ...] | None = cursor.fetchone()
-    return row
-
-
-def _give_back(pooled: PoolProxiedConnection) -> None:
-    connection: Any = pooled.dbapi_connection
-    if connection is not None and not connection.closed:
-        connection.autocommit = False
-    pooled.close()
+def _run(connection: Any, sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        row: tuple[Any, ...] | None = cursor.fetchone()
+        return row

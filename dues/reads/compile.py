@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from uuid import UUID
 
+from sqlalchemy import Dialect
 from sqlalchemy.dialects import postgresql
 
 from dues.reads.query import OPERATORS, Condition, CursorPage, Page, Query, Selection, column_of
@@ -21,7 +22,7 @@ from dues.reads.resource import INCLUDED_ROWS, Column, Computed, Flag, Many, Res
 # A page's total is counted up to here; beyond, the planner's estimate stands in.
 COUNTED_ROWS = 10_000
 
-_DIALECT = postgresql.dialect()
+_DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 
 
 @dataclass(frozen=True)

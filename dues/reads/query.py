@@ -206,7 +206,7 @@ class _Reader:
         return int(text)
 
 
-_Tree = dict[str, "_Tree"]  # type: ignore[misc]
+_Tree = dict[str, "_Tree"]
 
 
 def _tree(names: Iterable[str]) -> "_Tree":

@@ -93,7 +93,8 @@ class Resource:
     """What may be read of one table.
 
     `name` is the schema's name in OpenAPI. `key` names the columns that identify one row within a scope.
-    `where` is a condition that every row must meet, written as in Computed. `tags(scope)` gives the cache tags that a read within that scope depends on.
+    `where` is a condition that every row must meet, written as in Computed. `tags(scope)` gives the cache tags that
+    a read within that scope depends on.
     """
 
     name: str
@@ -166,5 +167,5 @@ def links_schema(*names: str, nullable: tuple[str, ...] = ()) -> Schema:
     """The schema of a `links` object: absolute-path references; those of `nullable` may be null."""
     link: Schema = {"type": "string", "format": "uri-reference"}
     either: Schema = {"type": ["string", "null"], "format": "uri-reference"}
-    properties = {name: link for name in names} | {name: either for name in nullable}
+    properties = dict.fromkeys(names, link) | dict.fromkeys(nullable, either)
     return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
