@@ -1,0 +1,172 @@
+"""The ledger of mails: the only writer of a mail's state.
+
+    pending -> sending -> committing -> sent | rejected | unknown
+
+`sending` is committed before the mail server hears of the mail, `committing` before it is sent the final dot. So a
+mail whose worker died in `sending` was certainly not accepted, and one whose worker died in `committing` may have
+been. A temporary failure leads back to `pending`; a mail in doubt that turns out not to have been accepted, back to
+`sending`.
+
+Every move is one statement, guarded by the state it leaves and by the fence: the lease of the job that holds the mail.
+Whoever claims the mail sets a new fence; from then on its former holder cannot move it.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from uuid import UUID
+
+from dues.db import after_commit, fetch_row, unit_of_work
+from dues.errors import Conflict, NotFound
+from dues.mail.models import State
+
+log = logging.getLogger(__name__)
+
+
+class Fenced(Conflict):
+    """Another worker has taken this mail over; the one who sees this must leave it alone."""
+
+    title, code = "Mail taken over", "mail_fenced"
+
+
+@dataclass(frozen=True, slots=True)
+class Mail:
+    """A mail as its holder sees it; `raw` is what goes over the wire, `reply` the server's last word on it."""
+
+    id: UUID
+    state: State
+    fence: UUID | None
+    recipient: str
+    raw: bytes
+    reply: str | None
+
+
+_MINE = "id = %(id)s and fence = %(fence)s"
+
+_ADD = """
+    insert into email_sends(id, dedupe_key, recipient, raw)
+    values (%(id)s, %(dedupe_key)s, %(recipient)s, %(raw)s) on conflict (dedupe_key) do nothing returning id
+"""
+_KNOWN = "select id from email_sends where dedupe_key = %(dedupe_key)s"
+_READ = "select state, fence, recipient, raw, reply from email_sends where id = %(id)s"
+# Need not survive a crash of PostgreSQL: the mail is then `pending` again, and was certainly not accepted, because
+# `committing` waits for the disk and carries along all that was committed before.
+_CLAIM = """
+    update email_sends set state = 'sending', fence = %(fence)s
+    from (select set_config('synchronous_commit', 'off', true)) unhurried
+    where id = %(id)s and state in ('pending', 'sending')
+    returning state, fence, recipient, raw, reply
+"""
+_TAKE_OVER = """
+    update email_sends set fence = %(fence)s
+    where id = %(id)s and fence = %(former)s and state = 'committing' returning id
+"""
+# Also moves what it has moved already, in case its first answer was lost with the connection to PostgreSQL.
+_COMMIT = f"""
+    update email_sends set state = 'committing', dot_at = clock_timestamp()
+    where {_MINE} and state in ('sending', 'committing') returning id
+"""
+_REOPEN = f"update email_sends set state = 'sending' where {_MINE} and state = 'committing' returning id"
+_RELEASE = f"""
+    update email_sends set state = 'pending', fence = null, dot_at = null, reply = %(reply)s
+    where {_MINE} and state in ('sending', 'committing') returning id
+"""
+_FINISH = f"""
+    update email_sends set state = %(state)s, reply = %(reply)s,
+        sent_at = case when %(state)s = 'sent' then clock_timestamp() end
+    where {_MINE} and state = any(%(sources)s) returning id
+"""
+_SOURCES: dict[State, list[State]] = {
+    "sent": ["committing"],
+    "unknown": ["committing"],
+    "rejected": ["sending", "committing"],
+}
+_DOUBT_AGE = "select clock_timestamp() - dot_at from email_sends where id = %(id)s"
+_COUNT_UNKNOWN = "select count(*) from email_sends where state = 'unknown'"
+
+
+def add(email_id: UUID, *, dedupe_key: str, recipient: str, raw: bytes) -> UUID:
+    """Write a mail down as `pending`, in the caller's transaction(). Returns: the id of the mail with this key."""
+    unit_of_work()
+    row = {"id": email_id, "dedupe_key": dedupe_key, "recipient": recipient, "raw": raw}
+    # Two statements, so that the second sees the row that another transaction committed while the first waited for it.
+    found = fetch_row(_ADD, row) or fetch_row(_KNOWN, row)
+    if found is None:
+        raise RuntimeError("a mail vanished while it was being queued again")
+    known: UUID = found[0]
+    return known
+
+
+def claim(email_id: UUID, fence: UUID) -> Mail:
+    """Take a mail that was certainly not accepted for `sending`. One in any other state is returned as it stands.
+
+    Raises: NotFound.
+    """
+    row = fetch_row(_CLAIM, {"id": email_id, "fence": fence})
+    if row:
+        _log(email_id, "sending")
+    else:
+        row = fetch_row(_READ, {"id": email_id})
+    if row is None:
+        raise NotFound("no such mail")
+    state, holder, recipient, raw, reply = row
+    return Mail(email_id, state, holder, recipient, bytes(raw), reply)
+
+
+def take_over(mail: Mail, fence: UUID) -> Mail:
+    """Become the one who decides about a mail in doubt. Raises: Fenced when somebody else has decided meanwhile."""
+    _held(fetch_row(_TAKE_OVER, {"id": mail.id, "former": mail.fence, "fence": fence}))
+    return replace(mail, fence=fence)
+
+
+def commit(mail: Mail) -> Mail:
+    """`sending -> committing`: once this has returned, the dot may go out. Raises: Fenced."""
+    _held(fetch_row(_COMMIT, {"id": mail.id, "fence": mail.fence}))
+    _log(mail.id, "committing")
+    return replace(mail, state="committing")
+
+
+def reopen(mail: Mail) -> Mail:
+    """`committing -> sending`, for a mail that is to be sent again. Raises: Fenced."""
+    _held(fetch_row(_REOPEN, {"id": mail.id, "fence": mail.fence}))
+    _log(mail.id, "sending", "again")
+    return replace(mail, state="sending")
+
+
+def release(mail: Mail, reply: str) -> None:
+    """Back to `pending`, because it was certainly not accepted, with the server's `reply`. Raises: Fenced."""
+    _held(fetch_row(_RELEASE, {"id": mail.id, "fence": mail.fence, "reply": reply}))
+    _log(mail.id, "pending", reply)
+
+
+def finish(mail: Mail, state: State, reply: str | None) -> None:
+    """Write down what became of a mail (`sent`, `rejected` or `unknown`), in the caller's transaction().
+
+    Raises: Fenced.
+    """
+    unit_of_work()
+    row = {"id": mail.id, "fence": mail.fence, "state": state, "reply": reply, "sources": _SOURCES[state]}
+    _held(fetch_row(_FINISH, row))
+    after_commit(lambda: _log(mail.id, state, reply or ""))
+
+
+def doubt_age(mail: Mail) -> timedelta:
+    """How long ago the dot of a mail in `committing` may have gone out: by the clock that wrote that down."""
+    (age,) = fetch_row(_DOUBT_AGE, {"id": mail.id}) or (None,)
+    return age or timedelta()
+
+
+def count_unknown() -> int:
+    """How many mails are held, because nobody knows whether they were accepted."""
+    (count,) = fetch_row(_COUNT_UNKNOWN, {}) or (0,)
+    return int(count)
+
+
+def _held(row: tuple[object, ...] | None) -> None:
+    if row is None:
+        raise Fenced("another worker has taken this mail over")
+
+
+def _log(email_id: UUID, state: State, detail: str = "") -> None:
+    level = logging.ERROR if state == "unknown" else logging.WARNING if state == "rejected" else logging.INFO
+    log.log(level, "mail %s is %s %s", email_id, state, detail)

@@ -1,0 +1,142 @@
+"""Composing a mail: text and HTML from templates, attachments, and the frozen bytes that go over the wire."""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from email import policy
+from email.header import Header
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from uuid import UUID
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+
+from dues.mail.address import clean, parse_mailbox
+
+# Bodies go out in 7 bits, so that no server on the way has a reason to change the bytes.
+_POLICY = policy.SMTP.clone(cte_type="7bit")
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """A file to go along; `content_type` is e.g. `application/pdf`."""
+
+    filename: str
+    content: bytes
+    content_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What a mail says, not yet to whom.
+
+    Without `unsubscribe_url` it is transactional: the answer to something its recipient did. Anything else needs
+    one, an https URL that unsubscribes on POST (RFC 8058).
+    """
+
+    subject: str
+    text: str
+    html: str
+    to_name: str = ""
+    reply_to: str = ""
+    attachments: tuple[Attachment, ...] = ()
+    unsubscribe_url: str = ""
+
+
+class Templates:
+    """Mail templates of one folder, on top of the layout that all mails share (dues/mail/templates)."""
+
+    def __init__(self, folder: Path) -> None:
+        self._environment = Environment(
+            loader=FileSystemLoader([folder, Path(__file__).parent / "templates"]),
+            autoescape=select_autoescape(["html"]),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+
+    def message(self, name: str, *, subject: str, **values: Any) -> Message:
+        """The message that `<name>.txt` and `<name>.html` make of `values`.
+
+        Raises: jinja2.UndefinedError where a template asks for a value that is not given.
+        """
+        subject = clean(subject)
+        text, html = (
+            self._environment.get_template(f"{name}.{kind}").render(subject=subject, **values)
+            for kind in ("txt", "html")
+        )
+        return Message(subject=subject, text=text, html=html)
+
+
+def attach(message: Message, *attachments: Attachment) -> Message:
+    return replace(message, attachments=message.attachments + attachments)
+
+
+def message_id(raw: bytes) -> str:
+    """The Message-ID of a composed mail, without its angle brackets."""
+    _, _, rest = raw.partition(b"\r\nMessage-ID: <")
+    return rest.partition(b">")[0].decode()
+
+
+def compose(message: Message, *, email_id: UUID, sender: Address, recipient: Address, date: datetime) -> bytes:
+    """The mail as it goes over the wire (RFC 5322, CRLF), dots not yet stuffed.
+
+    All ASCII, but for the address headers of a mail to a local part that is not: that one needs SMTPUTF8.
+    """
+    headers = {
+        "From": _mailbox("From", sender),
+        "To": _mailbox("To", Address(clean(message.to_name), recipient.username, recipient.domain)),
+        "Reply-To": _mailbox("Reply-To", parse_mailbox(message.reply_to)) if message.reply_to else "",
+        "Subject": _unstructured("Subject", clean(message.subject)),
+        "Date": format_datetime(date),
+        "Message-ID": f"<{email_id}@{sender.domain}>",
+        # Keeps out-of-office answers away (RFC 3834).
+        "Auto-Submitted": "auto-generated",
+    }
+    if message.unsubscribe_url:
+        headers["List-Unsubscribe"] = f"<{_url(message.unsubscribe_url)}>"
+        headers["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if value)
+    return head.encode() + _content(message).as_bytes()
+
+
+def _content(message: Message) -> EmailMessage:
+    content = EmailMessage(policy=_POLICY)
+    content["MIME-Version"] = "1.0"
+    content.set_content(message.text)
+    content.add_alternative(message.html, subtype="html")
+    for file in message.attachments:
+        maintype, _, subtype = file.content_type.partition("/")
+        content.add_attachment(file.content, maintype=maintype, subtype=subtype, filename=clean(file.filename))
+    return content
+
+
+# The headers that hold people's words are written here, because the library's folding (3.11) changes some: it
+# decodes a subject that looks encoded, and puts spaces into long ones.
+def _unstructured(name: str, text: str) -> str:
+    return text if _plain(name, text) else _encoded(name, text)
+
+
+def _mailbox(name: str, address: Address) -> str:
+    display_name = address.display_name
+    if not display_name:
+        return address.addr_spec
+    if not _plain(name, display_name):
+        return f"{_encoded(name, display_name)}\r\n <{address.addr_spec}>"
+    quoted = display_name.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{quoted}" <{address.addr_spec}>'
+
+
+def _plain(name: str, text: str) -> bool:
+    return text.isascii() and "=?" not in text and len(name) + len(text) < 70
+
+
+def _encoded(name: str, text: str) -> str:
+    return Header(text, "utf-8", header_name=name).encode(linesep="\r\n")
+
+
+def _url(text: str) -> str:
+    return quote(text, safe="!#$%&'()*+,/:;=?@[]~")
