@@ -4,8 +4,8 @@ from typing import Annotated
 
 from msgspec import Meta
 
-# Currencies whose minor unit is not a hundredth (ISO 4217, table A.1).
-_DIGITS = {
+# Digits after the point of the currencies that do not have two (ISO 4217, table A.1).
+MINOR_DIGITS = {
     **dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF".split(), 0),
     **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
 }
@@ -20,7 +20,7 @@ Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$", description="ISO 4217 code"
 
 def format_money(amount: int, currency: str) -> str:
     """For people: `format_money(123456, "EUR")` is `1,234.56 EUR`; yen have no minor unit."""
-    digits = _DIGITS.get(currency, 2)
+    digits = MINOR_DIGITS.get(currency, 2)
     sign = "-" if amount < 0 else ""
     whole, part = divmod(abs(amount), 10**digits)
     return f"{sign}{whole:,}" + (f".{part:0{digits}d}" if digits else "") + f" {currency}"
