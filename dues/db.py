@@ -5,6 +5,7 @@ which runs one statement in autocommit mode on a bare cursor: no BEGIN, no ROLLB
 """
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,7 +22,9 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, declared_attr, mapp
 from sqlalchemy.pool import QueuePool
 
 from config import Settings
+from dues import prepared
 from dues.clock import now
+from dues.settings import settings
 
 psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]
 
@@ -61,21 +64,21 @@ class Versioned:
 db = SQLAlchemy(session_options={"expire_on_commit": False})
 
 
-def init_db(app: Flask, settings: Settings) -> None:
+def init_db(app: Flask, config: Settings) -> None:
     """Give `app` its engine. Sessions run in UTC, bounded in time, and without the JIT, which costs short
     statements more than it saves."""
     options = {
         "timezone": "UTC",
         "jit": "off",
-        "statement_timeout": int(settings.db_statement_timeout_s * 1000),
+        "statement_timeout": int(config.db_statement_timeout_s * 1000),
         "idle_in_transaction_session_timeout": 60_000,
     }
-    app.config["SQLALCHEMY_DATABASE_URI"] = settings.database_url
+    app.config["SQLALCHEMY_DATABASE_URI"] = config.database_url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
         "poolclass": QueuePool,
-        "pool_size": settings.db_pool_size,
+        "pool_size": config.db_pool_size,
         "max_overflow": 0,
-        "pool_timeout": settings.db_pool_timeout_s,
+        "pool_timeout": config.db_pool_timeout_s,
         "pool_use_lifo": True,
         "json_serializer": lambda value: ujson.dumps(value, allow_nan=False, escape_forward_slashes=False),
         "json_deserializer": ujson.loads,
@@ -200,7 +203,9 @@ def fetch_row(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
         if "work" in session.info:
             session.flush()
             connection: Any = session.connection().connection
-            return _run(connection, sql, params)
+            with connection.cursor() as cursor:
+                cursor.execute(sql, params)
+                return _first(cursor)
         try:
             return _fetch_alone(sql, params)
         except ConnectionLost:
@@ -219,7 +224,12 @@ def _fetch_alone(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
     connection: Any = pooled.dbapi_connection
     try:
         connection.autocommit = True
-        return _run(connection, sql, params)
+        with connection.cursor() as cursor:
+            if settings().db_prepare:
+                prepared.execute(cursor, pooled.info.setdefault("prepared", OrderedDict()), sql, params)
+            else:
+                cursor.execute(sql, params)
+            return _first(cursor)
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         if not connection.closed:
             raise
@@ -231,8 +241,6 @@ def _fetch_alone(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
         pooled.close()
 
 
-def _run(connection: Any, sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params)
-        row: tuple[Any, ...] | None = cursor.fetchone()
-        return row
+def _first(cursor: Any) -> tuple[Any, ...] | None:
+    row: tuple[Any, ...] | None = cursor.fetchone()
+    return row

@@ -29,8 +29,9 @@ _DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 class Shape:
     """All of a query but its values: whatever has the same shape has the same statement.
 
-    `scope` names the columns that must equal a value of the scope; None stands for a single row, else the page:
-    "page", "page exact", "first", "next" or "prev" (the last three by cursor).
+    `scope` names the columns that must equal a value of the scope. `page` is None for a single row, else "page" or
+    "page exact" by number, "first", "next" or "prev" by cursor. `size` is part of the shape, so that the planner
+    knows how few rows are wanted; `deep` says that rows are skipped before them.
     """
 
     resource: Resource
@@ -38,12 +39,15 @@ class Shape:
     selection: Selection
     conditions: tuple[tuple[str, str, bool | None], ...]
     sort: str
-    page: str | None
+    page: str | None = None
+    size: int = 1
+    deep: bool = False
 
 
 def shape_of(resource: Resource, scope: Mapping[str, object], query: Query, page: str | None) -> Shape:
     conditions = tuple(_condition_shape(resource, condition) for condition in query.conditions)
-    return Shape(resource, tuple(sorted(scope)), query.selection, conditions, query.sort, page)
+    deep = isinstance(query.page, Page) and query.page.number > 1
+    return Shape(resource, tuple(sorted(scope)), query.selection, conditions, query.sort, page, query.page.size, deep)
 
 
 def _condition_shape(resource: Resource, condition: Condition) -> tuple[str, str, bool | None]:
@@ -89,14 +93,14 @@ def compile_list(shape: Shape) -> tuple[str, str]:
         source += f" and {_after(resource, keys, walked)}"
     columns = ", ".join(f"t.{name}" for name in sorted(_columns(resource, shape.selection) | set(keys)))
     order = ", ".join(f"t.{key} {walked}" for key in keys)
-    limit = "limit %(size)s + 1" + (" offset %(offset)s" if by_number else "")
+    limit = f"limit {shape.size + 1}" + (" offset %(offset)s" if shape.deep else "")
     item_keys = ", ".join(f"t.{key} as key{i}" for i, key in enumerate(keys))
     item_order = ", ".join(f"x.key{i} {shown}" for i in range(len(keys)))
     counted = f"select 1 from {resource.table.name} t where {where}"
-    tail = _total(counted, shape.page) if by_number else _ends(keys, shown, walked)
+    tail = _total(counted, shape) if by_number else _ends(keys, shown, walked)
     statement = (
         f"with page as (select {columns} from {source} order by {order} {limit}),"
-        f" shown as (select * from page t order by {order} limit %(size)s)"
+        f" shown as (select * from page t order by {order} limit {shape.size})"
         f" select (select '[' || coalesce(string_agg(x.item::text, ',' order by {item_order}), '') || ']' from"
         f" (select {_item(resource, shape.selection, 't')} as item, {item_keys} from shown t) x),"
         f" (select count(*) from page), pg_current_snapshot()::text, {tail}"
@@ -104,14 +108,14 @@ def compile_list(shape: Shape) -> tuple[str, str]:
     return statement, counted
 
 
-def _total(counted: str, form: str) -> str:
+def _total(counted: str, shape: Shape) -> str:
     """The total; below zero, the planner's estimate of it."""
-    if form == "page exact":
+    if shape.page == "page exact":
         return f"(select count(*) from ({counted}) c)"
     # On a last page that holds rows the total follows from its number, so nothing is counted.
     return (
-        "case when (select count(*) from page) between 1 and %(size)s"
-        " then %(offset)s + (select count(*) from page)"
+        f"case when (select count(*) from page) between 1 and {shape.size}"
+        f" then (select count(*) from page){' + %(offset)s' if shape.deep else ''}"
         f" else (select case when count(*) > {COUNTED_ROWS}"
         f" then -greatest(dues_estimated_rows(%(estimated)s), {COUNTED_ROWS + 1}) else count(*) end"
         f" from ({counted} limit {COUNTED_ROWS + 1}) c) end"
@@ -206,7 +210,8 @@ def _field(declared: Column | Computed, alias: str) -> str:
 
 def bind(query: Query, scope: Mapping[str, UUID | str | bool | None], resource: Resource) -> dict[str, object]:
     """The values of a query's statement, but for those of its page."""
-    values: dict[str, object] = dict(scope)
+    # A UUID as text spares psycopg2's adapter, which costs more than the rest of the binding.
+    values: dict[str, object] = {n: str(v) if isinstance(v, UUID) else v for n, v in scope.items()}
     for i, condition in enumerate(query.conditions):
         if not isinstance(resource.filters[condition.name], Flag):
             values[f"filter{i}"] = condition.value

@@ -69,7 +69,7 @@ def _numbered_page(
 ) -> tuple[bytes, str]:
     statement, counted = compile_list(shape_of(resource, scope, query, page_form(page, forward=True)))
     offset = (page.number - 1) * page.size
-    values = {**bind(query, scope, resource), "size": page.size, "offset": offset}
+    values = {**bind(query, scope, resource), "offset": offset}
     if not page.exact:
         values["estimated"] = _render(counted, values)
     row = fetch_row(statement, values)
@@ -106,7 +106,7 @@ def _cursor_page(
     resource: Resource, scope: Scope, query: Query, page: CursorPage, path: str, args: Args
 ) -> tuple[bytes, str]:
     secret, binding = settings().secret_key, _binding(resource, scope, query)
-    values = {**bind(query, scope, resource), "size": page.size}
+    values = bind(query, scope, resource)
     forward = True
     if page.cursor:
         forward, keys = read_cursor(page.cursor, binding=binding, secret=secret)

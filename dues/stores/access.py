@@ -58,9 +58,9 @@ def access_of(token: str | None, store_id: UUID | None) -> Access:
     if token is None:
         if store_id is None:
             return Access(None)
-        row = fetch_row("select true from stores where id = %(store_id)s", {"store_id": store_id})
+        row = fetch_row("select true from stores where id = %(store_id)s", {"store_id": str(store_id)})
         return Access(None, store_exists=row is not None)
-    row = fetch_row(_ACCESS, {"token_hash": hash_token(token), "store_id": store_id})
+    row = fetch_row(_ACCESS, {"token_hash": hash_token(token), "store_id": store_id and str(store_id)})
     if row is None:
         raise Unauthenticated("the token is unknown, expired or revoked")
     token_id, user_id, scopes, bound_to, expires_at, store_exists, role = row
