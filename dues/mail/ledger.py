@@ -17,16 +17,15 @@ from datetime import timedelta
 from uuid import UUID
 
 from dues.db import after_commit, fetch_row, unit_of_work
-from dues.errors import Conflict, NotFound
+from dues.jobs.lease import LeaseLost
+from dues.jobs.outcomes import PermanentFailure
 from dues.mail.models import State
 
 log = logging.getLogger(__name__)
 
 
-class Fenced(Conflict):
+class Fenced(LeaseLost):
     """Another worker has taken this mail over; the one who sees this must leave it alone."""
-
-    title, code = "Mail taken over", "mail_fenced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +99,7 @@ def add(email_id: UUID, *, dedupe_key: str, recipient: str, raw: bytes) -> UUID:
 def claim(email_id: UUID, fence: UUID) -> Mail:
     """Take a mail that was certainly not accepted for `sending`. One in any other state is returned as it stands.
 
-    Raises: NotFound.
+    Raises: PermanentFailure when there is no such mail.
     """
     row = fetch_row(_CLAIM, {"id": email_id, "fence": fence})
     if row:
@@ -108,7 +107,7 @@ def claim(email_id: UUID, fence: UUID) -> Mail:
     else:
         row = fetch_row(_READ, {"id": email_id})
     if row is None:
-        raise NotFound("no such mail")
+        raise PermanentFailure("no such mail")
     state, holder, recipient, raw, reply = row
     return Mail(email_id, state, holder, recipient, bytes(raw), reply)
 

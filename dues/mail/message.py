@@ -1,6 +1,6 @@
 """Composing a mail: text and HTML from templates, attachments, and the frozen bytes that go over the wire."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from email import policy
 from email.header import Header
@@ -8,7 +8,6 @@ from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import format_datetime
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
@@ -58,21 +57,34 @@ class Templates:
             lstrip_blocks=True,
         )
 
-    def message(self, name: str, *, subject: str, **values: Any) -> Message:
+    def message(
+        self,
+        name: str,
+        *,
+        subject: str,
+        to_name: str = "",
+        reply_to: str = "",
+        attachments: tuple[Attachment, ...] = (),
+        unsubscribe_url: str = "",
+        **values: object,
+    ) -> Message:
         """The message that `<name>.txt` and `<name>.html` make of `values`.
 
         Raises: jinja2.UndefinedError where a template asks for a value that is not given.
         """
-        subject = clean(subject)
         text, html = (
             self._environment.get_template(f"{name}.{kind}").render(subject=subject, **values)
             for kind in ("txt", "html")
         )
-        return Message(subject=subject, text=text, html=html)
-
-
-def attach(message: Message, *attachments: Attachment) -> Message:
-    return replace(message, attachments=message.attachments + attachments)
+        return Message(
+            subject=subject,
+            text=text,
+            html=html,
+            to_name=to_name,
+            reply_to=reply_to,
+            attachments=attachments,
+            unsubscribe_url=unsubscribe_url,
+        )
 
 
 def message_id(raw: bytes) -> str:

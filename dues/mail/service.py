@@ -5,7 +5,7 @@
     …
     outcome = send(email_id, fence=lease_token, may_commit=lease_is_mine)
     with run.completion():
-        record(outcome)
+        record(outcome)                                             # or nothing of this is committed
 
 `queue_mail` and `record` are part of the caller's transaction(); `send` is outside of any. Whatever line a process dies
 at, the job's next run calls `send` again with its own lease, and the ledger tells it how far the mail had come.
@@ -23,6 +23,7 @@ from dues.clock import now
 from dues.errors import Problem
 from dues.ids import new_id
 from dues.jobs.failpoints import failpoint
+from dues.jobs.outcomes import Retry
 from dues.mail import ledger, smtp
 from dues.mail.address import parse_address, parse_mailbox
 from dues.mail.ledger import Mail
@@ -36,15 +37,17 @@ _ASK_FOR = timedelta(hours=1)
 _SOON_S = 5.0
 
 
-class MailDeferred(Problem):
-    """The mail did not go out, or is in doubt, just now. Call `send` again, at the earliest in `retry_after_s`
-    seconds where that is given."""
+class MailUnavailable(Problem):
+    """Why a mail has to wait."""
 
     status, title, code = 503, "Mail deferred", "mail_deferred"
 
-    def __init__(self, detail: str, *, retry_after_s: float | None = None) -> None:
-        super().__init__(detail)
-        self.retry_after_s = retry_after_s
+
+class MailDeferred(Retry):
+    """The mail did not go out, or is in doubt, just now: the job is to call `send` again."""
+
+    def __init__(self, detail: str, after_s: float | None = None) -> None:
+        super().__init__(after_s, MailUnavailable(detail))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +84,8 @@ def send(email_id: UUID, *, fence: UUID, may_commit: Callable[[], bool]) -> Outc
     mail: it is asked last thing before the final dot, and before anything is decided about a mail in doubt.
 
     Returns: an Outcome, to be passed to `record`.
-    Raises: MailDeferred to be called again; Fenced when another worker has the mail; NotFound.
+    Raises: MailDeferred to be called again; Fenced (a LeaseLost) when another worker has the mail; PermanentFailure
+    when there is no such mail.
     """
     failpoint("mail.before_claim")
     mail = ledger.claim(email_id, fence)
@@ -141,7 +145,7 @@ class _Attempt:
         allowed = self._may_commit()
         if not allowed or time.monotonic() > expires:
             ledger.release(self.mail, "its worker lost its turn before the final dot")
-            raise MailDeferred("the worker lost its turn before the final dot", retry_after_s=_SOON_S)
+            raise MailDeferred("the worker lost its turn before the final dot", after_s=_SOON_S)
         failpoint("mail.before_dot")
 
 
@@ -159,7 +163,7 @@ def _resolve(mail: Mail) -> Outcome | None:
     if accepted is None and settings().mail_in_doubt == "hold":
         return Outcome(mail, "unknown", mail.reply)
     if settled_in_s > 0:
-        raise MailDeferred("it is not known yet whether the mail was accepted", retry_after_s=settled_in_s)
+        raise MailDeferred("it is not known yet whether the mail was accepted", after_s=settled_in_s)
     return None
 
 
@@ -172,12 +176,12 @@ def _ask(mail: Mail, age: timedelta) -> bool | None:
     except NoAnswer as reason:
         if age > _ASK_FOR:
             return None
-        raise MailDeferred(f"the mail provider gave no answer: {reason}", retry_after_s=_SOON_S) from reason
+        raise MailDeferred(f"the mail provider gave no answer: {reason}", after_s=_SOON_S) from reason
 
 
 def _still_mine(may_commit: Callable[[], bool]) -> None:
     if not may_commit():
-        raise MailDeferred("the worker lost its turn", retry_after_s=_SOON_S)
+        raise MailDeferred("the worker lost its turn", after_s=_SOON_S)
 
 
 def _sender() -> Address:

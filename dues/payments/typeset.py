@@ -1,0 +1,127 @@
+"""Setting any text in a PDF: which font has its letters, how wide it is, where its lines break.
+
+The fonts every PDF reader has know western European letters and keep a receipt at 3 kB. For other alphabets DejaVu Sans
+is embedded; Chinese, Japanese and Korean are left to the reader's own fonts. What is written from right to left or
+joins its letters (Hebrew, Arabic, Devanagari, …) needs a shaping engine: `printable()` says no, and the caller prints
+something else.
+"""
+
+import unicodedata
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+
+from reportlab.pdfbase import pdfmetrics
+from reportlab.pdfbase.cidfonts import UnicodeCIDFont
+from reportlab.pdfbase.ttfonts import TTFont
+from reportlab.pdfgen.canvas import Canvas
+
+_FONTS = Path(__file__).parent / "fonts"
+_WESTERN = {False: "Helvetica", True: "Helvetica-Bold"}
+_WIDE = {False: "DejaVuSans", True: "DejaVuSans-Bold"}
+_KOREAN, _JAPANESE, _CHINESE = "HYGothic-Medium", "HeiseiKakuGo-W5", "STSong-Light"
+
+# Without a glyph these are left out: pictures, and what only changes how its neighbours look.
+_ORNAMENTS = ("So", "Sk", "Cf", "Cc", "Cn", "Co", "Mn", "Me")
+
+
+def printable(text: str) -> str | None:
+    """`text` in one line as it can be printed, or None where it cannot or nothing would be left."""
+    kept = [c for c in unicodedata.normalize("NFC", text) if not _is_ornament(c)]
+    line = " ".join("".join(kept).split())
+    if not line or any(_is_right_to_left(c) or not _font_of(c, line, bold=False) for c in line):
+        return None
+    return line
+
+
+def width(text: str, size: float, *, bold: bool = False) -> float:
+    """In points."""
+    return sum(pdfmetrics.stringWidth(run, font, size) for font, run in _runs(text, bold))
+
+
+def draw(
+    canvas: Canvas, x: float, y: float, text: str, size: float, *, bold: bool = False, right: bool = False
+) -> None:
+    """Write `text` (printable) with its left end, or with `right` its right end, at `x`."""
+    if right:
+        x -= width(text, size, bold=bold)
+    for font, run in _runs(text, bold):
+        canvas.setFont(font, size)
+        canvas.drawString(x, y, run)
+        x += pdfmetrics.stringWidth(run, font, size)
+
+
+def wrap(text: str, size: float, limit: float, *, bold: bool = False) -> list[str]:
+    """The lines of `text` in a column `limit` points wide; a word wider than the column is cut."""
+    lines: list[str] = []
+    line = ""
+    for word in text.split(" "):
+        if line and width(f"{line} {word}", size, bold=bold) <= limit:
+            line = f"{line} {word}"
+            continue
+        if line:
+            lines.append(line)
+        line = word
+        while width(line, size, bold=bold) > limit and len(line) > 1:
+            cut = next(n for n in range(len(line) - 1, 0, -1) if n == 1 or width(line[:n], size, bold=bold) <= limit)
+            lines.append(line[:cut])
+            line = line[cut:]
+    return [*lines, line]
+
+
+def _runs(text: str, bold: bool) -> list[tuple[str, str]]:
+    return [(font, "".join(run)) for font, run in groupby(text, lambda c: _font_of(c, text, bold=bold) or _WIDE[bold])]
+
+
+def _font_of(character: str, text: str, *, bold: bool) -> str | None:
+    """The font for one character of `text`; a text that one font has whole is set in that font alone."""
+    if _is_western(text):
+        return _WESTERN[bold]
+    if ord(character) in _glyphs(_WIDE[bold]):
+        return _WIDE[bold]
+    if _is_east_asian(character):
+        return _cid_font(text)
+    return None
+
+
+def _is_western(text: str) -> bool:
+    try:
+        text.encode("cp1252")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _is_ornament(character: str) -> bool:
+    without_glyph = not _is_western(character) and ord(character) not in _glyphs(_WIDE[False])
+    return character not in "\t\n\r" and without_glyph and unicodedata.category(character) in _ORNAMENTS
+
+
+def _is_right_to_left(character: str) -> bool:
+    return unicodedata.bidirectional(character) in ("R", "AL", "AN")
+
+
+def _is_east_asian(character: str) -> bool:
+    return unicodedata.east_asian_width(character) in "WF" and ord(character) <= 0xFFFF
+
+
+@cache
+def _glyphs(font: str) -> frozenset[int]:
+    loaded = TTFont(font, str(_FONTS / f"{font}.ttf"))
+    pdfmetrics.registerFont(loaded)
+    return frozenset(loaded.face.charToGlyph)
+
+
+def _cid_font(text: str) -> str:
+    names = [unicodedata.name(c, "") for c in text]
+    if any(name.startswith("HANGUL") for name in names):
+        return _registered(_KOREAN)
+    if any(name.startswith(("HIRAGANA", "KATAKANA")) for name in names):
+        return _registered(_JAPANESE)
+    return _registered(_CHINESE)
+
+
+@cache
+def _registered(font: str) -> str:
+    pdfmetrics.registerFont(UnicodeCIDFont(font))
+    return font
