@@ -1,0 +1,130 @@
+"""Fixtures that every test may use; tests/servers.py is where the servers behind them come from."""
+
+import os
+import re
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from api.app import create_app
+from dues.db import db
+from tests.factory import Factory
+from tests.recorder import QueryRecorder
+from tests.servers import Cluster, Mailbox, Servers
+
+_CLUSTER = pytest.StashKey[Cluster]()
+_LONG = {
+    "faults": "the fault matrix: processes killed at named lines, servers that misbehave",
+    "slow": "tests that take a minute or so",
+    "soak": "hours of load, watching memory",
+    "large": "millions of rows",
+}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("dues", "long tests, left out unless asked for; with an option only those it names run")
+    for name, what in _LONG.items():
+        group.addoption(f"--{name}", action="store_true", help=what)
+    group.addoption("--chaos", metavar="TIME", type=_seconds, help="random kills of everything for a time such as 10m")
+
+
+def _seconds(text: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text)
+    if found is None:
+        raise ValueError("a time is a number and s, m or h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for name in (*_LONG, "chaos"):
+        config.addinivalue_line("markers", f"{name}: {_LONG.get(name, 'random kills of everything')}")
+    is_first = not hasattr(config, "workerinput")
+    if is_first and not config.getoption("collectonly") and not config.getoption("help"):
+        cluster = config.stash[_CLUSTER] = Cluster()
+        os.environ["DUES_TESTS_CLUSTER"], os.environ["DUES_TESTS_TEMPLATE"] = cluster.url, cluster.template
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if cluster := config.stash.get(_CLUSTER, None):
+        cluster.stop()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    asked = {name for name in (*_LONG, "chaos") if config.getoption(name)}
+    left_out = [
+        item
+        for item in items
+        if (marks := {mark.name for mark in item.iter_markers()} & {*_LONG, "chaos"}) - asked or (asked and not marks)
+    ]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+@pytest.fixture(scope="session")
+def servers(worker_id: str) -> Iterator[Servers]:
+    """The database, Redis and mail server of this process of tests."""
+    servers = Servers(os.environ["DUES_TESTS_CLUSTER"], os.environ["DUES_TESTS_TEMPLATE"], worker_id)
+    yield servers
+    servers.stop()
+
+
+@pytest.fixture(scope="session")
+def _app(servers: Servers) -> Iterator[Flask]:
+    app = create_app(servers.settings())
+    app.testing = False
+    yield app
+    with app.app_context():
+        db.engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def _recorder(_app: Flask) -> QueryRecorder:
+    with _app.app_context():
+        return QueryRecorder(db.engine)
+
+
+@pytest.fixture
+def clean(servers: Servers) -> None:
+    """An empty database and an empty Redis."""
+    servers.clean()
+
+
+@pytest.fixture
+def app(_app: Flask, clean: None) -> Flask:
+    """The application, on an empty database."""
+    return _app
+
+
+@pytest.fixture
+def client(app: Flask) -> FlaskClient:
+    """Flask's test client: no server between, errors answered as in production."""
+    return app.test_client()
+
+
+@pytest.fixture
+def make(servers: Servers, clean: None) -> Factory:
+    """Makes rows: `make.store()`, `make.payment(store, user)`, … see tests/factory.py."""
+    return Factory(servers.database_url)
+
+
+@pytest.fixture
+def queries(_recorder: QueryRecorder, app: Flask) -> QueryRecorder:
+    """Records SQL: `with queries() as seen: …`."""
+    return _recorder
+
+
+@pytest.fixture
+def mailbox(servers: Servers) -> Iterator[Mailbox]:
+    """The mails that arrive, and the mail server's behaviour."""
+    mailbox = Mailbox(servers.mail)
+    yield mailbox
+    mailbox.behave()
+
+
+@pytest.fixture(scope="session")
+def chaos_s(pytestconfig: pytest.Config) -> float:
+    """How long `--chaos` was asked to last, in seconds."""
+    return float(pytestconfig.getoption("chaos"))

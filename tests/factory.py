@@ -1,0 +1,200 @@
+"""Makes rows for tests straight in the tables, so that a test arranges its world without the code it tests.
+
+Each method returns the row as an object with the table's columns. What a test does not care about has a default.
+"""
+
+import itertools
+import secrets
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from hashlib import sha256
+from types import SimpleNamespace as Row
+from typing import Any
+
+import psycopg2
+from argon2 import PasswordHasher
+from psycopg2.extras import Json, RealDictCursor
+
+from dues.accounts.actor import SCOPES
+from dues.ids import new_id
+
+PASSWORD = "correct horse battery staple"
+
+
+class Factory:
+    """Makes rows in the database at `url`, each committed at once."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._numbers = itertools.count(1)
+
+    def user(self, *, password: str = PASSWORD, **columns: Any) -> Row:
+        number = next(self._numbers)
+        defaults = {
+            "id": new_id(),
+            "email": f"user{number}@example.com",
+            "name": f"User {number}",
+            "password_hash": hashed(password),
+        }
+        return self.insert("users", defaults | columns)
+
+    def address(self, user: Row, **columns: Any) -> Row:
+        defaults = {
+            "user_id": user.id,
+            "id": new_id(),
+            "label": "Home",
+            "line1": "1 High Street",
+            "city": "Leeds",
+            "country": "GB",
+        }
+        return self.insert("addresses", defaults | columns)
+
+    def token(
+        self,
+        user: Row,
+        *scopes: str,
+        store: Row | None = None,
+        expires_in: timedelta = timedelta(days=1),
+        **columns: Any,
+    ) -> str:
+        """A token of `user` (with no scopes named: all of them), as the client sends it."""
+        token = f"dues_{secrets.token_urlsafe(32)}"
+        defaults = {
+            "id": new_id(),
+            "user_id": user.id,
+            "store_id": store.id if store else None,
+            "name": "test",
+            "token_hash": sha256(token.encode()).digest(),
+            "scopes": list(scopes or SCOPES),
+            "expires_at": datetime.now(UTC) + expires_in,
+        }
+        self.insert("api_tokens", defaults | columns)
+        return token
+
+    def auth(self, user: Row, *scopes: str, **columns: Any) -> dict[str, str]:
+        """Headers with a new token of `user`."""
+        return {"Authorization": f"Bearer {self.token(user, *scopes, **columns)}"}
+
+    def store(self, owner: Row | None = None, **columns: Any) -> Row:
+        """A store with its owner on the staff."""
+        owner = owner or self.user()
+        number = next(self._numbers)
+        defaults = {
+            "id": new_id(),
+            "owner_id": owner.id,
+            "name": f"Store {number}",
+            "slug": f"store-{number}",
+            "currency": "EUR",
+        }
+        store = self.insert("stores", defaults | columns)
+        self.staff(store, owner, role="owner")
+        return store
+
+    def staff(self, store: Row, user: Row | None = None, *, role: str = "support", **columns: Any) -> Row:
+        """A member of the staff: a new user unless one is given."""
+        user = user or self.user()
+        return self.insert(
+            "store_staff", {"store_id": store.id, "user_id": user.id, "id": new_id(), "role": role} | columns
+        )
+
+    def package(self, store: Row, **columns: Any) -> Row:
+        defaults = {
+            "store_id": store.id,
+            "id": new_id(),
+            "name": f"Package {next(self._numbers)}",
+            "amount": 1500,
+            "currency": store.currency,
+            "interval": "month",
+        }
+        return self.insert("packages", defaults | columns)
+
+    def payment(self, store: Row, user: Row | None = None, *, package: Row | None = None, **columns: Any) -> Row:
+        """A payment, succeeded unless said otherwise, for `package` where one is given. No job goes with it."""
+        user = user or self.user()
+        defaults = {
+            "store_id": store.id,
+            "id": new_id(),
+            "user_id": user.id,
+            "package_id": package.id if package else None,
+            "amount": package.amount if package else 1500,
+            "currency": package.currency if package else store.currency,
+            "status": "succeeded",
+            "payment_method": "sandbox_ok",
+            "gateway": "sandbox",
+        }
+        return self.insert("payments", defaults | columns)
+
+    def payments(self, store: Row, count: int, *, users: list[Row], packages: list[Row] | None = None) -> None:
+        """Many payments at once, a second apart and ending now, users and packages taking turns; then ANALYZE."""
+        with self._cursor() as cursor:
+            cursor.execute(
+                """
+                insert into payments(store_id, id, user_id, package_id, amount, currency, status, payment_method,
+                    gateway, created_at, updated_at)
+                select %(store)s,
+                    (lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0')
+                        || '7' || left(random, 3) || '8' || right(random, 15))::uuid,
+                    (%(users)s::uuid[])[1 + n %% cardinality(%(users)s::uuid[])],
+                    (%(packages)s::uuid[])[1 + n %% greatest(cardinality(%(packages)s::uuid[]), 1)],
+                    1000 + n %% 90, %(currency)s,
+                    (array['succeeded', 'succeeded', 'succeeded', 'failed', 'refunded'])[1 + n %% 5],
+                    'sandbox_ok', 'sandbox', at, at
+                from generate_series(1, %(count)s) n,
+                    lateral (select now() - (%(count)s - n) * interval '1 s' as at, md5(n::text) as random) t
+                """,
+                {
+                    "store": store.id,
+                    "users": [user.id for user in users],
+                    "packages": [package.id for package in packages or []],
+                    "currency": store.currency,
+                    "count": count,
+                },
+            )
+            cursor.execute("analyze payments")
+
+    def refund(self, payment: Row, **columns: Any) -> Row:
+        defaults = {
+            "store_id": payment.store_id,
+            "id": new_id(),
+            "payment_id": payment.id,
+            "amount": payment.amount,
+            "currency": payment.currency,
+            "status": "succeeded",
+        }
+        return self.insert("refunds", defaults | columns)
+
+    def insert(self, table: str, columns: dict[str, Any]) -> Row:
+        """One row of any table. Returns: all of its columns, those that the database filled in too."""
+        names = ", ".join(f'"{name}"' for name in columns)
+        values = {name: Json(value) if isinstance(value, dict) else value for name, value in columns.items()}
+        places = ", ".join(f"%({name})s" for name in columns)
+        return self.rows(f"insert into {table}({names}) values ({places}) returning *", values)[0]
+
+    def rows(self, sql: str, parameters: dict[str, Any] | None = None) -> list[Row]:
+        """What a statement returns: for a test that looks into the tables."""
+        with self._cursor() as cursor:
+            cursor.execute(sql, parameters)
+            return [Row(**row) for row in cursor.fetchall()] if cursor.description else []
+
+    def value(self, sql: str, parameters: dict[str, Any] | None = None) -> Any:
+        """The one value a statement returns."""
+        with self._cursor() as cursor:
+            cursor.execute(sql, parameters)
+            row = cursor.fetchone()
+            assert row is not None
+            return next(iter(row.values()))
+
+    @contextmanager
+    def _cursor(self) -> Iterator[RealDictCursor]:
+        with closing(psycopg2.connect(self._url, options="-c timezone=UTC")) as connection:
+            connection.autocommit = True
+            with connection.cursor(cursor_factory=RealDictCursor) as cursor:
+                yield cursor
+
+
+@cache
+def hashed(password: str) -> str:
+    """As accounts store it; cheap to verify, because tests are not what it protects."""
+    return PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(password)

@@ -1,0 +1,217 @@
+"""The real servers that tests run on.
+
+One PostgreSQL serves a whole run: whoever is first (the process that hands out tests, else the only one) starts it,
+migrates a template once, and passes its address on. Each process of tests has a database of its own made from the
+template, and its own Valkey and mail server. DUES_TEST_DATABASE_URL and DUES_TEST_REDIS_URL name servers to use
+instead; DUES_TEST_POSTGRES names a folder of PostgreSQL programs (say /usr/lib/postgresql/15/bin) to start instead of
+the wheel's.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from email import message_from_bytes, policy
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import redis
+from sqlalchemy import NullPool, create_engine, make_url
+
+from config import Settings, sqlalchemy_url
+from dues.migrate import migrate
+from local.mailsink import MailSink
+from local.postgres import Postgres
+from local.process import Server
+from local.valkey import Valkey
+
+_TEMPLATE = f"dues_tests_{os.getpid()}"
+
+
+class Home:
+    """A temporary DUES_HOME, which the account that PostgreSQL runs as can pass through."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="dues-tests-"))
+        self.path.chmod(0o711)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+class Cluster:
+    """A PostgreSQL with a migrated template database, from which databases are made in no time."""
+
+    def __init__(self) -> None:
+        self._home = Home()
+        programs = os.environ.get("DUES_TEST_POSTGRES")
+        self._postgres = Postgres(self._home.path, durable=False, programs=Path(programs) if programs else None)
+        url = os.environ.get("DUES_TEST_DATABASE_URL")
+        self._own = not url
+        if not url:
+            self._postgres.start()
+            url = self._postgres.url
+        self.url = url
+        create_database(url, _TEMPLATE)
+        self.template = _with_database(url, _TEMPLATE)
+        run_migrations(self.template)
+
+    def stop(self) -> None:
+        drop_database(self.url, _TEMPLATE)
+        if self._own:
+            self._postgres.stop()
+            self._postgres.remove()
+        self._home.remove()
+
+
+class Servers:
+    """What one process of tests talks to."""
+
+    def __init__(self, cluster_url: str, template_url: str, worker: str) -> None:
+        self._home = Home()
+        self.home = self._home.path
+        template = make_url(template_url).database or ""
+        self._cluster_url, self._database = cluster_url, f"{template}_{worker}"
+        create_database(cluster_url, self._database, template)
+        self.database_url = _with_database(cluster_url, self._database)
+        self.valkey = Valkey(self.home, durable=False)
+        self._external_redis = os.environ.get("DUES_TEST_REDIS_URL")
+        if self._external_redis:
+            number = int(worker.removeprefix("gw")) if worker.startswith("gw") else 0
+            self.redis_url = f"{self._external_redis.rstrip('/').split('?')[0]}/{number}"
+        else:
+            self.valkey.start()
+            self.redis_url = self.valkey.url
+        self.mail = MailSink(self.home, faults=True)
+        self.mail.start()
+        self._tables = _empty_tables(self.database_url)
+
+    def settings(self, **changes: Any) -> Settings:
+        """Settings that lead here; leases are short and nobody is limited."""
+        values: dict[str, Any] = {
+            "database_url": self.database_url,
+            "redis_url": self.redis_url,
+            "smtp_url": self.mail.smtp_url,
+            "mail_lookup_url": self.mail.lookup_url,
+            "secret_key": "a key for tests, which nobody else uses",
+            "dues_home": str(self.home),
+            "job_lease_s": 2.0,
+            "rate_limit": "off",
+        }
+        return Settings(**values | changes)
+
+    def environ(self, **changes: str) -> dict[str, str]:
+        """The environment of a process of Dues (web, worker, relay) with the same settings."""
+        settings = self.settings()
+        names = ("database_url", "redis_url", "smtp_url", "mail_lookup_url", "secret_key", "dues_home", "rate_limit")
+        found = {name.upper(): str(getattr(settings, name)) for name in names}
+        return {**os.environ, **found, "JOB_LEASE_S": str(settings.job_lease_s), "PYTHONUNBUFFERED": "1", **changes}
+
+    def clean(self) -> None:
+        """Empty the database and Redis."""
+        with _connected(self.database_url) as cursor:
+            cursor.execute("set lock_timeout = '10s'")
+            cursor.execute(f"truncate {', '.join(self._tables)}")
+        with closing(redis.Redis.from_url(self.redis_url)) as client:
+            client.flushdb()
+
+    def stop(self) -> None:
+        self.mail.stop()
+        self.valkey.stop()
+        drop_database(self._cluster_url, self._database)
+        self._home.remove()
+
+
+class Mailbox:
+    """What the mail server has accepted since the test began."""
+
+    def __init__(self, sink: MailSink) -> None:
+        self._sink = sink
+        for file in sink.folder.glob("*.eml"):
+            file.unlink()
+        self.behave()
+
+    def mails(self) -> list[EmailMessage]:
+        """All mails, the oldest first; the envelope is in `Return-Path` and `Delivered-To`."""
+        files = sorted(self._sink.folder.glob("*.eml"))
+        return [message_from_bytes(file.read_bytes(), policy=policy.default) for file in files]
+
+    def wait(self, count: int, timeout_s: float = 15.0) -> list[EmailMessage]:
+        """All mails once there are at least `count`. Raises: AssertionError when there are fewer in the end."""
+        wait_until(lambda: len(self.mails()) >= count, timeout_s, f"{count} mails")
+        return self.mails()
+
+    def behave(self, **orders: Any) -> None:
+        """Have the server misbehave: see local/mailsink.py. With nothing: behave again."""
+        request = urllib.request.Request(f"{self._sink.http_url}/behave", json.dumps(orders).encode(), method="POST")
+        with urllib.request.urlopen(request, timeout=5):
+            pass
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 10.0, what: str = "the condition") -> None:
+    """Ask `condition` until it holds. Raises: AssertionError naming `what` after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout_s:g} s for {what} in vain")
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """A server of a test's own, to be paused and killed at will."""
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+def create_database(url: str, name: str, template: str = "template1") -> None:
+    with _connected(url) as cursor:
+        cursor.execute(f'drop database if exists "{name}"')
+        cursor.execute(f'create database "{name}" template "{template}"')
+
+
+def drop_database(url: str, name: str) -> None:
+    with _connected(url) as cursor:
+        cursor.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
+        cursor.execute(f'drop database if exists "{name}"')
+
+
+def run_migrations(url: str) -> None:
+    engine = create_engine(sqlalchemy_url(url), poolclass=NullPool)
+    migrate(engine)
+    engine.dispose()
+
+
+def _with_database(url: str, name: str) -> str:
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+@contextlib.contextmanager
+def _connected(url: str) -> Iterator[psycopg2.extensions.cursor]:
+    """A cursor whose every statement is committed at once."""
+    with closing(psycopg2.connect(url.replace("postgresql+psycopg2:", "postgresql:"))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            yield cursor
+
+
+def _empty_tables(url: str) -> list[str]:
+    """Every table that migrations leave empty; what they put in the others stays."""
+    with _connected(url) as cursor:
+        cursor.execute(
+            "select format('%I.%I', schemaname, tablename) from pg_tables"
+            " where schemaname not in ('pg_catalog', 'information_schema')"
+        )
+        names = [row[0] for row in cursor.fetchall()]
+        cursor.execute(" union all ".join(f"select '{name}' where not exists (select from {name})" for name in names))
+        return [row[0] for row in cursor.fetchall()]
