@@ -1,0 +1,38 @@
+"""What the benchmarks ran on: processor, versions, and which core does what."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+# The server under test has one core to itself; the load, PostgreSQL and Redis share the rest.
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
+
+
+def pinned(core: int, argv: list[str]) -> list[str]:
+    """`argv` run on one core."""
+    return ["taskset", "-c", str(core), *argv]
+
+
+def describe(postgres_version: str, redis_version: str) -> dict[str, str]:
+    cpu = next(
+        (line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        platform.machine(),
+    )
+    names = ("Flask", "gunicorn", "uvicorn", "SQLAlchemy", "psycopg2-binary", "redis", "rq")
+    return {
+        "processor": f"{cpu}, {len(CORES)} cores",
+        "system": platform.platform(),
+        "Python": platform.python_version(),
+        "PostgreSQL": postgres_version,
+        "Redis": redis_version,
+        "wrk": _wrk_version(),
+        **{name: version(name) for name in names},
+    }
+
+
+def _wrk_version() -> str:
+    answer = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False)
+    return (answer.stdout + answer.stderr).split("[")[0].replace("wrk", "").strip()
