@@ -241,7 +241,7 @@ create table jobs(
     check ((status = 'running') = (lease_token is not null)),
     check ((finished_at is not null) = (status in ('succeeded', 'failed', 'canceled')))
 );
-create index jobs_due_idx on jobs(priority, run_at, id) where status = 'queued' and dispatched_at is null;
+create index jobs_due_idx on jobs(queue, priority, run_at, id) where status = 'queued' and dispatched_at is null;
 create index jobs_queue_run_at_idx on jobs(queue, run_at) include (dispatched_at) where status = 'queued';
 create index jobs_lease_until_idx on jobs(lease_until) where status = 'running';
 create unique index jobs_dedupe_key on jobs(kind, dedupe_key)

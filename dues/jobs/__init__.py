@@ -1,0 +1,33 @@
+"""Slow work: asked for in the transaction that needs it, done by workers, followed by a status URL.
+
+    kinds.py      the one table of kinds
+    outbox.py     asking for a job: a row
+    lease.py      claiming, keeping, finishing and giving back one attempt
+    run.py        what a job's body is given; outcomes.py: what it may raise; endings.py: how a slice hears of failure
+    status.py     the status document
+    service.py    following and canceling
+    stats.py      how far behind the queues are
+    wake.py       the hint that lets the relay look at once
+
+PostgreSQL holds the truth; the relay (workers/relay.py) hands what is due to RQ, and workers (workers/job.py) claim it.
+"""
+
+from dues.jobs.endings import Ending, when_ended
+from dues.jobs.kinds import Kind
+from dues.jobs.lease import LeaseLost
+from dues.jobs.outbox import enqueue
+from dues.jobs.outcomes import Canceled, PermanentFailure, Retry
+from dues.jobs.run import Completion, Run
+
+__all__ = [
+    "Canceled",
+    "Completion",
+    "Ending",
+    "Kind",
+    "LeaseLost",
+    "PermanentFailure",
+    "Retry",
+    "Run",
+    "enqueue",
+    "when_ended",
+]

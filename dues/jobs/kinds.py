@@ -1,0 +1,39 @@
+"""The one table of job kinds: what slow work there is, where it runs and how often it is tried.
+
+A kind stands here only when workers/ has a body for it: a worker refuses to start otherwise.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+QueueName = Literal["critical", "default", "slow", "webhooks"]
+QUEUES: tuple[QueueName, ...] = get_args(QueueName)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of job.
+
+    `timeout_s` bounds one attempt. `cancelable` jobs can be canceled by those who see them; a running one only
+    notices where its body reports progress. A `forked` kind runs in a process of its own, which is killed at its
+    timeout and gives its memory back: for long work. Others run in the worker's process.
+    """
+
+    name: str
+    queue: QueueName
+    max_attempts: int = 20
+    timeout_s: int = 180
+    cancelable: bool = False
+    forked: bool = False
+
+
+PAYMENT_CHARGE = Kind("payment.charge", "critical", timeout_s=60)
+PAYMENT_REFUND = Kind("payment.refund", "critical", timeout_s=60)
+PAYMENT_RECONCILE = Kind("payment.reconcile", "default", timeout_s=60)
+# Not in the queue of charges: a mail server that hangs must not keep anybody from paying.
+PAYMENT_CONFIRMATION = Kind("payment.confirmation", "default", timeout_s=120)
+REPORT_BUILD = Kind("report.build", "slow", max_attempts=5, timeout_s=3600, cancelable=True, forked=True)
+
+KINDS: dict[str, Kind] = {
+    kind.name: kind for kind in (PAYMENT_CHARGE, PAYMENT_REFUND, PAYMENT_RECONCILE, PAYMENT_CONFIRMATION, REPORT_BUILD)
+}

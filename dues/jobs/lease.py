@@ -1,0 +1,217 @@
+"""Who holds a job: the statements that claim, keep, finish and give back one attempt.
+
+Every one is fenced by the token of the claim: from the moment another worker has taken the job over, nothing that this
+one still does to it has any effect.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+import ujson
+from flask import current_app
+
+from dues.db import fetch_row, transaction
+from dues.jobs.endings import Ending, announce
+from dues.settings import settings
+
+
+class LeaseLost(Exception):
+    """Another worker has this job now, or it was ended: what this one did to it is void."""
+
+
+# These statements may be lost in a crash of the server, which costs a lease's time and nothing else; so their commit
+# does not wait for the disk.
+_UNHURRIED = "(select set_config('synchronous_commit', 'off', true)) unhurried"
+_MINE = "id = %(job_id)s and lease_token = %(token)s and status = 'running'"
+
+_CLAIM = f"""
+    update jobs set status = 'running', attempt = attempt + 1, lease_token = %(token)s, leased_by = %(worker)s,
+        lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s),
+        started_at = coalesce(started_at, clock_timestamp()), version = version + 1
+    from {_UNHURRIED}
+    where id = %(job_id)s and run_at <= now() and attempt < max_attempts and cancel_requested_at is null
+        and (status = 'queued' or (status = 'running' and lease_until < clock_timestamp()))
+    returning kind, args::text, attempt, timeout_s, progress::text, trace
+"""
+_RENEW = f"""
+    update jobs set lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s) from {_UNHURRIED}
+    where {_MINE} returning cancel_requested_at is not null
+"""
+_PROGRESS = f"""
+    update jobs set progress = %(progress)s::jsonb, version = version + 1 from {_UNHURRIED}
+    where {_MINE} returning cancel_requested_at is not null
+"""
+_COMPLETE = f"""
+    update jobs set status = 'succeeded', result = %(result)s::jsonb, error = null, finished_at = clock_timestamp(),
+        progress = coalesce(%(progress)s::jsonb, progress), lease_token = null, lease_until = null,
+        version = version + 1
+    where {_MINE} returning id
+"""
+_GIVE_BACK = """
+    with held as (
+        select id, case when %(final)s then 'failed'
+                        when %(canceled)s or cancel_requested_at is not null then 'canceled'
+                        when attempt - %(uncharged)s >= max_attempts then 'failed'
+                        else 'queued' end as becomes
+        from jobs where {whose} for update {patience})
+    update jobs set status = becomes, finished_at = case when becomes <> 'queued' then clock_timestamp() end,
+        attempt = attempt - %(uncharged)s, dispatched_at = null, lease_token = null, lease_until = null,
+        run_at = coalesce(clock_timestamp() + make_interval(secs => %(after_s)s), run_at),
+        error = coalesce(%(error)s::jsonb, error), version = version + 1
+    from held where jobs.id = held.id
+    returning kind, args::text, status, error::text
+"""
+_GIVE_BACK_MINE = _GIVE_BACK.format(whose=_MINE, patience="")
+_TAKE_BACK = _GIVE_BACK.format(
+    whose="id = %(job_id)s and status = 'running' and lease_until < clock_timestamp()", patience="skip locked"
+)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One attempt at a job, as it was claimed. `progress` is what earlier attempts had reported."""
+
+    job_id: UUID
+    token: UUID
+    kind: str
+    args: dict[str, Any]
+    attempt: int
+    timeout_s: int
+    progress: dict[str, Any] | None
+    trace: str | None
+
+
+def claim(job_id: UUID, worker: str) -> tuple[Claim, "Lease"] | None:
+    """Begin an attempt, or None: the job is not due, another worker has it, or it is over. Of any number of
+    workers that ask at once exactly one gets it."""
+    token, asked_at = uuid4(), time.monotonic()
+    lease = Lease(job_id, token, settings().job_lease_s, asked_at)
+    row = _alone(_CLAIM, {"job_id": job_id, "token": token, "worker": worker, "lease_s": lease.seconds})
+    if row is None:
+        return None
+    kind, args, attempt, timeout_s, progress, trace = row
+    return Claim(
+        job_id, token, kind, ujson.loads(args), attempt, timeout_s, ujson.loads(progress) if progress else None, trace
+    ), lease
+
+
+class Lease:
+    """The right to work on a job, which lasts `seconds` from the last renewal.
+
+    Renewed by a thread beside the body, or by the body's own `check()`, whichever comes first.
+    """
+
+    def __init__(self, job_id: UUID, token: UUID, seconds: float, since: float) -> None:
+        self.job_id = job_id
+        self.token = token
+        self.seconds = seconds
+        self.lost = False
+        self.cancel_requested = False
+        self._since = since
+
+    def renew(self) -> None:
+        """Hold it for another `seconds`, or find it `lost`."""
+        asked_at = time.monotonic()
+        if self._ask(_RENEW, {"lease_s": self.seconds}):
+            self._since = asked_at
+
+    def check(self) -> None:
+        """Make sure that it is still held, asking PostgreSQL only when that may be in doubt. Raises: LeaseLost."""
+        if not self.lost and time.monotonic() - self._since > self.seconds / 2:
+            self.renew()
+        if self.lost:
+            raise LeaseLost(f"job {self.job_id} has another worker")
+
+    def report(self, progress: dict[str, Any]) -> None:
+        """Write the job's progress. Raises: LeaseLost."""
+        self._ask(_PROGRESS, {"progress": ujson.dumps(progress)})
+        self.check()
+
+    def complete(self, result: dict[str, Any] | None, progress: dict[str, Any] | None) -> None:
+        """The job succeeded: inside the `transaction()` of what it did, if any. Raises: LeaseLost, and then that
+        transaction must not commit."""
+        values = {
+            "job_id": self.job_id,
+            "token": self.token,
+            "result": _json(result),
+            "progress": _json(progress),
+        }
+        if fetch_row(_COMPLETE, values) is None:
+            self.lost = True
+            raise LeaseLost(f"job {self.job_id} has another worker")
+
+    def give_back(
+        self,
+        *,
+        error: dict[str, Any] | None = None,
+        after_s: float | None = None,
+        final: bool = False,
+        canceled: bool = False,
+        uncharged: bool = False,
+    ) -> str:
+        """End the attempt without success: the job is queued again, to run `after_s` from now (default: at once);
+        or `failed` when `final` or out of attempts; or `canceled` when that was asked for. An `uncharged` attempt
+        does not count. Returns: the new status. Raises: LeaseLost.
+        """
+        values = {
+            "job_id": self.job_id,
+            "token": self.token,
+            "error": _json(error),
+            "after_s": after_s,
+            "final": final,
+            "canceled": canceled,
+            "uncharged": int(uncharged),
+        }
+        if (status := _give_back(_GIVE_BACK_MINE, values)) is None:
+            self.lost = True
+            raise LeaseLost(f"job {self.job_id} has another worker")
+        return status
+
+    def _ask(self, sql: str, values: dict[str, Any]) -> bool:
+        row = _alone(sql, {**values, "job_id": self.job_id, "token": self.token})
+        if row is None:
+            self.lost = True
+            return False
+        self.cancel_requested = row[0]
+        return True
+
+
+def take_back(job_id: UUID, error: dict[str, Any]) -> str | None:
+    """End the attempt of a worker that let its lease run out, as `give_back()` does. Returns: the new status, or
+    None when the lease was renewed or somebody else has just done this."""
+    values = {
+        "job_id": job_id,
+        "error": _json(error),
+        "after_s": None,
+        "final": False,
+        "canceled": False,
+        "uncharged": 0,
+    }
+    return _give_back(_TAKE_BACK, values)
+
+
+def _give_back(sql: str, values: dict[str, Any]) -> str | None:
+    with transaction():
+        row = fetch_row(sql, values)
+        if row is None:
+            return None
+        kind, args, status, error = row
+        if status != "queued":
+            found = ujson.loads(error) if error and status == "failed" else None
+            announce(Ending(values["job_id"], kind, ujson.loads(args), status, found))
+    return str(status)
+
+
+def _alone(sql: str, values: dict[str, Any]) -> tuple[Any, ...] | None:
+    """Run a statement apart from any transaction the caller is in.
+
+    Within one it would keep the job's row locked until that ends: no renewal could get through.
+    """
+    with current_app.app_context():
+        return fetch_row(sql, values)
+
+
+def _json(value: dict[str, Any] | None) -> str | None:
+    return None if value is None else ujson.dumps(value, allow_nan=False, escape_forward_slashes=False)

@@ -1,0 +1,46 @@
+"""The table of slow work. Its rows are written with SQL (outbox.py, lease.py, service.py); this is for reading."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import SmallInteger
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from dues.db import Model
+
+
+class Job(Model):
+    """One piece of slow work, and the proof that it is wanted: the row is the outbox."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    queue: Mapped[str]
+    priority: Mapped[int] = mapped_column(SmallInteger)
+    args: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    owner_id: Mapped[UUID | None]
+    store_id: Mapped[UUID | None]
+    dedupe_key: Mapped[str | None]
+    status: Mapped[str]
+    run_at: Mapped[datetime]
+    dispatched_at: Mapped[datetime | None]
+    delivery: Mapped[int]
+    attempt: Mapped[int]
+    max_attempts: Mapped[int]
+    timeout_s: Mapped[int]
+    lease_token: Mapped[UUID | None]
+    lease_until: Mapped[datetime | None]
+    leased_by: Mapped[str | None]
+    cancelable: Mapped[bool]
+    cancel_requested_at: Mapped[datetime | None]
+    progress: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    result: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    error: Mapped[dict[str, Any] | None] = mapped_column(JSONB)
+    trace: Mapped[str | None]
+    version: Mapped[int]
+    created_at: Mapped[datetime]
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]

@@ -1,0 +1,120 @@
+"""Asking for slow work: one row, in the transaction of the data that needs it.
+
+The row is the outbox. Either it commits with the data, and the relay will find it whatever happens to Redis or to this
+process, or neither was ever there.
+"""
+
+import math
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeAlias
+from uuid import UUID
+
+import ujson
+
+from dues.clock import now
+from dues.db import after_commit, fetch_row, unit_of_work
+from dues.ids import new_id
+from dues.jobs.kinds import Kind
+from dues.jobs.trace import current_trace
+from dues.jobs.wake import wake_relay
+
+JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
+
+# Arguments name rows; what is larger belongs in one.
+MAX_ARGS_BYTES = 4096
+
+_INSERT = """
+    insert into jobs(id, kind, queue, priority, args, owner_id, store_id, dedupe_key, run_at, max_attempts, timeout_s,
+                     cancelable, trace)
+    values (%(id)s, %(kind)s, %(queue)s, %(priority)s, %(args)s::jsonb, %(owner_id)s, %(store_id)s, %(dedupe_key)s,
+            coalesce(%(run_at)s, now()), %(max_attempts)s, %(timeout_s)s, %(cancelable)s, %(trace)s)
+    on conflict (kind, dedupe_key) where dedupe_key is not null and status in ('queued', 'running') do nothing
+    returning id
+"""
+_LIVE = """
+    select id from jobs
+    where kind = %(kind)s and dedupe_key = %(dedupe_key)s and status in ('queued', 'running')
+"""
+
+
+def enqueue(
+    kind: Kind,
+    args: Mapping[str, JSON],
+    *,
+    owner_id: UUID | None = None,
+    store_id: UUID | None = None,
+    dedupe_key: str | None = None,
+    run_at: datetime | None = None,
+    priority: int = 100,
+) -> UUID:
+    """Have a worker call the body of `kind` with `args` once the present `transaction()` is committed.
+
+    `args` are small JSON: ids, as strings. `owner_id` and `store_id` say who may see the job. With `dedupe_key`,
+    and a job of this kind and key that is not finished, that one's id is returned and nothing is added. It runs at
+    `run_at` at the earliest; within a queue, a lower `priority` goes first.
+
+    Returns: the job's id, by which its status is known from the commit on.
+    Raises: TypeError or ValueError for arguments that are not small JSON; RuntimeError outside `transaction()`.
+    """
+    unit_of_work()
+    row = {
+        "id": new_id(),
+        "kind": kind.name,
+        "queue": kind.queue,
+        "priority": priority,
+        "args": args_text(args),
+        "owner_id": owner_id,
+        "store_id": store_id,
+        "dedupe_key": dedupe_key,
+        "run_at": run_at,
+        "max_attempts": kind.max_attempts,
+        "timeout_s": kind.timeout_s,
+        "cancelable": kind.cancelable,
+        "trace": current_trace(),
+    }
+    job_id = _insert(row)
+    if run_at is None or run_at <= now():
+        after_commit(wake_relay)
+    return job_id
+
+
+def _insert(row: dict[str, object]) -> UUID:
+    while True:
+        # A live job that stood in the way may be finished by the time it is looked for: then there is room again.
+        found = fetch_row(_INSERT, row) or fetch_row(_LIVE, row)
+        if found:
+            job_id: UUID = found[0]
+            return job_id
+
+
+def args_text(args: Mapping[str, JSON]) -> str:
+    """`args` as JSON. Raises: TypeError or ValueError where they are not, or are not small."""
+    for name, value in args.items():
+        _check(value, name)
+    text = ujson.dumps(args, ensure_ascii=False, escape_forward_slashes=False)
+    if len(text.encode()) > MAX_ARGS_BYTES:
+        raise ValueError(f"a job's arguments are ids, not data: {len(text)} characters of JSON are too many")
+    return text
+
+
+def _check(value: Any, path: str) -> None:
+    match value:
+        case None | bool() | int():
+            return
+        case str():
+            if "\0" in value:
+                raise ValueError(f"argument {path}: PostgreSQL cannot store a NUL")
+        case float():
+            if not math.isfinite(value):
+                raise ValueError(f"argument {path}: {value} is not JSON")
+        case list():
+            for i, item in enumerate(value):
+                _check(item, f"{path}[{i}]")
+        case dict():
+            for name, item in value.items():
+                if not isinstance(name, str):
+                    raise TypeError(f"argument {path}: the name {name!r} is not a string")
+                _check(item, f"{path}.{name}")
+        case _:
+            raise TypeError(f"argument {path}: a {type(value).__name__} is not JSON (pass ids as strings)")

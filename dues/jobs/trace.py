@@ -1,0 +1,45 @@
+"""The W3C `traceparent` of what is being done: a request's goes into the jobs it enqueues, and on into theirs.
+
+It is passed on as it came, since Dues keeps no spans of its own; where a request brings none, one begins here.
+"""
+
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+# Trace Context, 3.2: ids of zeros only are void; what follows the flags belongs to versions after 00.
+_TRACEPARENT = re.compile(
+    r"(?P<version>(?!ff)[0-9a-f]{2})-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?P<later>-[!-~]{0,200})?"
+)
+
+_traceparent: ContextVar[str | None] = ContextVar("traceparent", default=None)
+
+
+def current_trace() -> str | None:
+    return _traceparent.get()
+
+
+def trace_id() -> str | None:
+    """The 32 hexadecimal digits that all parts of what is being done share."""
+    _, _, rest = (_traceparent.get() or "").partition("-")
+    return rest[:32] or None
+
+
+def accept_traceparent(header: str | None) -> str:
+    """A client's `traceparent` where it is valid, else that of a new trace."""
+    found = _TRACEPARENT.fullmatch(header or "")
+    if found and not (found["version"] == "00" and found["later"]):
+        return found[0]
+    return f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-00"
+
+
+@contextmanager
+def tracing(traceparent: str | None) -> Iterator[None]:
+    """What the block does, and the jobs it enqueues, belong to `traceparent`."""
+    token = _traceparent.set(traceparent)
+    try:
+        yield
+    finally:
+        _traceparent.reset(token)

@@ -1,0 +1,5 @@
+"""The one list of the modules that declare jobs. Importing it declares them all."""
+
+from types import ModuleType
+
+MODULES: tuple[ModuleType, ...] = ()

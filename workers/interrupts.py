@@ -1,0 +1,74 @@
+"""Stopping the body that runs in the main thread: at its time limit, or 20 s after the worker was told to stop.
+
+One alarm serves both. It can only be raised inside `during_body()`, so it never hits the code that claims and finishes.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from dues.jobs.outcomes import Drained, TimedOut
+
+# Platforms kill 30 s after SIGTERM.
+DRAIN_S = 20.0
+
+
+class Interrupts:
+    """What may interrupt this process's main thread."""
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self._drain_at: float | None = None
+        self._timeout_at: float | None = None
+
+    def request_stop(self, drain_s: float = DRAIN_S) -> None:
+        """The process is to end: a body gets `drain_s` more seconds. Safe in a signal handler."""
+        if not self.stopping:
+            self.stopping = True
+            self._drain_at = time.monotonic() + drain_s
+            if self._timeout_at is not None:
+                self._arm()
+
+    def drained(self) -> bool:
+        """Whether the time that a stop leaves is over."""
+        return self._drain_at is not None and time.monotonic() >= self._drain_at
+
+    @contextmanager
+    def during_body(self, timeout_s: float) -> Iterator[None]:
+        """Raise TimedOut after `timeout_s`, or Drained when a requested stop leaves no more time, inside the block.
+
+        Only in the main thread, where Python runs signal handlers; in others there are no limits.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGALRM, self._on_alarm)
+        self._timeout_at = time.monotonic() + timeout_s
+        self._arm()
+        try:
+            yield
+        finally:
+            self._timeout_at = None
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+
+    def _arm(self) -> None:
+        moments = [moment for moment in (self._timeout_at, self._drain_at) if moment is not None]
+        signal.setitimer(signal.ITIMER_REAL, max(min(moments) - time.monotonic(), 0.001))
+
+    def _on_alarm(self, number: int, frame: FrameType | None) -> None:
+        timeout_at, self._timeout_at = self._timeout_at, None
+        if timeout_at is None:
+            return
+        if self.drained():
+            raise Drained
+        if time.monotonic() >= timeout_at:
+            raise TimedOut
+        self._timeout_at = timeout_at
+        self._arm()
+
+
+interrupts = Interrupts()

@@ -1,0 +1,213 @@
+"""The place a job is declared, and what happens around its body: claim, renew, finish, retry.
+
+    @job(kinds.PAYMENT_CHARGE)
+    def charge(run: Run, payment_id: str) -> None:
+        ...
+        with run.completion():      # what the block writes and the job's success commit together, or not at all
+            ...
+
+A body may run twice: killed anywhere, it is run again. It returns the job's result, a dict or None, unless it has used
+`run.completion()`; what it may raise is in dues/jobs/outcomes.py.
+"""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+import psycopg2
+import sqlalchemy.exc
+from flask import Flask, current_app
+
+from dues.jobs import Canceled, Kind, LeaseLost, Retry, Run
+from dues.jobs.failpoints import failpoint
+from dues.jobs.kinds import KINDS
+from dues.jobs.lease import Claim, Lease, claim
+from dues.jobs.outcomes import Drained, PermanentFailure, TimedOut, backoff_s, problem_of
+from dues.jobs.trace import tracing
+from dues.settings import settings
+from workers.app import create_worker_app
+from workers.forked import run_forked
+from workers.interrupts import interrupts
+from workers.renewal import Renewer
+
+log = logging.getLogger("dues.jobs")
+
+Body = Callable[..., dict[str, Any] | None]
+
+# How long a delivery waits for a PostgreSQL that is away; after that the relay delivers the job anew.
+_DATABASE_PATIENCE_S = 30.0
+_AWAY = (psycopg2.OperationalError, psycopg2.InterfaceError, sqlalchemy.exc.OperationalError)
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A kind and the function that does it."""
+
+    kind: Kind
+    body: Body
+
+
+BODIES: dict[str, Declared] = {}
+
+
+def job(kind: Kind) -> Callable[[Body], Body]:
+    """Declare the decorated function as the body of `kind`: it is called with a `Run` and the job's arguments."""
+
+    def declare(body: Body) -> Body:
+        if kind.name in BODIES:
+            raise RuntimeError(f"{kind.name} already has a body: {BODIES[kind.name].body.__qualname__}")
+        BODIES[kind.name] = Declared(kind, body)
+        return body
+
+    return declare
+
+
+class UndeclaredJob(Exception):
+    """The table of kinds and the bodies do not agree; the message names each difference and its remedy."""
+
+
+def check_declared(kinds: Mapping[str, Kind] = KINDS, bodies: Mapping[str, Declared] = BODIES) -> None:
+    """Called before a worker starts. Raises: UndeclaredJob."""
+    faults = [
+        f"{name} is in dues/jobs/kinds.py but has no body: declare one with @job in a module of workers/bodies.py"
+        for name in sorted(kinds.keys() - bodies.keys())
+    ] + [
+        f"{bodies[name].body.__qualname__} is the body of {name}, which is not in dues/jobs/kinds.py: add it to KINDS"
+        for name in sorted(bodies.keys() - kinds.keys())
+    ]
+    if faults:
+        raise UndeclaredJob("\n".join(faults))
+
+
+def perform(job_id: str, delivery: int = 0) -> None:
+    """What a delivery in RQ calls, by this function's name. Never raises: the job's row says how it went."""
+    try:
+        with _app().app_context():
+            execute(UUID(job_id))
+    except Exception:
+        # Not even the failure could be written: the lease runs out, and the relay brings the job back.
+        log.exception("job %s could not be ended", job_id)
+
+
+def execute(job_id: UUID) -> None:
+    """Claim a job and run one attempt at it; quietly nothing where it is not to be had (a duplicate delivery)."""
+    failpoint("worker.before_claim")
+    claimed = _claim(job_id)
+    failpoint("worker.after_claim")
+    if claimed is None:
+        return
+    held, lease = claimed
+    declared = BODIES.get(held.kind)
+    run = Run(held, lease)
+    started = time.monotonic()
+    with tracing(held.trace):
+        if declared and declared.kind.forked:
+            _renewer().end()
+            status = run_forked(run, held.timeout_s, lambda: attempt(held, run, declared.body))
+        else:
+            with _renewer().keeping(lease):
+                status = attempt(held, run, declared.body if declared else _unknown)
+    failpoint("worker.after_complete")
+    log.info(
+        "job %s %s: attempt %d %s after %.3f s",
+        held.job_id,
+        held.kind,
+        held.attempt,
+        status,
+        time.monotonic() - started,
+    )
+
+
+def attempt(held: Claim, run: Run, body: Body) -> str:
+    """Run the body once and write how it ended. Returns: the job's new status, or `lost`."""
+    try:
+        try:
+            with interrupts.during_body(held.timeout_s):
+                result = body(run, **held.args)
+            if not run.completed:
+                run.complete(result)
+        except (Exception, TimedOut, Drained) as error:
+            return _end(held, run, error)
+    except LeaseLost:
+        log.warning("job %s %s: attempt %d lost its lease; another goes on", held.job_id, held.kind, held.attempt)
+        return "lost"
+    return "succeeded"
+
+
+def _end(held: Claim, run: Run, error: BaseException) -> str:
+    """Write what an attempt's failure means for the job. Raises: LeaseLost."""
+    lease = run.lease
+    if run.completed:
+        log.error("job %s %s failed after its completion", held.job_id, held.kind, exc_info=error)
+        return "succeeded"
+    match error:
+        case LeaseLost():
+            raise error
+        case Canceled():
+            return lease.give_back(canceled=True)
+        case Drained():
+            return lease.give_back(uncharged=True)
+        case PermanentFailure():
+            return lease.give_back(error=problem_of(error), final=True)
+        case Retry():
+            after_s = backoff_s(held.attempt) if error.after_s is None else error.after_s
+            return lease.give_back(error=problem_of(error), after_s=after_s)
+    log.error("job %s %s: attempt %d failed", held.job_id, held.kind, held.attempt, exc_info=error)
+    return lease.give_back(error=problem_of(error), after_s=backoff_s(held.attempt))
+
+
+def _claim(job_id: UUID) -> tuple[Claim, Lease] | None:
+    """Claim, waiting for a PostgreSQL that is away rather than throwing one delivery after another away."""
+    until = time.monotonic() + _DATABASE_PATIENCE_S
+    while True:
+        try:
+            return claim(job_id, _worker_name())
+        except _AWAY as error:
+            if interrupts.stopping or time.monotonic() > until:
+                log.error("job %s: no database to claim it in: %s", job_id, type(error).__name__)
+                return None
+            time.sleep(0.5)
+
+
+def _unknown(run: Run, **args: object) -> None:
+    """The body of a kind that this version of Dues does not have; another, being rolled out, may."""
+    raise Retry(after_s=30)
+
+
+def _worker_name() -> str:
+    return f"{_hostname()}:{os.getpid()}"
+
+
+@cache
+def _hostname() -> str:
+    return socket.gethostname()
+
+
+_process_app: Flask | None = None
+
+
+def use_app(app: Flask) -> None:
+    """Have this process's deliveries run with `app` rather than with one made from the environment."""
+    global _process_app
+    _process_app = app
+
+
+def _app() -> Flask:
+    if _process_app is None:
+        use_app(create_worker_app())
+    assert _process_app
+    return _process_app
+
+
+def _renewer() -> Renewer:
+    renewer: Renewer | None = current_app.extensions.get("jobs.renewer")
+    if renewer is None:
+        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+        renewer = current_app.extensions["jobs.renewer"] = Renewer(app, settings().job_lease_s / 3)
+    return renewer

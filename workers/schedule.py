@@ -1,0 +1,63 @@
+"""What is due again and again. A tick is a row `(name, due_at)` that commits together with its job, so any number of
+relays enqueue it once, and a tick missed while all were down is caught up with when one is back (once, however many
+were missed)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from dues.clock import now
+from dues.db import fetch_row, transaction
+from dues.jobs import Kind, enqueue
+from dues.jobs.outbox import JSON
+
+_TICK = """
+    insert into schedule_ticks(name, due_at, job_id) values (%(name)s, %(due_at)s, gen_random_uuid())
+    on conflict do nothing returning name
+"""
+_TICKED = "update schedule_ticks set job_id = %(job_id)s where name = %(name)s and due_at = %(due_at)s returning name"
+# Not at once: a relay whose clock is slow must still find the slot taken.
+_FORGET = """
+    with old as (
+        delete from schedule_ticks where name = %(name)s and due_at < %(due_at)s - interval '1 day' returning 1)
+    select count(*) from old
+"""
+
+
+@dataclass(frozen=True)
+class Every:
+    """A job of `kind` each `seconds`, counted from 1970: the slots are the same for every relay."""
+
+    seconds: int
+    kind: Kind
+    args: Mapping[str, JSON]
+    name: str
+
+    def due_at(self, moment: datetime) -> datetime:
+        """The latest slot that has come at `moment`."""
+        return datetime.fromtimestamp(moment.timestamp() // self.seconds * self.seconds, UTC)
+
+
+def every(seconds: int, kind: Kind, args: Mapping[str, JSON] | None = None, *, name: str = "") -> Every:
+    """Declare what is due each `seconds`; `name` tells two of the same kind apart."""
+    return Every(seconds, kind, args or {}, name or kind.name)
+
+
+SCHEDULE: tuple[Every, ...] = ()
+
+
+def tick_once(schedule: tuple[Every, ...] | None = None) -> int:
+    """Enqueue what has become due. Returns how many jobs."""
+    return sum(_tick(entry) for entry in (SCHEDULE if schedule is None else schedule))
+
+
+def _tick(entry: Every) -> bool:
+    tick: dict[str, object] = {"name": entry.name, "due_at": entry.due_at(now())}
+    with transaction():
+        if fetch_row(_TICK, tick) is None:
+            return False
+        # While an earlier tick's job still waits or runs, this one adds nothing to it.
+        tick["job_id"] = enqueue(entry.kind, entry.args, dedupe_key=f"schedule:{entry.name}")
+        fetch_row(_TICKED, tick)
+        fetch_row(_FORGET, tick)
+    return True
