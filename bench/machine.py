@@ -18,7 +18,11 @@ def pinned(core: int, argv: list[str]) -> list[str]:
 
 def describe(postgres_version: str, redis_version: str) -> dict[str, str]:
     cpu = next(
-        (line.split(":", 1)[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
+        (
+            line.split(":", 1)[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
         platform.machine(),
     )
     names = ("Flask", "gunicorn", "uvicorn", "SQLAlchemy", "psycopg2-binary", "redis", "rq")

@@ -1,0 +1,48 @@
+from django.urls import path
+from django.utils.decorators import method_decorator
+from django.views.decorators.cache import cache_page
+from peers.drf.models import Package, Payment, User
+from rest_framework import generics, serializers
+
+
+class UserSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = User
+        fields = ["id", "name"]
+
+
+class PackageSerializer(serializers.ModelSerializer):
+    class Meta:
+        model = Package
+        fields = ["id", "name", "amount", "currency", "interval"]
+
+
+class PaymentSerializer(serializers.ModelSerializer):
+    user = UserSerializer()
+    package = PackageSerializer()
+
+    class Meta:
+        model = Payment
+        fields = [
+            "id", "store_id", "amount", "currency", "status", "description", "refunded_amount", "version",
+            "created_at", "updated_at", "user", "package",
+        ]  # fmt: skip
+
+
+class Payments(generics.ListAPIView):
+    serializer_class = PaymentSerializer
+
+    def get_queryset(self):
+        return Payment.objects.filter(store_id=self.kwargs["store_id"]).select_related("user", "package")
+
+
+class CachedPayments(Payments):
+    @method_decorator(cache_page(60))
+    def get(self, *args, **kwargs):
+        return super().get(*args, **kwargs)
+
+
+urlpatterns = [
+    path("uncached/stores/<uuid:store_id>/payments", Payments.as_view()),
+    path("cached/stores/<uuid:store_id>/payments", CachedPayments.as_view()),
+]
