@@ -9,7 +9,7 @@ from bench.data import Data, serving_data, store_ids
 from bench.load import Result, load
 from bench.report import Suite
 from bench.rounds import Goal, interleave
-from bench.servers import peer_python, serving
+from bench.servers import ROOT, peer_python, serving
 
 # The same document from everybody.
 FIELDS = (
@@ -32,7 +32,8 @@ class Contest:
         first = stores[0]
 
         def start(name: str, argv: list[str], env: dict[str, str], ready: str) -> str:
-            return stack.enter_context(serving(name, argv, env, ready))
+            # Gunicorn reads the gunicorn.conf.py of the folder it is started in, and that one is ours alone.
+            return stack.enter_context(serving(name, argv, env, ready, ROOT if name == "dues" else ROOT / "bench"))
 
         self.dues = start("dues", [*dues, "asgi:app"], {**data.environ(), "PORT": "{port}"}, "/healthz")
         size = str(len(self.fetch(self.dues + self.dues_path(first))))
