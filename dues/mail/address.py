@@ -11,6 +11,8 @@ from dues.errors import ValidationFailed
 # What may stand in an unquoted local part: no space, no control character, nothing that ends an address in a
 # header or an SMTP command.
 _LOCAL_PART = re.compile(r'[^\s\x00-\x20\x7f-\x9f<>()\[\]\\,;:"@]{1,64}')
+# Control characters, and halves of characters, which no encoding can write.
+_UNWRITABLE = ("Cc", "Cs")
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 
 
@@ -23,8 +25,8 @@ def parse_address(text: str, name: str = "") -> Address:
     local, at, domain = text.rpartition("@")
     ascii_domain = _ascii_domain(domain)
     dots_wrong = local.startswith(".") or local.endswith(".") or ".." in local
-    sendable = at and ascii_domain and not dots_wrong and _LOCAL_PART.fullmatch(local) and _encodable(local)
-    if not sendable or len(f"{local}@{ascii_domain}".encode()) > 254:
+    sendable = at and ascii_domain and not dots_wrong and _LOCAL_PART.fullmatch(local)
+    if not sendable or not _encodable(text) or len(f"{local}@{ascii_domain}".encode()) > 254:
         raise ValidationFailed.of("/email", "not a mail address", code="invalid_email")
     return Address(display_name=clean(name), username=local, domain=ascii_domain)
 
@@ -38,12 +40,12 @@ def parse_mailbox(text: str) -> Address:
 
 def clean(text: str) -> str:
     """`text` on one line and without characters that no header may hold, so that none can begin another header."""
-    kept = "".join(c for c in text if c.isspace() or unicodedata.category(c) not in ("Cc", "Cs"))
+    kept = "".join(c for c in text if c.isspace() or unicodedata.category(c) not in _UNWRITABLE)
     return " ".join(kept.split())
 
 
 def _encodable(text: str) -> bool:
-    return not any(unicodedata.category(c) in ("Cs", "Cc") for c in text)
+    return not any(unicodedata.category(c) in _UNWRITABLE for c in text)
 
 
 def _ascii_domain(domain: str) -> str:

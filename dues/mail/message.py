@@ -59,7 +59,8 @@ class Templates:
 
     def message(
         self,
-        name: str,
+        template: str,
+        /,
         *,
         subject: str,
         to_name: str = "",
@@ -68,12 +69,12 @@ class Templates:
         unsubscribe_url: str = "",
         **values: object,
     ) -> Message:
-        """The message that `<name>.txt` and `<name>.html` make of `values`.
+        """The message that `<template>.txt` and `<template>.html` make of `values`.
 
         Raises: jinja2.UndefinedError where a template asks for a value that is not given.
         """
         text, html = (
-            self._environment.get_template(f"{name}.{kind}").render(subject=subject, **values)
+            self._environment.get_template(f"{template}.{kind}").render(subject=subject, **values)
             for kind in ("txt", "html")
         )
         return Message(

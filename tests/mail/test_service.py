@@ -1,0 +1,173 @@
+"""Sending through the ledger: what goes well, what the server refuses, and who may send."""
+
+import contextlib
+import logging
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+
+from dues.db import transaction
+from dues.errors import ValidationFailed
+from dues.jobs.outcomes import PermanentFailure
+from dues.mail.ledger import Fenced
+from dues.mail.service import MailDeferred, queue_mail, record, send
+from local.ports import free_port
+from tests.mail.conftest import MESSAGE, PostOffice
+from tests.servers import Mailbox
+
+
+class Abandoned(Exception):
+    """Rolls a transaction back."""
+
+
+def test_a_queued_mail_is_sent_once_and_written_down(office: PostOffice, mailbox: Mailbox):
+    email_id = office.queue()
+    assert office.state(email_id) == "pending"
+    outcome = office.send(email_id)
+    row = office.row(email_id)
+    assert (outcome.state, outcome.email_id, row.state, row.reply) == ("sent", email_id, "sent", "250 OK: filed")
+    assert row.sent_at >= row.dot_at
+    [mail] = mailbox.mails()
+    assert mail["Message-ID"] == f"<{email_id}@dues.invalid>"
+    assert (mail["Delivered-To"], mail["Return-Path"]) == ("ada@example.org", "<no-reply@dues.invalid>")
+
+
+def test_a_job_that_runs_again_finds_the_mail_sent(office: PostOffice, mailbox: Mailbox):
+    email_id = office.queue()
+    office.send(email_id)
+    again = office.send(email_id)
+    assert (again.state, again.reply) == ("sent", "250 OK: filed")
+    assert len(mailbox.mails()) == 1
+
+
+def test_the_same_key_is_the_same_mail(office: PostOffice):
+    first = office.queue("payment:7", "ada@example.org")
+    assert office.queue("payment:7", "somebody.else@example.org") == first
+    assert office.row(first).recipient == "ada@example.org"
+    assert office.queue("payment:8") != first
+
+
+def test_a_mail_is_queued_with_its_transaction_or_not_at_all(office: PostOffice):
+    with contextlib.suppress(Abandoned), transaction():
+        email_id = queue_mail("payment:1", "ada@example.org", MESSAGE)
+        raise Abandoned
+    with pytest.raises(PermanentFailure):
+        office.send(email_id)
+    with pytest.raises(RuntimeError, match="transaction"):
+        queue_mail("payment:1", "ada@example.org", MESSAGE)
+
+
+def test_what_is_no_address_is_refused_before_it_is_queued(office: PostOffice):
+    with pytest.raises(ValidationFailed), transaction():
+        queue_mail("payment:1", "ada@example.org>\r\nRCPT TO:<eve@example.org", MESSAGE)
+
+
+@pytest.mark.parametrize("moment", ["mail", "rcpt", "data", "dot"])
+def test_a_temporary_refusal_leaves_the_mail_pending(office: PostOffice, mailbox: Mailbox, moment: str):
+    email_id = office.queue()
+    mailbox.behave(next=[{"at": moment, "do": "451"}])
+    with pytest.raises(MailDeferred, match="451"):
+        office.send(email_id)
+    row = office.row(email_id)
+    assert (row.state, row.fence, row.reply) == ("pending", None, "451 as asked")
+    assert office.send(email_id).state == "sent"
+    assert len(mailbox.mails()) == 1
+
+
+@pytest.mark.parametrize("moment", ["mail", "rcpt", "data", "dot"])
+def test_a_permanent_refusal_is_final(office: PostOffice, mailbox: Mailbox, moment: str):
+    email_id = office.queue()
+    mailbox.behave(next=[{"at": moment, "do": "550"}])
+    assert office.send(email_id).state == "rejected"
+    assert office.row(email_id).reply == "550 as asked"
+    assert office.send(email_id).state == "rejected"
+    assert mailbox.mails() == []
+
+
+@pytest.mark.parametrize("reply", ["530", "535"])
+def test_a_server_that_wants_a_login_has_not_refused_the_mail(office: PostOffice, mailbox: Mailbox, reply: str):
+    email_id = office.queue()
+    mailbox.behave(next=[{"at": "mail", "do": reply}])
+    with pytest.raises(MailDeferred):
+        office.send(email_id)
+    assert office.state(email_id) == "pending"
+
+
+@pytest.mark.parametrize("moment", ["mail", "rcpt", "data"])
+@pytest.mark.parametrize("fault", ["hang", "reset"])
+def test_a_server_lost_before_the_dot_leaves_the_mail_pending(
+    office: PostOffice, mailbox: Mailbox, moment: str, fault: str
+):
+    email_id = office.queue()
+    mailbox.behave(next=[{"at": moment, "do": fault, "seconds": 5}])
+    with pytest.raises(MailDeferred):
+        office.send(email_id)
+    assert office.state(email_id) == "pending"
+    assert office.send(email_id).state == "sent"
+    assert len(mailbox.mails()) == 1
+
+
+def test_no_server_leaves_the_mail_pending(configured: Callable[..., PostOffice]):
+    office = configured(smtp_url=f"smtp://127.0.0.1:{free_port()}")
+    email_id = office.queue()
+    with pytest.raises(MailDeferred, match="ConnectionRefusedError"):
+        office.send(email_id)
+    assert office.state(email_id) == "pending"
+
+
+def test_a_worker_that_may_not_go_on_sends_no_dot(office: PostOffice, mailbox: Mailbox):
+    email_id = office.queue()
+    with pytest.raises(MailDeferred):
+        office.send(email_id, may_commit=lambda: False)
+    assert office.state(email_id) == "pending"
+    assert mailbox.mails() == []
+    assert office.send(email_id).state == "sent"
+    assert len(mailbox.mails()) == 1
+
+
+def test_a_worker_that_stood_still_before_the_dot_does_not_send_it(office: PostOffice, mailbox: Mailbox):
+    email_id = office.queue()
+
+    def another_worker_takes_the_mail() -> bool:
+        with pytest.raises(MailDeferred, match="not known yet"):
+            office.send(email_id)
+        return False
+
+    with pytest.raises(Fenced):
+        office.send(email_id, may_commit=another_worker_takes_the_mail)
+    assert office.state(email_id) == "committing"
+    assert office.send_until_known(email_id) == "sent"
+    assert len(mailbox.mails()) == 1
+
+
+def test_a_claim_by_another_worker_fences_the_one_before(office: PostOffice, mailbox: Mailbox):
+    email_id, slow, quick = office.queue(), uuid4(), uuid4()
+    outcome = send(email_id, fence=slow, may_commit=lambda: True)
+    assert office.row(email_id).fence == slow
+    assert office.send(email_id, quick).state == "sent"
+    with pytest.raises(Fenced), transaction():
+        record(outcome)
+    assert office.row(email_id).fence == quick
+    assert len(mailbox.mails()) == 1
+
+
+def test_an_outcome_is_recorded_with_the_caller_s_transaction_or_not_at_all(office: PostOffice, mailbox: Mailbox):
+    email_id = office.queue()
+    outcome = send(email_id, fence=uuid4(), may_commit=lambda: True)
+    with contextlib.suppress(Abandoned), transaction():
+        record(outcome)
+        raise Abandoned
+    assert office.state(email_id) == "committing"
+    with transaction():
+        record(outcome)
+    assert office.state(email_id) == "sent"
+
+
+def test_each_change_of_state_is_logged(office: PostOffice, mailbox: Mailbox, caplog: pytest.LogCaptureFixture):
+    email_id = office.queue()
+    with caplog.at_level(logging.INFO, "dues.mail.ledger"):
+        office.send(email_id)
+    states = [record.getMessage().split()[3] for record in caplog.records]
+    assert states == ["sending", "committing", "sent"]
+    assert "ada@example.org" not in caplog.text
