@@ -1,0 +1,47 @@
+"""Reports: asked for, followed and downloaded by a store's managers."""
+
+from typing import Any
+from uuid import UUID
+
+from api.downloads import download
+from api.http import Reply
+from api.routing import Call, Routes
+from dues.reports import service
+from dues.reports.downloads import get_file
+from dues.reports.files import file_store
+from dues.reports.formats import FORMATS
+from dues.reports.reads import reports
+from dues.reports.service import NewReport
+
+routes = Routes("reports")
+LIST, ONE = "/v1/stores/{store_id}/reports", "/v1/stores/{store_id}/reports/{report_id}"
+
+_BINARY = {"schema": {"type": "string", "format": "binary"}}
+_CONTENT: dict[str, Any] = {document.media_type: _BINARY for document in FORMATS.values()}
+_FILE_RESPONSES: dict[int, dict[str, Any]] = {
+    200: {"description": "The whole file", "content": _CONTENT},
+    206: {"description": "The range that was asked for", "content": _CONTENT},
+    304: {"description": "The client has it already"},
+}
+
+
+@routes.get(LIST, "reports:read", role="manager", lists=reports)
+def list_reports(call: Call, store_id: UUID) -> Reply:
+    return call.list(reports, {"store_id": store_id})
+
+
+@routes.post(LIST, "reports:write", role="manager", body=NewReport, returns=reports, statuses=(202,))
+def request_report(call: Call, store_id: UUID) -> Reply:
+    report = service.request_report(store_id, call.actor.user_id, call.data)
+    assert report.job_id
+    return call.accepted(reports, {"store_id": store_id, "id": report.id}, report.job_id)
+
+
+@routes.get(ONE, "reports:read", role="manager", reads=reports)
+def get_report(call: Call, store_id: UUID, report_id: UUID) -> Reply:
+    return call.one(reports, {"store_id": store_id, "id": report_id})
+
+
+@routes.get(f"{ONE}/file", "reports:read", role="manager", statuses=(200, 206), responses=_FILE_RESPONSES)
+def download_report(call: Call, store_id: UUID, report_id: UUID) -> Reply:
+    return download(file_store(), get_file(store_id, report_id))

@@ -1,0 +1,62 @@
+"""The one state of the database that a report is read from, whatever is written meanwhile.
+
+A report has a connection of its own, because it holds it for as long as it takes: a transaction that only reads,
+at one snapshot, with bounds on time and memory that suit one long statement and not many short ones.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any, Protocol
+
+import psycopg2
+
+from dues.db import db
+
+# The job's own time limit comes first; this one is for a server that is left alone with the statement.
+_STATEMENT_TIMEOUT_MS = 3_600_000
+# For joins to users and packages: room for some 200,000 of them before their rows are looked up again.
+_WORK_MEM = "64MB"
+
+
+class LineSink(Protocol):
+    """Takes rows as COPY writes them, one call for each."""
+
+    def write(self, line: bytes, /) -> object: ...
+
+
+class Snapshot:
+    def __init__(self, connection: Any, streams: bool) -> None:
+        self._cursor = connection.cursor()
+        self._cursor.execute(
+            "select set_config('statement_timeout', %s, true), set_config('work_mem', %s, true),"
+            " set_config('enable_sort', %s, true)",
+            (str(_STATEMENT_TIMEOUT_MS), _WORK_MEM, "off" if streams else "on"),
+        )
+
+    def count(self, query: str, values: Mapping[str, Any]) -> int:
+        self._cursor.execute(query, values)
+        count: int = self._cursor.fetchone()[0]
+        return count
+
+    def copy(self, statement: str, values: Mapping[str, Any], sink: LineSink) -> None:
+        """Run a `COPY (…) TO STDOUT`. What the sink raises ends it."""
+        self._cursor.copy_expert(self._cursor.mogrify(statement, values), sink)
+
+
+@contextmanager
+def snapshot(*, streams: bool) -> Iterator[Snapshot]:
+    """A snapshot taken at the first query. `streams` asks for plans that give the first rows at once, in the order
+    of an index, over those that sort all rows first."""
+    pooled = db.engine.raw_connection()
+    connection: Any = pooled.dbapi_connection
+    pooled.detach()
+    try:
+        connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        yield Snapshot(connection, streams)
+    except BaseException:
+        # A statement whose rows nobody takes any more must not go on in the server.
+        with suppress(psycopg2.Error):
+            connection.cancel()
+        raise
+    finally:
+        connection.close()
