@@ -37,7 +37,6 @@ _SETTINGS = {
 # For tests: what is lost when the machine (not the server) dies, and nothing that runs by itself in between.
 _FLEETING = {
     "fsync": "off",
-    "synchronous_commit": "off",
     "full_page_writes": "off",
     "autovacuum": "off",
     "checkpoint_timeout": "1h",

