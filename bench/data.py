@@ -13,12 +13,12 @@ import psycopg2
 from bench.servers import HOME
 from config import Settings
 from dues.accounts.actor import SCOPES
+from dues.accounts.tokens import hash_token
 from dues.app import create_base
 from dues.clock import now
 from dues.db import db
 from dues.ids import new_id
 from dues.migrate import migrate
-from dues.stores.access import hash_token
 from local.postgres import Postgres
 from local.valkey import Valkey
 

@@ -2,10 +2,28 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal, get_args
 from uuid import UUID
 
-AREAS = ("account", "catalog", "payments", "subscriptions", "reports", "social", "jobs", "webhooks")
-SCOPES = tuple(f"{area}:{right}" for area in AREAS for right in ("read", "write"))
+Scope = Literal[
+    "account:read",
+    "account:write",
+    "catalog:read",
+    "catalog:write",
+    "payments:read",
+    "payments:write",
+    "subscriptions:read",
+    "subscriptions:write",
+    "reports:read",
+    "reports:write",
+    "social:read",
+    "social:write",
+    "jobs:read",
+    "jobs:write",
+    "webhooks:read",
+    "webhooks:write",
+]
+SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 
 @dataclass(frozen=True)

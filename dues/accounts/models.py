@@ -7,7 +7,7 @@ from sqlalchemy import ForeignKey, LargeBinary, Text
 from sqlalchemy.dialects.postgresql import ARRAY, CHAR
 from sqlalchemy.orm import Mapped, mapped_column
 
-from dues.db import Model, Versioned
+from dues.db import Model, Versioned, db
 
 
 class User(Versioned, Model):
@@ -46,3 +46,9 @@ class Token(Versioned, Model):
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None]
+
+
+def lock_user(user_id: UUID) -> User:
+    """The user, locked for this transaction against other changes of him, his tokens and addresses; rows that merely
+    refer to him (a payment, say) can be written meanwhile. Raises: NoResultFound."""
+    return db.session.get_one(User, user_id, with_for_update={"key_share": True})

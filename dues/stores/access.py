@@ -5,10 +5,10 @@ webhooks; an owner also the staff and the store itself.
 """
 
 from dataclasses import dataclass
-from hashlib import sha256
 from uuid import UUID
 
 from dues.accounts.actor import Actor
+from dues.accounts.tokens import hash_token
 from dues.db import fetch_row
 from dues.errors import Forbidden, NotFound, Unauthenticated
 
@@ -43,11 +43,6 @@ class Access:
         """Raises: Forbidden for whoever has less than this role in the store."""
         if not self.has_role(least):
             raise Forbidden(f"this is kept for a store's {least}s" + ("" if least == "owner" else " and those above"))
-
-
-def hash_token(token: str) -> bytes:
-    """As tokens are stored. A token holds 256 random bits, so a plain hash cannot be searched backwards."""
-    return sha256(token.encode()).digest()
 
 
 def access_of(token: str | None, store_id: UUID | None) -> Access:

@@ -1,0 +1,89 @@
+"""Writing addresses. Each function is part of its caller's transaction.
+
+At most one address of a user is the default: making one so ends it for the other.
+"""
+
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import asdict
+from sqlalchemy import update
+
+from dues.accounts.fields import ONE_LINE
+from dues.accounts.models import Address, lock_user
+from dues.db import db
+from dues.errors import NotFound
+from dues.ids import new_id
+from dues.reads.tags import touch
+
+Label = Annotated[str, Meta(max_length=100)]
+Line = Annotated[str, Meta(min_length=1, max_length=200, pattern=ONE_LINE, description="one line of text")]
+PostalCode = Annotated[str, Meta(min_length=1, max_length=20, pattern=ONE_LINE, description="one line of text")]
+Country = Annotated[str, Meta(max_length=2, pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2 code")]
+
+
+class NewAddress(Struct, forbid_unknown_fields=True):
+    line1: Line
+    city: Line
+    country: Country
+    label: Label = ""
+    line2: Line | None = None
+    region: Line | None = None
+    postal_code: PostalCode | None = None
+    is_default: bool = False
+
+
+class AddressChange(Struct, forbid_unknown_fields=True):
+    line1: Line | UnsetType = UNSET
+    city: Line | UnsetType = UNSET
+    country: Country | UnsetType = UNSET
+    label: Label | UnsetType = UNSET
+    line2: Line | UnsetType | None = UNSET
+    region: Line | UnsetType | None = UNSET
+    postal_code: PostalCode | UnsetType | None = UNSET
+    is_default: bool | UnsetType = UNSET
+
+
+def create_address(user_id: UUID, new: NewAddress) -> Address:
+    if new.is_default:
+        _end_default(user_id)
+    address = Address(user_id=user_id, id=new_id(), **asdict(new))
+    db.session.add(address)
+    touch(f"user:{user_id}")
+    return address
+
+
+def get_address(user_id: UUID, address_id: UUID) -> Address:
+    """The address, locked for this transaction. Raises: NotFound."""
+    # The user first, as whoever makes an address the default does: in one order nobody deadlocks.
+    lock_user(user_id)
+    address = db.session.get(Address, (user_id, address_id), with_for_update=True)
+    if address is None:
+        raise NotFound("there is no such address")
+    return address
+
+
+def change_address(address: Address, change: AddressChange) -> None:
+    if change.is_default is True and not address.is_default:
+        _end_default(address.user_id)
+    for name, value in asdict(change).items():
+        if value is not UNSET:
+            setattr(address, name, value)
+    touch(f"user:{address.user_id}")
+
+
+def delete_address(address: Address) -> None:
+    db.session.delete(address)
+    touch(f"user:{address.user_id}")
+
+
+def _end_default(user_id: UUID) -> None:
+    # Under the lock on the user: of two addresses made the default at once, the later one stays it.
+    lock_user(user_id)
+    db.session.execute(
+        update(Address)
+        .where(Address.user_id == user_id, Address.is_default)
+        .values(is_default=False, version=Address.version + 1)
+        .execution_options(synchronize_session=False)
+    )

@@ -1,0 +1,89 @@
+"""Writing users: signed up, changed. Each function is part of its caller's transaction."""
+
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from uuid import UUID
+
+from msgspec import UNSET, Struct, UnsetType
+
+from dues.accounts.fields import Email, Name, Password, TypedPassword
+from dues.accounts.models import User
+from dues.accounts.passwords import hash_password, is_password
+from dues.accounts.tokens import revoke_others
+from dues.constraints import on_violation
+from dues.db import db
+from dues.errors import Conflict, Fault, ValidationFailed
+from dues.ids import new_id
+from dues.mail.address import parse_address
+from dues.reads.tags import touch
+
+ShownIn = Callable[[UUID], Iterable[str]]
+
+_shown_in: list[ShownIn] = []
+
+
+def shows_users(tags: ShownIn) -> ShownIn:
+    """Register what else than `user:U` is out of date when a user's name changes: `tags(user_id)` names the answers
+    of a slice above that embed it."""
+    _shown_in.append(tags)
+    return tags
+
+
+class NewUser(Struct, forbid_unknown_fields=True):
+    """Somebody who signs up."""
+
+    email: Email
+    name: Name
+    password: Password
+
+
+class UserChange(Struct, forbid_unknown_fields=True):
+    """What a user may change of himself; a new password needs the present one."""
+
+    name: Name | UnsetType = UNSET
+    email: Email | UnsetType = UNSET
+    password: Password | UnsetType = UNSET
+    current_password: TypedPassword | UnsetType = UNSET
+
+
+def sign_up(new: NewUser) -> User:
+    """Raises: ValidationFailed for what is no mail address, Conflict where it is taken, whatever its case."""
+    parse_address(new.email)
+    user = User(id=new_id(), email=new.email, name=new.name, password_hash=hash_password(new.password))
+    with _unless_email_taken():
+        db.session.add(user)
+    touch(f"user:{user.id}")
+    return user
+
+
+def change_user(user: User, change: UserChange, *, token_id: UUID) -> None:
+    """A new password revokes all of the user's tokens but `token_id`, the one this is done with.
+
+    Raises: ValidationFailed when the present password is missing or wrong; Conflict where the address is taken.
+    """
+    if change.password is not UNSET:
+        _require_password(user, change.current_password)
+        user.password_hash = hash_password(change.password)
+        revoke_others(user.id, token_id)
+    if change.email is not UNSET:
+        parse_address(change.email)
+        with _unless_email_taken():
+            user.email = change.email
+    if change.name is not UNSET and change.name != user.name:
+        user.name = change.name
+        touch(*(tag for tags in _shown_in for tag in tags(user.id)))
+    touch(f"user:{user.id}")
+
+
+def _require_password(user: User, typed: str | UnsetType) -> None:
+    if typed is UNSET:
+        fault = Fault(code="required", detail="is required for a new password", pointer="#/current_password")
+    elif not is_password(typed, user.password_hash):
+        fault = Fault(code="wrong", detail="is not the present password", pointer="#/current_password")
+    else:
+        return
+    raise ValidationFailed(f"{fault.pointer}: {fault.detail}", errors=[fault])
+
+
+def _unless_email_taken() -> AbstractContextManager[None]:
+    return on_violation("users_email_key", Conflict("this e-mail has an account already", code="email_taken"))

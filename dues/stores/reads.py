@@ -1,0 +1,53 @@
+"""What may be read of stores and their staff."""
+
+from dues.reads import Computed, Equal, Resource
+from dues.reads.resource import Scope, links_schema
+from dues.stores.models import Staff, Store
+
+
+def _store_tags(scope: Scope) -> tuple[str, ...]:
+    return (f"store:{scope['id']}",) if "id" in scope else ("stores",)
+
+
+stores = Resource(
+    "Store",
+    Store,
+    fields={
+        "id": Store.id,
+        "owner_id": Store.owner_id,
+        "name": Store.name,
+        "slug": Store.slug,
+        "currency": Store.currency,
+        "version": Store.version,
+        "created_at": Store.created_at,
+        "updated_at": Store.updated_at,
+        "links": Computed(
+            "json_build_object('self', '/v1/stores/' || {id}, 'packages', '/v1/stores/' || {id} || '/packages')",
+            links_schema("self", "packages"),
+        ),
+    },
+    filters={"slug": Equal(Store.slug), "owner_id": Equal(Store.owner_id)},
+    sorts={"created_at": Store.created_at},
+    tags=_store_tags,
+)
+
+staff = Resource(
+    "Staff",
+    Staff,
+    fields={
+        "id": Staff.id,
+        "user_id": Staff.user_id,
+        "name": Computed("(select u.name from users u where u.id = {user_id})", {"type": "string"}),
+        "role": Staff.role,
+        "version": Staff.version,
+        "created_at": Staff.created_at,
+        "updated_at": Staff.updated_at,
+        "links": Computed(
+            "json_build_object('self', '/v1/stores/' || {store_id} || '/staff/' || {user_id},"
+            " 'user', '/v1/users/' || {user_id})",
+            links_schema("self", "user"),
+        ),
+    },
+    sorts={"created_at": Staff.created_at},
+    tags=lambda scope: (f"store:{scope['store_id']}",),
+)

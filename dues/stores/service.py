@@ -1,0 +1,90 @@
+"""Writing stores: founded, changed. Each function is part of its caller's transaction."""
+
+import re
+import secrets
+import unicodedata
+from contextlib import AbstractContextManager
+from typing import Annotated
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import asdict
+from sqlalchemy import exists, select
+
+from dues.accounts.fields import Name
+from dues.constraints import on_violation
+from dues.db import db
+from dues.errors import Conflict, NotFound
+from dues.ids import new_id
+from dues.money import Currency
+from dues.reads.tags import touch
+from dues.stores.models import Staff, Store
+
+MAX_SLUG = 63
+
+Slug = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=MAX_SLUG,
+        pattern="^[a-z0-9]+(-[a-z0-9]+)*$",
+        description="lower-case letters and digits in words joined by hyphens",
+    ),
+]
+
+
+class NewStore(Struct, forbid_unknown_fields=True):
+    """A store; without a slug it gets one made of its name. `currency` is what its prices are in unless they say."""
+
+    name: Name
+    currency: Currency
+    slug: Slug | None = None
+
+
+class StoreChange(Struct, forbid_unknown_fields=True):
+    name: Name | UnsetType = UNSET
+    currency: Currency | UnsetType = UNSET
+    slug: Slug | UnsetType = UNSET
+
+
+def create_store(user_id: UUID, new: NewStore) -> Store:
+    """A store owned by `user_id`. Raises: Conflict where the slug is taken."""
+    slug = new.slug or _free_slug(new.name)
+    store = Store(id=new_id(), owner_id=user_id, name=new.name, slug=slug, currency=new.currency)
+    with _unless_slug_taken():
+        db.session.add(store)
+    db.session.add(Staff(store_id=store.id, user_id=user_id, id=new_id(), role="owner"))
+    touch("stores", f"store:{store.id}", f"user:{user_id}")
+    return store
+
+
+def lock_store(store_id: UUID) -> Store:
+    """The store, locked for this transaction against other changes of it and its staff; rows that merely refer to it
+    (a payment, say) can be written meanwhile. Raises: NotFound."""
+    store = db.session.get(Store, store_id, with_for_update={"key_share": True})
+    if store is None:
+        raise NotFound("there is no such store")
+    return store
+
+
+def change_store(store: Store, change: StoreChange) -> None:
+    """Raises: Conflict where the slug is taken."""
+    with _unless_slug_taken():
+        for name, value in asdict(change).items():
+            if value is not UNSET:
+                setattr(store, name, value)
+    touch("stores", f"store:{store.id}")
+
+
+def _unless_slug_taken() -> AbstractContextManager[None]:
+    return on_violation("stores_slug_key", Conflict("another store has this slug", code="slug_taken"))
+
+
+def _free_slug(name: str) -> str:
+    """A slug made of a name, with something random behind where there is nothing to make it of or it is taken."""
+    ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
+    slug = "-".join(re.findall(r"[a-z0-9]+", ascii_name)) or "store"
+    slug = slug[: MAX_SLUG - 7].strip("-")
+    if slug != "store" and not db.session.scalar(select(exists().where(Store.slug == slug))):
+        return slug
+    return f"{slug}-{secrets.token_hex(3)}"
