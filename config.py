@@ -28,6 +28,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     redis_url: Annotated[str, doc("Redis 7 or Valkey, for queues, wake-ups and (unless set apart) the cache")]
     secret_key: Annotated[str, Meta(min_length=32), doc("signs cursors and derived secrets; at least 32 characters")]
     cache_redis_url: Annotated[str, doc("one Redis node reached directly, for the cache; REDIS_URL if empty")] = ""
+    cache_key_prefix: Annotated[str, doc("what the cache's names in Redis begin with")] = "dues:"
+    cache_default_timeout: Annotated[Positive, doc("seconds after which a cached answer is forgotten though fresh")] = (
+        3600
+    )
+    cache_memory_bytes: Annotated[int, Meta(ge=0), doc("most that a web process keeps of cached answers")] = (
+        64 * 1024 * 1024
+    )
     public_url: Annotated[str, doc("where clients reach this API; used in mails")] = "http://127.0.0.1:8000"
 
     dues_home: Annotated[str, doc("folder for what Dues keeps on disk")] = "var"
@@ -43,6 +50,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit: Annotated[
         str, Meta(pattern=r"^(off|[1-9]\d*/[1-9]\d*)$"), doc("requests per seconds for a token or address, or `off`")
     ] = "600/60"
+    metrics_token: Annotated[
+        str, doc("`/metrics` wants it as a bearer token; empty: it is open to whoever reaches the web server")
+    ] = ""
     purge_url: Annotated[str, doc("where a CDN is told to purge by tag; empty: shared caches must revalidate")] = ""
 
     db_pool_size: Annotated[Positive, doc("database connections a process keeps")] = 10

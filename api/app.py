@@ -2,21 +2,32 @@
 
 from flask import Flask
 
-from api import packages
+from api import packages, payments, reports
+from api.compress import Compression
+from api.docs import init_docs
 from api.http import UJSONProvider, init_errors
+from api.openapi import init_openapi
+from api.system import init_system
+from api.telemetry import init_telemetry
 from config import Settings
 from dues.app import create_base
 
 # Every module of routes, in the order of the documentation.
-MODULES = (packages.routes,)
+MODULES = (packages.routes, payments.routes, reports.routes)
 
 
 def create_app(settings: Settings | None = None) -> Flask:
     """Raises: ConfigError when `settings` is not given and the environment's are wrong."""
     app = create_base(settings)
+    config: Settings = app.extensions["settings"]
     app.json = UJSONProvider(app)
     app.url_map.strict_slashes = True
+    init_telemetry(app, config.slow_request_s)
+    Compression(app)
     init_errors(app)
     for routes in MODULES:
         routes.install(app)
+    init_system(app, config)
+    init_openapi(app, MODULES)
+    init_docs(app)
     return app

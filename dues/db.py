@@ -19,11 +19,11 @@ from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import BigInteger, DateTime, Engine, MetaData, Text, event
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, declared_attr, mapped_column
-from sqlalchemy.pool import QueuePool
 
 from config import Settings
 from dues import prepared
 from dues.clock import now
+from dues.pool import MeasuredPool, measure
 from dues.settings import settings
 
 psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]
@@ -75,11 +75,13 @@ def init_db(app: Flask, config: Settings) -> None:
     }
     app.config["SQLALCHEMY_DATABASE_URI"] = config.database_url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
-        "poolclass": QueuePool,
+        "poolclass": MeasuredPool,
         "pool_size": config.db_pool_size,
         "max_overflow": 0,
         "pool_timeout": config.db_pool_timeout_s,
         "pool_use_lifo": True,
+        # What a statement was given may be a secret, and its error goes into the logs.
+        "hide_parameters": True,
         "json_serializer": lambda value: ujson.dumps(value, allow_nan=False, escape_forward_slashes=False),
         "json_deserializer": ujson.loads,
         "connect_args": {
@@ -91,6 +93,7 @@ def init_db(app: Flask, config: Settings) -> None:
     db.init_app(app)
     with app.app_context():
         _count_statements(db.engine)
+        measure(db.engine.pool, config.db_pool_size)
 
 
 class Statements:

@@ -1,5 +1,6 @@
 """Bring the database's tables up to date, and tell whether they are: `flask --app wsgi migrate`."""
 
+from functools import cache
 from pathlib import Path
 
 import click
@@ -32,15 +33,25 @@ def migrate(engine: Engine) -> None:
         command.upgrade(config, "head")
 
 
-def head() -> str | None:
+@cache
+def _revisions() -> tuple[str, ...]:
+    """Every migration this code knows, the newest first."""
+    return tuple(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
+def head() -> str:
     """The newest migration this code knows."""
-    return ScriptDirectory.from_config(_config()).get_current_head()
+    return _revisions()[0]
 
 
 def is_current(engine: Engine) -> bool:
-    """Whether the database has exactly the migrations this code was written for."""
+    """Whether the database has every migration this code was written for.
+
+    It may have later ones: they are applied before the release that brings them takes over from this one.
+    """
     with engine.connect() as connection:
-        return MigrationContext.configure(connection).get_current_revision() == head()
+        revision = MigrationContext.configure(connection).get_current_revision()
+    return revision is not None and revision not in _revisions()[1:]
 
 
 def init_migrate(app: Flask) -> None:

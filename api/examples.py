@@ -1,0 +1,136 @@
+"""Sample values for the OpenAPI document: what a reader of the docs page sees, and may send as it stands.
+
+Chosen by a field's name; a field that is not listed here gets a value by its type. A test holds every example valid
+against the schema that it stands beside.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+Schema = Mapping[str, Any]
+
+ID = "019aa1c2-5d3e-7f60-8a41-3c5e7d9b1f20"
+_TIME = "2026-11-20T14:39:00.123456+00:00"
+
+# By name alone, or by "Schema.name" where names mean different things.
+_SAMPLES: dict[str, Any] = {
+    "amount": 1900,
+    "archived_at": None,
+    "attempt": 1,
+    "body": "We open at seven.",
+    "bytes": 48213,
+    "city": "Kiel",
+    "completed": 340,
+    "country": "DE",
+    "currency": "EUR",
+    "description": "All halls, every day",
+    "done": False,
+    "email": "ada@example.com",
+    "error": None,
+    "eta": "2026-11-20T14:40:10+00:00",
+    "expires_at": "2026-12-20T14:39:00+00:00",
+    "expires_in": 86400,
+    "failure_code": None,
+    "finished_at": None,
+    "from": "2026-11-01T00:00:00Z",
+    "is_default": True,
+    "kind": "payments",
+    "Job.kind": "report.build",
+    "Job.links": {"self": f"/v1/jobs/{ID}", "events": f"/v1/jobs/{ID}/events"},
+    "label": "Home",
+    "line1": "Hafenstraße 5",
+    "line2": None,
+    "max_attempts": 5,
+    "name": "Gold",
+    "Me.name": "Ada Lovelace",
+    "NewStore.name": "North Coast Climbing",
+    "NewToken.name": "till at the door",
+    "NewUser.name": "Ada Lovelace",
+    "SignUp.name": "Ada Lovelace",
+    "Staff.name": "Ada Lovelace",
+    "Store.name": "North Coast Climbing",
+    "Token.name": "till at the door",
+    "IssuedToken.name": "till at the door",
+    "User.name": "Ada Lovelace",
+    "next_action": None,
+    "next_attempt_at": None,
+    "password": "a long enough passphrase",
+    "payment_method": "sandbox_ok",
+    "percent": 34.0,
+    "postal_code": "24103",
+    "progress": {"completed": 340, "total": 1000, "unit": "rows", "percent": 34.0},
+    "reason": "Closed for a week",
+    "refunded_amount": 0,
+    "region": None,
+    "result": None,
+    "role": "support",
+    "rows": 340,
+    "scopes": ["catalog:read", "payments:read"],
+    "slug": "north-coast",
+    "store_id": ID,
+    "Token.store_id": None,
+    "IssuedToken.store_id": None,
+    "subscription_id": None,
+    "title": "New wall",
+    "to": "2026-12-01T00:00:00Z",
+    "token": "dues_…",
+    "total": 1000,
+    "trial_days": 14,
+    "unit": "rows",
+    "version": 1,
+}
+_KINDS: dict[type, set[str]] = {
+    type(None): {"null"},
+    bool: {"boolean"},
+    int: {"integer", "number"},
+    float: {"number"},
+    str: {"string"},
+    list: {"array"},
+    dict: {"object"},
+}
+# Bodies whose fields exclude one another.
+BODIES: dict[str, Any] = {
+    "NewPayment": {"package_id": ID, "payment_method": "sandbox_ok"},
+}
+
+
+def sample(schema: Schema, name: str = "", owner: str = "") -> Any:
+    """A value for the field `name` of the schema called `owner`. Includes (references) are left out."""
+    for key in (f"{owner}.{name}", name):
+        if key in _SAMPLES and _takes(schema, _SAMPLES[key]):
+            return _SAMPLES[key]
+    if either := schema.get("anyOf") or schema.get("oneOf"):
+        return sample(next(option for option in either if option.get("type") != "null"), name, owner)
+    kinds = _kinds(schema)
+    if "object" in kinds:
+        properties = schema.get("properties", {})
+        return {key: sample(below, key, owner) for key, below in properties.items() if not _include(below)}
+    if "array" in kinds:
+        return [sample(schema.get("items", {}), name, owner)]
+    return _scalar(schema, kinds)
+
+
+def _scalar(schema: Schema, kinds: list[str]) -> Any:
+    if "enum" in schema:
+        return schema["enum"][0]
+    if "string" in kinds:
+        return {"uuid": ID, "date-time": _TIME, "uri-reference": f"/v1/jobs/{ID}"}.get(schema.get("format", ""), "text")
+    return {"integer": 1, "number": 1.5, "boolean": False}.get(kinds[0] if kinds else "null")
+
+
+def _kinds(schema: Schema) -> list[str]:
+    kinds = schema.get("type", [])
+    return [kinds] if isinstance(kinds, str) else list(kinds)
+
+
+def _include(schema: Schema) -> bool:
+    return "$ref" in schema or any("$ref" in below for below in (schema.get("items", {}), *schema.get("oneOf", ())))
+
+
+def _takes(schema: Schema, value: Any) -> bool:
+    """Whether a sample is of a kind that a schema allows; its finer bounds are the test's to hold."""
+    if either := schema.get("anyOf") or schema.get("oneOf"):
+        return any(_takes(option, value) for option in either)
+    if "enum" in schema:
+        return value in schema["enum"]
+    return not _KINDS[type(value)].isdisjoint(_kinds(schema))

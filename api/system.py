@@ -1,0 +1,138 @@
+"""For those who run Dues: is it alive, is it ready, what does it measure."""
+
+import hmac
+from collections.abc import Iterator
+from contextlib import suppress
+
+import psycopg2
+from flask import Blueprint, Flask, Response, current_app
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from redis import Redis, RedisError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from sqlalchemy import NullPool, create_engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.auth import bearer_token
+from api.http import json_reply
+from config import Settings
+from dues import VERSION
+from dues.errors import Unauthenticated, Unavailable
+from dues.jobs.stats import QueueStats, queue_stats
+from dues.metrics import CONTENT_TYPE, exposition
+from dues.migrate import is_current
+from dues.settings import settings
+
+# A probe is asked every few seconds and given up soon; two is also the least that libpq takes.
+_DATABASE_TIMEOUT_S = 2
+_REDIS_TIMEOUT_S = 1.0
+
+system = Blueprint("system", __name__)
+
+
+def init_system(app: Flask, config: Settings) -> None:
+    app.extensions["readiness"] = Readiness(config)
+    app.register_blueprint(system)
+
+
+@system.get("/healthz")
+def alive() -> Response:
+    """This process answers. Nothing it stands on is asked: starting it again would not bring that back."""
+    return _now({"status": "ok"})
+
+
+@system.get("/readyz")
+def ready() -> Response:
+    """Whether requests should be sent here; 503 names what is missing."""
+    readiness: Readiness = current_app.extensions["readiness"]
+    if missing := readiness.missing():
+        raise Unavailable(f"not there: {', '.join(missing)}", code="not_ready", missing=missing)
+    return _now({"status": "ready"})
+
+
+@system.get("/metrics")
+def metrics() -> Response:
+    """Open where METRICS_TOKEN is empty: the web server listens on loopback unless told otherwise, the numbers tell
+    of no customer, and a gateway in front need not pass the path on."""
+    if wanted := settings().metrics_token:
+        sent = bearer_token() or ""
+        if not hmac.compare_digest(sent.encode(), wanted.encode()):
+            raise Unauthenticated("this needs the token of METRICS_TOKEN")
+    return Response(exposition(_Build(), _Queues()), content_type=CONTENT_TYPE, headers={"Cache-Control": "no-store"})
+
+
+def _now(document: dict[str, str]) -> Response:
+    response = json_reply(document).response()
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+class Readiness:
+    """Asks what Dues stands on, each within a short time, on connections of its own: a busy pool is not an outage."""
+
+    def __init__(self, config: Settings) -> None:
+        self._engine = create_engine(
+            config.database_url,
+            poolclass=NullPool,
+            connect_args={
+                "application_name": "dues-readiness",
+                "connect_timeout": _DATABASE_TIMEOUT_S,
+                "options": f"-c statement_timeout={_DATABASE_TIMEOUT_S * 1000}",
+            },
+        )
+        # Usually two names of one server, which is then asked once.
+        self._servers = [
+            Redis.from_url(
+                url,
+                socket_timeout=_REDIS_TIMEOUT_S,
+                socket_connect_timeout=_REDIS_TIMEOUT_S,
+                retry=Retry(NoBackoff(), 0),
+            )
+            for url in {config.redis_url, config.cache_redis_url}
+        ]
+
+    def missing(self) -> list[str]:
+        """What is not there, of `database`, `migrations` and `redis`."""
+        found = []
+        try:
+            if not is_current(self._engine):
+                found.append("migrations")
+        except (SQLAlchemyError, psycopg2.Error):
+            found.append("database")
+        try:
+            for server in self._servers:
+                server.ping()
+        except (RedisError, OSError):
+            found.append("redis")
+        return found
+
+
+class _Build(Collector):
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily("dues_build_info", "What runs here", labels=("version",))
+        family.add_metric((VERSION,), 1)
+        yield family
+
+
+class _Queues(Collector):
+    """How far behind the queues are. Absent while PostgreSQL is away, which `dues_database_up` tells."""
+
+    _GAUGES = {
+        "dues_queue_depth": ("depth", "Jobs that are due"),
+        "dues_queue_latency_seconds": ("latency_s", "How long the oldest due job has waited"),
+        "dues_queue_relay_lag_seconds": ("relay_lag_s", "How long the oldest has waited to be handed to RQ"),
+        "dues_queue_running": ("running", "Jobs that a worker has claimed"),
+        "dues_queue_expired_leases": ("expired", "Of those, the ones whose worker is silent"),
+    }
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        queues: list[QueueStats] = []
+        with suppress(SQLAlchemyError):
+            queues = queue_stats()
+        yield GaugeMetricFamily("dues_database_up", "Whether PostgreSQL answered", value=1 if queues else 0)
+        for name, (field, meaning) in self._GAUGES.items():
+            family = GaugeMetricFamily(name, meaning, labels=("queue",))
+            for queue in queues:
+                family.add_metric((queue.queue,), getattr(queue, field))
+            yield family

@@ -1,0 +1,98 @@
+"""What is known of every request: its id and trace, how long it took, and what it asked of the database.
+
+The first hooks to be registered, so that they begin before all others and see the answer as it goes out.
+"""
+
+import logging
+import re
+import time
+from contextlib import ExitStack
+from functools import lru_cache
+
+from flask import Flask, Response, g, request
+
+from dues.db import Statements, counting_statements
+from dues.ids import new_id
+from dues.jobs.trace import accept_traceparent, tracing
+from dues.logs import log_fields
+from dues.metrics import DB_SECONDS, DB_STATEMENTS, HTTP_REQUESTS
+
+log = logging.getLogger("dues.requests")
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+# Asked every few seconds by machines, and of no interest to whoever reads the log.
+_UNINTERESTING = ("/healthz", "/readyz", "/metrics")
+
+
+def init_telemetry(app: Flask, slow_s: float) -> None:
+    """Requests slower than `slow_s` seconds are logged as warnings."""
+    app.before_request(_begin)
+    app.teardown_request(_end)
+
+    @app.after_request
+    def report(response: Response) -> Response:
+        seconds = time.perf_counter() - g.began_at
+        statements: Statements = g.statements
+        response.headers["X-Request-Id"] = g.request_id
+        response.headers["X-Request-Duration"] = f"{seconds:.6f}"
+        if request.method in ("GET", "HEAD") and request.path.startswith("/v1/"):
+            response.headers["Server-Timing"] = server_timing(seconds, statements)
+        route = route_template()
+        observe(request.method, route, response.status_code, seconds)
+        DB_STATEMENTS.inc(statements.count)
+        DB_SECONDS.inc(statements.seconds)
+        _log(route, response.status_code, seconds, statements, slow_s)
+        return response
+
+
+def _begin() -> None:
+    g.began_at = time.perf_counter()
+    sent = request.headers.get("X-Request-Id", "")
+    g.request_id = sent if _REQUEST_ID.fullmatch(sent) else new_id().hex
+    stack = g.telemetry = ExitStack()
+    stack.enter_context(log_fields(request_id=g.request_id))
+    stack.enter_context(tracing(accept_traceparent(request.headers.get("traceparent"))))
+    g.statements = stack.enter_context(counting_statements())
+
+
+def _end(error: BaseException | None) -> None:
+    g.telemetry.close()
+
+
+def route_template() -> str:
+    """The present request's path as it was declared, e.g. `/v1/stores/{store_id}`: few, however many are made up."""
+    return _template(request.url_rule.rule) if request.url_rule else "unmatched"
+
+
+@lru_cache
+def _template(rule: str) -> str:
+    return re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule)
+
+
+def observe(method: str, route: str, status: int, seconds: float) -> None:
+    """Count an answered request. `route` is a template, never a path."""
+    HTTP_REQUESTS.labels(method if method in _METHODS else "other", route, str(status)).observe(seconds)
+
+
+def server_timing(seconds: float, statements: Statements, cache: str = "miss") -> str:
+    """The Server-Timing header; its durations are in milliseconds. `app` is all that was not the database."""
+    queries = "1 query" if statements.count == 1 else f"{statements.count} queries"
+    database, rest = statements.seconds * 1000, (seconds - statements.seconds) * 1000
+    return f'cache;desc={cache}, db;dur={database:.2f};desc="{queries}", app;dur={rest:.2f}'
+
+
+def _log(route: str, status: int, seconds: float, statements: Statements, slow_s: float) -> None:
+    slow = seconds > slow_s
+    level = logging.WARNING if slow else logging.DEBUG if request.path in _UNINTERESTING else logging.INFO
+    if log.isEnabledFor(level):
+        fields = {
+            "method": request.method,
+            "route": route,
+            "path": request.path,
+            "status": status,
+            "duration_s": round(seconds, 6),
+            "queries": statements.count,
+            "db_s": round(statements.seconds, 6),
+        }
+        log.log(level, "slow request" if slow else "request", extra=fields)
