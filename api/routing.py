@@ -199,8 +199,9 @@ def _read(call: Call) -> Reply:
         _parse_parameters(call)
     except Problem:
         # A row that the caller may not know of is 404 whatever else is wrong with the request.
-        if route.reads:
-            call.query = parse_query(route.reads, (), one=True)
+        resource = route.reads or route.lists
+        if resource and (route.reads or resource.within):
+            call.query = parse_query(resource, (), one=route.lists is None)
             route.handler(call, **call.ids)
         raise
     return route.handler(call, **call.ids)

@@ -2,4 +2,6 @@
 
 from types import ModuleType
 
-MODULES: tuple[ModuleType, ...] = ()
+from workers import payments
+
+MODULES: tuple[ModuleType, ...] = (payments,)

@@ -78,4 +78,4 @@ def archive_package(package: Package) -> None:
 
 
 def _tags(package: Package) -> tuple[str, ...]:
-    return (f"store:{package.store_id}:packages",)
+    return (f"store:{package.store_id}:packages", "packages")

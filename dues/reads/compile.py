@@ -17,7 +17,7 @@ from sqlalchemy import Dialect
 from sqlalchemy.dialects import postgresql
 
 from dues.reads.query import OPERATORS, Condition, CursorPage, Page, Query, Selection, column_of
-from dues.reads.resource import INCLUDED_ROWS, Column, Computed, Flag, Many, Resource
+from dues.reads.resource import INCLUDED_ROWS, Column, Computed, Flag, Many, One, Resource
 
 # A page's total is counted up to here; beyond, the planner's estimate stands in.
 COUNTED_ROWS = 10_000
@@ -77,8 +77,8 @@ def compile_list(shape: Shape) -> tuple[str, str]:
     """The statement, and the query whose rows the planner estimates (bound as `estimated`) when a total is large.
 
     Columns of the answer: the rows as a JSON array's text, how many rows were fetched (one more than shown when
-    more follow), the snapshot, and then by page the total (below zero: an estimate), by cursor the sort keys of the
-    first and last row shown as JSON text.
+    more follow), the snapshot, whether the resource's `within` holds, and then by page the total (below zero: an
+    estimate), by cursor the sort keys of the first and last row shown as JSON text.
     """
     assert shape.page
     resource, by_number = shape.resource, shape.page.startswith("page")
@@ -103,7 +103,7 @@ def compile_list(shape: Shape) -> tuple[str, str]:
         f" shown as (select * from page t order by {order} limit {shape.size})"
         f" select (select '[' || coalesce(string_agg(x.item::text, ',' order by {item_order}), '') || ']' from"
         f" (select {_item(resource, shape.selection, 't')} as item, {item_keys} from shown t) x),"
-        f" (select count(*) from page), pg_current_snapshot()::text, {tail}"
+        f" (select count(*) from page), pg_current_snapshot()::text, {resource.within or 'true'}, {tail}"
     )
     return statement, counted
 
@@ -157,6 +157,8 @@ def _where(shape: Shape) -> str:
                 terms.append(_flag(declared, declared.default))
     if resource.where:
         terms.append(Computed(resource.where, {}).render("t"))
+    if resource.within and shape.page is None:
+        terms.append(resource.within)
     return " and ".join(terms) or "true"
 
 
@@ -185,7 +187,7 @@ def _item(resource: Resource, selection: Selection, alias: str) -> str:
     for name, below in selection.includes:
         include = resource.includes[name]
         inner = f"{alias}_{name}"
-        join = " and ".join(f"{inner}.{theirs.name} = {alias}.{mine.name}" for theirs, mine in include.on.items())
+        join = _join(include, alias, inner)
         item, table = _item(include.resource, below, inner), include.resource.table.name
         if isinstance(include, Many):
             sort = include.resource.default_sort
@@ -202,6 +204,13 @@ def _item(resource: Resource, selection: Selection, alias: str) -> str:
             sub = f"select {item} from {table} {inner} where {join}"
         parts.append(f'({sub}) as "{name}"')
     return f"(select row_to_json(d) from (select {', '.join(parts)}) d)"
+
+
+def _join(include: One | Many, alias: str, inner: str) -> str:
+    """Which rows of the included table belong to a row of this one."""
+    terms = [f"{inner}.{theirs.name} = {alias}.{mine.name}" for theirs, mine in include.on.items()]
+    conditions = (include.resource.where, include.where if isinstance(include, Many) else "")
+    return " and ".join(terms + [Computed(text, {}).render(inner) for text in conditions if text])
 
 
 def _field(declared: Column | Computed, alias: str) -> str:

@@ -237,6 +237,9 @@ def read_value(text: str, kind: types.TypeEngine[Any]) -> Value:
                 raise ValueError("is not a whole number")
             return int(text)
         case types.String():
+            # A cast to a bounded type would cut the text instead.
+            if kind.length and len(text) > kind.length:
+                raise ValueError(f"is longer than {kind.length} characters")
             return text
     raise TypeError(f"no parameter can be of type {kind!r}")
 

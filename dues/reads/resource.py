@@ -55,10 +55,12 @@ class One:
 
 @dataclass(frozen=True)
 class Many:
-    """A to-many include: the newest `INCLUDED_ROWS` by the other resource's default sort."""
+    """A to-many include: the newest `INCLUDED_ROWS` by the other resource's default sort. `where` is a further
+    condition on the other table, written as in Computed."""
 
     resource: "Resource"
     on: Mapping[Column, Column]
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,9 @@ class Resource:
     """What may be read of one table.
 
     `name` is the schema's name in OpenAPI. `key` names the columns that identify one row within a scope.
-    `where` is a condition that every row must meet, written as in Computed. `tags(scope)` gives the cache tags that
-    a read within that scope depends on.
+    `where` is a condition that every row must meet, included ones too, written as in Computed. `within` is one on
+    the scope alone, for rows below another row: where it does not hold there is nothing to read, not even an empty
+    list. `tags(scope)` gives the cache tags that a read within that scope depends on.
     """
 
     name: str
@@ -107,6 +110,7 @@ class Resource:
     default_sort: str = "-created_at"
     key: str = "id"
     where: str = ""
+    within: str = ""
 
     def __post_init__(self) -> None:
         for name, column in self.sorts.items():

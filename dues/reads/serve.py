@@ -47,7 +47,8 @@ def read_one(resource: Resource, scope: Scope, query: Query) -> Answer:
 def read_list(resource: Resource, scope: Scope, query: Query, path: str, args: Iterable[tuple[str, str]]) -> Answer:
     """A page of the rows within `scope`. `path` and `args` are the request's, for the links.
 
-    Raises: InvalidParameter for a cursor that is not of this list.
+    Raises: InvalidParameter for a cursor that is not of this list; NotFound where the resource's `within` does not
+    hold.
     """
     args = [(name, value) for name, value in args if name not in ("page", "cursor")]
     if isinstance(query.page, CursorPage):
@@ -74,7 +75,8 @@ def _numbered_page(
         values["estimated"] = _render(counted, values)
     row = fetch_row(statement, values)
     assert row
-    data, fetched, snapshot, total = row
+    data, fetched, snapshot, is_there, total = row
+    _require(is_there)
     more, exact = fetched > page.size, total >= 0
     if not exact:
         # The planner may err; what was fetched cannot.
@@ -114,7 +116,8 @@ def _cursor_page(
     statement, _ = compile_list(shape_of(resource, scope, query, page_form(page, forward)))
     row = fetch_row(statement, values)
     assert row
-    data, fetched, snapshot, first, last = row
+    data, fetched, snapshot, is_there, first, last = row
+    _require(is_there)
     beyond = fetched > page.size
     # Who came here by a cursor came from rows on the other side of it.
     more, before = (beyond, bool(page.cursor)) if forward else (True, beyond)
@@ -133,6 +136,11 @@ def _cursor_page(
         "last": None,
     }
     return _envelope(data, {"limit": page.size, "has_more": more}, links), snapshot
+
+
+def _require(is_there: bool) -> None:
+    if not is_there:
+        raise NotFound("there is no such resource")
 
 
 def _binding(resource: Resource, scope: Scope, query: Query) -> str:

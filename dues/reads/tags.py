@@ -4,6 +4,7 @@ user:U                   a user's own rows, and what the public sees of them
 store:S                  the store itself and its staff
 store:S:packages         a store's packages          store:S:payments     its payments and refunds
 store:S:customers        who buys there              stores               the list of all stores
+packages                 those of every store, for lists that embed packages of many
 """
 
 from dues.db import unit_of_work

@@ -1,0 +1,10 @@
+"""Payments: taken at once, charged by a worker, never charged twice; and their refunds.
+
+service.py       asking for a payment, a refund, a confirmation by the payer
+state.py         the place a payment's status changes, and a refund's
+processing.py    what workers do: charge, refund, reconcile
+gateway.py       what a payment gateway can be asked; sandbox.py is the one built in
+reads.py         what may be read
+notices.py       the mails about a payment, written down to be sent
+confirmation.py  what they say; receipt.py and typeset.py: the receipt that goes along
+"""

@@ -1,0 +1,85 @@
+"""Tables of payments, of every change of their status, and of refunds."""
+
+from datetime import datetime
+from typing import Any, Literal, get_args
+from uuid import UUID
+
+from sqlalchemy import ForeignKey
+from sqlalchemy.dialects.postgresql import CHAR, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from dues.accounts.models import User
+from dues.clock import now
+from dues.db import Model, Versioned
+from dues.stores.models import Store
+
+PaymentStatus = Literal[
+    "pending",
+    "processing",
+    "succeeded",
+    "failed",
+    "requires_action",
+    "unknown",
+    "partially_refunded",
+    "refunded",
+]
+PAYMENT_STATUSES: tuple[PaymentStatus, ...] = get_args(PaymentStatus)
+
+RefundStatus = Literal["pending", "succeeded", "failed"]
+REFUND_STATUSES: tuple[RefundStatus, ...] = get_args(RefundStatus)
+
+
+class Payment(Versioned, Model):
+    """Its `id` is the key by which the gateway knows the charge. `job_id` is the job that moves it on, or last did;
+    `refunded_amount` what was given back, not what is about to be."""
+
+    __tablename__ = "payments"
+
+    store_id: Mapped[UUID] = mapped_column(ForeignKey(Store.id), primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey(User.id))
+    package_id: Mapped[UUID | None]
+    subscription_id: Mapped[UUID | None]
+    amount: Mapped[int]
+    currency: Mapped[str] = mapped_column(CHAR(3))
+    status: Mapped[str] = mapped_column(default="pending")
+    description: Mapped[str] = mapped_column(default="")
+    payment_method: Mapped[str]
+    gateway: Mapped[str]
+    gateway_ref: Mapped[str | None]
+    failure_code: Mapped[str | None]
+    next_action: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    refunded_amount: Mapped[int] = mapped_column(default=0)
+    job_id: Mapped[UUID | None]
+    confirmation_job_id: Mapped[UUID | None]
+
+
+class PaymentEvent(Model):
+    """One change of a payment's status; rows are only ever added."""
+
+    __tablename__ = "payment_events"
+
+    store_id: Mapped[UUID] = mapped_column(primary_key=True)
+    payment_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    from_status: Mapped[str | None]
+    to_status: Mapped[str]
+    reason: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Refund(Versioned, Model):
+    """Its `id` is the key by which the gateway knows it."""
+
+    __tablename__ = "refunds"
+
+    store_id: Mapped[UUID] = mapped_column(ForeignKey(Store.id), primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    payment_id: Mapped[UUID]
+    amount: Mapped[int]
+    currency: Mapped[str] = mapped_column(CHAR(3))
+    reason: Mapped[str] = mapped_column(default="")
+    status: Mapped[str] = mapped_column(default="pending")
+    gateway_ref: Mapped[str | None]
+    failure_code: Mapped[str | None]
+    job_id: Mapped[UUID | None]

@@ -1,0 +1,216 @@
+"""What workers do with payments: charge, refund, reconcile.
+
+Each may be killed at any line and run again: the gateway is asked outside of transactions under a key of ours, and what
+it answered is written in the transaction that also ends the job and enqueues what follows. A charge is made once, by
+the run that finds the payment `pending`; a later one first asks what became of it. A gateway that does not answer
+leaves the payment `unknown`: it is never charged again, and reconciliation finds out.
+"""
+
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+
+from dues.clock import now
+from dues.db import db, transaction
+from dues.errors import NotFound
+from dues.jobs import Ending, Retry, Run, enqueue, kinds, when_ended
+from dues.jobs.failpoints import failpoint
+from dues.payments.gateway import Gateway, GatewayTimeout, Operation
+from dues.payments.models import Payment, PaymentStatus, Refund
+from dues.payments.sandbox import Sandbox
+from dues.payments.service import get_payment, payment_args, refund_args
+from dues.payments.state import move, settle_refund, touch_payment
+
+log = logging.getLogger("dues.payments")
+
+# By the name that a payment carries.
+GATEWAYS: Mapping[str, Gateway] = {"sandbox": Sandbox()}
+
+# What a gateway could not answer just now it may soon.
+_RECONCILE_AFTER = timedelta(seconds=5)
+# When a job has used up its attempts, most of them an hour apart, the next takes over so much later.
+_GO_ON_AFTER = timedelta(hours=1)
+
+
+def charge(run: Run, store_id: UUID, payment_id: UUID, outcome: str | None = None) -> None:
+    """Have a payment charged; with `outcome` (`succeed` or `fail`) finish one that required action of its payer."""
+    with transaction():
+        payment = get_payment(store_id, payment_id)
+        if is_first := payment.status == "pending":
+            move(store_id, payment_id, "processing", "its charge begins")
+    if not is_first and payment.status != "processing":
+        run.complete(_result(payment))
+        return
+    failpoint("payment.before_charge")
+    run.check()
+    operation = _ask_to_charge(payment, is_first, outcome)
+    failpoint("payment.after_charge")
+    with run.completion(_result(payment)):
+        if operation is None:
+            _leave_unknown(payment, "the gateway did not answer")
+        else:
+            _write_down(payment, operation)
+        failpoint("payment.before_commit")
+    failpoint("payment.after_commit")
+
+
+def _ask_to_charge(payment: Payment, is_first: bool, outcome: str | None) -> Operation | None:
+    """What the gateway says became of the charge; None where it does not say."""
+    gateway, key = GATEWAYS[payment.gateway], str(payment.id)
+    try:
+        if outcome is not None:
+            return gateway.confirm(key, succeeds=outcome == "succeed")
+        known = None if is_first else gateway.find(key)
+        return known or gateway.charge(key, payment.amount, payment.currency, payment.payment_method)
+    except GatewayTimeout as timeout:
+        log.warning("payment %s: %s", payment.id, timeout.detail)
+        return None
+
+
+def _write_down(payment: Payment, operation: Operation) -> None:
+    """The gateway's answer as the payment's state. In the transaction() that ends the job which asked."""
+    key = payment.store_id, payment.id
+    match operation.outcome:
+        case "succeeded":
+            job_id = enqueue(
+                kinds.PAYMENT_CONFIRMATION,
+                payment_args(payment),
+                owner_id=payment.user_id,
+                store_id=payment.store_id,
+            )
+            move(*key, "succeeded", "charged", gateway_ref=operation.reference, confirmation_job_id=job_id)
+        case "declined":
+            code = operation.failure_code
+            move(*key, "failed", f"declined: {code}", gateway_ref=operation.reference, failure_code=code)
+        case "requires_action":
+            href = f"/v1/stores/{payment.store_id}/payments/{payment.id}/confirmations"
+            action = {"type": "confirm", "method": "POST", "href": href}
+            move(*key, "requires_action", "its payer has to act", gateway_ref=operation.reference, next_action=action)
+
+
+def _leave_unknown(payment: Payment, reason: str) -> None:
+    """For reconciliation to find out; the client follows its job from now on."""
+    job_id = _reconcile_after(payment, _RECONCILE_AFTER)
+    move(payment.store_id, payment.id, "unknown", reason, job_id=job_id)
+
+
+def _reconcile_after(payment: Payment, delay: timedelta) -> UUID:
+    return enqueue(
+        kinds.PAYMENT_RECONCILE,
+        payment_args(payment),
+        owner_id=payment.user_id,
+        store_id=payment.store_id,
+        run_at=now() + delay,
+    )
+
+
+def reconcile(run: Run, store_id: UUID, payment_id: UUID) -> None:
+    """Find out what became of a charge that the gateway did not answer. Raises: Retry while it still does not."""
+    with transaction():
+        payment = get_payment(store_id, payment_id)
+    if payment.status != "unknown":
+        run.complete(_result(payment))
+        return
+    failpoint("payment.before_close")
+    try:
+        operation = GATEWAYS[payment.gateway].close(str(payment.id))
+    except GatewayTimeout as timeout:
+        raise Retry(problem=timeout) from timeout
+    failpoint("payment.after_close")
+    with run.completion(_result(payment)):
+        if operation is None:
+            move(store_id, payment_id, "failed", "the gateway never charged it", failure_code="gateway_timeout")
+        else:
+            _write_down(payment, operation)
+
+
+def refund(run: Run, store_id: UUID, refund_id: UUID) -> None:
+    """Have a refund made. Raises: Retry while the gateway does not answer: under the same key it is made once."""
+    with transaction():
+        due, payment = _get_refund(store_id, refund_id)
+    if due.status != "pending":
+        run.complete(_result(payment))
+        return
+    failpoint("payment.before_refund")
+    run.check()
+    try:
+        operation = GATEWAYS[payment.gateway].refund(str(due.id), str(payment.id), due.amount, due.currency)
+    except GatewayTimeout as timeout:
+        raise Retry(problem=timeout) from timeout
+    failpoint("payment.after_refund")
+    with run.completion(_result(payment)):
+        _settle(due, operation)
+        failpoint("payment.before_refund_commit")
+
+
+def _settle(due: Refund, operation: Operation) -> None:
+    payment = get_payment(due.store_id, due.payment_id)
+    if operation.outcome != "succeeded":
+        settle_refund(payment, due.id, "failed", gateway_ref=operation.reference, failure_code=operation.failure_code)
+        return
+    settle_refund(payment, due.id, "succeeded", gateway_ref=operation.reference)
+    is_all = payment.refunded_amount + due.amount == payment.amount
+    to: PaymentStatus = "refunded" if is_all else "partially_refunded"
+    move(payment.store_id, payment.id, to, f"refund {due.id}", refunded=due.amount)
+    enqueue(
+        kinds.PAYMENT_CONFIRMATION,
+        payment_args(payment) | {"refund_id": str(due.id)},
+        owner_id=payment.user_id,
+        store_id=payment.store_id,
+    )
+
+
+def _get_refund(store_id: UUID, refund_id: UUID) -> tuple[Refund, Payment]:
+    """A refund and its payment, which is locked. Raises: NotFound."""
+    due = db.session.scalar(
+        select(Refund)
+        .where(Refund.store_id == store_id, Refund.id == refund_id)
+        .execution_options(populate_existing=True)
+    )
+    if due is None:
+        raise NotFound("there is no such refund")
+    return due, get_payment(store_id, due.payment_id)
+
+
+def _result(payment: Payment) -> dict[str, Any]:
+    return {"href": f"/v1/stores/{payment.store_id}/payments/{payment.id}", "type": "application/json"}
+
+
+@when_ended(kinds.PAYMENT_CHARGE)
+def charge_given_up(ending: Ending) -> None:
+    """Whatever kept the charge from being made or written down: only the gateway can say what became of it."""
+    payment = _payment_of(ending)
+    if payment.status == "pending":
+        move(payment.store_id, payment.id, "processing", "its charge was given up")
+    if payment.status in ("pending", "processing"):
+        _leave_unknown(payment, "its charge was given up")
+
+
+@when_ended(kinds.PAYMENT_RECONCILE)
+def reconciliation_given_up(ending: Ending) -> None:
+    """A payment is not left `unknown` with nobody to find out."""
+    payment = _payment_of(ending)
+    if payment.status == "unknown":
+        log.error("payment %s is still unknown after all attempts to find out", payment.id)
+        payment.job_id = _reconcile_after(payment, _GO_ON_AFTER)
+        touch_payment(payment.store_id, payment.user_id)
+
+
+@when_ended(kinds.PAYMENT_REFUND)
+def refund_given_up(ending: Ending) -> None:
+    """Money that was promised, and may even be on its way, is not forgotten."""
+    due, payment = _get_refund(UUID(ending.args["store_id"]), UUID(ending.args["refund_id"]))
+    if due.status == "pending":
+        log.error("refund %s is still pending after all attempts", due.id)
+        due.job_id = enqueue(
+            kinds.PAYMENT_REFUND, refund_args(due), store_id=payment.store_id, run_at=now() + _GO_ON_AFTER
+        )
+        touch_payment(payment.store_id, payment.user_id)
+
+
+def _payment_of(ending: Ending) -> Payment:
+    return get_payment(UUID(ending.args["store_id"]), UUID(ending.args["payment_id"]))

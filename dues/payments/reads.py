@@ -1,0 +1,99 @@
+"""What may be read of payments and refunds."""
+
+from dues.accounts.models import User
+from dues.accounts.reads import users
+from dues.packages.models import Package
+from dues.packages.reads import packages
+from dues.payments.models import PAYMENT_STATUSES, REFUND_STATUSES, Payment, Refund
+from dues.reads import Computed, Equal, Many, One, Range, Resource
+from dues.reads.resource import Schema, Scope, links_schema
+
+_PAYMENT = "'/v1/stores/' || {store_id} || '/payments/' || "
+_NEXT_ACTION: Schema = {
+    "type": ["object", "null"],
+    "description": "what the payer has to do while the payment is `requires_action`",
+    "properties": {
+        "type": {"type": "string"},
+        "method": {"type": "string"},
+        "href": {"type": "string", "format": "uri-reference"},
+    },
+}
+
+
+def _tags(scope: Scope) -> tuple[str, ...]:
+    """With those of what may be included: who paid, and what for."""
+    store_id, user_id = scope.get("store_id"), scope.get("user_id")
+    store = (f"store:{store_id}:packages", f"store:{store_id}:customers") if store_id else ("packages",)
+    return (f"user:{user_id}" if user_id else f"store:{store_id}:payments", *store)
+
+
+refunds = Resource(
+    "Refund",
+    Refund,
+    fields={
+        "id": Refund.id,
+        "store_id": Refund.store_id,
+        "payment_id": Refund.payment_id,
+        "amount": Refund.amount,
+        "currency": Refund.currency,
+        "reason": Refund.reason,
+        "status": Computed("{status}", {"type": "string", "enum": list(REFUND_STATUSES)}),
+        "version": Refund.version,
+        "created_at": Refund.created_at,
+        "updated_at": Refund.updated_at,
+        "links": Computed(
+            f"json_build_object('self', {_PAYMENT}{{payment_id}} || '/refunds/' || {{id}},"
+            " 'job', '/v1/jobs/' || {job_id})",
+            links_schema("self", nullable=("job",)),
+        ),
+    },
+    sorts={"created_at": Refund.created_at},
+    # The refunds of a payment that the caller may not see are not there: `user_id` is null for the store's staff.
+    within=(
+        "exists (select from payments p where p.store_id = %(store_id)s and p.id = %(payment_id)s"
+        " and (%(user_id)s::uuid is null or p.user_id = %(user_id)s::uuid))"
+    ),
+    tags=lambda scope: (f"store:{scope['store_id']}:payments",),
+)
+
+payments = Resource(
+    "Payment",
+    Payment,
+    fields={
+        "id": Payment.id,
+        "store_id": Payment.store_id,
+        "user_id": Payment.user_id,
+        "package_id": Payment.package_id,
+        "subscription_id": Payment.subscription_id,
+        "amount": Payment.amount,
+        "currency": Payment.currency,
+        "status": Computed("{status}", {"type": "string", "enum": list(PAYMENT_STATUSES)}),
+        "description": Payment.description,
+        "failure_code": Payment.failure_code,
+        "refunded_amount": Payment.refunded_amount,
+        "next_action": Computed("{next_action}", _NEXT_ACTION),
+        "version": Payment.version,
+        "created_at": Payment.created_at,
+        "updated_at": Payment.updated_at,
+        "links": Computed(
+            f"json_build_object('self', {_PAYMENT}{{id}}, 'job', '/v1/jobs/' || {{job_id}},"
+            f" 'confirmation', '/v1/jobs/' || {{confirmation_job_id}}, 'refunds', {_PAYMENT}{{id}} || '/refunds')",
+            links_schema("self", "refunds", nullable=("job", "confirmation")),
+        ),
+    },
+    includes={
+        "user": One(users, {User.id: Payment.user_id}),
+        "package": One(packages, {Package.store_id: Payment.store_id, Package.id: Payment.package_id}),
+        "refunds": Many(refunds, {Refund.store_id: Payment.store_id, Refund.payment_id: Payment.id}),
+    },
+    filters={
+        "status": Equal(Payment.status, PAYMENT_STATUSES),
+        "currency": Equal(Payment.currency),
+        "user_id": Equal(Payment.user_id),
+        "package_id": Equal(Payment.package_id),
+        "amount": Range(Payment.amount),
+        "created_at": Range(Payment.created_at),
+    },
+    sorts={"created_at": Payment.created_at, "amount": Payment.amount},
+    tags=_tags,
+)

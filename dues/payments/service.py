@@ -1,0 +1,173 @@
+"""Asking for payments, refunds and a payer's confirmation. Each function is part of its caller's transaction: the row
+and the job that will do the work are there together or not at all. No gateway is called here."""
+
+from typing import Annotated, Literal
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+from sqlalchemy import func, select
+
+from dues.accounts.users import shows_users
+from dues.db import db
+from dues.errors import Conflict, Fault, InvalidTransition, NotFound, ValidationFailed
+from dues.ids import new_id
+from dues.jobs import enqueue, kinds
+from dues.money import Currency, PositiveAmount
+from dues.packages.models import Package
+from dues.payments.models import Payment, Refund
+from dues.payments.sandbox import Method
+from dues.payments.state import move, open_payment, open_refund
+
+Description = Annotated[str, Meta(max_length=500)]
+
+
+class NewPayment(Struct, forbid_unknown_fields=True):
+    """A payment for a package of the store, or of an amount: `package_id`, or `amount` and `currency`."""
+
+    payment_method: Method
+    package_id: UUID | UnsetType = UNSET
+    amount: PositiveAmount | UnsetType = UNSET
+    currency: Currency | UnsetType = UNSET
+    description: Description | UnsetType = UNSET
+
+
+class NewRefund(Struct, forbid_unknown_fields=True):
+    """What is to be given back of a payment: all that is left unless `amount` says less."""
+
+    amount: PositiveAmount | UnsetType = UNSET
+    reason: Description = ""
+
+
+class Confirmation(Struct, forbid_unknown_fields=True):
+    """What the payer did about a payment that requires action of him."""
+
+    outcome: Literal["succeed", "fail"]
+
+
+def create_payment(store_id: UUID, user_id: UUID, new: NewPayment) -> Payment:
+    """A pending payment by `user_id`, and the job that will charge it.
+
+    Raises: ValidationFailed for a body that names both or neither of a package and an amount, or a package that is
+    free or not the store's; Conflict for a package that is archived.
+    """
+    _check(new)
+    payment = Payment(
+        store_id=store_id, id=new_id(), user_id=user_id, payment_method=new.payment_method, gateway="sandbox"
+    )
+    if new.package_id is not UNSET:
+        package = _package_for_sale(store_id, new.package_id)
+        payment.package_id = package.id
+        payment.amount, payment.currency, payment.description = package.amount, package.currency, package.name
+    else:
+        assert new.amount is not UNSET
+        assert new.currency is not UNSET
+        payment.amount, payment.currency, payment.description = new.amount, new.currency, new.description or ""
+    payment.job_id = enqueue(kinds.PAYMENT_CHARGE, payment_args(payment), owner_id=user_id, store_id=store_id)
+    open_payment(payment)
+    return payment
+
+
+def _check(new: NewPayment) -> None:
+    of_amount = {"amount": new.amount, "currency": new.currency}
+    if new.package_id is UNSET:
+        wrong = [name for name, value in of_amount.items() if value is UNSET]
+        code, detail = "required", "is required where there is no package_id"
+    else:
+        wrong = [name for name, value in (of_amount | {"description": new.description}).items() if value is not UNSET]
+        code, detail = "conflict", "cannot be given together with package_id"
+    if wrong:
+        faults = [Fault(code=code, detail=detail, pointer=f"#/{name}") for name in wrong]
+        raise ValidationFailed("; ".join(f"{f.pointer}: {f.detail}" for f in faults), errors=faults)
+
+
+def _package_for_sale(store_id: UUID, package_id: UUID) -> Package:
+    package = db.session.get(Package, (store_id, package_id))
+    if package is None:
+        raise ValidationFailed.of("#/package_id", "is not a package of this store", "not_found")
+    if package.archived_at:
+        raise Conflict("the package is archived", code="package_archived")
+    if package.amount == 0:
+        raise ValidationFailed.of("#/package_id", "is a package that costs nothing", "free_of_charge")
+    return package
+
+
+def payment_args(payment: Payment) -> dict[str, str]:
+    """The payment as arguments of a job."""
+    return {"store_id": str(payment.store_id), "payment_id": str(payment.id)}
+
+
+def get_payment(store_id: UUID, payment_id: UUID, user_id: UUID | None = None) -> Payment:
+    """The payment, locked for this transaction; with `user_id` only one of that user's. Raises: NotFound."""
+    # Its status is changed with SQL, so a copy that the session may still hold says nothing.
+    payment = db.session.scalar(
+        select(Payment)
+        .where(Payment.store_id == store_id, Payment.id == payment_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    )
+    if payment is None or (user_id is not None and payment.user_id != user_id):
+        raise NotFound("there is no such payment")
+    return payment
+
+
+def confirm_payment(payment: Payment, confirmation: Confirmation) -> UUID:
+    """The payer has acted: a job tells the gateway and goes on. `payment` is locked. Returns: the job's id.
+
+    Raises: InvalidTransition where no action is required.
+    """
+    if payment.status != "requires_action":
+        raise InvalidTransition(f"a payment that is {payment.status} requires no action")
+    job_id = enqueue(
+        kinds.PAYMENT_CHARGE,
+        payment_args(payment) | {"outcome": confirmation.outcome},
+        owner_id=payment.user_id,
+        store_id=payment.store_id,
+    )
+    move(payment.store_id, payment.id, "processing", "the payer has acted", job_id=job_id)
+    return job_id
+
+
+def create_refund(payment: Payment, requested_by: UUID, new: NewRefund) -> Refund:
+    """A pending refund of some of `payment`, which is locked, and the job that will have it done.
+
+    Raises: InvalidTransition for a payment that has not succeeded or is refunded; Conflict when less is left.
+    """
+    if payment.status not in ("succeeded", "partially_refunded"):
+        raise InvalidTransition(f"a payment that is {payment.status} cannot be refunded")
+    left = payment.amount - _promised(payment)
+    amount = left if new.amount is UNSET else new.amount
+    if not 0 < amount <= left:
+        raise Conflict(f"of the payment {left} is left to refund", code="refund_exceeds_payment", refundable=left)
+    refund = Refund(
+        store_id=payment.store_id,
+        id=new_id(),
+        payment_id=payment.id,
+        amount=amount,
+        currency=payment.currency,
+        reason=new.reason,
+    )
+    refund.job_id = enqueue(kinds.PAYMENT_REFUND, refund_args(refund), owner_id=requested_by, store_id=payment.store_id)
+    open_refund(payment, refund)
+    return refund
+
+
+def refund_args(refund: Refund) -> dict[str, str]:
+    """The refund as arguments of a job."""
+    return {"store_id": str(refund.store_id), "refund_id": str(refund.id)}
+
+
+def _promised(payment: Payment) -> int:
+    """What was or is about to be given back of a payment. Its lock keeps others from adding to that."""
+    given = db.session.scalar(
+        select(func.coalesce(func.sum(Refund.amount), 0)).where(
+            Refund.store_id == payment.store_id, Refund.payment_id == payment.id, Refund.status == "pending"
+        )
+    )
+    return payment.refunded_amount + int(given or 0)
+
+
+@shows_users
+def customer_tags(user_id: UUID) -> list[str]:
+    """The stores among whose customers this user is."""
+    stores = db.session.scalars(select(Payment.store_id).where(Payment.user_id == user_id).distinct())
+    return [f"store:{store_id}:customers" for store_id in stores]

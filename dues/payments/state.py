@@ -1,0 +1,154 @@
+"""The place a payment's status changes, and a refund's.
+
+    pending -> processing -> succeeded | failed | requires_action | unknown
+    requires_action -> processing | failed
+    unknown -> succeeded | failed
+    succeeded -> partially_refunded -> refunded;  succeeded -> refunded
+
+    refund: pending -> succeeded | failed
+
+`unknown` is a charge whose gateway did not answer: only reconciliation leads out of it, and never to another charge.
+Each change is one statement that is guarded by the states it may leave and appends to `payment_events`.
+"""
+
+from typing import Any
+from uuid import UUID
+
+import ujson
+
+from dues.db import db, fetch_row, unit_of_work
+from dues.errors import InvalidTransition, NotFound
+from dues.ids import new_id
+from dues.payments.models import Payment, PaymentStatus, Refund, RefundStatus
+from dues.reads.tags import touch
+
+SOURCES: dict[PaymentStatus, tuple[PaymentStatus, ...]] = {
+    "pending": (),
+    "processing": ("pending", "requires_action"),
+    "succeeded": ("processing", "unknown"),
+    "failed": ("processing", "requires_action", "unknown"),
+    "requires_action": ("processing",),
+    "unknown": ("processing",),
+    # A further part given back leaves the status as it is, and is a change all the same.
+    "partially_refunded": ("succeeded", "partially_refunded"),
+    "refunded": ("succeeded", "partially_refunded"),
+}
+
+_MOVE = """
+    with held as (
+        select status from payments where store_id = %(store_id)s and id = %(payment_id)s for update),
+    moved as (
+        update payments p set status = %(to)s, version = p.version + 1, updated_at = clock_timestamp(),
+            next_action = %(next_action)s::jsonb,
+            gateway_ref = coalesce(%(gateway_ref)s, p.gateway_ref),
+            failure_code = coalesce(%(failure_code)s, p.failure_code),
+            refunded_amount = p.refunded_amount + %(refunded)s,
+            job_id = coalesce(%(job_id)s::uuid, p.job_id),
+            confirmation_job_id = coalesce(%(confirmation_job_id)s::uuid, p.confirmation_job_id)
+        from held
+        where p.store_id = %(store_id)s and p.id = %(payment_id)s and held.status = any(%(sources)s)
+        returning p.user_id),
+    logged as (
+        insert into payment_events(store_id, payment_id, id, from_status, to_status, reason)
+        select %(store_id)s, %(payment_id)s, %(event_id)s, held.status, %(to)s, %(reason)s from held, moved)
+    select held.status, moved.user_id from held left join moved on true
+"""
+_OPENED = """
+    insert into payment_events(store_id, payment_id, id, to_status, reason)
+    values (%(store_id)s, %(payment_id)s, %(event_id)s, 'pending', %(reason)s) returning id
+"""
+_SETTLE_REFUND = """
+    update refunds set status = %(to)s, version = version + 1, updated_at = clock_timestamp(),
+        gateway_ref = %(gateway_ref)s, failure_code = %(failure_code)s
+    where store_id = %(store_id)s and id = %(refund_id)s and status = 'pending' returning id
+"""
+
+
+def open_payment(payment: Payment) -> None:
+    """A new payment begins its life, `pending`. Part of the caller's transaction()."""
+    payment.status = "pending"
+    db.session.add(payment)
+    event = {"store_id": payment.store_id, "payment_id": payment.id, "event_id": new_id(), "reason": "asked for"}
+    fetch_row(_OPENED, event)
+    touch(f"store:{payment.store_id}:customers")
+    touch_payment(payment.store_id, payment.user_id)
+
+
+def move(
+    store_id: UUID,
+    payment_id: UUID,
+    to: PaymentStatus,
+    reason: str,
+    *,
+    gateway_ref: str | None = None,
+    failure_code: str | None = None,
+    next_action: dict[str, Any] | None = None,
+    refunded: int = 0,
+    job_id: UUID | None = None,
+    confirmation_job_id: UUID | None = None,
+) -> None:
+    """Change a payment's status, and with it what goes along: the one function that does. Part of the caller's
+    transaction().
+
+    `refunded` is added to what was given back before. `next_action` holds for this status alone; of the others,
+    those not given stay as they are.
+    Raises: InvalidTransition where the payment's present status does not lead to `to`; NotFound.
+    """
+    unit_of_work()
+    row = fetch_row(
+        _MOVE,
+        {
+            "store_id": store_id,
+            "payment_id": payment_id,
+            "event_id": new_id(),
+            "to": to,
+            "sources": list(SOURCES[to]),
+            "reason": reason,
+            "gateway_ref": gateway_ref,
+            "failure_code": failure_code,
+            "next_action": ujson.dumps(next_action, escape_forward_slashes=False) if next_action else None,
+            "refunded": refunded,
+            "job_id": job_id,
+            "confirmation_job_id": confirmation_job_id,
+        },
+    )
+    if row is None:
+        raise NotFound("there is no such payment")
+    status, user_id = row
+    if user_id is None:
+        raise InvalidTransition(f"a payment that is {status} cannot become {to}")
+    touch_payment(store_id, user_id)
+
+
+def open_refund(payment: Payment, refund: Refund) -> None:
+    """A new refund of `payment` begins its life, `pending`. Part of the caller's transaction()."""
+    refund.status = "pending"
+    db.session.add(refund)
+    touch_payment(payment.store_id, payment.user_id)
+
+
+def settle_refund(
+    payment: Payment,
+    refund_id: UUID,
+    to: RefundStatus,
+    *,
+    gateway_ref: str | None = None,
+    failure_code: str | None = None,
+) -> None:
+    """`pending -> succeeded | failed`. Part of the caller's transaction(). Raises: InvalidTransition."""
+    unit_of_work()
+    values = {
+        "store_id": payment.store_id,
+        "refund_id": refund_id,
+        "to": to,
+        "gateway_ref": gateway_ref,
+        "failure_code": failure_code,
+    }
+    if fetch_row(_SETTLE_REFUND, values) is None:
+        raise InvalidTransition(f"the refund is not pending and cannot become {to}")
+    touch_payment(payment.store_id, payment.user_id)
+
+
+def touch_payment(store_id: UUID, user_id: UUID) -> None:
+    """Answers that hold the payment, or a refund of it, are out of date."""
+    touch(f"store:{store_id}:payments", f"user:{user_id}")

@@ -1,0 +1,40 @@
+"""Sending a mail as the last act of a job: the mail's end and the job's are written together."""
+
+from uuid import UUID
+
+from dues.db import transaction
+from dues.errors import Problem
+from dues.jobs import LeaseLost, PermanentFailure, Run
+from dues.mail.service import record, send
+
+
+class MailNotSent(Problem):
+    """The mail will not be sent, or nobody can say whether it was."""
+
+    status, title, code = 502, "The mail was not sent", "mail_not_sent"
+
+
+_WHY = {
+    "rejected": "the mail server refused the mail",
+    "unknown": "it cannot be known whether the mail server took the mail, so it is not sent again",
+}
+
+
+def send_mail(run: Run, email_id: UUID) -> None:
+    """Raises: MailDeferred (a Retry), PermanentFailure, LeaseLost."""
+
+    def is_still_ours() -> bool:
+        try:
+            run.check()
+        except LeaseLost:
+            return False
+        return True
+
+    outcome = send(email_id, fence=run.lease.token, may_commit=is_still_ours)
+    if outcome.state == "sent":
+        with run.completion():
+            record(outcome)
+        return
+    with transaction():
+        record(outcome)
+    raise PermanentFailure(MailNotSent(_WHY[outcome.state]))
