@@ -1,8 +1,24 @@
 """How gunicorn runs Dues. Every number comes from config.py."""
 
+import os
+from pathlib import Path
+from typing import Any
+
+from gunicorn.glogging import Logger
+
 from config import load_settings
 
 _settings = load_settings()
+
+# Where the web processes write what they measure, for whichever of them is asked (dues/metrics.py). prometheus_client
+# looks for it once, as it is imported.
+_metrics = Path(_settings.dues_home).absolute() / f"metrics-{_settings.port}"
+_metrics.mkdir(parents=True, exist_ok=True)
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics)
+
+from prometheus_client.multiprocess import mark_process_dead  # noqa: E402
+
+from dues.logs import start_logging  # noqa: E402
 
 # gunicorn would take $PORT alone to mean every interface.
 bind = f"{_settings.host}:{_settings.port}"
@@ -18,3 +34,22 @@ control_socket_disable = True
 # No proxy is trusted by its name alone: see docs/operating.md for serving behind one.
 forwarder_headers = ""
 accesslog = None
+
+
+class logger_class(Logger):  # noqa: N801  (the setting's name)
+    """Gunicorn's own lines, and those of its workers, as JSON among the others."""
+
+    def setup(self, cfg: Any) -> None:
+        super().setup(cfg)
+        self.error_log.handlers = [start_logging(_settings.log_level)]
+
+
+def when_ready(server: Any) -> None:
+    """Begin with nothing counted. Not before the port is ours: another server may be using the folder."""
+    for file in _metrics.glob("*.db"):
+        file.unlink()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    """What a process that is gone had open no longer counts."""
+    mark_process_dead(worker.pid)

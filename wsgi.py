@@ -1,5 +1,9 @@
 """The Flask application as plain WSGI: `gunicorn wsgi:app` is a complete server."""
 
 from api.app import create_app
+from config import load_settings
+from dues.logs import start_logging
 
-app = create_app()
+_settings = load_settings()
+start_logging(_settings.log_level)
+app = create_app(_settings)

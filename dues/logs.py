@@ -32,7 +32,9 @@ _LONGEST_QUEUE = 10_000
 _WHOLE_WRITE = select.PIPE_BUF
 _FLUSH_S = 2.0
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
+# Whose lines are wanted from LOG_LEVEL on; of the libraries' only warnings and worse.
+_OURS = ("dues", "gunicorn", "uvicorn")
 # What must not be in a log whoever put it into a message: our tokens, others' credentials, passwords in URLs.
 _SECRETS = re.compile(r"(\bdues_)[\w-]{40,}|(\b(?:Bearer|Basic) )[\w.~+/=-]{8,}|(://[^\s/:@\"]*:)[^\s/@\"]+(?=@)")
 
@@ -52,13 +54,16 @@ def log_fields(**fields: Any) -> Iterator[None]:
 
 
 def start_logging(level: str, output: int = 1) -> "Lines":
-    """Send all that this process logs, from `level` on, to the file descriptor `output`; again: the same handler."""
+    """Send what this process logs, from `level` on, to the file descriptor `output`. Done twice: the same handler."""
     root = logging.getLogger()
     lines = next((handler for handler in root.handlers if isinstance(handler, Lines)), None)
     if lines is None:
         lines = Lines(output)
         root.addHandler(lines)
-    root.setLevel(level.upper())
+    least = logging.getLevelNamesMapping()[level.upper()]
+    root.setLevel(max(least, logging.WARNING))
+    for name in _OURS:
+        logging.getLogger(name).setLevel(least)
     logging.captureWarnings(True)
     return lines
 
