@@ -27,9 +27,11 @@ _ORNAMENTS = ("So", "Sk", "Cf", "Cc", "Cn", "Co", "Mn", "Me")
 
 def printable(text: str) -> str | None:
     """`text` in one line as it can be printed, or None where it cannot or nothing would be left."""
-    kept = [c for c in unicodedata.normalize("NFC", text) if not _is_ornament(c)]
+    kept = [c for c in unicodedata.normalize("NFC", text) if c.isspace() or not _is_ornament(c)]
     line = " ".join("".join(kept).split())
-    if not line or any(_is_right_to_left(c) or not _font_of(c, line, bold=False) for c in line):
+    if _is_western(line):
+        return line or None
+    if any(_is_right_to_left(c) or not _font_of(c, line, bold=False) for c in line):
         return None
     return line
 
@@ -70,13 +72,13 @@ def wrap(text: str, size: float, limit: float, *, bold: bool = False) -> list[st
 
 
 def _runs(text: str, bold: bool) -> list[tuple[str, str]]:
+    if _is_western(text):
+        return [(_WESTERN[bold], text)]
     return [(font, "".join(run)) for font, run in groupby(text, lambda c: _font_of(c, text, bold=bold) or _WIDE[bold])]
 
 
 def _font_of(character: str, text: str, *, bold: bool) -> str | None:
-    """The font for one character of `text`; a text that one font has whole is set in that font alone."""
-    if _is_western(text):
-        return _WESTERN[bold]
+    """The font for one character of a `text` that is not western throughout."""
     if ord(character) in _glyphs(_WIDE[bold]):
         return _WIDE[bold]
     if _is_east_asian(character):
@@ -94,7 +96,7 @@ def _is_western(text: str) -> bool:
 
 def _is_ornament(character: str) -> bool:
     without_glyph = not _is_western(character) and ord(character) not in _glyphs(_WIDE[False])
-    return character not in "\t\n\r" and without_glyph and unicodedata.category(character) in _ORNAMENTS
+    return without_glyph and unicodedata.category(character) in _ORNAMENTS
 
 
 def _is_right_to_left(character: str) -> bool:
