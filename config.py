@@ -1,11 +1,13 @@
 """Every setting of Dues, once: name, type, default and what it means.
 
 A setting is read from the environment variable of the same name in capitals and checked at start;
-all that is wrong is reported together. `.env.example` and `docs/settings.md` are written from here
-(`python -m config > docs/settings.md`), and a test holds them equal.
+all that is wrong is reported together. Two files are written from here, and a test holds them equal:
+`python -m config > docs/settings.md` and `python -m config env > .env.example`.
 """
 
 import os
+import shlex
+import sys
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
@@ -140,5 +142,15 @@ def settings_page() -> str:
     return "\n".join(rows) + "\n"
 
 
+def env_example() -> str:
+    """The settings as a file of environment variables; those that have a default are commented out."""
+    lines = ["# Written by `python -m config env`; see docs/settings.md."]
+    for field in msgspec.structs.fields(Settings):
+        default = "" if field.required else field.default
+        assignment = f"{field.name.upper()}={shlex.quote(str(default)) if default != '' else ''}"
+        lines += ["", f"# {description(field)}", assignment if field.required else f"# {assignment}"]
+    return "\n".join(lines) + "\n"
+
+
 if __name__ == "__main__":
-    print(settings_page(), end="")
+    print(env_example() if sys.argv[1:] == ["env"] else settings_page(), end="")

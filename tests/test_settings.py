@@ -1,0 +1,56 @@
+"""Settings: read from the environment, checked all at once, and described in files that are written from them."""
+
+from pathlib import Path
+
+import pytest
+
+from config import ConfigError, Settings, env_example, load_settings, settings_page, sqlalchemy_url
+
+ROOT = Path(__file__).resolve().parent.parent
+LEAST = {"DATABASE_URL": "postgresql://u@h/d", "REDIS_URL": "redis://h", "SECRET_KEY": "k" * 32}
+
+
+def test_the_page_of_settings_is_up_to_date():
+    assert (ROOT / "docs/settings.md").read_text() == settings_page(), "run: python -m config > docs/settings.md"
+
+
+def test_the_example_environment_is_up_to_date():
+    assert (ROOT / ".env.example").read_text() == env_example(), "run: python -m config env > .env.example"
+
+
+def test_the_example_environment_holds_the_defaults():
+    lines = [line.removeprefix("# ") for line in env_example().splitlines()]
+    pairs = [line.partition("=") for line in lines if line.partition("=")[0].isupper()]
+    values = {name: value.strip("'") for name, _, value in pairs}
+    assert len(values) == len(Settings.__struct_fields__)
+    assert load_settings({**values, **LEAST}) == load_settings(LEAST)
+
+
+def test_all_that_is_wrong_is_said_at_once_and_no_value_is_shown():
+    with pytest.raises(ConfigError) as raised:
+        load_settings({"REDIS_URL": "redis://h", "SECRET_KEY": "hunter2", "PORT": "99999", "RATE_LIMIT": "lots"})
+    message = str(raised.value)
+    assert [line.split()[0] for line in message.splitlines()] == ["DATABASE_URL", "SECRET_KEY", "PORT", "RATE_LIMIT"]
+    assert "hunter2" not in message
+    assert "lots" not in message
+
+
+def test_an_empty_variable_means_the_default():
+    assert load_settings({**LEAST, "PORT": ""}).port == 8000
+
+
+def test_numbers_and_switches_are_read_from_text():
+    found = load_settings({**LEAST, "PORT": "0", "DB_PREPARE": "false", "SLOW_REQUEST_S": "0.25"})
+    assert (found.port, found.db_prepare, found.slow_request_s) == (0, False, 0.25)
+
+
+def test_what_follows_from_others():
+    found = load_settings({**LEAST, "DUES_HOME": "/srv/dues", "PUBLIC_URL": "https://pay.example/"})
+    assert found.cache_redis_url == "redis://h"
+    assert found.files_dir == "/srv/dues/files"
+    assert found.public_url == "https://pay.example"
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
+def test_a_database_url_names_the_driver_that_is_installed(scheme):
+    assert sqlalchemy_url(f"{scheme}://u:p@h:5/d") == "postgresql+psycopg2://u:p@h:5/d"
