@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from api import packages, payments, reports
+from api import accounts, packages, payments, reports, stores, tokens
 from api.compress import Compression
 from api.docs import init_docs
 from api.http import UJSONProvider, init_errors
@@ -13,7 +13,14 @@ from config import Settings
 from dues.app import create_base
 
 # Every module of routes, in the order of the documentation.
-MODULES = (packages.routes, payments.routes, reports.routes)
+MODULES = (
+    accounts.routes,
+    tokens.routes,
+    stores.routes,
+    packages.routes,
+    payments.routes,
+    reports.routes,
+)
 
 
 def create_app(settings: Settings | None = None) -> Flask:

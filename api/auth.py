@@ -25,11 +25,11 @@ def bearer_token() -> str | None:
     return token.strip()
 
 
-def authorize(scope: str, ids: dict[str, UUID | None]) -> Access:
+def authorize(scope: str, ids: dict[str, UUID | None], *, unbound: bool = False) -> Access:
     """The caller's access to a route that wants `scope` (PUBLIC: no token is needed).
 
-    401 no or bad token; 403 without the scope or with a token bound to another store; 404 where the path names a
-    store that does not exist or an id that is none.
+    401 no or bad token; 403 without the scope or with a token bound to another store (to any, where `unbound`); 404
+    where the path names a store that does not exist or an id that is none.
     """
     token = bearer_token()
     if token is None and scope != PUBLIC:
@@ -38,7 +38,7 @@ def authorize(scope: str, ids: dict[str, UUID | None]) -> Access:
     access = access_of(token, store_id)
     if access.actor and scope != PUBLIC:
         require_scope(access.actor, scope)
-        require_binding(access.actor, store_id)
+        require_binding(access.actor, store_id, unbound=unbound)
     if None in ids.values():
         raise NotFound("there is no such resource")
     if store_id is not None:
@@ -51,7 +51,11 @@ def require_scope(actor: Actor, scope: str) -> None:
         raise Forbidden(f"the token lacks the scope {scope}", code="insufficient_scope")
 
 
-def require_binding(actor: Actor, store_id: UUID | None) -> None:
-    """A token bound to one store opens no other."""
-    if actor.store_id is not None and store_id is not None and store_id != actor.store_id:
+def require_binding(actor: Actor, store_id: UUID | None, *, unbound: bool = False) -> None:
+    """A token bound to one store opens no other, and where it has to be `unbound`, nothing."""
+    if actor.store_id is None:
+        return
+    if unbound:
+        raise Forbidden("the token is bound to a store", code="wrong_store")
+    if store_id not in (None, actor.store_id):
         raise Forbidden("the token is bound to another store", code="wrong_store")

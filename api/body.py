@@ -2,7 +2,8 @@
 
 import re
 import zlib
-from typing import Any, TypeVar, get_args
+from collections.abc import Iterator
+from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 import ujson
@@ -122,13 +123,33 @@ def _field_faults(value: Any, kind: Any, pointer: str) -> list[Fault]:
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        nested = [k for k in (kind, *get_args(kind)) if isinstance(k, type) and issubclass(k, msgspec.Struct)]
-        if nested and isinstance(value, dict):
-            return find_faults(value, nested[0], pointer)
+        parts = list(_parts(kind))
+        structs = [part for part in parts if isinstance(part, type) and issubclass(part, msgspec.Struct)]
+        if structs and isinstance(value, dict):
+            return find_faults(value, structs[0], pointer)
+        items = [get_args(part)[0] for part in parts if get_origin(part) is list]
+        if items and isinstance(value, list):
+            faults = [f for i, item in enumerate(value) for f in _field_faults(item, items[0], f"{pointer}/{i}")]
+            if faults:
+                return faults
         message, _, path = str(error).partition(" - at `$")
         tail = "".join("/" + part for part in re.findall(r"[^.\[\]`]+", path))
-        return [Fault(code=_code(message), detail=_sentence(message), pointer=pointer + tail)]
+        return [Fault(code=_code(message), detail=_detail(message, parts), pointer=pointer + tail)]
     return []
+
+
+def _parts(kind: Any) -> Iterator[Any]:
+    """A type, and what it is made of down to the items of a list: for `Name | UnsetType` also `Name`, its Meta, ..."""
+    yield kind
+    if get_origin(kind) is not list:
+        for part in get_args(kind):
+            yield from _parts(part)
+
+
+def _detail(message: str, parts: list[Any]) -> str:
+    """In words. Whoever broke a pattern is told what it describes: the pattern itself helps nobody."""
+    described = [part.description for part in parts if isinstance(part, msgspec.Meta) and part.description]
+    return f"must be: {described[0]}" if described and "matching regex" in message else _sentence(message)
 
 
 def _join(pointer: str, name: str) -> str:

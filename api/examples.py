@@ -47,6 +47,7 @@ _SAMPLES: dict[str, Any] = {
     "NewToken.name": "till at the door",
     "NewUser.name": "Ada Lovelace",
     "SignUp.name": "Ada Lovelace",
+    "Profile.name": "Ada Lovelace",
     "Staff.name": "Ada Lovelace",
     "Store.name": "North Coast Climbing",
     "Token.name": "till at the door",

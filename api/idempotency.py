@@ -6,16 +6,17 @@ A scope is the caller, the method and the route; keys of different callers never
 
 import hmac
 import re
+import secrets
 from collections.abc import Callable
 from hashlib import sha256
+from uuid import UUID
 
 import ujson
 from flask import request
 from sqlalchemy import text
 
-from api.body import read_body
+from api.auth import bearer_token
 from api.http import Reply
-from dues.accounts.actor import Actor
 from dues.db import db
 from dues.errors import BadRequest, Conflict, ValidationFailed
 from dues.settings import settings
@@ -35,22 +36,32 @@ _KEEP = text(
 )
 
 
-def once(actor: Actor | None, write: Callable[[bytes], Reply], *, required: bool) -> Reply:
-    """Run `write` with the request's body, or give the answer that the same key got before.
-
-    Raises: BadRequest without a key where one is required, or with one that is malformed; Conflict while the first
-    request still runs; ValidationFailed when the key was used with another body.
-    """
+def idempotency_key(*, required: bool) -> str | None:
+    """The request's key. Raises: BadRequest for one that is malformed, or without one where it is required."""
     key = request.headers.get("Idempotency-Key")
-    if key is None:
-        if required:
-            raise BadRequest("this needs an Idempotency-Key header", code="idempotency_key_required")
-        return write(read_body())
-    if not _KEY.fullmatch(key):
+    if key is None and required:
+        raise BadRequest("this needs an Idempotency-Key header", code="idempotency_key_required")
+    if key is not None and not _KEY.fullmatch(key):
         raise BadRequest("an Idempotency-Key is 1 to 255 visible ASCII characters", code="invalid_idempotency_key")
-    body = read_body()
-    caller = str(actor.user_id) if actor else "anonymous"
-    named = {"scope": f"{caller} {request.method} {request.path}", "key": key}
+    return key
+
+
+def secret_seed(key: str | None, body: bytes) -> bytes:
+    """32 bytes to make an answer's secret from: for a request with a key the same each time it is sent, so that
+    nothing need be kept to answer it again. They cannot be found from our secret key and all our tables, since the
+    request itself holds a secret that is not among them (a password, or a token)."""
+    if key is None:
+        return secrets.token_bytes(32)
+    sent = "\0".join((bearer_token() or "", request.method, request.path, key))
+    return _keyed_hash(b"seed\0" + sha256(sent.encode()).digest() + body)
+
+
+def once(caller: UUID | None, key: str, body: bytes, write: Callable[[], Reply]) -> Reply:
+    """Call `write`, or give the answer that the same caller, key and body got before.
+
+    Raises: Conflict while the first request still runs; ValidationFailed when the key was used with another body.
+    """
+    named = {"scope": f"{caller or 'anonymous'} {request.method} {request.path}", "key": key}
     session = db.session()
     if not session.scalar(_LOCK, named):
         raise Conflict(
@@ -59,12 +70,12 @@ def once(actor: Actor | None, write: Callable[[bytes], Reply], *, required: bool
             headers={"Retry-After": "1"},
         )
     # Keyed, because a body may hold a password: the table alone must not help to guess it.
-    request_hash = hmac.digest(settings().secret_key.encode(), b"idempotency\0" + body, sha256)
+    request_hash = _keyed_hash(b"idempotency\0" + body)
     if kept := session.execute(_FIND, named).first():
         if not hmac.compare_digest(bytes(kept.request_hash), request_hash):
             raise ValidationFailed("this Idempotency-Key was used with another body", code="idempotency_key_reused")
         return Reply(kept.body.encode() or None, kept.status, {**kept.headers, "Idempotency-Replayed": "true"})
-    reply = write(body)
+    reply = write()
     if 200 <= reply.status < 300:
         kept_as = {
             "request_hash": request_hash,
@@ -74,3 +85,7 @@ def once(actor: Actor | None, write: Callable[[bytes], Reply], *, required: bool
         }
         session.execute(_KEEP, named | kept_as)
     return reply
+
+
+def _keyed_hash(data: bytes) -> bytes:
+    return hmac.digest(settings().secret_key.encode(), data, sha256)

@@ -99,20 +99,25 @@ def _about(module: Routes) -> str:
 def _operation(route: Route, tag: str, schemas: dict[str, Part]) -> Part:
     summary, description = _words(route)
     scope = [] if route.scope == PUBLIC else [route.scope]
+    bearer_scope = [route.bearer_scope] if route.bearer_scope else []
     operation: Part = {
         "operationId": route.handler.__name__,
         "tags": [tag],
         "summary": summary,
         "description": description,
-        "security": [{"bearer": scope}] if scope else [{}, {"bearer": []}],
+        "security": [{"bearer": scope}] if scope else [{}, {"bearer": bearer_scope}],
         "parameters": list(_parameters(route)),
         "responses": dict(_responses(route)),
     }
     if route.body:
-        name = route.body.__name__
-        example = BODIES.get(name) or sample(schemas[name], owner=name)
-        content = {"application/json": {"schema": ref("schemas", name), "example": example}}
-        operation["requestBody"] = {"required": True, "content": content}
+        names = [struct.__name__ for struct in route.bodies]
+        example = BODIES.get(names[0]) or sample(schemas[names[0]], owner=names[0])
+        either = [ref("schemas", name) for name in names]
+        schema = either[0] if len(either) == 1 else {"oneOf": either}
+        operation["requestBody"] = {
+            "required": True,
+            "content": {"application/json": {"schema": schema, "example": example}},
+        }
     return operation
 
 
@@ -122,6 +127,13 @@ def _words(route: Route) -> tuple[str, str]:
     first, _, rest = docstring.partition("\n\n")
     summary = " ".join(first.split()).rstrip(".") or route.handler.__name__.replace("_", " ").capitalize()
     needs = [f"Scope: `{route.scope}`."] if route.scope != PUBLIC else ["Readable without a token."]
+    if route.bearer_scope and route.body and route.bearer_body:
+        needs = [
+            f"Without a token: a `{route.body.__name__}`; with one: a `{route.bearer_body.__name__}`, scope"
+            f" `{route.bearer_scope}`."
+        ]
+    if route.unbound:
+        needs.append("Not for a token that is bound to a store.")
     if route.role:
         needs.append(f"Kept for the store's staff, from the role `{route.role}` up.")
     return summary, "\n\n".join(part for part in (rest.strip(), " ".join(needs)) if part)
@@ -225,7 +237,7 @@ def _success(route: Route, status: int) -> Part:
     if 202 in route.statuses:
         names.append("Preference-Applied")
     schema = None if status == 204 else _answer_schema(route)
-    if schema and not isinstance(route.returns, type):
+    if schema and not isinstance(route.returns, type) and not route.seal:
         names.append("ETag")
     answer: Part = {
         "description": _PHRASES.get(status, "Success"),
@@ -248,7 +260,7 @@ def _answer_schema(route: Route) -> Part | None:
 def _refusals(route: Route) -> set[int]:
     """The statuses by which a route may refuse, as the contract's order of refusals has them."""
     found = {400, 401, 429, 500, 503} | (route.responses.keys() & PROBLEMS.keys())
-    if route.scope != PUBLIC:
+    if route.scope != PUBLIC or route.bearer_scope:
         found.add(403)
     if "{" in route.path:
         found.add(404)
@@ -269,7 +281,7 @@ def _schemas(routes: Sequence[Route]) -> dict[str, Part]:
         if schemas.setdefault(name, schema) != schema:
             raise TypeError(f"two schemas are called {name}")
 
-    structs = [route.body for route in routes if route.body]
+    structs = [struct for route in routes for struct in route.bodies]
     structs += [route.returns for route in routes if isinstance(route.returns, type)]
     for name, schema in msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")[1].items():
         add(name, schema)

@@ -26,10 +26,10 @@ from uuid import UUID
 import msgspec
 from flask import Flask, request
 
-from api.auth import authorize
+from api.auth import authorize, bearer_token
 from api.body import parse_json, read_body, validate
 from api.http import Reply, conditional, require_match
-from api.idempotency import once
+from api.idempotency import idempotency_key, once, secret_seed
 from dues.accounts.actor import Actor
 from dues.db import transaction
 from dues.errors import Fault, InvalidParameter, Problem, Unauthenticated
@@ -51,6 +51,11 @@ class Route:
     body: the struct a body must be. idempotency: "no", "optional" or "required" Idempotency-Key.
     find: gets the row that the path names into `call.row`, or raises NotFound, before anything else is looked at.
     statuses: the successes, first the usual one.
+    unbound: whether a token bound to a store is refused.
+    bearer_scope, bearer_body: of a PUBLIC route that does something else for who sends a token: the scope that it
+    needs, and the struct its body must be.
+    seal: puts a secret into an answer, the first and its replays alike. What the handler answers may be kept with
+    its Idempotency-Key; what this makes of it is sent and kept nowhere. `call.seed` is what to make the secret from.
     """
 
     method: str
@@ -65,12 +70,21 @@ class Route:
     idempotency: str = "no"
     find: "Callable[[Call], Any] | None" = None
     statuses: tuple[int, ...] = (200,)
+    unbound: bool = False
+    bearer_scope: str = ""
+    bearer_body: type[msgspec.Struct] | None = None
+    seal: "Callable[[Call, Reply], Reply] | None" = None
     responses: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     parameters: Sequence[Mapping[str, Any]] = ()
 
     @cached_property
     def flask_rule(self) -> str:
         return re.sub(r"\{(\w+)\}", r"<\1>", self.path)
+
+    @property
+    def bodies(self) -> list[type[msgspec.Struct]]:
+        """The structs that a body may have to be: that of a caller without a token first, where they differ."""
+        return [struct for struct in (self.body, self.bearer_body) if struct]
 
     @property
     def writes(self) -> bool:
@@ -87,6 +101,7 @@ class Call:
     row: Any = None
     query: Query | None = None
     data: Any = None
+    seed: bytes = b""
 
     @property
     def actor(self) -> Actor:
@@ -172,7 +187,8 @@ def _view(route: Route) -> Callable[..., Any]:
     def view(**texts: str) -> Any:
         # An id that is no UUID stays None: it is refused as not found, but only after the token and the scope.
         ids = {name: parse_id(text) for name, text in texts.items()}
-        access = authorize(route.scope, ids)
+        scope = route.bearer_scope if route.bearer_scope and bearer_token() else route.scope
+        access = authorize(scope, ids, unbound=route.unbound)
         call = Call(route, {name: value for name, value in ids.items() if value}, access)
         if not route.writes:
             return _read(call).response()
@@ -182,10 +198,8 @@ def _view(route: Route) -> Callable[..., Any]:
             if route.role:
                 access.require_role(route.role)
             _parse_parameters(call)
-            if route.idempotency == "no":
-                return _write(call, read_body()).response()
-            write = partial(_write, call)
-            return once(access.actor, write, required=route.idempotency == "required").response()
+            reply = _write(call)
+        return (route.seal(call, reply) if route.seal else reply).response()
 
     view.__name__ = route.handler.__name__
     return view
@@ -221,7 +235,23 @@ def _parse_parameters(call: Call) -> None:
         raise InvalidParameter("; ".join(f"{f.parameter}: {f.detail}" for f in faults), errors=faults)
 
 
-def _write(call: Call, raw: bytes) -> Reply:
-    if call.route.body:
-        call.data = validate(parse_json(raw), call.route.body)
-    return call.route.handler(call, **call.ids)
+def _write(call: Call) -> Reply:
+    route = call.route
+    key = None if route.idempotency == "no" else idempotency_key(required=route.idempotency == "required")
+    raw = read_body()
+    if route.seal:
+        call.seed = secret_seed(key, raw)
+    if key is None:
+        return _handle(call, raw)
+    # Answers that hold a secret are given again only to the very token that asked.
+    actor = call.access.actor
+    caller = None if actor is None else actor.token_id if route.seal else actor.user_id
+    return once(caller, key, raw, partial(_handle, call, raw))
+
+
+def _handle(call: Call, raw: bytes) -> Reply:
+    route = call.route
+    struct = route.bearer_body if route.bearer_body and call.access.actor else route.body
+    if struct:
+        call.data = validate(parse_json(raw), struct)
+    return route.handler(call, **call.ids)

@@ -61,17 +61,20 @@ def change_user(user: User, change: UserChange, *, token_id: UUID) -> None:
 
     Raises: ValidationFailed when the present password is missing or wrong; Conflict where the address is taken.
     """
+    changed: dict[str, str] = {}
     if change.password is not UNSET:
         _require_password(user, change.current_password)
-        user.password_hash = hash_password(change.password)
+        changed["password_hash"] = hash_password(change.password)
         revoke_others(user.id, token_id)
     if change.email is not UNSET:
         parse_address(change.email)
-        with _unless_email_taken():
-            user.email = change.email
+        changed["email"] = change.email
     if change.name is not UNSET and change.name != user.name:
-        user.name = change.name
+        changed["name"] = change.name
         touch(*(tag for tags in _shown_in for tag in tags(user.id)))
+    with _unless_email_taken():
+        for column, value in changed.items():
+            setattr(user, column, value)
     touch(f"user:{user.id}")
 
 

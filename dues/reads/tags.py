@@ -1,6 +1,7 @@
 """The place a cached answer is invalidated: a write names the tags it touches, in the words that reads use.
 
 user:U                   a user's own rows, and what the public sees of them
+user:U:tokens            a user's tokens: the list, and what each lets its holder do
 store:S                  the store itself and its staff
 store:S:packages         a store's packages          store:S:payments     its payments and refunds
 store:S:customers        who buys there              stores               the list of all stores
