@@ -17,7 +17,7 @@ from dues.db import db
 _LOCK = 0x64756573
 
 
-def _config() -> Config:
+def alembic_config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).resolve().parent.parent / "migrations"))
     return config
@@ -25,7 +25,7 @@ def _config() -> Config:
 
 def migrate(engine: Engine) -> None:
     """Apply every migration that is missing, all or none."""
-    config = _config()
+    config = alembic_config()
     with engine.begin() as connection:
         connection.execute(text("set local statement_timeout = 0"))
         connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
@@ -36,7 +36,7 @@ def migrate(engine: Engine) -> None:
 @cache
 def _revisions() -> tuple[str, ...]:
     """Every migration this code knows, the newest first."""
-    return tuple(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+    return tuple(script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions())
 
 
 def head() -> str:

@@ -27,10 +27,10 @@ class Job(Model):
     status: Mapped[str]
     run_at: Mapped[datetime]
     dispatched_at: Mapped[datetime | None]
-    delivery: Mapped[int]
-    attempt: Mapped[int]
-    max_attempts: Mapped[int]
-    timeout_s: Mapped[int]
+    delivery: Mapped[int] = mapped_column(Integer)
+    attempt: Mapped[int] = mapped_column(Integer)
+    max_attempts: Mapped[int] = mapped_column(Integer)
+    timeout_s: Mapped[int] = mapped_column(Integer)
     lease_token: Mapped[UUID | None]
     lease_until: Mapped[datetime | None]
     leased_by: Mapped[str | None]

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Literal, get_args
 from uuid import UUID
 
-from sqlalchemy import ForeignKey
+from sqlalchemy import ForeignKey, ForeignKeyConstraint
 from sqlalchemy.dialects.postgresql import CHAR, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -34,6 +34,7 @@ class Payment(Versioned, Model):
     `refunded_amount` what was given back, not what is about to be."""
 
     __tablename__ = "payments"
+    __table_args__ = (ForeignKeyConstraint(["store_id", "package_id"], ["packages.store_id", "packages.id"]),)
 
     store_id: Mapped[UUID] = mapped_column(ForeignKey(Store.id), primary_key=True)
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -58,6 +59,7 @@ class PaymentEvent(Model):
     """One change of a payment's status; rows are only ever added."""
 
     __tablename__ = "payment_events"
+    __table_args__ = (ForeignKeyConstraint(["store_id", "payment_id"], ["payments.store_id", "payments.id"]),)
 
     store_id: Mapped[UUID] = mapped_column(primary_key=True)
     payment_id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -72,8 +74,9 @@ class Refund(Versioned, Model):
     """Its `id` is the key by which the gateway knows it."""
 
     __tablename__ = "refunds"
+    __table_args__ = (ForeignKeyConstraint(["store_id", "payment_id"], ["payments.store_id", "payments.id"]),)
 
-    store_id: Mapped[UUID] = mapped_column(ForeignKey(Store.id), primary_key=True)
+    store_id: Mapped[UUID] = mapped_column(primary_key=True)
     id: Mapped[UUID] = mapped_column(primary_key=True)
     payment_id: Mapped[UUID]
     amount: Mapped[int]
