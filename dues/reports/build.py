@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 from dues.clock import now
 from dues.db import db
+from dues.jobs.failpoints import failpoint
 from dues.reports.files import Draft, FileStore, report_folder, report_key
 from dues.reports.formats import FORMATS, Document, Heading
 from dues.reports.models import Report
@@ -54,6 +56,7 @@ class RowSink:
         self._document.add(self._lines)
         self.rows += len(self._lines)
         self._lines.clear()
+        failpoint("report.after_batch")
         if time.monotonic() - self._reported_at >= _PROGRESS_EVERY_S:
             self._progress(self.rows, self._total)
             self._reported_at = time.monotonic()
@@ -89,10 +92,10 @@ def _write(report: Report, store_name: str, draft: Draft, document_type: type[Do
         heading = Heading(
             report.id, report.store_id, store_name, rows, report.range_from, report.range_to, now(), total
         )
-        document = document_type(draft, heading)
-        sink = RowSink(document, total, progress)
-        source.copy(document_type.copy(rows), values, sink)
-        sink.flush()
-    document.finish()
+        with closing(document_type(draft, heading)) as document:
+            sink = RowSink(document, total, progress)
+            source.copy(document_type.copy(rows), values, sink)
+            sink.flush()
+            document.finish()
     progress(sink.rows, total)
     return sink.rows

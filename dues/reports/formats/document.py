@@ -48,6 +48,9 @@ class Document(ABC):
     @abstractmethod
     def finish(self) -> None: ...
 
+    def close(self) -> None:
+        """Let go of what is held open, finished or not."""
+
 
 def copy_json(query: str) -> str:
     """A COPY of a query with one column of JSON, as it is: JSON holds no control characters, so with two of them

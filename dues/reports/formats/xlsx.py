@@ -73,6 +73,11 @@ class XLSXDocument(Document):
             while chunk := file.read(_CHUNK):
                 self.draft.write(chunk)
 
+    def close(self) -> None:
+        for sheet in self._book.worksheets():
+            # XlsxWriter closes these files in its close(), which would first write all of the document.
+            sheet.row_data_fh.close()
+
     def _add_sheet(self) -> None:
         self._sheets += 1
         name = self.heading.rows.kind.capitalize()

@@ -1,0 +1,100 @@
+"""Fixtures of the tests of reports."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from flask import Flask
+
+from dues.db import transaction
+from dues.jobs import Run
+from dues.jobs.lease import claim
+from dues.reports.files import LocalFiles, file_store
+from dues.reports.service import NewReport, request_report
+from tests.factory import Factory, Row
+from tests.servers import Servers
+from workers.job import attempt
+from workers.reports import build_report
+
+ALWAYS = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
+
+
+class Reports:
+    """Reports of a test: asked for, built by a worker, and looked at."""
+
+    def __init__(self, make: Factory, servers: Servers) -> None:
+        self._make = make
+        self._servers = servers
+
+    def ask(
+        self,
+        store: Row,
+        kind: str = "payments",
+        form: str = "csv",
+        covers: tuple[datetime, datetime] = ALWAYS,
+    ) -> Row:
+        new = NewReport(kind=kind, format=form, range_from=covers[0], range_to=covers[1])  # type: ignore[arg-type]
+        with transaction():
+            report = request_report(store.id, store.owner_id, new)
+        return self.row(report.id)
+
+    def row(self, report_id: UUID) -> Row:
+        return self._make.rows("select * from reports where id = %(id)s", {"id": report_id})[0]
+
+    def job(self, report: Row) -> Row:
+        return self._make.rows("select * from jobs where id = %(id)s", {"id": report.job_id})[0]
+
+    def claimed(self, report: Row) -> Run:
+        found = claim(report.job_id, "tester")
+        assert found
+        return Run(*found)
+
+    def build(self, report: Row) -> Row:
+        """One attempt of a worker, in this process. Returns: the report as it is then."""
+        held = claim(report.job_id, "tester")
+        assert held
+        attempt(held[0], Run(*held), build_report)
+        return self.row(report.id)
+
+    def built(self, store: Row, kind: str = "payments", form: str = "csv", covers: tuple[datetime, datetime] = ALWAYS) -> bytes:
+        """The file of a new report."""
+        return self.content(self.build(self.ask(store, kind, form, covers)))
+
+    def content(self, report: Row) -> bytes:
+        assert report.status == "succeeded", report.status
+        return b"".join(file_store().read(report.file_key, 0, report.bytes))
+
+    def folder(self, report: Row) -> Path:
+        return self._servers.home / "files" / "reports" / str(report.id)
+
+    def process(self, report: Row, **environ: str) -> "subprocess.Popen[str]":
+        """One attempt in a process of its own; it prints its peak memory."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.reports.one_attempt", str(report.job_id)],
+            env=self._servers.environ(**environ),
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+
+@pytest.fixture
+def in_app(app: Flask) -> Iterator[Flask]:
+    """The application, with its context."""
+    with app.app_context():
+        yield app
+
+
+@pytest.fixture
+def reports(in_app: Flask, make: Factory, servers: Servers) -> Reports:
+    return Reports(make, servers)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> LocalFiles:
+    return LocalFiles(os.path.join(tmp_path, "files"))

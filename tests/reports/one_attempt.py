@@ -1,0 +1,30 @@
+"""One attempt at building a report, in a process of its own: `python -m tests.reports.one_attempt <job id>`.
+
+Prints the process's peak memory in KiB.
+"""
+
+import re
+import sys
+from pathlib import Path
+from uuid import UUID
+
+from dues.jobs import Run
+from dues.jobs.lease import claim
+from workers.app import create_worker_app
+from workers.job import attempt
+from workers.reports import build_report
+
+
+def main() -> None:
+    with create_worker_app().app_context():
+        held = claim(UUID(sys.argv[1]), "a process of its own")
+        assert held
+        attempt(held[0], Run(*held), build_report)
+    # Not ru_maxrss, in which the memory of the process that started this one counts.
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found
+    print(found[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""What is in a report: every payment of the range once, in order, as the database has it."""
+
+import csv
+import io
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests.factory import Factory
+from tests.reports.conftest import Reports
+
+JANUARY = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
+MIDDLE = datetime(2026, 1, 15, 12, 30, 0, 123456, tzinfo=UTC)
+
+
+def parse(content: bytes) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(content.decode(), newline="")))
+
+
+def test_a_payment_with_all_that_belongs_to_it(make: Factory, reports: Reports):
+    store = make.store()
+    user = make.user(name='Zoë "Z" O\'Neil, 李', email="zoe@example.com")
+    package = make.package(store, name="Gold\nand silver")
+    subscription = make.user().id
+    payment = make.payment(
+        store,
+        user,
+        package=package,
+        amount=123456,
+        refunded_amount=500,
+        status="partially_refunded",
+        subscription_id=subscription,
+        description="Line one\nline two",
+        gateway_ref="ref-1",
+        created_at=MIDDLE,
+        updated_at=MIDDLE + timedelta(seconds=1),
+    )
+    expected = {
+        "id": str(payment.id),
+        "created_at": "2026-01-15T12:30:00.123456+00:00",
+        "status": "partially_refunded",
+        "amount": "123456",
+        "amount_decimal": "1234.56",
+        "refunded_amount": "500",
+        "refunded_amount_decimal": "5.00",
+        "currency": "EUR",
+        "user_id": str(user.id),
+        "user_name": 'Zoë "Z" O\'Neil, 李',
+        "user_email": "zoe@example.com",
+        "package_id": str(package.id),
+        "package_name": "Gold\nand silver",
+        "subscription_id": str(subscription),
+        "description": "Line one\nline two",
+        "failure_code": "",
+        "gateway": "sandbox",
+        "gateway_ref": "ref-1",
+        "updated_at": "2026-01-15T12:30:01.123456+00:00",
+    }
+    assert parse(reports.built(store)) == [expected]
+    document = json.loads(reports.built(store, form="json"))
+    in_json = expected | {"amount": 123456, "refunded_amount": 500, "failure_code": None}
+    assert document["data"] == [in_json]
+
+
+def test_from_is_inclusive_and_to_exclusive(make: Factory, reports: Reports):
+    store = make.store()
+    step = timedelta(microseconds=1)
+    moments = [JANUARY[0] - step, JANUARY[0], JANUARY[1] - step, JANUARY[1]]
+    inside = [str(make.payment(store, created_at=moment).id) for moment in moments][1:3]
+    assert [row["id"] for row in parse(reports.built(store, covers=JANUARY))] == inside
+    first, last = (moment.astimezone(timezone(timedelta(hours=2))) for moment in JANUARY)
+    assert [row["id"] for row in parse(reports.built(store, covers=(first, last)))] == inside
+
+
+def test_only_the_stores_own_payments_ordered_by_time_and_id(make: Factory, reports: Reports):
+    store, other = make.store(), make.store()
+    make.payment(other, created_at=MIDDLE)
+    user = make.user()
+    late = make.payment(store, user, created_at=MIDDLE + timedelta(days=1))
+    twins = sorted(str(make.payment(store, user, created_at=MIDDLE).id) for _ in range(20))
+    early = make.payment(store, user, created_at=MIDDLE - timedelta(days=1))
+    ids = [row["id"] for row in parse(reports.built(store))]
+    assert ids == [str(early.id), *twins, str(late.id)]
+
+
+@pytest.mark.parametrize(
+    ("currency", "amount", "text"),
+    [("EUR", 5, "0.05"), ("EUR", 1200, "12.00"), ("JPY", 1234, "1234"), ("KWD", 1234, "1.234"), ("BHD", 5, "0.005")],
+)
+def test_amounts_have_the_digits_of_their_currency(make: Factory, reports: Reports, currency, amount, text):
+    store = make.store()
+    make.payment(store, amount=amount, currency=currency, created_at=MIDDLE)
+    (row,) = parse(reports.built(store))
+    assert (row["amount"], row["amount_decimal"]) == (str(amount), text)
+    (month,) = parse(reports.built(store, "revenue"))
+    assert (month["gross"], month["gross_decimal"], month["net_decimal"]) == (str(amount), text, text)
+
+
+def test_no_payments_make_a_heading_alone(make: Factory, reports: Reports):
+    store = make.store()
+    for form in ("csv", "json", "xlsx"):
+        report = reports.build(reports.ask(store, form=form))
+        assert (report.status, report.rows) == ("succeeded", 0), form
+    assert parse(reports.built(store)) == []
+    assert json.loads(reports.built(store, form="json"))["data"] == []
+
+
+def test_cells_that_a_spreadsheet_would_run_are_made_text_in_csv_alone(make: Factory, reports: Reports):
+    store = make.store()
+    evil = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "＋1", "－1", "＠1"]
+    harmless = ["a=1", "1+1", "", "'=1", "Ω", " =1"]
+    user = make.user(name="=HYPERLINK(1)", email="+x@example.com")
+    package = make.package(store, name="@package")
+    for i, text in enumerate(evil + harmless):
+        at = MIDDLE + timedelta(seconds=i)
+        make.payment(store, user, package=package, description=text, failure_code=text, created_at=at)
+    rows = parse(reports.built(store))
+    assert [row["description"] for row in rows] == ["'" + text for text in evil] + harmless
+    assert [row["failure_code"] for row in rows] == ["'" + text for text in evil] + harmless
+    assert {(r["user_name"], r["user_email"], r["package_name"]) for r in rows} == {
+        ("'=HYPERLINK(1)", "'+x@example.com", "'@package")
+    }
+    (month,) = parse(reports.built(store, "revenue"))
+    assert month["package_name"] == "'@package"
+    as_json = json.loads(reports.built(store, form="json"))["data"]
+    assert [row["description"] for row in as_json] == evil + harmless
+
+
+def test_text_of_every_kind_comes_through_json_as_it_is(make: Factory, reports: Reports):
+    store = make.store()
+    texts = ['"', "\\", "\\.", "\\n", "\x01\x02\x1f\x7f", "a\tb\nc\r\n", "😀\u2028\ufffe", '{"a":[1,2]}', "%s %(x)s {0}"]
+    for i, text in enumerate(texts):
+        make.payment(store, description=text, created_at=MIDDLE + timedelta(seconds=i))
+    document = json.loads(reports.built(store, form="json"))
+    assert [row["description"] for row in document["data"]] == texts
+    assert [row["description"] for row in parse(reports.built(store))] == texts
+
+
+def test_json_says_what_it_is_about(make: Factory, reports: Reports):
+    store = make.store()
+    make.payment(store, created_at=MIDDLE)
+    report = reports.build(reports.ask(store, form="json", covers=JANUARY))
+    about = json.loads(reports.content(report))["report"]
+    created_at = datetime.fromisoformat(about.pop("created_at"))
+    assert report.created_at <= created_at <= datetime.now(UTC)
+    assert about == {
+        "id": str(report.id),
+        "store_id": str(store.id),
+        "kind": "payments",
+        "from": "2026-01-01T00:00:00+00:00",
+        "to": "2026-02-01T00:00:00+00:00",
+        "rows": 1,
+    }
+
+
+def test_revenue_by_month_package_and_currency(make: Factory, reports: Reports):
+    store = make.store()
+    gold, silver = make.package(store, name="Gold"), make.package(store, name="Silver")
+    february = JANUARY[1]
+
+    def pay(at: datetime, amount: int, **columns: Any) -> None:
+        make.payment(store, amount=amount, created_at=at, **columns)
+
+    pay(JANUARY[0], 1000, package=gold)
+    pay(february - timedelta(microseconds=1), 500, package=gold, status="partially_refunded", refunded_amount=200)
+    pay(MIDDLE, 300, package=gold, currency="USD")
+    pay(MIDDLE, 700, package=silver, status="refunded", refunded_amount=700)
+    pay(MIDDLE, 50)
+    pay(february, 2000, package=gold)
+    for status in ("pending", "processing", "failed", "requires_action", "unknown"):
+        pay(MIDDLE, 99999, package=gold, status=status)
+    pay(datetime(2026, 3, 1, tzinfo=UTC), 1, package=gold)
+    rows = parse(reports.built(store, "revenue", covers=(JANUARY[0], datetime(2026, 3, 1, tzinfo=UTC))))
+    names = ("month", "package_name", "currency", "payments", "gross", "refunded", "net", "net_decimal")
+    assert [tuple(row[name] for name in names) for row in rows] == [
+        ("2026-01", "Gold", "EUR", "2", "1500", "200", "1300", "13.00"),
+        ("2026-01", "Gold", "USD", "1", "300", "0", "300", "3.00"),
+        ("2026-01", "Silver", "EUR", "1", "700", "700", "0", "0.00"),
+        ("2026-01", "", "EUR", "1", "50", "0", "50", "0.50"),
+        ("2026-02", "Gold", "EUR", "1", "2000", "0", "2000", "20.00"),
+    ]
+    assert {row["package_id"] for row in rows} == {str(gold.id), str(silver.id), ""}
+    document = json.loads(reports.built(store, "revenue", "json"))
+    assert {"month": "2026-01", "gross": 1500, "gross_decimal": "15.00"}.items() <= document["data"][0].items()
+
+
+def test_sums_may_be_larger_than_any_payment(make: Factory, reports: Reports):
+    store = make.store()
+    for _ in range(20):
+        make.payment(store, amount=999_999_999_999, created_at=MIDDLE)
+    (row,) = parse(reports.built(store, "revenue"))
+    assert row["gross"] == str(20 * 999_999_999_999)
+    assert Decimal(row["gross_decimal"]) * 100 == 20 * 999_999_999_999
