@@ -5,14 +5,19 @@ import fcntl
 import http.client
 import json
 import os
+import re
 import secrets
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 
+import psycopg2
+import redis
+
+from config import ConfigError, load_settings
 from local import folders, ports
 from local.mailsink import MailSink
 from local.postgres import Postgres
@@ -67,12 +72,12 @@ def _run(supervisor: Supervisor, home: Path, payments: int | None) -> None:
         "PUBLIC_URL": os.environ.get("PUBLIC_URL") or f"http://{LOOPBACK}:{port}",
     }
     env |= _bring_up_servers(supervisor, home)
+    _check_settings(env)
     release, web, worker, relay = read_procfile(PROJECT / "Procfile", ("release", "web", "worker", "relay"), env)
     supervisor.complete(release)
     demo = [sys.executable, "-m", "local.demo", *([f"--payments={payments}"] if payments is not None else [])]
     supervisor.complete(Program(name="demo", argv=demo, cwd=PROJECT, env=env))
-    supervisor.bring_up(replace(web, ready=lambda: _is_ready(port)))
-    supervisor.keep([worker, relay])
+    supervisor.keep(replace(web, ready=lambda: _is_ready(port)), worker, relay)
     _welcome(home, env)
     supervisor.watch()
     say("ending")
@@ -81,19 +86,50 @@ def _run(supervisor: Supervisor, home: Path, payments: int | None) -> None:
 def _bring_up_servers(supervisor: Supervisor, home: Path) -> dict[str, str]:
     """Start the servers that the environment does not name. Returns: the settings that lead to them."""
     found = {}
-    if not os.environ.get("DATABASE_URL"):
+    if url := os.environ.get("DATABASE_URL"):
+        _reach_database(url)
+    else:
         postgres = Postgres(home)
-        supervisor.bring_up(postgres.prepare())
+        supervisor.keep(postgres.prepare())
         found["DATABASE_URL"] = postgres.url
-    if not os.environ.get("REDIS_URL"):
+    if url := os.environ.get("REDIS_URL"):
+        _reach_redis(url)
+    else:
         valkey = Valkey(home)
-        supervisor.bring_up(valkey.prepare())
+        supervisor.keep(valkey.prepare())
         found["REDIS_URL"] = valkey.url
     if not os.environ.get("SMTP_URL"):
         mail = MailSink(home)
-        supervisor.bring_up(mail.prepare())
+        supervisor.keep(mail.prepare())
         found |= {"SMTP_URL": mail.smtp_url, "MAIL_LOOKUP_URL": mail.lookup_url}
     return found
+
+
+def _reach_database(url: str) -> None:
+    try:
+        psycopg2.connect(re.sub(r"^postgres(ql)?(\+\w+)?:", "postgresql:", url), connect_timeout=5).close()
+    except psycopg2.ProgrammingError:
+        # Its message would repeat what may be a password.
+        raise CannotStart("DATABASE_URL is not the URL of a PostgreSQL database") from None
+    except psycopg2.OperationalError as error:
+        raise CannotStart(f"DATABASE_URL cannot be reached: {str(error).splitlines()[0]}") from error
+
+
+def _reach_redis(url: str) -> None:
+    try:
+        with closing(redis.Redis.from_url(url, socket_timeout=5)) as client:
+            client.ping()
+    except ValueError:
+        raise CannotStart("REDIS_URL is not the URL of a Redis or Valkey") from None
+    except redis.RedisError as error:
+        raise CannotStart(f"REDIS_URL cannot be reached: {error}") from error
+
+
+def _check_settings(env: Mapping[str, str]) -> None:
+    try:
+        load_settings(env)
+    except ConfigError as error:
+        raise CannotStart("; ".join(str(error).splitlines())) from error
 
 
 def _own_home(home: Path) -> Path:

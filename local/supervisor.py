@@ -40,6 +40,7 @@ class Child:
 
     program: Program
     process: subprocess.Popen[bytes] | None = None
+    starting: bool = True
     started: float = 0.0
     due: float = 0.0
     quick_deaths: int = 0
@@ -89,32 +90,24 @@ class Supervisor:
         kill_all(self._run)
         self._record.unlink(missing_ok=True)
 
-    def bring_up(self, program: Program, timeout_s: float = 60.0) -> None:
-        """Start `program`, in a group of its own, and wait until it serves; from then on it is kept running.
+    def keep(self, *programs: Program, timeout_s: float = 60.0) -> None:
+        """Start `programs` as one group and wait until each serves; from then on it is kept running.
 
-        Raises: CannotStart when it ends first or takes too long; Stopped.
+        Raises: CannotStart when one ends before it serves, or takes too long; Stopped.
         """
-        child = Child(program)
-        self._spawn(child)
-        assert child.process is not None
-        deadline = time.monotonic() + timeout_s
-        try:
-            while not is_ready(program):
-                if child.process.poll() is not None:
-                    how = _how_it_ended(child.process.returncode)
-                    raise CannotStart(f"{program.name} {how} as it started{last_line(program.log)}")
-                if time.monotonic() > deadline:
-                    raise CannotStart(f"{program.name} is not ready after {timeout_s:.0f} s{last_line(program.log)}")
-                self._turn(0.05)
-        finally:
-            self._groups.append([child])
-
-    def keep(self, programs: Sequence[Program]) -> None:
-        """Start `programs` as one group, and keep them running."""
         children = [Child(program) for program in programs]
         self._groups.append(children)
         for child in children:
             self._spawn(child)
+        deadline = time.monotonic() + timeout_s
+        while starting := [child for child in children if child.starting]:
+            for child in starting:
+                child.starting = not is_ready(child.program)
+            if any(child.starting for child in starting):
+                self._turn(0.05)
+            if time.monotonic() > deadline:
+                program = starting[0].program
+                raise CannotStart(f"{program.name} is not ready after {timeout_s:.0f} s{last_line(program.log)}")
 
     def complete(self, program: Program) -> None:
         """Run `program` to its end, its output being ours. Raises: CannotStart when it fails; Stopped."""
@@ -185,10 +178,16 @@ class Supervisor:
             child.process.stdout.close()
 
     def _bury(self, child: Child) -> None:
-        """Clear away a dead program with all it left running, say so, and set when it is started again."""
+        """Clear away a dead program with all it left running, say so, and set when it is started again.
+
+        Raises: CannotStart for one that never served.
+        """
         assert child.process is not None
         kill_all(self._run, child.program.name)
         self._drop_output(child)
+        how = _how_it_ended(child.process.returncode)
+        if child.starting:
+            raise CannotStart(f"{child.program.name} {how} as it started{last_line(child.program.log)}")
         lived = time.monotonic() - child.started
         pause = 0.0
         if lived >= _AT_ONCE_S:
@@ -198,7 +197,7 @@ class Supervisor:
             child.quick_deaths += 1
         child.due = time.monotonic() + pause
         again = f"starting it again in {pause:g} s" if pause else "starting it again"
-        self._say(f"{child.program.name} {_how_it_ended(child.process.returncode)}; {again}")
+        self._say(f"{child.program.name} {how}; {again}")
         child.process = None
 
     def _drop_output(self, child: Child) -> None:

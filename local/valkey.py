@@ -32,6 +32,8 @@ class Valkey(Server):
             "unixsocket": str(self._socket),
             "unixsocketperm": "700",
             "dir": str(folder),
+            # Its environment stays readable, by which bin/run knows its own.
+            "set-proc-title": "no",
             "save": "",
             "appendonly": "yes" if self._durable else "no",
             # Queues must never be evicted; what the cache puts here expires by itself.

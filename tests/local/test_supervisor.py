@@ -29,7 +29,7 @@ programs = [
     for name, _, code in (argument.partition("=") for argument in sys.argv[2:])
 ]
 with Supervisor(lambda line: print(line, flush=True), Path(sys.argv[1]), grace_s=1.0) as supervisor:
-    supervisor.keep(programs)
+    supervisor.keep(*programs)
     supervisor.watch()
 """
 SLEEPER = "import os, time; print('up', os.getpid(), flush=True); time.sleep(600)"
