@@ -62,13 +62,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     db_statement_timeout_s: Annotated[float, doc("longest a statement of a request may run")] = 15.0
     db_prepare: Annotated[bool, doc("prepare hot statements; off behind a transaction-pooling proxy")] = True
 
-    smtp_url: Annotated[str, doc("mail server: `smtp://`, `smtp+starttls://` or `smtps://user:password@host:port`")] = (
-        "smtp://127.0.0.1:25"
-    )
-    smtp_timeout_s: Annotated[float, doc("longest wait for one answer of the mail server")] = 20.0
+    smtp_url: Annotated[
+        str,
+        Meta(pattern=r"^(smtp|smtp\+starttls|smtps)://[^/?#]+/?$"),
+        doc("mail server: `smtp://`, `smtp+starttls://` or `smtps://user:password@host:port`"),
+    ] = "smtp://127.0.0.1:25"
+    smtp_timeout_s: Annotated[float, Meta(gt=0), doc("longest wait for one answer of the mail server")] = 20.0
     mail_from: Annotated[str, doc("sender of mails")] = "Dues <no-reply@dues.invalid>"
     mail_lookup_url: Annotated[
-        str, doc("asked `GET {url}/{message-id}` whether a mail was accepted (200 or 404); empty: cannot be asked")
+        str,
+        Meta(pattern=r"^(https?://.+)?$"),
+        doc("asked `GET {url}/{message-id}` whether a mail was accepted (200 or 404); empty: cannot be asked"),
     ] = ""
     mail_in_doubt: Annotated[
         Literal["hold", "resend"], doc("what becomes of a mail that may have been sent when nobody can be asked")

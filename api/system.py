@@ -20,6 +20,7 @@ from config import Settings
 from dues import VERSION
 from dues.errors import Unauthenticated, Unavailable
 from dues.jobs.stats import QueueStats, queue_stats
+from dues.mail.ledger import count_unknown
 from dues.metrics import CONTENT_TYPE, exposition
 from dues.migrate import is_current
 from dues.settings import settings
@@ -59,7 +60,9 @@ def metrics() -> Response:
         sent = bearer_token() or ""
         if not hmac.compare_digest(sent.encode(), wanted.encode()):
             raise Unauthenticated("this needs the token of METRICS_TOKEN")
-    return Response(exposition(_Build(), _Queues()), content_type=CONTENT_TYPE, headers={"Cache-Control": "no-store"})
+    return Response(
+        exposition(_Build(), _Queues(), _Mails()), content_type=CONTENT_TYPE, headers={"Cache-Control": "no-store"}
+    )
 
 
 def _now(document: dict[str, str]) -> Response:
@@ -136,3 +139,12 @@ class _Queues(Collector):
             for queue in queues:
                 family.add_metric((queue.queue,), getattr(queue, field))
             yield family
+
+
+class _Mails(Collector):
+    """Absent while PostgreSQL is away."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        with suppress(SQLAlchemyError, psycopg2.Error):
+            meaning = "Mails held because nobody knows whether they were accepted"
+            yield GaugeMetricFamily("dues_mails_unknown", meaning, value=count_unknown())

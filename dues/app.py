@@ -7,6 +7,7 @@ from flask import Flask
 
 from config import Settings, load_settings
 from dues.db import init_db
+from dues.mail.commands import init_mail
 from dues.migrate import init_migrate
 
 
@@ -21,4 +22,5 @@ def create_base(settings: Settings | None = None) -> Flask:
     app.config["SECRET_KEY"] = settings.secret_key
     init_db(app, settings)
     init_migrate(app)
+    init_mail(app)
     return app

@@ -2,6 +2,6 @@
 
 from types import ModuleType
 
-from workers import payments
+from workers import mail, payments
 
-MODULES: tuple[ModuleType, ...] = (payments,)
+MODULES: tuple[ModuleType, ...] = (mail, payments)

@@ -4,8 +4,9 @@ from uuid import UUID
 
 from dues.db import transaction
 from dues.errors import Problem
-from dues.jobs import LeaseLost, PermanentFailure, Run
+from dues.jobs import LeaseLost, PermanentFailure, Run, kinds
 from dues.mail.service import record, send
+from workers.job import job
 
 
 class MailNotSent(Problem):
@@ -38,3 +39,8 @@ def send_mail(run: Run, email_id: UUID) -> None:
     with transaction():
         record(outcome)
     raise PermanentFailure(MailNotSent(_WHY[outcome.state]))
+
+
+@job(kinds.MAILING_SEND)
+def send_queued(run: Run, email_id: str) -> None:
+    send_mail(run, UUID(email_id))

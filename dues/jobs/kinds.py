@@ -32,8 +32,17 @@ PAYMENT_REFUND = Kind("payment.refund", "critical", timeout_s=60)
 PAYMENT_RECONCILE = Kind("payment.reconcile", "default", timeout_s=60)
 # Not in the queue of charges: a mail server that hangs must not keep anybody from paying.
 PAYMENT_CONFIRMATION = Kind("payment.confirmation", "default", timeout_s=120)
+MAILING_SEND = Kind("mailing.send", "default", timeout_s=120)
 REPORT_BUILD = Kind("report.build", "slow", max_attempts=5, timeout_s=3600, cancelable=True, forked=True)
 
 KINDS: dict[str, Kind] = {
-    kind.name: kind for kind in (PAYMENT_CHARGE, PAYMENT_REFUND, PAYMENT_RECONCILE, PAYMENT_CONFIRMATION, REPORT_BUILD)
+    kind.name: kind
+    for kind in (
+        PAYMENT_CHARGE,
+        PAYMENT_REFUND,
+        PAYMENT_RECONCILE,
+        PAYMENT_CONFIRMATION,
+        MAILING_SEND,
+        REPORT_BUILD,
+    )
 }

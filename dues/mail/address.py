@@ -27,7 +27,7 @@ def parse_address(text: str, name: str = "") -> Address:
     dots_wrong = local.startswith(".") or local.endswith(".") or ".." in local
     sendable = at and ascii_domain and not dots_wrong and _LOCAL_PART.fullmatch(local)
     if not sendable or not _encodable(text) or len(f"{local}@{ascii_domain}".encode()) > 254:
-        raise ValidationFailed.of("/email", "not a mail address", code="invalid_email")
+        raise ValidationFailed.of("#/email", "not a mail address", code="invalid_email")
     return Address(display_name=clean(name), username=local, domain=ascii_domain)
 
 

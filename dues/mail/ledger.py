@@ -5,7 +5,7 @@
 `sending` is committed before the mail server hears of the mail, `committing` before it is sent the final dot. So a
 mail whose worker died in `sending` was certainly not accepted, and one whose worker died in `committing` may have
 been. A temporary failure leads back to `pending`; a mail in doubt that turns out not to have been accepted, back to
-`sending`.
+`sending`. An `unknown` one is held until an operator says what it was (`flask mail`).
 
 Every move is one statement, guarded by the state it leaves and by the fence: the lease of the job that holds the mail.
 Whoever claims the mail sets a new fence; from then on its former holder cannot move it.
@@ -14,12 +14,18 @@ Whoever claims the mail sets a new fence; from then on its former holder cannot 
 import logging
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Literal
 from uuid import UUID
 
+import ujson
+
 from dues.db import after_commit, fetch_row, unit_of_work
+from dues.errors import NotFound
 from dues.jobs.lease import LeaseLost
 from dues.jobs.outcomes import PermanentFailure
 from dues.mail.models import State
+
+Decision = Literal["sent", "pending"]
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +87,16 @@ _SOURCES: dict[State, list[State]] = {
     "rejected": ["sending", "committing"],
 }
 _DOUBT_AGE = "select clock_timestamp() - dot_at from email_sends where id = %(id)s"
+_HELD = """
+    select coalesce(json_agg(json_build_object('id', id, 'recipient', recipient, 'dot_at', dot_at) order by created_at),
+        '[]')::text
+    from email_sends where state = 'unknown'
+"""
+_DECIDE = """
+    update email_sends set state = %(state)s, fence = null,
+        sent_at = case when %(state)s = 'sent' then clock_timestamp() end
+    where id = %(id)s and state = 'unknown' returning id
+"""
 _COUNT_UNKNOWN = "select count(*) from email_sends where state = 'unknown'"
 
 
@@ -101,14 +117,18 @@ def claim(email_id: UUID, fence: UUID) -> Mail:
 
     Raises: PermanentFailure when there is no such mail.
     """
-    row = fetch_row(_CLAIM, {"id": email_id, "fence": fence})
+    values = {"id": email_id, "fence": fence}
+    row = fetch_row(_CLAIM, values)
     if row:
         _log(email_id, "sending")
     else:
-        row = fetch_row(_READ, {"id": email_id})
+        row = fetch_row(_READ, values)
     if row is None:
         raise PermanentFailure("no such mail")
     state, holder, recipient, raw, reply = row
+    if holder != fence and state in ("pending", "sending"):
+        # Its former holder gave it back between the two statements.
+        return claim(email_id, fence)
     return Mail(email_id, state, holder, recipient, bytes(raw), reply)
 
 
@@ -153,6 +173,22 @@ def doubt_age(mail: Mail) -> timedelta:
     """How long ago the dot of a mail in `committing` may have gone out: by the clock that wrote that down."""
     (age,) = fetch_row(_DOUBT_AGE, {"id": mail.id}) or (None,)
     return age or timedelta()
+
+
+def decide(email_id: UUID, decision: Decision) -> None:
+    """An operator's word on a mail that is held: it was sent, or is to be sent again. In the caller's transaction(),
+    with the job that will send it. Raises: NotFound."""
+    unit_of_work()
+    if fetch_row(_DECIDE, {"id": email_id, "state": decision}) is None:
+        raise NotFound("no such mail is held")
+    after_commit(lambda: _log(email_id, decision, "by an operator's word"))
+
+
+def held() -> list[dict[str, str]]:
+    """The mails that are held: `id`, `recipient`, and since when they may have been accepted (`dot_at`)."""
+    (found,) = fetch_row(_HELD, {}) or ("[]",)
+    mails: list[dict[str, str]] = ujson.loads(found)
+    return mails
 
 
 def count_unknown() -> int:

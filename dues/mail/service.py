@@ -33,7 +33,7 @@ from dues.settings import settings
 
 # A provider that gives no answer for so long is taken for one that cannot be asked.
 _ASK_FOR = timedelta(hours=1)
-# How soon to come back when the present worker's turn was lost or the provider gave no answer.
+# How soon to come back when a worker's turn was lost: another may be at it, and will soon be done.
 _SOON_S = 5.0
 
 
@@ -176,7 +176,7 @@ def _ask(mail: Mail, age: timedelta) -> bool | None:
     except NoAnswer as reason:
         if age > _ASK_FOR:
             return None
-        raise MailDeferred(f"the mail provider gave no answer: {reason}", after_s=_SOON_S) from reason
+        raise MailDeferred(f"the mail provider gave no answer: {reason}") from reason
 
 
 def _still_mine(may_commit: Callable[[], bool]) -> None:

@@ -1,0 +1,49 @@
+"""What an operator does about mails that are held, because nobody knows whether they were accepted: `flask mail`."""
+
+from uuid import UUID
+
+import click
+from flask import Flask
+from flask.cli import AppGroup
+
+from dues.db import transaction
+from dues.errors import NotFound
+from dues.jobs import enqueue, kinds
+from dues.mail import ledger
+
+mail = AppGroup("mail", help="Mails that are held: nobody knows whether they were accepted.")
+
+
+def init_mail(app: Flask) -> None:
+    app.cli.add_command(mail)
+
+
+@mail.command("held")
+def list_held() -> None:
+    """List them: id, since when the mail server may have accepted it, recipient."""
+    for found in ledger.held():
+        click.echo(f"{found['id']}  {found['dot_at']}  {found['recipient']}")
+
+
+@mail.command("sent")
+@click.argument("email_id", type=UUID)
+def say_sent(email_id: UUID) -> None:
+    """Say that a held mail was sent, as the mail server's log shows."""
+    _decide(email_id, "sent")
+
+
+@mail.command("resend")
+@click.argument("email_id", type=UUID)
+def resend(email_id: UUID) -> None:
+    """Have a held mail sent by a worker: the mail server's log does not show it, or better twice than not at all."""
+    _decide(email_id, "pending")
+
+
+def _decide(email_id: UUID, decision: ledger.Decision) -> None:
+    try:
+        with transaction():
+            ledger.decide(email_id, decision)
+            if decision == "pending":
+                enqueue(kinds.MAILING_SEND, {"email_id": str(email_id)}, dedupe_key=str(email_id))
+    except NotFound as missing:
+        raise click.ClickException(missing.detail) from missing
