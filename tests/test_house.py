@@ -1,0 +1,87 @@
+"""The house's own rules: what imports what, what may be called what, how long a file may grow."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+PACKAGES = ("api", "dues", "local", "workers")
+LONGEST_FILE = 400
+LONGEST_FUNCTION = 50
+NO_HOME = {"utils", "util", "common", "helpers", "helper", "extensions", "misc"}
+
+
+def files() -> list[Path]:
+    """Every module of the project, as seen from its folder."""
+    found = [*PROJECT.glob("*.py"), *(file for package in PACKAGES for file in (PROJECT / package).rglob("*.py"))]
+    return sorted(file.relative_to(PROJECT) for file in found)
+
+
+def nodes(*kinds: type[ast.AST]) -> Iterator[tuple[Path, ast.AST]]:
+    """Every node of these kinds in every module."""
+    for file in files():
+        yield from (
+            (file, node) for node in ast.walk(ast.parse((PROJECT / file).read_text())) if isinstance(node, kinds)
+        )
+
+
+def test_imports_go_down_only() -> None:
+    lint_imports = Path(sys.executable).with_name("lint-imports")
+    result = subprocess.run(
+        [lint_imports, "--no-cache", "--no-logo"], check=False, cwd=PROJECT, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+def test_a_file_opens_with_what_it_is_for() -> None:
+    silent = [file for file, module in nodes(ast.Module) if not ast.get_docstring(module)]  # type: ignore[arg-type]
+    assert not silent, "say in a sentence at the top what the file is for"
+
+
+def test_a_module_is_named_for_its_concept() -> None:
+    homeless = [file for file in files() if NO_HOME & {part.removesuffix(".py") for part in file.parts}]
+    assert not homeless, "each object lives with its concept: move what is in there to where that is"
+
+
+def test_files_and_functions_stay_short() -> None:
+    long = [file for file in files() if len((PROJECT / file).read_text().splitlines()) >= LONGEST_FILE]
+    assert not long, f"split a file of {LONGEST_FILE} lines by idea"
+    functions = [
+        f"{file}:{node.name}"
+        for file, node in nodes(ast.FunctionDef, ast.AsyncFunctionDef)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (node.end_lineno or 0) - node.lineno >= LONGEST_FUNCTION
+    ]
+    assert not functions, f"split a function of more than {LONGEST_FUNCTION} lines by what it does"
+
+
+def test_no_import_hides_in_a_function() -> None:
+    hidden = [
+        f"{file}:{node.lineno}"
+        for file, function in nodes(ast.FunctionDef, ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+    ]
+    assert not hidden, "import at the top; where that makes a cycle, a piece is in the wrong place"
+
+
+def test_only_the_api_sees_the_request() -> None:
+    seen = [
+        f"{file}:{node.lineno}"
+        for file, node in nodes(ast.ImportFrom)
+        if isinstance(node, ast.ImportFrom) and node.module == "flask" and file.parts[0] != "api"
+        if {"request", "session", "g"} & {alias.name for alias in node.names}
+    ]
+    assert not seen, "read the request in api/ and pass on what is needed of it"
+
+
+def test_only_a_transaction_commits() -> None:
+    commits = [
+        f"{file}:{node.lineno}"
+        for file, node in nodes(ast.Call)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "commit"
+        if file != Path("dues/db.py") and ast.unparse(node.func.value).endswith(("session", "connection", "session()"))
+    ]
+    assert not commits, "open dues.db.transaction() at the edge instead"
