@@ -1,0 +1,387 @@
+"""Payments from the request through relay and worker to the mail, with every method of the sandbox, and with attempts
+that fail at each critical line."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from flask import Flask
+
+from dues.db import transaction
+from dues.ids import new_id
+from dues.jobs import failpoints
+from dues.payments import processing
+from dues.payments.gateway import GatewayTimeout, Operation
+from dues.payments.sandbox import Sandbox
+from tests.factory import Factory
+from tests.payments.conftest import Shop, Work
+from tests.servers import Mailbox
+
+
+def test_a_payment_succeeds_and_is_confirmed_by_mail(shop: Shop, work: Work, mailbox: Mailbox, make: Factory) -> None:
+    package = make.package(shop.store, name="Gold", amount=4900)
+    accepted = shop.pay(package_id=str(package.id))
+    assert (accepted["status"], accepted["links"]["confirmation"]) == ("pending", None)
+    assert (accepted["amount"], accepted["currency"], accepted["description"]) == (4900, "EUR", "Gold")
+    work.drain()
+    payment = shop.payment(accepted["id"])
+    assert (payment["status"], payment["failure_code"], payment["refunded_amount"]) == ("succeeded", None, 0)
+    assert shop.events(payment["id"]) == ["pending", "processing", "succeeded"]
+    assert shop.charged(payment["id"]) == [4900]
+    for link in ("job", "confirmation"):
+        job = shop.job(payment["links"][link])
+        assert (job.status, job.owner_id, job.store_id) == ("succeeded", shop.customer.id, shop.store.id)
+    assert shop.job(payment["links"]["job"]).result == {
+        "href": payment["links"]["self"],
+        "type": "application/json",
+    }
+    (mail,) = mailbox.mails()
+    assert mail["Delivered-To"] == shop.customer.email
+    assert mail["Subject"] == f"Your payment to {shop.store.name}: 49.00 EUR"
+    parts = {part.get_content_type() for part in mail.walk()}
+    assert {"text/plain", "text/html", "application/pdf"} <= parts
+    (receipt,) = mail.iter_attachments()
+    assert receipt.get_content().startswith(b"%PDF-")
+    text = mail.get_body(("plain",))
+    assert text
+    assert "Gold" in text.get_content()
+    assert payment["id"] in text.get_content()
+
+
+def test_a_declined_charge_is_a_job_that_succeeded(shop: Shop, work: Work, mailbox: Mailbox) -> None:
+    payment_id = shop.pay("sandbox_declined")["id"]
+    work.drain()
+    payment = shop.payment(payment_id)
+    assert (payment["status"], payment["failure_code"]) == ("failed", "card_declined")
+    assert shop.job(payment["links"]["job"]).status == "succeeded"
+    assert payment["links"]["confirmation"] is None
+    assert shop.events(payment_id) == ["pending", "processing", "failed"]
+    assert shop.charged(payment_id) == []
+    assert mailbox.mails() == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status", "failure_code", "mails"),
+    [("succeed", "succeeded", None, 1), ("fail", "failed", "authentication_failed", 0)],
+)
+def test_a_payment_that_requires_action(
+    shop: Shop, work: Work, mailbox: Mailbox, outcome: str, status: str, failure_code: str | None, mails: int
+) -> None:
+    payment_id = shop.pay("sandbox_action")["id"]
+    work.drain()
+    waiting = shop.payment(payment_id)
+    assert (waiting["status"], waiting["links"]["confirmation"]) == ("requires_action", None)
+    assert shop.charged(payment_id) == []
+    answer = shop.post(waiting["next_action"]["href"], {"outcome": outcome})
+    assert answer.status_code == 202
+    assert answer.json
+    assert (answer.json["status"], answer.json["next_action"]) == ("processing", None)
+    assert answer.headers["Location"] == answer.json["links"]["job"] != waiting["links"]["job"]
+    again = shop.post(waiting["next_action"]["href"], {"outcome": "succeed"})
+    assert again.status_code == 409
+    assert again.json
+    assert again.json["code"] == "invalid_transition"
+    work.drain()
+    payment = shop.payment(payment_id)
+    assert (payment["status"], payment["failure_code"]) == (status, failure_code)
+    assert shop.events(payment_id) == ["pending", "processing", "requires_action", "processing", status]
+    assert len(mailbox.mails()) == len(shop.charged(payment_id)) == mails
+
+
+@pytest.mark.parametrize(
+    ("method", "status", "failure_code", "charges"),
+    [("sandbox_timeout", "failed", "gateway_timeout", 0), ("sandbox_lost_answer", "succeeded", None, 1)],
+)
+def test_a_gateway_that_does_not_answer(
+    shop: Shop,
+    work: Work,
+    mailbox: Mailbox,
+    make: Factory,
+    method: str,
+    status: str,
+    failure_code: str | None,
+    charges: int,
+) -> None:
+    accepted = shop.pay(method)
+    work.drain()
+    unknown = shop.payment(accepted["id"])
+    assert (unknown["status"], unknown["links"]["confirmation"]) == ("unknown", None)
+    assert shop.job(accepted["links"]["job"]).status == "succeeded"
+    job = shop.job(unknown["links"]["job"])
+    assert (job.kind, job.status, job.owner_id) == ("payment.reconcile", "queued", shop.customer.id)
+    assert make.value("select run_at - created_at < interval '30 s' from jobs where id = %(id)s", {"id": job.id})
+    work.hurry()
+    payment = shop.payment(accepted["id"])
+    assert (payment["status"], payment["failure_code"]) == (status, failure_code)
+    assert shop.events(payment["id"]) == ["pending", "processing", "unknown", status]
+    assert len(shop.charged(payment["id"])) == len(mailbox.mails()) == charges
+    assert shop.job(payment["links"]["job"]).status == "succeeded"
+
+
+def test_reconciliation_goes_on_until_the_gateway_knows(
+    shop: Shop, work: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment_id = shop.pay("sandbox_lost_answer")["id"]
+    work.drain()
+    with monkeypatch.context() as patch:
+        patch.setattr(processing, "GATEWAYS", {"sandbox": Deaf()})
+        work.hurry()
+        work.hurry()
+    job = shop.job(shop.payment(payment_id)["links"]["job"])
+    assert (job.status, job.attempt, job.error["type"]) == ("queued", 2, "/problems/gateway_timeout")
+    assert shop.payment(payment_id)["status"] == "unknown"
+    work.hurry()
+    assert shop.payment(payment_id)["status"] == "succeeded"
+
+
+def test_a_payment_closed_at_the_gateway_is_never_charged(shop: Shop, work: Work, app: Flask) -> None:
+    payment_id = shop.pay("sandbox_timeout")["id"]
+    work.drain()
+    work.hurry()
+    with app.app_context():
+        late = Sandbox().charge(payment_id, 1500, "EUR", "sandbox_ok")
+    assert late.outcome == "declined"
+    assert shop.charged(payment_id) == []
+
+
+class Deaf(Sandbox):
+    """Does nothing and answers nothing."""
+
+    def close(self, key: str) -> Operation | None:
+        raise GatewayTimeout("no answer")
+
+    def refund(self, key: str, charge_key: str, amount: int, currency: str) -> Operation:
+        raise GatewayTimeout("no answer")
+
+
+class Forgetful(Sandbox):
+    """Makes each refund, and loses the first answer."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def refund(self, key: str, charge_key: str, amount: int, currency: str) -> Operation:
+        operation = super().refund(key, charge_key, amount, currency)
+        self.asked += 1
+        if self.asked == 1:
+            raise GatewayTimeout("the answer was lost")
+        return operation
+
+
+CHARGE_LINES = ["payment.before_charge", "payment.after_charge", "payment.before_commit", "payment.after_commit"]
+MAIL_LINES = ["mail.before_claim", "mail.after_reply", "mail.before_record", "mail.after_record"]
+
+
+@pytest.mark.parametrize("line", [*CHARGE_LINES, *MAIL_LINES])
+@pytest.mark.parametrize("method", ["sandbox_ok", "sandbox_lost_answer"])
+def test_an_attempt_that_fails_anywhere_is_made_again_and_charges_once(
+    shop: Shop,
+    work: Work,
+    mailbox: Mailbox,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    line: str,
+    method: str,
+) -> None:
+    armed = failpoints.parse(f"{line}=raise:{tmp_path / 'marker'}")
+    monkeypatch.setattr(failpoints, "_armed", armed)
+    payment_id = shop.pay(method)["id"]
+    for _ in range(3):
+        work.hurry()
+    assert (tmp_path / "marker").exists()
+    assert shop.payment(payment_id)["status"] == "succeeded"
+    assert shop.charged(payment_id) == [1500]
+    assert len(mailbox.mails()) == 1
+    assert shop.make.rows("select kind, status from jobs where status <> 'succeeded'") == []
+
+
+def test_a_rerun_asks_before_it_charges(shop: Shop, work: Work, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    class Watched(Sandbox):
+        def find(self, key: str) -> Operation | None:
+            asked.append("find")
+            return super().find(key)
+
+        def charge(self, *args: Any) -> Operation:
+            asked.append("charge")
+            Sandbox().charge(*args)
+            raise ConnectionError("the worker had an accident")
+
+    monkeypatch.setattr(processing, "GATEWAYS", {"sandbox": Watched()})
+    payment_id = shop.pay()["id"]
+    work.drain()
+    assert shop.payment(payment_id)["status"] == "processing"
+    work.hurry()
+    assert asked == ["charge", "find"]
+    assert shop.payment(payment_id)["status"] == "succeeded"
+
+
+def test_a_charge_that_is_given_up_is_left_to_reconciliation(
+    shop: Shop, work: Work, monkeypatch: pytest.MonkeyPatch, make: Factory
+) -> None:
+    class Broken(Sandbox):
+        def charge(self, *args: Any) -> Operation:
+            super().charge(*args)
+            raise ConnectionError("as always")
+
+        def find(self, key: str) -> Operation | None:
+            raise ConnectionError("as always")
+
+    accepted = shop.pay()
+    make.rows("update jobs set max_attempts = 2")
+    with monkeypatch.context() as patch:
+        patch.setattr(processing, "GATEWAYS", {"sandbox": Broken()})
+        work.hurry()
+        work.hurry()
+    assert shop.job(accepted["links"]["job"]).status == "failed"
+    assert shop.payment(accepted["id"])["status"] == "unknown"
+    work.hurry()
+    assert shop.payment(accepted["id"])["status"] == "succeeded"
+    assert shop.charged(accepted["id"]) == [1500]
+
+
+def test_a_reconciliation_that_is_given_up_is_taken_over(
+    shop: Shop, work: Work, monkeypatch: pytest.MonkeyPatch, make: Factory
+) -> None:
+    payment_id = shop.pay("sandbox_timeout")["id"]
+    work.drain()
+    first = shop.payment(payment_id)["links"]["job"]
+    make.rows("update jobs set max_attempts = 1 where status = 'queued'")
+    with monkeypatch.context() as patch:
+        patch.setattr(processing, "GATEWAYS", {"sandbox": Deaf()})
+        work.hurry()
+    assert shop.job(first).status == "failed"
+    second = shop.payment(payment_id)["links"]["job"]
+    assert second != first
+    work.hurry()
+    assert shop.payment(payment_id)["failure_code"] == "gateway_timeout"
+
+
+def test_refunds_of_a_part_and_of_the_rest(shop: Shop, work: Work, mailbox: Mailbox) -> None:
+    payment_id = shop.pay()["id"]
+    work.drain()
+    for amount, status, refunded in [(400, "partially_refunded", 400), (100, "partially_refunded", 500)]:
+        answer = shop.refund(payment_id, amount=amount, reason="broken")
+        assert answer.status_code == 202
+        assert answer.json
+        assert (answer.json["status"], answer.json["amount"], answer.json["reason"]) == ("pending", amount, "broken")
+        work.drain()
+        payment = shop.payment(payment_id)
+        assert (payment["status"], payment["refunded_amount"]) == (status, refunded)
+        refund = shop.get(answer.json["links"]["self"])
+        assert refund["status"] == "succeeded"
+        assert shop.job(refund["links"]["job"]).owner_id == shop.owner.id
+    assert shop.refund(payment_id).status_code == 202
+    work.drain()
+    payment = shop.payment(payment_id)
+    assert (payment["status"], payment["refunded_amount"]) == ("refunded", 1500)
+    assert shop.events(payment_id)[2:] == ["succeeded", "partially_refunded", "partially_refunded", "refunded"]
+    refunds = shop.get(payment["links"]["refunds"])["data"]
+    assert [refund["amount"] for refund in refunds] == [1000, 100, 400]
+    subjects = [mail["Subject"] for mail in mailbox.mails()]
+    assert [subject.rpartition(": ")[2] for subject in subjects] == ["15.00 EUR", "4.00 EUR", "1.00 EUR", "10.00 EUR"]
+
+
+def test_a_refund_whose_answer_is_lost_is_made_once(
+    shop: Shop, work: Work, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch, make: Factory
+) -> None:
+    payment_id = shop.pay()["id"]
+    work.drain()
+    gateway = Forgetful()
+    monkeypatch.setattr(processing, "GATEWAYS", {"sandbox": gateway})
+    shop.refund(payment_id, amount=700)
+    work.drain()
+    assert (gateway.asked, shop.payment(payment_id)["refunded_amount"]) == (1, 0)
+    work.hurry()
+    assert (gateway.asked, shop.payment(payment_id)["refunded_amount"]) == (2, 700)
+    assert make.value("select sum(amount) from sandbox_gateway.operations where kind = 'refund'") == 700
+    assert len(mailbox.mails()) == 2
+
+
+def test_a_refund_that_the_gateway_refuses_leaves_the_payment_as_it_is(shop: Shop, work: Work, make: Factory) -> None:
+    # Never charged at the gateway, whatever the row says.
+    payment = make.payment(shop.store, shop.customer)
+    refund = shop.refund(payment.id).json or {}
+    work.drain()
+    assert shop.get(refund["links"]["self"])["status"] == "failed"
+    found = shop.payment(payment.id)
+    assert (found["status"], found["refunded_amount"]) == ("succeeded", 0)
+    # What failed can be asked for again.
+    assert shop.refund(payment.id).status_code == 202
+
+
+@pytest.mark.parametrize("line", ["payment.before_refund", "payment.after_refund", "payment.before_refund_commit"])
+def test_a_refund_that_fails_anywhere_is_made_once(
+    shop: Shop, work: Work, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str
+) -> None:
+    payment_id = shop.pay()["id"]
+    work.drain()
+    monkeypatch.setattr(failpoints, "_armed", failpoints.parse(f"{line}=raise:{tmp_path / 'marker'}"))
+    shop.refund(payment_id, amount=700)
+    for _ in range(2):
+        work.hurry()
+    assert (tmp_path / "marker").exists()
+    assert shop.payment(payment_id)["refunded_amount"] == 700
+    assert shop.make.value("select sum(amount) from sandbox_gateway.operations where kind = 'refund'") == 700
+    assert len(mailbox.mails()) == 2
+
+
+def test_a_refund_that_is_given_up_is_taken_over(
+    shop: Shop, work: Work, monkeypatch: pytest.MonkeyPatch, make: Factory
+) -> None:
+    payment_id = shop.pay()["id"]
+    work.drain()
+    refund = shop.refund(payment_id).json or {}
+    make.rows("update jobs set max_attempts = 1 where status = 'queued'")
+    with monkeypatch.context() as patch:
+        patch.setattr(processing, "GATEWAYS", {"sandbox": Deaf()})
+        work.drain()
+    assert shop.job(refund["links"]["job"]).status == "failed"
+    pending = shop.get(refund["links"]["self"])
+    assert (pending["status"], pending["links"]["job"] == refund["links"]["job"]) == ("pending", False)
+    work.hurry()
+    assert shop.payment(payment_id)["status"] == "refunded"
+
+
+def test_a_mail_that_is_refused_fails_its_job_and_not_the_payment(shop: Shop, work: Work, mailbox: Mailbox) -> None:
+    mailbox.behave(next=[{"at": "rcpt", "do": "550"}])
+    payment_id = shop.pay()["id"]
+    work.drain()
+    payment = shop.payment(payment_id)
+    assert payment["status"] == "succeeded"
+    job = shop.job(payment["links"]["confirmation"])
+    assert (job.status, job.error["status"], job.error["type"]) == ("failed", 502, "/problems/mail_not_sent")
+    assert shop.make.value("select state from email_sends") == "rejected"
+    assert mailbox.mails() == []
+
+
+def test_the_gateways_books_outlast_a_rollback(in_app: Flask) -> None:
+    key = str(new_id())
+    with suppress(ZeroDivisionError), transaction():
+        Sandbox().charge(key, 100, "EUR", "sandbox_ok")
+        raise ZeroDivisionError
+    assert Sandbox().find(key) is not None
+
+
+def test_the_sandbox_does_the_same_thing_once(in_app: Flask) -> None:
+    gateway, key = Sandbox(), str(UUID(int=1))
+    assert gateway.find(key) is None
+    first = gateway.charge(key, 100, "EUR", "sandbox_ok")
+    assert gateway.charge(key, 100, "EUR", "sandbox_ok") == first == gateway.find(key) == gateway.close(key)
+    refund = gateway.refund("refund", key, 60, "EUR")
+    assert refund.outcome == "succeeded"
+    assert gateway.refund("refund", key, 60, "EUR") == refund
+    assert gateway.refund("too much", key, 101, "EUR").outcome == "declined"
+    assert gateway.refund("of nothing", "no such charge", 1, "EUR").outcome == "declined"
+
+
+def test_the_sandbox_closes_what_waits_for_its_payer(in_app: Flask) -> None:
+    gateway, key = Sandbox(), str(new_id())
+    assert gateway.charge(key, 100, "EUR", "sandbox_action").outcome == "requires_action"
+    closed = gateway.close(key)
+    assert closed
+    assert closed.outcome == "declined"
+    assert gateway.confirm(key, succeeds=True).outcome == "declined"
