@@ -4,6 +4,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -19,12 +20,15 @@ def files() -> list[Path]:
     return sorted(file.relative_to(PROJECT) for file in found)
 
 
+@cache
+def tree(file: Path) -> ast.Module:
+    return ast.parse((PROJECT / file).read_text())
+
+
 def nodes(*kinds: type[ast.AST]) -> Iterator[tuple[Path, ast.AST]]:
     """Every node of these kinds in every module."""
     for file in files():
-        yield from (
-            (file, node) for node in ast.walk(ast.parse((PROJECT / file).read_text())) if isinstance(node, kinds)
-        )
+        yield from ((file, node) for node in ast.walk(tree(file)) if isinstance(node, kinds))
 
 
 def test_imports_go_down_only() -> None:
