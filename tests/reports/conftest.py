@@ -61,7 +61,9 @@ class Reports:
         attempt(held[0], Run(*held), build_report)
         return self.row(report.id)
 
-    def built(self, store: Row, kind: str = "payments", form: str = "csv", covers: tuple[datetime, datetime] = ALWAYS) -> bytes:
+    def built(
+        self, store: Row, kind: str = "payments", form: str = "csv", covers: tuple[datetime, datetime] = ALWAYS
+    ) -> bytes:
         """The file of a new report."""
         return self.content(self.build(self.ask(store, kind, form, covers)))
 

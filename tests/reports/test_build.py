@@ -197,7 +197,9 @@ def watch_progress(reports: Reports, report: Row, running: Callable[[], bool]) -
     return shown
 
 
-@pytest.mark.parametrize("count", [100_000, pytest.param(1_000_000, marks=[pytest.mark.large, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize(
+    "count", [100_000, pytest.param(1_000_000, marks=[pytest.mark.large, pytest.mark.timeout(600)])]
+)
 def test_a_large_report_is_whole_and_its_worker_stays_small(make: Factory, reports: Reports, count: int):
     store = make.store()
     users = [make.user() for _ in range(20)]

@@ -48,7 +48,7 @@ class Document(ABC):
     @abstractmethod
     def finish(self) -> None: ...
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027  (most hold nothing open)
         """Let go of what is held open, finished or not."""
 
 

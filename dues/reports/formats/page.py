@@ -6,9 +6,9 @@ from typing import Literal
 
 from reportlab.lib.colors import Color, HexColor
 from reportlab.lib.pagesizes import A4
-from reportlab.pdfbase.cidfonts import UnicodeCIDFont
-from reportlab.pdfbase.pdfmetrics import registerFont, stringWidth
 from reportlab.pdfgen.canvas import Canvas
+
+from dues.payments import typeset
 
 Align = Literal["left", "right", "center"]
 
@@ -21,11 +21,6 @@ RULE = HexColor("#d5dbe1")
 SHADE = HexColor("#f3f6f8")
 ACCENT = HexColor("#1f6f8b")
 ACCENT_LIGHT = HexColor("#b7d6e0")
-
-# For names that the standard fonts cannot write: a font that every reader brings or replaces, with Chinese,
-# Japanese, Greek and Cyrillic. Nothing is embedded.
-_WIDE_FONT = "STSong-Light"
-registerFont(UnicodeCIDFont(_WIDE_FONT))
 
 
 class Pages:
@@ -69,21 +64,16 @@ class Pages:
         width: float | None = None,
         shrink: bool = False,
     ) -> None:
-        """Write one line; what is wider than `width` ends in an ellipsis, or with `shrink` gets smaller."""
-        text = " ".join(text.split())
-        font = _font_for(text, bold)
+        """Write one line of printable text; what is wider than `width` ends in an ellipsis, or with `shrink` gets
+        smaller."""
         if width is not None and shrink:
-            size = min(size, size * width / max(stringWidth(text, font, size), 1))
+            size = min(size, size * width / max(typeset.width(text, size, bold=bold), 1))
         elif width is not None:
-            text = _fit(text, font, size, width)
-        self._canvas.setFont(font, size)
+            text = _fit(text, size, width, bold=bold)
         self._canvas.setFillColor(color)
-        draw = {
-            "left": self._canvas.drawString,
-            "right": self._canvas.drawRightString,
-            "center": self._canvas.drawCentredString,
-        }[align]
-        draw(x, y, text)
+        if align == "center":
+            x -= typeset.width(text, size, bold=bold) / 2
+        typeset.draw(self._canvas, x, y, text, size, bold=bold, right=align == "right")
 
     def box(self, x: float, y: float, width: float, height: float, color: Color) -> None:
         self._canvas.setFillColor(color)
@@ -101,17 +91,9 @@ class Pages:
         self._canvas.showPage()
 
 
-def _font_for(text: str, bold: bool) -> str:
-    try:
-        text.encode("cp1252")
-    except UnicodeEncodeError:
-        return _WIDE_FONT
-    return "Helvetica-Bold" if bold else "Helvetica"
-
-
-def _fit(text: str, font: str, size: float, width: float) -> str:
-    if stringWidth(text, font, size) <= width:
+def _fit(text: str, size: float, width: float, *, bold: bool) -> str:
+    if typeset.width(text, size, bold=bold) <= width:
         return text
-    while text and stringWidth(text + "…", font, size) > width:
-        text = text[: len(text) * 9 // 10] if len(text) > 200 else text[:-1]
+    while text and typeset.width(text + "…", size, bold=bold) > width:
+        text = text[: len(text) * 9 // 10]
     return text + "…"

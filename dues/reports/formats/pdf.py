@@ -9,6 +9,7 @@ from typing import NamedTuple
 import ujson
 
 from dues.money import MINOR_DIGITS, format_money
+from dues.payments.typeset import printable
 from dues.reports.files import Draft
 from dues.reports.formats.chart import Bar, draw_bars
 from dues.reports.formats.document import DRAWN_CELLS, Document, Heading, copy_json
@@ -69,7 +70,9 @@ class PDFDocument(Document):
         for line in lines:
             row = dict(zip(self._names, ujson.loads(line), strict=True))
             section = self._sections.setdefault(row["currency"], Section(row["currency"]))
-            package = row["package_name"] if row["package_id"] else "Without a package"
+            package = "Without a package"
+            if row["package_id"]:
+                package = printable(row["package_name"]) or f"Package {row['package_id']}"
             section.lines.append(
                 Line(row["month"], package, row["payments"], row["gross"], row["refunded"], row["net"])
             )
@@ -77,8 +80,9 @@ class PDFDocument(Document):
     def finish(self) -> None:
         heading = self.heading
         covers = f"{_day(heading.range_from)} to {_day(heading.range_to - timedelta(microseconds=1))} (UTC)"
-        pages = Pages(f"Revenue of {heading.store_name}", f"{heading.store_name}: revenue, {covers}")
-        _draw_head(pages, heading, covers)
+        store = printable(heading.store_name) or f"Store {heading.store_id}"
+        pages = Pages(f"Revenue of {heading.store_name}", f"{store}: revenue, {covers}")
+        _draw_head(pages, store, covers, heading.created_at)
         if not self._sections:
             pages.text(LEFT, pages.y, "There were no payments in this time.", size=11, color=GREY)
         # The currency with the most payments first: amounts in different ones do not compare.
@@ -98,11 +102,11 @@ def _sum(month: str, lines: Sequence[Line]) -> Line:
     )
 
 
-def _draw_head(pages: Pages, heading: Heading, covers: str) -> None:
+def _draw_head(pages: Pages, store: str, covers: str, made_at: datetime) -> None:
     pages.text(LEFT, pages.y - 20, "Revenue", size=24, bold=True)
-    pages.text(LEFT, pages.y - 42, heading.store_name, size=13, width=RIGHT - LEFT)
+    pages.text(LEFT, pages.y - 42, store, size=13, width=RIGHT - LEFT)
     pages.text(LEFT, pages.y - 58, covers, color=GREY)
-    made = f"As of {heading.created_at.astimezone(UTC):%d %B %Y, %H:%M} UTC. "
+    made = f"As of {made_at.astimezone(UTC):%d %B %Y, %H:%M} UTC. "
     notes = made + "A refund counts in the month of its payment."
     pages.text(LEFT, pages.y - 71, notes, color=GREY)
     pages.y -= 92
