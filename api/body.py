@@ -48,8 +48,8 @@ def _decode(raw: bytes, encoding: str, limit: int) -> bytes:
         body = inflater.decompress(raw, limit + 1)
     except (zlib.error, zstandard.ZstdError):
         raise BadRequest(f"the body is not valid {encoding}", code="malformed_encoding") from None
-    if len(body) <= limit and not inflater.eof:
-        raise BadRequest(f"the body ends in the middle of its {encoding} data", code="malformed_encoding")
+    if len(body) <= limit and (not inflater.eof or inflater.unused_data):
+        raise BadRequest(f"the body is not one whole piece of {encoding} data", code="malformed_encoding")
     return body
 
 

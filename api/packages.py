@@ -21,7 +21,7 @@ def _find(call: Call) -> Package:
 @routes.get(LIST, PUBLIC, lists=packages)
 def list_packages(call: Call, store_id: UUID) -> Reply:
     if call.query and call.query.flag("archived"):
-        call.access.require_role("support")
+        call.require("catalog:read", "support")
     return call.list(packages, {"store_id": store_id})
 
 

@@ -26,7 +26,7 @@ from uuid import UUID
 import msgspec
 from flask import Flask, request
 
-from api.auth import authorize, bearer_token
+from api.auth import authorize, bearer_token, require_binding, require_scope
 from api.body import parse_json, read_body, validate
 from api.http import Reply, conditional, require_match
 from api.idempotency import idempotency_key, once, secret_seed
@@ -109,6 +109,12 @@ class Call:
         if self.access.actor is None:
             raise Unauthenticated("this needs an Authorization header: Bearer <token>")
         return self.access.actor
+
+    def require(self, scope: str, role: str) -> None:
+        """Ask for more than the route does, because of what is asked for. Raises: Unauthenticated, Forbidden."""
+        require_scope(self.actor, scope)
+        require_binding(self.actor, self.ids.get("store_id"))
+        self.access.require_role(role)
 
     def list(self, resource: Resource, scope: Scope) -> Reply:
         """The page of `scope`'s rows that the request asks for."""

@@ -15,7 +15,8 @@ MAX_AMOUNT = 999_999_999_999
 
 Amount = Annotated[int, Meta(ge=0, le=MAX_AMOUNT, description="in minor units of the currency")]
 PositiveAmount = Annotated[int, Meta(ge=1, le=MAX_AMOUNT, description="in minor units of the currency")]
-Currency = Annotated[str, Meta(max_length=3, pattern="^[A-Z]{3}$", description="ISO 4217 code")]
+# `$` alone would let a last line break by.
+Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)", description="ISO 4217 code")]
 
 
 def format_money(amount: int, currency: str) -> str:

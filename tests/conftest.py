@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask import Flask
@@ -10,6 +11,7 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from dues.db import db
+from tests.contention import Contention
 from tests.factory import Factory
 from tests.recorder import QueryRecorder
 from tests.servers import Cluster, Mailbox, Servers
@@ -108,6 +110,13 @@ def client(app: Flask) -> FlaskClient:
 def make(servers: Servers, clean: None) -> Factory:
     """Makes rows: `make.store()`, `make.payment(store, user)`, … see tests/factory.py."""
     return Factory(servers.database_url)
+
+
+@pytest.fixture
+def contention(servers: Servers, make: Factory) -> Iterator[Contention]:
+    """Has writers run into one another: see tests/contention.py."""
+    with ThreadPoolExecutor(4) as pool:
+        yield Contention(servers, make, pool)
 
 
 @pytest.fixture

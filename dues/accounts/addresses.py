@@ -20,7 +20,7 @@ from dues.reads.tags import touch
 Label = Annotated[str, Meta(max_length=100)]
 Line = Annotated[str, Meta(min_length=1, max_length=200, pattern=ONE_LINE, description="one line of text")]
 PostalCode = Annotated[str, Meta(min_length=1, max_length=20, pattern=ONE_LINE, description="one line of text")]
-Country = Annotated[str, Meta(max_length=2, pattern="^[A-Z]{2}$", description="ISO 3166-1 alpha-2 code")]
+Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}$(?!\n)", description="ISO 3166-1 alpha-2 code")]
 
 
 class NewAddress(Struct, forbid_unknown_fields=True):

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-# Not blank, and no control characters: names go on one line, in mails' headers too. `$` would let a last line break by.
+# Not blank, and no control characters: names go on one line, in mails' headers too.
 ONE_LINE = r"^(?![\s\S]*[\x00-\x1f\x7f])[\s\S]*\S"
 
 _ATOM = r'[^\s\x00-\x20\x7f-\x9f<>()\[\]\\,;:"@.]+'
