@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from functools import lru_cache
 
-import brotli  # type: ignore[import-untyped]
+import brotli
 import zstandard
 from flask import Flask, Response, request
 from flask_compress import Compress

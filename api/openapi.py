@@ -14,7 +14,7 @@ import msgspec
 from flask import Flask, Response, request
 
 from api.auth import PUBLIC
-from api.examples import BODIES, sample
+from api.examples import BODIES, ID, sample
 from api.http import Reply, json_reply, matches
 from api.openapi_parts import (
     CURSOR_META,
@@ -109,16 +109,16 @@ def _operation(route: Route, tag: str, schemas: dict[str, Part]) -> Part:
         "parameters": list(_parameters(route)),
         "responses": dict(_responses(route)),
     }
-    if route.body:
-        names = [struct.__name__ for struct in route.bodies]
-        example = BODIES.get(names[0]) or sample(schemas[names[0]], owner=names[0])
-        either = [ref("schemas", name) for name in names]
-        schema = either[0] if len(either) == 1 else {"oneOf": either}
-        operation["requestBody"] = {
-            "required": True,
-            "content": {"application/json": {"schema": schema, "example": example}},
-        }
+    if route.bodies:
+        operation["requestBody"] = {"required": True, "content": {"application/json": _body(route, schemas)}}
     return operation
+
+
+def _body(route: Route, schemas: dict[str, Part]) -> Part:
+    names = [struct.__name__ for struct in route.bodies]
+    either = [ref("schemas", name) for name in names]
+    examples = {name: {"value": BODIES.get(name) or sample(schemas[name], owner=name)} for name in names}
+    return {"schema": either[0] if len(either) == 1 else {"anyOf": either}, "examples": examples}
 
 
 def _words(route: Route) -> tuple[str, str]:
@@ -126,7 +126,7 @@ def _words(route: Route) -> tuple[str, str]:
     docstring = inspect.getdoc(route.handler) or ""
     first, _, rest = docstring.partition("\n\n")
     summary = " ".join(first.split()).rstrip(".") or route.handler.__name__.replace("_", " ").capitalize()
-    needs = [f"Scope: `{route.scope}`."] if route.scope != PUBLIC else ["Readable without a token."]
+    needs = [f"Scope: `{route.scope}`."] if route.scope != PUBLIC else ["Open to all."]
     if route.bearer_scope and route.body and route.bearer_body:
         needs = [
             f"Without a token: a `{route.body.__name__}`; with one: a `{route.bearer_body.__name__}`, scope"
@@ -266,7 +266,7 @@ def _refusals(route: Route) -> set[int]:
         found.add(404)
     if route.writes:
         found |= {409, 413, 415}
-    if route.body or route.idempotency != "no":
+    if route.bodies or route.idempotency != "no":
         found.add(422)
     if route.method in ("PATCH", "DELETE"):
         found.add(412)
@@ -285,11 +285,12 @@ def _schemas(routes: Sequence[Route]) -> dict[str, Part]:
     structs += [route.returns for route in routes if isinstance(route.returns, type)]
     for name, schema in msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")[1].items():
         add(name, schema)
+    paths = {route.reads: re.sub(r"\{\w+\}", ID, route.path) for route in routes if route.reads}
     for route in routes:
         for resource in (route.lists, route.reads, route.returns):
             if isinstance(resource, Resource):
                 for one in (resource, *(below for _, below in _includes(resource))):
-                    add(one.name, _resource_schema(one))
+                    add(one.name, _resource_schema(one, paths.get(one, "")))
         if route.lists:
             add(f"{route.lists.name}List", list_schema(route.lists.name))
     for name, schema in {
@@ -303,7 +304,8 @@ def _schemas(routes: Sequence[Route]) -> dict[str, Part]:
     return dict(sorted(schemas.items()))
 
 
-def _resource_schema(resource: Resource) -> Part:
+def _resource_schema(resource: Resource, path: str) -> Part:
+    """A resource's schema with an example, which is found at `path`."""
     schema: Part = resource.schema()
     for declared in resource.filters.values():
         if isinstance(declared, Equal) and declared.choices:
@@ -311,4 +313,8 @@ def _resource_schema(resource: Resource) -> Part:
                 if field is declared.column:
                     null = [None] if declared.column.nullable else []
                     schema["properties"][name] = {**column_schema(field), "enum": [*declared.choices, *null]}
-    return {**schema, "examples": [sample(schema, owner=resource.name)]}
+    example = sample(schema, owner=resource.name)
+    for name in example.get("links", ()):
+        if path and name not in ("job", "confirmation"):
+            example["links"][name] = path if name == "self" else f"{path}/{name}"
+    return {**schema, "examples": [example]}

@@ -1,0 +1,203 @@
+"""Liveness, readiness and metrics."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+from flask.testing import FlaskClient
+
+from api.app import create_app
+from dues import VERSION
+from dues.db import db
+from tests.servers import Servers, wait_until
+
+NOWHERE = "postgresql://nobody:hunter2@127.0.0.1:1/none"
+
+
+def other(servers: Servers, **changes: object) -> FlaskClient:
+    """A client of an application with other settings."""
+    return create_app(servers.settings(**changes)).test_client()
+
+
+def test_alive_asks_nothing(servers, queries):
+    client = other(servers, database_url=NOWHERE, redis_url="redis://127.0.0.1:1")
+    answer = client.get("/healthz")
+    assert (answer.status_code, answer.json) == (200, {"status": "ok"})
+    assert answer.headers["Cache-Control"] == "no-store"
+
+
+def test_ready(client):
+    answer = client.get("/readyz")
+    assert (answer.status_code, answer.json) == (200, {"status": "ready"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({"database_url": NOWHERE}, ["database"]),
+        ({"redis_url": "redis://:hunter2@127.0.0.1:1"}, ["redis"]),
+        ({"cache_redis_url": "redis://:hunter2@127.0.0.1:1"}, ["redis"]),
+        ({"database_url": NOWHERE, "redis_url": "redis://127.0.0.1:1"}, ["database", "redis"]),
+    ],
+)
+def test_not_ready_names_what_is_missing_and_no_secret(servers, changes, missing):
+    answer = other(servers, **changes).get("/readyz")
+    assert (answer.status_code, answer.mimetype) == (503, "application/problem+json")
+    assert answer.json
+    assert answer.json["missing"] == missing
+    assert answer.headers["Retry-After"]
+    assert "hunter2" not in answer.text
+
+
+def test_not_ready_before_the_migrations(client, make):
+    revision = make.value("select version_num from alembic_version")
+    make.rows("delete from alembic_version")
+    try:
+        answer = client.get("/readyz")
+    finally:
+        make.rows("insert into alembic_version values (%(revision)s)", {"revision": revision})
+    assert (answer.status_code, answer.json["missing"]) == (503, ["migrations"])
+
+
+def test_a_busy_pool_does_not_make_it_unready(servers):
+    app = create_app(servers.settings(db_pool_size=1, db_pool_timeout_s=0.01))
+    with app.app_context():
+        held = db.engine.connect()
+        try:
+            assert app.test_client().get("/readyz").status_code == 200
+        finally:
+            held.close()
+            db.engine.dispose()
+
+
+def value(text: str, name: str, **labels: str) -> float:
+    """A metric's value in Prometheus' text, 0 where it is not."""
+    for line in text.splitlines():
+        if line.startswith((f"{name} ", f"{name}{{")) and all(f'{k}="{v}"' in line for k, v in labels.items()):
+            return float(line.rpartition(" ")[2])
+    return 0.0
+
+
+def test_requests_are_counted_by_method_route_and_status(client, make):
+    store = make.store()
+    route = "/v1/stores/{store_id}/packages"
+    labels = {"method": "GET", "route": route, "status": "200"}
+    before = value(client.get("/metrics").text, "dues_http_request_duration_seconds_count", **labels)
+    client.get(f"/v1/stores/{store.id}/packages")
+    text = client.get("/metrics").text
+    assert value(text, "dues_http_request_duration_seconds_count", **labels) == before + 1
+    assert value(text, "dues_http_request_duration_seconds_bucket", **labels, le="+Inf") == before + 1
+    assert str(store.id) not in text
+
+
+def test_what_is_made_up_is_counted_together(client):
+    for path in ("/v1/made-up", "/wp-login.php"):
+        client.get(path)
+    client.open("/healthz", method="BREW")
+    text = client.get("/metrics").text
+    assert value(text, "dues_http_request_duration_seconds_count", route="unmatched", status="404") >= 2
+    assert "wp-login" not in text
+    assert "BREW" not in text
+
+
+def test_pool_queues_and_build_are_measured(client, make):
+    client.get(f"/v1/stores/{make.store().id}")
+    text = client.get("/metrics").text
+    assert value(text, "dues_build_info", version=VERSION) == 1
+    assert value(text, "dues_database_up") == 1
+    assert value(text, "dues_db_pool_size") >= 1
+    assert value(text, "dues_db_pool_open") >= 1
+    for name in ("depth", "latency_seconds", "relay_lag_seconds", "running", "expired_leases"):
+        assert f'dues_queue_{name}{{queue="critical"}}' in text
+
+
+def test_depth_and_latency_of_a_queue(client, make):
+    make.rows(
+        "insert into jobs(id, kind, queue, run_at) values"
+        " (gen_random_uuid(), 'report.build', 'slow', now() - interval '90 s'),"
+        " (gen_random_uuid(), 'report.build', 'slow', now())"
+    )
+    text = client.get("/metrics").text
+    assert value(text, "dues_queue_depth", queue="slow") == 2
+    assert 90 <= value(text, "dues_queue_latency_seconds", queue="slow") < 120
+
+
+def test_who_waits_for_a_connection_is_counted(servers):
+    app = create_app(servers.settings(db_pool_size=1, db_pool_timeout_s=0.01))
+    client = app.test_client()
+    before = client.get("/metrics").text
+    with app.app_context():
+        held = db.engine.connect()
+        try:
+            assert client.get("/v1/stores").status_code == 503
+        finally:
+            held.close()
+    after = client.get("/metrics").text
+    assert value(after, "dues_db_pool_waits_total") == value(before, "dues_db_pool_waits_total") + 1
+    assert value(after, "dues_db_pool_timeouts_total") == value(before, "dues_db_pool_timeouts_total") + 1
+    with app.app_context():
+        db.engine.dispose()
+
+
+def test_metrics_without_a_database_say_so(servers):
+    text = other(servers, database_url=NOWHERE).get("/metrics").text
+    assert value(text, "dues_database_up") == 0
+    assert "dues_database_up 0" in text
+    assert 'queue="critical"' not in text
+
+
+def test_metrics_may_ask_for_a_token(servers):
+    client = other(servers, metrics_token="hunter2")
+    assert client.get("/metrics").status_code == 401
+    assert client.get("/metrics", headers={"Authorization": "Bearer hunter"}).status_code == 401
+    assert client.get("/metrics", headers={"Authorization": "Bearer hunter2"}).status_code == 200
+
+
+def test_gunicorn_adds_up_its_processes_and_logs_json(servers, tmp_path):
+    """Two processes, one of them killed on the way: what it counted stays, what it had open goes."""
+    sock = tmp_path / "web.sock"
+    output = tmp_path / "out"
+    command = [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", "--bind", f"unix:{sock}", "asgi:app"]
+    environment = servers.environ(WEB_CONCURRENCY="2", DUES_HOME=str(tmp_path), PORT="1", WEB_THREADS="2")
+    with output.open("wb") as lines:
+        server = subprocess.Popen(command, env=environment, stdout=lines, stderr=subprocess.STDOUT)
+
+    def get(path: str) -> str:
+        found = subprocess.run(
+            [sys.executable, "-c", _GET, str(sock), path], capture_output=True, text=True, check=False, timeout=20
+        )
+        return found.stdout
+
+    try:
+        wait_until(lambda: sock.exists() and "status" in get("/healthz"), 30, "the server")
+        for _ in range(20):
+            get("/v1/stores")
+        counted = {"route": "/v1/stores", "status": "200"}
+        assert value(get("/metrics"), "dues_http_request_duration_seconds_count", **counted) == 20
+        lines = output.read_text()
+        pids = re.findall(r'"message":"Booting worker with pid: (\d+)"', lines)
+        assert len(pids) == 2, lines
+        assert value(get("/metrics"), "dues_db_pool_size") >= 10
+        os.kill(int(pids[0]), signal.SIGKILL)
+        wait_until(lambda: output.read_text().count("Booting worker") == 3, 15, "the new process")
+        text = get("/metrics")
+        assert value(text, "dues_http_request_duration_seconds_count", **counted) == 20
+        assert not list((tmp_path / "metrics-1").glob(f"gauge_live*_{pids[0]}.db"))
+    finally:
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(30) == 0
+    for line in output.read_text().splitlines():
+        assert re.fullmatch(r'\{"ts":".*"level":".*\}', line), line
+
+
+_GET = """
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+s.sendall(f"GET {sys.argv[2]} HTTP/1.0\\r\\nHost: x\\r\\n\\r\\n".encode())
+while data := s.recv(65536):
+    sys.stdout.write(data.decode())
+"""
