@@ -27,7 +27,7 @@ Slug = Annotated[
     Meta(
         min_length=1,
         max_length=MAX_SLUG,
-        pattern="^[a-z0-9]+(-[a-z0-9]+)*$",
+        pattern=r"^[a-z0-9]+(-[a-z0-9]+)*$(?!\n)",
         description="lower-case letters and digits in words joined by hyphens",
     ),
 ]
