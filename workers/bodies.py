@@ -2,6 +2,6 @@
 
 from types import ModuleType
 
-from workers import mail, payments
+from workers import mail, payments, reports
 
-MODULES: tuple[ModuleType, ...] = (mail, payments)
+MODULES: tuple[ModuleType, ...] = (mail, payments, reports)

@@ -24,11 +24,11 @@ class Interrupts:
         self._drain_at: float | None = None
         self._timeout_at: float | None = None
 
-    def request_stop(self, drain_s: float = DRAIN_S) -> None:
-        """The process is to end: a body gets `drain_s` more seconds. Safe in a signal handler."""
+    def request_stop(self, drain_s: float | None = None) -> None:
+        """The process is to end: a body gets `drain_s` (DRAIN_S) more seconds. Safe in a signal handler."""
         if not self.stopping:
             self.stopping = True
-            self._drain_at = time.monotonic() + drain_s
+            self._drain_at = time.monotonic() + (DRAIN_S if drain_s is None else drain_s)
             if self._timeout_at is not None:
                 self._arm()
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import psycopg2
@@ -39,6 +39,7 @@ from workers.renewal import Renewer
 log = logging.getLogger("dues.jobs")
 
 Body = Callable[..., dict[str, Any] | None]
+B = TypeVar("B", bound=Body)
 
 # How long a delivery waits for a PostgreSQL that is away; after that the relay delivers the job anew.
 _DATABASE_PATIENCE_S = 30.0
@@ -56,10 +57,10 @@ class Declared:
 BODIES: dict[str, Declared] = {}
 
 
-def job(kind: Kind) -> Callable[[Body], Body]:
+def job(kind: Kind) -> Callable[[B], B]:
     """Declare the decorated function as the body of `kind`: it is called with a `Run` and the job's arguments."""
 
-    def declare(body: Body) -> Body:
+    def declare(body: B) -> B:
         if kind.name in BODIES:
             raise RuntimeError(f"{kind.name} already has a body: {BODIES[kind.name].body.__qualname__}")
         BODIES[kind.name] = Declared(kind, body)

@@ -159,16 +159,19 @@ class Wakeups:
 
     def wait(self, longest_s: float) -> None:
         """Return at the first hint, or after `longest_s`. All the hints that came meanwhile are one."""
+        until = time.monotonic() + longest_s
         try:
             if self._hints is None:
                 self._hints = PubSub(self._redis.connection_pool, ignore_subscribe_messages=True)
                 self._hints.subscribe(CHANNEL)
-            if self._hints.get_message(timeout=longest_s):
-                while self._hints.get_message():
-                    pass
+            while not self._hints.get_message(timeout=max(until - time.monotonic(), 0)):
+                if time.monotonic() >= until:
+                    return
+            while self._hints.get_message():
+                pass
         except (redis.RedisError, OSError):
             self.close()
-            time.sleep(longest_s)
+            time.sleep(max(until - time.monotonic(), 0))
 
     def close(self) -> None:
         if self._hints is not None:

@@ -105,10 +105,10 @@ class LeanWorker(SimpleWorker):
                 time.sleep(pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
                 continue
-            failpoint("worker.after_pop")
-            if taken and not self._stop_requested:
-                return Job(taken, connection=self.connection, serializer=self.serializer), source
             if taken:
+                failpoint("worker.after_pop")
+                if not self._stop_requested:
+                    return Job(taken, connection=self.connection, serializer=self.serializer), source
                 self._hand_back(source, taken)
             elif timeout is None:
                 return None

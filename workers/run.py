@@ -20,9 +20,9 @@ from config import ConfigError
 from dues.jobs.kinds import QUEUES
 from dues.logs import start_logging
 from dues.settings import settings
-from workers import bodies
 from workers.app import create_worker_app
-from workers.job import check_declared, use_app
+from workers.bodies import MODULES
+from workers.job import UndeclaredJob, check_declared, use_app
 from workers.rq_queues import connect
 from workers.rq_worker import LeanWorker
 
@@ -67,6 +67,7 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         gc.collect()
         gc.freeze()
+        log.info("bodies from %s", ", ".join(module.__name__ for module in MODULES))
         log.info("workers: %s", ", ".join(f"{n}:{count}" for n, count in Counter(s.queue for s in self._slots).items()))
         while True:
             self._fill()
@@ -97,10 +98,11 @@ class Supervisor:
             logging.shutdown()
             os._exit(code)
 
-    def _reap(self) -> None:
+    def _reap(self, level: int = logging.WARNING) -> None:
         for slot in self._slots:
             if slot.pid is not None and (found := os.waitpid(slot.pid, os.WNOHANG))[0]:
-                log.warning("worker %d of %s ended with %d", slot.pid, slot.queue, os.waitstatus_to_exitcode(found[1]))
+                code = os.waitstatus_to_exitcode(found[1])
+                log.log(level, "worker %d of %s ended with %d", slot.pid, slot.queue, code)
                 slot.pid = None
 
     def _stop(self) -> None:
@@ -112,7 +114,7 @@ class Supervisor:
                 self._signal(signal.SIGKILL)
                 kill_at = float("inf")
             signal.sigtimedwait([signal.SIGCHLD], 0.2)
-            self._reap()
+            self._reap(logging.INFO)
 
     def _signal(self, number: signal.Signals) -> None:
         for slot in self._slots:
@@ -128,18 +130,22 @@ def serve(app: Flask, queue: str) -> None:
     LeanWorker(queue, connect(redis_url)).work(logging_level=None)
 
 
-def main() -> None:
+def supervise() -> None:
+    """Run the workers that the settings ask for until told to stop. Raises: ConfigError."""
     app = create_worker_app()
     with app.app_context():
         start_logging(settings().log_level)
         queues = parse_queues(settings().worker_queues)
-    check_declared()
-    log.info("bodies from %s", ", ".join(module.__name__ for module in bodies.MODULES))
     Supervisor(app, queues).run()
 
 
-if __name__ == "__main__":
+def main() -> None:
     try:
-        main()
-    except ConfigError as error:
+        check_declared()
+        supervise()
+    except (ConfigError, UndeclaredJob) as error:
         sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
 """Fixtures of the tests of slow work."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace as Row
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from flask import Flask
 from dues.db import transaction
 from dues.jobs import Kind, enqueue
 from dues.jobs.lease import Claim, Lease, claim
-from tests.factory import Factory, Row
+from tests.factory import Factory
 
 QUICK = Kind("test.quick", "default", cancelable=True)
 

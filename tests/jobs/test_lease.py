@@ -9,7 +9,7 @@ from flask import Flask
 
 from dues.db import db, fetch_row, transaction
 from dues.jobs import Kind, LeaseLost
-from dues.jobs.lease import claim, take_back
+from dues.jobs.lease import Lease, claim, take_back
 from dues.jobs.outcomes import WORKER_LOST, problem
 from tests.factory import Factory
 from tests.jobs.conftest import QUICK, Jobs
@@ -64,7 +64,7 @@ def test_a_job_that_is_not_due_or_over_cannot_be_claimed(jobs: Jobs, change: str
 
 def test_a_job_can_be_taken_over_only_when_its_lease_has_run_out(jobs: Jobs):
     job_id = jobs.add()
-    _, first = jobs.claimed(job_id)
+    jobs.claimed(job_id)
     assert claim(job_id, "other") is None
     jobs.expire(job_id)
     again = claim(job_id, "other")
@@ -78,16 +78,19 @@ def test_what_a_zombie_did_is_rolled_back_with_its_completion(jobs: Jobs, make: 
     _, zombie = jobs.claimed(job_id)
     jobs.expire(job_id)
     _, heir = jobs.claimed(job_id)
-    with pytest.raises(LeaseLost), transaction():
-        write_a_row()
-        zombie.complete({"by": "zombie"}, None)
+    with pytest.raises(LeaseLost):
+        write_and_complete(zombie, "zombie")
     assert make.value("select count(*) from users") == 0
-    with transaction():
-        write_a_row()
-        heir.complete({"by": "heir"}, None)
+    write_and_complete(heir, "heir")
     assert make.value("select count(*) from users") == 1
     row = jobs.row(job_id)
     assert (row.status, row.result, row.attempt) == ("succeeded", {"by": "heir"}, 2)
+
+
+def write_and_complete(lease: Lease, who: str) -> None:
+    with transaction():
+        write_a_row()
+        lease.complete({"by": who}, None)
 
 
 def write_a_row() -> None:
@@ -203,7 +206,7 @@ def test_a_job_whose_cancellation_was_asked_for_is_not_tried_again(jobs: Jobs, h
 
 
 def test_only_expired_leases_are_taken_back(jobs: Jobs):
-    _, lease = jobs.claimed(job_id := jobs.add(ONCE))
+    jobs.claimed(job_id := jobs.add(ONCE))
     assert take_back(job_id, WORKER_LOST) is None
     jobs.expire(job_id)
     assert take_back(job_id, WORKER_LOST) == "failed"

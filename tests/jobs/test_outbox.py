@@ -4,7 +4,7 @@ import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -38,7 +38,7 @@ def test_the_row_says_all_that_was_asked_for(jobs: Jobs, make: Factory):
 
 
 def test_a_job_is_there_with_the_data_or_not_at_all(jobs: Jobs, make: Factory):
-    with pytest.raises(ZeroDivisionError), transaction():
+    with suppress(ZeroDivisionError), transaction():
         enqueue(QUICK, {})
         1 / 0  # noqa: B018
     assert make.value("select count(*) from jobs") == 0

@@ -1,5 +1,6 @@
 """What a job's body is given: progress that never goes back, and a completion that commits with its work."""
 
+from contextlib import suppress
 from datetime import datetime
 
 import pytest
@@ -118,7 +119,7 @@ def test_completion_commits_the_work_and_the_success_together(run: Run, jobs: Jo
 
 
 def test_completion_that_fails_commits_neither(run: Run, jobs: Jobs, make: Factory):
-    with pytest.raises(ZeroDivisionError), run.completion():
+    with suppress(ZeroDivisionError), run.completion():
         write_a_row()
         1 / 0  # noqa: B018
     assert not run.completed

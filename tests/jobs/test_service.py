@@ -1,6 +1,6 @@
 """Following and canceling a job."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
@@ -26,8 +26,9 @@ FIXED = Kind("test.fixed", "default")
 ENDED = Kind("test.ended", "default", max_attempts=1, cancelable=True)
 
 
-def document(job_id: UUID) -> dict:
-    return ujson.loads(get_status(job_id).document)
+def document(job_id: UUID) -> dict[str, Any]:
+    found: dict[str, Any] = ujson.loads(get_status(job_id).document)
+    return found
 
 
 def canceled(job_id: UUID) -> str:
@@ -185,11 +186,11 @@ def test_canceling_and_claiming_at_once_agree_on_what_happened(in_app: Flask, jo
 
 
 @pytest.fixture
-def heard(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Ending]]:
+def heard(monkeypatch: pytest.MonkeyPatch) -> list[Ending]:
     monkeypatch.setattr(endings, "_registered", {})
     heard: list[Ending] = []
     when_ended(ENDED)(heard.append)
-    yield heard
+    return heard
 
 
 def test_the_slice_hears_of_a_cancellation(jobs: Jobs, heard: list[Ending]):

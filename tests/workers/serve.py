@@ -1,0 +1,18 @@
+"""The supervisor or the relay with the bodies of tests/workers/deeds.py, in a process of its own."""
+
+import os
+
+import tests.workers.deeds  # noqa: F401  (declares its bodies)
+from dues.jobs import failpoints
+from workers import forked, interrupts, relay, run
+
+
+def serve(what: str, environ: dict[str, str], drain_s: float) -> None:
+    """Be `relay` or `workers` with the settings and failpoints of `environ`, and no long waits."""
+    os.environ.clear()
+    os.environ.update(environ)
+    failpoints._armed = failpoints.parse(environ.get("DUES_FAILPOINTS", ""))
+    forked._GRACE_S = 0.5
+    interrupts.DRAIN_S = drain_s
+    relay._LOST_AFTER_S = 0.5
+    {"workers": run.supervise, "relay": relay.main}[what]()

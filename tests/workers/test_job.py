@@ -1,0 +1,209 @@
+"""What happens around a body: each of its ends becomes the job's."""
+
+import time
+
+import pytest
+from flask import Flask
+
+from dues.db import transaction
+from dues.jobs import Kind, Run, enqueue, kinds
+from dues.jobs.failpoints import Armed, FailpointReached
+from dues.jobs.trace import current_trace, tracing
+from tests.jobs.conftest import Jobs
+from tests.servers import Servers
+from tests.workers import deeds
+from tests.workers.conftest import Notes
+from workers import bodies
+from workers.app import create_worker_app
+from workers.interrupts import Interrupts
+from workers.job import BODIES, Declared, UndeclaredJob, check_declared, execute, job, perform, use_app
+
+
+@pytest.fixture(autouse=True)
+def _here(in_app: Flask) -> None:
+    use_app(in_app)
+
+
+def test_what_a_body_returns_is_the_jobs_result(jobs: Jobs, notes: Notes):
+    job_id = jobs.add(deeds.NOTE, notes.args)
+    execute(job_id)
+    row = jobs.row(job_id)
+    assert (row.status, row.result, row.attempt) == ("succeeded", {"attempt": 1}, 1)
+
+
+def test_a_delivery_too_many_does_nothing(jobs: Jobs, notes: Notes):
+    job_id = jobs.add(deeds.NOTE, notes.args)
+    for delivery in (1, 2):
+        perform(str(job_id), delivery)
+    assert notes.words() == ["done"]
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "detail", "wait_s"),
+    [
+        ("retry", "queued", "come back later", (29, 31)),
+        ("permanent", "failed", "no use", (-1, 1)),
+        ("unforeseen", "queued", "ConnectionError", (0.9, 3.1)),
+    ],
+)
+def test_a_failed_attempt(jobs: Jobs, how: str, status: str, detail: str, wait_s: tuple[float, float]):
+    job_id = jobs.add(deeds.FAIL, {"how": how})
+    execute(job_id)
+    row = jobs.row(job_id)
+    assert (row.status, row.attempt, row.error["detail"]) == (status, 1, detail)
+    waits = (row.run_at - row.started_at).total_seconds()
+    assert wait_s[0] < waits < wait_s[1]
+
+
+def test_a_job_that_always_fails_fails_in_the_end(jobs: Jobs):
+    job_id = jobs.add(deeds.FAIL, {"how": "unforeseen"})
+    for status in ("queued", "queued", "failed"):
+        jobs.change(job_id, "run_at = now()")
+        execute(job_id)
+        assert jobs.row(job_id).status == status
+
+
+def test_arguments_that_the_body_does_not_take_fail_the_attempt(jobs: Jobs):
+    job_id = jobs.add(deeds.NOTE, {"nonsense": 1})
+    execute(job_id)
+    assert jobs.row(job_id).error["detail"] == "TypeError"
+
+
+def test_a_kind_that_this_version_does_not_know_waits_for_one_that_does(jobs: Jobs):
+    job_id = jobs.add(Kind("test.from.the.future", "default"))
+    execute(job_id)
+    row = jobs.row(job_id)
+    assert row.status == "queued"
+    assert (row.run_at - row.started_at).total_seconds() > 20
+
+
+def test_an_attempt_is_stopped_at_its_time_limit(jobs: Jobs):
+    job_id = jobs.add(deeds.OVERTIME)
+    began_at = time.monotonic()
+    execute(job_id)
+    assert 0.9 < time.monotonic() - began_at < 5
+    row = jobs.row(job_id)
+    assert (row.status, row.error["type"]) == ("queued", "/problems/job_timed_out")
+
+
+def test_a_body_that_does_not_end_in_time_for_a_stop_is_given_back(jobs: Jobs, notes: Notes, monkeypatch):
+    interrupts = Interrupts()
+    monkeypatch.setattr("workers.job.interrupts", interrupts)
+    job_id = jobs.add(deeds.WAIT, notes.args)
+    interrupts.request_stop(drain_s=0.1)
+    execute(job_id)
+    row = jobs.row(job_id)
+    assert (row.status, row.attempt, row.error, row.dispatched_at) == ("queued", 0, None, None)
+
+
+def test_what_ends_in_time_is_finished_though_the_worker_stops(jobs: Jobs, notes: Notes, monkeypatch):
+    interrupts = Interrupts()
+    monkeypatch.setattr("workers.job.interrupts", interrupts)
+    interrupts.request_stop(drain_s=10)
+    execute(job_id := jobs.add(deeds.NOTE, notes.args))
+    assert jobs.row(job_id).status == "succeeded"
+
+
+def test_a_running_job_ends_at_its_next_report_when_it_is_canceled(jobs: Jobs, notes: Notes, monkeypatch):
+    job_id = jobs.add(deeds.WAIT, notes.args)
+    monkeypatch.setattr("tests.workers.deeds.time.sleep", lambda _: jobs.change(job_id, "cancel_requested_at = now()"))
+    monkeypatch.setattr("dues.jobs.run._PROGRESS_EVERY_S", 0.0)
+    execute(job_id)
+    row = jobs.row(job_id)
+    assert (row.status, notes.words()) == ("canceled", ["began"])
+
+
+def test_the_lease_is_renewed_beside_the_body(jobs: Jobs, monkeypatch):
+    """A body that takes longer than its lease keeps the job, though it never calls us."""
+    seen = []
+
+    def body(run: Run) -> None:
+        until = time.monotonic() + 2.6
+        while time.monotonic() < until:
+            time.sleep(0.05)
+            row = jobs.row(run.job_id)
+            seen.append(row.lease_until)
+        assert len(set(seen)) >= 3
+
+    kind = Kind("test.long", "default")
+    monkeypatch.setitem(BODIES, kind.name, Declared(kind, body))
+    execute(job_id := jobs.add(kind))
+    assert jobs.row(job_id).status == "succeeded"
+
+
+def test_a_body_that_lost_its_lease_changes_nothing(jobs: Jobs, monkeypatch):
+    def body(run: Run) -> dict[str, str]:
+        jobs.expire(run.job_id)
+        jobs.claimed(run.job_id)
+        return {"by": "zombie"}
+
+    kind = Kind("test.zombie", "default")
+    monkeypatch.setitem(BODIES, kind.name, Declared(kind, body))
+    execute(job_id := jobs.add(kind))
+    row = jobs.row(job_id)
+    assert (row.status, row.attempt, row.result) == ("running", 2, None)
+
+
+def test_a_body_that_fails_after_its_completion_has_succeeded(jobs: Jobs, monkeypatch):
+    def body(run: Run) -> None:
+        with run.completion({"done": True}):
+            pass
+        raise RuntimeError("too late")
+
+    kind = Kind("test.late", "default")
+    monkeypatch.setitem(BODIES, kind.name, Declared(kind, body))
+    execute(job_id := jobs.add(kind))
+    assert jobs.row(job_id).result == {"done": True}
+
+
+def test_jobs_that_a_job_enqueues_belong_to_its_trace(jobs: Jobs, monkeypatch):
+    trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+    kind = Kind("test.parent", "default")
+    seen = []
+
+    def body(run: Run) -> None:
+        with run.completion() as completion:
+            child = enqueue(deeds.NOTE, {})
+            completion.result = {"child": str(child)}
+        seen.append(current_trace())
+
+    monkeypatch.setitem(BODIES, kind.name, Declared(kind, body))
+    with transaction(), tracing(trace):
+        job_id = enqueue(kind, {})
+    execute(job_id)
+    assert seen == [trace]
+    assert jobs.row(jobs.row(job_id).result["child"]).trace == trace
+
+
+def test_nothing_escapes_from_a_delivery(jobs: Jobs, tmp_path, monkeypatch):
+    armed = {"worker.after_claim": Armed("raise", f"{tmp_path}/m")}
+    monkeypatch.setattr("dues.jobs.failpoints._armed", armed)
+    job_id = jobs.add(deeds.NOTE)
+    with pytest.raises(FailpointReached):
+        execute(jobs.add(deeds.NOTE))
+    (tmp_path / "m").unlink()
+    perform(str(job_id))
+    assert jobs.row(job_id).status == "running"
+
+
+def test_a_kind_has_one_body():
+    with pytest.raises(RuntimeError, match="already has a body: note"):
+        job(deeds.NOTE)(lambda run: None)
+
+
+def test_every_kind_has_a_body_and_every_body_a_kind():
+    assert bodies.MODULES
+    check_declared(bodies={name: found for name, found in BODIES.items() if not name.startswith("test.")})
+
+
+def test_what_does_not_agree_is_told_with_its_remedy():
+    declared = Declared(deeds.NOTE, deeds.note)
+    with pytest.raises(UndeclaredJob) as caught:
+        check_declared(kinds={"a.b": kinds.PAYMENT_CHARGE}, bodies={"test.note": declared})
+    assert "a.b is in dues/jobs/kinds.py but has no body" in str(caught.value)
+    assert "note is the body of test.note, which is not in dues/jobs/kinds.py" in str(caught.value)
+
+
+def test_the_app_is_one_with_connections_for_the_lease(servers: Servers):
+    app = create_worker_app(servers.settings(db_pool_size=1))
+    assert app.extensions["settings"].db_pool_size == 3
