@@ -16,13 +16,31 @@ from dues.reports.service import NewReport
 routes = Routes("reports")
 LIST, ONE = "/v1/stores/{store_id}/reports", "/v1/stores/{store_id}/reports/{report_id}"
 
-_BINARY = {"schema": {"type": "string", "format": "binary"}}
-_CONTENT: dict[str, Any] = {document.media_type: _BINARY for document in FORMATS.values()}
+_CONTENT: dict[str, Any] = {
+    # No schema for JSON: a range of it is none.
+    document.media_type: {} if document.extension == "json" else {"schema": {"type": "string", "format": "binary"}}
+    for document in FORMATS.values()
+}
 _FILE_RESPONSES: dict[int, dict[str, Any]] = {
     200: {"description": "The whole file", "content": _CONTENT},
     206: {"description": "The range that was asked for", "content": _CONTENT},
-    304: {"description": "The client has it already"},
+    304: {"description": "Not modified: what you have still holds"},
+    416: {},
 }
+_FILE_PARAMETERS = [
+    {
+        "name": "Range",
+        "in": "header",
+        "description": "One range of bytes, to go on with a download or to load it in parts.",
+        "schema": {"type": "string", "examples": ["bytes=0-65535"]},
+    },
+    {
+        "name": "If-Range",
+        "in": "header",
+        "description": "The ETag of what you have a part of: of another file you get the whole.",
+        "schema": {"type": "string"},
+    },
+]
 
 
 @routes.get(LIST, "reports:read", role="manager", lists=reports)
@@ -42,6 +60,13 @@ def get_report(call: Call, store_id: UUID, report_id: UUID) -> Reply:
     return call.one(reports, {"store_id": store_id, "id": report_id})
 
 
-@routes.get(f"{ONE}/file", "reports:read", role="manager", statuses=(200, 206), responses=_FILE_RESPONSES)
+@routes.get(
+    f"{ONE}/file",
+    "reports:read",
+    role="manager",
+    statuses=(200, 206),
+    responses=_FILE_RESPONSES,
+    parameters=_FILE_PARAMETERS,
+)
 def download_report(call: Call, store_id: UUID, report_id: UUID) -> Reply:
     return download(file_store(), get_file(store_id, report_id))

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace as Row
 from uuid import UUID
 
 import pytest
@@ -16,7 +17,7 @@ from dues.jobs import Run
 from dues.jobs.lease import claim
 from dues.reports.files import LocalFiles, file_store
 from dues.reports.service import NewReport, request_report
-from tests.factory import Factory, Row
+from tests.factory import Factory
 from tests.servers import Servers
 from workers.job import attempt
 from workers.reports import build_report

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace as Row
 
 import pytest
 
@@ -19,7 +20,7 @@ from dues.reports.build import build_file
 from dues.reports.files import Draft, file_store
 from dues.reports.models import Report
 from dues.reports.service import start_report
-from tests.factory import Factory, Row
+from tests.factory import Factory
 from tests.reports.conftest import Reports
 from tests.servers import wait_until
 from workers.reports import build_report

@@ -33,9 +33,9 @@ class Book:
         self.zip = zipfile.ZipFile(io.BytesIO(content))
         assert self.zip.testzip() is None
         styles = self._xml("xl/styles.xml")
-        custom = {f.get("numFmtId"): f.get("formatCode") for f in styles.iterfind("m:numFmts/m:numFmt", NS)}
+        custom = {f.get("numFmtId", ""): f.get("formatCode", "") for f in styles.iterfind("m:numFmts/m:numFmt", NS)}
         builtin = {"0": "General", "3": "#,##0", "4": "#,##0.00"}
-        self._formats = [(custom | builtin)[x.get("numFmtId")] for x in styles.iterfind("m:cellXfs/m:xf", NS)]
+        self._formats = [(custom | builtin)[x.get("numFmtId", "")] for x in styles.iterfind("m:cellXfs/m:xf", NS)]
         names = [sheet.get("name") for sheet in self._xml("xl/workbook.xml").iterfind("m:sheets/m:sheet", NS)]
         self.sheets = {
             name: list(self._rows(self._xml(f"xl/worksheets/sheet{i}.xml"))) for i, name in enumerate(names, 1)
