@@ -5,6 +5,7 @@ user:U:tokens            a user's tokens: the list, and what each lets its holde
 store:S                  the store itself and its staff
 store:S:packages         a store's packages          store:S:payments     its payments and refunds
 store:S:customers        who buys there              stores               the list of all stores
+store:S:reports          its reports
 packages                 those of every store, for lists that embed packages of many
 """
 
