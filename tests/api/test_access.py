@@ -1,0 +1,252 @@
+"""Who may do what: every route as each kind of caller, with the status that the HTTP contract gives.
+
+The table is written from the contract and not from the code. A row's target belongs to `customer`, in a store where
+`support`, `manager` and `owner` are the staff; `other` has a token and nothing to do with either. `unscoped` is the
+owner with every scope but the row's, and `elsewhere` the owner with a token that is bound to another store of hers.
+`-` stands where the contract does not say.
+"""
+
+import re
+from dataclasses import dataclass
+from types import SimpleNamespace as World
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from dues.accounts.actor import SCOPES
+from dues.ids import new_id
+from dues.reports.files import file_store
+from tests.factory import PASSWORD, Factory
+
+CALLERS = ("nobody", "other", "customer", "support", "manager", "owner", "unscoped", "elsewhere")
+
+TABLE = """
+#                                                           nobody oth cus sup man own unscoped elsewhere
+POST   /v1/users                                      -              201 201 201 201 201 201 201 201
+GET    /v1/users/{user_id}                            -              200 200 200 200 200 200 200 200
+POST   /v1/tokens                                     account:write  201 201 201 201 201 201 403 -
+GET    /v1/tokens                                     account:read   401 200 200 200 200 200 403 -
+GET    /v1/tokens/{token_id}                          account:read   401 404 200 404 404 404 403 404
+DELETE /v1/tokens/{token_id}                          account:write  401 404 204 404 404 404 403 404
+GET    /v1/me                                         account:read   401 200 200 200 200 200 403 -
+PATCH  /v1/me                                         account:write  401 200 200 200 200 200 403 -
+GET    /v1/me/addresses                               account:read   401 200 200 200 200 200 403 -
+POST   /v1/me/addresses                               account:write  401 201 201 201 201 201 403 -
+GET    /v1/me/addresses/{address_id}                  account:read   401 404 200 404 404 404 403 -
+PATCH  /v1/me/addresses/{address_id}                  account:write  401 404 200 404 404 404 403 -
+DELETE /v1/me/addresses/{address_id}                  account:write  401 404 204 404 404 404 403 -
+GET    /v1/me/payments                                payments:read  401 200 200 200 200 200 403 200
+GET    /v1/stores                                     -              200 200 200 200 200 200 200 200
+POST   /v1/stores                                     catalog:write  401 201 201 201 201 201 403 403
+GET    /v1/stores/{store_id}                          -              200 200 200 200 200 200 200 200
+PATCH  /v1/stores/{store_id}                          catalog:write  401 403 403 403 403 200 403 403
+GET    /v1/stores/{store_id}/staff                    catalog:read   401 403 403 200 200 200 403 403
+GET    /v1/stores/{store_id}/staff/{user_id}          catalog:read   401 403 403 200 200 200 403 403
+PUT    /v1/stores/{store_id}/staff/{user_id}          catalog:write  401 403 403 403 403 200 403 403
+DELETE /v1/stores/{store_id}/staff/{user_id}          catalog:write  401 403 403 403 403 204 403 403
+GET    /v1/stores/{store_id}/packages                 -              200 200 200 200 200 200 200 200
+GET    /v1/stores/{store_id}/packages?archived=true   -              -   403 403 200 200 200 200 -
+POST   /v1/stores/{store_id}/packages                 catalog:write  401 403 403 403 201 201 403 403
+GET    /v1/stores/{store_id}/packages/{package_id}    -              200 200 200 200 200 200 200 200
+PATCH  /v1/stores/{store_id}/packages/{package_id}    catalog:write  401 403 403 403 200 200 403 403
+DELETE /v1/stores/{store_id}/packages/{package_id}    catalog:write  401 403 403 403 200 200 403 403
+GET    /v1/stores/{store_id}/payments                 payments:read  401 200 200 200 200 200 403 403
+POST   /v1/stores/{store_id}/payments                 payments:write 401 202 202 202 202 202 403 403
+GET    /v1/stores/{store_id}/payments/{payment_id}    payments:read  401 404 200 200 200 200 403 403
+POST   /v1/stores/{store_id}/payments/{payment_id}/confirmations       payments:write 401 404 202 403 403 403 403 403
+GET    /v1/stores/{store_id}/payments/{payment_id}/refunds             payments:read  401 404 200 200 200 200 403 403
+POST   /v1/stores/{store_id}/payments/{payment_id}/refunds             payments:write 401 404 403 403 202 202 403 403
+GET    /v1/stores/{store_id}/payments/{payment_id}/refunds/{refund_id} payments:read  401 404 200 200 200 200 403 403
+GET    /v1/stores/{store_id}/reports                  reports:read   401 403 403 403 200 200 403 403
+POST   /v1/stores/{store_id}/reports                  reports:write  401 403 403 403 202 202 403 403
+GET    /v1/stores/{store_id}/reports/{report_id}      reports:read   401 403 403 403 200 200 403 403
+GET    /v1/stores/{store_id}/reports/{report_id}/file reports:read   401 403 403 403 200 200 403 403
+GET    /v1/jobs                                       jobs:read      401 200 200 200 200 200 403 200
+GET    /v1/jobs/{job_id}                              jobs:read      401 404 200 404 200 200 403 404
+DELETE /v1/jobs/{job_id}                              jobs:write     401 404 200 404 200 200 403 404
+GET    /v1/jobs/{job_id}/events                       jobs:read      401 404 200 404 200 200 403 404
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    method: str
+    path: str
+    scope: str
+    expected: dict[str, str]
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def route(self) -> tuple[str, str]:
+        return self.method, self.path.partition("?")[0]
+
+
+def read_table(text: str) -> list[Row]:
+    words = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+    return [
+        Row(method, path, scope, dict(zip(CALLERS, statuses, strict=True))) for method, path, scope, *statuses in words
+    ]
+
+
+ROWS = read_table(TABLE)
+ADDRESS = {"label": "Home", "line1": "1 High Street", "city": "Leeds", "country": "GB"}
+PACKAGE = {"name": "Gold", "amount": 1500, "interval": "month"}
+PAYMENTS = "/v1/stores/{store_id}/payments"
+# Nothing is wrong with any of these. `{caller}` keeps apart what must be unique.
+BODIES: dict[tuple[str, str], dict[str, Any]] = {
+    ("POST", "/v1/users"): {"email": "new-{caller}@example.com", "name": "New", "password": PASSWORD},
+    ("POST", "/v1/tokens"): {"name": "narrower", "scopes": ["jobs:read"]},
+    ("PATCH", "/v1/me"): {"name": "Renamed"},
+    ("POST", "/v1/me/addresses"): ADDRESS,
+    ("PATCH", "/v1/me/addresses/{address_id}"): {"city": "York"},
+    ("POST", "/v1/stores"): {"name": "Shop", "slug": "shop-{caller}", "currency": "EUR"},
+    ("PATCH", "/v1/stores/{store_id}"): {"name": "Renamed"},
+    ("PUT", "/v1/stores/{store_id}/staff/{user_id}"): {"role": "support"},
+    ("POST", "/v1/stores/{store_id}/packages"): PACKAGE,
+    ("PATCH", "/v1/stores/{store_id}/packages/{package_id}"): {"name": "Silver"},
+    ("POST", PAYMENTS): {"amount": 500, "currency": "EUR", "description": "Tea", "payment_method": "sandbox_ok"},
+    ("POST", PAYMENTS + "/{payment_id}/confirmations"): {"outcome": "succeed"},
+    ("POST", PAYMENTS + "/{payment_id}/refunds"): {"amount": 100},
+    ("POST", "/v1/stores/{store_id}/reports"): {
+        "kind": "payments",
+        "format": "csv",
+        "from": "2026-01-01T00:00:00Z",
+        "to": "2026-02-01T00:00:00Z",
+    },
+}
+
+
+def body_of(row: Row, caller: str, world: World) -> dict[str, Any] | None:
+    if row.route == ("POST", "/v1/tokens") and caller == "nobody":
+        return {"email": world.customer.email, "password": PASSWORD}
+    body = BODIES.get(row.route, {})
+    return {k: v.format(caller=caller) if isinstance(v, str) else v for k, v in body.items()} or None
+
+
+@pytest.fixture
+def world(make: Factory) -> World:
+    owner, customer = make.user(), make.user()
+    store = make.store(owner)
+    people = {"owner": owner, "customer": customer, "other": make.user()}
+    for role in ("support", "manager"):
+        people[role] = make.user()
+        make.staff(store, people[role], role=role)
+    return World(store=store, elsewhere=make.store(owner), **people)
+
+
+def headers_of(caller: str, row: Row, world: World, make: Factory) -> dict[str, str]:
+    match caller:
+        case "nobody":
+            return {}
+        case "unscoped":
+            return make.auth(world.owner, *(scope for scope in SCOPES if scope != row.scope))
+        case "elsewhere":
+            return make.auth(world.owner, store=world.elsewhere)
+    return make.auth(getattr(world, caller))
+
+
+def target_of(row: Row, world: World, make: Factory, app: Flask) -> dict[str, Any]:
+    """New rows, of the customer's, for the ids in a path."""
+    names, ids = re.findall(r"\{(\w+)\}", row.path), {"store_id": world.store.id}
+    if "user_id" in names:
+        staff = row.route[1].startswith("/v1/stores") and row.method != "PUT"
+        ids["user_id"] = make.staff(world.store).user_id if staff else world.customer.id
+    if "token_id" in names:
+        make.token(world.customer, id=(token_id := new_id()))
+        ids["token_id"] = token_id
+    if "address_id" in names:
+        ids["address_id"] = make.address(world.customer).id
+    if "package_id" in names:
+        ids["package_id"] = make.package(world.store).id
+    if "payment_id" in names:
+        waiting = row.path.endswith("/confirmations")
+        action = {"status": "requires_action", "next_action": {"href": "/"}} if waiting else {}
+        payment = make.payment(world.store, world.customer, gateway_ref=f"sb_{new_id().hex}", **action)
+        ids["payment_id"] = payment.id
+        if "refund_id" in names:
+            ids["refund_id"] = make.refund(payment).id
+    if "report_id" in names:
+        ids["report_id"] = report_with_file(world, make, app)
+    if "job_id" in names:
+        job = {"id": new_id(), "kind": "report.build", "queue": "slow", "cancelable": True}
+        ids["job_id"] = make.insert("jobs", {**job, "owner_id": world.customer.id, "store_id": world.store.id}).id
+    return ids
+
+
+def report_with_file(world: World, make: Factory, app: Flask) -> Any:
+    report_id = new_id()
+    key = f"reports/{report_id}/1"
+    with app.app_context(), file_store().create(key) as draft:
+        draft.write(b"id\n")
+        sha256 = draft.sha256()
+    columns = {
+        "store_id": world.store.id,
+        "id": report_id,
+        "requested_by": world.owner.id,
+        "kind": "payments",
+        "format": "csv",
+        "range_from": "2026-01-01",
+        "range_to": "2026-02-01",
+        "status": "succeeded",
+        "file_key": key,
+        "rows": 0,
+        "bytes": 3,
+        "sha256": sha256,
+    }
+    return make.insert("reports", columns).id
+
+
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_access(row: Row, world: World, make: Factory, app: Flask) -> None:
+    if row.route not in routes_of(app):
+        pytest.skip("this route is not served yet")
+    answered = {}
+    for caller in CALLERS:
+        path = row.path.format_map(target_of(row, world, make, app))
+        headers = headers_of(caller, row, world, make)
+        if row.method == "POST":
+            headers["Idempotency-Key"] = f"{caller}-1"
+        body = body_of(row, caller, world)
+        with app.test_client().open(path, method=row.method, headers=headers, json=body) as answer:
+            status = str(answer.status_code)
+            assert int(status) < 500, f"{caller}: {answer.text}"
+        answered[caller] = "-" if row.expected[caller] == "-" else status
+    assert answered == row.expected
+
+
+def routes_of(app: Flask) -> set[tuple[str, str]]:
+    return {
+        (method, re.sub(r"<(\w+)>", r"{\1}", rule.rule))
+        for rule in app.url_map.iter_rules()
+        if rule.rule.startswith("/v1/")
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+
+
+def test_every_route_stands_in_the_table(app: Flask) -> None:
+    assert routes_of(app) - {row.route for row in ROWS} == set()
+
+
+def test_a_bad_token_is_401_even_where_none_is_needed(client: FlaskClient) -> None:
+    for row in ROWS:
+        path = re.sub(r"\{\w+\}", str(new_id()), row.path)
+        for header in ("Bearer dues_forged", "Bearer", "Basic dXNlcjpwYXNz"):
+            answer = client.open(path, method=row.method, headers={"Authorization": header})
+            assert (answer.status_code, answer.mimetype) == (401, "application/problem+json"), f"{row} {header}"
+            assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("bad", ["019aa1c2-5d3e-7f60-8a41-3c5e7d9b1f20", "42", "no-such-thing"])
+def test_what_is_not_there_is_404(bad: str, client: FlaskClient, make: Factory) -> None:
+    """With everything else wrong too: no body, no key, an unknown parameter."""
+    headers = make.auth(make.user())
+    for row in ROWS:
+        if "{" in row.path:
+            path = re.sub(r"\{\w+\}", bad, row.path.partition("?")[0])
+            answer = client.open(f"{path}?x=1", method=row.method, headers=headers)
+            assert (answer.status_code, answer.mimetype) == (404, "application/problem+json"), str(row)
+            assert b'"code":"not_found"' in answer.data, str(row)
