@@ -1,11 +1,12 @@
 """Sending a mail as the last act of a job: the mail's end and the job's are written together."""
 
+from collections.abc import Callable
 from uuid import UUID
 
 from dues.db import transaction
 from dues.errors import Problem
 from dues.jobs import LeaseLost, PermanentFailure, Run, kinds
-from dues.mail.service import record, send
+from dues.mail.service import Draft, Outcome, record, send, send_draft
 from workers.job import job
 
 
@@ -21,9 +22,17 @@ _WHY = {
 }
 
 
-def send_mail(run: Run, email_id: UUID) -> None:
+def send_mail(run: Run, draft: Draft) -> None:
     """Raises: MailDeferred (a Retry), PermanentFailure, LeaseLost."""
+    _finish(run, send_draft(draft, fence=run.lease.token, may_commit=_keeper(run)))
 
+
+@job(kinds.MAILING_SEND)
+def send_queued(run: Run, email_id: str) -> None:
+    _finish(run, send(UUID(email_id), fence=run.lease.token, may_commit=_keeper(run)))
+
+
+def _keeper(run: Run) -> Callable[[], bool]:
     def is_still_ours() -> bool:
         try:
             run.check()
@@ -31,7 +40,10 @@ def send_mail(run: Run, email_id: UUID) -> None:
             return False
         return True
 
-    outcome = send(email_id, fence=run.lease.token, may_commit=is_still_ours)
+    return is_still_ours
+
+
+def _finish(run: Run, outcome: Outcome) -> None:
     if outcome.state == "sent":
         with run.completion():
             record(outcome)
@@ -39,8 +51,3 @@ def send_mail(run: Run, email_id: UUID) -> None:
     with transaction():
         record(outcome)
     raise PermanentFailure(MailNotSent(_WHY[outcome.state]))
-
-
-@job(kinds.MAILING_SEND)
-def send_queued(run: Run, email_id: str) -> None:
-    send_mail(run, UUID(email_id))

@@ -26,7 +26,7 @@ def refund(run: Run, store_id: str, refund_id: str) -> None:
 @job(kinds.PAYMENT_CONFIRMATION)
 def confirm(run: Run, store_id: str, payment_id: str, refund_id: str | None = None) -> None:
     if refund_id is None:
-        email_id = notices.queue_confirmation(UUID(store_id), UUID(payment_id))
+        draft = notices.confirmation(UUID(store_id), UUID(payment_id))
     else:
-        email_id = notices.queue_refund_notice(UUID(store_id), UUID(payment_id), UUID(refund_id))
-    send_mail(run, email_id)
+        draft = notices.refund_notice(UUID(store_id), UUID(payment_id), UUID(refund_id))
+    send_mail(run, draft)

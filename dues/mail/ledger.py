@@ -62,6 +62,15 @@ _CLAIM = """
     where id = %(id)s and state in ('pending', 'sending')
     returning state, fence, recipient, raw, reply
 """
+# Both of the above in one, forgettable for the same reason: the job that asks for it would ask again.
+_ADD_CLAIMED = """
+    insert into email_sends as mail (id, dedupe_key, recipient, raw, state, fence)
+    select %(id)s, %(dedupe_key)s, %(recipient)s, %(raw)s, 'sending', %(fence)s
+    from (select set_config('synchronous_commit', 'off', true)) unhurried
+    on conflict (dedupe_key) do update set state = 'sending', fence = excluded.fence
+        where mail.state in ('pending', 'sending')
+    returning id, state, fence, recipient, raw, reply
+"""
 _TAKE_OVER = """
     update email_sends set fence = %(fence)s
     where id = %(id)s and fence = %(former)s and state = 'committing' returning id
@@ -130,6 +139,18 @@ def claim(email_id: UUID, fence: UUID) -> Mail:
         # Its former holder gave it back between the two statements.
         return claim(email_id, fence)
     return Mail(email_id, state, holder, recipient, bytes(raw), reply)
+
+
+def add_claimed(email_id: UUID, *, dedupe_key: str, recipient: str, raw: bytes, fence: UUID) -> Mail:
+    """`add` and `claim` in one statement of its own, for a mail whose job sends it at once. A mail with the same key
+    is claimed as it was first written down."""
+    values = {"id": email_id, "dedupe_key": dedupe_key, "recipient": recipient, "raw": raw, "fence": fence}
+    if row := fetch_row(_ADD_CLAIMED, values):
+        known, state, holder, recipient, raw, reply = row
+        _log(known, "sending")
+        return Mail(known, state, holder, recipient, bytes(raw), reply)
+    (known,) = fetch_row(_KNOWN, values) or (email_id,)
+    return claim(known, fence)
 
 
 def take_over(mail: Mail, fence: UUID) -> Mail:

@@ -7,8 +7,9 @@
     with run.completion():
         record(outcome)                                             # or nothing of this is committed
 
-`queue_mail` and `record` are part of the caller's transaction(); `send` is outside of any. Whatever line a process dies
-at, the job's next run calls `send` again with its own lease, and the ledger tells it how far the mail had come.
+`queue_mail` and `record` are part of the caller's transaction(); `send` is outside of any. A job whose one purpose is
+the mail calls `send_draft` in place of the first two. Whatever line a process dies at, the job's next run calls the
+same again with its own lease, and the ledger tells it how far the mail had come.
 """
 
 import time
@@ -20,10 +21,10 @@ from typing import Literal
 from uuid import UUID
 
 from dues.clock import now
-from dues.errors import Problem
+from dues.errors import Problem, ValidationFailed
 from dues.ids import new_id
 from dues.jobs.failpoints import failpoint
-from dues.jobs.outcomes import Retry
+from dues.jobs.outcomes import PermanentFailure, Retry
 from dues.mail import ledger, smtp
 from dues.mail.address import parse_address, parse_mailbox
 from dues.mail.ledger import Mail
@@ -51,6 +52,15 @@ class MailDeferred(Retry):
 
 
 @dataclass(frozen=True, slots=True)
+class Draft:
+    """A mail that is not written down yet. `dedupe_key` says which mail it is."""
+
+    dedupe_key: str
+    recipient: str
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """What became of a mail: accepted by the server, refused for good, or held because nobody knows.
 
@@ -72,9 +82,8 @@ def queue_mail(dedupe_key: str, recipient: str, message: Message) -> UUID:
     A mail with the same `dedupe_key` is the same mail, whatever it says: its id is returned and nothing is added.
     Raises: ValidationFailed where `recipient` is no address.
     """
-    to, email_id = parse_address(recipient), new_id()
-    raw = compose(message, email_id=email_id, sender=_sender(), recipient=to, date=now())
-    return ledger.add(email_id, dedupe_key=dedupe_key, recipient=to.addr_spec, raw=raw)
+    email_id, to, raw = _composed(recipient, message)
+    return ledger.add(email_id, dedupe_key=dedupe_key, recipient=to, raw=raw)
 
 
 def send(email_id: UUID, *, fence: UUID, may_commit: Callable[[], bool]) -> Outcome:
@@ -88,7 +97,30 @@ def send(email_id: UUID, *, fence: UUID, may_commit: Callable[[], bool]) -> Outc
     when there is no such mail.
     """
     failpoint("mail.before_claim")
-    mail = ledger.claim(email_id, fence)
+    return _advance(ledger.claim(email_id, fence), fence, may_commit)
+
+
+def send_draft(draft: Draft, *, fence: UUID, may_commit: Callable[[], bool]) -> Outcome:
+    """`queue_mail` and `send` at once, for a job whose one purpose is this mail: it saves a commit.
+
+    Raises: as `send` does, and PermanentFailure where the recipient is no address.
+    """
+    try:
+        email_id, to, raw = _composed(draft.recipient, draft.message)
+    except ValidationFailed as refused:
+        raise PermanentFailure(refused) from refused
+    failpoint("mail.before_claim")
+    mail = ledger.add_claimed(email_id, dedupe_key=draft.dedupe_key, recipient=to, raw=raw, fence=fence)
+    return _advance(mail, fence, may_commit)
+
+
+def _composed(recipient: str, message: Message) -> tuple[UUID, str, bytes]:
+    to, email_id = parse_address(recipient), new_id()
+    return email_id, to.addr_spec, compose(message, email_id=email_id, sender=_sender(), recipient=to, date=now())
+
+
+def _advance(mail: Mail, fence: UUID, may_commit: Callable[[], bool]) -> Outcome:
+    """Bring a mail, claimed if it could be, from where it stands to an outcome."""
     failpoint("mail.after_claim")
     if mail.state in ("sent", "rejected", "unknown"):
         return Outcome(mail, mail.state, mail.reply)

@@ -5,6 +5,6 @@ state.py         the place a payment's status changes, and a refund's
 processing.py    what workers do: charge, refund, reconcile
 gateway.py       what a payment gateway can be asked; sandbox.py is the one built in
 reads.py         what may be read
-notices.py       the mails about a payment, written down to be sent
+notices.py       the mails about a payment, each with the key that says which it is
 confirmation.py  what they say; receipt.py and typeset.py: the receipt that goes along
 """

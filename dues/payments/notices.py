@@ -1,13 +1,12 @@
-"""The mails about a payment, written down in the mail ledger: one for each payment that succeeded, and one for each
-refund, however often they are asked for."""
+"""The mails about a payment: one for each payment that succeeded, and one for each refund, however often they are
+asked for."""
 
 from uuid import UUID
 
-from dues.db import fetch_row, transaction
-from dues.errors import NotFound, ValidationFailed
+from dues.db import fetch_row
+from dues.errors import NotFound
 from dues.jobs import PermanentFailure
-from dues.mail.message import Message
-from dues.mail.service import queue_mail
+from dues.mail.service import Draft
 from dues.payments.confirmation import confirmation_message, refund_message
 from dues.payments.receipt import Line, Receipt
 
@@ -23,19 +22,19 @@ _RECEIPT = """
 _REFUNDED = "select amount from refunds where store_id = %(store_id)s and id = %(refund_id)s"
 
 
-def queue_confirmation(store_id: UUID, payment_id: UUID) -> UUID:
-    """Tell the payer that a payment was received. Returns: the mail's id. Raises: PermanentFailure."""
+def confirmation(store_id: UUID, payment_id: UUID) -> Draft:
+    """Tells the payer that a payment was received. Raises: PermanentFailure."""
     receipt = get_receipt(store_id, payment_id)
-    return _queue(f"payment-confirmation:{payment_id}", receipt, confirmation_message(receipt))
+    return Draft(f"payment-confirmation:{payment_id}", receipt.payer_email, confirmation_message(receipt))
 
 
-def queue_refund_notice(store_id: UUID, payment_id: UUID, refund_id: UUID) -> UUID:
-    """Tell the payer that a refund was made. Returns: the mail's id. Raises: PermanentFailure."""
+def refund_notice(store_id: UUID, payment_id: UUID, refund_id: UUID) -> Draft:
+    """Tells the payer that a refund was made. Raises: PermanentFailure."""
     receipt = get_receipt(store_id, payment_id)
     row = fetch_row(_REFUNDED, {"store_id": store_id, "refund_id": refund_id})
     if row is None:
         raise PermanentFailure(NotFound("there is no such refund"))
-    return _queue(f"payment-refund:{refund_id}", receipt, refund_message(receipt, row[0]))
+    return Draft(f"payment-refund:{refund_id}", receipt.payer_email, refund_message(receipt, row[0]))
 
 
 def get_receipt(store_id: UUID, payment_id: UUID) -> Receipt:
@@ -56,11 +55,3 @@ def get_receipt(store_id: UUID, payment_id: UUID) -> Receipt:
         status=status,
         refunded=refunded,
     )
-
-
-def _queue(dedupe_key: str, receipt: Receipt, message: Message) -> UUID:
-    with transaction():
-        try:
-            return queue_mail(dedupe_key, receipt.payer_email, message)
-        except ValidationFailed as refused:
-            raise PermanentFailure(refused) from refused

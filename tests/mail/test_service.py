@@ -3,6 +3,7 @@
 import contextlib
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -11,7 +12,7 @@ from dues.db import transaction
 from dues.errors import ValidationFailed
 from dues.jobs.outcomes import PermanentFailure
 from dues.mail.ledger import Fenced
-from dues.mail.service import MailDeferred, queue_mail, record, send
+from dues.mail.service import Draft, MailDeferred, queue_mail, record, send, send_draft
 from local.ports import free_port
 from tests.mail.conftest import MESSAGE, PostOffice
 from tests.servers import Mailbox
@@ -162,6 +163,38 @@ def test_an_outcome_is_recorded_with_the_caller_s_transaction_or_not_at_all(offi
     with transaction():
         record(outcome)
     assert office.state(email_id) == "sent"
+
+
+def test_a_draft_is_written_down_and_sent_at_once(office: PostOffice, mailbox: Mailbox):
+    draft = Draft("payment:1", "ada@example.org", MESSAGE)
+    outcome = send_draft(draft, fence=uuid4(), may_commit=lambda: True)
+    assert office.state(outcome.email_id) == "committing"
+    with transaction():
+        record(outcome)
+    again = send_draft(draft, fence=uuid4(), may_commit=lambda: True)
+    assert (again.email_id, again.state) == (outcome.email_id, "sent")
+    assert len(mailbox.mails()) == 1
+
+
+def test_a_draft_of_a_known_mail_is_sent_as_it_was_written_down(office: PostOffice, mailbox: Mailbox):
+    email_id = office.queue("payment:1")
+    draft = Draft("payment:1", "eve@example.org", replace(MESSAGE, subject="Another"))
+    outcome = send_draft(draft, fence=uuid4(), may_commit=lambda: True)
+    assert outcome.email_id == email_id
+    [mail] = mailbox.mails()
+    assert (mail["Subject"], mail["Delivered-To"]) == ("Your payment", "ada@example.org")
+
+
+def test_a_draft_in_doubt_is_asked_about(office: PostOffice, mailbox: Mailbox):
+    draft = Draft("payment:1", "ada@example.org", MESSAGE)
+    send_draft(draft, fence=uuid4(), may_commit=lambda: True)
+    assert send_draft(draft, fence=uuid4(), may_commit=lambda: True).reply == "accepted, the provider says"
+    assert len(mailbox.mails()) == 1
+
+
+def test_a_draft_to_nobody_fails_for_good(office: PostOffice):
+    with pytest.raises(PermanentFailure, match="not a mail address"):
+        send_draft(Draft("payment:1", "nobody", MESSAGE), fence=uuid4(), may_commit=lambda: True)
 
 
 def test_each_change_of_state_is_logged(office: PostOffice, mailbox: Mailbox, caplog: pytest.LogCaptureFixture):
