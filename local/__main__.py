@@ -76,8 +76,10 @@ def _run(supervisor: Supervisor, home: Path, payments: int | None) -> None:
     release, web, worker, relay = read_procfile(PROJECT / "Procfile", ("release", "web", "worker", "relay"), env)
     supervisor.complete(release)
     demo = [sys.executable, "-m", "local.demo", *([f"--payments={payments}"] if payments is not None else [])]
-    supervisor.complete(Program(name="demo", argv=demo, cwd=PROJECT, env=env))
     supervisor.keep(replace(web, ready=lambda: _is_ready(port)), worker, relay)
+    # Its data is committed as a whole, so nobody sees half of it.
+    supervisor.complete(Program(name="demo", argv=demo, cwd=PROJECT, env=env))
+    supervisor.wait_until_ready()
     _welcome(home, env)
     supervisor.watch()
     say("ending")
@@ -85,23 +87,25 @@ def _run(supervisor: Supervisor, home: Path, payments: int | None) -> None:
 
 def _bring_up_servers(supervisor: Supervisor, home: Path) -> dict[str, str]:
     """Start the servers that the environment does not name. Returns: the settings that lead to them."""
-    found = {}
+    programs, found = [], {}
     if url := os.environ.get("DATABASE_URL"):
         _reach_database(url)
     else:
         postgres = Postgres(home)
-        supervisor.keep(postgres.prepare())
+        programs.append(postgres.prepare())
         found["DATABASE_URL"] = postgres.url
     if url := os.environ.get("REDIS_URL"):
         _reach_redis(url)
     else:
         valkey = Valkey(home)
-        supervisor.keep(valkey.prepare())
+        programs.append(valkey.prepare())
         found["REDIS_URL"] = valkey.url
     if not os.environ.get("SMTP_URL"):
         mail = MailSink(home)
-        supervisor.keep(mail.prepare())
+        programs.append(mail.prepare())
         found |= {"SMTP_URL": mail.smtp_url, "MAIL_LOOKUP_URL": mail.lookup_url}
+    supervisor.keep(*programs)
+    supervisor.wait_until_ready()
     return found
 
 

@@ -20,8 +20,10 @@ from typing import Self
 from local import folders
 from local.process import CannotStart, Program, is_ready, kill_all, last_line, spawn
 
-# One that lived shorter than this died at once: it is started again after a pause that doubles.
-_AT_ONCE_S = 2.0
+# One that lived shorter than this died at once: it is started again after a pause that doubles. One that ends by itself
+# may take a while to fail; for one that was killed a moment shows that it can live.
+_ENDED_AT_ONCE_S = 10.0
+_KILLED_AT_ONCE_S = 2.0
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 15.0
 # A signal this long after the first is somebody's second, and not the same one sent twice.
@@ -90,24 +92,26 @@ class Supervisor:
         kill_all(self._run)
         self._record.unlink(missing_ok=True)
 
-    def keep(self, *programs: Program, timeout_s: float = 60.0) -> None:
-        """Start `programs` as one group and wait until each serves; from then on it is kept running.
-
-        Raises: CannotStart when one ends before it serves, or takes too long; Stopped.
-        """
+    def keep(self, *programs: Program) -> None:
+        """Start `programs` as one group; they are kept running from now on. Raises: CannotStart."""
         children = [Child(program) for program in programs]
         self._groups.append(children)
         for child in children:
             self._spawn(child)
+
+    def wait_until_ready(self, timeout_s: float = 60.0) -> None:
+        """Wait until all that was started serves.
+
+        Raises: CannotStart when one ends before it does, or takes too long; Stopped.
+        """
         deadline = time.monotonic() + timeout_s
-        while starting := [child for child in children if child.starting]:
-            for child in starting:
-                child.starting = not is_ready(child.program)
-            if any(child.starting for child in starting):
-                self._turn(0.05)
+        while starting := [child.program for child in self._children() if self._is_starting(child)]:
             if time.monotonic() > deadline:
-                program = starting[0].program
-                raise CannotStart(f"{program.name} is not ready after {timeout_s:.0f} s{last_line(program.log)}")
+                log = starting[0].log
+                raise CannotStart(f"{starting[0].name} is not ready after {timeout_s:.0f} s{last_line(log)}")
+            self._turn(0.05)
+        # What they said meanwhile comes before what the caller will say.
+        self._turn(0.0)
 
     def complete(self, program: Program) -> None:
         """Run `program` to its end, its output being ours. Raises: CannotStart when it fails; Stopped."""
@@ -128,6 +132,11 @@ class Supervisor:
                 self._turn(60.0)
         except Stopped:
             return
+
+    def _is_starting(self, child: Child) -> bool:
+        if child.starting:
+            child.starting = not is_ready(child.program)
+        return child.starting
 
     def _children(self) -> list[Child]:
         return [child for group in self._groups for child in group]
@@ -190,7 +199,7 @@ class Supervisor:
             raise CannotStart(f"{child.program.name} {how} as it started{last_line(child.program.log)}")
         lived = time.monotonic() - child.started
         pause = 0.0
-        if lived >= _AT_ONCE_S:
+        if lived >= (_ENDED_AT_ONCE_S if child.process.returncode >= 0 else _KILLED_AT_ONCE_S):
             child.quick_deaths = 0
         else:
             pause = min(_FIRST_PAUSE_S * 2 ** (child.quick_deaths - 1), _LONGEST_PAUSE_S) if child.quick_deaths else 0.0

@@ -118,19 +118,21 @@ def test_a_life_of_bin_run(home: Path, start: Callable[..., Run]) -> None:
     for name in ("web", "postgres", "valkey", "mail"):
         kill_and_see_it_return(run, name)
     wait_until(lambda: status(run.port, "/readyz") == 200, 20, "/readyz")
-    tree = psutil.Process(run.process.pid).children(recursive=True)
-    run.end()
-    assert run.process.returncode == 0, run.said()
-    assert psutil.wait_procs(tree, timeout=5)[1] == []
 
     # Killed, it leaves nothing that the next one cannot deal with; and what it kept is still there.
-    for _ in range(2):
-        again = start(port=run.port)
-        again.wait_until_ready()
-        assert json.loads(log_ins.read_text()) == demo
-        assert count_payments(demo) == 300
-        again.process.kill()
-        again.process.wait()
+    left = psutil.Process(run.process.pid).children(recursive=True)
+    run.process.kill()
+    run.process.wait()
+    again = start(port=run.port)
+    again.wait_until_ready()
+    assert psutil.wait_procs(left, timeout=5)[1] == []
+    assert json.loads(log_ins.read_text()) == demo
+    assert count_payments(demo) == 300
+
+    started = psutil.Process(again.process.pid).children(recursive=True)
+    again.end()
+    assert again.process.returncode == 0, again.said()
+    assert psutil.wait_procs(started, timeout=5)[1] == []
 
 
 def count_payments(demo: dict[str, dict[str, str]]) -> int:

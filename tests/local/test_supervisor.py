@@ -30,6 +30,7 @@ programs = [
 ]
 with Supervisor(lambda line: print(line, flush=True), Path(sys.argv[1]), grace_s=1.0) as supervisor:
     supervisor.keep(*programs)
+    supervisor.wait_until_ready()
     supervisor.watch()
 """
 SLEEPER = "import os, time; print('up', os.getpid(), flush=True); time.sleep(600)"
