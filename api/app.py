@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from api import accounts, packages, payments, reports, stores, tokens
+from api import accounts, jobs, packages, payments, reports, stores, tokens
 from api.compress import Compression
 from api.docs import init_docs
 from api.http import UJSONProvider, init_errors
@@ -20,6 +20,7 @@ MODULES = (
     packages.routes,
     payments.routes,
     reports.routes,
+    jobs.routes,
 )
 
 
