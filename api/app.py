@@ -30,8 +30,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     config: Settings = app.extensions["settings"]
     app.json = UJSONProvider(app)
     app.url_map.strict_slashes = True
-    # Refused before it is read into memory; api/body.py bounds what it decodes to.
-    app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
+    # Refused before it is read into memory; api/body.py bounds what it decodes to. One more, because a body without a
+    # declared length is cut off here, and must be seen to be too long.
+    app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes + 1
     init_telemetry(app, config.slow_request_s)
     Compression(app)
     init_errors(app)

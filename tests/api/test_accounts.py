@@ -1,7 +1,6 @@
 from unittest.mock import ANY
 
 import pytest
-from flask.testing import FlaskClient
 
 from dues.accounts.passwords import is_password
 from tests.contention import Contention
@@ -16,7 +15,7 @@ def pointers(answer):
 
 
 class TestSigningUp:
-    def test_answers_with_the_account(self, client: FlaskClient, make: Factory):
+    def test_answers_with_the_account(self, client, make: Factory):
         answer = client.post("/v1/users", json=ADA)
         assert answer.status_code == 201
         user = answer.json
@@ -41,12 +40,12 @@ class TestSigningUp:
         assert is_password(ADA["password"], kept)
 
     @pytest.mark.parametrize("email", ["Ada@Example.com", "ada@example.com", "ADA@EXAMPLE.COM"])
-    def test_an_e_mail_has_one_account_whatever_its_case(self, client: FlaskClient, email: str):
+    def test_an_e_mail_has_one_account_whatever_its_case(self, client, email: str):
         client.post("/v1/users", json=ADA)
         answer = client.post("/v1/users", json={**ADA, "email": email})
         assert (answer.status_code, answer.json["code"]) == (409, "email_taken")
 
-    def test_of_two_at_once_one_gets_the_e_mail(self, client: FlaskClient, make: Factory, contention: Contention):
+    def test_of_two_at_once_one_gets_the_e_mail(self, client, make: Factory, contention: Contention):
         insert = (
             "insert into users(id, email, name, password_hash)"
             " values ('019aa1c2-5d3e-7f60-8a41-3c5e7d9b1f20', 'ada@example.com', 'Ada', '')"
@@ -56,7 +55,7 @@ class TestSigningUp:
         assert (late.result().status_code, late.result().json["code"]) == (409, "email_taken")
         assert make.value("select count(*) from users") == 1
 
-    def test_all_faults_are_told_at_once(self, client: FlaskClient):
+    def test_all_faults_are_told_at_once(self, client):
         answer = client.post("/v1/users", json={"email": "ada", "name": "A\nB", "password": "short", "admin": True})
         assert (answer.status_code, answer.mimetype) == (422, "application/problem+json")
         assert pointers(answer) == {
@@ -88,7 +87,7 @@ class TestSigningUp:
             f"ada@{'a' * 250}.com",
         ],
     )
-    def test_what_is_no_mail_address_is_refused(self, client: FlaskClient, email: str):
+    def test_what_is_no_mail_address_is_refused(self, client, email: str):
         answer = client.post("/v1/users", json={**ADA, "email": email})
         assert answer.status_code == 422
         assert pointers(answer).keys() == {"#/email"}
@@ -96,22 +95,22 @@ class TestSigningUp:
     @pytest.mark.parametrize(
         "email", ["a+b@example.co.uk", "o'hara@example.com", "ada@bücher.example", "ä@example.com"]
     )
-    def test_unusual_mail_addresses_are_taken(self, client: FlaskClient, email: str):
+    def test_unusual_mail_addresses_are_taken(self, client, email: str):
         assert client.post("/v1/users", json={**ADA, "email": email}).status_code == 201
 
     @pytest.mark.parametrize(("length", "status"), [(7, 422), (8, 201), (200, 201), (201, 422)])
-    def test_passwords_have_8_to_200_characters(self, client: FlaskClient, length: int, status: int):
+    def test_passwords_have_8_to_200_characters(self, client, length: int, status: int):
         assert client.post("/v1/users", json={**ADA, "password": "x" * length}).status_code == status
 
     @pytest.mark.parametrize("name", ["", " ", "\t", "x" * 201, "a\u0000b"])
-    def test_a_name_is_one_line(self, client: FlaskClient, name: str):
+    def test_a_name_is_one_line(self, client, name: str):
         assert client.post("/v1/users", json={**ADA, "name": name}).status_code in (400, 422)
 
-    def test_a_bad_token_is_refused_even_where_none_is_needed(self, client: FlaskClient):
+    def test_a_bad_token_is_refused_even_where_none_is_needed(self, client):
         answer = client.post("/v1/users", json=ADA, headers={"Authorization": "Bearer dues_nonsense"})
         assert answer.status_code == 401
 
-    def test_with_an_idempotency_key_once(self, client: FlaskClient, make: Factory):
+    def test_with_an_idempotency_key_once(self, client, make: Factory):
         headers = {"Idempotency-Key": "a"}
         first = client.post("/v1/users", json=ADA, headers=headers)
         again = client.post("/v1/users", json=ADA, headers=headers)
@@ -125,19 +124,17 @@ class TestSigningUp:
 
 
 class TestMe:
-    def test_only_with_a_token(self, client: FlaskClient):
+    def test_only_with_a_token(self, client):
         answer = client.get("/v1/me")
         assert answer.status_code == 401
         assert answer.headers["WWW-Authenticate"].startswith("Bearer")
 
-    def test_only_with_the_scope(self, client: FlaskClient, make: Factory):
+    def test_only_with_the_scope(self, client, make: Factory):
         user = make.user()
         assert client.get("/v1/me", headers=make.auth(user, "catalog:read")).status_code == 403
         assert client.patch("/v1/me", json={}, headers=make.auth(user, "account:read")).status_code == 403
 
-    def test_is_read_with_one_statement_whatever_is_included(
-        self, client: FlaskClient, make: Factory, queries: QueryRecorder
-    ):
+    def test_is_read_with_one_statement_whatever_is_included(self, client, make: Factory, queries: QueryRecorder):
         user, store = make.user(), make.store()
         newest = [make.payment(store, user, amount=amount).id for amount in range(1, 25)][:3:-1]
         make.payment(store)
@@ -149,27 +146,27 @@ class TestMe:
         assert answer.json["subscriptions"] == []
         assert [payment["id"] for payment in answer.json["payments"]] == [str(id_) for id_ in newest]
 
-    def test_shows_only_what_is_asked_for(self, client: FlaskClient, make: Factory):
+    def test_shows_only_what_is_asked_for(self, client, make: Factory):
         user = make.user()
         make.payment(make.store(), user)
         answer = client.get("/v1/me?fields=name,payments.amount&include=payments", headers=make.auth(user))
         assert answer.json == {"name": user.name, "payments": [{"amount": 1500}]}
 
-    def test_an_include_needs_the_scope_that_reads_it(self, client: FlaskClient, make: Factory):
+    def test_an_include_needs_the_scope_that_reads_it(self, client, make: Factory):
         user = make.user()
         auth = make.auth(user, "account:read", "payments:read")
         assert client.get("/v1/me?include=payments", headers=auth).status_code == 200
         answer = client.get("/v1/me?include=subscriptions", headers=auth)
         assert (answer.status_code, answer.json["code"]) == (403, "insufficient_scope")
 
-    def test_a_token_bound_to_a_store_sees_no_other_stores_payments(self, client: FlaskClient, make: Factory):
+    def test_a_token_bound_to_a_store_sees_no_other_stores_payments(self, client, make: Factory):
         user, mine, other = make.user(), make.store(), make.store()
         payment = make.payment(mine, user)
         make.payment(other, user)
         answer = client.get("/v1/me?include=payments", headers=make.auth(user, store=mine))
         assert [payment["id"] for payment in answer.json["payments"]] == [str(payment.id)]
 
-    def test_name_and_e_mail_can_be_changed(self, client: FlaskClient, make: Factory):
+    def test_name_and_e_mail_can_be_changed(self, client, make: Factory):
         user = make.user()
         auth = make.auth(user)
         answer = client.patch("/v1/me", json={"name": "New", "email": "new@example.com"}, headers=auth)
@@ -178,7 +175,7 @@ class TestMe:
         assert client.get("/v1/me", headers=auth).json == answer.json
         assert client.get("/v1/me", headers=auth).headers["ETag"] == answer.headers["ETag"]
 
-    def test_the_own_e_mail_may_change_its_case_but_not_to_anothers(self, client: FlaskClient, make: Factory):
+    def test_the_own_e_mail_may_change_its_case_but_not_to_anothers(self, client, make: Factory):
         user, other = make.user(email="ada@example.com"), make.user()
         auth = make.auth(user)
         assert client.patch("/v1/me", json={"email": "Ada@example.com"}, headers=auth).status_code == 200
@@ -187,14 +184,14 @@ class TestMe:
         assert client.get("/v1/me", headers=auth).json["email"] == "Ada@example.com"
 
     @pytest.mark.parametrize("body", [{"name": None}, {"version": 7}, {"id": "x"}, {"email": 5}, [], "x"])
-    def test_a_change_is_validated(self, client: FlaskClient, make: Factory, body: object):
+    def test_a_change_is_validated(self, client, make: Factory, body: object):
         assert client.patch("/v1/me", json=body, headers=make.auth(make.user())).status_code == 422
 
-    def test_nothing_changed_is_no_new_version(self, client: FlaskClient, make: Factory):
+    def test_nothing_changed_is_no_new_version(self, client, make: Factory):
         user = make.user()
         assert client.patch("/v1/me", json={"name": user.name}, headers=make.auth(user)).json["version"] == 1
 
-    def test_if_match_names_the_version(self, client: FlaskClient, make: Factory):
+    def test_if_match_names_the_version(self, client, make: Factory):
         auth = make.auth(make.user())
         etag = client.get("/v1/me?fields=name", headers=auth).headers["ETag"]
         first = client.patch("/v1/me", json={"name": "One"}, headers={**auth, "If-Match": etag})
@@ -205,16 +202,16 @@ class TestMe:
 
 
 class TestPassword:
-    def change(self, client: FlaskClient, auth: dict[str, str], **body: str):
+    def change(self, client, auth: dict[str, str], **body: str):
         return client.patch("/v1/me", json={"password": "another password", **body}, headers=auth)
 
-    def test_a_new_one_needs_the_present_one(self, client: FlaskClient, make: Factory):
+    def test_a_new_one_needs_the_present_one(self, client, make: Factory):
         auth = make.auth(make.user())
         assert pointers(self.change(client, auth)) == {"#/current_password": "required"}
         assert pointers(self.change(client, auth, current_password="guess")) == {"#/current_password": "wrong"}
         assert client.get("/v1/me", headers=auth).json["version"] == 1
 
-    def test_a_new_one_logs_in_and_the_old_one_no_longer(self, client: FlaskClient, make: Factory):
+    def test_a_new_one_logs_in_and_the_old_one_no_longer(self, client, make: Factory):
         user = make.user()
         assert self.change(client, make.auth(user), current_password=PASSWORD).status_code == 200
         log_ins = [
@@ -223,7 +220,7 @@ class TestPassword:
         ]
         assert log_ins == [201, 401]
 
-    def test_a_new_one_revokes_every_other_token(self, client: FlaskClient, make: Factory):
+    def test_a_new_one_revokes_every_other_token(self, client, make: Factory):
         user = make.user()
         used, other, bystander = make.auth(user), make.auth(user), make.auth(make.user())
         self.change(client, used, current_password=PASSWORD)
@@ -232,7 +229,7 @@ class TestPassword:
 
 
 class TestProfile:
-    def test_is_public_and_holds_no_e_mail(self, client: FlaskClient, make: Factory):
+    def test_is_public_and_holds_no_e_mail(self, client, make: Factory):
         user = make.user()
         make.store(user)
         make.store(user)
@@ -251,16 +248,16 @@ class TestProfile:
         assert answer.headers["Cache-Control"] == "public, no-cache"
 
     @pytest.mark.parametrize("user_id", ["019aa1c2-5d3e-7f60-8a41-3c5e7d9b1f20", "7", "me", "%00", "é"])
-    def test_of_nobody_is_not_found(self, client: FlaskClient, user_id: str):
+    def test_of_nobody_is_not_found(self, client, user_id: str):
         answer = client.get(f"/v1/users/{user_id}?nonsense=1")
         assert (answer.status_code, answer.mimetype) == (404, "application/problem+json")
 
-    def test_of_who_has_left_is_not_found_and_his_token_opens_nothing(self, client: FlaskClient, make: Factory):
+    def test_of_who_has_left_is_not_found_and_his_token_opens_nothing(self, client, make: Factory):
         user = make.user(deleted_at="2026-01-01")
         assert client.get(f"/v1/users/{user.id}").status_code == 404
         assert client.get("/v1/me", headers=make.auth(user)).status_code == 401
 
-    def test_an_unknown_parameter_is_refused_by_name(self, client: FlaskClient, make: Factory):
+    def test_an_unknown_parameter_is_refused_by_name(self, client, make: Factory):
         answer = client.get(f"/v1/users/{make.user().id}?nonsense=1&fields=email")
         assert answer.status_code == 400
         assert {fault["parameter"] for fault in answer.json["errors"]} == {"nonsense", "fields"}

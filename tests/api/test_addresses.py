@@ -2,7 +2,6 @@ from typing import Any
 from unittest.mock import ANY
 
 import pytest
-from flask.testing import FlaskClient
 
 from tests.contention import Contention
 from tests.factory import Factory
@@ -22,12 +21,12 @@ def auth(make: Factory, user) -> dict[str, str]:
     return make.auth(user)
 
 
-def defaults(client: FlaskClient, auth: dict[str, str]) -> list[str]:
+def defaults(client, auth: dict[str, str]) -> list[str]:
     answer = client.get(PATH, headers=auth)
     return [address["id"] for address in answer.json["data"] if address["is_default"]]
 
 
-def test_an_address_is_made_read_changed_and_removed(client: FlaskClient, auth: dict[str, str]):
+def test_an_address_is_made_read_changed_and_removed(client, auth: dict[str, str]):
     made = client.post(PATH, json=HOME, headers=auth)
     assert made.status_code == 201
     address = made.json
@@ -64,7 +63,7 @@ def test_an_address_is_made_read_changed_and_removed(client: FlaskClient, auth: 
     assert client.delete(url, headers=auth).status_code == 404
 
 
-def test_all_faults_are_told_at_once(client: FlaskClient, auth: dict[str, str]):
+def test_all_faults_are_told_at_once(client, auth: dict[str, str]):
     body = {"line1": "", "country": "Deutschland", "is_default": "yes", "planet": "Earth", "line2": "a\nb"}
     answer = client.post(PATH, json=body, headers=auth)
     assert answer.status_code == 422
@@ -79,17 +78,17 @@ def test_all_faults_are_told_at_once(client: FlaskClient, auth: dict[str, str]):
 
 
 @pytest.mark.parametrize("country", ["de", "DEU", "D", "D1", "", "DE\n", "ÄÖ"])
-def test_a_country_is_two_capital_letters(client: FlaskClient, auth: dict[str, str], country: str):
+def test_a_country_is_two_capital_letters(client, auth: dict[str, str], country: str):
     assert client.post(PATH, json={**HOME, "country": country}, headers=auth).status_code == 422
 
 
 @pytest.mark.parametrize("field", ["line1", "city", "country", "label", "is_default"])
-def test_what_every_address_has_cannot_be_taken_away(client: FlaskClient, auth, make: Factory, user, field: str):
+def test_what_every_address_has_cannot_be_taken_away(client, auth, make: Factory, user, field: str):
     url = f"{PATH}/{make.address(user).id}"
     assert client.patch(url, json={field: None}, headers=auth).status_code == 422
 
 
-def test_one_address_is_the_default(client: FlaskClient, auth: dict[str, str]):
+def test_one_address_is_the_default(client, auth: dict[str, str]):
     first, second, third = (
         client.post(PATH, json={**HOME, "is_default": is_default}, headers=auth).json["id"]
         for is_default in (True, False, True)
@@ -105,7 +104,7 @@ def test_one_address_is_the_default(client: FlaskClient, auth: dict[str, str]):
 
 
 def test_of_addresses_made_the_default_at_once_one_stays_it(
-    client: FlaskClient, make: Factory, user, auth: dict[str, str], contention: Contention
+    client, make: Factory, user, auth: dict[str, str], contention: Contention
 ):
     ids = [make.address(user).id for _ in range(2)]
 
@@ -121,7 +120,7 @@ def test_of_addresses_made_the_default_at_once_one_stays_it(
     assert len(defaults(client, auth)) == 1
 
 
-def test_others_addresses_are_not_there(client: FlaskClient, make: Factory, auth: dict[str, str]):
+def test_others_addresses_are_not_there(client, make: Factory, auth: dict[str, str]):
     theirs = make.address(make.user())
     url = f"{PATH}/{theirs.id}"
     assert client.get(PATH, headers=auth).json["data"] == []
@@ -132,7 +131,7 @@ def test_others_addresses_are_not_there(client: FlaskClient, make: Factory, auth
 
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
-def test_if_match_names_the_version(client: FlaskClient, make: Factory, user, auth: dict[str, str], method: str):
+def test_if_match_names_the_version(client, make: Factory, user, auth: dict[str, str], method: str):
     url = f"{PATH}/{make.address(user).id}"
     etag = client.get(url, headers=auth).headers["ETag"]
     client.patch(url, json={"label": "moved on"}, headers=auth)
@@ -144,7 +143,7 @@ def test_if_match_names_the_version(client: FlaskClient, make: Factory, user, au
 
 
 def test_the_list_is_one_statement_in_both_forms_of_page(
-    client: FlaskClient, make: Factory, user, auth: dict[str, str], queries: QueryRecorder
+    client, make: Factory, user, auth: dict[str, str], queries: QueryRecorder
 ):
     made = [str(make.address(user).id) for _ in range(25)][::-1]
     with queries() as seen:
@@ -164,6 +163,6 @@ def test_the_list_is_one_statement_in_both_forms_of_page(
 @pytest.mark.parametrize(
     ("method", "scope"), [("GET", "account:write"), ("POST", "account:read"), ("POST", "catalog:write")]
 )
-def test_the_scope_is_asked_for_before_anything_else(client: FlaskClient, make: Factory, user, method: str, scope: str):
+def test_the_scope_is_asked_for_before_anything_else(client, make: Factory, user, method: str, scope: str):
     answer = client.open(f"{PATH}?nonsense=1", method=method, headers=make.auth(user, scope))
     assert (answer.status_code, answer.json["code"]) == (403, "insufficient_scope")

@@ -2,7 +2,6 @@ from typing import Any
 from unittest.mock import ANY
 
 import pytest
-from flask.testing import FlaskClient
 
 from tests.contention import Contention
 from tests.factory import Factory
@@ -12,7 +11,7 @@ NOBODY = "019aa1c2-5d3e-7f60-8a41-3c5e7d9b1f20"
 
 
 class TestFounding:
-    def test_anybody_may_and_owns_it(self, client: FlaskClient, make: Factory):
+    def test_anybody_may_and_owns_it(self, client, make: Factory):
         user = make.user()
         auth = make.auth(user)
         answer = client.post("/v1/stores", json={"name": "Kletterhalle", "currency": "EUR"}, headers=auth)
@@ -44,13 +43,11 @@ class TestFounding:
             ("--a--", "a"),
         ],
     )
-    def test_a_slug_is_made_of_the_name(self, client: FlaskClient, make: Factory, name: str, slug: str):
+    def test_a_slug_is_made_of_the_name(self, client, make: Factory, name: str, slug: str):
         answer = client.post("/v1/stores", json={"name": name, "currency": "EUR"}, headers=make.auth(make.user()))
         assert answer.json["slug"] == slug
 
-    def test_of_a_name_that_gives_no_slug_or_a_taken_one_something_random_is_made(
-        self, client: FlaskClient, make: Factory
-    ):
+    def test_of_a_name_that_gives_no_slug_or_a_taken_one_something_random_is_made(self, client, make: Factory):
         auth = make.auth(make.user())
         slugs = [
             client.post("/v1/stores", json={"name": name, "currency": "JPY"}, headers=auth).json["slug"]
@@ -61,7 +58,7 @@ class TestFounding:
         assert slugs[2] == "gym"
         assert all(slug.startswith("gym-") for slug in slugs[3:])
 
-    def test_a_slug_that_is_asked_for_must_be_free(self, client: FlaskClient, make: Factory):
+    def test_a_slug_that_is_asked_for_must_be_free(self, client, make: Factory):
         auth = make.auth(make.user())
         body = {"name": "Gym", "currency": "EUR", "slug": "the-gym"}
         assert client.post("/v1/stores", json=body, headers=auth).json["slug"] == "the-gym"
@@ -69,7 +66,7 @@ class TestFounding:
         assert (answer.status_code, answer.json["code"]) == (409, "slug_taken")
         assert make.value("select count(*) from stores") == 1
 
-    def test_of_two_at_once_one_gets_the_slug(self, client: FlaskClient, make: Factory, contention: Contention):
+    def test_of_two_at_once_one_gets_the_slug(self, client, make: Factory, contention: Contention):
         user = make.user()
         auth = make.auth(user)
         insert = (
@@ -80,7 +77,7 @@ class TestFounding:
             (late,) = contention.start(lambda: client.post("/v1/stores", json=body, headers=auth))
         assert (late.result().status_code, late.result().json["code"]) == (409, "slug_taken")
 
-    def test_all_faults_are_told_at_once(self, client: FlaskClient, make: Factory):
+    def test_all_faults_are_told_at_once(self, client, make: Factory):
         body = {"name": " ", "currency": "EUR\n", "slug": "Not A Slug", "owner_id": NOBODY}
         answer = client.post("/v1/stores", json=body, headers=make.auth(make.user()))
         assert answer.status_code == 422
@@ -92,11 +89,11 @@ class TestFounding:
         }
 
     @pytest.mark.parametrize("slug", ["", "-a", "a-", "a--b", "ä", "a_b", "x" * 64, "a\n"])
-    def test_a_slug_is_words_joined_by_hyphens(self, client: FlaskClient, make: Factory, slug: str):
+    def test_a_slug_is_words_joined_by_hyphens(self, client, make: Factory, slug: str):
         body = {"name": "Gym", "currency": "EUR", "slug": slug}
         assert client.post("/v1/stores", json=body, headers=make.auth(make.user())).status_code == 422
 
-    def test_not_with_a_token_bound_to_a_store_or_without_the_scope(self, client: FlaskClient, make: Factory):
+    def test_not_with_a_token_bound_to_a_store_or_without_the_scope(self, client, make: Factory):
         user = make.user()
         bound = client.post("/v1/stores", json={}, headers=make.auth(user, store=make.store(user)))
         assert (bound.status_code, bound.json["code"]) == (403, "wrong_store")
@@ -105,7 +102,7 @@ class TestFounding:
 
 
 class TestReading:
-    def test_everybody_can_list_them(self, client: FlaskClient, make: Factory, queries: QueryRecorder):
+    def test_everybody_can_list_them(self, client, make: Factory, queries: QueryRecorder):
         made = [make.store() for _ in range(12)][::-1]
         with queries() as seen:
             answer = client.get("/v1/stores?per_page=10")
@@ -114,7 +111,7 @@ class TestReading:
         assert answer.json["meta"]["total"] == 12
         assert answer.headers["Cache-Control"] == "public, no-cache"
 
-    def test_they_are_found_by_slug_and_owner(self, client: FlaskClient, make: Factory):
+    def test_they_are_found_by_slug_and_owner(self, client, make: Factory):
         store, _ = make.store(slug="gym"), make.store()
         for query in ("slug=gym", f"owner_id={store.owner_id}"):
             found = client.get(f"/v1/stores?{query}").json["data"]
@@ -122,12 +119,12 @@ class TestReading:
         assert client.get("/v1/stores?slug=none").json["data"] == []
 
     @pytest.mark.parametrize("store_id", [NOBODY, "gym", "7"])
-    def test_one_that_does_not_exist_is_not_found(self, client: FlaskClient, make: Factory, store_id: str):
+    def test_one_that_does_not_exist_is_not_found(self, client, make: Factory, store_id: str):
         auth = make.auth(make.user())
         for path in ("", "/staff", "/packages"):
             assert client.get(f"/v1/stores/{store_id}{path}", headers=auth).status_code == 404
 
-    def test_what_one_has_is_not_sent_again(self, client: FlaskClient, make: Factory):
+    def test_what_one_has_is_not_sent_again(self, client, make: Factory):
         url = f"/v1/stores/{make.store().id}"
         etag = client.get(url).headers["ETag"]
         answer = client.get(url, headers={"If-None-Match": etag})
@@ -136,7 +133,7 @@ class TestReading:
 
 
 class TestChanging:
-    def test_its_owner_may(self, client: FlaskClient, make: Factory):
+    def test_its_owner_may(self, client, make: Factory):
         owner = make.user()
         store = make.store(owner)
         url, auth = f"/v1/stores/{store.id}", make.auth(owner)
@@ -147,7 +144,7 @@ class TestChanging:
         assert client.patch(url, json={"slug": make.store().slug}, headers=auth).status_code == 409
         assert client.patch(url, json={"owner_id": NOBODY}, headers=auth).status_code == 422
 
-    def test_if_match_names_the_version(self, client: FlaskClient, make: Factory):
+    def test_if_match_names_the_version(self, client, make: Factory):
         owner = make.user()
         url, auth = f"/v1/stores/{make.store(owner).id}", make.auth(owner)
         etag = client.get(url).headers["ETag"]
@@ -155,7 +152,7 @@ class TestChanging:
         assert client.patch(url, json={"name": "Two"}, headers={**auth, "If-Match": etag}).status_code == 412
 
     @pytest.mark.parametrize("role", ["manager", "support", None])
-    def test_nobody_else_may(self, client: FlaskClient, make: Factory, role: str | None):
+    def test_nobody_else_may(self, client, make: Factory, role: str | None):
         store, user = make.store(), make.user()
         if role:
             make.staff(store, user, role=role)
@@ -167,7 +164,7 @@ class TestChanging:
 class Shop:
     """A store with an owner, and what the owner does with its staff."""
 
-    def __init__(self, client: FlaskClient, make: Factory) -> None:
+    def __init__(self, client, make: Factory) -> None:
         self.client, self.make = client, make
         self.owner = make.user(name="Olga Owner")
         self.store = make.store(self.owner)
@@ -186,12 +183,12 @@ class Shop:
 
 
 @pytest.fixture
-def shop(client: FlaskClient, make: Factory) -> Shop:
+def shop(client, make: Factory) -> Shop:
     return Shop(client, make)
 
 
 class TestStaff:
-    def test_an_owner_appoints_them(self, client: FlaskClient, make: Factory, shop: Shop):
+    def test_an_owner_appoints_them(self, client, make: Factory, shop: Shop):
         user = make.user(name="Max")
         answer = shop.put(user, "support")
         url = f"{shop.path}/{user.id}"
@@ -220,18 +217,18 @@ class TestStaff:
         assert shop.remove(user).status_code == 404
 
     @pytest.mark.parametrize("body", [{}, {"role": "boss"}, {"role": None}, {"role": "owner", "name": "x"}])
-    def test_a_role_is_one_of_three(self, client: FlaskClient, make: Factory, shop: Shop, body: object):
+    def test_a_role_is_one_of_three(self, client, make: Factory, shop: Shop, body: object):
         url = f"{shop.path}/{make.user().id}"
         assert client.put(url, json=body, headers=shop.auth).status_code == 422
 
     @pytest.mark.parametrize("user_id", [NOBODY, "7"])
-    def test_nobody_can_be_appointed_who_does_not_exist(self, client: FlaskClient, shop: Shop, user_id: str):
+    def test_nobody_can_be_appointed_who_does_not_exist(self, client, shop: Shop, user_id: str):
         answer = client.put(f"{shop.path}/{user_id}", json={"role": "boss"}, headers=shop.auth)
         assert answer.status_code == 404
 
     @pytest.mark.parametrize(("role", "reads"), [("manager", 200), ("support", 200), (None, 403)])
     def test_staff_read_and_nobody_but_owners_appoints(
-        self, client: FlaskClient, make: Factory, shop: Shop, role: str | None, reads: int
+        self, client, make: Factory, shop: Shop, role: str | None, reads: int
     ):
         user = make.user()
         if role:
@@ -242,14 +239,14 @@ class TestStaff:
         assert shop.put(make.user(), "owner", auth).status_code == 403
         assert shop.remove(shop.owner, auth).status_code == 403
 
-    def test_only_with_a_token_its_scope_and_its_store(self, client: FlaskClient, make: Factory, shop: Shop):
+    def test_only_with_a_token_its_scope_and_its_store(self, client, make: Factory, shop: Shop):
         assert client.get(shop.path).status_code == 401
         assert client.get(shop.path, headers=make.auth(shop.owner, "catalog:write")).status_code == 403
         other = make.auth(shop.owner, store=make.store(shop.owner))
         assert client.get(shop.path, headers=other).status_code == 403
         assert shop.put(make.user(), "support", other).status_code == 403
 
-    def test_the_list_is_one_statement(self, client: FlaskClient, make: Factory, shop: Shop, queries: QueryRecorder):
+    def test_the_list_is_one_statement(self, client, make: Factory, shop: Shop, queries: QueryRecorder):
         for _ in range(30):
             make.staff(shop.store)
         with queries() as seen:
@@ -257,7 +254,7 @@ class TestStaff:
         assert len(seen) == 2, seen  # the token's and the role's, and this one
         assert len(answer.json["data"]) == 31
 
-    def test_if_match_names_the_version(self, client: FlaskClient, make: Factory, shop: Shop):
+    def test_if_match_names_the_version(self, client, make: Factory, shop: Shop):
         user = make.user()
         shop.put(user, "support")
         etag = shop.put(user, "manager").headers["ETag"]
@@ -273,7 +270,7 @@ class TestLastOwner:
         assert shop.put(shop.owner, "owner").status_code == 200
         assert shop.roles() == {"Olga Owner": "owner"}
 
-    def test_may_go_once_there_is_another_who_then_owns_the_store(self, client: FlaskClient, make: Factory, shop: Shop):
+    def test_may_go_once_there_is_another_who_then_owns_the_store(self, client, make: Factory, shop: Shop):
         heir = make.user()
         shop.put(heir, "owner")
         assert client.get(f"/v1/stores/{shop.store.id}").json["owner_id"] == str(shop.owner.id)
@@ -283,7 +280,7 @@ class TestLastOwner:
         assert shop.put(heir, "support").status_code == 403
 
     def test_of_two_who_remove_each_other_at_once_one_stays(
-        self, client: FlaskClient, make: Factory, shop: Shop, contention: Contention
+        self, client, make: Factory, shop: Shop, contention: Contention
     ):
         other = make.user()
         shop.put(other, "owner")
@@ -293,9 +290,7 @@ class TestLastOwner:
         assert sorted(answer.result().status_code for answer in answers) == [204, 409]
         assert make.value("select count(*) from store_staff where role = 'owner'") == 1
 
-    def test_of_two_who_step_down_at_once_one_stays(
-        self, client: FlaskClient, make: Factory, shop: Shop, contention: Contention
-    ):
+    def test_of_two_who_step_down_at_once_one_stays(self, client, make: Factory, shop: Shop, contention: Contention):
         other = make.user()
         shop.put(other, "owner")
         auth = make.auth(other)
