@@ -22,7 +22,11 @@ def _sign(payload: bytes, binding: str, secret: str) -> bytes:
 def write_cursor(keys: list[str | int], *, forward: bool, binding: str, secret: str) -> str:
     """A cursor that continues after (`forward`) or before the row with these sort keys."""
     payload = ujson.dumps([forward, *keys], ensure_ascii=False).encode()
-    return urlsafe_b64encode(_sign(payload, binding, secret) + payload).decode().rstrip("=")
+    return _encode(_sign(payload, binding, secret) + payload)
+
+
+def _encode(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def read_cursor(text: str, *, binding: str, secret: str) -> tuple[bool, list[str | int]]:
@@ -33,6 +37,9 @@ def read_cursor(text: str, *, binding: str, secret: str) -> tuple[bool, list[str
     try:
         raw = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
     except ValueError:
+        raw = b""
+    # Base64 has many spellings of the same bytes; only the one that was given out is a cursor.
+    if _encode(raw) != text:
         raw = b""
     signature, payload = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
     if not hmac.compare_digest(signature, _sign(payload, binding, secret)):
