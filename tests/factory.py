@@ -5,29 +5,27 @@ Each method returns the row as an object with the table's columns. What a test d
 
 import itertools
 import secrets
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from hashlib import sha256
 from types import SimpleNamespace as Row
 from typing import Any
 
-import psycopg2
 from argon2 import PasswordHasher
-from psycopg2.extras import Json, RealDictCursor
+from psycopg2.extras import Json
 
 from dues.accounts.actor import SCOPES
 from dues.ids import new_id
+from tests.servers import Direct
 
 PASSWORD = "correct horse battery staple"
 
 
 class Factory:
-    """Makes rows in the database at `url`, each committed at once."""
+    """Makes rows, each committed at once."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, direct: Direct) -> None:
+        self._direct = direct
         self._numbers = itertools.count(1)
 
     def user(self, *, password: str = PASSWORD, **columns: Any) -> Row:
@@ -128,7 +126,7 @@ class Factory:
 
     def payments(self, store: Row, count: int, *, users: list[Row], packages: list[Row] | None = None) -> None:
         """Many payments at once, a second apart and ending now, users and packages taking turns; then ANALYZE."""
-        with self._cursor() as cursor:
+        with self._direct.cursor() as cursor:
             cursor.execute(
                 """
                 insert into payments(store_id, id, user_id, package_id, amount, currency, status, payment_method,
@@ -174,24 +172,17 @@ class Factory:
 
     def rows(self, sql: str, parameters: dict[str, Any] | None = None) -> list[Row]:
         """What a statement returns: for a test that looks into the tables."""
-        with self._cursor() as cursor:
+        with self._direct.cursor() as cursor:
             cursor.execute(sql, parameters)
             return [Row(**row) for row in cursor.fetchall()] if cursor.description else []
 
     def value(self, sql: str, parameters: dict[str, Any] | None = None) -> Any:
         """The one value a statement returns."""
-        with self._cursor() as cursor:
+        with self._direct.cursor() as cursor:
             cursor.execute(sql, parameters)
             row = cursor.fetchone()
             assert row is not None
             return next(iter(row.values()))
-
-    @contextmanager
-    def _cursor(self) -> Iterator[RealDictCursor]:
-        with closing(psycopg2.connect(self._url, options="-c timezone=UTC")) as connection:
-            connection.autocommit = True
-            with connection.cursor(cursor_factory=RealDictCursor) as cursor:
-                yield cursor
 
 
 @cache
