@@ -18,8 +18,9 @@ REFUND = ["payment.before_refund", "payment.after_refund", "payment.before_refun
 
 
 def lethal(folder: Path, *lines: str) -> dict[str, str]:
-    """The environment in which a process dies at each of these lines, once."""
-    return {"DUES_FAILPOINTS": ",".join(f"{line}=kill:{folder / line}" for line in lines), "JOB_LEASE_S": "1"}
+    """The environment in which a process dies at each of these lines, once, and nothing is waited for long."""
+    armed = ",".join(f"{line}=kill:{folder / line}" for line in lines)
+    return {"DUES_FAILPOINTS": armed, "JOB_LEASE_S": "1", "SMTP_TIMEOUT_S": "2"}
 
 
 def wait_until_all_is_done(shop: Shop) -> None:
