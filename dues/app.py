@@ -7,6 +7,7 @@ from flask import Flask
 
 from config import Settings, load_settings
 from dues.db import init_db
+from dues.jobs.commands import init_jobs
 from dues.mail.commands import init_mail
 from dues.migrate import init_migrate
 
@@ -22,5 +23,6 @@ def create_base(settings: Settings | None = None) -> Flask:
     app.config["SECRET_KEY"] = settings.secret_key
     init_db(app, settings)
     init_migrate(app)
+    init_jobs(app)
     init_mail(app)
     return app

@@ -61,6 +61,8 @@ class LeanWorker(SimpleWorker):
         return False
 
     def bootstrap(self, *args: Any, **kwargs: Any) -> None:
+        # What RQ says of each step is for those who debug RQ.
+        self.log.setLevel(logging.WARNING)
         self.birth_date = now()
         log.info("worker %s serves %s", self.name, self.queues[0].name)
 
@@ -80,7 +82,7 @@ class LeanWorker(SimpleWorker):
             return
         self._heartbeat_at = time.monotonic() + _HEARTBEAT_EVERY_S
         self.last_heartbeat = now()
-        with self.connection.pipeline(transaction=False) as together:
+        with suppress(redis.RedisError, OSError), self.connection.pipeline(transaction=False) as together:
             together.hset(self.key, mapping={**self.serialize(), "state": self._state})
             together.expire(self.key, _KEPT_S)
             worker_registration.register(self, together)

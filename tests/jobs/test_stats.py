@@ -1,6 +1,7 @@
 """What those who scale workers watch."""
 
 import pytest
+from flask import Flask
 
 from dues.jobs import Kind
 from dues.jobs.stats import queue_stats
@@ -25,3 +26,14 @@ def test_depth_latency_and_silent_workers(jobs: Jobs):
     assert (found.depth, found.running, found.expired) == (2, 2, 1)
     assert found.latency_s == pytest.approx(60, abs=2)
     assert found.relay_lag_s == pytest.approx(10, abs=2)
+
+
+def test_the_table_for_operators(in_app: Flask, jobs: Jobs):
+    jobs.change(jobs.add(), "run_at = now() - interval '7 s'")
+    result = in_app.test_cli_runner().invoke(args=["jobs", "stats"])
+    assert result.exit_code == 0
+    lines = result.output.splitlines()
+    assert lines[0].split() == ["queue", "depth", "latency", "not", "relayed", "running", "expired", "leases"]
+    assert [line.split()[:2] for line in lines[1:3]] == [["critical", "0"], ["default", "1"]]
+    assert 7 <= float(lines[2].split()[2]) < 20
+    assert len({len(line) for line in lines}) == 1
