@@ -1,0 +1,285 @@
+"""Fields and includes: what was asked for and nothing else, in one statement; what is unknown is refused by name."""
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from api.app import MODULES
+from dues.reads.resource import INCLUDED_ROWS
+
+EVERYTHING = "user,package,refunds"
+
+
+@pytest.fixture
+def owner(make):
+    return make.user()
+
+
+@pytest.fixture
+def store(make, owner):
+    return make.store(owner)
+
+
+@pytest.fixture
+def get(client, make, owner):
+    headers = make.auth(owner)
+
+    def get(path: str, expected: int = 200, /, **parameters: Any) -> Any:
+        answer = client.get(path, query_string=parameters or None, headers=headers)
+        assert answer.status_code == expected, answer.text
+        return answer.get_json()
+
+    return get
+
+
+@pytest.fixture
+def payment(make, store):
+    package = make.package(store, name="Gold")
+    payment = make.payment(store, make.user(name="Ada"), package=package)
+    make.refund(payment, amount=100)
+    return payment
+
+
+@pytest.fixture
+def path(store):
+    return f"/v1/stores/{store.id}/payments"
+
+
+def test_without_fields_all_are_shown_and_no_include(get, path, payment):
+    (item,) = get(path)["data"]
+    assert set(item) == {
+        "id", "store_id", "user_id", "package_id", "subscription_id", "amount", "currency", "status", "description",
+        "failure_code", "refunded_amount", "next_action", "version", "created_at", "updated_at", "links",
+    }  # fmt: skip
+    assert item["created_at"] == payment.created_at.isoformat()
+    assert (item["amount"], item["currency"], item["status"]) == (1500, "EUR", "succeeded")
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_fields_are_exactly_those_named(get, path, payment, single):
+    where = f"{path}/{payment.id}" if single else path
+    document = get(where, fields="id,status")
+    item = document if single else document["data"][0]
+    assert item == {"id": str(payment.id), "status": "succeeded"}
+
+
+def test_the_order_of_names_does_not_matter(get, path, payment):
+    assert (
+        get(path, fields="status,id", include="user,package")["data"]
+        == (get(path, fields="id,status", include="package,user")["data"])
+    )
+
+
+def test_fields_reach_into_includes(get, path, payment):
+    asked = {"include": EVERYTHING, "fields": "id,user.name,package.name,package.amount,refunds.amount"}
+    assert get(path, **asked)["data"] == [
+        {
+            "id": str(payment.id),
+            "package": {"name": "Gold", "amount": 1500},
+            "refunds": [{"amount": 100}],
+            "user": {"name": "Ada"},
+        }
+    ]
+
+
+def test_an_include_whose_fields_are_not_named_is_whole(get, path, payment):
+    (item,) = get(path, include="user,refunds", fields="id,refunds.id")["data"]
+    assert set(item["refunds"][0]) == {"id"}
+    assert set(item["user"]) == {"id", "name", "version", "created_at", "updated_at", "links"}
+    assert "email" not in item["user"]
+
+
+def test_a_to_one_include_may_be_null_and_a_to_many_empty(get, make, store, path):
+    make.payment(store)
+    (item,) = get(path, include=EVERYTHING)["data"]
+    assert item["package"] is None
+    assert item["refunds"] == []
+    assert item["user"]["id"] == item["user_id"]
+
+
+def test_a_to_many_include_shows_its_newest(get, make, path, store):
+    payment = make.payment(store, amount=10_000)
+    first = datetime(2026, 1, 1, tzinfo=UTC)
+    for number in range(1, INCLUDED_ROWS + 4):
+        make.refund(payment, amount=number, created_at=first + timedelta(seconds=number))
+    (item,) = get(path, include="refunds", fields="refunds.amount")["data"]
+    shown = [refund["amount"] for refund in item["refunds"]]
+    assert shown == list(range(INCLUDED_ROWS + 3, 3, -1))
+    assert get(f"{path}/{payment.id}")["links"]["refunds"] == f"{path}/{payment.id}/refunds"
+
+
+def test_includes_nest(get, make, store, owner):
+    """The account of who pays: payments, and what hangs on each."""
+    package = make.package(store, name="Gold")
+    payment = make.payment(store, owner, package=package)
+    make.refund(payment, amount=7)
+    account = get(
+        "/v1/me",
+        include="payments.package,payments.refunds",
+        fields="name,payments.id,payments.package.name,payments.refunds.amount",
+    )
+    assert account == {
+        "name": owner.name,
+        "payments": [{"id": str(payment.id), "package": {"name": "Gold"}, "refunds": [{"amount": 7}]}],
+    }
+
+
+def test_includes_of_others_rows_stay_apart(get, make, store, path):
+    for name in ("Ada", "Grace"):
+        payment = make.payment(store, make.user(name=name), package=make.package(store, name=f"{name}'s"))
+        make.refund(payment, reason=name)
+    found = get(path, include=EVERYTHING, fields="user.name,package.name,refunds.reason")["data"]
+    assert sorted((i["user"]["name"], i["package"]["name"], i["refunds"][0]["reason"]) for i in found) == [
+        ("Ada", "Ada's", "Ada"),
+        ("Grace", "Grace's", "Grace"),
+    ]
+
+
+def test_what_json_must_escape_comes_through(get, make, store):
+    name = 'a "quoted" \\ back\nslash </script> é 😀 %(id)s %s {id}'
+    make.package(store, name=name)
+    assert get(f"/v1/stores/{store.id}/packages")["data"][0]["name"] == name
+
+
+REFUSED = [
+    ({"colour": "red"}, ["colour"]),
+    ({"fields": "id,colour"}, ["fields"]),
+    ({"fields": "user.name"}, ["fields"]),
+    ({"fields": "id.name"}, ["fields"]),
+    ({"fields": ""}, ["fields"]),
+    ({"fields": ","}, ["fields"]),
+    ({"include": "user", "fields": "user"}, ["fields"]),
+    ({"include": "user", "fields": "user.email"}, ["fields"]),
+    ({"include": "user", "fields": "user.password_hash"}, ["fields"]),
+    ({"include": "colour"}, ["include"]),
+    ({"include": "user.store"}, ["include"]),
+    ({"include": "id"}, ["include"]),
+    ({"sort": "colour"}, ["sort"]),
+    ({"sort": "--amount"}, ["sort"]),
+    ({"sort": "amount,id"}, ["sort"]),
+    ({"sort": "payment_method"}, ["sort"]),
+    ({"status": "lost"}, ["status"]),
+    ({"status[gt]": "failed"}, ["status[gt]"]),
+    ({"user_id": "42"}, ["user_id"]),
+    ({"amount[near]": "5"}, ["amount[near]"]),
+    ({"amount[]": "5"}, ["amount[]"]),
+    ({"amount": "5.0"}, ["amount"]),
+    ({"amount": "٣"}, ["amount"]),
+    ({"amount": "1" * 19}, ["amount"]),
+    ({"created_at[gte]": "yesterday"}, ["created_at[gte]"]),
+    ({"created_at[gte]": "2026-01-01"}, ["created_at[gte]"]),
+    ({"created_at[gte]": "2026-01-01T00:00:00"}, ["created_at[gte]"]),
+    ({"created_at[gte]": "2026-02-30T00:00:00Z"}, ["created_at[gte]"]),
+    ({"page": "0"}, ["page"]),
+    ({"page": "-1"}, ["page"]),
+    ({"page": "one"}, ["page"]),
+    ({"page": ""}, ["page"]),
+    ({"page": "1e3"}, ["page"]),
+    ({"page": "9" * 30}, ["page"]),
+    ({"per_page": "101"}, ["per_page"]),
+    ({"limit": "0"}, ["limit"]),
+    ({"limit": "101"}, ["limit"]),
+    ({"total": "roughly"}, ["total"]),
+    ({"page": "1", "cursor": ""}, ["page"]),
+    ({"per_page": "5", "limit": "5"}, ["per_page"]),
+    ({"total": "exact", "cursor": ""}, ["total"]),
+    ({"status": "succeeded\0"}, ["status"]),
+    ({"colour": "red", "fields": "colour", "page": "0", "sort": "colour"}, ["colour", "fields", "page", "sort"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("parameters", "named"), REFUSED, ids=lambda value: repr(value)[:60])
+def test_what_is_unknown_or_unreadable_is_refused_by_name(get, path, parameters, named):
+    problem = get(path, 400, **parameters)
+    assert sorted({error["parameter"] for error in problem["errors"]}) == named
+    assert problem["code"] == "invalid_parameter"
+    assert all(name in problem["detail"] for name in named)
+
+
+def test_a_parameter_that_is_given_twice_is_refused(get, path):
+    assert get(f"{path}?status=failed&status=succeeded", 400)["errors"][0]["parameter"] == "status"
+
+
+def test_a_single_row_takes_neither_pages_nor_filters(get, path, payment):
+    for name in ("page", "cursor", "sort", "status", "total"):
+        assert get(f"{path}/{payment.id}", 400, **{name: "1"})["errors"][0]["parameter"] == name
+
+
+def lists_of_a_store():
+    """Every list below a store, with its includes."""
+    for module in MODULES:
+        for route in module.all:
+            if route.lists and re.fullmatch(r"/v1/stores(/\{store_id\}(/[a-z-]+)?)?|/v1/me/[a-z]+|/v1/\w+", route.path):
+                yield pytest.param(route.path, ",".join(route.lists.includes), id=route.path)
+
+
+@pytest.mark.parametrize(("template", "includes"), list(lists_of_a_store()))
+@pytest.mark.parametrize("page", [{"per_page": 100}, {"cursor": "", "limit": 100}], ids=["page", "cursor"])
+def test_every_list_is_one_statement_beside_the_callers(get, make, store, owner, queries, template, includes, page):
+    package = make.package(store)
+    for _ in range(10):
+        make.refund(make.payment(store, owner, package=package))
+        make.staff(store)
+        make.address(owner)
+        make.package(store)
+    asked = {**page, **({"include": includes} if includes else {})}
+    path = template.replace("{store_id}", str(store.id))
+    with queries() as seen:
+        get(path, **asked)
+    assert len(seen) == 2, str(seen)
+
+
+def test_it_is_one_statement_at_ten_thousand_rows_too(get, make, store, owner, path, queries):
+    make.payments(store, 10_000, users=[owner, make.user()], packages=[make.package(store)])
+    for asked in ({"page": 50, "per_page": 100}, {"cursor": "", "limit": 100}, {"total": "exact"}):
+        with queries() as seen:
+            document = get(path, include=EVERYTHING, **asked)
+        assert len(seen) == 2, str(seen)
+        assert document["data"]
+
+
+def selected(statement: str) -> tuple[set[str], str]:
+    """The columns that a list's statement takes of its own table, and the rest of it."""
+    found = re.search(r"with page as \(select (.*?) from \w+ t where (.*)", statement, re.DOTALL)
+    assert found, statement
+    return set(found[1].replace("t.", "").split(", ")), found[2]
+
+
+def test_only_what_was_asked_for_is_fetched(get, path, payment, queries):
+    with queries() as seen:
+        get(path, fields="id,status", include="user", sort="amount")
+    columns, rest = selected(seen[-1])
+    assert columns == {"id", "status", "amount", "user_id"}
+    assert "refunds" not in rest
+    assert "packages" not in rest
+    assert "email" not in rest
+
+
+def test_nothing_is_fetched_whole(get, path, payment, queries):
+    """`select *` only ever stands over a list of columns that was named before."""
+    with queries() as seen:
+        get(path, include=EVERYTHING)
+    columns, _ = selected(seen[-1])
+    assert not columns & {"payment_method", "gateway", "gateway_ref"}
+    assert set(re.findall(r"\* from (\w+)", seen[-1])) == {"page"}
+
+
+def test_values_are_bound_and_never_written_into_the_statement(get, path, client, queries):
+    with queries() as seen:
+        assert get(path, currency="';%", sort="amount")["data"] == []
+    assert all("';%" not in statement for statement in seen)
+
+
+def test_equal_answers_have_equal_etags_and_others_do_not(client, make, owner, path, payment):
+    headers = make.auth(owner)
+    first = client.get(path, headers=headers)
+    assert client.get(path, headers=headers).headers["ETag"] == first.headers["ETag"]
+    assert client.get(f"{path}?fields=id", headers=headers).headers["ETag"] != first.headers["ETag"]
+    single = client.get(f"{path}/{payment.id}", headers=headers).headers["ETag"]
+    assert re.fullmatch(r'"1\.[0-9a-f]{24}"', single)
+    unchanged = client.get(path, headers={**headers, "If-None-Match": first.headers["ETag"]})
+    assert (unchanged.status_code, unchanged.data) == (304, b"")
+    make.payment(make.rows("select * from stores where id = %(id)s", {"id": payment.store_id})[0])
+    assert client.get(path, headers={**headers, "If-None-Match": first.headers["ETag"]}).status_code == 200
