@@ -24,8 +24,8 @@ class Scene:
     def add(self, **columns: Any) -> Row:
         defaults = {
             "id": new_id(),
-            "kind": "payment.charge",
-            "queue": "critical",
+            "kind": "test.work",
+            "queue": "default",
             "owner_id": self.member.id,
             "store_id": self.store.id,
         }
@@ -130,8 +130,8 @@ def test_ones_own_jobs_are_listed_the_newest_first_in_one_statement(scene: Scene
     assert [job["id"] for job in answer.json["data"]] == [str(second.id)]
     rest = scene.ask(answer.json["links"]["next"], headers).json
     assert [job["id"] for job in rest["data"]] == [str(scene.job.id)]
-    filtered = scene.ask("/v1/jobs?kind=payment.charge&status=queued&per_page=5", headers).json
-    assert [job["id"] for job in filtered["data"]] == [str(scene.job.id)]
+    filtered = scene.ask("/v1/jobs?kind=payment.refund&status=queued&per_page=5", headers).json
+    assert [job["id"] for job in filtered["data"]] == [str(second.id)]
     assert filtered["meta"]["total"] == 1
 
 
