@@ -6,18 +6,20 @@
     sandbox_timeout       is never charged, and the gateway does not answer
     sandbox_lost_answer   is charged, and the answer is lost
 
-Its books are a schema of their own, written on a connection of their own: whatever is rolled back in Dues, they stay,
-as those of a real gateway would.
+Its books are a schema of their own, written on connections of their own: whatever is rolled back in Dues, they stay, as
+those of a real gateway would.
 """
 
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from sqlalchemy import text
+from flask import current_app
+from sqlalchemy import Engine, TextClause, create_engine, text
+from sqlalchemy.exc import OperationalError
 
-from dues.db import db
 from dues.ids import new_id
 from dues.payments.gateway import GatewayTimeout, Operation, Outcome
+from dues.settings import settings
 
 Method = Literal["sandbox_ok", "sandbox_declined", "sandbox_action", "sandbox_timeout", "sandbox_lost_answer"]
 
@@ -98,6 +100,29 @@ class Sandbox:
         return self.find(key) or Operation("declined", "", "declined")
 
 
-def _run(statement: Any, values: Mapping[str, Any]) -> Any:
-    with db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        return connection.execute(statement, values).first()
+def _run(statement: TextClause, values: Mapping[str, Any]) -> Any:
+    try:
+        with _books().connect() as connection:
+            return connection.execute(statement, values).first()
+    except OperationalError as error:
+        raise GatewayTimeout("the sandbox's books cannot be reached") from error
+
+
+def _books() -> Engine:
+    """Connections apart from those of Dues, bounded in time as calls to a gateway are."""
+    engine: Engine | None = current_app.extensions.get("payments.sandbox")
+    if engine is None:
+        timeout_s = settings().gateway_timeout_s
+        engine = current_app.extensions["payments.sandbox"] = create_engine(
+            settings().database_url,
+            isolation_level="AUTOCOMMIT",
+            pool_size=1,
+            pool_pre_ping=True,
+            hide_parameters=True,
+            connect_args={
+                "application_name": "dues sandbox gateway",
+                "connect_timeout": max(1, int(timeout_s)),
+                "options": f"-c statement_timeout={int(timeout_s * 1000)}",
+            },
+        )
+    return engine

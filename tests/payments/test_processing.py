@@ -1,14 +1,16 @@
 """Payments from the request through relay and worker to the mail, with every method of the sandbox, and with attempts
 that fail at each critical line."""
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psycopg2
 import pytest
 from flask import Flask
 
+from dues.app import create_base
 from dues.db import transaction
 from dues.ids import new_id
 from dues.jobs import failpoints
@@ -17,7 +19,7 @@ from dues.payments.gateway import GatewayTimeout, Operation
 from dues.payments.sandbox import Sandbox
 from tests.factory import Factory
 from tests.payments.conftest import Shop, Work
-from tests.servers import Mailbox
+from tests.servers import Mailbox, Servers
 
 
 def test_a_payment_succeeds_and_is_confirmed_by_mail(shop: Shop, work: Work, mailbox: Mailbox, make: Factory) -> None:
@@ -364,6 +366,19 @@ def test_the_gateways_books_outlast_a_rollback(in_app: Flask) -> None:
         Sandbox().charge(key, 100, "EUR", "sandbox_ok")
         raise ZeroDivisionError
     assert Sandbox().find(key) is not None
+
+
+def test_books_that_do_not_answer_in_time_are_a_gateway_that_does_not(
+    servers: Servers, clean: None, make: Factory
+) -> None:
+    app = create_base(servers.settings(gateway_timeout_s=0.2))
+    with closing(psycopg2.connect(servers.database_url)) as other, other.cursor() as cursor, app.app_context():
+        cursor.execute("lock table sandbox_gateway.operations")
+        with pytest.raises(GatewayTimeout):
+            Sandbox().charge(str(new_id()), 100, "EUR", "sandbox_ok")
+        other.rollback()
+        assert make.value("select count(*) from sandbox_gateway.operations") == 0
+        app.extensions["payments.sandbox"].dispose()
 
 
 def test_the_sandbox_does_the_same_thing_once(in_app: Flask) -> None:

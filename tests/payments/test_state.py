@@ -10,7 +10,7 @@ from dues.db import transaction, unit_of_work
 from dues.errors import InvalidTransition, NotFound
 from dues.ids import new_id
 from dues.payments.models import PAYMENT_STATUSES, PaymentStatus
-from dues.payments.service import get_payment
+from dues.payments.service import customer_tags, get_payment
 from dues.payments.state import move, settle_refund
 from tests.factory import Factory
 from tests.payments.conftest import Shop
@@ -79,6 +79,14 @@ def test_a_move_names_the_tags_of_what_shows_the_payment(in_app: Flask, shop: Sh
     with transaction():
         move(payment.store_id, payment.id, "processing", "a test")
         assert unit_of_work().tags == {f"store:{shop.store.id}:payments", f"user:{shop.customer.id}"}
+
+
+def test_a_new_name_is_shown_in_the_stores_where_its_bearer_pays(in_app: Flask, shop: Shop, make: Factory) -> None:
+    other = make.store()
+    for store in (shop.store, shop.store, other):
+        make.payment(store, shop.customer)
+    make.payment(make.store())
+    assert set(customer_tags(shop.customer.id)) == {f"store:{store.id}:customers" for store in (shop.store, other)}
 
 
 def test_a_payment_that_is_not_there(in_app: Flask, shop: Shop) -> None:
