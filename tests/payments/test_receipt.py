@@ -1,6 +1,5 @@
 """Receipts: what stands on them, in which letters, and that they are the same each time."""
 
-import base64
 import re
 import zlib
 from datetime import UTC, datetime, timedelta, timezone
@@ -30,8 +29,8 @@ def receipt(**changes: Any) -> Receipt:
 
 def texts(pdf: bytes) -> list[list[str]]:
     """The strings set in western letters, page by page."""
-    streams = re.findall(rb"/ASCII85Decode /FlateDecode.*?stream\r?\n(.*?)endstream", pdf, re.DOTALL)
-    pages = [zlib.decompress(base64.a85decode(stream.strip().removesuffix(b"~>"))) for stream in streams]
+    streams = re.findall(rb"/FlateDecode[^>]*>>\s*stream\r?\n(.*?)endstream", pdf, re.DOTALL)
+    pages = [zlib.decompressobj().decompress(stream) for stream in streams]
     return [[_unescape(text) for text in re.findall(rb"\((.*?)(?<!\\)\) Tj", page)] for page in pages if b" Tj" in page]
 
 
