@@ -31,7 +31,7 @@ log = logging.getLogger("dues.worker")
 _LOOK_S = 1
 _HEARTBEAT_EVERY_S = 30.0
 _KEPT_S = 120
-_LONGEST_PAUSE_S = 1.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 1.0
 
 
 class LeanWorker(SimpleWorker):
@@ -97,13 +97,14 @@ class LeanWorker(SimpleWorker):
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[Job, Queue] | None:
         """The next delivery, or None when it is time to stop (or, in burst mode, the queue is empty)."""
-        source, pause_s = self.queues[0], 0.1
+        source, pause_s = self.queues[0], _FIRST_PAUSE_S
         while not self._is_over():
             try:
                 self.heartbeat()
                 taken = self._take(source, timeout)
             except (redis.RedisError, OSError) as error:
-                log.warning("Redis cannot be asked for work: %s", type(error).__name__)
+                if pause_s == _FIRST_PAUSE_S:
+                    log.warning("Redis cannot be asked for work: %s; trying until it can", type(error).__name__)
                 time.sleep(pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
                 continue
