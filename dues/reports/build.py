@@ -2,18 +2,16 @@
 
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from dues.clock import now
-from dues.db import db
 from dues.jobs.failpoints import failpoint
 from dues.reports.files import Draft, FileStore, report_folder, report_key
 from dues.reports.formats import FORMATS, Document, Heading
 from dues.reports.models import Report
 from dues.reports.rows import KINDS
 from dues.reports.snapshot import snapshot
-from dues.stores.models import Store
 
 # Called with (rows written, rows in all); what it raises ends the building.
 Progress = Callable[[int, int], object]
@@ -68,34 +66,29 @@ def build_file(report: Report, files: FileStore, progress: Progress) -> BuiltFil
     Raises: whatever `progress` raises, and leaves no file then.
     """
     document_type = FORMATS[report.format]
-    store_name = _store_name(report)
     files.delete(report_folder(report.id))
     key = report_key(report.id, document_type.extension)
     with files.create(key) as draft:
-        rows = _write(report, store_name, draft, document_type, progress)
+        rows = _write(report, draft, document_type, progress)
     return BuiltFile(key, document_type.media_type, rows, draft.size, draft.sha256())
 
 
-def _store_name(report: Report) -> str:
-    name: str = db.session.get_one(Store, report.store_id).name
-    # The session's connection goes back to the pool: a report is long, and has a connection of its own.
-    db.session.rollback()
-    return name
-
-
-def _write(report: Report, store_name: str, draft: Draft, document_type: type[Document], progress: Progress) -> int:
+def _write(report: Report, draft: Draft, document_type: type[Document], progress: Progress) -> int:
     rows = KINDS[report.kind]
     values = {"store_id": report.store_id, "range_from": report.range_from, "range_to": report.range_to}
-    with snapshot(streams=rows.streams) as source:
-        total = source.count(rows.count(), values)
-        progress(0, total)
-        heading = Heading(
-            report.id, report.store_id, store_name, rows, report.range_from, report.range_to, now(), total
-        )
-        with closing(document_type(draft, heading)) as document:
+    with ExitStack() as held:
+        with snapshot(streams=rows.streams) as source:
+            store_name: str = source.value("select name from stores where id = %(store_id)s", values)
+            total: int = source.value(rows.count(), values)
+            progress(0, total)
+            heading = Heading(
+                report.id, report.store_id, store_name, rows, report.range_from, report.range_to, now(), total
+            )
+            document = held.enter_context(closing(document_type(draft, heading)))
             sink = RowSink(document, total, progress)
             source.copy(document_type.copy(rows), values, sink)
             sink.flush()
-            document.finish()
+        # Not within the snapshot: zipping a workbook takes long, and the server has no use for waiting.
+        document.finish()
     progress(sink.rows, total)
     return sink.rows

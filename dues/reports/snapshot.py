@@ -33,10 +33,10 @@ class Snapshot:
             (str(_STATEMENT_TIMEOUT_MS), _WORK_MEM, "off" if streams else "on"),
         )
 
-    def count(self, query: str, values: Mapping[str, Any]) -> int:
+    def value(self, query: str, values: Mapping[str, Any]) -> Any:
+        """The one value that a query returns."""
         self._cursor.execute(query, values)
-        count: int = self._cursor.fetchone()[0]
-        return count
+        return self._cursor.fetchone()[0]
 
     def copy(self, statement: str, values: Mapping[str, Any], sink: LineSink) -> None:
         """Run a `COPY (…) TO STDOUT`. What the sink raises ends it."""
@@ -45,7 +45,7 @@ class Snapshot:
 
 @contextmanager
 def snapshot(*, streams: bool) -> Iterator[Snapshot]:
-    """A snapshot taken at the first query. `streams` asks for plans that give the first rows at once, in the order
+    """A snapshot of the database as it is now. `streams` asks for plans that give the first rows at once, in the order
     of an index, over those that sort all rows first."""
     pooled = db.engine.raw_connection()
     connection: Any = pooled.dbapi_connection
