@@ -1,0 +1,241 @@
+"""At 200,000 payments: every sort and every equality filter has its index, and totals stay cheap and honest."""
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import psycopg2.extensions
+import pytest
+from flask import Flask
+from sqlalchemy import event, make_url
+
+from api.app import create_app
+from dues.db import db
+from dues.payments.reads import payments
+from dues.prepared import _numbered
+from dues.reads import Equal
+from dues.reads.compile import COUNTED_ROWS
+from tests.factory import Factory
+from tests.servers import Direct, Servers, create_database, drop_database
+
+ROWS = 200_000
+# Every fourth is in the store that is read; the others are spread over a hundred.
+OURS = ROWS // 4
+SIZE = 20
+SORTS = [sign + name for name in payments.sorts for sign in ("", "-")]
+FILTERS = [name for name, declared in payments.filters.items() if isinstance(declared, Equal)]
+
+_OTHERS = """
+    insert into users(id, email, name, password_hash)
+        select gen_random_uuid(), n || '@example.com', 'User', '' from generate_series(1, 200) n;
+    insert into stores(id, owner_id, name, slug, currency)
+        select gen_random_uuid(), (select owner_id from stores), 'Store', 'other-' || n, 'EUR'
+        from generate_series(1, 100) n;
+    insert into packages(store_id, id, name, amount, currency, interval)
+        select id, gen_random_uuid(), 'Package', 100, 'EUR', 'month' from stores, generate_series(1, 5);
+"""
+# Checking what ties the rows together would take most of the time.
+_PAYMENTS = """
+    alter table payments drop constraint payments_store_id_fkey, drop constraint payments_user_id_fkey,
+        drop constraint payments_store_id_package_id_fkey;
+    insert into payments(store_id, id, user_id, package_id, amount, currency, status, payment_method, gateway,
+        created_at)
+    select s.id, gen_random_uuid(), u.ids[1 + (n / 4) %% cardinality(u.ids)],
+        case when n %% 3 = 0 then s.packages[1 + (n / 12) %% 5] end, 100 + (n::bigint * 7919) %% 10000,
+        (array['EUR', 'EUR', 'EUR', 'USD'])[1 + (n / 4) %% 4],
+        (array['succeeded', 'succeeded', 'succeeded', 'failed', 'refunded'])[1 + (n / 4) %% 5],
+        'sandbox_ok', 'sandbox', '2026-01-01'::timestamptz + n * interval '1 minute'
+    from generate_series(1, %(rows)s) n
+    join (select s.id, array_agg(k.id) as packages,
+              case when s.id = %(store)s then 0 else row_number() over (order by s.id = %(store)s, s.id) end as number
+          from stores s join packages k on k.store_id = s.id group by s.id) s
+        on s.number = case when n %% 4 = 0 then 0 else 1 + n %% 100 end,
+    (select array_agg(id) as ids from users) u;
+"""
+
+
+class Large:
+    """A store among many, read by its owner, and the statements that this takes."""
+
+    def __init__(self, app: Flask, direct: Direct) -> None:
+        self._app, self._direct = app, direct
+        self._seen: list[tuple[str, Mapping[str, Any]]] = []
+        make = Factory(direct)
+        owner = make.user()
+        store = make.store(owner)
+        make.rows(_OTHERS)
+        make.rows(_PAYMENTS, {"rows": ROWS, "store": store.id})
+        make.rows("vacuum analyze payments")
+        make.rows("analyze")
+        self.path, self._headers = f"/v1/stores/{store.id}/payments", make.auth(owner)
+        self.some = make.rows(f"select * from payments where store_id = '{store.id}' and package_id is not null")[0]
+        with app.app_context():
+            event.listen(db.engine, "connect", self._watch)
+
+    def _watch(self, connection: Any, record: Any) -> None:
+        seen = self._seen
+
+        class Watched(psycopg2.extensions.cursor):
+            def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002
+                seen.append((query, vars))
+                super().execute(query, vars)
+
+        connection.cursor_factory = Watched
+
+    def get(self, path: str = "", **parameters: Any) -> dict[str, Any]:
+        """The list's answer; its statement is then the last that was seen."""
+        query = parameters or None
+        answer = self._app.test_client().get(path or self.path, query_string=query, headers=self._headers)
+        assert answer.status_code == 200, answer.text
+        document: dict[str, Any] = answer.get_json()
+        return document
+
+    def plans(self) -> Iterator[dict[str, Any]]:
+        """How PostgreSQL ran the last list: with its values known, and prepared for any values."""
+        query, values = self._seen[-1]
+        text, arguments = _numbered(query)
+        with self._direct.cursor() as cursor:
+            cursor.execute(f"explain (analyze, format json) {query}", values)
+            yield cursor.fetchone()["QUERY PLAN"][0]["Plan"]  # type: ignore[index]
+            cursor.execute("set plan_cache_mode = force_generic_plan")
+            escaped = text.replace("%", "%%")
+            cursor.execute(f"prepare p as {escaped}; explain (analyze, format json) execute p{arguments}", values)
+            yield cursor.fetchone()["QUERY PLAN"][0]["Plan"]  # type: ignore[index]
+            cursor.execute("deallocate p; reset plan_cache_mode")
+
+
+@pytest.fixture(scope="module")
+def large(servers: Servers) -> Iterator[Large]:
+    template = make_url(os.environ["DUES_TESTS_TEMPLATE"]).database or ""
+    url = make_url(servers.database_url)
+    name = f"{url.database}_large"
+    create_database(servers.database_url, name, template)
+    address = url.set(database=name).render_as_string(hide_password=False)
+    direct, app = Direct(address), create_app(servers.settings(database_url=address, db_prepare=False))
+    yield Large(app, direct)
+    direct.close()
+    with app.app_context():
+        db.engine.dispose()
+    drop_database(servers.database_url, name)
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes(below)
+
+
+def scans(plan: dict[str, Any]) -> list[dict[str, Any]]:
+    """The nodes that read payments."""
+    return [node for node in nodes(plan) if node.get("Relation Name") == "payments"]
+
+
+def rows_read(plan: dict[str, Any]) -> float:
+    """How many rows of payments were looked at, those that a filter then dropped too."""
+    return sum(
+        (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"] for node in scans(plan)
+    )
+
+
+def forms(large: Large, **asked: Any) -> Iterator[tuple[str, float]]:
+    """Asks for a list in each form of page. Yields: which, and how many payments may be read for it."""
+    counted = COUNTED_ROWS + 1
+    large.get(page=1, per_page=SIZE, **asked)
+    yield "page 1", SIZE + 1 + counted
+    large.get(page=100, per_page=SIZE, **asked)
+    yield "page 100", 100 * SIZE + 1 + counted
+    document = large.get(cursor="", limit=SIZE, **asked)
+    yield "cursor, first", SIZE + 1
+    document = large.get(document["links"]["next"])
+    yield "cursor, next", SIZE + 1
+    large.get(document["links"]["prev"])
+    yield "cursor, prev", SIZE + 1
+
+
+@pytest.mark.parametrize("asked", [{"sort": sort} for sort in SORTS] + [{"filter": name} for name in FILTERS], ids=str)
+def test_no_list_scans_the_table(large: Large, asked: dict[str, str]) -> None:
+    if name := asked.get("filter"):
+        asked = {name: str(getattr(large.some, name))}
+    for form, most in forms(large, **asked):
+        for plan in large.plans():
+            assert scans(plan), form
+            assert {node["Node Type"] for node in scans(plan)} <= {
+                "Index Scan",
+                "Index Only Scan",
+                "Bitmap Heap Scan",
+            }, form
+            assert rows_read(plan) <= most, form
+
+
+def test_ones_own_payments_over_all_stores(large: Large) -> None:
+    large.get("/v1/me/payments")
+    for plan in large.plans():
+        assert {node["Node Type"] for node in scans(plan)} <= {"Index Scan", "Index Only Scan"}
+
+
+def test_a_deep_walk_reads_no_more_than_its_first_step(large: Large) -> None:
+    """The last page backwards from the end: a cursor costs the same at any depth."""
+    document = large.get(sort="created_at", cursor="", limit=SIZE)
+    assert len(document["data"]) == SIZE
+    oldest_last = large.get(sort="-created_at", page=OURS // 100 - 1, per_page=100)
+    assert len(oldest_last["data"]) == 100
+    document = large.get(**{"sort": "-created_at", "created_at[lt]": document["data"][-1]["created_at"]}, cursor="")
+    assert len(document["data"]) == SIZE - 1
+    for plan in large.plans():
+        assert rows_read(plan) <= SIZE + 1
+
+
+def test_totals_beyond_the_bound_are_estimates_and_honest(large: Large) -> None:
+    meta = large.get(per_page=100)["meta"]
+    assert meta["total_is_exact"] is False
+    assert OURS * 0.5 < meta["total"] < OURS * 2
+    assert meta["last_page"] == -(-meta["total"] // 100)
+
+    meta = large.get(per_page=100, total="exact")["meta"]
+    assert (meta["total"], meta["total_is_exact"], meta["last_page"]) == (OURS, True, OURS // 100)
+
+    last = large.get(per_page=100, page=OURS // 100)
+    assert last["meta"] == {
+        "current_page": OURS // 100,
+        "last_page": OURS // 100,
+        "per_page": 100,
+        "total": OURS,
+        "total_is_exact": True,
+    }
+    assert last["links"]["next"] is None
+
+    beyond = large.get(per_page=100, page=OURS // 100 + 1)
+    assert beyond["data"] == []
+    assert beyond["meta"]["last_page"] <= OURS // 100 + 1
+    assert beyond["meta"]["total"] <= OURS
+
+
+@pytest.mark.parametrize("row_estimate", [1, 10_000_000])
+def test_a_loop_ends_at_the_last_row_however_wrong_the_planner_is(large: Large, row_estimate: int) -> None:
+    """The client's loop asks for the next page while `current_page < last_page`."""
+    make = Factory(large._direct)
+    source = make.value("select prosrc from pg_proc where proname = 'dues_estimated_rows'")
+    replace = "create or replace function dues_estimated_rows(query text) returns bigint language plpgsql stable as "
+    make.rows(f"{replace} 'begin return {row_estimate}; end'")
+    try:
+        last = OURS // 100
+        for page in (1, 2, 100, 101, 300, last - 1, last, last + 1, last + 7):
+            document = large.get(page=page, per_page=100)
+            meta = document["meta"]
+            assert (meta["current_page"] < meta["last_page"]) == (page < last), page
+            assert (document["links"]["next"] is not None) == (page < last), page
+            assert len(document["data"]) == (100 if page <= last else 0)
+            assert meta["total"] >= min(page * 100, OURS) if page <= last else meta["total"] >= 0
+    finally:
+        make.rows(f"{replace} $${source}$$")
+
+
+def test_a_total_within_the_bound_is_exact(large: Large) -> None:
+    wanted = str(large.some.user_id)
+    meta = large.get(user_id=wanted)["meta"]
+    assert meta["total_is_exact"] is True
+    expected = Factory(large._direct).value(
+        "select count(*) from payments where user_id = %(user)s and store_id = %(store)s",
+        {"user": wanted, "store": large.some.store_id},
+    )
+    assert meta["total"] == expected
