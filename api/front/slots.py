@@ -1,0 +1,89 @@
+"""Who may go to Flask next: as many at once as it has threads, the important first, and nobody waits for long.
+
+Under overload a server that takes everybody serves nobody in time. So who would wait longer than his kind of request
+is worth is turned away at once, the least important first, and the threads do work that somebody still waits for.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import IntEnum
+
+from dues.errors import Unavailable
+
+
+class Priority(IntEnum):
+    """What kind of request it is; the lower goes first and is shed last."""
+
+    WRITE = 0
+    READ = 1
+    FEED = 2
+
+
+# How many seconds the first in line may have waited before newcomers of its kind, and those behind, are turned away.
+_PATIENCE_S = {Priority.WRITE: 5.0, Priority.READ: 2.0, Priority.FEED: 1.0}
+# However fast the line moves, no more than this may stand in it: each holds a request in memory.
+_LONGEST_LINE = {Priority.WRITE: 2000, Priority.READ: 1500, Priority.FEED: 500}
+
+
+class Slots:
+    """For one event loop."""
+
+    def __init__(self, count: int) -> None:
+        self._free = count
+        self._lines: dict[Priority, deque[tuple[float, asyncio.Future[None]]]] = {p: deque() for p in Priority}
+        self.shed = 0
+
+    @property
+    def waiting(self) -> int:
+        return sum(len(line) for line in self._lines.values())
+
+    @asynccontextmanager
+    async def taken(self, priority: Priority) -> AsyncIterator[None]:
+        """Hold a slot for the block. Raises: Unavailable for who is turned away."""
+        await self._take(priority)
+        try:
+            yield
+        finally:
+            self._pass_on()
+
+    async def _take(self, priority: Priority) -> None:
+        if self._free and not self.waiting:
+            self._free -= 1
+            return
+        line = self._lines[priority]
+        if len(line) >= _LONGEST_LINE[priority] or self._is_late(priority):
+            self._turn_away()
+        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        line.append((time.monotonic(), place))
+        try:
+            # Twice the patience, because the more important pass who already stands here.
+            await asyncio.wait_for(place, 2 * _PATIENCE_S[priority])
+        except TimeoutError:
+            self._turn_away()
+        except asyncio.CancelledError:
+            if place.done() and not place.cancelled():
+                self._pass_on()
+            raise
+
+    def _is_late(self, priority: Priority) -> bool:
+        line = self._lines[priority]
+        while line and line[0][1].done():
+            line.popleft()
+        return bool(line) and time.monotonic() - line[0][0] > _PATIENCE_S[priority]
+
+    def _turn_away(self) -> None:
+        self.shed += 1
+        raise Unavailable("too many requests are waiting", code="overloaded", headers={"Retry-After": "2"})
+
+    def _pass_on(self) -> None:
+        for priority in Priority:
+            line = self._lines[priority]
+            while line:
+                _, place = line.popleft()
+                if not place.done():
+                    place.set_result(None)
+                    return
+        self._free += 1

@@ -1,0 +1,107 @@
+"""Flask on a pool of threads: a whole request goes in and a whole answer comes out.
+
+An answer of the API is at most some hundred kilobytes and was made by one statement, so nothing is gained by
+streaming it through a queue between a thread and the loop; what is large is a file, and that the front door sends.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from io import BytesIO
+from sys import stderr
+from typing import Any
+
+from flask import Flask
+
+from api.front.asgi import Headers, Scope
+
+# The key of a WSGI environment under which the front door offers what Flask may leave to it.
+DOOR = "dues.front"
+
+
+@dataclass
+class Leftover:
+    """What a view leaves to the front door beside its answer: a `file` to be sent as the body, in chunks."""
+
+    file: Any = None
+
+
+@dataclass
+class Finished:
+    """Flask's answer."""
+
+    status: int
+    headers: Headers
+    body: bytes
+    leftover: Leftover = field(default_factory=Leftover)
+
+
+class FlaskThreads:
+    """Calls a Flask application from an event loop."""
+
+    def __init__(self, app: Flask, count: int) -> None:
+        self._app = app
+        self._pool = ThreadPoolExecutor(count, thread_name_prefix="flask")
+
+    async def call(self, scope: Scope, body: bytes) -> Finished:
+        """The answer to a request whose body has been read."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self._run, environ(scope, body))
+
+    def _run(self, env: dict[str, Any]) -> Finished:
+        finished = Finished(500, [], b"", env[DOOR])
+
+        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[..., Any]:
+            finished.status = int(status[:3])
+            finished.headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+            return _no_write
+
+        parts: Iterable[bytes] = self._app(env, start_response)
+        try:
+            finished.body = b"".join(parts)
+        finally:
+            close = getattr(parts, "close", None)
+            if close:
+                close()
+        return finished
+
+
+def _no_write(data: bytes) -> None:
+    raise NotImplementedError("answers are returned, not written")
+
+
+def environ(scope: Scope, body: bytes) -> dict[str, Any]:
+    """The WSGI environment (PEP 3333) of an ASGI request."""
+    server, client = scope.get("server") or ("localhost", 80), scope.get("client") or ("", 0)
+    env: dict[str, Any] = {
+        "REQUEST_METHOD": scope["method"],
+        "SCRIPT_NAME": "",
+        "PATH_INFO": scope["path"].encode().decode("latin-1"),
+        "QUERY_STRING": scope["query_string"].decode("latin-1"),
+        "SERVER_NAME": server[0] or "localhost",
+        "SERVER_PORT": str(server[1] or 80),
+        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
+        "REMOTE_ADDR": client[0],
+        "REMOTE_PORT": str(client[1]),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.input": BytesIO(body),
+        "wsgi.errors": stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+        DOOR: Leftover(),
+    }
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        if "_" in name:
+            # A proxy may look at `x-name` and pass `x_name` by; in an environment both are HTTP_X_NAME.
+            continue
+        key = "HTTP_" + name.upper().replace("-", "_")
+        if key in ("HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"):
+            key = key[5:]
+        env[key] = f"{env[key]},{value}" if key in env else value
+    env.pop("HTTP_TRANSFER_ENCODING", None)
+    env["CONTENT_LENGTH"] = str(len(body)) if body else env.get("CONTENT_LENGTH", "")
+    return env
