@@ -1,0 +1,115 @@
+"""Who goes to Flask next, and who is turned away."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from api.front import slots
+from api.front.slots import Priority, Slots
+from dues.errors import Unavailable
+
+
+def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+async def hold(line: Slots, priority: Priority, order: list[str], name: str, until: asyncio.Event) -> None:
+    async with line.taken(priority):
+        order.append(name)
+        await until.wait()
+
+
+def test_never_more_at_once_than_there_are_slots():
+    async def scenario() -> None:
+        line, at_once, most = Slots(3), 0, 0
+
+        async def visit() -> None:
+            nonlocal at_once, most
+            async with line.taken(Priority.READ):
+                at_once += 1
+                most = max(most, at_once)
+                await asyncio.sleep(0)
+                at_once -= 1
+
+        await asyncio.gather(*(visit() for _ in range(50)))
+        assert most == 3
+        assert line.waiting == 0
+
+    run(scenario)
+
+
+def test_writes_pass_reads_and_reads_pass_feeds():
+    async def scenario() -> None:
+        line, order, done = Slots(1), list[str](), asyncio.Event()
+        first = asyncio.create_task(hold(line, Priority.FEED, order, "first", done))
+        await asyncio.sleep(0)
+        others = [
+            asyncio.create_task(hold(line, priority, order, priority.name, done))
+            for priority in (Priority.FEED, Priority.READ, Priority.WRITE)
+        ]
+        await asyncio.sleep(0)
+        done.set()
+        await asyncio.gather(first, *others)
+        assert order == ["first", "WRITE", "READ", "FEED"]
+
+    run(scenario)
+
+
+def test_who_would_wait_too_long_is_told_so_at_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(slots, "_PATIENCE_S", {Priority.WRITE: 60, Priority.READ: 0.0, Priority.FEED: 0.0})
+
+    async def scenario() -> None:
+        line, done = Slots(1), asyncio.Event()
+        holder = asyncio.create_task(hold(line, Priority.READ, [], "", done))
+        await asyncio.sleep(0)
+        # Without patience the first in line gives up at once, and newcomers of its kind are not let in.
+        with pytest.raises(Unavailable) as refused:
+            async with line.taken(Priority.READ):
+                pass
+        assert refused.value.code == "overloaded"
+        assert refused.value.headers["Retry-After"]
+        writer = asyncio.create_task(hold(line, Priority.WRITE, order := list[str](), "write", done))
+        await asyncio.sleep(0)
+        done.set()
+        await asyncio.gather(holder, writer)
+        assert order == ["write"]
+        assert line.shed == 1
+
+    run(scenario)
+
+
+def test_a_line_has_an_end(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(slots, "_LONGEST_LINE", dict.fromkeys(Priority, 2))
+
+    async def scenario() -> None:
+        line, done = Slots(1), asyncio.Event()
+        visits = [asyncio.create_task(hold(line, Priority.READ, [], "", done)) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable):
+            async with line.taken(Priority.READ):
+                pass
+        done.set()
+        await asyncio.gather(*visits)
+
+    run(scenario)
+
+
+def test_a_client_that_goes_away_gives_its_place_to_the_next():
+    async def scenario() -> None:
+        line, order, done = Slots(1), list[str](), asyncio.Event()
+        holder = asyncio.create_task(hold(line, Priority.READ, order, "holder", done))
+        await asyncio.sleep(0)
+        gone = asyncio.create_task(hold(line, Priority.READ, order, "gone", done))
+        last = asyncio.create_task(hold(line, Priority.READ, order, "last", done))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.sleep(0)
+        done.set()
+        await asyncio.gather(holder, last)
+        assert order == ["holder", "last"]
+        async with line.taken(Priority.READ):
+            pass
+
+    run(scenario)

@@ -1,0 +1,45 @@
+"""Dues' web server as its own process, as the Procfile runs it."""
+
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from types import TracebackType
+
+from local.ports import free_port
+from tests.servers import Servers, wait_until
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class WebServer:
+    """`gunicorn asgi:app` (or `target`) on a free port, for the length of a `with` block."""
+
+    def __init__(self, servers: Servers, *, threads: int = 4, target: str = "asgi:app", **environ: str) -> None:
+        self.port = free_port()
+        self._argv = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), target]
+        self._environ = servers.environ(PORT=str(self.port), WEB_THREADS=str(threads), **environ)
+        self.log = servers.home / f"web-{self.port}.log"
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> "WebServer":
+        with open(self.log, "wb") as log:
+            self.process = subprocess.Popen(self._argv, cwd=ROOT, env=self._environ, stdout=log, stderr=log)
+        wait_until(self._is_up, 30, "the web server")
+        return self
+
+    def _is_up(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.terminate()
+        self.process.wait(30)
