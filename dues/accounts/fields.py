@@ -18,7 +18,6 @@ Email = Annotated[
         max_length=254,
         pattern=rf"^{_ATOM}(\.{_ATOM})*@(localhost|({_LABEL}\.)+{_LABEL})$",
         description="mail address",
-        extra_json_schema={"format": "email"},
     ),
 ]
 Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=ONE_LINE, description="one line of text")]

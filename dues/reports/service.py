@@ -2,7 +2,7 @@
 
 import logging
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
@@ -52,8 +52,9 @@ def request_report(store_id: UUID, requested_by: UUID, new: NewReport) -> Report
         requested_by=requested_by,
         kind=new.kind,
         format=new.format,
-        range_from=new.range_from,
-        range_to=new.range_to,
+        # In UTC, because PostgreSQL knows no offset beyond 16 hours.
+        range_from=new.range_from.astimezone(UTC),
+        range_to=new.range_to.astimezone(UTC),
         status="pending",
     )
     report.job_id = enqueue(

@@ -8,7 +8,6 @@ owner with every scope but the row's, and `elsewhere` the owner with a token tha
 
 import re
 from dataclasses import dataclass
-from types import SimpleNamespace as World
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from flask.testing import FlaskClient
 
 from dues.accounts.actor import SCOPES
 from dues.ids import new_id
-from dues.reports.files import file_store
+from tests.api.world import World
 from tests.factory import PASSWORD, Factory
 
 CALLERS = ("nobody", "other", "customer", "support", "manager", "owner", "unscoped", "elsewhere")
@@ -127,14 +126,8 @@ def body_of(row: Row, caller: str, world: World) -> dict[str, Any] | None:
 
 
 @pytest.fixture
-def world(make: Factory) -> World:
-    owner, customer = make.user(), make.user()
-    store = make.store(owner)
-    people = {"owner": owner, "customer": customer, "other": make.user()}
-    for role in ("support", "manager"):
-        people[role] = make.user()
-        make.staff(store, people[role], role=role)
-    return World(store=store, elsewhere=make.store(owner), **people)
+def world(make: Factory, app: Flask) -> World:
+    return World(make, app)
 
 
 def headers_of(caller: str, row: Row, world: World, make: Factory) -> dict[str, str]:
@@ -148,73 +141,11 @@ def headers_of(caller: str, row: Row, world: World, make: Factory) -> dict[str, 
     return make.auth(getattr(world, caller))
 
 
-def target_of(row: Row, world: World, make: Factory, app: Flask) -> dict[str, Any]:
-    """New rows, of the customer's, for the ids in a path."""
-    names, ids = re.findall(r"\{(\w+)\}", row.path), {"store_id": world.store.id}
-    if "user_id" in names:
-        staff = row.route[1].startswith("/v1/stores") and row.method != "PUT"
-        ids["user_id"] = make.staff(world.store).user_id if staff else world.customer.id
-    if "token_id" in names:
-        make.token(world.customer, id=(token_id := new_id()))
-        ids["token_id"] = token_id
-    if "address_id" in names:
-        ids["address_id"] = make.address(world.customer).id
-    if "package_id" in names:
-        ids["package_id"] = make.package(world.store).id
-    if "payment_id" in names:
-        waiting = row.path.endswith("/confirmations")
-        action: dict[str, Any] = {"status": "requires_action", "next_action": {"href": "/"}} if waiting else {}
-        payment = make.payment(world.store, world.customer, gateway_ref=f"sb_{new_id().hex}", **action)
-        ids["payment_id"] = payment.id
-        if "refund_id" in names:
-            ids["refund_id"] = make.refund(payment).id
-    if "report_id" in names:
-        ids["report_id"] = report_with_file(world, make, app)
-    if "job_id" in names:
-        ids["job_id"] = job_of_a_report(world, make)
-    return ids
-
-
-def job_of_a_report(world: World, make: Factory) -> Any:
-    report = make.insert("reports", new_report(world))
-    job = {
-        "id": new_id(),
-        "kind": "report.build",
-        "queue": "slow",
-        "cancelable": True,
-        "args": {"store_id": str(report.store_id), "report_id": str(report.id)},
-        "owner_id": world.customer.id,
-        "store_id": world.store.id,
-    }
-    return make.insert("jobs", job).id
-
-
-def new_report(world: World) -> dict[str, Any]:
-    return {
-        "store_id": world.store.id,
-        "id": new_id(),
-        "requested_by": world.owner.id,
-        "kind": "payments",
-        "format": "csv",
-        "range_from": "2026-01-01",
-        "range_to": "2026-02-01",
-    }
-
-
-def report_with_file(world: World, make: Factory, app: Flask) -> Any:
-    report = new_report(world)
-    key = f"reports/{report['id']}/1"
-    with app.app_context(), file_store().create(key) as draft:
-        draft.write(b"id\n")
-        file = {"status": "succeeded", "file_key": key, "rows": 0, "bytes": draft.size, "sha256": draft.sha256()}
-    return make.insert("reports", report | file).id
-
-
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_access(row: Row, world: World, make: Factory, app: Flask) -> None:
     answered = {}
     for caller in CALLERS:
-        path = row.path.format_map(target_of(row, world, make, app))
+        path = row.path.format_map(world.target(row.method, row.path))
         headers = headers_of(caller, row, world, make)
         if row.method == "POST":
             headers["Idempotency-Key"] = f"{caller}-1"

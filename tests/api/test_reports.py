@@ -103,6 +103,10 @@ class TestAsking:
         assert first.headers["Location"] == second.headers["Location"]
         assert make.value("select count(*) from jobs") == make.value("select count(*) from reports") == 1
 
+    def test_times_may_have_any_offset(self, scene: Scene):
+        report = scene.ask(**{"from": "2026-01-01T00:00:00+23:00"}).json
+        assert report["from"] == "2025-12-31T01:00:00+00:00"
+
     @pytest.mark.parametrize(
         ("changes", "pointers"),
         [

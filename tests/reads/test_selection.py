@@ -198,6 +198,12 @@ def test_what_is_unknown_or_unreadable_is_refused_by_name(get, path, parameters,
     assert all(name in problem["detail"] for name in named)
 
 
+@pytest.mark.parametrize("offset", ["Z", "+00:00", "-23:59", "+23:59", "+05:30"])
+@pytest.mark.parametrize("day", ["0001-01-02", "2026-01-01", "9999-12-30"])
+def test_a_time_may_have_any_offset(get, path, day, offset):
+    assert get(path, **{"created_at[lt]": f"{day}T12:00:00.5{offset}"})["data"] == []
+
+
 def test_a_parameter_that_is_given_twice_is_refused(get, path):
     assert get(f"{path}?status=failed&status=succeeded", 400)["errors"][0]["parameter"] == "status"
 

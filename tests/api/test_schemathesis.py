@@ -1,0 +1,74 @@
+"""Requests made up from the OpenAPI document: whatever is sent, no answer is a fault of ours or outside its schema.
+
+The same requests each time. `--slow` makes twenty times as many.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+import schemathesis
+from flask import Flask
+from hypothesis import HealthCheck, settings
+from schemathesis.config import SchemathesisConfig
+from schemathesis.core.parameters import ParameterLocation
+
+from api.app import MODULES
+from api.openapi import build_document
+from tests.api.world import World
+from tests.factory import Factory
+
+CONFIG = SchemathesisConfig.from_dict(
+    {
+        "seed": 4711,
+        "generation": {"deterministic": True, "with-security-parameters": False},
+        # What is well-formed may still be refused: a cursor of another list, a field of an include not asked for.
+        "checks": {"positive_data_acceptance": {"enabled": False}},
+    }
+)
+document = schemathesis.openapi.from_dict(build_document(MODULES), config=CONFIG)
+served: dict[str, Flask] = {}
+
+
+def serve(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """The application of the test that runs: the document is read before there is one."""
+    return served["app"](environ, start_response)
+
+
+document.app = serve
+health = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much]
+quietly: dict[str, Any] = {"deadline": None, "derandomize": True, "suppress_health_check": health}
+
+
+@pytest.fixture
+def world(make: Factory, app: Flask) -> World:
+    served["app"] = app
+    return World(make, app)
+
+
+@pytest.fixture
+def headers(world: World, make: Factory) -> dict[str, str]:
+    return make.auth(world.owner) | {"Accept-Encoding": "identity"}
+
+
+def check(case: "schemathesis.Case[Any]", world: World, headers: dict[str, str]) -> None:
+    # Most requests are to rows that are there.
+    path = case.meta.components.get(ParameterLocation.PATH) if case.meta else None
+    if path and path.mode.is_positive:
+        for name, there in world.target(case.method, case.operation.path).items():
+            if name in case.path_parameters and str(case.path_parameters[name])[-1:] not in "0123":
+                case.path_parameters[name] = str(there)
+    case.call_and_validate(headers=headers)
+
+
+@document.parametrize()
+@settings(max_examples=15, **quietly)
+def test_requests_made_up_from_the_document(case, world, headers):
+    check(case, world, headers)
+
+
+@pytest.mark.slow
+@document.parametrize()
+@settings(max_examples=300, **quietly)
+def test_many_requests_made_up_from_the_document(case, world, headers):
+    check(case, world, headers)

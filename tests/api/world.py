@@ -1,0 +1,81 @@
+"""A store with its people, and rows in it for whatever ids a path names."""
+
+import re
+from typing import Any
+
+from flask import Flask
+
+from dues.ids import new_id
+from dues.reports.files import file_store
+from tests.factory import Factory
+
+
+class World:
+    """A store with a member of staff in every role, a customer, and one who has nothing to do with it. The owner has
+    a second store, `elsewhere`."""
+
+    def __init__(self, make: Factory, app: Flask) -> None:
+        self._make, self._app = make, app
+        self.owner, self.customer, self.other = make.user(), make.user(), make.user()
+        self.support, self.manager = make.user(), make.user()
+        self.store, self.elsewhere = make.store(self.owner), make.store(self.owner)
+        for role in ("support", "manager"):
+            make.staff(self.store, getattr(self, role), role=role)
+
+    def target(self, method: str, path: str) -> dict[str, Any]:
+        """The ids that a path names: those of new rows in the store, the customer's where they belong to somebody."""
+        make, names, ids = self._make, re.findall(r"\{(\w+)\}", path), {"store_id": self.store.id}
+        if "user_id" in names:
+            is_staff = path.startswith("/v1/stores") and method != "PUT"
+            ids["user_id"] = make.staff(self.store).user_id if is_staff else self.customer.id
+        if "token_id" in names:
+            make.token(self.customer, id=(token_id := new_id()))
+            ids["token_id"] = token_id
+        if "address_id" in names:
+            ids["address_id"] = make.address(self.customer).id
+        if "package_id" in names:
+            ids["package_id"] = make.package(self.store).id
+        if "payment_id" in names:
+            waiting = path.endswith("/confirmations")
+            action: dict[str, Any] = {"status": "requires_action", "next_action": {"href": "/"}} if waiting else {}
+            payment = make.payment(self.store, self.customer, gateway_ref=f"sb_{new_id().hex}", **action)
+            ids["payment_id"] = payment.id
+            if "refund_id" in names:
+                ids["refund_id"] = make.refund(payment).id
+        if "report_id" in names:
+            ids["report_id"] = self._finished_report()
+        if "job_id" in names:
+            ids["job_id"] = self._job_of_a_report()
+        return ids
+
+    def _job_of_a_report(self) -> Any:
+        report = self._make.insert("reports", self._new_report())
+        job = {
+            "id": new_id(),
+            "kind": "report.build",
+            "queue": "slow",
+            "cancelable": True,
+            "args": {"store_id": str(report.store_id), "report_id": str(report.id)},
+            "owner_id": self.customer.id,
+            "store_id": self.store.id,
+        }
+        return self._make.insert("jobs", job).id
+
+    def _finished_report(self) -> Any:
+        report = self._new_report()
+        key = f"reports/{report['id']}/1"
+        with self._app.app_context(), file_store().create(key) as draft:
+            draft.write(b"id\n")
+            file = {"status": "succeeded", "file_key": key, "rows": 0, "bytes": draft.size, "sha256": draft.sha256()}
+        return self._make.insert("reports", report | file).id
+
+    def _new_report(self) -> dict[str, Any]:
+        return {
+            "store_id": self.store.id,
+            "id": new_id(),
+            "requested_by": self.owner.id,
+            "kind": "payments",
+            "format": "csv",
+            "range_from": "2026-01-01",
+            "range_to": "2026-02-01",
+        }
