@@ -5,7 +5,7 @@ from flask import Flask
 from api import accounts, jobs, packages, payments, reports, stores, tokens
 from api.compress import Compression
 from api.docs import init_docs
-from api.http import UJSONProvider, init_errors
+from api.http import NoSessions, UJSONProvider, init_errors
 from api.openapi import init_openapi
 from api.system import init_system
 from api.telemetry import init_telemetry
@@ -29,6 +29,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = create_base(settings)
     config: Settings = app.extensions["settings"]
     app.json = UJSONProvider(app)
+    app.session_interface = NoSessions()
     app.url_map.strict_slashes = True
     # Refused before it is read into memory; api/body.py bounds what it decodes to. One more, because a body without a
     # declared length is cut off here, and must be seen to be too long.

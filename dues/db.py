@@ -201,9 +201,10 @@ def fetch_row(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
     idle is replaced once.
     """
     started = time.perf_counter()
-    session = db.session()
+    # Asking for the session would make one, which a request that only reads has no use for.
+    session = db.session() if db.session.registry.has() else None
     try:
-        if "work" in session.info:
+        if session and "work" in session.info:
             session.flush()
             connection: Any = session.connection().connection
             with connection.cursor() as cursor:

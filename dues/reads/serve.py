@@ -6,6 +6,7 @@ taken from a cache instead.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from urllib.parse import urlencode
 
@@ -50,11 +51,11 @@ def read_list(resource: Resource, scope: Scope, query: Query, path: str, args: I
     Raises: InvalidParameter for a cursor that is not of this list; NotFound where the resource's `within` does not
     hold.
     """
-    args = [(name, value) for name, value in args if name not in ("page", "cursor")]
+    base = _link_base(path, tuple(pair for pair in args if pair[0] not in ("page", "cursor")))
     if isinstance(query.page, CursorPage):
-        body, snapshot = _cursor_page(resource, scope, query, query.page, path, args)
+        body, snapshot = _cursor_page(resource, scope, query, query.page, base)
     else:
-        body, snapshot = _numbered_page(resource, scope, query, query.page, path, args)
+        body, snapshot = _numbered_page(resource, scope, query, query.page, base)
     return Answer(body, f'"{digest(body)}"', tuple(resource.tags(scope)), snapshot)
 
 
@@ -62,12 +63,13 @@ def digest(body: bytes) -> str:
     return blake2b(body, digest_size=12).hexdigest()
 
 
-Args = list[tuple[str, str]]
+@lru_cache(maxsize=1024)
+def _link_base(path: str, args: tuple[tuple[str, str], ...]) -> str:
+    """The part of a list's links that is the same on every page: `page` or `cursor` follows."""
+    return f"{path}?{urlencode(args)}&" if args else f"{path}?"
 
 
-def _numbered_page(
-    resource: Resource, scope: Scope, query: Query, page: Page, path: str, args: Args
-) -> tuple[bytes, str]:
+def _numbered_page(resource: Resource, scope: Scope, query: Query, page: Page, base: str) -> tuple[bytes, str]:
     statement, counted = compile_list(shape_of(resource, scope, query, page_form(page, forward=True)))
     offset = (page.number - 1) * page.size
     values = {**bind(query, scope, resource), "offset": offset}
@@ -85,7 +87,7 @@ def _numbered_page(
     last = max(1, max(last, page.number + 1) if more else min(last, page.number))
 
     def link(number: int) -> str:
-        return f"{path}?{urlencode([*args, ('page', number)])}"
+        return f"{base}page={number}"
 
     meta = {
         "current_page": page.number,
@@ -104,9 +106,7 @@ def _numbered_page(
     return _envelope(data, meta, links), snapshot
 
 
-def _cursor_page(
-    resource: Resource, scope: Scope, query: Query, page: CursorPage, path: str, args: Args
-) -> tuple[bytes, str]:
+def _cursor_page(resource: Resource, scope: Scope, query: Query, page: CursorPage, base: str) -> tuple[bytes, str]:
     secret, binding = settings().secret_key, _binding(resource, scope, query)
     values = bind(query, scope, resource)
     forward = True
@@ -126,11 +126,11 @@ def _cursor_page(
         if keys is None:
             return None
         cursor = write_cursor(ujson.loads(keys), forward=forward, binding=binding, secret=secret)
-        return f"{path}?{urlencode([*args, ('cursor', cursor)])}"
+        return f"{base}cursor={cursor}"
 
     links = {
-        "self": f"{path}?{urlencode([*args, ('cursor', page.cursor)])}",
-        "first": f"{path}?{urlencode([*args, ('cursor', '')])}",
+        "self": f"{base}cursor={page.cursor}",
+        "first": f"{base}cursor=",
         "prev": link(first, False) if before else None,
         "next": link(last, True) if more else None,
         "last": None,
