@@ -102,28 +102,13 @@ class Direct:
         return self._connection
 
 
-class Servers:
-    """What one process of tests talks to."""
+class Backing:
+    """What Dues stands on, a PostgreSQL, a Redis and a mail server, and how its processes are told of them."""
 
-    def __init__(self, cluster_url: str, template_url: str, worker: str) -> None:
-        self._home = Home()
-        self.home = self._home.path
-        template = make_url(template_url).database or ""
-        self._cluster_url, self._database = cluster_url, f"{template}_{worker}"
-        create_database(cluster_url, self._database, template)
-        self.database_url = _with_database(cluster_url, self._database)
-        self.valkey = Valkey(self.home, durable=False)
-        self._external_redis = os.environ.get("DUES_TEST_REDIS_URL")
-        if self._external_redis:
-            number = int(worker.removeprefix("gw")) if worker.startswith("gw") else 0
-            self.redis_url = f"{self._external_redis.rstrip('/').split('?')[0]}/{number}"
-        else:
-            self.valkey.start()
-            self.redis_url = self.valkey.url
-        self.mail = MailSink(self.home, faults=True)
-        self.mail.start()
-        self.direct = Direct(self.database_url)
-        self._tables = _empty_tables(self.database_url)
+    home: Path
+    database_url: str
+    redis_url: str
+    mail: MailSink
 
     def settings(self, **changes: Any) -> Settings:
         """Settings that lead here; leases are short and nobody is limited."""
@@ -145,6 +130,30 @@ class Servers:
         names = ("database_url", "redis_url", "smtp_url", "mail_lookup_url", "secret_key", "dues_home", "rate_limit")
         found = {name.upper(): str(getattr(settings, name)) for name in names}
         return {**os.environ, **found, "JOB_LEASE_S": str(settings.job_lease_s), "PYTHONUNBUFFERED": "1", **changes}
+
+
+class Servers(Backing):
+    """What one process of tests talks to."""
+
+    def __init__(self, cluster_url: str, template_url: str, worker: str) -> None:
+        self._home = Home()
+        self.home = self._home.path
+        template = make_url(template_url).database or ""
+        self._cluster_url, self._database = cluster_url, f"{template}_{worker}"
+        create_database(cluster_url, self._database, template)
+        self.database_url = _with_database(cluster_url, self._database)
+        self.valkey = Valkey(self.home, durable=False)
+        self._external_redis = os.environ.get("DUES_TEST_REDIS_URL")
+        if self._external_redis:
+            number = int(worker.removeprefix("gw")) if worker.startswith("gw") else 0
+            self.redis_url = f"{self._external_redis.rstrip('/').split('?')[0]}/{number}"
+        else:
+            self.valkey.start()
+            self.redis_url = self.valkey.url
+        self.mail = MailSink(self.home, faults=True)
+        self.mail.start()
+        self.direct = Direct(self.database_url)
+        self._tables = _empty_tables(self.database_url)
 
     def clean(self) -> None:
         """Empty the database and Redis. Deleting a few rows takes a tenth of the time of TRUNCATE, which makes new

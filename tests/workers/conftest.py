@@ -16,7 +16,7 @@ import redis
 from redis import Redis
 
 from tests.jobs.conftest import Jobs, in_app, jobs
-from tests.servers import Servers, wait_until
+from tests.servers import Backing, Servers, wait_until
 from tests.workers.serve import serve
 
 __all__ = ["in_app", "jobs"]
@@ -69,7 +69,7 @@ def redis_client(servers: Servers) -> Iterator[Redis]:
 class Processes:
     """Relays and supervisors of workers, as processes."""
 
-    def __init__(self, servers: Servers) -> None:
+    def __init__(self, servers: Backing) -> None:
         self._servers = servers
         self._started: list[Process] = []
 
