@@ -10,6 +10,7 @@ from dues.db import init_db
 from dues.jobs.commands import init_jobs
 from dues.mail.commands import init_mail
 from dues.migrate import init_migrate
+from dues.reads.freshness import init_cache
 
 
 def create_base(settings: Settings | None = None) -> Flask:
@@ -22,6 +23,7 @@ def create_base(settings: Settings | None = None) -> Flask:
     app.extensions["settings"] = settings
     app.config["SECRET_KEY"] = settings.secret_key
     init_db(app, settings)
+    init_cache(app, settings)
     init_migrate(app)
     init_jobs(app)
     init_mail(app)

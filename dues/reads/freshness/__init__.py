@@ -1,0 +1,78 @@
+"""Cached answers that are never stale. docs/freshness.md has the protocol and its proof.
+
+reader.py    the place a cached answer is taken, or computed and kept
+writer.py    the place a unit of work touches its tags before it commits
+store.py     what lies in Redis, and the three scripts that change it
+snapshot.py  whether an answer has seen all that touched its tags
+switch.py    the one row in PostgreSQL that turns the cache off when a writer cannot reach Redis
+memory.py    finished answers in a process's own memory
+loop.py      the batched check of those on an event loop
+wire.py      Redis's protocol
+backend.py   all of it as a Flask-Caching backend
+"""
+
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import click
+from flask import Flask
+from flask.cli import AppGroup
+from flask_caching import Cache
+from sqlalchemy.orm import Session
+
+from config import Settings
+from dues.db import UnitOfWork, before_commit, db, fetch_row
+from dues.reads.freshness.backend import FreshCache
+from dues.reads.freshness.reader import Computed, Result
+from dues.reads.freshness.store import Proof
+from dues.reads.freshness.switch import READ, Row
+
+__all__ = ["Computed", "Proof", "Result", "cache", "fresh_cache", "init_cache", "read", "restore_cache_once"]
+
+cache = Cache(with_jinja2_ext=False)
+
+
+def init_cache(app: Flask, settings: Settings) -> None:
+    """Give `app` its cache. Nothing is connected before it is used."""
+    app.config["CACHE_TYPE"] = f"{FreshCache.__module__}.{FreshCache.__name__}"
+    app.config["CACHE_REDIS_URL"] = settings.cache_redis_url
+    app.config["CACHE_KEY_PREFIX"] = settings.cache_key_prefix
+    app.config["CACHE_DEFAULT_TIMEOUT"] = settings.cache_default_timeout
+    cache.init_app(app)
+    app.cli.add_command(_commands)
+
+
+_commands = AppGroup("cache", help="The cache of answers.")
+
+
+@_commands.command("clear")
+def clear_command() -> None:
+    """Forget every cached answer: after loading a dump of the database. Takes a second."""
+    click.echo("cleared" if fresh_cache().clear() else "somebody else was at it: try again")
+
+
+def fresh_cache() -> FreshCache:
+    """The running application's cache. Needs an application context."""
+    return cast(FreshCache, cache.cache)
+
+
+def read(key: str, tags: Sequence[str], compute: Callable[[], Computed]) -> Result:
+    """The answer that `key` names, from the cache if it is fresh, else by `compute()`: see `Reader.read`.
+
+    Inside `transaction()` the cache is left alone: what was written there is nobody else's yet.
+    """
+    if "work" in db.session().info:
+        return Result(compute().payload, False, None)
+    return fresh_cache().reader.read(key, tags, compute)
+
+
+@before_commit
+def _touch(session: Session, work: UnitOfWork) -> None:
+    if work.tags:
+        fresh_cache().writer.touch_before_commit(session, sorted(work.tags))
+
+
+def restore_cache_once() -> bool:
+    """For the relay, every so often: bring a cache that was turned off one step nearer to being on. True: it is on."""
+    row = fetch_row(READ, {})
+    return fresh_cache().restorer.restore_once(Row(*row) if row else None)

@@ -1,0 +1,60 @@
+"""The cache as Flask-Caching configures and reaches it: `CACHE_TYPE`, `CACHE_REDIS_URL`, `CACHE_KEY_PREFIX` and
+`CACHE_DEFAULT_TIMEOUT` (seconds). Values are bytes and have tags; nothing is ever pickled.
+
+What knows only time (`get`, `set`, and with them `@cached` and `memoize`) is refused: `read()` takes its place.
+"""
+
+import time
+from typing import Any, NoReturn
+
+from flask import Flask
+from flask_caching.backends.base import BaseCache
+
+from dues.reads.freshness.reader import Reader
+from dues.reads.freshness.store import Store
+from dues.reads.freshness.switch import SETTLE_S, Poller, Restorer, SwitchTable
+from dues.reads.freshness.writer import Writer
+
+
+class FreshCache(BaseCache):
+    """One process's parts of the protocol, put together."""
+
+    def __init__(self, database_url: str, redis_url: str, prefix: str, life_s: float) -> None:
+        super().__init__(default_timeout=int(life_s))
+        self.store = Store(redis_url, prefix)
+        self.switch = SwitchTable(database_url)
+        self.poller = Poller(self.switch)
+        self.writer = Writer(self.store, self.switch)
+        self.restorer = Restorer(self.switch, self.store.takes_writes)
+        self.reader = Reader(self.store, self.poller.generation, self.switch.new_xid, life_s)
+
+    @classmethod
+    def factory(cls, app: Flask, config: dict[str, Any], args: list[Any], kwargs: dict[str, Any]) -> "FreshCache":
+        """Called by Flask-Caching."""
+        return cls(
+            config["SQLALCHEMY_DATABASE_URI"],
+            config["CACHE_REDIS_URL"],
+            config["CACHE_KEY_PREFIX"],
+            config["CACHE_DEFAULT_TIMEOUT"],
+        )
+
+    def clear(self) -> bool:
+        """Forget everything, by a new generation. Takes a second: every process must notice first."""
+        row = self.switch.read()
+        if row and row.on:
+            self.switch.close(row.generation)
+        if not (row and row.settled):
+            time.sleep(SETTLE_S)
+            self.switch.settle(row.generation if row else None)
+        closed = self.switch.read()
+        return bool(closed and self.switch.open(closed.generation))
+
+    def stop(self) -> None:
+        """End the thread and close the connections of this process."""
+        self.poller.stop()
+        self.store.close()
+
+    def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
+        raise NotImplementedError("what is cached needs tags and the snapshot it was read in: use read()")
+
+    get = set = add = has = delete = get_many = get_dict = set_many = delete_many = inc = dec = _refuse

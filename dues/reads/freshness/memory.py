@@ -1,0 +1,52 @@
+"""Finished answers in a process's own memory, bounded by bytes; the least recently used go first."""
+
+import threading
+from collections import OrderedDict
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Memory(Generic[T]):
+    """A map of at most `max_bytes`; for threads and an event loop alike. It knows nothing of freshness: whoever takes
+    something out checks its proof."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._kept: OrderedDict[object, tuple[T, int]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: object) -> T | None:
+        with self._lock:
+            found = self._kept.get(key)
+            if found is None:
+                return None
+            self._kept.move_to_end(key)
+            return found[0]
+
+    def put(self, key: object, value: T, size: int) -> None:
+        """Keep `value`, which takes `size` bytes, in place of what `key` had; not at all if it alone is too large."""
+        with self._lock:
+            self._discard(key)
+            if size > self._max_bytes:
+                return
+            self._kept[key] = (value, size)
+            self._bytes += size
+            while self._bytes > self._max_bytes:
+                self._bytes -= self._kept.popitem(last=False)[1][1]
+
+    def discard(self, key: object) -> None:
+        with self._lock:
+            self._discard(key)
+
+    def _discard(self, key: object) -> None:
+        if found := self._kept.pop(key, None):
+            self._bytes -= found[1]
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def bytes(self) -> int:
+        return self._bytes

@@ -1,0 +1,96 @@
+"""A real Valkey behind calls that are steps of the scheduler and fail in every way that we know."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from dues.reads.freshness.store import SCRIPTS
+from dues.reads.freshness.wire import Address, CacheAway, Command, Connection, Pool, Reply, ReplyError
+from tests.reads.freshness.scheduler import Scheduler
+
+
+@dataclass
+class Faults:
+    """How likely each is, for a call."""
+
+    lost: float = 0.01
+    cut: bool = False
+
+
+class Redis:
+    """One Valkey, which can be flushed, restarted (by a new run_id) and filled with what it held before."""
+
+    def __init__(self, url: str) -> None:
+        self._connection = Connection(Address.parse(url), [script.text for script in SCRIPTS], time.monotonic() + 5)
+        self._life = 0
+        self.late: list[tuple[int, Sequence[Command]]] = []
+        self._copy: dict[bytes, bytes] = {}
+        self.flush()
+
+    @property
+    def run_id(self) -> str:
+        return f"life{self._life}"
+
+    def call(self, *commands: Command) -> list[Reply]:
+        return self._connection.call(commands, time.monotonic() + 5)
+
+    def names(self) -> list[bytes]:
+        (names,) = self.call(("KEYS", "*"))
+        assert isinstance(names, list)
+        return sorted(name for name in names if isinstance(name, bytes))
+
+    def flush(self) -> None:
+        self.call(("FLUSHDB",))
+
+    def copy(self) -> None:
+        names = self.names()
+        values = self.call(("MGET", *names))[0] if names else []
+        assert isinstance(values, list)
+        self._copy = {n: v for n, v in zip(names, values, strict=True) if isinstance(v, bytes)}
+
+    def restart(self, with_copy: bool) -> None:
+        self._life += 1
+        self.late.clear()
+        self.flush()
+        if with_copy and self._copy:
+            self.call(("MSET", *(word for pair in self._copy.items() for word in pair)))
+
+    def apply_late(self, index: int) -> None:
+        life, commands = self.late.pop(index)
+        if life == self._life:
+            self.call(*commands)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+class SteppedPool(Pool):
+    """A process's way to Redis. A call that fails was applied, will be, or never is: nobody can tell."""
+
+    def __init__(self, redis: Redis, scheduler: Scheduler, faults: Faults) -> None:
+        self._redis, self._scheduler, self.faults = redis, scheduler, faults
+        self.run_id = redis.run_id
+
+    def ask(self, commands: Callable[[Connection], Sequence[Command]], timeout_s: float) -> list[Reply]:
+        self._scheduler.step()
+        # A connection to a server that is gone is replaced once; the new one greets the new server.
+        self.run_id = self._redis.run_id
+        written = commands(self)  # type: ignore[arg-type]
+        if self.faults.cut or self._scheduler.random.random() < self.faults.lost:
+            self._fail(written)
+        replies = self._redis.call(*written)
+        # Between the server's answer and its arrival.
+        if self._scheduler.random.random() < 0.2:
+            self._scheduler.step()
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                raise AssertionError(reply)
+        return replies
+
+    def _fail(self, written: Sequence[Command]) -> None:
+        fate = self._scheduler.random.random()
+        if fate < 0.3:
+            self._redis.call(*written)
+        elif fate < 0.6:
+            self._redis.late.append((self._redis._life, written))
+        raise CacheAway("no answer")

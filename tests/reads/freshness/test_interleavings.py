@@ -1,0 +1,82 @@
+"""Nothing from the cache is ever older than a commit, whatever happens in whatever order; and each rule is needed."""
+
+import pytest
+
+from dues.reads.freshness import store
+from tests.reads.freshness import broken
+from tests.reads.freshness.world import NO_FAULTS, Chances, Tally, World
+from tests.servers import Servers
+
+# Few ids to a tag, so that lists overflow within a run.
+_NEWEST_IDS = 2
+
+_FAILING = Chances(lost_call=0.05, crash=0, restart=0, cut=0, evict=0.005, flush=0.001)
+_QUIET = Chances(lost_call=0, crash=0, restart=0, cut=0)
+
+# A rule to break, the faults that bring it out, and a seed with which they do so at once.
+_BROKEN = [
+    (broken.keeps_whatever_it_computed, Chances(), 2),
+    (broken.ignores_listed_ids, Chances(), 3),
+    (broken.ignores_the_floor, Chances(), 3),
+    (broken.starts_from_what_is_finished, Chances(), 12),
+    (broken.claims_after_the_id, Chances(lost_call=0, crash=0, restart=0, cut=0, flush=0.05), 12),
+    (broken.never_raises_the_base, Chances(lost_call=0, crash=0, restart=0, cut=0, evict=0.1), 4),
+    (broken.never_raises_the_floor, _QUIET, 8),
+    (broken.names_no_run_id, Chances(lost_call=0, crash=0, restart=0.02, cut=0, evict=0.02, flush=0), 5),
+    (broken.keeps_the_generation, Chances(), 9),
+    (broken.commits_untouched, Chances(), 4),
+    (broken.does_not_wait, _FAILING, 19),
+    (broken.only_the_first_waits, Chances(**vars(_FAILING) | {"slow_reading": 0.1, "death": 0}), 134),
+    (broken.believes_for_ever, Chances(**vars(_FAILING) | {"slow_reading": 0.5}), 0),
+    (broken.believes_from_the_end, Chances(**vars(_FAILING) | {"slow_reading": 0.5}), 29),
+    (broken.survives_a_crash, Chances(lost_call=0, crash=0.01, restart=0, cut=0, evict=0.01, flush=0), 3),
+    (broken.touches_after_commit, Chances(), 1),
+    (broken.reads_the_switch_before_its_id, Chances(), 16),
+    (broken.does_not_compare, Chances(), 3),
+]
+
+
+def explore(servers: Servers, chances: Chances, seeds: range, steps: int) -> Tally:
+    """All runs together, up to the first that has something wrong."""
+    total = Tally()
+    for seed in seeds:
+        tally = World(seed, servers.redis_url, chances).run(steps)
+        for name, count in vars(tally).items():
+            setattr(total, name, getattr(total, name) + count)
+        if tally.wrong:
+            break
+    return total
+
+
+@pytest.fixture(autouse=True)
+def _few_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "NEWEST_IDS", _NEWEST_IDS)
+
+
+@pytest.mark.parametrize("chances", [NO_FAULTS, Chances(), _FAILING], ids=["no faults", "all faults", "failing calls"])
+def test_no_hit_is_older_than_a_commit_before_it(servers: Servers, chances: Chances) -> None:
+    tally = explore(servers, chances, range(4), 12_000)
+
+    assert tally.wrong == 0
+    assert tally.hits > 100
+    assert tally.kept > 50
+    assert tally.writes > 50
+
+
+@pytest.mark.parametrize(("rule", "chances", "seed"), _BROKEN, ids=[rule.__name__ for rule, *_ in _BROKEN])
+def test_without_the_rule_hits_go_stale(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch, rule: broken.Break, chances: Chances, seed: int
+) -> None:
+    rule(monkeypatch)
+
+    assert explore(servers, chances, range(seed, seed + 40), 12_000).wrong
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("chances", [NO_FAULTS, Chances(), _FAILING], ids=["no faults", "all faults", "failing calls"])
+def test_no_hit_is_older_in_thousands_of_runs(servers: Servers, chances: Chances) -> None:
+    tally = explore(servers, chances, range(1000, 3000), 20_000)
+
+    assert tally.wrong == 0
+    assert tally.hits > 50_000
