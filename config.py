@@ -41,7 +41,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     dues_home: Annotated[str, doc("folder for what Dues keeps on disk")] = "var"
     files_dir: Annotated[str, doc("folder of finished reports; `$DUES_HOME/files` if empty")] = ""
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], doc("least severe line that is logged")] = "info"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        doc("least severe line that is logged; `debug`: one for each request"),
+    ] = "info"
 
     host: Annotated[str, doc("address the web server listens on")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535), doc("port the web server listens on")] = 8000

@@ -4,6 +4,7 @@ The first hooks to be registered, so that they begin before all others and see t
 """
 
 import logging
+import random
 import re
 import time
 from contextlib import ExitStack
@@ -12,7 +13,6 @@ from functools import lru_cache
 from flask import Flask, Response, g, request
 
 from dues.db import Statements, counting_statements
-from dues.ids import new_id
 from dues.jobs.trace import accept_traceparent, tracing
 from dues.logs import log_fields
 from dues.metrics import DB_SECONDS, DB_STATEMENTS, HTTP_REQUESTS
@@ -21,12 +21,11 @@ log = logging.getLogger("dues.requests")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-# Asked every few seconds by machines, and of no interest to whoever reads the log.
-_UNINTERESTING = ("/healthz", "/readyz", "/metrics")
 
 
 def init_telemetry(app: Flask, slow_s: float) -> None:
-    """Requests slower than `slow_s` seconds are logged as warnings."""
+    """Requests slower than `slow_s` seconds are logged as warnings; all others only where LOG_LEVEL is debug, since a
+    line costs more than anything else here, and the metrics count them."""
     app.before_request(_begin)
     app.teardown_request(_end)
 
@@ -48,11 +47,13 @@ def init_telemetry(app: Flask, slow_s: float) -> None:
 
 def _begin() -> None:
     g.began_at = time.perf_counter()
-    sent = request.headers.get("X-Request-Id", "")
-    g.request_id = sent if _REQUEST_ID.fullmatch(sent) else new_id().hex
+    environ = request.environ
+    sent = environ.get("HTTP_X_REQUEST_ID", "")
+    # It tells requests apart and keeps no secret.
+    g.request_id = request_id = sent if _REQUEST_ID.fullmatch(sent) else f"{random.getrandbits(128):032x}"
     stack = g.telemetry = ExitStack()
-    stack.enter_context(log_fields(request_id=g.request_id))
-    stack.enter_context(tracing(accept_traceparent(request.headers.get("traceparent"))))
+    stack.enter_context(log_fields(request_id=request_id))
+    stack.enter_context(tracing(accept_traceparent(environ.get("HTTP_TRACEPARENT"))))
     g.statements = stack.enter_context(counting_statements())
 
 
@@ -84,7 +85,7 @@ def server_timing(seconds: float, statements: Statements, cache: str = "miss") -
 
 def _log(route: str, status: int, seconds: float, statements: Statements, slow_s: float) -> None:
     slow = seconds > slow_s
-    level = logging.WARNING if slow else logging.DEBUG if request.path in _UNINTERESTING else logging.INFO
+    level = logging.WARNING if slow else logging.DEBUG
     if log.isEnabledFor(level):
         fields = {
             "method": request.method,

@@ -13,6 +13,7 @@ import os
 import re
 import select
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -31,12 +32,14 @@ _LONGEST_QUEUE = 10_000
 # Shorter writes to a pipe are not torn apart by those of other processes.
 _WHOLE_WRITE = select.PIPE_BUF
 _FLUSH_S = 2.0
+_GATHER_S = 0.02
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 # Whose lines are wanted from LOG_LEVEL on; of the libraries' only warnings and worse.
 _OURS = ("dues", "gunicorn", "uvicorn")
 # What must not be in a log whoever put it into a message: our tokens, others' credentials, passwords in URLs.
 _SECRETS = re.compile(r"(\bdues_)[\w-]{40,}|(\b(?:Bearer|Basic) )[\w.~+/=-]{8,}|(://[^\s/:@\"]*:)[^\s/@\"]+(?=@)")
+_SIGNS = ("dues_", "Bearer ", "Basic ", "://")
 
 _fields: ContextVar[Mapping[str, Any]] = ContextVar("log_fields", default=MappingProxyType({}))
 
@@ -134,6 +137,8 @@ class Lines(QueueHandler):
             except Empty:
                 self._write(batch)
                 item = queue.get()
+                # Waking up for each line would cost those who log more than the lines do.
+                time.sleep(_GATHER_S)
             if isinstance(item, threading.Event):
                 self._write(batch)
                 item.set()
@@ -164,7 +169,9 @@ def render(document: Document) -> bytes:
         text = _dump(document)
     except (TypeError, ValueError, OverflowError):
         text = _dump({name: str(value) for name, value in document.items()})
-    return _SECRETS.sub(_mask, text).encode(errors="backslashreplace") + b"\n"
+    if any(sign in text for sign in _SIGNS):
+        text = _SECRETS.sub(_mask, text)
+    return text.encode(errors="backslashreplace") + b"\n"
 
 
 def _dump(document: Document) -> str:
