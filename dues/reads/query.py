@@ -123,14 +123,17 @@ class _Reader:
     def selection(self) -> Selection:
         includes = _tree(self._names("include"))
         fields = _tree(self._names("fields"))
-        if "fields" in self.left and not fields:
-            self.fault("fields", "names no field")
         self.left.pop("include", None)
         self.left.pop("fields", None)
         return self._select(self.resource, includes, fields, "")
 
     def _names(self, parameter: str) -> list[str]:
-        return [name for name in self.left.get(parameter, "").split(",") if name]
+        if parameter not in self.left:
+            return []
+        names = self.left[parameter].split(",")
+        if not all(names):
+            self.fault(parameter, "holds an empty name")
+        return [name for name in names if name]
 
     def _select(self, resource: Resource, includes: "_Tree", fields: "_Tree", path: str) -> Selection:
         if path.count(".") >= MAX_INCLUDE_DEPTH:
@@ -196,8 +199,8 @@ class _Reader:
         cursor = self.left.pop("cursor", "")
         if by_cursor:
             page: Page | CursorPage = CursorPage(cursor, self._number("limit", DEFAULT_ROWS, MAX_ROWS))
-        exact = self.left.pop("total", "")
-        if exact not in ("", "exact"):
+        exact = self.left.pop("total", None)
+        if exact not in (None, "exact"):
             self.fault("total", "can only be `exact`")
         number = self._number("page", 1, MAX_PAGE)
         size = self._number("per_page", DEFAULT_ROWS, MAX_ROWS)
