@@ -19,6 +19,7 @@ import sqlalchemy.exc
 from dues.db import db
 from dues.jobs import LeaseLost, Run
 from dues.jobs.outcomes import TimedOut, backoff_s, problem, problem_of
+from dues.jobs.wake import tell_change
 from workers.interrupts import interrupts
 
 log = logging.getLogger("dues.jobs")
@@ -83,6 +84,8 @@ def _watch(run: Run, pid: int, child: socket.socket, timeout_s: int) -> str:
             break
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if code == 0:
+        # The child may have ended before its own hint was out.
+        tell_change(run.job_id)
         return "ended"
     log.error("job %s: its process ended with %d", run.job_id, code)
     try:

@@ -7,7 +7,7 @@
     status.py     the status document
     service.py    following and canceling
     stats.py      how far behind the queues are
-    wake.py       the hint that lets the relay look at once
+    wake.py       the hints that let the relay, and those who wait, look at once
 
 PostgreSQL holds the truth; the relay (workers/relay.py) hands what is due to RQ, and workers (workers/job.py) claim it.
 """

@@ -6,14 +6,16 @@ one still does to it has any effect.
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 import ujson
 from flask import current_app
 
-from dues.db import fetch_row, transaction
+from dues.db import after_commit, fetch_row, transaction
 from dues.jobs.endings import Ending, announce
+from dues.jobs.wake import tell_change
 from dues.settings import settings
 
 
@@ -33,7 +35,7 @@ _CLAIM = f"""
     from {_UNHURRIED}
     where id = %(job_id)s and run_at <= now() and attempt < max_attempts and cancel_requested_at is null
         and (status = 'queued' or (status = 'running' and lease_until < clock_timestamp()))
-    returning kind, args::text, attempt, timeout_s, progress::text, trace
+    returning kind, args::text, attempt, timeout_s, progress::text, trace, version
 """
 _RENEW = f"""
     update jobs set lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s) from {_UNHURRIED}
@@ -41,13 +43,13 @@ _RENEW = f"""
 """
 _PROGRESS = f"""
     update jobs set progress = %(progress)s::jsonb, version = version + 1 from {_UNHURRIED}
-    where {_MINE} returning cancel_requested_at is not null
+    where {_MINE} returning cancel_requested_at is not null, version
 """
 _COMPLETE = f"""
     update jobs set status = 'succeeded', result = %(result)s::jsonb, error = null, finished_at = clock_timestamp(),
         progress = coalesce(%(progress)s::jsonb, progress), lease_token = null, lease_until = null,
         version = version + 1
-    where {_MINE} returning id
+    where {_MINE} returning version
 """
 _GIVE_BACK = """
     with held as (
@@ -61,7 +63,7 @@ _GIVE_BACK = """
         run_at = coalesce(clock_timestamp() + make_interval(secs => %(after_s)s), run_at),
         error = coalesce(%(error)s::jsonb, error), version = version + 1
     from held where jobs.id = held.id
-    returning kind, args::text, status, error::text
+    returning kind, args::text, status, error::text, version
 """
 _GIVE_BACK_MINE = _GIVE_BACK.format(whose=_MINE, patience="")
 _TAKE_BACK = _GIVE_BACK.format(
@@ -91,7 +93,8 @@ def claim(job_id: UUID, worker: str) -> tuple[Claim, "Lease"] | None:
     row = _alone(_CLAIM, {"job_id": job_id, "token": token, "worker": worker, "lease_s": lease.seconds})
     if row is None:
         return None
-    kind, args, attempt, timeout_s, progress, trace = row
+    kind, args, attempt, timeout_s, progress, trace, version = row
+    tell_change(job_id, version)
     return Claim(
         job_id, token, kind, ujson.loads(args), attempt, timeout_s, ujson.loads(progress) if progress else None, trace
     ), lease
@@ -126,21 +129,24 @@ class Lease:
 
     def report(self, progress: dict[str, Any]) -> None:
         """Write the job's progress. Raises: LeaseLost."""
-        self._ask(_PROGRESS, {"progress": ujson.dumps(progress)})
+        if row := self._ask(_PROGRESS, {"progress": ujson.dumps(progress)}):
+            tell_change(self.job_id, row[1])
         self.check()
 
-    def complete(self, result: dict[str, Any] | None, progress: dict[str, Any] | None) -> None:
-        """The job succeeded: inside the `transaction()` of what it did, if any. Raises: LeaseLost, and then that
-        transaction must not commit."""
+    def complete(self, result: dict[str, Any] | None, progress: dict[str, Any] | None) -> int:
+        """The job succeeded: inside the `transaction()` of what it did, if any. Returns: the job's version, to be
+        told of after the commit. Raises: LeaseLost, and then that transaction must not commit."""
         values = {
             "job_id": self.job_id,
             "token": self.token,
             "result": _json(result),
             "progress": _json(progress),
         }
-        if fetch_row(_COMPLETE, values) is None:
+        row = fetch_row(_COMPLETE, values)
+        if row is None:
             self.lost = True
             raise LeaseLost(f"job {self.job_id} has another worker")
+        return int(row[0])
 
     def give_back(
         self,
@@ -169,13 +175,13 @@ class Lease:
             raise LeaseLost(f"job {self.job_id} has another worker")
         return status
 
-    def _ask(self, sql: str, values: dict[str, Any]) -> bool:
+    def _ask(self, sql: str, values: dict[str, Any]) -> tuple[Any, ...] | None:
         row = _alone(sql, {**values, "job_id": self.job_id, "token": self.token})
         if row is None:
             self.lost = True
-            return False
-        self.cancel_requested = row[0]
-        return True
+        else:
+            self.cancel_requested = row[0]
+        return row
 
 
 def take_back(job_id: UUID, error: dict[str, Any]) -> str | None:
@@ -197,10 +203,11 @@ def _give_back(sql: str, values: dict[str, Any]) -> str | None:
         row = fetch_row(sql, values)
         if row is None:
             return None
-        kind, args, status, error = row
+        kind, args, status, error, version = row
         if status != "queued":
             found = ujson.loads(error) if error and status == "failed" else None
             announce(Ending(values["job_id"], kind, ujson.loads(args), status, found))
+        after_commit(partial(tell_change, values["job_id"], version))
     return str(status)
 
 

@@ -5,15 +5,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy.orm import Session
 
 from dues.clock import now, rfc3339
-from dues.db import transaction
+from dues.db import after_commit, transaction
 from dues.jobs.lease import Claim, Lease
 from dues.jobs.outcomes import Canceled
+from dues.jobs.wake import tell_change
 
 # Progress is written at most twice a second.
 _PROGRESS_EVERY_S = 0.5
@@ -68,12 +70,13 @@ class Run:
         with transaction() as session:
             completion = Completion(session, result)
             yield completion
-            self.lease.complete(completion.result, self._progress.finished())
+            version = self.lease.complete(completion.result, self._progress.finished())
+            after_commit(partial(tell_change, self.job_id, version))
         self.completed = True
 
     def complete(self, result: dict[str, Any] | None) -> None:
         """Success of a body that left nothing to commit with it. Raises: LeaseLost."""
-        self.lease.complete(result, self._progress.finished())
+        tell_change(self.job_id, self.lease.complete(result, self._progress.finished()))
         self.completed = True
 
 

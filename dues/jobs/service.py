@@ -1,16 +1,19 @@
-"""Following a job and canceling it. Who may is for the caller to say: a job carries its owner and its store."""
+"""Following jobs and canceling them. Who may is for the caller to say: a job carries its owner and its store."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Literal
 from uuid import UUID
 
 import ujson
+from sqlalchemy import TextClause, text
 
-from dues.db import fetch_row, unit_of_work
+from dues.db import after_commit, db, fetch_row, unit_of_work
 from dues.errors import Conflict, NotFound
 from dues.jobs.endings import Ending, announce
 from dues.jobs.status import DONE, jobs
+from dues.jobs.wake import tell_change
 from dues.reads import Query, parse_query
 from dues.reads.compile import Shape, bind, compile_one, shape_of
 
@@ -20,12 +23,16 @@ _CANCEL = """
         finished_at = case status when 'queued' then clock_timestamp() end,
         version = version + 1
     where id = %(id)s and cancelable and (status = 'queued' or status = 'running' and cancel_requested_at is null)
-    returning status, kind, args::text
+    returning status, kind, args::text, version
 """
+_MOVED = text(
+    "select w.id, j.version from unnest(cast(:ids as uuid[]), cast(:seen as bigint[])) w(id, seen)"
+    " left join jobs j on j.id = w.id where j.version is distinct from w.seen"
+)
 _STANDING = "select status, cancel_requested_at is not null from jobs where id = %(id)s"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Status:
     """A job as it stands: the status document as JSON text, and what decides who may see it and when to ask again."""
 
@@ -59,6 +66,34 @@ def _status_sql(shape: Shape) -> str:
     )
 
 
+def get_statuses(job_ids: Collection[UUID], query: Query) -> dict[UUID, Status]:
+    """The statuses of many jobs, in one statement; those that are not there are missing."""
+    statement = _statuses_sql(shape_of(jobs, {"id": None}, query, None))
+    with db.engine.connect() as connection:
+        rows = connection.execute(statement, {"ids": [str(job_id) for job_id in job_ids]}).all()
+    return {
+        job_id: Status(document, version, status in DONE, owner_id, store_id)
+        for job_id, document, version, status, owner_id, store_id in rows
+    }
+
+
+@lru_cache(maxsize=256)
+def _statuses_sql(shape: Shape) -> TextClause:
+    one = compile_one(shape).replace("%(id)s", "j.id")
+    return text(
+        "select j.id, d.document, j.version, j.status, j.owner_id, j.store_id from jobs j"
+        f" cross join lateral ({one}) d(document) where j.id = any(cast(:ids as uuid[]))"
+    )
+
+
+def find_moved(seen: Mapping[UUID, int]) -> dict[UUID, int | None]:
+    """Of jobs and the versions that were seen of them: those at another one now, or None where they are gone. One
+    statement, by key."""
+    values = {"ids": [str(job_id) for job_id in seen], "seen": list(seen.values())}
+    with db.engine.connect() as connection:
+        return {row.id: row.version for row in connection.execute(_MOVED, values).all()}
+
+
 def cancel(job_id: UUID) -> Literal["canceled", "requested"]:
     """Cancel a queued job at once, or ask for it where the job is running: it ends at its next report of progress.
     Inside a `transaction()`. Doing it again changes nothing.
@@ -69,7 +104,8 @@ def cancel(job_id: UUID) -> Literal["canceled", "requested"]:
     row = fetch_row(_CANCEL, {"id": job_id})
     if row is None:
         return _standing(job_id)
-    status, kind, args = row
+    status, kind, args, version = row
+    after_commit(partial(tell_change, job_id, version))
     if status != "canceled":
         return "requested"
     announce(Ending(job_id, kind, ujson.loads(args), "canceled", None))
