@@ -30,6 +30,7 @@ from dues.jobs.kinds import KINDS
 from dues.jobs.lease import Claim, Lease, claim
 from dues.jobs.outcomes import Drained, PermanentFailure, TimedOut, backoff_s, problem_of
 from dues.jobs.trace import tracing
+from dues.logs import log_fields
 from dues.settings import settings
 from workers.app import create_worker_app
 from workers.forked import run_forked
@@ -107,22 +108,22 @@ def execute(job_id: UUID) -> None:
     declared = BODIES.get(held.kind)
     run = Run(held, lease)
     started = time.monotonic()
-    with tracing(held.trace):
+    with tracing(held.trace), log_fields(job_id=str(held.job_id)):
         if declared and declared.kind.forked:
             _renewer().end()
             status = run_forked(run, held.timeout_s, lambda: attempt(held, run, declared.body))
         else:
             with _renewer().keeping(lease):
                 status = attempt(held, run, declared.body if declared else _unknown)
-    failpoint("worker.after_complete")
-    log.info(
-        "job %s %s: attempt %d %s after %.3f s",
-        held.job_id,
-        held.kind,
-        held.attempt,
-        status,
-        time.monotonic() - started,
-    )
+        failpoint("worker.after_complete")
+        log.info(
+            "job %s %s: attempt %d %s after %.3f s",
+            held.job_id,
+            held.kind,
+            held.attempt,
+            status,
+            time.monotonic() - started,
+        )
 
 
 def attempt(held: Claim, run: Run, body: Body) -> str:

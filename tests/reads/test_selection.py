@@ -248,7 +248,9 @@ def test_it_is_one_statement_at_ten_thousand_rows_too(get, make, store, owner, p
     for asked in ({"page": 50, "per_page": 100}, {"cursor": "", "limit": 100}, {"total": "exact"}):
         with queries() as seen:
             document = get(path, include=EVERYTHING, **asked)
-        assert len(seen) == 2, str(seen)
+        assert len([statement for statement in seen if "from payments" in statement]) == 1, str(seen)
+        # Who is calling may be known from before.
+        assert len(seen) <= 2, str(seen)
         assert document["data"]
 
 
@@ -284,14 +286,15 @@ def test_values_are_bound_and_never_written_into_the_statement(get, path, client
     assert all("';%" not in statement for statement in seen)
 
 
-def test_equal_answers_have_equal_etags_and_others_do_not(client, make, owner, path, payment):
+def test_equal_answers_have_equal_etags_and_others_do_not(client, make, owner, store):
     headers = make.auth(owner)
+    path, package = f"/v1/stores/{store.id}/packages", make.package(store)
     first = client.get(path, headers=headers)
     assert client.get(path, headers=headers).headers["ETag"] == first.headers["ETag"]
     assert client.get(f"{path}?fields=id", headers=headers).headers["ETag"] != first.headers["ETag"]
-    single = client.get(f"{path}/{payment.id}", headers=headers).headers["ETag"]
+    single = client.get(f"{path}/{package.id}", headers=headers).headers["ETag"]
     assert re.fullmatch(r'"1\.[0-9a-f]{24}"', single)
     unchanged = client.get(path, headers={**headers, "If-None-Match": first.headers["ETag"]})
     assert (unchanged.status_code, unchanged.data) == (304, b"")
-    make.payment(make.rows("select * from stores where id = %(id)s", {"id": payment.store_id})[0])
+    client.patch(f"{path}/{package.id}", json={"name": "Silver"}, headers=headers)
     assert client.get(path, headers={**headers, "If-None-Match": first.headers["ETag"]}).status_code == 200
