@@ -104,7 +104,8 @@ class TestAsking:
         assert make.value("select count(*) from jobs") == make.value("select count(*) from reports") == 1
 
     def test_times_may_have_any_offset(self, scene: Scene):
-        report = scene.ask(**{"from": "2026-01-01T00:00:00+23:00"}).json
+        changed: dict[str, Any] = {"from": "2026-01-01T00:00:00+23:00"}
+        report = scene.ask(**changed).json
         assert report["from"] == "2025-12-31T01:00:00+00:00"
 
     @pytest.mark.parametrize(

@@ -133,7 +133,8 @@ def scans(plan: dict[str, Any]) -> list[dict[str, Any]]:
 def rows_read(plan: dict[str, Any]) -> float:
     """How many rows of payments were looked at, those that a filter then dropped too."""
     return sum(
-        (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"] for node in scans(plan)
+        float((node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"])
+        for node in scans(plan)
     )
 
 
