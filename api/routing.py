@@ -34,6 +34,7 @@ from dues.accounts.actor import Actor
 from dues.db import transaction
 from dues.errors import Fault, InvalidParameter, Problem, Unauthenticated
 from dues.ids import parse_id
+from dues.jobs.failpoints import failpoint
 from dues.reads import Query, Resource, parse_query, read_list, read_one
 from dues.reads.resource import Scope
 from dues.stores.access import Access
@@ -205,6 +206,8 @@ def _view(route: Route) -> Callable[..., Any]:
                 access.require_role(route.role)
             _parse_parameters(call)
             reply = _write(call)
+            failpoint("web.before_commit")
+        failpoint("web.after_commit")
         return (route.seal(call, reply) if route.seal else reply).response()
 
     view.__name__ = route.handler.__name__
