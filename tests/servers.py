@@ -22,6 +22,7 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+import psutil
 import psycopg2
 import redis
 from psycopg2.extras import RealDictCursor
@@ -42,17 +43,25 @@ class Home:
     """A temporary DUES_HOME, which the account that PostgreSQL runs as can pass through."""
 
     def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="dues-tests-"))
+        self.path = Path(tempfile.mkdtemp(prefix=f"dues-tests-{os.getpid()}-"))
         self.path.chmod(0o711)
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
+
+    @staticmethod
+    def remove_abandoned() -> None:
+        """Remove what runs of tests left that were killed."""
+        for path in Path(tempfile.gettempdir()).glob("dues-tests-[0-9]*-*"):
+            if not psutil.pid_exists(int(path.name.split("-")[2])):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 class Cluster:
     """A PostgreSQL with a migrated template database, from which databases are made in no time."""
 
     def __init__(self) -> None:
+        Home.remove_abandoned()
         self._home = Home()
         programs = os.environ.get("DUES_TEST_POSTGRES")
         self._postgres = Postgres(self._home.path, durable=False, programs=Path(programs) if programs else None)
@@ -76,16 +85,18 @@ class Cluster:
 
 class Direct:
     """A connection of the tests' own, whose every statement is committed at once. It is kept, and made anew when a test
-    had it cut."""
+    had it cut. What it writes touches no tags, so everything cached is forgotten instead (`forget`)."""
 
-    def __init__(self, url: str) -> None:
-        self._url = url
+    def __init__(self, url: str, forget: Callable[[], None] = lambda: None) -> None:
+        self._url, self._forget = url, forget
         self._connection: psycopg2.extensions.connection | None = None
 
     @contextlib.contextmanager
     def cursor(self) -> Iterator[RealDictCursor]:
         with self._live().cursor(cursor_factory=RealDictCursor) as cursor:
             yield cursor
+            if not (cursor.statusmessage or "").startswith("SELECT"):
+                self._forget()
 
     def close(self) -> None:
         if self._connection is not None:
@@ -100,6 +111,16 @@ class Direct:
         self._connection = psycopg2.connect(self._url, options="-c timezone=UTC -c lock_timeout=10s")
         self._connection.autocommit = True
         return self._connection
+
+
+# Tags and the bases they are made from; what nobody knows of is not fresh.
+_FORGET = """
+for _, pattern in ipairs({'dues:*:t:*', 'dues:*:base'}) do
+  for _, name in ipairs(redis.call('KEYS', pattern)) do redis.call('DEL', name) end
+end
+"""
+# As it is after the migrations, whatever a test did to Redis.
+_CACHE_ON = 'update cache_switch set "on" = true, settled = false, generation = generation + 1 where not "on"'
 
 
 class Backing:
@@ -123,6 +144,11 @@ class Backing:
             "rate_limit": "off",
         }
         return Settings(**values | changes)
+
+    def forget(self) -> None:
+        """Have every process forget what it cached: for a test that wrote straight into the tables, and touched no tag."""
+        with contextlib.suppress(redis.RedisError), closing(redis.Redis.from_url(self.redis_url)) as client:
+            client.eval(_FORGET, 0)
 
     def environ(self, **changes: str) -> dict[str, str]:
         """The environment of a process of Dues (web, worker, relay) with the same settings."""
@@ -152,8 +178,13 @@ class Servers(Backing):
             self.redis_url = self.valkey.url
         self.mail = MailSink(self.home, faults=True)
         self.mail.start()
-        self.direct = Direct(self.database_url)
+        self.direct = Direct(self.database_url, self._forget_cached)
         self._tables = _empty_tables(self.database_url)
+
+    def _forget_cached(self) -> None:
+        with closing(redis.Redis.from_url(self.redis_url)) as client:
+            if names := client.keys("dues:*"):
+                client.unlink(*names)
 
     def clean(self) -> None:
         """Empty the database and Redis. Deleting a few rows takes a tenth of the time of TRUNCATE, which makes new
@@ -166,6 +197,7 @@ class Servers(Backing):
                 cursor.execute(f"truncate {', '.join(self._tables)}")
             else:
                 cursor.execute("; ".join(f"delete from {name}" for name in self._tables))
+            cursor.execute(_CACHE_ON)
         with closing(redis.Redis.from_url(self.redis_url)) as client:
             client.flushdb()
 
