@@ -6,9 +6,11 @@ from api import accounts, jobs, packages, payments, reports, stores, tokens
 from api.compress import Compression
 from api.docs import init_docs
 from api.http import NoSessions, UJSONProvider, init_errors
+from api.limits import init_limits
 from api.openapi import init_openapi
 from api.system import init_system
 from api.telemetry import init_telemetry
+from api.threaded import init_threaded
 from config import Settings
 from dues.app import create_base
 
@@ -35,6 +37,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     # declared length is cut off here, and must be seen to be too long.
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes + 1
     init_telemetry(app, config.slow_request_s)
+    init_limits(app)
     Compression(app)
     init_errors(app)
     for routes in MODULES:
@@ -42,4 +45,5 @@ def create_app(settings: Settings | None = None) -> Flask:
     init_system(app, config)
     init_openapi(app, MODULES)
     init_docs(app)
+    init_threaded(app)
     return app

@@ -10,7 +10,7 @@ from email.utils import format_datetime, parsedate_to_datetime
 
 from flask import Response, request
 
-from api.front.threads import DOOR, Leftover
+from api.door import DOOR, Leftover
 from api.http import Reply, matches
 from dues.errors import NotFound, RangeNotSatisfiable
 from dues.reports.downloads import ReportFile

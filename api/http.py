@@ -14,6 +14,8 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
+from api.door import DOOR, Leftover
+from api.telemetry import route_template
 from dues.errors import (
     BadRequest,
     MethodNotAllowed,
@@ -25,11 +27,14 @@ from dues.errors import (
     Unavailable,
 )
 from dues.reads import Answer
+from dues.stores.access import Access
 
 log = logging.getLogger("dues.api")
 
 # Flask-Compress suffixes the ETags of what it compresses; a client sends them back so.
 _COMPRESSION_SUFFIX = re.compile(r':(zstd|br|gzip|deflate)"$')
+
+_MOST_PURGE_KEYS = 16
 
 # What psycopg2 raises when PostgreSQL is away, shutting down, or cancels a statement that took too long.
 _AWAY = (psycopg2.OperationalError, psycopg2.InterfaceError)
@@ -80,16 +85,36 @@ def no_content() -> Reply:
     return Reply(None, 204)
 
 
-def conditional(answer: Answer, *, public: bool) -> Reply:
-    """A read's answer, or 304 when the client has it already."""
+def conditional(answer: Answer, access: Access) -> Reply:
+    """A read's answer, or 304 when the client has it already. A front door that can keep the answer gets all of it,
+    and says 304 itself."""
+    g.cache = "hit" if answer.hit else "miss"
     headers = {
         "ETag": answer.etag,
-        "Cache-Control": "public, no-cache" if public else "private, no-cache",
+        "Cache-Control": "private, no-cache" if access.actor else "public, no-cache",
         "Vary": "Accept-Encoding, Authorization",
+        **_purge_keys(answer.tags),
     }
-    if matches(request.headers.get("If-None-Match"), answer.etag):
-        return Reply(None, 304, headers)
-    return Reply(answer.body, 200, headers)
+    if _leave_to_door(answer, access) or not matches(request.headers.get("If-None-Match"), answer.etag):
+        return Reply(answer.body, 200, headers)
+    return Reply(None, 304, headers)
+
+
+def _leave_to_door(answer: Answer, access: Access) -> bool:
+    """Tell the front door, if there is one, how to know later whether this is still the answer for this caller."""
+    door: Leftover | None = request.environ.get(DOOR)
+    if door is None or answer.proof is None or access.proofs is None or request.method != "GET":
+        return False
+    door.proofs = [*access.proofs, answer.proof]
+    door.until = min(answer.expires_at, access.expires_at)
+    door.route = route_template()
+    return True
+
+
+def _purge_keys(tags: tuple[str, ...]) -> dict[str, str]:
+    """For caches in front: what to purge this answer by, as Fastly and Varnish want it, and as Cloudflare does."""
+    tags = tags[:_MOST_PURGE_KEYS]
+    return {"Surrogate-Key": " ".join(tags), "Cache-Tag": ",".join(tags)} if tags else {}
 
 
 def entity_tags(header: str | None) -> list[str]:

@@ -1,10 +1,15 @@
 """Status URLs: the slow work that a caller has asked for, and that of the stores he manages."""
 
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
+
+from flask import Response, request
 
 from api.auth import bearer_token, require_binding
 from api.http import Reply, conditional
 from api.routing import Call, Routes
+from api.waiting import COMMENT_EVERY_S, Waiting, event, is_offered, leave, wanted_wait
 from dues.errors import NotFound
 from dues.jobs import service
 from dues.jobs.service import Status
@@ -14,9 +19,24 @@ from dues.stores.access import access_of
 
 routes = Routes("jobs")
 LIST, ONE = "/v1/jobs", "/v1/jobs/{job_id}"
+EVENTS = ONE + "/events"
 
 # When a client that does not wait is to ask again.
 _RETRY_AFTER_S = "1"
+
+_LAST_EVENT_ID = {
+    "name": "Last-Event-ID",
+    "in": "header",
+    "description": "The id of the last event that was seen: only what is newer is sent.",
+    "schema": {"type": "string"},
+}
+_EVENTS: dict[int, dict[str, Any]] = {
+    200: {
+        "description": "Events: `id` is the job's version, `event` is `status`, `data` the status document",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    },
+    204: {"description": "The job is done and its last event was seen: do not come back"},
+}
 
 
 def _find(call: Call) -> Status:
@@ -32,9 +52,9 @@ def _manages(store_id: UUID | None) -> bool:
     return store_id is not None and access_of(bearer_token(), store_id).has_role("manager")
 
 
-def _reply(status: Status) -> Reply:
+def _reply(call: Call, status: Status) -> Reply:
     body = status.document.encode()
-    reply = conditional(Answer(body, status.etag, (), "", status.version), public=False)
+    reply = conditional(Answer(body, status.etag), call.access)
     if not status.done:
         reply.headers["Retry-After"] = _RETRY_AFTER_S
     return reply
@@ -50,15 +70,52 @@ def list_jobs(call: Call) -> Reply:
     return call.list(jobs, {"owner_id": call.actor.user_id} | ({"store_id": bound_to} if bound_to else {}))
 
 
-@routes.get(ONE, "jobs:read", reads=jobs)
+@routes.get(ONE, "jobs:read", reads=jobs, waits=True)
 def get_job(call: Call, job_id: UUID) -> Reply:
     """A job's status.
 
     Seen by its owner, and by the managers and owners of its store. A job that has failed is answered with 200 too:
     its `error` says why. While it is not `done`, `Retry-After` says when to ask again, and the ETag changes with
     whatever there is to see.
+
+    With `Prefer: wait=20` it is answered when there is something new, or after that many seconds as it was: with
+    `If-None-Match` by a 304.
     """
-    return _reply(_find(call))
+    status = _find(call)
+    reply = _reply(call, status)
+    is_news = "If-None-Match" in request.headers and reply.status != 304
+    seconds = 0 if status.done or is_news or request.method != "GET" else wanted_wait()
+    if seconds and call.query:
+        leave(Waiting(job_id, status.version, call.actor.token_id, call.query, seconds))
+    return reply
+
+
+@dataclass
+class EventStream(Reply):
+    """The events there are; the server that sends them may go on with others."""
+
+    def response(self) -> Response:
+        # As an iterator, so that no length is declared.
+        return Response(iter((self.body or b"",)), self.status, self.headers, mimetype="text/event-stream")
+
+
+@routes.get(
+    EVENTS, "jobs:read", reads=jobs, streams=True, statuses=(200, 204), responses=_EVENTS, parameters=[_LAST_EVENT_ID]
+)
+def follow_job(call: Call, job_id: UUID) -> Reply:
+    """A job's status as it changes.
+
+    Server-sent events: the status as it is now and then at each change, until the job is done. A client that comes
+    back with `Last-Event-ID`, as browsers do by themselves, misses nothing that still holds.
+    """
+    status = _find(call)
+    headers = {"Cache-Control": "no-store", "Vary": "Authorization", "X-Accel-Buffering": "no"}
+    is_seen = request.headers.get("Last-Event-ID", "").strip() == str(status.version)
+    if status.done and is_seen:
+        return Reply(None, 204, headers)
+    if not status.done and request.method == "GET" and is_offered() and call.query:
+        leave(Waiting(job_id, status.version, call.actor.token_id, call.query, COMMENT_EVERY_S, streams=True))
+    return EventStream(b"" if is_seen else event(status), 200, headers)
 
 
 @routes.delete(ONE, "jobs:write", find=_find, returns=jobs, statuses=(200, 202))
@@ -70,6 +127,6 @@ def cancel_job(call: Call, job_id: UUID) -> Reply:
     """
     call.match(call.row.version)
     outcome = service.cancel(job_id)
-    reply = _reply(service.get_status(job_id))
+    reply = _reply(call, service.get_status(job_id))
     reply.status = 200 if outcome == "canceled" else 202
     return reply

@@ -24,17 +24,20 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 import msgspec
+import ujson
 from flask import Flask, request
 
 from api.auth import authorize, bearer_token, require_binding, require_scope
 from api.body import parse_json, read_body, validate
 from api.http import Reply, conditional, require_match
 from api.idempotency import idempotency_key, once, secret_seed
+from api.waiting import Waiting, leave, wanted_wait
 from dues.accounts.actor import Actor
 from dues.db import transaction
 from dues.errors import Fault, InvalidParameter, Problem, Unauthenticated
 from dues.ids import parse_id
 from dues.jobs.failpoints import failpoint
+from dues.jobs.status import jobs
 from dues.reads import Query, Resource, parse_query, read_list, read_one
 from dues.reads.resource import Scope
 from dues.stores.access import Access
@@ -52,6 +55,8 @@ class Route:
     body: the struct a body must be. idempotency: "no", "optional" or "required" Idempotency-Key.
     find: gets the row that the path names into `call.row`, or raises NotFound, before anything else is looked at.
     statuses: the successes, first the usual one.
+    slow: of a route that hands its work to a job: where the row with this id is read, of the resource it `returns`.
+    waits: whether `Prefer: wait` is honoured, as it is on all that is slow. streams: whether it answers events.
     unbound: whether a token bound to a store is refused.
     bearer_scope, bearer_body: of a PUBLIC route that does something else for who sends a token: the scope that it
     needs, and the struct its body must be.
@@ -71,6 +76,9 @@ class Route:
     idempotency: str = "no"
     find: "Callable[[Call], Any] | None" = None
     statuses: tuple[int, ...] = (200,)
+    slow: "Callable[[Call, UUID], Scope] | None" = None
+    waits: bool = False
+    streams: bool = False
     unbound: bool = False
     bearer_scope: str = ""
     bearer_body: type[msgspec.Struct] | None = None
@@ -121,18 +129,16 @@ class Call:
         """The page of `scope`'s rows that the request asks for."""
         assert self.query
         args = list(request.args.items(multi=True))
-        answer = read_list(resource, scope, self.query, request.path, args)
-        return conditional(answer, public=self.access.actor is None)
+        return conditional(read_list(resource, scope, self.query, request.path, args), self.access)
 
     def one(self, resource: Resource, scope: Scope) -> Reply:
         """The single row that `scope` names. Raises: NotFound."""
         assert self.query
-        return conditional(read_one(resource, scope, self.query), public=self.access.actor is None)
+        return conditional(read_one(resource, scope, self.query, request.args.items(multi=True)), self.access)
 
     def written(self, resource: Resource, scope: Scope, status: int = 200) -> Reply:
         """A row that this request has just written, as a GET would answer it."""
-        answer = read_one(resource, scope, parse_query(resource, (), one=True))
-        return Reply(answer.body, status, {"ETag": answer.etag})
+        return written(resource, scope, status)
 
     def created(self, resource: Resource, scope: Scope) -> Reply:
         """A row made by a POST to its list; Location is its `id` below the list."""
@@ -140,15 +146,23 @@ class Call:
         reply.headers["Location"] = f"{request.path}/{scope['id']}"
         return reply
 
-    def accepted(self, resource: Resource, scope: Scope, job_id: UUID) -> Reply:
+    def accepted(self, row_id: UUID, job_id: UUID) -> Reply:
         """The row whose slow work has been handed to a job: the client polls `Location`."""
-        reply = self.written(resource, scope, 202)
+        assert self.route.slow
+        assert isinstance(self.route.returns, Resource)
+        reply = written(self.route.returns, self.route.slow(self, row_id), 202)
         reply.headers |= {"Location": f"/v1/jobs/{job_id}", "Retry-After": "1"}
         return reply
 
     def match(self, version: int) -> None:
         """Refuse the write when If-Match was sent and names another version. Raises: PreconditionFailed."""
         require_match(version)
+
+
+def written(resource: Resource, scope: Scope, status: int) -> Reply:
+    """A row as it is written now."""
+    answer = read_one(resource, scope, parse_query(resource, (), one=True))
+    return Reply(answer.body, status, {"ETag": answer.etag})
 
 
 class Routes:
@@ -208,6 +222,8 @@ def _view(route: Route) -> Callable[..., Any]:
             reply = _write(call)
             failpoint("web.before_commit")
         failpoint("web.after_commit")
+        if route.slow:
+            _wait_until_done(call, reply)
         return (route.seal(call, reply) if route.seal else reply).response()
 
     view.__name__ = route.handler.__name__
@@ -256,6 +272,26 @@ def _write(call: Call) -> Reply:
     actor = call.access.actor
     caller = None if actor is None else actor.token_id if route.seal else actor.user_id
     return once(caller, key, raw, partial(_handle, call, raw))
+
+
+def _wait_until_done(call: Call, reply: Reply) -> None:
+    """Where the client prefers it, have it held until the job of a 202, new or given again, is done."""
+    route, seconds = call.route, wanted_wait()
+    if not seconds or reply.status != 202:
+        return
+    assert route.slow
+    assert isinstance(route.returns, Resource)
+    job_id = UUID(reply.headers["Location"].rpartition("/")[2])
+    scope = route.slow(call, UUID(ujson.loads(reply.body or b"")["id"]))
+    finish = partial(_finished, route.returns, scope)
+    leave(Waiting(job_id, 0, call.actor.token_id, parse_query(jobs, (), one=True), seconds, finish))
+
+
+def _finished(resource: Resource, scope: Scope) -> Reply:
+    """What a 202 has led to."""
+    reply = written(resource, scope, 201)
+    reply.headers["Location"] = ujson.loads(reply.body or b"")["links"]["self"]
+    return reply
 
 
 def _handle(call: Call, raw: bytes) -> Reply:

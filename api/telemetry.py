@@ -36,7 +36,7 @@ def init_telemetry(app: Flask, slow_s: float) -> None:
         response.headers["X-Request-Id"] = g.request_id
         response.headers["X-Request-Duration"] = f"{seconds:.6f}"
         if request.method in ("GET", "HEAD") and request.path.startswith("/v1/"):
-            response.headers["Server-Timing"] = server_timing(seconds, statements)
+            response.headers["Server-Timing"] = server_timing(seconds, statements, g.get("cache", "miss"))
         route = route_template()
         observe(request.method, route, response.status_code, seconds)
         DB_STATEMENTS.inc(statements.count)

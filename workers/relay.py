@@ -85,11 +85,10 @@ def relay_once() -> int:
     rooms = [max(0, min(_BATCH, MOST_WAITING - length)) for length in deliveries.lengths(QUEUES)]
     with transaction() as session:
         rows = session.execute(_OFFER, {"queues": list(QUEUES), "rooms": rooms}).all()
+        if not rows:
+            return 0
         failpoint("relay.after_select")
-        if rows:
-            deliveries.push(
-                Delivery(row.id, row.delivery, row.queue, row.timeout_s) for row in sorted(rows, key=_urgency)
-            )
+        deliveries.push(Delivery(row.id, row.delivery, row.queue, row.timeout_s) for row in sorted(rows, key=_urgency))
         failpoint("relay.after_push")
     failpoint("relay.after_commit")
     return len(rows)

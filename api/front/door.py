@@ -1,21 +1,34 @@
 """A request's way through the front door."""
 
 import logging
+import re
+import time
+from collections import OrderedDict
 
 from flask import Flask
 
-from api.front.asgi import Receive, Scope, Send
+from api.front.asgi import Headers, Receive, Scope, Send
+from api.front.checks import Checks
+from api.front.held import Held
+from api.front.hits import Hits, Kept, Key, answer_of, is_known, new_request_id, without_body
 from api.front.intake import Disconnected, read_body
 from api.front.outflow import TooSlow, send_answer, send_file, send_problem
 from api.front.slots import Priority, Slots
-from api.front.threads import FlaskThreads
+from api.front.threads import Finished, FlaskThreads
+from api.front.waits import Waits
+from api.limits import Limit, Limits, LocalCounts
 from config import Settings
 from dues.errors import Problem
+from dues.reads.freshness import fresh_cache
+from dues.reads.freshness.wire import Address
 
 log = logging.getLogger("dues.front")
 
 _ALIVE = b'{"status":"ok"}'
 _JSON = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
+# How many tokens a process remembers to be good, so that they do not count against their address.
+_KNOWN_TOKENS = 10_000
 
 
 class FrontDoor:
@@ -23,13 +36,29 @@ class FrontDoor:
 
     def __init__(self, app: Flask) -> None:
         settings: Settings = app.extensions["settings"]
+        with app.app_context():
+            cache = fresh_cache()
+        self._generation = cache.poller.generation
+        self._store = cache.store
+        self._checks = Checks(
+            Address.parse(settings.cache_redis_url), self._prefix, lambda key: settings.cache_key_prefix + key
+        )
+        self._hits = Hits(settings.cache_memory_bytes)
+        self._limits = Limits(settings.rate_limit)
+        self._local = LocalCounts(settings.web_concurrency)
+        self._known: OrderedDict[bytes, None] = OrderedDict()
         self._threads = FlaskThreads(app, settings.web_threads)
         self._slots = Slots(settings.web_threads)
+        self._held = Held(Waits(app, settings.max_waiting_clients), self._slots, self._threads)
         self._most_bytes = settings.max_body_bytes
+
+    def _prefix(self, run_id: str) -> str | None:
+        generation = self._generation()
+        return None if generation is None else self._store.prefix(run_id, generation)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await self._lifespan(receive, send)
         elif scope["type"] == "http":
             await self._answer(scope, receive, send)
 
@@ -39,21 +68,101 @@ class FrontDoor:
             await send_answer(send, 200, [*_JSON, length], _ALIVE if scope["method"] == "GET" else b"")
             return
         try:
-            await self._ask_flask(scope, receive, send)
+            await self._serve(scope, receive, send)
         except Problem as problem:
             await send_problem(scope, send, problem)
         except (Disconnected, TooSlow):
             log.debug("a client went away, or took too long")
 
-    async def _ask_flask(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # One byte more than is allowed: Flask then sees that there is too much, and refuses it in its turn.
-        body = await read_body(scope, receive, self._most_bytes)
-        async with self._slots.taken(priority_of(scope)):
-            finished = await self._threads.call(scope, body)
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A kept answer that is still fresh, or Flask's. Raises: Problem."""
+        began = time.perf_counter()
+        authorization = accepts = none_match = sent_id = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                authorization = value
+            elif name == b"accept-encoding":
+                accepts = value
+            elif name == b"if-none-match":
+                none_match = value
+            elif name == b"x-request-id":
+                sent_id = value
+        key: Key | None = None
+        kept: Kept | None = None
+        if scope["method"] == "GET":
+            key = self._hits.key_of(scope, authorization, accepts)
+            kept = self._hits.find(key)
+        limit = self._limits.of(scope["method"], scope["path"], authorization, _address(scope))
+        fresh, counted = await self._check(scope, kept, limit, authorization)
+        if kept and fresh:
+            request_id = sent_id if sent_id and _REQUEST_ID.fullmatch(sent_id) else new_request_id()
+            status, headers, body = answer_of(kept, none_match, request_id, began)
+            await send_answer(send, status, headers + counted, body)
+            return
+        finished = await self._ask_flask(scope, receive)
+        if authorization is not None and finished.status != 401:
+            self._remember(authorization)
+        if key is not None:
+            self._hits.keep(key, finished)
+            if finished.leftover.proofs and is_known(none_match, finished.headers):
+                finished.status, finished.headers, finished.body = 304, without_body(finished.headers), b""
+        if finished.leftover.waiting is not None:
+            finished = await self._held.later(scope, receive, finished)
+        finished.headers += counted
         if finished.leftover.file is not None:
             await send_file(send, finished.status, finished.headers, finished.leftover.file)
         else:
-            await send_answer(send, finished.status, finished.headers, finished.body)
+            await self._held.send(receive, send, finished)
+
+    async def _check(
+        self, scope: Scope, kept: Kept | None, limit: Limit | None, authorization: bytes | None
+    ) -> tuple[bool, Headers]:
+        """Whether `kept` is fresh, and the limit's headers. Raises: TooManyRequests."""
+        if not kept and not limit:
+            return False, []
+        verdict = await self._checks.ask(kept.watch if kept else None, limit)
+        if limit is None:
+            return verdict.fresh, []
+        if authorization is not None and authorization not in self._known:
+            by_address = self._limits.of_address(_address(scope))
+            assert by_address
+            self._count(by_address, (await self._checks.ask(None, by_address)).used)
+        return verdict.fresh, self._count(limit, verdict.used)
+
+    def _count(self, limit: Limit, used: int | None) -> Headers:
+        if used is None:
+            used = self._local.add(limit)
+        if used > limit.policy.quota:
+            raise limit.refusal(used)
+        return [(name.lower().encode(), value.encode()) for name, value in limit.headers(used)]
+
+    def _remember(self, authorization: bytes) -> None:
+        """Its token was good a moment ago; should it be revoked since, only its counting changes."""
+        self._known[authorization] = None
+        if len(self._known) > _KNOWN_TOKENS:
+            self._known.popitem(last=False)
+
+    async def _ask_flask(self, scope: Scope, receive: Receive) -> Finished:
+        # One byte more than is allowed: Flask then sees that there is too much, and refuses it in its turn.
+        body = await read_body(scope, receive, self._most_bytes)
+        async with self._slots.taken(priority_of(scope)):
+            return await self._threads.call(scope, body)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                self._held.let_go_on_sigterm()
+            await send({"type": f"{message['type']}.complete"})
+            if message["type"] == "lifespan.shutdown":
+                self._checks.close()
+                await self._held.stop()
+                return
+
+
+def _address(scope: Scope) -> str:
+    client = scope.get("client")
+    return f"a{client[0]}" if client else "a"
 
 
 def priority_of(scope: Scope) -> Priority:
@@ -62,11 +171,3 @@ def priority_of(scope: Scope) -> Priority:
     if scope["method"] not in ("GET", "HEAD") or path.startswith("/v1/jobs"):
         return Priority.WRITE
     return Priority.FEED if path in ("/v1/feed", "/v1/newsfeed") else Priority.READ
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

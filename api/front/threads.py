@@ -10,21 +10,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from io import BytesIO
 from sys import stderr
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Flask
 
+from api.door import DOOR, WAITS, Leftover
 from api.front.asgi import Headers, Scope
 
-# The key of a WSGI environment under which the front door offers what Flask may leave to it.
-DOOR = "dues.front"
-
-
-@dataclass
-class Leftover:
-    """What a view leaves to the front door beside its answer: a `file` to be sent as the body, in chunks."""
-
-    file: Any = None
+T = TypeVar("T")
 
 
 @dataclass
@@ -48,6 +41,15 @@ class FlaskThreads:
         """The answer to a request whose body has been read."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, self._run, environ(scope, body))
+
+    async def run(self, function: Callable[..., T], *args: object) -> T:
+        """Call a function in an application context of its own."""
+
+        def call() -> T:
+            with self._app.app_context():
+                return function(*args)
+
+        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
 
     def _run(self, env: dict[str, Any]) -> Finished:
         finished = Finished(500, [], b"", env[DOOR])
@@ -91,8 +93,8 @@ def environ(scope: Scope, body: bytes) -> dict[str, Any]:
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
-        DOOR: Leftover(),
     }
+    env[DOOR] = env[WAITS] = Leftover()
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         if "_" in name:

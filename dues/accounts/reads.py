@@ -43,6 +43,12 @@ addresses = Resource(
     tags=lambda scope: (f"user:{scope['user_id']}",),
 )
 
+# The list is shorter, and a token gone, when the next one expires.
+_NEXT_EXPIRY = (
+    "(select min(e.expires_at) from api_tokens e"
+    " where e.user_id = %(user_id)s and e.revoked_at is null and e.expires_at > now())"
+)
+
 tokens = Resource(
     "Token",
     Token,
@@ -59,6 +65,7 @@ tokens = Resource(
     },
     sorts={"created_at": Token.created_at},
     where="{revoked_at} is null and {expires_at} > now()",
+    until=_NEXT_EXPIRY,
     tags=lambda scope: (f"user:{scope['user_id']}:tokens",),
 )
 

@@ -25,7 +25,7 @@ from dues.constraints import on_violation
 from dues.db import db
 from dues.errors import Forbidden, NotFound, Unauthenticated, ValidationFailed
 from dues.ids import new_id
-from dues.reads.tags import touch
+from dues.reads.tags import token_tag, touch
 
 LIFETIME = timedelta(days=30)
 
@@ -127,18 +127,19 @@ def get_token(actor: Actor, token_id: UUID) -> Token:
 def revoke_token(token: Token) -> None:
     """From the commit on it opens nothing."""
     token.revoked_at = now()
-    touch(f"user:{token.user_id}:tokens")
+    touch(f"user:{token.user_id}:tokens", token_tag(token.token_hash))
 
 
 def revoke_others(user_id: UUID, token_id: UUID) -> None:
     """Revoke all of a user's tokens but this one. The user's row must be locked."""
-    db.session.execute(
+    revoked = db.session.scalars(
         update(Token)
         .where(Token.user_id == user_id, Token.id != token_id, Token.revoked_at.is_(None))
         .values(revoked_at=now(), version=Token.version + 1)
+        .returning(Token.token_hash)
         .execution_options(synchronize_session=False)
     )
-    touch(f"user:{user_id}:tokens")
+    touch(f"user:{user_id}:tokens", *map(token_tag, revoked))
 
 
 def _issue(

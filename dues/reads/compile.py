@@ -63,12 +63,12 @@ def page_form(page: Page | CursorPage, forward: bool) -> str:
 
 @lru_cache(maxsize=2048)
 def compile_one(shape: Shape) -> str:
-    """Columns of the answer: the row as JSON text, its version, the snapshot."""
+    """Columns of the answer: the row as JSON text, its version, the snapshot, for how many seconds it holds."""
     resource = shape.resource
     version = "t.version" if "version" in resource.table.c else "null"
     return (
-        f"select {_item(resource, shape.selection, 't')}::text, {version}, pg_current_snapshot()::text"
-        f" from {resource.table.name} t where {_where(shape)} limit 1"
+        f"select {_item(resource, shape.selection, 't')}::text, {version}, pg_current_snapshot()::text,"
+        f" {_life(resource)} from {resource.table.name} t where {_where(shape)} limit 1"
     )
 
 
@@ -77,8 +77,8 @@ def compile_list(shape: Shape) -> tuple[str, str]:
     """The statement, and the query whose rows the planner estimates (bound as `estimated`) when a total is large.
 
     Columns of the answer: the rows as a JSON array's text, how many rows were fetched (one more than shown when
-    more follow), the snapshot, whether the resource's `within` holds, and then by page the total (below zero: an
-    estimate), by cursor the sort keys of the first and last row shown as JSON text.
+    more follow), the snapshot, for how many seconds it holds, whether the resource's `within` holds, and then by page
+    the total (below zero: an estimate), by cursor the sort keys of the first and last row shown as JSON text.
     """
     assert shape.page
     resource, by_number = shape.resource, shape.page.startswith("page")
@@ -103,9 +103,14 @@ def compile_list(shape: Shape) -> tuple[str, str]:
         f" shown as (select * from page t order by {order} limit {shape.size})"
         f" select (select '[' || coalesce(string_agg(x.item::text, ',' order by {item_order}), '') || ']' from"
         f" (select {_item(resource, shape.selection, 't')} as item, {item_keys} from shown t) x),"
-        f" (select count(*) from page), pg_current_snapshot()::text, {resource.within or 'true'}, {tail}"
+        f" (select count(*) from page), pg_current_snapshot()::text, {_life(resource)},"
+        f" {resource.within or 'true'}, {tail}"
     )
     return statement, counted
+
+
+def _life(resource: Resource) -> str:
+    return f"extract(epoch from {resource.until} - now())::float8" if resource.until else "null::float8"
 
 
 def _total(counted: str, shape: Shape) -> str:

@@ -97,7 +97,8 @@ class Resource:
     `name` is the schema's name in OpenAPI. `key` names the columns that identify one row within a scope.
     `where` is a condition that every row must meet, included ones too, written as in Computed. `within` is one on
     the scope alone, for rows below another row: where it does not hold there is nothing to read, not even an empty
-    list. `tags(scope)` gives the cache tags that a read within that scope depends on.
+    list. `tags(scope)` gives the cache tags that a read within that scope depends on; what has none is never kept.
+    `until` is when an answer changes though nothing is written, as an SQL expression on the scope alone.
     """
 
     name: str
@@ -111,6 +112,7 @@ class Resource:
     key: str = "id"
     where: str = ""
     within: str = ""
+    until: str = ""
 
     def __post_init__(self) -> None:
         for name, column in self.sorts.items():

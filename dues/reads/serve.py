@@ -1,10 +1,9 @@
-"""Runs a read and gives its answer: the body as it goes out, its ETag, and the tags it depends on.
+"""Gives a read's answer: the body as it goes out, its ETag, and the tags it depends on.
 
-The one place where a read reaches PostgreSQL, with one statement, and so the one place where an answer can be
-taken from a cache instead.
+From the cache where it is fresh there, else by the one statement that makes it.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -17,6 +16,7 @@ from dues.db import fetch_row
 from dues.errors import NotFound
 from dues.reads.compile import bind, compile_list, compile_one, page_form, shape_of
 from dues.reads.cursor import read_cursor, write_cursor
+from dues.reads.freshness import Computed, Proof, Result, read
 from dues.reads.query import CursorPage, Page, Query
 from dues.reads.resource import Resource, Scope
 from dues.settings import settings
@@ -24,39 +24,67 @@ from dues.settings import settings
 
 @dataclass(frozen=True)
 class Answer:
-    """A finished read: `body` is JSON in UTF-8, `etag` is strong and quoted, `version` that of a single row,
-    `tags` the cache tags it depends on, `snapshot` the state of the database that it has seen."""
+    """A finished read: `body` is JSON in UTF-8, `etag` is strong and quoted, `tags` are the cache tags it depends on,
+    `hit` tells whether it came from the cache, `proof` is how to find out later whether it is still fresh (None: it
+    may not be kept), and `expires_at` a time of the clock on the wall until which it may be kept."""
 
     body: bytes
     etag: str
-    tags: tuple[str, ...]
-    snapshot: str
-    version: int | None = None
+    tags: tuple[str, ...] = ()
+    hit: bool = False
+    proof: Proof | None = None
+    expires_at: float = 0.0
 
 
-def read_one(resource: Resource, scope: Scope, query: Query) -> Answer:
-    """The row that `scope` names, e.g. `{"store_id": …, "id": …}`. Raises: NotFound."""
-    row = fetch_row(compile_one(shape_of(resource, scope, query, None)), bind(query, scope, resource))
-    if row is None:
-        raise NotFound(f"there is no such {resource.name.lower()}")
-    text, version, snapshot = row
-    body = text.encode()
-    etag = f'"{version}.{digest(body)}"' if version is not None else f'"{digest(body)}"'
-    return Answer(body, etag, tuple(resource.tags(scope)), snapshot, version)
+Args = Iterable[tuple[str, str]]
 
 
-def read_list(resource: Resource, scope: Scope, query: Query, path: str, args: Iterable[tuple[str, str]]) -> Answer:
-    """A page of the rows within `scope`. `path` and `args` are the request's, for the links.
+def read_one(resource: Resource, scope: Scope, query: Query, args: Args = ()) -> Answer:
+    """The row that `scope` names, e.g. `{"store_id": …, "id": …}`; `query` was parsed from `args`. Raises: NotFound."""
+
+    def compute() -> Computed:
+        row = fetch_row(compile_one(shape_of(resource, scope, query, None)), bind(query, scope, resource))
+        if row is None:
+            raise NotFound(f"there is no such {resource.name.lower()}")
+        text, version, snapshot, life_s = row
+        return _computed(text.encode(), f"{version}." if version is not None else "", snapshot, life_s)
+
+    return _read("one", resource, scope, args, compute)
+
+
+def read_list(resource: Resource, scope: Scope, query: Query, path: str, args: Args) -> Answer:
+    """A page of the rows within `scope`. `path` and `args` are the request's, for the links; `query` was parsed from
+    `args`.
 
     Raises: InvalidParameter for a cursor that is not of this list; NotFound where the resource's `within` does not
     hold.
     """
-    base = _link_base(path, tuple(pair for pair in args if pair[0] not in ("page", "cursor")))
-    if isinstance(query.page, CursorPage):
-        body, snapshot = _cursor_page(resource, scope, query, query.page, base)
+    args = tuple(args)
+
+    def compute() -> Computed:
+        base = _link_base(path, tuple(pair for pair in args if pair[0] not in ("page", "cursor")))
+        if isinstance(query.page, CursorPage):
+            return _cursor_page(resource, scope, query, query.page, base)
+        return _numbered_page(resource, scope, query, query.page, base)
+
+    return _read(path, resource, scope, args, compute)
+
+
+def _read(kind: str, resource: Resource, scope: Scope, args: Args, compute: Callable[[], Computed]) -> Answer:
+    """Take the answer from the cache, or make it. What tells answers apart is in the key: the resource, whose rows,
+    and the parameters as they were sent."""
+    tags = tuple(resource.tags(scope))
+    if tags:
+        whose = sorted((name, str(value)) for name, value in scope.items())
+        result = read(f"{resource.name} {kind} {whose} {tuple(args)}", tags, compute)
     else:
-        body, snapshot = _numbered_page(resource, scope, query, query.page, base)
-    return Answer(body, f'"{digest(body)}"', tuple(resource.tags(scope)), snapshot)
+        result = Result(compute().payload, False, None)
+    etag, _, body = result.payload.partition(b"\n")
+    return Answer(body, etag.decode(), tags, result.hit, result.proof, result.expires_at)
+
+
+def _computed(body: bytes, version: str, snapshot: str, life_s: float | None) -> Computed:
+    return Computed(f'"{version}{digest(body)}"\n'.encode() + body, snapshot, life_s)
 
 
 def digest(body: bytes) -> str:
@@ -69,7 +97,7 @@ def _link_base(path: str, args: tuple[tuple[str, str], ...]) -> str:
     return f"{path}?{urlencode(args)}&" if args else f"{path}?"
 
 
-def _numbered_page(resource: Resource, scope: Scope, query: Query, page: Page, base: str) -> tuple[bytes, str]:
+def _numbered_page(resource: Resource, scope: Scope, query: Query, page: Page, base: str) -> Computed:
     statement, counted = compile_list(shape_of(resource, scope, query, page_form(page, forward=True)))
     offset = (page.number - 1) * page.size
     values = {**bind(query, scope, resource), "offset": offset}
@@ -77,7 +105,7 @@ def _numbered_page(resource: Resource, scope: Scope, query: Query, page: Page, b
         values["estimated"] = _render(counted, values)
     row = fetch_row(statement, values)
     assert row
-    data, fetched, snapshot, is_there, total = row
+    data, fetched, snapshot, life_s, is_there, total = row
     _require(is_there)
     more, exact = fetched > page.size, total >= 0
     if not exact:
@@ -103,10 +131,10 @@ def _numbered_page(resource: Resource, scope: Scope, query: Query, page: Page, b
         "next": link(page.number + 1) if more else None,
         "last": link(last),
     }
-    return _envelope(data, meta, links), snapshot
+    return _computed(_envelope(data, meta, links), "", snapshot, life_s)
 
 
-def _cursor_page(resource: Resource, scope: Scope, query: Query, page: CursorPage, base: str) -> tuple[bytes, str]:
+def _cursor_page(resource: Resource, scope: Scope, query: Query, page: CursorPage, base: str) -> Computed:
     secret, binding = settings().secret_key, _binding(resource, scope, query)
     values = bind(query, scope, resource)
     forward = True
@@ -116,7 +144,7 @@ def _cursor_page(resource: Resource, scope: Scope, query: Query, page: CursorPag
     statement, _ = compile_list(shape_of(resource, scope, query, page_form(page, forward)))
     row = fetch_row(statement, values)
     assert row
-    data, fetched, snapshot, is_there, first, last = row
+    data, fetched, snapshot, life_s, is_there, first, last = row
     _require(is_there)
     beyond = fetched > page.size
     # Who came here by a cursor came from rows on the other side of it.
@@ -135,7 +163,7 @@ def _cursor_page(resource: Resource, scope: Scope, query: Query, page: CursorPag
         "next": link(last, True) if more else None,
         "last": None,
     }
-    return _envelope(data, {"limit": page.size, "has_more": more}, links), snapshot
+    return _computed(_envelope(data, {"limit": page.size, "has_more": more}, links), "", snapshot, life_s)
 
 
 def _require(is_there: bool) -> None:

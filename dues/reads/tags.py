@@ -1,7 +1,8 @@
 """The place a cached answer is invalidated: a write names the tags it touches, in the words that reads use.
 
 user:U                   a user's own rows, and what the public sees of them
-user:U:tokens            a user's tokens: the list, and what each lets its holder do
+user:U:tokens            the list of a user's tokens
+token:H                  what the token lets its holder do; H is half its hash (`token_tag`)
 store:S                  the store itself and its staff
 store:S:packages         a store's packages          store:S:payments     its payments and refunds
 store:S:customers        who buys there              stores               the list of all stores
@@ -10,6 +11,10 @@ packages                 those of every store, for lists that embed packages of 
 """
 
 from dues.db import unit_of_work
+
+
+def token_tag(token_hash: bytes) -> str:
+    return f"token:{token_hash[:16].hex()}"
 
 
 def touch(*tags: str) -> None:

@@ -1,36 +1,50 @@
-"""What a caller may do: the token and the role in a store, read together in one statement.
+"""What a caller may do: the token and the role in a store, read together in one statement, and kept in the cache.
 
 support reads payments, subscriptions and customers; a manager also handles packages, refunds, reports, posts and
 webhooks; an owner also the staff and the store itself.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from uuid import UUID
+
+import ujson
 
 from dues.accounts.actor import Actor
 from dues.accounts.tokens import hash_token
+from dues.clock import now
 from dues.db import fetch_row
 from dues.errors import Forbidden, NotFound, Unauthenticated
+from dues.reads.freshness import Computed, Proof, Result, read
+from dues.reads.tags import token_tag
 
 ROLES = ("support", "manager", "owner")
 
 _ACCESS = """
-select t.id, t.user_id, t.scopes, t.store_id, t.expires_at, s.id is not null, r.role
+select json_build_object('token', t.id, 'user', t.user_id, 'scopes', t.scopes, 'store', t.store_id,
+                         'expires_at', t.expires_at, 'store_exists', s.id is not null, 'role', r.role)::text,
+       pg_current_snapshot()::text, extract(epoch from t.expires_at - now())::float8
 from api_tokens t
 join users u on u.id = t.user_id and u.deleted_at is null
 left join stores s on s.id = %(store_id)s
 left join store_staff r on r.store_id = s.id and r.user_id = t.user_id
 where t.token_hash = %(token_hash)s and t.revoked_at is null and t.expires_at > now()
 """
+_STORE = "select pg_current_snapshot()::text from stores where id = %(store_id)s"
 
 
 @dataclass(frozen=True)
 class Access:
-    """An actor (None: no token was sent) and, where a store is concerned, whether it exists and the role there."""
+    """An actor (None: no token was sent) and, where a store is concerned, whether it exists and the role there.
+
+    `proofs` are how to find out later whether this still holds, until `expires_at` at most; None: it may not be kept.
+    """
 
     actor: Actor | None
     store_exists: bool = False
     role: str | None = None
+    proofs: tuple[Proof, ...] | None = ()
+    expires_at: float = float("inf")
 
     @property
     def is_staff(self) -> bool:
@@ -46,20 +60,55 @@ class Access:
 
 
 def access_of(token: str | None, store_id: UUID | None) -> Access:
-    """Read what the holder of `token` may do, in one statement.
+    """What the holder of `token` may do: from the cache, else in one statement.
 
     Raises: Unauthenticated for a token that is unknown, expired or revoked.
     """
     if token is None:
-        if store_id is None:
-            return Access(None)
-        row = fetch_row("select true from stores where id = %(store_id)s", {"store_id": str(store_id)})
-        return Access(None, store_exists=row is not None)
-    row = fetch_row(_ACCESS, {"token_hash": hash_token(token), "store_id": store_id and str(store_id)})
-    if row is None:
-        raise Unauthenticated("the token is unknown, expired or revoked")
-    token_id, user_id, scopes, bound_to, expires_at, store_exists, role = row
-    return Access(Actor(user_id, token_id, frozenset(scopes), bound_to, expires_at), store_exists, role)
+        return _visitor(store_id) if store_id else Access(None)
+    token_hash = hash_token(token)
+
+    def compute() -> Computed:
+        row = fetch_row(_ACCESS, {"token_hash": token_hash, "store_id": store_id and str(store_id)})
+        if row is None:
+            raise _bad_token()
+        document, snapshot, life_s = row
+        return Computed(document.encode(), snapshot, life_s)
+
+    tags = (token_tag(token_hash), *((f"store:{store_id}",) if store_id else ()))
+    result = read(f"access {token_hash.hex()} {store_id}", tags, compute)
+    found = ujson.loads(result.payload)
+    expires_at = datetime.fromisoformat(found["expires_at"])
+    # It runs out by itself in the cache too, but a moment later.
+    if expires_at <= now():
+        raise _bad_token()
+    bound_to = found["store"] and UUID(found["store"])
+    actor = Actor(UUID(found["user"]), UUID(found["token"]), frozenset(found["scopes"]), bound_to, expires_at)
+    return _kept(Access(actor, found["store_exists"], found["role"]), result)
+
+
+def _visitor(store_id: UUID) -> Access:
+    """The access of who sends no token, which is to what everybody sees."""
+
+    def compute() -> Computed:
+        row = fetch_row(_STORE, {"store_id": str(store_id)})
+        if row is None:
+            raise NotFound("there is no such store")
+        return Computed(b"", row[0])
+
+    try:
+        result = read(f"store {store_id}", (f"store:{store_id}",), compute)
+    except NotFound:
+        return Access(None, proofs=None)
+    return _kept(Access(None, store_exists=True), result)
+
+
+def _kept(access: Access, result: Result) -> Access:
+    return replace(access, proofs=(result.proof,) if result.proof else None, expires_at=result.expires_at)
+
+
+def _bad_token() -> Unauthenticated:
+    return Unauthenticated("the token is unknown, expired or revoked")
 
 
 def require_store(access: Access) -> None:

@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from dues import db
+from dues.accounts.tokens import hash_token
+from dues.reads.tags import token_tag
 from tests.factory import PASSWORD, Factory
 
 
@@ -54,7 +56,11 @@ def test_tokens(client, make: Factory, touched: list[set[str]]):
     token = client.post("/v1/tokens", json={"name": "x", "scopes": ["account:read"]}, headers=auth)
     client.delete(token.headers["Location"], headers=auth)
     client.patch("/v1/me", json={"password": "12345678", "current_password": PASSWORD}, headers=auth)
-    assert touched == [{tokens, f"user:{user.id}"}, {tokens}, {tokens}, {tokens}, {tokens, f"user:{user.id}"}]
+    made, revoked = token_tag(hash_token(token.json["token"])), touched[4] - {tokens, f"user:{user.id}"}
+    assert touched[:4] == [{tokens, f"user:{user.id}"}, {tokens}, {tokens}, {tokens, made}]
+    # Those of the two log-ins: the one that asks stays, and the narrower one is revoked already.
+    assert len(revoked) == 2
+    assert all(tag.startswith("token:") for tag in revoked - {made})
 
 
 def test_stores_and_staff(client, make: Factory, touched: list[set[str]]):

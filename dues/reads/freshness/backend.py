@@ -5,6 +5,8 @@ What knows only time (`get`, `set`, and with them `@cached` and `memoize`) is re
 """
 
 import time
+from hashlib import blake2b
+from pathlib import Path
 from typing import Any, NoReturn
 
 from flask import Flask
@@ -15,13 +17,15 @@ from dues.reads.freshness.store import Store
 from dues.reads.freshness.switch import SETTLE_S, Poller, Restorer, SwitchTable
 from dues.reads.freshness.writer import Writer
 
+_PROGRAM = Path(__file__).resolve().parents[2]
+
 
 class FreshCache(BaseCache):
     """One process's parts of the protocol, put together."""
 
-    def __init__(self, database_url: str, redis_url: str, prefix: str, life_s: float) -> None:
+    def __init__(self, database_url: str, redis_url: str, prefix: str, life_s: float, release: bytes = b"") -> None:
         super().__init__(default_timeout=int(life_s))
-        self.store = Store(redis_url, prefix)
+        self.store = Store(redis_url, prefix, release)
         self.switch = SwitchTable(database_url)
         self.poller = Poller(self.switch)
         self.writer = Writer(self.store, self.switch)
@@ -36,6 +40,7 @@ class FreshCache(BaseCache):
             config["CACHE_REDIS_URL"],
             config["CACHE_KEY_PREFIX"],
             config["CACHE_DEFAULT_TIMEOUT"],
+            _release(config["SECRET_KEY"]),
         )
 
     def clear(self) -> bool:
@@ -58,3 +63,11 @@ class FreshCache(BaseCache):
         raise NotImplementedError("what is cached needs tags and the snapshot it was read in: use read()")
 
     get = set = add = has = delete = get_many = get_dict = set_many = delete_many = inc = dec = _refuse
+
+
+def _release(secret_key: str) -> bytes:
+    """What an answer depends on beside the data: the program that writes it, and the key that signs its cursors."""
+    digest = blake2b(secret_key.encode(), digest_size=16)
+    for file in sorted(_PROGRAM.rglob("*.py")):
+        digest.update(file.read_bytes())
+    return digest.digest()

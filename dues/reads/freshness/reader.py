@@ -31,11 +31,13 @@ class Computed(NamedTuple):
 
 
 class Result(NamedTuple):
-    """`proof` is how to find out later whether `payload` is still fresh; None: it may not be kept."""
+    """`proof` is how to find out later whether `payload` is still fresh; None: it may not be kept. It may be kept
+    until `expires_at`, a time of the clock on the wall (`time.time()`), and no longer."""
 
     payload: bytes
     hit: bool
     proof: Proof | None
+    expires_at: float = 0.0
 
 
 class _Flight:
@@ -103,16 +105,19 @@ class Reader:
         """As `read()`, sharing with nobody but through Redis."""
         seen = self._look(key, tags)
         if isinstance(seen, Hit):
-            return Result(seen.payload, True, seen.proof)
+            return _unpack(seen)
         try:
             answer = compute()
         except BaseException:
             self._keep(seen, key, None)
             raise
-        life_s = self._life_s if answer.life_s is None else answer.life_s
-        fresh = seen is not None and life_s > 0 and covers(seen.proof.version, answer.snapshot)
-        self._keep(seen, key, (answer.payload, life_s) if fresh else None)
-        return Result(answer.payload, False, seen.proof if seen and fresh else None)
+        life_s = self._life_s if answer.life_s is None else min(answer.life_s, self._life_s)
+        if seen is None or life_s <= 0 or not covers(seen.proof.version, answer.snapshot):
+            self._keep(seen, key, None)
+            return Result(answer.payload, False, None)
+        expires_at = time.time() + life_s
+        self._keep(seen, key, (b"%.3f\n%b" % (expires_at, answer.payload), life_s))
+        return Result(answer.payload, False, seen.proof, expires_at)
 
     def _look(self, key: str, tags: Sequence[str]) -> Hit | Miss | None:
         """The entry, or on a miss what a new one must cover; None when it cannot be kept."""
@@ -149,3 +154,8 @@ class Reader:
     def _rest(self, error: Exception) -> None:
         log.warning("reading past the cache: %s", error)
         self._rest_until = self._clock() + _REST_S
+
+
+def _unpack(hit: Hit) -> Result:
+    expires_at, _, payload = hit.payload.partition(b"\n")
+    return Result(payload, True, hit.proof, float(expires_at))

@@ -77,8 +77,9 @@ class Unfounded(NamedTuple):
 class Store:
     """The cache in one Redis. Every method raises CacheAway when Redis does not do it in time."""
 
-    def __init__(self, url: str, prefix: str = "dues:", pool: Pool | None = None) -> None:
-        self._prefix = prefix
+    def __init__(self, url: str, prefix: str = "dues:", release: bytes = b"", pool: Pool | None = None) -> None:
+        """`release` tells apart what different versions of the program keep; tags they share."""
+        self._prefix, self._release = prefix, release
         self._pool = pool or Pool(Address.parse(url), [script.text for script in SCRIPTS])
 
     def prefix(self, run_id: str, generation: int) -> str:
@@ -86,7 +87,7 @@ class Store:
 
     def look(self, generation: int, key: str, tags: Sequence[str]) -> Hit | Miss | Unfounded:
         """The entry `key` if it is fresh. Without tags nothing can be known: there must be at least one."""
-        entry, prefix = _digest(key), ""
+        entry, prefix = self._digest(key), ""
 
         def commands(connection: Connection) -> list[Command]:
             nonlocal prefix
@@ -118,14 +119,14 @@ class Store:
 
     def fill(self, proof: Proof, key: str, payload: bytes, life_s: float) -> None:
         """Keep an answer whose snapshot covers `proof.version`, and end the lead on it."""
-        entry = _digest(key)
+        entry = self._digest(key)
         data = proof.version.encode() + b"\n" + payload
         keep = ("SET", f"{proof.prefix}e:{entry}", data, "PX", max(1, int(life_s * 1000)))
         self._pool.ask(lambda _: [keep, ("DEL", f"{proof.prefix}l:{entry}")], LOOK_TIMEOUT_S)
 
     def release(self, proof: Proof, key: str) -> None:
         """The answer could not be kept: let all who wait for it compute it for themselves."""
-        lead = f"{proof.prefix}l:{_digest(key)}"
+        lead = f"{proof.prefix}l:{self._digest(key)}"
         self._pool.ask(lambda _: [("SET", lead, _NOBODY, "PX", _NO_LEAD_LIFE_MS)], LOOK_TIMEOUT_S)
 
     def touch(self, generation: int, tags: Sequence[str], xid: str) -> None:
@@ -154,6 +155,12 @@ class Store:
         (found,) = self._pool.ask(lambda _: [("EVALSHA", _FOUND.sha, 1, name, mark, xid, _TAG_LIFE_S)], LOOK_TIMEOUT_S)
         return found == 1
 
+    def count(self, name: str, life_s: int) -> int:
+        """One more on a counter that lasts `life_s` from its first; how many there were, this one included."""
+        key = self._prefix + name
+        replies = self._pool.ask(lambda _: [("SET", key, 0, "NX", "EX", life_s), ("INCRBY", key, 1)], LOOK_TIMEOUT_S)
+        return cast(int, replies[1])
+
     def takes_writes(self) -> bool:
         """Whether Redis can be written to: what a touch needs."""
         try:
@@ -162,6 +169,10 @@ class Store:
             return False
         return True
 
+    def _digest(self, key: str) -> str:
+        """Keys hold whatever a client sent, of any length; names in Redis do not."""
+        return blake2b(key.encode(), digest_size=24, key=self._release).hexdigest()
+
     def close(self) -> None:
         """Close the connections that lie idle."""
         self._pool.close()
@@ -169,8 +180,3 @@ class Store:
 
 def _tag_names(prefix: str, tags: Sequence[str]) -> list[str]:
     return [f"{prefix}t:{tag}" for tag in tags]
-
-
-def _digest(key: str) -> str:
-    """Keys hold whatever a client sent, of any length; names in Redis do not."""
-    return blake2b(key.encode(), digest_size=24).hexdigest()

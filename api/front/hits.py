@@ -1,0 +1,109 @@
+"""Finished answers in this process, sent again without Flask: each checked with Redis after its request arrived.
+
+An answer is kept under all that it was made for: the Authorization header, path, query and encoding. So nothing of
+one caller can reach another, and what the caller may do is part of what is checked.
+"""
+
+import random
+import time
+from dataclasses import dataclass
+
+from api.compress import choose_encoding
+from api.front.asgi import Headers, Scope
+from api.front.checks import Watch
+from api.front.threads import Finished
+from api.http import entity_tags
+from api.telemetry import observe
+from dues.reads.freshness.memory import Memory
+
+Key = tuple[bytes | None, str, bytes, str | None]
+
+# What is another for each answer, and so is not kept.
+_EACH_TIME = frozenset((b"x-request-id", b"x-request-duration", b"server-timing", b"ratelimit", b"ratelimit-policy"))
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A 200 as it goes out."""
+
+    headers: Headers
+    body: bytes
+    watch: Watch
+    until: float
+    route: str
+
+
+class Hits:
+    """The answers that one process keeps, at most `max_bytes` of them."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._kept: Memory[Kept] = Memory(max_bytes)
+
+    @staticmethod
+    def key_of(scope: Scope, authorization: bytes | None, accept_encoding: bytes | None) -> Key:
+        encoding = choose_encoding(accept_encoding.decode("latin-1")) if accept_encoding else None
+        return authorization, scope["path"], scope["query_string"], encoding
+
+    def find(self, key: Key) -> Kept | None:
+        kept = self._kept.get(key)
+        return kept if kept and time.time() < kept.until else None
+
+    def forget(self, key: Key) -> None:
+        self._kept.discard(key)
+
+    def keep(self, key: Key, finished: Finished) -> None:
+        """Keep Flask's answer, if it is one to be kept."""
+        leftover = finished.leftover
+        if finished.status != 200 or not leftover.proofs:
+            return
+        watch = Watch.over(leftover.proofs)
+        if watch is None:
+            return
+        headers = [(name, value) for name, value in finished.headers if name not in _EACH_TIME]
+        kept = Kept(headers, finished.body, watch, leftover.until, leftover.route)
+        # The names of the tags weigh too, and the rest of an entry about a kilobyte.
+        size = len(finished.body) + sum(map(len, watch.names)) + sum(map(len, key_bytes(key))) + 1000
+        self._kept.put(key, kept, size)
+
+
+def key_bytes(key: Key) -> tuple[bytes, ...]:
+    authorization, path, query, encoding = key
+    return authorization or b"", path.encode(), query, (encoding or "").encode()
+
+
+def answer_of(kept: Kept, none_match: bytes | None, request_id: bytes, began: float) -> tuple[int, Headers, bytes]:
+    """Status, headers and body of a hit: 304 where the client has it."""
+    seconds = time.perf_counter() - began
+    status, body, headers = 200, kept.body, kept.headers
+    if is_known(none_match, headers):
+        status, headers, body = 304, without_body(headers), b""
+    observe("GET", kept.route, status, seconds)
+    return (
+        status,
+        [
+            *headers,
+            (b"x-request-id", request_id),
+            (b"x-request-duration", b"%.6f" % seconds),
+            (b"server-timing", b'cache;desc=hit, db;dur=0;desc="0 queries", app;dur=%.2f' % (seconds * 1000)),
+        ],
+        body,
+    )
+
+
+def is_known(none_match: bytes | None, headers: Headers) -> bool:
+    """Whether If-None-Match names the answer with these headers, in whatever encoding the client has it."""
+    if not none_match:
+        return False
+    ours = next((value.decode("latin-1") for name, value in headers if name == b"etag"), "")
+    theirs = entity_tags(none_match.decode("latin-1"))
+    return bool(ours) and any(tag in ("*", *entity_tags(ours)) for tag in theirs)
+
+
+def without_body(headers: Headers) -> Headers:
+    """The headers of a 304 in place of a 200."""
+    return [pair for pair in headers if pair[0] not in (b"content-length", b"content-type", b"content-encoding")]
+
+
+def new_request_id() -> bytes:
+    """It tells requests apart and keeps no secret."""
+    return b"%032x" % random.getrandbits(128)

@@ -1,0 +1,147 @@
+"""Rate limits: how often a caller may ask, in fixed windows that all web processes count together in Redis.
+
+A caller is a token, or where none is sent an address; a token that nobody has vouched for yet counts against its
+address too, so that made-up tokens are no way around. Signing up and logging in has a tenth of the quota, payments
+half. The headers follow draft-ietf-httpapi-ratelimit-headers.
+
+Where Redis does not answer, each process counts for itself and lets its share of the quota through.
+"""
+
+import time
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from flask import Flask, Response, g, request
+
+from api.door import DOOR
+from config import Settings
+from dues.errors import TooManyRequests
+from dues.reads.freshness import fresh_cache
+from dues.reads.freshness.wire import CacheAway
+
+
+@dataclass(frozen=True)
+class Policy:
+    """So many requests in so many seconds; `name` is what clients see."""
+
+    name: str
+    quota: int
+    window_s: int
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One caller's count under one policy, in the present window."""
+
+    policy: Policy
+    caller: str
+    ends_at: int
+
+    @property
+    def key(self) -> str:
+        """The counter's name in Redis; another one in each window."""
+        return f"limit:{self.policy.name}:{self.caller}:{self.ends_at}"
+
+    def remaining(self, used: int) -> int:
+        return max(0, self.policy.quota - used)
+
+    def headers(self, used: int, now: float | None = None) -> list[tuple[str, str]]:
+        policy, left = self.policy, max(1, round(self.ends_at - (time.time() if now is None else now)))
+        return [
+            ("RateLimit-Policy", f'"{policy.name}";q={policy.quota};w={policy.window_s}'),
+            ("RateLimit", f'"{policy.name}";r={self.remaining(used)};t={left}'),
+        ]
+
+    def refusal(self, used: int) -> TooManyRequests:
+        """What whoever is over the quota is told."""
+        wait = max(1, round(self.ends_at - time.time()))
+        return TooManyRequests(
+            f"more than {self.policy.quota} requests in {self.policy.window_s} s",
+            headers={"Retry-After": str(wait), **dict(self.headers(used))},
+        )
+
+
+class Limits:
+    """The policies that `RATE_LIMIT` makes, e.g. `600/60`; none where it is `off`."""
+
+    def __init__(self, rate_limit: str) -> None:
+        self.on = rate_limit != "off"
+        if self.on:
+            quota, window_s = map(int, rate_limit.split("/"))
+            self._default = Policy("default", quota, window_s)
+            self._payments = Policy("payments", max(1, quota // 2), window_s)
+            self._login = Policy("login", max(1, quota // 10), window_s)
+
+    def of(self, method: str, path: str, authorization: bytes | str | None, address: str) -> Limit | None:
+        """The limit that a request counts against, or None where there is none."""
+        if not self.on or not path.startswith("/v1/"):
+            return None
+        policy = self._default
+        if method == "POST":
+            if authorization is None and path in ("/v1/users", "/v1/tokens"):
+                policy = self._login
+            elif path.endswith("/payments"):
+                policy = self._payments
+        return self._limit(policy, _caller(authorization) if authorization else address)
+
+    def of_address(self, address: str) -> Limit | None:
+        """What a request with a token that is not known to be good counts against beside its own limit."""
+        return self._limit(self._default, address) if self.on else None
+
+    @staticmethod
+    def _limit(policy: Policy, caller: str) -> Limit:
+        window = policy.window_s
+        return Limit(policy, caller, (int(time.time()) // window + 1) * window)
+
+
+def _caller(authorization: bytes | str) -> str:
+    data = authorization if isinstance(authorization, bytes) else authorization.encode("latin-1", "replace")
+    return "t" + blake2b(data, digest_size=16).hexdigest()
+
+
+class LocalCounts:
+    """Counts of one process, for as long as Redis does not answer; only the present windows are kept."""
+
+    def __init__(self, processes: int) -> None:
+        self._processes = processes
+        self._counts: dict[str, int] = {}
+        self._swept_at = 0.0
+
+    def add(self, limit: Limit) -> int:
+        """How much of the whole quota is used, if every process sees as many requests as this one."""
+        if time.monotonic() - self._swept_at > limit.policy.window_s:
+            self._counts.clear()
+            self._swept_at = time.monotonic()
+        self._counts[limit.key] = count = self._counts.get(limit.key, 0) + 1
+        return count * self._processes
+
+
+def init_limits(app: Flask) -> None:
+    """Count requests that reach Flask without the front door, which counts its own."""
+    settings: Settings = app.extensions["settings"]
+    limits, local = Limits(settings.rate_limit), LocalCounts(settings.web_concurrency)
+
+    def count(limit: Limit) -> int:
+        try:
+            return fresh_cache().store.count(limit.key, limit.policy.window_s + 1)
+        except CacheAway:
+            return local.add(limit)
+
+    @app.before_request
+    def enforce() -> None:
+        if DOOR in request.environ:
+            return
+        authorization, address = request.headers.get("Authorization"), f"a{request.remote_addr}"
+        limit = limits.of(request.method, request.path, authorization, address)
+        if limit is None:
+            return
+        used = count(limit)
+        g.limited = limit.headers(used)
+        if used > limit.policy.quota:
+            raise limit.refusal(used)
+
+    @app.after_request
+    def describe(response: Response) -> Response:
+        for name, value in g.get("limited", ()):
+            response.headers[name] = value
+        return response
