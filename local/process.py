@@ -83,6 +83,10 @@ class Server:
             self._process = None
 
     @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def pid(self) -> int:
         """The process that `start()` started."""
         assert self._process is not None

@@ -175,10 +175,10 @@ class _Attempt:
         self.mail = ledger.commit(self.mail)
         failpoint("mail.after_committing")
         allowed = self._may_commit()
+        failpoint("mail.before_dot")
         if not allowed or time.monotonic() > expires:
             ledger.release(self.mail, "its worker lost its turn before the final dot")
             raise MailDeferred("the worker lost its turn before the final dot", after_s=_SOON_S)
-        failpoint("mail.before_dot")
 
 
 def _resolve(mail: Mail) -> Outcome | None:

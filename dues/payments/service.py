@@ -12,6 +12,7 @@ from dues.db import db
 from dues.errors import Conflict, Fault, InvalidTransition, NotFound, ValidationFailed
 from dues.ids import new_id
 from dues.jobs import enqueue, kinds
+from dues.jobs.failpoints import failpoint
 from dues.money import Currency, PositiveAmount
 from dues.packages.models import Package
 from dues.payments.models import Payment, Refund
@@ -64,6 +65,7 @@ def create_payment(store_id: UUID, user_id: UUID, new: NewPayment) -> Payment:
         payment.amount, payment.currency, payment.description = new.amount, new.currency, new.description or ""
     payment.job_id = enqueue(kinds.PAYMENT_CHARGE, payment_args(payment), owner_id=user_id, store_id=store_id)
     open_payment(payment)
+    failpoint("payment.after_insert")
     return payment
 
 

@@ -71,23 +71,23 @@ class Processes:
 
     def __init__(self, servers: Backing) -> None:
         self._servers = servers
-        self._started: list[Process] = []
+        self.started: list[Process] = []
 
     def start(self, what: str, *, drain_s: float = 20.0, **environ: str) -> Process:
         """`relay` or `workers`."""
         process = _context.Process(target=serve, args=(what, self._servers.environ(**environ), drain_s))
         process.start()
-        self._started.append(process)
+        self.started.append(process)
         return process
 
     def start_both(self, queues: str, **options: Any) -> tuple[Process, Process]:
         return self.start("relay", **options), self.start("workers", WORKER_QUEUES=queues, **options)
 
     def end(self) -> None:
-        family = [member for process in self._started for member in children(process)]
-        for process in self._started:
+        family = [member for process in self.started for member in children(process)]
+        for process in self.started:
             process.terminate()
-        codes = [ended(process, 30) for process in self._started]
+        codes = [ended(process, 30) for process in self.started]
         for member in family:
             if member.is_running():
                 member.kill()

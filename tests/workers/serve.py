@@ -8,9 +8,13 @@ from workers import forked, interrupts, relay, run
 
 
 def serve(what: str, environ: dict[str, str], drain_s: float) -> None:
-    """Be `relay` or `workers` with the settings and failpoints of `environ`, and no long waits."""
+    """Be `relay` or `workers` with the settings and failpoints of `environ`, and no long waits. What it says is
+    appended to the file DUES_TESTS_OUTPUT, where that is named."""
     os.environ.clear()
     os.environ.update(environ)
+    if output := environ.get("DUES_TESTS_OUTPUT"):
+        with open(output, "ab") as file:
+            os.dup2(file.fileno(), 1)
     failpoints._armed = failpoints.parse(environ.get("DUES_FAILPOINTS", ""))
     forked._GRACE_S = 0.5
     interrupts.DRAIN_S = drain_s

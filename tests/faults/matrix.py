@@ -1,0 +1,348 @@
+"""The fault matrix: what strikes, at which moment, and what it may leave in doubt.
+
+A row is a function that has customers pay and lets the fault strike; tests/faults/play.py then holds each payment to
+what was promised. Rows that a mail passes through are played twice: with a provider that can be asked, and without.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+
+import redis
+
+from tests.faults.house import Mode, Role, frozen
+from tests.faults.play import Play
+from tests.servers import wait_until
+from tests.workers.conftest import ended
+
+Act = Callable[[Play], None]
+
+BOTH: tuple[Mode, ...] = ("asked", "plain")
+ASKED: tuple[Mode, ...] = ("asked",)
+
+
+@dataclass(frozen=True)
+class Row:
+    """`lines` are failpoints by the role of the processes that pass them. Where nobody can be asked, `in_doubt` mails
+    end up `unknown`; `rejected` ones the mail server refuses. A `long` row takes minutes."""
+
+    fault: str
+    moment: str
+    act: Act
+    modes: tuple[Mode, ...] = ASKED
+    lines: Mapping[Role, Mapping[str, str]] = field(default_factory=dict)
+    in_doubt: int = 0
+    rejected: int = 0
+    long: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.fault}, {self.moment}"
+
+
+ROWS: list[Row] = []
+
+
+def row(fault: str, moment: str, **columns: object) -> Callable[[Act], Act]:
+    """Enter the decorated function into the matrix."""
+
+    def enter(act: Act) -> Act:
+        ROWS.append(Row(fault, moment, act, **columns))  # type: ignore[arg-type]
+        return act
+
+    return enter
+
+
+# The web server: a client that got no answer asks again with the same key.
+
+
+def _kill_web(line: str, play: Play) -> None:
+    marker = play.house.arm_web(line)
+    first = play.pay(1)[0]
+    assert marker.exists()
+    assert first.attempts > 1
+    play.strike(marker)
+
+
+for line, moment in (
+    ("payment.after_insert", "after the payment's insert"),
+    ("web.before_commit", "before its commit"),
+    ("web.after_commit", "after it, before the answer"),
+):
+    ROWS.append(Row("web -9", moment, partial(_kill_web, line)))
+
+
+# Relays.
+
+
+def _at_line(line: str, play: Play) -> None:
+    play.pay()
+    play.wait_for_line(line)
+
+
+for line, moment in (
+    ("relay.after_select", "after select"),
+    ("relay.after_push", "after push"),
+    ("relay.after_commit", "after commit"),
+):
+    ROWS.append(Row("relay -9", moment, partial(_at_line, line), lines={"relay": {line: "kill"}}))
+
+
+@row("two relays and sweepers", "leases ended early, deliveries forgotten")
+def many_sweepers(play: Play) -> None:
+    def disturb() -> None:
+        play.strike()
+        for _ in range(10):
+            play.make.rows("update jobs set lease_until = clock_timestamp() where status = 'running'")
+            play.make.rows("update jobs set dispatched_at = null where status = 'queued'")
+            time.sleep(0.1)
+
+    play.pay_during(60, disturb, after=5)
+
+
+# Workers killed on the way of a mail: each line of it, in order.
+
+for line, moment, in_doubt in (
+    ("worker.before_claim", "before claim", 0),
+    ("worker.after_claim", "after claim", 0),
+    ("mail.after_claim", "in `sending`", 0),
+    ("mail.before_committing", "before `committing`", 0),
+    ("mail.after_committing", "after `committing`", 1),
+    ("mail.before_dot", "before the dot", 1),
+    ("mail.after_dot", "after the dot", 1),
+    ("mail.after_reply", "after 250", 1),
+    ("mail.after_record", "after `sent`", 1),
+    ("worker.after_complete", "after complete", 0),
+):
+    ROWS.append(Row("worker -9", moment, partial(_at_line, line), BOTH, {"default": {line: "kill"}}, in_doubt=in_doubt))
+
+
+# Workers told to stop.
+
+
+@row("worker SIGTERM", "between pop and start", lines={"default": {"worker.after_pop": "term"}})
+def term_after_pop(play: Play) -> None:
+    _at_line("worker.after_pop", play)
+    play.settle()
+    assert {job.attempt for job in play.jobs()} == {1}
+
+
+@row("worker SIGTERM", "during a mail", modes=BOTH)
+def term_during_mail(play: Play) -> None:
+    play.house.mailbox.behave(delay_ms=600)
+    play.pay()
+    _wait_for_mail(play, "committing")
+    _replace_workers(play)
+    play.house.mailbox.behave()
+    play.settle()
+    assert {job.attempt for job in play.jobs()} == {1}
+
+
+@row("worker SIGTERM", "during a report", lines={"default": {"report.after_batch": "stop"}})
+def term_during_report(play: Play) -> None:
+    play.pay()
+    play.settle()
+    path = play.customer.request_report()
+    play.wait_for_line("report.after_batch")
+    _replace_workers(play)
+    play.settle()
+    [job] = [job for job in play.jobs() if job.kind == "report.build"]
+    assert (job.status, job.attempt) == ("succeeded", 1)
+    assert play.customer.get_as_owner(path)["rows"] == 3
+
+
+def _replace_workers(play: Play) -> None:
+    """As a deployment does: the old ones are told to stop, and new ones start beside them."""
+    old = play.crew.workers["default"]
+    play.strike()
+    old.terminate()
+    play.crew.workers["default"] = play.crew.start("default")
+    assert ended(old, 25) == 0
+    assert time.monotonic() - play.struck_at < 25
+
+
+def _wait_for_mail(play: Play, state: str) -> None:
+    found = "select id from email_sends where state = %(state)s and recipient = %(email)s"
+    values = {"state": state, "email": play.customer.row.email}
+    wait_until(lambda: play.make.rows(found, values), 20, f"a mail in {state}")
+
+
+# Workers that stand still for longer than their lease: another has taken over when they wake up.
+
+
+def _oversleep(line: str, play: Play) -> None:
+    play.pay()
+    play.wait_for_line(line)
+    [sleeper] = play.crew.stopped()
+    play.settle()
+    sent = play.copies()
+    sleeper.send_signal(signal.SIGCONT)
+    wait_until(lambda: "lost its lease; another goes on" in play.crew.log(), 20, "the worker to find out")
+    assert play.copies() == sent
+
+
+for line, moment, in_doubt in (
+    ("mail.before_committing", "before `committing`", 0),
+    ("mail.before_dot", "before the dot", 1),
+):
+    ROWS.append(
+        Row(
+            "worker SIGSTOP past its lease",
+            moment,
+            partial(_oversleep, line),
+            BOTH,
+            {"default": {line: "stop"}},
+            in_doubt=in_doubt,
+        )
+    )
+
+
+# The mail server.
+
+
+def _misbehave(fault: Mapping[str, object], play: Play) -> None:
+    play.house.mailbox.behave(next=[fault])
+    play.pay()
+    play.strike()
+
+
+for moment, fault, in_doubt, rejected in (
+    ("451", {"at": "dot", "do": "451"}, 0, 0),
+    ("550", {"at": "dot", "do": "550"}, 0, 1),
+    ("hang", {"at": "dot", "do": "hang", "seconds": 5}, 1, 0),
+    ("reset", {"at": "after_accept", "do": "reset"}, 1, 0),
+):
+    ROWS.append(Row("SMTP", moment, partial(_misbehave, fault), BOTH, in_doubt=in_doubt, rejected=rejected))
+
+
+@row("SMTP", "killed after it accepted", modes=BOTH, in_doubt=1)
+def mail_server_dies(play: Play) -> None:
+    play.house.mailbox.behave(next=[{"at": "after_accept", "do": "kill"}])
+    play.pay()
+    wait_until(lambda: not play.house.mail.is_running, 20, "the mail server to die")
+    play.house.mail.start()
+    play.strike()
+
+
+@row("SMTP", "refused", modes=BOTH)
+def mail_server_away(play: Play) -> None:
+    play.house.mail.stop()
+    play.pay()
+    wait_until(lambda: any(job.error for job in play.jobs()), 20, "a mail that had to wait")
+    play.house.mail.start()
+    play.strike()
+
+
+# Redis.
+
+
+@row("Redis", "-9 without persistence")
+def redis_dies(play: Play) -> None:
+    def fault() -> None:
+        play.house.valkey.kill()
+        play.house.valkey.start()
+        play.strike()
+
+    play.pay_during(40, fault, after=10)
+
+
+@row("Redis", "FLUSHALL")
+def redis_forgets(play: Play) -> None:
+    def fault() -> None:
+        play.strike()
+        with closing(redis.Redis.from_url(play.house.redis_url)) as client:
+            client.flushall()
+
+    play.pay_during(40, fault, after=10)
+
+
+def _redis_gone(seconds: float, play: Play) -> None:
+    accepted: list[float] = []
+
+    def fault() -> None:
+        play.house.valkey.kill()
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            accepted.append(play.pay(1)[0].seconds)
+            time.sleep(0.2)
+        play.house.valkey.start()
+        play.strike()
+
+    play.pay_during(20, fault, after=5)
+    assert len(accepted) > seconds / 2, "payments are accepted while Redis is away"
+
+
+for seconds, moment in ((5.0, "gone for 5 s"), (60.0, "gone for a minute of traffic")):
+    ROWS.append(Row("Redis", moment, partial(_redis_gone, seconds), long=seconds > 10))
+
+
+@row("Redis", "SIGSTOP")
+def redis_hangs(play: Play) -> None:
+    def fault() -> None:
+        with frozen(play.house.valkey.pid, 5):
+            play.pay(5)
+        play.strike()
+
+    play.pay_during(40, fault, after=10)
+
+
+@row("Redis", "out of memory")
+def redis_is_full(play: Play) -> None:
+    def fault() -> None:
+        with closing(redis.Redis.from_url(play.house.redis_url)) as client:
+            client.config_set("maxmemory", 1)
+            play.pay(5)
+            client.config_set("maxmemory", 0)
+        play.strike()
+
+    play.pay_during(40, fault, after=10)
+
+
+# PostgreSQL.
+
+
+@row("PostgreSQL", "-9 during 40 payments")
+def postgres_dies(play: Play) -> None:
+    def fault() -> None:
+        play.house.postgres.kill()
+        play.house.postgres.start()
+        play.strike()
+
+    play.pay_during(40, fault, after=10)
+
+
+@row("PostgreSQL", "-9 between 250 and `sent`", modes=BOTH, lines={"default": {"mail.after_reply": "stop"}}, in_doubt=1)
+def postgres_dies_before_sent(play: Play) -> None:
+    play.pay()
+    play.wait_for_line("mail.after_reply")
+    play.house.postgres.kill()
+    play.house.postgres.start()
+    play.strike()
+    play.crew.wake_all()
+
+
+@row("PostgreSQL", "SIGSTOP")
+def postgres_hangs(play: Play) -> None:
+    def fault() -> None:
+        with frozen(play.house.postgres.pid, 4):
+            pass
+        play.strike()
+
+    play.pay_during(40, fault, after=10)
+
+
+@row("PostgreSQL", "terminated backends")
+def backends_end(play: Play) -> None:
+    def fault() -> None:
+        for _ in range(3):
+            play.strike()
+            play.house.make.rows(
+                "select pg_terminate_backend(pid) from pg_stat_activity"
+                " where datname = current_database() and pid <> pg_backend_pid()"
+            )
+            time.sleep(0.3)
+
+    play.pay_during(40, fault, after=10)

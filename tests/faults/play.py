@@ -1,0 +1,212 @@
+"""One fault, played: customers pay while it strikes, and in the end every payment is held to what was promised."""
+
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace as Columns
+from typing import Any
+
+import urllib3
+
+from dues.ids import new_id
+from tests.faults.house import Crew, House, Mode
+from tests.servers import wait_until
+
+# How long a client goes on trying to have a payment accepted, and how long all may take to end after a fault.
+_PATIENCE_S = 90.0
+_LIVE = "select id from jobs where store_id = %(store)s and status in ('queued', 'running')"
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A payment as a client knows it, and how long it took to be accepted."""
+
+    id: str
+    job: str
+    seconds: float
+    attempts: int
+
+
+class Customer:
+    """Somebody who pays one store, as a careful client does: with an Idempotency-Key, until he is answered."""
+
+    def __init__(self, house: House) -> None:
+        owner, self.row = house.make.user(), house.make.user()
+        self.store = house.make.store(owner)
+        self.url = house.web.url
+        self._owner_auth, self._auth = house.make.auth(owner), house.make.auth(self.row)
+        self._http = urllib3.PoolManager(maxsize=16, retries=False, timeout=urllib3.Timeout(total=15))
+
+    def pay(self) -> Accepted:
+        """Returns: the payment once it is accepted. Raises: AssertionError for an answer that should not be."""
+        body = {"amount": 1500, "currency": "EUR", "payment_method": "sandbox_ok"}
+        started, attempts = time.monotonic(), 0
+        key, path = new_id().hex, f"/v1/stores/{self.store.id}/payments"
+        while time.monotonic() - started < _PATIENCE_S:
+            attempts += 1
+            with suppress(urllib3.exceptions.HTTPError):
+                answer = self._send("POST", path, body, {"Idempotency-Key": key})
+                if answer.status == 202:
+                    document = answer.json()
+                    job = answer.headers["Location"]
+                    assert document["links"]["job"] == job
+                    return Accepted(document["id"], job, time.monotonic() - started, attempts)
+                assert answer.status in (409, 503), answer.data
+            time.sleep(0.1)
+        raise AssertionError("a payment was not accepted")
+
+    def get(self, path: str) -> dict[str, Any]:
+        """A document, asked for until the web server gives it."""
+        found: list[dict[str, Any]] = []
+
+        def ask() -> bool:
+            with suppress(urllib3.exceptions.HTTPError):
+                answer = self._send("GET", path)
+                assert answer.status in (200, 503), answer.data
+                if answer.status == 200:
+                    found.append(answer.json())
+            return bool(found)
+
+        wait_until(ask, _PATIENCE_S, f"GET {path}")
+        return found[0]
+
+    def request_report(self) -> str:
+        """The owner asks for one. Returns: its path."""
+        body = {"kind": "payments", "format": "csv", "from": "2020-01-01T00:00:00Z", "to": "2040-01-01T00:00:00Z"}
+        answer = self._send("POST", f"/v1/stores/{self.store.id}/reports", body, self._owner_auth)
+        assert answer.status == 202, answer.data
+        return str(answer.json()["links"]["self"])
+
+    def get_as_owner(self, path: str) -> dict[str, Any]:
+        document: dict[str, Any] = self._send("GET", path, None, self._owner_auth).json()
+        return document
+
+    def _send(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Any:
+        sent = {"Content-Type": "application/json", **self._auth, **(headers or {})}
+        return self._http.request(
+            method, self.url + path, body=None if body is None else json.dumps(body), headers=sent
+        )
+
+
+class Play:
+    """What a row of the matrix has to do with: the house, the crew, a customer, and the moment of the fault."""
+
+    def __init__(self, house: House, crew: Crew, mode: Mode, folder: Path) -> None:
+        self.house, self.crew, self.mode = house, crew, mode
+        self.make = house.make
+        self.customer = Customer(house)
+        self.accepted: list[Accepted] = []
+        self.struck_at = 0.0
+        self._folder = folder
+        self._lock = threading.Lock()
+
+    def pay(self, count: int = 3) -> list[Accepted]:
+        """So many payments, one after the other."""
+        made = [self.customer.pay() for _ in range(count)]
+        with self._lock:
+            self.accepted += made
+        return made
+
+    def pay_during(self, count: int, fault: Callable[[], object], after: int = 0) -> list[Accepted]:
+        """So many payments from eight clients; `fault` comes when `after` of them are accepted."""
+        with ThreadPoolExecutor(8) as clients:
+            futures = [clients.submit(self.pay, 1) for _ in range(count)]
+            wait_until(lambda: sum(future.done() for future in futures) >= after, _PATIENCE_S, "the first payments")
+            fault()
+            return [accepted for future in futures for accepted in future.result()]
+
+    def strike(self, marker: Path | None = None) -> None:
+        """From here the time to recovery counts: from now, or since a failpoint made its marker."""
+        age = time.time() - marker.stat().st_mtime if marker else 0.0
+        self.struck_at = time.monotonic() - age
+
+    def wait_for_line(self, line: str) -> None:
+        """Until a process has come to a failpoint."""
+        marker = self._folder / line
+        wait_until(marker.exists, _PATIENCE_S, f"a process at {line}")
+        self.strike(marker)
+
+    def wait_for_mails(self, count: int) -> None:
+        wait_until(lambda: self.copies().total() >= count, _PATIENCE_S, f"{count} mails")
+
+    def jobs(self) -> list[Columns]:
+        return self.make.rows(
+            "select * from jobs where store_id = %(store)s order by id", {"store": self.customer.store.id}
+        )
+
+    def settle(self) -> float:
+        """Wait until no job of this store is left to do. Returns: the seconds since the fault."""
+        store = {"store": self.customer.store.id}
+        wait_until(lambda: not self.house.rows_by_and_by(_LIVE, store), _PATIENCE_S, "all jobs to end")
+        return time.monotonic() - self.struck_at
+
+    def copies(self) -> Counter[str]:
+        """How many mails with each Message-ID lie at the sink, of those to this customer."""
+        mails = [mail for mail in self.house.mailbox.mails() if mail["Delivered-To"] == self.customer.row.email]
+        return Counter(str(mail["Message-ID"]).strip("<>").partition("@")[0] for mail in mails)
+
+    def check(self, *, in_doubt: int = 0, rejected: int = 0) -> None:
+        """Hold every payment to what was promised: of their mails `in_doubt` are `unknown` (or would be: a provider
+        that can be asked has settled it), and `rejected` were refused by the mail server."""
+        ids = [accepted.id for accepted in self.accepted]
+        assert sorted(self._known_payments()) == sorted(ids), "accepted and recorded payments differ"
+        copies = self.copies()
+        states = Counter(self._check_payment(accepted, copies) for accepted in self.accepted)
+        assert not copies, f"mails that belong to no payment: {copies}"
+        unknown = in_doubt if self.mode == "plain" else 0
+        assert states == Counter(sent=len(ids) - unknown - rejected, unknown=unknown, rejected=rejected) + Counter()
+        if unknown:
+            self._check_operators_are_told()
+
+    def _known_payments(self) -> Iterable[str]:
+        rows = self.make.rows(
+            "select id::text from payments where store_id = %(store)s", {"store": self.customer.store.id}
+        )
+        return [row.id for row in rows]
+
+    def _check_payment(self, accepted: Accepted, copies: Counter[str]) -> str:
+        """Returns: the state of the payment's mail; its copies are taken out of `copies`."""
+        payment = self.customer.get(f"/v1/stores/{self.customer.store.id}/payments/{accepted.id}")
+        assert payment["status"] == "succeeded"
+        key = {"id": accepted.id, "mail": f"payment-confirmation:{accepted.id}"}
+        charges = self.make.rows(
+            "select amount from sandbox_gateway.operations"
+            " where key = %(id)s and kind = 'charge' and outcome = 'succeeded'",
+            key,
+        )
+        assert [charge.amount for charge in charges] == [1500]
+        [mail] = self.make.rows("select id::text, state from email_sends where dedupe_key = %(mail)s", key)
+        count = copies.pop(mail.id, 0)
+        assert count == {"sent": 1, "rejected": 0}.get(mail.state, min(count, 1)), (
+            f"{count} copies of a {mail.state} mail"
+        )
+        self._check_status(accepted.job, "succeeded")
+        self._check_status(payment["links"]["confirmation"], "succeeded" if mail.state == "sent" else "failed")
+        return str(mail.state)
+
+    def _check_status(self, path: str, status: str) -> None:
+        """The status URL says what the row says."""
+        document = self.customer.get(path)
+        assert (document["status"], document["done"]) == (status, True), document
+        [row] = self.make.rows("select * from jobs where id = %(id)s", {"id": document["id"]})
+        assert (row.status, row.attempt) == (document["status"], document["attempt"])
+        assert (row.lease_token, row.finished_at is None) == (None, False)
+
+    def _check_operators_are_told(self) -> None:
+        held = self.make.rows("select id::text from email_sends where state = 'unknown'")
+        lines = [json.loads(line) for line in self.crew.log().splitlines()]
+        errors = [line["message"] for line in lines if line["level"] == "error"]
+        ours = self.make.rows(
+            "select e.id::text from email_sends e where state = 'unknown' and recipient = %(email)s",
+            {"email": self.customer.row.email},
+        )
+        for mail in ours:
+            assert any(message.startswith(f"mail {mail.id} is unknown") for message in errors), errors
+        metrics = urllib3.PoolManager().request("GET", f"{self.customer.url}/metrics").data.decode()
+        assert f"dues_mails_unknown {len(held)}.0" in metrics

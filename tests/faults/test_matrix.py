@@ -1,0 +1,66 @@
+"""The fault matrix, with real processes: each payment that was accepted is charged once and confirmed by one mail,
+whatever is killed, stopped or away, and its status URLs come to the end that its rows have."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.house import Crew, House, Mode
+from tests.faults.matrix import ROWS, Row
+from tests.faults.play import Play
+
+Stage = Callable[[Row, Mode], Play]
+
+# One of each kind, and quick ones: what runs without being asked for.
+SHORT = {
+    ("web -9, after it, before the answer", "asked"),
+    ("relay -9, after push", "asked"),
+    ("worker -9, after 250", "asked"),
+    ("SMTP, reset", "plain"),
+    ("Redis, FLUSHALL", "asked"),
+    ("PostgreSQL, terminated backends", "asked"),
+}
+ALL = [(row, mode) for row in ROWS for mode in row.modes]
+
+
+def parameters(chosen: list[tuple[Row, Mode]]) -> pytest.MarkDecorator:
+    found = [pytest.param(row, mode, id=f"{row.name} ({mode})") for row, mode in chosen]
+    return pytest.mark.parametrize(("row", "mode"), found)
+
+
+@pytest.fixture
+def stage(house: House, tmp_path: Path) -> Iterator[Stage]:
+    """Sets the stage for a row: a crew with its failpoints, and a customer."""
+    crews: list[Crew] = []
+
+    def set_stage(row: Row, mode: Mode) -> Play:
+        crews.append(Crew(house, tmp_path, mode, row.lines))
+        crews[0].wait_until_ready()
+        return Play(house, crews[0], mode, tmp_path)
+
+    yield set_stage
+    house.mend()
+    for crew in crews:
+        crew.end()
+
+
+def hold(stage: Stage, row: Row, mode: Mode, record: Callable[[str, object], None]) -> None:
+    play = stage(row, mode)
+    row.act(play)
+    recovery_s = play.settle()
+    play.check(in_doubt=row.in_doubt, rejected=row.rejected)
+    for name, value in {"fault": row.name, "mode": mode, "recovery_s": recovery_s}.items():
+        record(name, value)
+
+
+@parameters([(row, mode) for row, mode in ALL if (row.name, mode) in SHORT])
+def test_a_few_faults(stage: Stage, row: Row, mode: Mode, record_property: Callable[[str, object], None]) -> None:
+    hold(stage, row, mode, record_property)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(300)
+@parameters(ALL)
+def test_every_fault(stage: Stage, row: Row, mode: Mode, record_property: Callable[[str, object], None]) -> None:
+    hold(stage, row, mode, record_property)
