@@ -9,6 +9,7 @@ Where Redis does not answer, each process counts for itself and lets its share o
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 
 from flask import Flask, Response, g, request
@@ -19,6 +20,9 @@ from dues.errors import TooManyRequests
 from dues.reads.freshness import fresh_cache
 from dues.reads.freshness.wire import CacheAway
 
+# How many callers' limits a process remembers, so as not to make them for each request.
+_PRESENT_LIMITS = 20_000
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -28,19 +32,23 @@ class Policy:
     quota: int
     window_s: int
 
+    @cached_property
+    def described(self) -> str:
+        return f'"{self.name}";q={self.quota};w={self.window_s}'
 
-@dataclass(frozen=True)
+
 class Limit:
-    """One caller's count under one policy, in the present window."""
+    """One caller's count under one policy, in the window that ends at `ends_at` (seconds since 1970).
 
-    policy: Policy
-    caller: str
-    ends_at: int
+    `key` is the counter's name in Redis; another one in each window.
+    """
 
-    @property
-    def key(self) -> str:
-        """The counter's name in Redis; another one in each window."""
-        return f"limit:{self.policy.name}:{self.caller}:{self.ends_at}"
+    __slots__ = ("ends_at", "key", "policy")
+
+    def __init__(self, policy: Policy, caller: str, ends_at: int) -> None:
+        self.policy = policy
+        self.ends_at = ends_at
+        self.key = f"limit:{policy.name}:{caller}:{ends_at}"
 
     def remaining(self, used: int) -> int:
         return max(0, self.policy.quota - used)
@@ -48,7 +56,7 @@ class Limit:
     def headers(self, used: int, now: float | None = None) -> list[tuple[str, str]]:
         policy, left = self.policy, max(1, round(self.ends_at - (time.time() if now is None else now)))
         return [
-            ("RateLimit-Policy", f'"{policy.name}";q={policy.quota};w={policy.window_s}'),
+            ("RateLimit-Policy", policy.described),
             ("RateLimit", f'"{policy.name}";r={self.remaining(used)};t={left}'),
         ]
 
@@ -66,6 +74,7 @@ class Limits:
 
     def __init__(self, rate_limit: str) -> None:
         self.on = rate_limit != "off"
+        self._present: dict[tuple[str, bytes | str], Limit] = {}
         if self.on:
             quota, window_s = map(int, rate_limit.split("/"))
             self._default = Policy("default", quota, window_s)
@@ -82,21 +91,27 @@ class Limits:
                 policy = self._login
             elif path.endswith("/payments"):
                 policy = self._payments
-        return self._limit(policy, _caller(authorization) if authorization else address)
+        return self._limit(policy, authorization or address)
 
     def of_address(self, address: str) -> Limit | None:
         """What a request with a token that is not known to be good counts against beside its own limit."""
         return self._limit(self._default, address) if self.on else None
 
-    @staticmethod
-    def _limit(policy: Policy, caller: str) -> Limit:
-        window = policy.window_s
-        return Limit(policy, caller, (int(time.time()) // window + 1) * window)
+    def _limit(self, policy: Policy, caller: bytes | str) -> Limit:
+        found = self._present.get((policy.name, caller))
+        moment = time.time()
+        if found is None or found.ends_at <= moment:
+            if len(self._present) >= _PRESENT_LIMITS:
+                self._present.clear()
+            ends_at = (int(moment) // policy.window_s + 1) * policy.window_s
+            found = self._present[policy.name, caller] = Limit(policy, _name_of(caller), ends_at)
+        return found
 
 
-def _caller(authorization: bytes | str) -> str:
-    data = authorization if isinstance(authorization, bytes) else authorization.encode("latin-1", "replace")
-    return "t" + blake2b(data, digest_size=16).hexdigest()
+def _name_of(caller: bytes | str) -> str:
+    """A token's name in Redis tells nothing of the token."""
+    data = caller if isinstance(caller, bytes) else caller.encode("latin-1", "replace")
+    return blake2b(data, digest_size=16).hexdigest()
 
 
 class LocalCounts:

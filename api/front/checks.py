@@ -30,7 +30,7 @@ _UNKNOWN = Verdict(False, None)
 
 
 class Watch(NamedTuple):
-    """All the proofs of an answer as one: the names to ask for, and what each must still read."""
+    """All the proofs of an answer as one: the names to ask for (as they go over the wire), and what each must read."""
 
     prefix: str
     names: tuple[bytes, ...]
@@ -43,7 +43,8 @@ class Watch(NamedTuple):
         for proof in proofs:
             values = proof.version.encode().split(b" ")
             for name, value in zip(proof.names(), values, strict=True):
-                if expected.setdefault(name.encode(), value) != value:
+                word = b"$%d\r\n%b\r\n" % (len(name.encode()), name.encode())
+                if expected.setdefault(word, value) != value:
                     return None
         if len({proof.prefix for proof in proofs}) != 1:
             return None
@@ -83,13 +84,17 @@ class LoopConnection(asyncio.Protocol):
 
     def call(self, commands: Sequence[Command], timeout_s: float) -> "asyncio.Future[list[Reply]]":
         """All the answers, or CacheAway within `timeout_s`."""
+        return self.send(encode(commands), len(commands), timeout_s)
+
+    def send(self, data: bytes, count: int, timeout_s: float) -> "asyncio.Future[list[Reply]]":
+        """The same for `count` commands that are encoded already."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[list[Reply]] = loop.create_future()
         if self._transport is None:
             answer.set_exception(CacheAway("the connection is closed"))
             return answer
-        self._calls.append((len(commands), answer))
-        self._transport.write(encode(commands))
+        self._calls.append((count, answer))
+        self._transport.write(data)
         timer = loop.call_later(timeout_s, self.close)
         answer.add_done_callback(lambda _: timer.cancel())
         return answer
@@ -191,17 +196,21 @@ class Checks:
         connection = self._connection
         assert batch
         assert connection
-        commands: list[Command] = [("MGET", *batch.names)] if batch.names else []
+        commands: list[Command] = []
         for limit, count in batch.counts.values():
             name = self._name_of(limit.key)
             commands.append(("SET", name, 0, "NX", "EX", limit.policy.window_s + 1))
             commands.append(("INCRBY", name, count))
-        if not commands:
+        data, replies = encode(commands), len(commands)
+        if batch.names:
+            data = b"*%d\r\n$4\r\nMGET\r\n%b%b" % (len(batch.names) + 1, b"".join(batch.names), data)
+            replies += 1
+        if not replies:
             _settle(batch, [_UNKNOWN] * len(batch.askers))
             return
         # Before the question is sent: a generation believed now was on when each of these requests had arrived.
         prefix = self._prefix(connection.run_id)
-        answer = connection.call(commands, LOOK_TIMEOUT_S)
+        answer = connection.send(data, replies, LOOK_TIMEOUT_S)
         answer.add_done_callback(lambda done: self._receive(batch, prefix, done))
 
     def _receive(self, batch: _Batch, prefix: str | None, answer: "asyncio.Future[list[Reply]]") -> None:
@@ -225,7 +234,7 @@ class Checks:
 def _holds(watch: Watch | None, prefix: str | None, names: dict[bytes, int], values: list[Reply]) -> bool:
     if watch is None or watch.prefix != prefix:
         return False
-    return all(values[names[name]] == value for name, value in zip(watch.names, watch.values, strict=True))
+    return tuple(map(values.__getitem__, map(names.__getitem__, watch.names))) == watch.values
 
 
 def _settle(batch: _Batch, verdicts: list[Verdict]) -> None:

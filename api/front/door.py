@@ -106,8 +106,7 @@ class FrontDoor:
             self._hits.keep(key, finished)
             if finished.leftover.proofs and is_known(none_match, finished.headers):
                 finished.status, finished.headers, finished.body = 304, without_body(finished.headers), b""
-        if finished.leftover.waiting is not None:
-            finished = await self._held.later(scope, receive, finished)
+        finished = await self._held.later(scope, receive, finished)
         finished.headers += counted
         if finished.leftover.file is not None:
             await send_file(send, finished.status, finished.headers, finished.leftover.file)
