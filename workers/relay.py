@@ -28,6 +28,7 @@ from dues.jobs.lease import take_back
 from dues.jobs.outcomes import WORKER_LOST
 from dues.jobs.wake import CHANNEL
 from dues.logs import start_logging
+from dues.reads.freshness import restore_cache_once
 from dues.settings import settings
 from workers import bodies
 from workers.app import create_worker_app
@@ -180,7 +181,7 @@ class Wakeups:
 
 
 class Relay:
-    """The process's loop: hand over what is due, and every second sweep and tick, until `stop()`.
+    """The process's loop: hand over what is due, and every second sweep, tick and see to the cache, until `stop()`.
 
     What fails is logged when it begins to fail and when it works again, and never keeps the other tasks from running.
     """
@@ -204,6 +205,7 @@ class Relay:
                 housekeeping_at = time.monotonic() + _HOUSEKEEPING_EVERY_S
                 self._try("sweeping", sweep_once)
                 self._try("the schedule", tick_once)
+                self._try("the cache's switch", restore_cache_once)
             if moved < _BATCH:
                 wakeups.wait(poll_s)
         wakeups.close()

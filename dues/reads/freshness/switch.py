@@ -24,6 +24,9 @@ import psycopg2.extensions
 
 POLL_S = 0.25
 BELIEF_S = 1.0
+# What is closed again this soon after it was opened is opened more seldom, at the seldomest every half minute.
+_SOON_S = 4.0
+_LONGEST_PATIENCE_S = 30.0
 # Longer than any belief: how long a closed switch takes until everybody has noticed.
 SETTLE_S = 1.1
 
@@ -107,13 +110,18 @@ def _new_generation() -> int:
 
 
 class Restorer:
-    """The relay's part: brings the cache back once Redis can be written to again."""
+    """The relay's part: brings the cache back once Redis can be written to again.
+
+    Where it is soon closed again, because some process cannot reach Redis though the relay can, it is opened ever more
+    seldom: each closing costs a write a second and a half.
+    """
 
     def __init__(
         self, table: SwitchTable, takes_writes: Callable[[], bool], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._table, self._takes_writes, self._clock = table, takes_writes, clock
         self._closed: tuple[int | None, float] | None = None
+        self._opened_at, self._patience_s = float("-inf"), 0.0
 
     def restore_once(self, row: Row | None) -> bool:
         """Do the next thing that `row` (the switch, read just now) allows; never waits for it. True: on again.
@@ -130,7 +138,19 @@ class Restorer:
             elif self._clock() - self._closed[1] >= SETTLE_S:
                 self._table.settle(generation)
             return False
-        return self._takes_writes() and self._table.open(row.generation)
+        return self._may_open() and self._takes_writes() and self._open(row.generation)
+
+    def _may_open(self) -> bool:
+        return self._clock() - self._opened_at >= self._patience_s
+
+    def _open(self, generation: int) -> bool:
+        if not self._table.open(generation):
+            return False
+        lasted = self._clock() - self._opened_at
+        soon = lasted < 2 * self._patience_s + _SOON_S
+        self._patience_s = min(max(2 * self._patience_s, _SOON_S), _LONGEST_PATIENCE_S) if soon else 0.0
+        self._opened_at = self._clock()
+        return True
 
 
 class Belief:

@@ -64,7 +64,9 @@ def in_threads(count: int, call: Callable[[], Any]) -> tuple[list[threading.Thre
 def test_the_second_read_is_a_hit_until_somebody_touches(fresh: FreshCache, statement: Statement) -> None:
     first = fresh.reader.read("k", ["a"], statement)
     assert (first.payload, first.hit) == (b"answer 1", False)
-    assert fresh.reader.read("k", ["a"], statement) == Result(b"answer 1", True, first.proof)
+    second = fresh.reader.read("k", ["a"], statement)
+    assert second == Result(b"answer 1", True, first.proof, second.expires_at)
+    assert abs(second.expires_at - first.expires_at) < 0.01
 
     row = fresh.switch.read()
     fresh.writer.touch(["a"], fresh.switch.new_xid(), row)

@@ -173,6 +173,22 @@ def test_the_relay_opens_only_what_is_settled_and_only_when_redis_takes_writes(f
     assert not restorer.restore_once(fresh.switch.read())
 
 
+def test_what_is_soon_closed_again_is_opened_ever_more_seldom(fresh: FreshCache) -> None:
+    clock = Clock()
+    restorer = Restorer(fresh.switch, lambda: True, clock)
+    openings = []
+    for second in range(130):
+        clock.now = float(second)
+        row = switch_of(fresh)
+        if row.on and second < 90:
+            fresh.switch.close(row.generation)
+            fresh.switch.settle(row.generation)
+        if restorer.restore_once(switch_of(fresh)):
+            openings.append(second)
+
+    assert openings == [0, 1, 5, 13, 29, 59, 89]
+
+
 def test_clearing_the_cache_is_a_new_generation(fresh: FreshCache) -> None:
     generation = switch_of(fresh).generation
     assert fresh.clear()
