@@ -33,7 +33,14 @@ _LAST_EVENT_ID = {
 _EVENTS: dict[int, dict[str, Any]] = {
     200: {
         "description": "Events: `id` is the job's version, `event` is `status`, `data` the status document",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "content": {
+            "text/event-stream": {
+                "schema": {
+                    "type": "object",
+                    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+                }
+            }
+        },
     },
     204: {"description": "The job is done and its last event was seen: do not come back"},
 }
