@@ -16,7 +16,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -27,7 +27,7 @@ from flask import Flask, current_app
 from dues.jobs import Canceled, Kind, LeaseLost, Retry, Run
 from dues.jobs.failpoints import failpoint
 from dues.jobs.kinds import KINDS
-from dues.jobs.lease import Claim, Lease, claim
+from dues.jobs.lease import Claim, Lease, claim, claim_next
 from dues.jobs.outcomes import Drained, PermanentFailure, TimedOut, backoff_s, problem_of
 from dues.jobs.trace import tracing
 from dues.logs import log_fields
@@ -43,8 +43,13 @@ Body = Callable[..., dict[str, Any] | None]
 B = TypeVar("B", bound=Body)
 
 # How long a delivery waits for a PostgreSQL that is away; after that the relay delivers the job anew.
-_DATABASE_PATIENCE_S = 30.0
-_AWAY = (psycopg2.OperationalError, psycopg2.InterfaceError, sqlalchemy.exc.OperationalError)
+DATABASE_PATIENCE_S = 30.0
+DATABASE_AWAY = (
+    psycopg2.OperationalError,
+    psycopg2.InterfaceError,
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.InterfaceError,
+)
 
 
 @dataclass(frozen=True)
@@ -97,14 +102,30 @@ def perform(job_id: str, delivery: int = 0) -> None:
         log.exception("job %s could not be ended", job_id)
 
 
+def perform_next(queue: str) -> bool:
+    """Do the job of `queue` that has been due for longest, without a delivery. Returns: whether there was one. Never
+    raises."""
+    try:
+        with _app().app_context():
+            claimed = _claim(partial(claim_next, queue))
+            if claimed is not None:
+                _run(*claimed)
+            return claimed is not None
+    except Exception:
+        log.exception("a job of %s could not be ended", queue)
+        return False
+
+
 def execute(job_id: UUID) -> None:
     """Claim a job and run one attempt at it; quietly nothing where it is not to be had (a duplicate delivery)."""
     failpoint("worker.before_claim")
-    claimed = _claim(job_id)
+    claimed = _claim(partial(claim, job_id))
     failpoint("worker.after_claim")
-    if claimed is None:
-        return
-    held, lease = claimed
+    if claimed is not None:
+        _run(*claimed)
+
+
+def _run(held: Claim, lease: Lease) -> None:
     declared = BODIES.get(held.kind)
     run = Run(held, lease)
     started = time.monotonic()
@@ -164,15 +185,15 @@ def _end(held: Claim, run: Run, error: BaseException) -> str:
     return lease.give_back(error=problem_of(error), after_s=backoff_s(held.attempt))
 
 
-def _claim(job_id: UUID) -> tuple[Claim, Lease] | None:
+def _claim(ask: Callable[[str], tuple[Claim, Lease] | None]) -> tuple[Claim, Lease] | None:
     """Claim, waiting for a PostgreSQL that is away rather than throwing one delivery after another away."""
-    until = time.monotonic() + _DATABASE_PATIENCE_S
+    until = time.monotonic() + DATABASE_PATIENCE_S
     while True:
         try:
-            return claim(job_id, _worker_name())
-        except _AWAY as error:
+            return ask(_worker_name())
+        except DATABASE_AWAY as error:
             if interrupts.stopping or time.monotonic() > until:
-                log.error("job %s: no database to claim it in: %s", job_id, type(error).__name__)
+                log.error("no database to claim a job in: %s", type(error).__name__)
                 return None
             time.sleep(0.5)
 

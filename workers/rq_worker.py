@@ -2,7 +2,8 @@
 
 RQ's SimpleWorker makes 18 round trips to Redis for a job, keeps it from others for minutes when it is killed, and
 loses it when a SIGTERM comes between taking and starting. The truth is in PostgreSQL, so this one needs two: take
-the delivery; put it away. It registers with RQ and moves deliveries as RQ does, so RQ's tools see it.
+the delivery; put it away. While Redis is away it takes what is due from PostgreSQL itself. It registers with RQ and
+moves deliveries as RQ does, so RQ's tools see it.
 """
 
 import logging
@@ -22,7 +23,7 @@ from rq.utils import as_text, now
 
 from dues.jobs.failpoints import failpoint
 from workers.interrupts import interrupts
-from workers.job import perform
+from workers.job import perform, perform_next
 from workers.rq_queues import job_id_of, queue
 
 log = logging.getLogger("dues.worker")
@@ -31,6 +32,8 @@ log = logging.getLogger("dues.worker")
 _LOOK_S = 1
 _HEARTBEAT_EVERY_S = 30.0
 _KEPT_S = 120
+# How long to go on without Redis before it is asked again, which takes as long when it hangs.
+_WITHOUT_REDIS_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 1.0
 
 
@@ -105,7 +108,8 @@ class LeanWorker(SimpleWorker):
             except (redis.RedisError, OSError) as error:
                 if pause_s == _FIRST_PAUSE_S:
                     log.warning("Redis cannot be asked for work: %s; trying until it can", type(error).__name__)
-                time.sleep(pause_s)
+                if not self._work_without_redis(source.name):
+                    time.sleep(pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
                 continue
             if taken:
@@ -116,6 +120,14 @@ class LeanWorker(SimpleWorker):
             elif timeout is None:
                 return None
         return None
+
+    def _work_without_redis(self, queue_name: str) -> bool:
+        """Redis brings word of what is due, and PostgreSQL knows it too: do that, for a while. Returns: whether there
+        was any."""
+        until, is_due = time.monotonic() + _WITHOUT_REDIS_S, False
+        while not self._is_over() and time.monotonic() < until and perform_next(queue_name):
+            is_due = True
+        return is_due
 
     def _take(self, source: Queue, timeout: int | None) -> str | None:
         if timeout is None:

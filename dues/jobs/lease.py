@@ -33,10 +33,16 @@ _CLAIM = f"""
         lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s),
         started_at = coalesce(started_at, clock_timestamp()), version = version + 1
     from {_UNHURRIED}
-    where id = %(job_id)s and run_at <= now() and attempt < max_attempts and cancel_requested_at is null
+    where id = {{which}} and run_at <= now() and attempt < max_attempts and cancel_requested_at is null
         and (status = 'queued' or (status = 'running' and lease_until < clock_timestamp()))
-    returning kind, args::text, attempt, timeout_s, progress::text, trace, version
+    returning id, kind, args::text, attempt, timeout_s, progress::text, trace, version
 """
+_CLAIM_ONE = _CLAIM.format(which="%(job_id)s")
+_CLAIM_NEXT = _CLAIM.format(
+    which="""(
+        select id from jobs where queue = %(queue)s and status = 'queued' and run_at <= now()
+        order by run_at limit 1 for update skip locked)"""
+)
 _RENEW = f"""
     update jobs set lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s) from {_UNHURRIED}
     where {_MINE} returning cancel_requested_at is not null
@@ -88,16 +94,25 @@ class Claim:
 def claim(job_id: UUID, worker: str) -> tuple[Claim, "Lease"] | None:
     """Begin an attempt, or None: the job is not due, another worker has it, or it is over. Of any number of
     workers that ask at once exactly one gets it."""
-    token, asked_at = uuid4(), time.monotonic()
-    lease = Lease(job_id, token, settings().job_lease_s, asked_at)
-    row = _alone(_CLAIM, {"job_id": job_id, "token": token, "worker": worker, "lease_s": lease.seconds})
+    return _claim(_CLAIM_ONE, {"job_id": job_id, "worker": worker})
+
+
+def claim_next(queue: str, worker: str) -> tuple[Claim, "Lease"] | None:
+    """Begin an attempt at the job of `queue` that has been due for longest, handed over to RQ or not; None where none
+    is due. It takes no notice of priorities: it is for a queue that RQ does not serve just now."""
+    return _claim(_CLAIM_NEXT, {"queue": queue, "worker": worker})
+
+
+def _claim(sql: str, values: dict[str, Any]) -> tuple[Claim, "Lease"] | None:
+    token, lease_s, asked_at = uuid4(), settings().job_lease_s, time.monotonic()
+    row = _alone(sql, {**values, "token": token, "lease_s": lease_s})
     if row is None:
         return None
-    kind, args, attempt, timeout_s, progress, trace, version = row
+    job_id, kind, args, attempt, timeout_s, progress, trace, version = row
     tell_change(job_id, version)
     return Claim(
         job_id, token, kind, ujson.loads(args), attempt, timeout_s, ujson.loads(progress) if progress else None, trace
-    ), lease
+    ), Lease(job_id, token, lease_s, asked_at)
 
 
 class Lease:

@@ -10,6 +10,7 @@ Its books are a schema of their own, written on connections of their own: whatev
 those of a real gateway would.
 """
 
+import time
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -30,6 +31,9 @@ _OUTCOMES: dict[str, Outcome] = {
     "sandbox_lost_answer": "succeeded",
 }
 _FAILURE_CODES = {"sandbox_declined": "card_declined", "sandbox_action": "authentication_failed"}
+
+# How soon books that cannot be reached are tried again.
+_AGAIN_S = 0.1
 
 # What the method of a key says that was closed before anything came of it.
 _CLOSED = "closed"
@@ -101,11 +105,16 @@ class Sandbox:
 
 
 def _run(statement: TextClause, values: Mapping[str, Any]) -> Any:
-    try:
-        with _books().connect() as connection:
-            return connection.execute(statement, values).first()
-    except OperationalError as error:
-        raise GatewayTimeout("the sandbox's books cannot be reached") from error
+    """Each statement may run twice: a key stands for one operation, however often it is asked for."""
+    until = time.monotonic() + settings().gateway_timeout_s
+    while True:
+        try:
+            with _books().connect() as connection:
+                return connection.execute(statement, values).first()
+        except OperationalError as error:
+            if time.monotonic() > until:
+                raise GatewayTimeout("the sandbox's books cannot be reached") from error
+            time.sleep(_AGAIN_S)
 
 
 def _books() -> Engine:

@@ -112,11 +112,14 @@ class House(Backing):
 class Crew:
     """Two relays and two supervisors of workers, with failpoints that strike once each."""
 
-    def __init__(self, house: House, folder: Path, mode: Mode, lines: Mapping[Role, Mapping[str, str]]) -> None:
+    def __init__(
+        self, house: House, folder: Path, mode: Mode, lines: Mapping[Role, Mapping[str, str]], lease_s: int = 2
+    ) -> None:
         self._house = house
         self._folder = folder
         self._lines = lines
         self._environ = {
+            "JOB_LEASE_S": str(lease_s),
             "SMTP_TIMEOUT_S": "1",
             "GATEWAY_TIMEOUT_S": "10",
             "DUES_TESTS_OUTPUT": str(folder / "output"),

@@ -27,7 +27,7 @@ ASKED: tuple[Mode, ...] = ("asked",)
 @dataclass(frozen=True)
 class Row:
     """`lines` are failpoints by the role of the processes that pass them. Where nobody can be asked, `in_doubt` mails
-    end up `unknown`; `rejected` ones the mail server refuses. A `long` row takes minutes."""
+    end up `unknown`; `rejected` ones the mail server refuses."""
 
     fault: str
     moment: str
@@ -36,7 +36,7 @@ class Row:
     lines: Mapping[Role, Mapping[str, str]] = field(default_factory=dict)
     in_doubt: int = 0
     rejected: int = 0
-    long: bool = False
+    lease_s: int = 2
 
     @property
     def name(self) -> str:
@@ -276,7 +276,7 @@ def _redis_gone(seconds: float, play: Play) -> None:
 
 
 for seconds, moment in ((5.0, "gone for 5 s"), (60.0, "gone for a minute of traffic")):
-    ROWS.append(Row("Redis", moment, partial(_redis_gone, seconds), long=seconds > 10))
+    ROWS.append(Row("Redis", moment, partial(_redis_gone, seconds)))
 
 
 @row("Redis", "SIGSTOP")
@@ -314,7 +314,14 @@ def postgres_dies(play: Play) -> None:
     play.pay_during(40, fault, after=10)
 
 
-@row("PostgreSQL", "-9 between 250 and `sent`", modes=BOTH, lines={"default": {"mail.after_reply": "stop"}}, in_doubt=1)
+@row(
+    "PostgreSQL",
+    "-9 between 250 and `sent`",
+    modes=BOTH,
+    lines={"default": {"mail.after_reply": "stop"}},
+    # The worker that heard the answer is still there to write it down.
+    lease_s=30,
+)
 def postgres_dies_before_sent(play: Play) -> None:
     play.pay()
     play.wait_for_line("mail.after_reply")

@@ -35,7 +35,7 @@ def stage(house: House, tmp_path: Path) -> Iterator[Stage]:
     crews: list[Crew] = []
 
     def set_stage(row: Row, mode: Mode) -> Play:
-        crews.append(Crew(house, tmp_path, mode, row.lines))
+        crews.append(Crew(house, tmp_path, mode, row.lines, row.lease_s))
         crews[0].wait_until_ready()
         return Play(house, crews[0], mode, tmp_path)
 

@@ -9,7 +9,7 @@ from flask import Flask
 
 from dues.db import db, fetch_row, transaction
 from dues.jobs import Kind, LeaseLost
-from dues.jobs.lease import Lease, claim, take_back
+from dues.jobs.lease import Lease, claim, claim_next, take_back
 from dues.jobs.outcomes import WORKER_LOST, problem
 from tests.factory import Factory
 from tests.jobs.conftest import QUICK, Jobs
@@ -31,6 +31,29 @@ def test_of_many_workers_at_once_exactly_one_gets_the_job(in_app: Flask, jobs: J
         assert sorted(threads.map(ask, range(8))) == [False] * 7 + [True]
     row = jobs.row(job_id)
     assert (row.status, row.attempt, row.version) == ("running", 1, 2)
+
+
+def test_the_next_job_of_a_queue_is_the_one_that_has_been_due_for_longest(jobs: Jobs):
+    later, second, first = (jobs.add() for _ in range(3))
+    elsewhere = jobs.add(Kind("test.elsewhere", "slow"))
+    jobs.change(later, "run_at = now() + interval '1 h'")
+    jobs.change(second, "run_at = now() - interval '1 s'")
+    jobs.change(first, "run_at = now() - interval '2 s', dispatched_at = now()")
+    found = [claim_next(QUICK.queue, "tester") for _ in range(3)]
+    assert [claimed[0].job_id if claimed else None for claimed in found] == [first, second, None]
+    assert jobs.row(elsewhere).status == "queued"
+
+
+def test_of_many_workers_at_once_each_gets_another_next_job(in_app: Flask, jobs: Jobs):
+    made = {jobs.add() for _ in range(8)}
+
+    def work(number: int) -> UUID | None:
+        with in_app.app_context():
+            claimed = claim_next(QUICK.queue, f"worker {number}")
+            return claimed[0].job_id if claimed else None
+
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(work, range(8))) == made
 
 
 def test_a_claim_tells_all_that_an_attempt_needs(jobs: Jobs):
