@@ -15,6 +15,7 @@ from tests.contention import Contention
 from tests.factory import Factory
 from tests.recorder import QueryRecorder
 from tests.servers import Cluster, Mailbox, Servers
+from tests.tag_guard import TagGuard
 
 _CLUSTER = pytest.StashKey[Cluster]()
 _LONG = {
@@ -85,7 +86,9 @@ def _app(servers: Servers) -> Iterator[Flask]:
 @pytest.fixture(scope="session")
 def _recorder(_app: Flask) -> QueryRecorder:
     with _app.app_context():
-        return QueryRecorder(db.engine)
+        recorder = QueryRecorder(db.engine)
+    recorder.listen(TagGuard())
+    return recorder
 
 
 @pytest.fixture
@@ -95,8 +98,8 @@ def clean(servers: Servers) -> None:
 
 
 @pytest.fixture
-def app(_app: Flask, clean: None) -> Flask:
-    """The application, on an empty database."""
+def app(_app: Flask, _recorder: QueryRecorder, clean: None) -> Flask:
+    """The application, on an empty database. Writes that name no tags fail."""
     return _app
 
 

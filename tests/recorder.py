@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import psycopg2.extensions
 from sqlalchemy import Engine, event
@@ -15,11 +15,17 @@ class Queries(list[str]):
         return "\n".join(f"{number}. {statement}" for number, statement in enumerate(self, 1))
 
 
+class Listener(Protocol):
+    """Is told of each statement before it is sent."""
+
+    def append(self, text: str, /) -> None: ...
+
+
 class QueryRecorder:
     """Watches the connections of one engine; used as `with queries() as seen: …; assert len(seen) == 1, str(seen)`."""
 
     def __init__(self, engine: Engine) -> None:
-        self._active: list[Queries] = []
+        self._active: list[Queries | Listener] = []
         active = self._active
 
         class RecordingCursor(psycopg2.extensions.cursor):
@@ -39,6 +45,10 @@ class QueryRecorder:
 
         engine.dispose()
         event.listen(engine, "connect", on_connect)
+
+    def listen(self, listener: Listener) -> None:
+        """Tell `listener` of every statement from now on."""
+        self._active.append(listener)
 
     @contextmanager
     def __call__(self) -> Iterator[Queries]:

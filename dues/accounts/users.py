@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager
 from uuid import UUID
 
 from msgspec import UNSET, Struct, UnsetType
+from sqlalchemy import select
 
 from dues.accounts.fields import Email, Name, Password, TypedPassword
 from dues.accounts.models import User
@@ -71,11 +72,18 @@ def change_user(user: User, change: UserChange, *, token_id: UUID) -> None:
         changed["email"] = change.email
     if change.name is not UNSET and change.name != user.name:
         changed["name"] = change.name
+        _wait_for_referrers(user.id)
         touch(*(tag for tags in _shown_in for tag in tags(user.id)))
     with _unless_email_taken():
         for column, value in changed.items():
             setattr(user, column, value)
     touch(f"user:{user.id}")
+
+
+def _wait_for_referrers(user_id: UUID) -> None:
+    """Let transactions end that are writing rows which refer to the user, and begin no more until this one ends: a row
+    that cannot be seen yet would show the old name for ever. (Each locks the user's key, by its foreign key.)"""
+    db.session.execute(select(User.id).where(User.id == user_id).with_for_update())
 
 
 def _require_password(user: User, typed: str | UnsetType) -> None:

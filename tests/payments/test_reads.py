@@ -60,8 +60,8 @@ def test_every_list_is_one_statement_at_any_size(shop: Shop, filled: Row, querie
         path = template.format(user_id=filled.user_id, package_id=filled.package_id)
         with queries() as seen:
             found = shop.get(quote(path, safe="/?&=[],:-"), shop.owner_auth)
-        # The first is the token's and the role's.
-        assert len(seen) == 2, f"{path}\n{seen}"
+        # Beside that of the token and the role, where they are not cached.
+        assert len([statement for statement in seen if "api_tokens" not in statement]) == 1, f"{path}\n{seen}"
         if path.startswith(shop.path):
             assert found["data"], path
 

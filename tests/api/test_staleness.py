@@ -1,0 +1,192 @@
+"""Every write over HTTP, and every job that follows, against every read: what the cache answers is what is there.
+
+The reads are made by each kind of caller before and after each write, and then once more with all forgotten.
+"""
+
+import re
+from typing import Any
+
+import pytest
+import ujson
+from flask import Flask
+from sqlalchemy import text
+
+from dues.db import transaction
+from dues.ids import new_id
+from dues.reads.freshness.writer import Writer
+from dues.reads.tags import touch
+from tests.api.test_access import ROWS, Row, body_of
+from tests.api.world import World
+from tests.contention import Contention
+from tests.factory import Factory
+from tests.payments.conftest import Work, work
+from tests.servers import Servers
+from tests.tag_guard import missing_tags
+
+__all__ = ["work"]
+
+CALLERS = ("nobody", "customer", "support", "owner")
+PAYMENTS = "/v1/stores/{store_id}/payments"
+# With all that can be embedded, and in both forms of pages.
+READS = [
+    "/v1/users/{user_id}",
+    "/v1/tokens?fields=id,name,scopes",
+    "/v1/tokens/{token_id}",
+    "/v1/me?include=payments.package,payments.refunds,payments.user,subscriptions",
+    "/v1/me/addresses",
+    "/v1/me/addresses/{address_id}",
+    "/v1/me/payments?include=user,package,refunds",
+    "/v1/stores",
+    "/v1/stores/{store_id}",
+    "/v1/stores/{store_id}/staff",
+    "/v1/stores/{store_id}/staff/{user_id}",
+    "/v1/stores/{store_id}/packages",
+    "/v1/stores/{store_id}/packages?cursor=",
+    "/v1/stores/{store_id}/packages?archived=true",
+    "/v1/stores/{store_id}/packages/{package_id}",
+    f"{PAYMENTS}?include=user,package,refunds",
+    f"{PAYMENTS}?cursor=&limit=3&status=succeeded",
+    f"{PAYMENTS}/{{payment_id}}?include=user,package,refunds",
+    f"{PAYMENTS}/{{payment_id}}/refunds",
+    f"{PAYMENTS}/{{payment_id}}/refunds/{{refund_id}}",
+    "/v1/stores/{store_id}/reports",
+    "/v1/stores/{store_id}/reports/{report_id}",
+]
+# Rows that nothing changes any more.
+FINISHED = {f"{PAYMENTS}/{{payment_id}}/refunds/{{refund_id}}", "/v1/stores/{store_id}/reports/{report_id}"}
+WRITES = [row for row in ROWS if row.method != "GET" and not row.path.startswith("/v1/jobs")]
+
+Answers = dict[tuple[str, str], tuple[int, str | None, bytes]]
+
+
+class Onlookers:
+    """Callers who read everything, over and over."""
+
+    def __init__(self, app: Flask, make: Factory, world: World) -> None:
+        self._client, self._world = app.test_client(), world
+        self.auth = {name: make.auth(getattr(world, name)) if name != "nobody" else {} for name in CALLERS}
+        self.ids: dict[str, Any] = {}
+        for path in READS:
+            self.ids |= world.target("GET", path)
+        self.ids |= {"user_id": world.customer.id}
+        self.hits = 0
+
+    def look(self) -> Answers:
+        answers: Answers = {}
+        for caller, headers in self.auth.items():
+            for path in READS:
+                answer = self._client.get(path.format_map(self.ids), headers=headers)
+                self.hits += "desc=hit" in answer.headers.get("Server-Timing", "")
+                body = re.sub(rb'"request_id":"\w+"', b"", answer.data)
+                answers[caller, path] = answer.status_code, answer.headers.get("ETag"), body
+        return answers
+
+
+def write(app: Flask, row: Row, onlookers: Onlookers, world: World, caller: str) -> int:
+    ids = dict(onlookers.ids)
+    if row.path.endswith("/confirmations"):
+        ids |= world.target(row.method, row.path)
+    headers = onlookers.auth[caller] | {"Idempotency-Key": new_id().hex}
+    body = body_of(row, caller, world)
+    return app.test_client().open(row.path.format_map(ids), method=row.method, headers=headers, json=body).status_code
+
+
+def compare(onlookers: Onlookers, servers: Servers) -> tuple[Answers, list[str]]:
+    """What the database answers, and the reads that the cache answers otherwise."""
+    cached = onlookers.look()
+    servers.forget()
+    fresh = onlookers.look()
+    return fresh, [f"{caller} GET {path}" for (caller, path), answer in fresh.items() if cached[caller, path] != answer]
+
+
+@pytest.fixture
+def world(app: Flask, make: Factory) -> World:
+    return World(make, app)
+
+
+@pytest.fixture
+def onlookers(app: Flask, make: Factory, world: World) -> Onlookers:
+    return Onlookers(app, make, world)
+
+
+def test_nothing_is_stale_after_any_write_and_any_job(
+    app: Flask, servers: Servers, work: Work, world: World, onlookers: Onlookers
+) -> None:
+    before = onlookers.look()
+    changed: set[str] = set()
+    for row in WRITES:
+        done = [write(app, row, onlookers, world, c) for c in ("customer", "owner") if row.expected[c][0] == "2"]
+        assert min(done) < 300, f"{row}: {done}"
+        steps = [lambda: None] + [work.hurry] * ("202" in row.expected.values())
+        for step in steps:
+            step()
+            after, stale = compare(onlookers, servers)
+            assert not stale, f"after {row}"
+            changed |= {path for (caller, path), answer in after.items() if before[caller, path] != answer}
+            before = after
+
+    assert onlookers.hits > len(WRITES) * len(READS) * len(CALLERS) / 2
+    assert set(READS) - changed == FINISHED, "reads that no write changed prove nothing"
+
+
+def test_without_touches_it_is(
+    app: Flask, servers: Servers, world: World, onlookers: Onlookers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Writer, "touch", lambda *_: None)
+    onlookers.look()
+    for row in WRITES:
+        if row.route in {("PATCH", "/v1/me"), ("PATCH", "/v1/stores/{store_id}/packages/{package_id}")}:
+            write(app, row, onlookers, world, "owner")
+            assert compare(onlookers, servers)[1], str(row)
+
+
+_PAYMENT = """
+    insert into payments(store_id, id, user_id, amount, currency, payment_method, gateway)
+    values (%(store_id)s, %(id)s, %(user_id)s, 1, 'EUR', 'sandbox_ok', 'sandbox')
+"""
+
+
+def test_a_new_name_reaches_a_store_where_its_first_payment_is_just_being_made(
+    app: Flask, world: World, onlookers: Onlookers, contention: Contention, make: Factory
+) -> None:
+    """The store is not yet among those where the user buys, so whoever renames him has to wait for it."""
+    client, auth = app.test_client(), make.auth(world.owner)
+    path = f"/v1/stores/{world.elsewhere.id}/payments?include=user&fields=user.name"
+
+    def rename() -> int:
+        headers = onlookers.auth["customer"]
+        return app.test_client().patch("/v1/me", json={"name": "Renamed"}, headers=headers).status_code
+
+    values = {"store_id": world.elsewhere.id, "id": new_id(), "user_id": world.customer.id}
+    with contention.held(_PAYMENT, **values):
+        renamed = contention.start(rename)
+    # Between the two commits this would keep the payment with the old name.
+    client.get(path, headers=auth)
+    assert [future.result() for future in renamed] == [200]
+
+    assert ujson.loads(client.get(path, headers=auth).data)["data"] == [{"user": {"name": "Renamed"}}]
+
+
+def test_a_write_that_names_no_tag_fails(app: Flask, make: Factory) -> None:
+    store = make.store()
+    with app.app_context():
+
+        def rename(*tags: str) -> None:
+            with transaction() as session:
+                session.execute(text("update stores set name = 'New' where id = :id"), {"id": store.id})
+                touch(*tags)
+
+        with pytest.raises(AssertionError, match=r"stores: store:\*"):
+            rename("stores")
+        with pytest.raises(AssertionError, match="stores: stores"):
+            rename(f"store:{store.id}", f"store:{store.id}:packages")
+        rename("stores", f"store:{store.id}")
+
+
+def test_tags_are_missed_by_their_pattern() -> None:
+    assert missing_tags({"payments"}, {"user:1", "store:2:payments"}) == []
+    assert missing_tags({"payments"}, {"user:1:tokens", "store:2"}) == [
+        "payments: store:*:payments",
+        "payments: user:*",
+    ]
+    assert missing_tags({"jobs", "email_sends"}, set()) == []

@@ -1,0 +1,72 @@
+"""Fails a test whose unit of work writes to a table that cached answers show, and names no tag of theirs.
+
+What has to be named follows from the declared reads: of each resource on the table, the first of its tags, with any
+id. It cannot tell whose; for that there is tests/api/test_staleness.py.
+"""
+
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from flask import has_app_context
+from sqlalchemy.orm import Session
+
+from dues.db import UnitOfWork, before_commit, db
+from dues.reads import Resource
+
+_WRITE = re.compile(r"\b(?:insert\s+into|update|delete\s+from)\s+(?:only\s+)?\"?(\w+)", re.IGNORECASE)
+_ANY = "*"
+
+
+def resources() -> Iterator[Resource]:
+    """Every resource declared in a module that has been imported."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("dues."):
+            yield from (value for value in vars(module).values() if isinstance(value, Resource))
+
+
+def needed_tags() -> dict[str, set[str]]:
+    """For each table the tags that every write to it must name, `*` standing for any id."""
+    scopes: list[dict[str, Any]] = [{}, *({name: _ANY} for name in ("id", "store_id", "user_id"))]
+    scopes.append({"id": _ANY, "store_id": _ANY, "user_id": _ANY})
+    needed: dict[str, set[str]] = {}
+    for resource in resources():
+        for scope in scopes:
+            try:
+                tags = resource.tags(scope)
+            except KeyError:
+                continue
+            if tags and "None" not in tags[0]:
+                needed.setdefault(resource.table.name, set()).add(tags[0])
+    return needed
+
+
+def missing_tags(tables: set[str], tags: set[str]) -> list[str]:
+    needed = needed_tags()
+    return [
+        f"{table}: {pattern}"
+        for table in sorted(tables & needed.keys())
+        for pattern in sorted(needed[table])
+        if not any(re.fullmatch(re.escape(pattern).replace(r"\*", "[^:]+"), tag) for tag in tags)
+    ]
+
+
+class TagGuard:
+    """Watches what is sent to PostgreSQL; `append()` takes each statement, as a recorder's list does."""
+
+    def __init__(self) -> None:
+        self._needed: dict[str, set[str]] = {}
+        before_commit(self._check)
+
+    def append(self, text: str) -> None:
+        for table in _WRITE.findall(text):
+            work: UnitOfWork | None = db.session().info.get("work") if has_app_context() else None
+            if work is not None:
+                vars(work).setdefault("written", set()).add(table.lower())
+            elif table.lower() in (self._needed or needed_tags()):
+                raise AssertionError(f"a write to {table} outside transaction() names no tags")
+
+    def _check(self, session: Session, work: UnitOfWork) -> None:
+        missing = missing_tags(vars(work).get("written", set()), work.tags)
+        assert not missing, f"these must be named by touch(): {', '.join(missing)}"
