@@ -50,6 +50,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     port: Annotated[int, Meta(ge=0, le=65535), doc("port the web server listens on")] = 8000
     web_concurrency: Annotated[Positive, doc("web processes")] = 1
     web_threads: Annotated[Positive, doc("threads of a web process that run Flask")] = 8
+    max_waiting_clients: Annotated[
+        Positive, doc("clients that a web process holds while they wait for a job; others are answered at once")
+    ] = 12_000
     max_body_bytes: Annotated[Positive, doc("largest request body, after decoding")] = 1024 * 1024
     slow_request_s: Annotated[float, doc("a request slower than this many seconds is logged as a warning")] = 0.5
     rate_limit: Annotated[

@@ -1,6 +1,8 @@
 """How gunicorn runs Dues. Every number comes from config.py."""
 
 import os
+import resource
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,8 @@ from dues.logs import start_logging  # noqa: E402
 bind = f"{_settings.host}:{_settings.port}"
 workers = _settings.web_concurrency
 threads = _settings.web_threads
-worker_class = "uvicorn_worker.UvicornWorker"
+# `gunicorn wsgi:app` serves Flask alone, on threads.
+worker_class = "gthread" if "wsgi:app" in sys.argv else "uvicorn_worker.UvicornWorker"
 timeout = 30
 graceful_timeout = 25
 keepalive = 30
@@ -34,6 +37,11 @@ control_socket_disable = True
 # No proxy is trusted by its name alone: see docs/operating.md for serving behind one.
 forwarder_headers = ""
 accesslog = None
+
+
+# A client that waits costs a socket; most systems allow a thousand files unless asked for more.
+_, _most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (_most_files, _most_files))
 
 
 class logger_class(Logger):  # noqa: N801  (the setting's name)

@@ -148,13 +148,13 @@ def _parameters(route: Route) -> Iterator[Part]:
         yield from _filters(route.lists)
         for name in ("page", "per_page", "total", "cursor", "limit"):
             yield ref("parameters", name)
-    if route.method == "GET":
+    if route.method == "GET" and not route.streams:
         yield ref("parameters", "if_none_match")
     if route.method in ("PATCH", "DELETE"):
         yield ref("parameters", "if_match")
     if route.idempotency != "no":
         yield ref("parameters", "idempotency_key" + ("_required" if route.idempotency == "required" else ""))
-    if 202 in route.statuses:
+    if route.waits or route.slow:
         yield ref("parameters", "prefer")
     yield from (dict(parameter) for parameter in route.parameters)
 
@@ -216,7 +216,7 @@ def _filters(resource: Resource) -> Iterator[Part]:
 def _responses(route: Route) -> Iterator[tuple[str, Part]]:
     for status in route.statuses:
         yield str(status), _success(route, status) | dict(route.responses.get(status, {}))
-    if route.lists or route.reads:
+    if (route.lists or route.reads) and not route.streams:
         headers = {name: ref("headers", name) for name in ("ETag", "X-Request-Id")}
         yield "304", {"description": "Not modified: what you have still holds", "headers": headers}
     for status, declared in sorted(route.responses.items()):
@@ -228,15 +228,15 @@ def _responses(route: Route) -> Iterator[tuple[str, Part]]:
 
 def _success(route: Route, status: int) -> Part:
     names = ["X-Request-Id"]
-    if status in (201, 202):
+    if route.method == "POST":
         names.append("Location")
     if status == 202:
         names.append("Retry-After")
     if route.idempotency != "no":
         names.append("Idempotency-Replayed")
-    if 202 in route.statuses:
+    if route.waits or (route.slow and status == 201):
         names.append("Preference-Applied")
-    schema = None if status == 204 else _answer_schema(route)
+    schema = None if status == 204 or route.streams else _answer_schema(route)
     if schema and not isinstance(route.returns, type) and not route.seal:
         names.append("ETag")
     answer: Part = {

@@ -203,7 +203,9 @@ PARAMETERS: dict[str, Part] = {
         "example": "order-4711",
     },
     "prefer": _header(
-        "Prefer", "`wait=10`: hold the answer up to that many seconds, at most 25, for the work to be done."
+        "Prefer",
+        "`wait=10`: hold the answer up to that many seconds, at most 25, until there is news: the work that was asked "
+        "for is done, the status has changed.",
     ),
 }
 

@@ -9,6 +9,7 @@ from dues.payments import service
 from dues.payments.models import Payment
 from dues.payments.reads import payments, refunds
 from dues.payments.service import Confirmation, NewPayment, NewRefund
+from dues.reads.resource import Scope
 
 routes = Routes("payments")
 LIST = "/v1/stores/{store_id}/payments"
@@ -31,6 +32,14 @@ def _find(call: Call) -> Payment:
     return service.get_payment(call.ids["store_id"], call.ids["payment_id"], _only(call))
 
 
+def _payment(call: Call, payment_id: UUID) -> Scope:
+    return {"store_id": call.ids["store_id"], "id": payment_id}
+
+
+def _refund(call: Call, refund_id: UUID) -> Scope:
+    return {"store_id": call.ids["store_id"], "payment_id": call.ids["payment_id"], "user_id": None, "id": refund_id}
+
+
 def _find_own(call: Call) -> Payment:
     payment = _find(call)
     if payment.user_id != call.actor.user_id:
@@ -43,11 +52,19 @@ def list_payments(call: Call, store_id: UUID) -> Reply:
     return call.list(payments, _visible(call))
 
 
-@routes.post(LIST, "payments:write", body=NewPayment, returns=payments, idempotency="required", statuses=(202,))
+@routes.post(
+    LIST,
+    "payments:write",
+    body=NewPayment,
+    returns=payments,
+    idempotency="required",
+    slow=_payment,
+    statuses=(202, 201),
+)
 def create_payment(call: Call, store_id: UUID) -> Reply:
     payment = service.create_payment(store_id, call.actor.user_id, call.data)
     assert payment.job_id
-    return call.accepted(payments, {"store_id": store_id, "id": payment.id}, payment.job_id)
+    return call.accepted(payment.id, payment.job_id)
 
 
 @routes.get(ONE, "payments:read", reads=payments)
@@ -55,10 +72,18 @@ def get_payment(call: Call, store_id: UUID, payment_id: UUID) -> Reply:
     return call.one(payments, _visible(call) | {"id": payment_id})
 
 
-@routes.post(CONFIRMATIONS, "payments:write", find=_find_own, body=Confirmation, returns=payments, statuses=(202,))
+@routes.post(
+    CONFIRMATIONS,
+    "payments:write",
+    find=_find_own,
+    body=Confirmation,
+    returns=payments,
+    slow=_payment,
+    statuses=(202, 201),
+)
 def confirm_payment(call: Call, store_id: UUID, payment_id: UUID) -> Reply:
     job_id = service.confirm_payment(call.row, call.data)
-    return call.accepted(payments, {"store_id": store_id, "id": payment_id}, job_id)
+    return call.accepted(payment_id, job_id)
 
 
 @routes.get(REFUNDS, "payments:read", lists=refunds)
@@ -74,13 +99,13 @@ def list_refunds(call: Call, store_id: UUID, payment_id: UUID) -> Reply:
     body=NewRefund,
     returns=refunds,
     idempotency="required",
-    statuses=(202,),
+    slow=_refund,
+    statuses=(202, 201),
 )
 def create_refund(call: Call, store_id: UUID, payment_id: UUID) -> Reply:
     refund = service.create_refund(call.row, call.actor.user_id, call.data)
     assert refund.job_id
-    scope = {"store_id": store_id, "payment_id": payment_id, "user_id": None, "id": refund.id}
-    return call.accepted(refunds, scope, refund.job_id)
+    return call.accepted(refund.id, refund.job_id)
 
 
 @routes.get(REFUND, "payments:read", reads=refunds)

@@ -6,6 +6,7 @@ from uuid import UUID
 from api.downloads import download
 from api.http import Reply
 from api.routing import Call, Routes
+from dues.reads.resource import Scope
 from dues.reports import service
 from dues.reports.downloads import get_file
 from dues.reports.files import file_store
@@ -48,11 +49,15 @@ def list_reports(call: Call, store_id: UUID) -> Reply:
     return call.list(reports, {"store_id": store_id})
 
 
-@routes.post(LIST, "reports:write", role="manager", body=NewReport, returns=reports, statuses=(202,))
+def _report(call: Call, report_id: UUID) -> Scope:
+    return {"store_id": call.ids["store_id"], "id": report_id}
+
+
+@routes.post(LIST, "reports:write", role="manager", body=NewReport, returns=reports, slow=_report, statuses=(202, 201))
 def request_report(call: Call, store_id: UUID) -> Reply:
     report = service.request_report(store_id, call.actor.user_id, call.data)
     assert report.job_id
-    return call.accepted(reports, {"store_id": store_id, "id": report.id}, report.job_id)
+    return call.accepted(report.id, report.job_id)
 
 
 @routes.get(ONE, "reports:read", role="manager", reads=reports)

@@ -64,6 +64,7 @@ GET    /v1/stores/{store_id}/reports/{report_id}      reports:read   401 403 403
 GET    /v1/stores/{store_id}/reports/{report_id}/file reports:read   401 403 403 403 200 200 403 403
 GET    /v1/jobs                                       jobs:read      401 200 200 200 200 200 403 200
 GET    /v1/jobs/{job_id}                              jobs:read      401 404 200 404 200 200 403 403
+GET    /v1/jobs/{job_id}/events                       jobs:read      401 404 200 404 200 200 403 403
 DELETE /v1/jobs/{job_id}                              jobs:write     401 404 200 404 200 200 403 403
 """
 

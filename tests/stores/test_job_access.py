@@ -19,7 +19,7 @@ def viewers(make: Factory) -> tuple[dict[str, tuple[str, UUID]], list[Any]]:
     owner, member, dead = make.user(), make.user(), make.user()
     store, other = make.store(owner), make.store()
     manager, support = make.staff(store, role="manager"), make.staff(store, role="support")
-    people = {
+    people: dict[str, tuple[Any, dict[str, Any]]] = {
         "owner": (owner, {}),
         "member": (member, {}),
         "stranger": (make.user(), {}),

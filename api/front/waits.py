@@ -1,0 +1,232 @@
+"""Clients that wait for jobs, on an event loop: each costs a socket and a few kilobytes, never a thread.
+
+Who waits is woken by a hint (hearing.py), or because his time is up. Before anything is told, all who are woken in
+one turn are looked at together: one statement reads their jobs, a second says who of them may still see his. Since
+hints may be lost, PostgreSQL is also asked, in one statement for all jobs that are waited for, which of them have
+moved: when somebody begins to wait, every few seconds, and every second while there are no hints.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import islice
+from typing import TypeVar
+from uuid import UUID
+
+from flask import Flask
+
+from api.front.asgi import Receive
+from api.front.hearing import Hearing
+from api.front.intake import Disconnected
+from api.waiting import Waiting
+from config import Settings
+from dues.jobs.service import Status, find_moved, get_statuses
+from dues.metrics import WAITING_CLIENTS
+from dues.stores.job_access import who_may_see
+
+log = logging.getLogger("dues.waits")
+
+# How often PostgreSQL is asked which jobs have moved while hints arrive, and while they do not.
+_ASK_EVERY_S = 3.0
+_ASK_WITHOUT_HINTS_EVERY_S = 1.0
+# Looked at together, at most: the first of ten thousand need not wait for the last.
+_BATCH = 500
+# With PostgreSQL away, so long after its time is up a client is let go.
+_LATEST_S = 4.0
+_REST_S = 0.5
+
+T = TypeVar("T")
+
+
+class Waiter:
+    """One client that is held. `version` is what is known of its job."""
+
+    __slots__ = ("hold", "is_over", "status", "version", "waiting")
+
+    def __init__(self, waiting: Waiting) -> None:
+        self.waiting = waiting
+        self.version = waiting.version
+        self.is_over = False
+        self.status: Status | None = None
+        self.hold: asyncio.Timeout | None = None
+
+    def is_served_by(self, status: Status) -> bool:
+        if self.is_over:
+            return True
+        return status.done if self.waiting.finish else status.version != self.version
+
+    def let_go(self, status: Status | None) -> None:
+        if self.hold is not None and not self.hold.expired():
+            self.status = status
+            self.hold.reschedule(0)
+
+
+class Waits:
+    """All who wait in a process, at most `most`. Used on one event loop only."""
+
+    def __init__(self, app: Flask, most: int) -> None:
+        settings: Settings = app.extensions["settings"]
+        self._app, self._most = app, most
+        self._waiters: dict[UUID, set[Waiter]] = {}
+        self._count = 0
+        self._is_closing = False
+        # Jobs that somebody has begun to wait for, and who is to be looked at, in order.
+        self._unsure: set[UUID] = set()
+        self._due: dict[Waiter, None] = {}
+        self._ask_at = 0.0
+        self._news = asyncio.Event()
+        self._hearing = Hearing(settings.redis_url, self._hear, self._doubt)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="waits")
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may wait."""
+        return self._count < self._most and not self._is_closing
+
+    @property
+    def count(self) -> int:
+        return self._count
+
+    async def wait(self, waiting: Waiting, receive: Receive) -> Status | None:
+        """The job's status when there is something to tell, or `waiting.seconds` are over. None: it is not known, or
+        the client may not see it any more; ask Flask. Raises: Disconnected."""
+        waiter = Waiter(waiting)
+        self._add(waiter)
+        end = asyncio.get_running_loop().call_later(waiting.seconds, self._end, waiter)
+        try:
+            # Who is let go is one whose time is up early: the one thing this task waits for is that its client goes.
+            async with asyncio.timeout(waiting.seconds + _LATEST_S) as waiter.hold:
+                while (await receive())["type"] != "http.disconnect":
+                    pass
+        except TimeoutError:
+            return waiter.status
+        finally:
+            end.cancel()
+            self._remove(waiter)
+        raise Disconnected
+
+    def close(self) -> None:
+        """Let everybody go, and nobody in."""
+        self._is_closing = True
+        for waiters in list(self._waiters.values()):
+            for waiter in waiters:
+                self._end(waiter)
+
+    async def stop(self) -> None:
+        """End what runs beside."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._thread.shutdown(wait=False)
+
+    def _add(self, waiter: Waiter) -> None:
+        if not self._tasks:
+            self._tasks = [asyncio.create_task(self._attend()), asyncio.create_task(self._hearing.listen())]
+        job_id = waiter.waiting.job_id
+        self._waiters.setdefault(job_id, set()).add(waiter)
+        self._count += 1
+        WAITING_CLIENTS.inc()
+        # It may have moved since its answer was made.
+        self._unsure.add(job_id)
+        self._news.set()
+
+    def _remove(self, waiter: Waiter) -> None:
+        job_id = waiter.waiting.job_id
+        waiters = self._waiters[job_id]
+        waiters.remove(waiter)
+        if not waiters:
+            del self._waiters[job_id]
+        self._due.pop(waiter, None)
+        waiter.hold = None
+        self._count -= 1
+        WAITING_CLIENTS.dec()
+
+    def _end(self, waiter: Waiter) -> None:
+        waiter.is_over = True
+        self._look_at(waiter)
+
+    def _look_at(self, waiter: Waiter) -> None:
+        self._due[waiter] = None
+        self._news.set()
+
+    def _hear(self, job_id: UUID, version: int) -> None:
+        """The job is at `version`, or at 0 if that is not known."""
+        for waiter in self._waiters.get(job_id, ()):
+            if version == 0 or version > waiter.version:
+                self._look_at(waiter)
+
+    def _doubt(self) -> None:
+        self._ask_at = 0.0
+        self._news.set()
+
+    async def _attend(self) -> None:
+        loop, is_failing = asyncio.get_running_loop(), False
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), max(self._ask_at - loop.time(), 0.01))
+            self._news.clear()
+            try:
+                await self._ask(loop)
+                await self._look()
+            except Exception as error:
+                if not is_failing:
+                    log.warning("who waits for jobs is kept waiting: %s", type(error).__name__, exc_info=error)
+                is_failing = True
+                self._ask_at = loop.time() + _REST_S
+                await asyncio.sleep(_REST_S)
+            else:
+                is_failing = False
+
+    async def _ask(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Find out which jobs have moved without our hearing of it."""
+        asked, self._unsure = self._unsure, set()
+        if loop.time() >= self._ask_at:
+            asked = set(self._waiters)
+            self._ask_at = loop.time() + (_ASK_EVERY_S if self._hearing.is_on else _ASK_WITHOUT_HINTS_EVERY_S)
+        seen = {job_id: min(w.version for w in self._waiters[job_id]) for job_id in asked if job_id in self._waiters}
+        if seen:
+            for job_id, version in (await self._run(find_moved, seen)).items():
+                self._hear(job_id, version or 0)
+
+    async def _look(self) -> None:
+        """Read the jobs of those who are due, and let go whom that serves."""
+        while self._due:
+            batch = list(islice(self._due, _BATCH))
+            for waiter in batch:
+                # Before they are looked at: what is heard meanwhile is looked at again.
+                del self._due[waiter]
+            try:
+                statuses = await self._run(_statuses_for, [waiter.waiting for waiter in batch])
+            except BaseException:
+                self._due.update(dict.fromkeys(waiter for waiter in batch if waiter.hold))
+                raise
+            for waiter, status in zip(batch, statuses, strict=True):
+                if status is None or waiter.is_served_by(status):
+                    waiter.let_go(status)
+                else:
+                    waiter.version = status.version
+
+    async def _run(self, function: Callable[..., T], *args: object) -> T:
+        """Call what blocks, in a thread and an application context of its own."""
+
+        def call() -> T:
+            with self._app.app_context():
+                return function(*args)
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+
+def _statuses_for(waitings: Sequence[Waiting]) -> list[Status | None]:
+    """What each may be told now: None where the job is gone or may not be seen any more."""
+    jobs_of: dict[object, set[UUID]] = {}
+    for waiting in waitings:
+        jobs_of.setdefault(waiting.query, set()).add(waiting.job_id)
+    statuses = {query: get_statuses(ids, query) for query, ids in jobs_of.items()}  # type: ignore[arg-type]
+    allowed = who_may_see({(waiting.token_id, waiting.job_id) for waiting in waitings})
+    return [
+        statuses[waiting.query].get(waiting.job_id) if (waiting.token_id, waiting.job_id) in allowed else None
+        for waiting in waitings
+    ]
