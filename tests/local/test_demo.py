@@ -1,0 +1,119 @@
+"""The demo data: loaded once and whole, the same each time, never into a database that is somebody's own."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from local.demo import MEMBER, OWNER, keep_log_ins, load
+from tests.factory import Factory
+
+
+@pytest.fixture(autouse=True)
+def in_app(app: Flask) -> Iterator[None]:
+    with app.app_context():
+        yield
+
+
+def loaded(payments: int | None) -> UUID:
+    store_id = load(payments)
+    assert store_id is not None
+    return store_id
+
+
+def test_is_loaded_once_and_added_to_when_more_is_asked_for(make: Factory) -> None:
+    store_id = loaded(300)
+    assert make.value("select count(*) from users") == 50
+    assert make.value("select count(*) from stores") == 3
+    assert make.value("select count(*) from payments where store_id = %(s)s", {"s": store_id}) == 300
+    assert loaded(None) == store_id
+    assert loaded(200) == store_id
+    assert make.value("select count(*) from payments") == 300
+    assert loaded(450) == store_id
+    assert make.value("select count(*) from payments") == 450
+    assert make.value("select count(*) from users") == 50
+
+
+def test_the_same_data_comes_out_each_time(make: Factory) -> None:
+    data = (
+        "select string_agg(concat_ws(',', u.email, u.name, p.amount, p.status, p.description), ';'"
+        " order by p.created_at) from payments p join users u on u.id = p.user_id"
+    )
+    seen = set()
+    for _ in range(2):
+        loaded(200)
+        seen.add(make.value(data))
+        make.rows("truncate users, stores, payments, sandbox_gateway.operations cascade")
+    assert len(seen) == 1
+
+
+def test_the_books_are_in_order(make: Factory) -> None:
+    loaded(1000)
+    statuses = {row.status for row in make.rows("select distinct status from payments")}
+    assert statuses == {"succeeded", "failed", "refunded", "partially_refunded"}
+    assert make.value("select max(created_at) - min(created_at) > interval '360 days' from payments")
+    assert make.value("select bool_and(created_at <= updated_at and updated_at <= now()) from payments")
+    following = "select id, lead(id) over (order by created_at) as next from payments"
+    assert make.value(f"select bool_and(id < next) from ({following}) p")
+    assert not make.rows(
+        "select p.id from payments p left join refunds r on (r.store_id, r.payment_id) = (p.store_id, p.id)"
+        " group by p.store_id, p.id having coalesce(sum(r.amount), 0) <> p.refunded_amount"
+    )
+    assert not make.rows(
+        "select id from payments where (status = 'refunded') <> (refunded_amount = amount)"
+        " or (status = 'partially_refunded') <> (refunded_amount between 1 and amount - 1)"
+        " or (status = 'failed') <> (failure_code is not null)"
+    )
+    # The gateway knows each charge, so that it can be given back.
+    assert not make.rows(
+        "select p.id from payments p left join sandbox_gateway.operations o on o.key = p.id::text"
+        " where o.reference is distinct from p.gateway_ref or (o.outcome = 'succeeded') = (p.status = 'failed')"
+    )
+    assert make.value("select count(*) from payment_events") == 1000
+
+
+def test_a_database_with_users_of_its_own_is_left_alone(make: Factory) -> None:
+    make.user()
+    assert load(None) is None
+    assert make.value("select count(*) from users") == 1
+    assert make.value("select count(*) from stores") == 0
+
+
+def test_log_ins_work_and_are_kept_while_they_do(client: FlaskClient, make: Factory, tmp_path: Path) -> None:
+    store_id = loaded(10)
+    path = tmp_path / "demo.json"
+    keep_log_ins(path, store_id, "http://127.0.0.1:8000")
+    first = json.loads(path.read_text())
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert {role: first[role]["email"] for role in ("owner", "member")} == {"owner": OWNER, "member": MEMBER}
+    for role in ("owner", "member"):
+        headers = {"Authorization": f"Bearer {first[role]['token']}"}
+        assert (client.get("/v1/me", headers=headers).json or {})["email"] == first[role]["email"]
+        credentials = {name: first[role][name] for name in ("email", "password")}
+        assert client.post("/v1/tokens", json=credentials).status_code == 201
+    report = f"/v1/stores/{store_id}/reports"
+    statuses = [
+        client.get(report, headers={"Authorization": f"Bearer {first[role]['token']}"}).status_code
+        for role in ("owner", "member")
+    ]
+    assert statuses == [200, 403]
+
+    keep_log_ins(path, store_id, "http://127.0.0.1:8001")
+    assert json.loads(path.read_text()) == first | {"url": "http://127.0.0.1:8001"}
+
+    make.rows("update api_tokens set revoked_at = now()")
+    keep_log_ins(path, store_id, "http://127.0.0.1:8000")
+    renewed = json.loads(path.read_text())
+    assert renewed["owner"]["password"] == first["owner"]["password"]
+    assert renewed["owner"]["token"] != first["owner"]["token"]
+
+    path.unlink()
+    keep_log_ins(path, store_id, "http://127.0.0.1:8000")
+    anew = json.loads(path.read_text())
+    assert anew["owner"]["password"] != first["owner"]["password"]
+    credentials = {name: anew["owner"][name] for name in ("email", "password")}
+    assert client.post("/v1/tokens", json=credentials).status_code == 201
