@@ -20,8 +20,6 @@ from functools import cache, partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-import psycopg2
-import sqlalchemy.exc
 from flask import Flask, current_app
 
 from dues.jobs import Canceled, Kind, LeaseLost, Retry, Run
@@ -35,6 +33,7 @@ from dues.settings import settings
 from workers.app import create_worker_app
 from workers.forked import run_forked
 from workers.interrupts import interrupts
+from workers.patience import patiently
 from workers.renewal import Renewer
 
 log = logging.getLogger("dues.jobs")
@@ -42,14 +41,8 @@ log = logging.getLogger("dues.jobs")
 Body = Callable[..., dict[str, Any] | None]
 B = TypeVar("B", bound=Body)
 
-# How long a delivery waits for a PostgreSQL that is away; after that the relay delivers the job anew.
-DATABASE_PATIENCE_S = 30.0
-DATABASE_AWAY = (
-    psycopg2.OperationalError,
-    psycopg2.InterfaceError,
-    sqlalchemy.exc.OperationalError,
-    sqlalchemy.exc.InterfaceError,
-)
+# How a body says what is to be done next; whatever else it raises is somebody's mistake, or the world's.
+_FORESEEN = (LeaseLost, Canceled, Drained, PermanentFailure, Retry)
 
 
 @dataclass(frozen=True)
@@ -99,7 +92,7 @@ def perform(job_id: str, delivery: int = 0) -> None:
             execute(UUID(job_id))
     except Exception:
         # Not even the failure could be written: the lease runs out, and the relay brings the job back.
-        log.exception("job %s could not be ended", job_id)
+        log.exception("job %s could not be begun, or not be ended", job_id)
 
 
 def perform_next(queue: str) -> bool:
@@ -107,19 +100,19 @@ def perform_next(queue: str) -> bool:
     raises."""
     try:
         with _app().app_context():
-            claimed = _claim(partial(claim_next, queue))
+            claimed = patiently(partial(claim_next, queue, _worker_name()))
             if claimed is not None:
                 _run(*claimed)
             return claimed is not None
     except Exception:
-        log.exception("a job of %s could not be ended", queue)
+        log.exception("a job of %s could not be begun, or not be ended", queue)
         return False
 
 
 def execute(job_id: UUID) -> None:
     """Claim a job and run one attempt at it; quietly nothing where it is not to be had (a duplicate delivery)."""
     failpoint("worker.before_claim")
-    claimed = _claim(partial(claim, job_id))
+    claimed = patiently(partial(claim, job_id, _worker_name()))
     failpoint("worker.after_claim")
     if claimed is not None:
         _run(*claimed)
@@ -156,7 +149,10 @@ def attempt(held: Claim, run: Run, body: Body) -> str:
             if not run.completed:
                 run.complete(result)
         except (Exception, TimedOut, Drained) as error:
-            return _end(held, run, error)
+            if run.completed or not isinstance(error, _FORESEEN):
+                what = "failed after its completion" if run.completed else "failed"
+                log.error("job %s %s: attempt %d %s", held.job_id, held.kind, held.attempt, what, exc_info=error)
+            return patiently(partial(_end, held, run, error))
     except LeaseLost:
         log.warning("job %s %s: attempt %d lost its lease; another goes on", held.job_id, held.kind, held.attempt)
         return "lost"
@@ -167,7 +163,6 @@ def _end(held: Claim, run: Run, error: BaseException) -> str:
     """Write what an attempt's failure means for the job. Raises: LeaseLost."""
     lease = run.lease
     if run.completed:
-        log.error("job %s %s failed after its completion", held.job_id, held.kind, exc_info=error)
         return "succeeded"
     match error:
         case LeaseLost():
@@ -181,21 +176,7 @@ def _end(held: Claim, run: Run, error: BaseException) -> str:
         case Retry():
             after_s = backoff_s(held.attempt) if error.after_s is None else error.after_s
             return lease.give_back(error=problem_of(error), after_s=after_s)
-    log.error("job %s %s: attempt %d failed", held.job_id, held.kind, held.attempt, exc_info=error)
     return lease.give_back(error=problem_of(error), after_s=backoff_s(held.attempt))
-
-
-def _claim(ask: Callable[[str], tuple[Claim, Lease] | None]) -> tuple[Claim, Lease] | None:
-    """Claim, waiting for a PostgreSQL that is away rather than throwing one delivery after another away."""
-    until = time.monotonic() + DATABASE_PATIENCE_S
-    while True:
-        try:
-            return ask(_worker_name())
-        except DATABASE_AWAY as error:
-            if interrupts.stopping or time.monotonic() > until:
-                log.error("no database to claim a job in: %s", type(error).__name__)
-                return None
-            time.sleep(0.5)
 
 
 def _unknown(run: Run, **args: object) -> None:

@@ -1,6 +1,5 @@
 """Sending a mail as the last act of a job: the mail's end and the job's are written together."""
 
-import time
 from collections.abc import Callable
 from uuid import UUID
 
@@ -8,7 +7,8 @@ from dues.db import transaction
 from dues.errors import Problem
 from dues.jobs import LeaseLost, PermanentFailure, Run, kinds
 from dues.mail.service import Draft, Outcome, record, send, send_draft
-from workers.job import DATABASE_AWAY, DATABASE_PATIENCE_S, job
+from workers.job import job
+from workers.patience import patiently
 
 
 class MailNotSent(Problem):
@@ -21,9 +21,6 @@ _WHY = {
     "rejected": "the mail server refused the mail",
     "unknown": "it cannot be known whether the mail server took the mail, so it is not sent again",
 }
-
-
-_AGAIN_S = 0.5
 
 
 def send_mail(run: Run, draft: Draft) -> None:
@@ -57,19 +54,16 @@ def _finish(run: Run, outcome: Outcome) -> None:
 
 
 def _write_sent(run: Run, outcome: Outcome) -> None:
-    """That the mail server has the mail is known to this process alone: so it is written down though PostgreSQL may be
+    """That the mail server has the mail is known to this process alone: so it is written down, though PostgreSQL may be
     away for a while, and though the job may have another worker by then."""
-    until = time.monotonic() + DATABASE_PATIENCE_S
-    while True:
-        try:
-            with run.completion():
-                record(outcome)
-            return
-        except LeaseLost:
-            with transaction():
-                record(outcome)
-            raise
-        except DATABASE_AWAY:
-            if time.monotonic() > until:
-                raise
-            time.sleep(_AGAIN_S)
+
+    def write() -> None:
+        with run.completion():
+            record(outcome)
+
+    try:
+        patiently(write, though_stopping=True)
+    except LeaseLost:
+        with transaction():
+            record(outcome)
+        raise

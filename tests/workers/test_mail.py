@@ -14,7 +14,7 @@ from dues.mail.service import Outcome, queue_mail
 from tests.factory import Factory
 from tests.jobs.conftest import Jobs
 from tests.servers import Mailbox
-from workers import mail
+from workers import mail, patience
 from workers.mail import send_queued
 
 MESSAGE = Message(subject="Hello", text="Hello.\n", html="<p>Hello.</p>", to_name="Ada")
@@ -58,7 +58,7 @@ def test_a_database_that_is_away_is_waited_for(
             raise failures.pop()
 
     monkeypatch.setattr(mail, "record", record)
-    monkeypatch.setattr(mail, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(patience, "_AGAIN_S", 0.01)
     send_queued(run, **run.args)
     assert (state(make), jobs.row(run.job_id).status, len(mailbox.mails())) == ("sent", "succeeded", 1)
 
@@ -68,8 +68,8 @@ def test_nobody_waits_for_ever(run: Run, make: Factory, mailbox: Mailbox, monkey
         raise psycopg2.OperationalError("the database is gone")
 
     monkeypatch.setattr(mail, "record", record)
-    monkeypatch.setattr(mail, "_AGAIN_S", 0.01)
-    monkeypatch.setattr(mail, "DATABASE_PATIENCE_S", 0.05)
+    monkeypatch.setattr(patience, "_AGAIN_S", 0.01)
+    monkeypatch.setattr(patience, "PATIENCE_S", 0.05)
     with pytest.raises(psycopg2.OperationalError):
         send_queued(run, **run.args)
     assert state(make) == "committing"
