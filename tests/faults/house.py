@@ -32,7 +32,7 @@ Role = Literal["relay", "critical", "default"]
 # What a web process does at one of these lines when it is told to (`House.arm_web`).
 WEB_LINES = ("payment.after_insert", "web.before_commit", "web.after_commit")
 
-_QUEUES = {"critical": "critical:2", "default": "default:2,slow:1"}
+_QUEUES: dict[Role, str] = {"critical": "critical:2", "default": "default:2,slow:1"}
 _PATIENCE_S = 60.0
 # As outside of tests.
 _DRAIN_S = 20.0
@@ -96,6 +96,13 @@ class House(Backing):
             return bool(self.make.value("select true"))
         return False
 
+    def terminate_backends(self) -> None:
+        """Every connection to PostgreSQL is cut but this one."""
+        self.make.rows(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        )
+
     def rows_by_and_by(self, sql: str, parameters: dict[str, object]) -> list[object]:
         """What a statement returns, asked again while PostgreSQL is away."""
         found: list[list[object]] = []
@@ -127,7 +134,7 @@ class Crew:
         }
         self._processes = Processes(house)
         self.relays = [self.start("relay") for _ in range(2)]
-        self.workers: dict[str, Process] = {role: self.start(role) for role in ("critical", "default")}
+        self.workers = {role: self.start(role) for role in _QUEUES}
 
     def start(self, role: Role) -> Process:
         """One more relay or supervisor."""
@@ -135,6 +142,13 @@ class Crew:
         if role == "relay":
             return self._processes.start("relay", drain_s=_DRAIN_S, **environ)
         return self._processes.start("workers", drain_s=_DRAIN_S, WORKER_QUEUES=_QUEUES[role], **environ)
+
+    def replace_the_dead(self) -> None:
+        """As those who run Dues do. What died is not waited for: its children find out by themselves."""
+        self.relays = [relay if relay.is_alive() else self.start("relay") for relay in self.relays]
+        for role in _QUEUES:
+            if not self.workers[role].is_alive():
+                self.workers[role] = self.start(role)
 
     def _failpoints(self, role: Role) -> str:
         lines = self._lines.get(role, {})

@@ -346,10 +346,7 @@ def backends_end(play: Play) -> None:
     def fault() -> None:
         for _ in range(3):
             play.strike()
-            play.house.make.rows(
-                "select pg_terminate_backend(pid) from pg_stat_activity"
-                " where datname = current_database() and pid <> pg_backend_pid()"
-            )
+            play.house.terminate_backends()
             time.sleep(0.3)
 
     play.pay_during(40, fault, after=10)

@@ -140,10 +140,15 @@ class Play:
             "select * from jobs where store_id = %(store)s order by id", {"store": self.customer.store.id}
         )
 
-    def settle(self) -> float:
+    def settle(self, patience_s: float = _PATIENCE_S, meanwhile: Callable[[], object] = lambda: None) -> float:
         """Wait until no job of this store is left to do. Returns: the seconds since the fault."""
         store = {"store": self.customer.store.id}
-        wait_until(lambda: not self.house.rows_by_and_by(_LIVE, store), _PATIENCE_S, "all jobs to end")
+
+        def all_is_done() -> bool:
+            meanwhile()
+            return not self.house.rows_by_and_by(_LIVE, store)
+
+        wait_until(all_is_done, patience_s, "all jobs to end")
         return time.monotonic() - self.struck_at
 
     def copies(self) -> Counter[str]:
