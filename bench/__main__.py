@@ -1,20 +1,34 @@
 """`python -m bench [--quick] [suite …]`: see bench/__init__.py."""
 
 import argparse
+import sys
 
-from bench import reads
+from bench import freshness, reads
 from bench.load import require_wrk
 from bench.report import save
+
+SUITES = ("reads", "freshness")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Side-by-side benchmarks of Dues.")
-    parser.add_argument("suites", nargs="*", choices=[[], "reads"], help="which; all if none is named")
+    parser.add_argument("suites", nargs="*", choices=[[], *SUITES], help="which; all if none is named")
     parser.add_argument("--quick", action="store_true", help="about two minutes, with wider spreads")
+    group = parser.add_argument_group("freshness")
+    group.add_argument("--reads", type=int, default=100_000, help="how many reads must follow a write")
+    group.add_argument("--faults", action="store_true", help="with Redis in trouble, and web processes killed")
+    group.add_argument("--broken", action="store_true", help="with the touch after the commit: must find stale reads")
     options = parser.parse_args()
-    require_wrk()
-    rounds, seconds, payments = (2, 2, 100_000) if options.quick else (5, 5, 400_000)
-    save([reads.run(rounds, seconds, payments)], options.quick)
+    suites = options.suites or SUITES
+    if "reads" in suites:
+        require_wrk()
+        rounds, seconds, payments = (2, 2, 100_000) if options.quick else (5, 5, 400_000)
+        save([reads.run(rounds, seconds, payments)], options.quick)
+    if "freshness" in suites:
+        count = freshness.prove(2_000 if options.quick else options.reads, faults=options.faults, broken=options.broken)
+        enough_hits = options.faults or options.broken or count.share_of_hits() >= 0.5
+        if bool(count.stale) != options.broken or not enough_hits:
+            sys.exit("not as it should be")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 
 from config import Settings
 from dues.db import UnitOfWork, before_commit, db, fetch_row
+from dues.jobs.failpoints import failpoint
 from dues.reads.freshness.backend import FreshCache
 from dues.reads.freshness.reader import Computed, Result
 from dues.reads.freshness.store import Proof
@@ -70,6 +71,7 @@ def read(key: str, tags: Sequence[str], compute: Callable[[], Computed]) -> Resu
 def _touch(session: Session, work: UnitOfWork) -> None:
     if work.tags:
         fresh_cache().writer.touch_before_commit(session, sorted(work.tags))
+        failpoint("cache.after_touch")
 
 
 def restore_cache_once() -> bool:

@@ -1,0 +1,226 @@
+"""The freshness prover: once a write is acknowledged, no read that begins after it may be answered older.
+
+Four web processes; eight writers change packages, profiles and staff roles and make payments, five times a second each;
+after each acknowledged write a read is sent on a warm connection to every process. Sixteen readers read
+all the time, each checking that no row goes back behind what was acknowledged before it asked.
+
+With `--faults` Redis is killed, flushed, put back to an old copy, paused and filled up, one process is cut off from
+it, and web processes are killed. With `--broken` the touch comes after the commit, and stale reads must be found.
+"""
+
+import asyncio
+import itertools
+import random
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from uuid import uuid4
+
+from bench.client import Answer, Client
+from bench.prover import House, Trouble
+
+WRITERS, READERS, WRITES_A_SECOND = 8, 16, 5
+
+
+@dataclass
+class Count:
+    """What was seen. A stale read is one whose answer is older than what was acknowledged before it began."""
+
+    writes: int = 0
+    reads: int = 0
+    hits: int = 0
+    background: int = 0
+    background_hits: int = 0
+    failed: int = 0
+    stale: list[str] = field(default_factory=list)
+
+    def share_of_hits(self) -> float:
+        return (self.hits + self.background_hits) / max(1, self.reads + self.background)
+
+
+@dataclass
+class Row:
+    """Something whose value one writer at a time changes; `acknowledged` is the newest that a write's answer told of.
+
+    `write(client, number)` makes the value `number`; `paths` show it; `value(path, document)` reads it back.
+    """
+
+    name: str
+    paths: list[str]
+    write: Callable[[Client, int], Awaitable[Answer]]
+    value: Callable[[str, Answer], int]
+    token: str
+    acknowledged: int = 0
+    last: int = 0
+
+
+class Prover:
+    """`house` has the web processes; runs until `enough` reads have followed a write."""
+
+    def __init__(self, house: House, enough: int) -> None:
+        self.house, self.enough, self.count = house, enough, Count()
+        self.rows = _rows(house)
+        self._numbers = itertools.count(1)
+
+    async def run(self, trouble: Trouble | None) -> Count:
+        shares = [self.rows[i::WRITERS] for i in range(WRITERS)]
+        tasks = [asyncio.create_task(self._writer(share)) for share in shares]
+        tasks += [asyncio.create_task(self._reader()) for _ in range(READERS)]
+        if trouble:
+            tasks.append(asyncio.create_task(trouble.run()))
+        try:
+            while self.count.reads < self.enough:
+                await asyncio.sleep(0.2)
+                for task in tasks:
+                    if task.done():
+                        task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return self.count
+
+    async def _writer(self, rows: list[Row]) -> None:
+        clients: dict[tuple[int, str], Client] = {}
+
+        def client(port: int, token: str) -> Client:
+            return clients.setdefault((port, token), Client(port, token))
+
+        while True:
+            began = time.monotonic()
+            row = random.choice(rows)
+            number = next(self._numbers)
+            row.last = number
+            answer = await self._try(row.write(client(random.choice(self.house.ports), row.token), number))
+            if answer is not None and answer.status < 300:
+                row.acknowledged = number
+                self.count.writes += 1
+                await asyncio.gather(*(self._follow(client(port, row.token), row) for port in self.house.ports))
+            await asyncio.sleep(max(0.0, 1 / WRITES_A_SECOND - (time.monotonic() - began)))
+
+    async def _follow(self, client: Client, row: Row) -> None:
+        for path in row.paths:
+            hit = await self._look(client, row, path)
+            if hit is not None:
+                self.count.reads += 1
+                self.count.hits += hit
+
+    async def _reader(self) -> None:
+        clients: dict[tuple[int, str], Client] = {}
+        while True:
+            row, port = random.choice(self.rows), random.choice(self.house.ports)
+            client = clients.setdefault((port, row.token), Client(port, row.token))
+            hit = await self._look(client, row, random.choice(row.paths))
+            if hit is None:
+                await asyncio.sleep(0.05)
+            else:
+                self.count.background += 1
+                self.count.background_hits += hit
+
+    async def _look(self, client: Client, row: Row, path: str) -> bool | None:
+        """Read, and note if it was stale. Returns whether it was a hit; None where it failed."""
+        before = row.acknowledged
+        answer = await self._try(client.request("GET", path))
+        if answer is None or answer.status != 200:
+            self.count.failed += 1
+            return None
+        value = row.value(path, answer)
+        if value < before:
+            self.count.stale.append(f"{row.name} {path}: {value}, but {before} was acknowledged before")
+        return "desc=hit" in answer.headers.get("server-timing", "")
+
+    @staticmethod
+    async def _try(request: Awaitable[Answer]) -> Answer | None:
+        try:
+            return await asyncio.wait_for(request, 30)
+        except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError):
+            return None
+
+
+def _rows(house: House) -> list[Row]:
+    rows = []
+    for store in house.stores:
+        base = f"/v1/stores/{store.id}"
+        rows += [_package(base, package, house.owner_token) for package in store.packages]
+        rows.append(_staff(base, store.clerk_id, house.owner_token))
+        rows.append(_payments(base, store.buyer_token))
+    rows += [_profile(user_id, token) for user_id, token in house.users]
+    return rows
+
+
+def _package(base: str, package_id: str, token: str) -> Row:
+    one = f"{base}/packages/{package_id}"
+
+    def value(path: str, answer: Answer) -> int:
+        document = answer.json()
+        item = document if path == one else next(i for i in document["data"] if i["id"] == package_id)
+        return int(item["name"])
+
+    async def write(client: Client, number: int) -> Answer:
+        return await client.request("PATCH", one, {"name": str(number)})
+
+    return Row("package", [one, f"{base}/packages?per_page=100"], write, value, token)
+
+
+def _profile(user_id: str, token: str) -> Row:
+    async def write(client: Client, number: int) -> Answer:
+        return await client.request("PATCH", "/v1/me", {"name": str(number)})
+
+    def value(path: str, answer: Answer) -> int:
+        return int(answer.json()["name"])
+
+    return Row("profile", ["/v1/me", f"/v1/users/{user_id}"], write, value, token)
+
+
+def _staff(base: str, user_id: str, token: str) -> Row:
+    """The row's version counts its changes; a role alone would say too little."""
+    one = f"{base}/staff/{user_id}"
+    versions = {"seen": 0}
+    numbers: dict[int, int] = {}
+
+    async def write(client: Client, number: int) -> Answer:
+        answer = await client.request("PUT", one, {"role": ("support", "manager")[number % 2]})
+        if answer.status < 300:
+            versions["seen"] = answer.json()["version"]
+            numbers[versions["seen"]] = number
+        return answer
+
+    def value(path: str, answer: Answer) -> int:
+        version = answer.json()["version"]
+        # A version that no answer told of is newer than all of which one did, if it is higher.
+        return numbers.get(version, 10**12 if version > versions["seen"] else 0)
+
+    return Row("staff", [one], write, value, token)
+
+
+def _payments(base: str, token: str) -> Row:
+    path = f"{base}/payments?per_page=1&fields=description"
+
+    async def write(client: Client, number: int) -> Answer:
+        payment = {"amount": 100, "currency": "EUR", "description": str(number), "payment_method": "sandbox_ok"}
+        return await client.request("POST", f"{base}/payments", payment, **{"Idempotency-Key": str(uuid4())})
+
+    def value(path: str, answer: Answer) -> int:
+        data = answer.json()["data"]
+        return int(data[0]["description"]) if data else 0
+
+    return Row("payments", [path], write, value, token)
+
+
+def prove(enough: int, *, faults: bool, broken: bool) -> Count:
+    """Run until `enough` reads followed a write. Returns what was seen."""
+    with House("bench.broken_asgi:app" if broken else "asgi:app") as house:
+        trouble = Trouble(house) if faults else None
+        began = time.monotonic()
+        count = asyncio.run(Prover(house, enough).run(trouble))
+        seconds = time.monotonic() - began
+    print(
+        f"{count.reads:,} reads after {count.writes:,} acknowledged writes and {count.background:,} others"
+        f" in {seconds:.0f} s: {count.share_of_hits():.0%} hits, {len(count.stale)} stale, {count.failed:,} failed"
+    )
+    for line in count.stale[:10]:
+        print("  stale:", line)
+    if trouble:
+        print("  trouble:", ", ".join(f"{n} {times}" for n, times in Counter(trouble.happened).items()))
+    return count

@@ -1,0 +1,273 @@
+"""What the freshness prover runs on: a house of four web processes and a relay, and the trouble it may be given."""
+
+import asyncio
+import contextlib
+import os
+import random
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import psycopg2
+import redis
+
+from bench.servers import ROOT, free_port
+from config import Settings
+from dues.accounts.actor import SCOPES
+from dues.accounts.tokens import hash_token
+from dues.app import create_base
+from dues.clock import now
+from dues.db import db
+from dues.ids import new_id
+from dues.migrate import migrate
+from local.postgres import Postgres
+from local.valkey import Valkey
+
+STORES, PACKAGES, USERS = 20, 7, 20
+PROCESSES = 4
+
+
+@dataclass(frozen=True)
+class StoreOf:
+    """A store with what the prover writes there: its packages, a clerk's role, a buyer's payments."""
+
+    id: str
+    packages: list[str]
+    clerk_id: str
+    buyer_token: str
+
+
+class House:
+    """PostgreSQL, Redis, a relay and four web processes, for the length of a `with` block."""
+
+    def __init__(self, target: str = "asgi:app") -> None:
+        self._target = target
+        self._folder = tempfile.TemporaryDirectory(prefix="dues-prover-", ignore_cleanup_errors=True)
+        self.home = Path(self._folder.name)
+        self.home.chmod(0o711)
+        self.postgres, self.valkey = Postgres(self.home, durable=False), Valkey(self.home, durable=False)
+        self.marker = self.home / "touched"
+        self.ports: list[int] = []
+        self.webs: list[subprocess.Popen[bytes]] = []
+
+    def __enter__(self) -> "House":
+        self.postgres.start()
+        self.valkey.start()
+        self.line = Line(self.valkey.url.split("://")[1].split("?")[0])
+        self._fill()
+        self._relay = self._start("relay", [sys.executable, "-m", "workers.relay"], {})
+        self._worker = self._start("worker", [sys.executable, "-m", "workers.run"], {"WORKER_QUEUES": "critical:1"})
+        for number in range(PROCESSES):
+            port = free_port()
+            # The last reaches Redis over a line that can be cut.
+            redis_url = f"redis://127.0.0.1:{self.line.port}/0" if number == PROCESSES - 1 else self.valkey.url
+            argv = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", self._target]
+            env = {"PORT": str(port), "CACHE_REDIS_URL": redis_url, "DUES_HOME": str(self.home / str(port))}
+            # It kills once the marker is gone: see Trouble.kill_web.
+            env["DUES_FAILPOINTS"] = f"cache.after_touch=kill:{self.marker}"
+            self.marker.touch()
+            self.webs.append(self._start(f"web-{number}", argv, env))
+            self.ports.append(port)
+        for port in self.ports:
+            _wait_for(port)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in (*self.webs, self._relay, self._worker):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self.line.close()
+        self.valkey.stop()
+        self.postgres.stop()
+        self.postgres.remove()
+        self._folder.cleanup()
+
+    def _start(self, name: str, argv: list[str], env: dict[str, str]) -> "subprocess.Popen[bytes]":
+        with open(self.home / f"{name}.log", "wb") as log:
+            return subprocess.Popen(
+                argv, cwd=ROOT, env=self._environ() | env, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def _environ(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "DATABASE_URL": self.postgres.url,
+            "REDIS_URL": self.valkey.url,
+            "SECRET_KEY": "only for benchmarks, where nothing is secret",
+            "DUES_HOME": str(self.home),
+            "RATE_LIMIT": "100000000/60",
+            "LOG_LEVEL": "warning",
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def _fill(self) -> None:
+        settings = Settings(database_url=self.postgres.url, redis_url=self.valkey.url, secret_key="k" * 32)
+        with create_base(settings).app_context():
+            migrate(db.engine)
+            db.engine.dispose()
+        connection = psycopg2.connect(self.postgres.url)
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            insert = _inserter(cursor)
+            owner = self._user(insert, "Owner")
+            self.owner_token = self._token(insert, owner)
+            self.stores = [self._store(insert, owner, number) for number in range(STORES)]
+            self.users = []
+            for _ in range(USERS):
+                user = self._user(insert, "0")
+                self.users.append((user, self._token(insert, user)))
+        connection.close()
+
+    def _user(self, insert: "Insert", name: str) -> str:
+        user_id = str(new_id())
+        insert("users", id=user_id, email=f"{user_id}@example.org", name=name, password_hash="")
+        return user_id
+
+    def _token(self, insert: "Insert", user_id: str) -> str:
+        token = "dues_" + secrets.token_urlsafe(32)
+        insert(
+            "api_tokens",
+            id=str(new_id()),
+            user_id=user_id,
+            name="prover",
+            token_hash=hash_token(token),
+            scopes=list(SCOPES),
+            expires_at=now() + timedelta(days=1),
+        )
+        return token
+
+    def _store(self, insert: "Insert", owner: str, number: int) -> StoreOf:
+        store_id, clerk, buyer = str(new_id()), self._user(insert, "Clerk"), self._user(insert, "Buyer")
+        insert("stores", id=store_id, owner_id=owner, name="Store", slug=f"store-{number}", currency="EUR")
+        insert("store_staff", store_id=store_id, user_id=owner, id=str(new_id()), role="owner")
+        insert("store_staff", store_id=store_id, user_id=clerk, id=str(new_id()), role="support")
+        packages = []
+        for _ in range(PACKAGES):
+            packages.append(str(new_id()))
+            insert(
+                "packages", store_id=store_id, id=packages[-1], name="0", amount=100, currency="EUR", interval="month"
+            )
+        return StoreOf(store_id, packages, clerk, self._token(insert, buyer))
+
+
+Insert = Callable[..., None]
+
+
+def _inserter(cursor: Any) -> Insert:
+    def insert(table: str, **columns: object) -> None:
+        names = ", ".join(columns)
+        cursor.execute(f"insert into {table}({names}) values ({', '.join(['%s'] * len(columns))})", [*columns.values()])
+
+    return insert
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5):
+            return
+        time.sleep(0.2)
+    raise RuntimeError(f"no web server on port {port}")
+
+
+class Line:
+    """A TCP port that leads to Redis' socket, in a process of its own, until it is cut."""
+
+    def __init__(self, path: str) -> None:
+        self.port = free_port()
+        self._argv = [sys.executable, "-m", "bench.line", str(self.port), path]
+        self._process = subprocess.Popen(self._argv, cwd=ROOT)
+
+    def cut(self) -> None:
+        """What is open stays open, and nothing passes any more."""
+        self._process.send_signal(signal.SIGSTOP)
+
+    def mend(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+class Trouble:
+    """Something goes wrong every few seconds, each kind in turn."""
+
+    def __init__(self, house: House, every_s: float = 5.0) -> None:
+        self._house, self._every_s = house, every_s
+        self.happened: list[str] = []
+        self._old: dict[bytes, bytes] = {}
+
+    async def run(self) -> None:
+        kinds: list[Callable[[], Awaitable[None]]] = [
+            self.kill_redis,
+            self.flush,
+            self.kill_web,
+            self.pause,
+            self.restore_old,
+            self.fill_up,
+            self.cut_off,
+        ]
+        for kind in _forever(kinds):
+            await asyncio.sleep(self._every_s * random.uniform(0.6, 1.4))
+            await kind()
+            self.happened.append(kind.__name__)
+
+    def _redis(self) -> "redis.Redis":
+        return redis.Redis.from_url(self._house.valkey.url, socket_timeout=5)
+
+    async def kill_redis(self) -> None:
+        self._house.valkey.kill()
+        await asyncio.sleep(random.uniform(0, 1))
+        self._house.valkey.start()
+
+    async def flush(self) -> None:
+        self._old = {key: self._redis().dump(key) for key in self._redis().keys("dues:*")}  # type: ignore[union-attr]
+        self._redis().flushall()
+
+    async def restore_old(self) -> None:
+        """A restart that comes up with what Redis held some time ago."""
+        self._house.valkey.kill()
+        self._house.valkey.start()
+        for key, value in self._old.items():
+            if value:
+                self._redis().restore(key, 60_000, value, replace=True)
+
+    async def pause(self) -> None:
+        os.kill(self._house.valkey.pid, signal.SIGSTOP)
+        await asyncio.sleep(3)
+        os.kill(self._house.valkey.pid, signal.SIGCONT)
+
+    async def fill_up(self) -> None:
+        self._redis().config_set("maxmemory", "1")
+        await asyncio.sleep(3)
+        self._redis().config_set("maxmemory", "0")
+
+    async def cut_off(self) -> None:
+        self._house.line.cut()
+        await asyncio.sleep(3)
+        self._house.line.mend()
+
+    async def kill_web(self) -> None:
+        """The next write dies between its touch and its commit; gunicorn starts the process again."""
+        self._house.marker.unlink(missing_ok=True)
+
+
+def _forever(kinds: list[Callable[[], Awaitable[None]]]) -> Iterator[Callable[[], Awaitable[None]]]:
+    while True:
+        random.shuffle(kinds)
+        yield from kinds
