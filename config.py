@@ -84,6 +84,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["hold", "resend"], doc("what becomes of a mail that may have been sent when nobody can be asked")
     ] = "hold"
 
+    webhook_timeout_s: Annotated[float, Meta(gt=0, le=30), doc("longest a webhook's receiver may take")] = 15.0
+    webhook_allowed_hosts: Annotated[
+        str,
+        Meta(pattern=r"^(?:(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?(?:,(?!$)|$))*$"),
+        doc("hosts that webhooks may reach on private addresses, e.g. `localhost:9000,10.0.0.5`; empty: none"),
+    ] = ""
+    webhook_retry_scale: Annotated[float, Meta(ge=1), doc("divides the waits between a webhook's attempts")] = 1.0
+
     gateway_timeout_s: Annotated[float, doc("longest a payment gateway may take to answer")] = 10.0
     job_lease_s: Annotated[float, Meta(gt=0), doc("a job whose worker is silent this long is taken over")] = 15.0
     worker_queues: Annotated[

@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from api import accounts, jobs, packages, payments, reports, stores, tokens
+from api import accounts, jobs, packages, payments, reports, stores, tokens, webhooks
 from api.compress import Compression
 from api.docs import init_docs
 from api.http import NoSessions, UJSONProvider, init_errors
@@ -22,6 +22,7 @@ MODULES = (
     packages.routes,
     payments.routes,
     reports.routes,
+    webhooks.routes,
     jobs.routes,
 )
 

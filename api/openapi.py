@@ -31,6 +31,7 @@ from api.openapi_parts import (
     problem_answer,
     ref,
 )
+from api.openapi_webhooks import webhook_items
 from api.routing import Route, Routes
 from dues import VERSION
 from dues.reads import Equal, Flag, Range, Resource
@@ -80,6 +81,7 @@ def build_document(modules: Sequence[Routes]) -> Part:
         "servers": [{"url": "/"}],
         "tags": [{"name": module.name, "description": _about(module)} for module in modules],
         "paths": paths,
+        "webhooks": webhook_items(),
         "components": {
             "schemas": schemas,
             "parameters": PARAMETERS,

@@ -18,6 +18,7 @@ from api.auth import bearer_token
 from api.http import json_reply
 from config import Settings
 from dues import VERSION
+from dues.breaker import troubled_circuits
 from dues.errors import Unauthenticated, Unavailable
 from dues.jobs.stats import QueueStats, queue_stats
 from dues.mail.ledger import count_unknown
@@ -61,7 +62,9 @@ def metrics() -> Response:
         if not hmac.compare_digest(sent.encode(), wanted.encode()):
             raise Unauthenticated("this needs the token of METRICS_TOKEN")
     return Response(
-        exposition(_Build(), _Queues(), _Mails()), content_type=CONTENT_TYPE, headers={"Cache-Control": "no-store"}
+        exposition(_Build(), _Queues(), _Mails(), _Circuits()),
+        content_type=CONTENT_TYPE,
+        headers={"Cache-Control": "no-store"},
     )
 
 
@@ -148,3 +151,17 @@ class _Mails(Collector):
         with suppress(SQLAlchemyError, psycopg2.Error):
             meaning = "Mails held because nobody knows whether they were accepted"
             yield GaugeMetricFamily("dues_mails_unknown", meaning, value=count_unknown())
+
+
+class _Circuits(Collector):
+    """What outside has failed of late. Absent while PostgreSQL is away."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        failures = GaugeMetricFamily("dues_circuit_failures", "Calls that failed in a row", labels=("circuit",))
+        is_open = GaugeMetricFamily("dues_circuit_open", "Whether it is left alone for now", labels=("circuit",))
+        with suppress(SQLAlchemyError, psycopg2.Error):
+            for circuit in troubled_circuits():
+                failures.add_metric((circuit.name,), circuit.failures)
+                is_open.add_metric((circuit.name,), circuit.is_open)
+        yield failures
+        yield is_open

@@ -140,6 +140,7 @@ class UnitOfWork:
 
     def __init__(self) -> None:
         self.tags: set[str] = set()
+        self.events: list[Any] = []
         self.after_commit: list[Callable[[], None]] = []
 
 
@@ -158,7 +159,7 @@ def transaction() -> Iterator[Session]:
     try:
         yield session
         session.flush()
-        for hook in _before_commit:
+        for hook in (*_before_commit, *_last_before_commit):
             hook(session, work)
         session.commit()
     except BaseException:
@@ -184,21 +185,30 @@ def after_commit(callback: Callable[[], None]) -> None:
     unit_of_work().after_commit.append(callback)
 
 
-_before_commit: list[Callable[[Session, UnitOfWork], None]] = []
+Hook = Callable[[Session, UnitOfWork], None]
+
+_before_commit: list[Hook] = []
+_last_before_commit: list[Hook] = []
 
 
-def before_commit(hook: Callable[[Session, UnitOfWork], None]) -> Callable[[Session, UnitOfWork], None]:
+def before_commit(hook: Hook) -> Hook:
     """Have `hook(session, work)` run last thing before every commit; what it raises rolls back."""
     _before_commit.append(hook)
     return hook
 
 
-def fetch_row(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
+def last_before_commit(hook: Hook) -> Hook:
+    """The same, after all of those: for a hook that locks what others wait for."""
+    _last_before_commit.append(hook)
+    return hook
+
+
+def fetch_row(sql: str, params: Mapping[str, Any], *, hot: bool = False) -> tuple[Any, ...] | None:
     """Run one statement and return its first row, or None.
 
-    Inside `transaction()` it runs there and sees what was written. Outside it runs alone, in autocommit mode, on a
-    pooled connection that is given back before this returns; a connection that the server had closed while it lay
-    idle is replaced once.
+    Inside `transaction()` it runs there, prepared if it is `hot`, and sees what was written. Outside it runs alone,
+    prepared when it recurs, in autocommit mode, on a pooled connection that is given back before this returns; a
+    connection that the server had closed while it lay idle is replaced once.
     """
     started = time.perf_counter()
     # Asking for the session would make one, which a request that only reads has no use for.
@@ -208,7 +218,7 @@ def fetch_row(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
             session.flush()
             connection: Any = session.connection().connection
             with connection.cursor() as cursor:
-                cursor.execute(sql, params)
+                _execute(cursor, connection, sql, params, prepare=hot)
                 return _first(cursor)
         try:
             return _fetch_alone(sql, params)
@@ -229,10 +239,7 @@ def _fetch_alone(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
     try:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            if settings().db_prepare:
-                prepared.execute(cursor, pooled.info.setdefault("prepared", OrderedDict()), sql, params)
-            else:
-                cursor.execute(sql, params)
+            _execute(cursor, pooled, sql, params, prepare=True)
             return _first(cursor)
     except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
         if not connection.closed:
@@ -243,6 +250,13 @@ def _fetch_alone(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
         if not connection.closed:
             connection.autocommit = False
         pooled.close()
+
+
+def _execute(cursor: Any, pooled: Any, sql: str, params: Mapping[str, Any], *, prepare: bool) -> None:
+    if prepare and settings().db_prepare:
+        prepared.execute(cursor, pooled.info.setdefault("prepared", OrderedDict()), sql, params)
+    else:
+        cursor.execute(sql, params)
 
 
 def _first(cursor: Any) -> tuple[Any, ...] | None:

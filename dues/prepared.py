@@ -1,10 +1,11 @@
-"""Server-side prepared statements for reads that recur: PostgreSQL then parses and plans a statement once for each
+"""Server-side prepared statements for what recurs: PostgreSQL then parses and plans a statement once for each
 connection instead of each time, which is half of what a short read costs.
 
-Used only on connections of our own pool in autocommit mode. Switch it off (`DB_PREPARE=false`) behind a proxy that
-pools transactions, where a connection does not stay the same.
+Used only on connections of our own pool, and inside a transaction only where it is asked for. Switch it off
+(`DB_PREPARE=false`) behind a proxy that pools transactions, where a connection does not stay the same.
 """
 
+import itertools
 import re
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ _SEEN_BOUND = 10_000
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 
 _seen: Counter[str] = Counter()
+_numbers = itertools.count(1)
 
 
 @lru_cache(maxsize=2048)
@@ -51,12 +53,8 @@ def execute(cursor: Any, kept: "OrderedDict[str, str]", sql: str, params: Mappin
     if len(kept) >= _KEPT:
         _, oldest = kept.popitem(last=False)
         forget = f"deallocate {oldest}; "
-    # A name is never used twice on a connection, so that a failure in between cannot confuse two statements.
-    name = f"dues_{_next_number(kept)}"
+    # A name is never used twice, so that a failure after it was prepared cannot confuse two statements.
+    name = f"dues_{next(_numbers)}"
     escaped = text.replace("%", "%%")
     cursor.execute(f"{forget}prepare {name} as {escaped}; execute {name}{arguments}", params)
     kept[sql] = name
-
-
-def _next_number(kept: "OrderedDict[str, str]") -> int:
-    return 1 + max((int(name.removeprefix("dues_")) for name in kept.values()), default=0)

@@ -5,6 +5,7 @@ Each method returns the row as an object with the table's columns. What a test d
 
 import itertools
 import secrets
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -19,6 +20,8 @@ from dues.accounts.actor import SCOPES
 from dues.ids import new_id
 from tests.servers import Direct
 
+# Nothing is ever sent there.
+_URL = "http://127.0.0.1:9/hooks"
 PASSWORD = "correct horse battery staple"
 
 
@@ -164,6 +167,42 @@ class Factory:
             "status": "succeeded",
         }
         return self.insert("refunds", defaults | columns)
+
+    def endpoint(self, store: Row, **columns: Any) -> Row:
+        """A webhook endpoint that is told of all events."""
+        self.rows(
+            "insert into event_streams(store_id, listened) values (%(id)s, true)"
+            " on conflict (store_id) do update set listened = true",
+            {"id": store.id},
+        )
+        secret = f"whsec_{b64encode(secrets.token_bytes(32)).decode()}"
+        defaults = {"store_id": store.id, "id": new_id(), "url": _URL, "events": ["*"], "secret": secret}
+        return self.insert("webhook_endpoints", defaults | columns)
+
+    def event(self, store: Row, **columns: Any) -> Row:
+        """The store's next event; no job goes with it."""
+        seq = self.value(
+            "insert into event_streams as s (store_id, last_seq) values (%(id)s, 1)"
+            " on conflict (store_id) do update set last_seq = s.last_seq + 1 returning last_seq",
+            {"id": store.id},
+        )
+        defaults = {"store_id": store.id, "seq": seq, "id": new_id(), "type": "package.created", "data": {"id": "1"}}
+        return self.insert("events", defaults | {"created_at": datetime.now(UTC)} | columns)
+
+    def delivery(self, endpoint: Row, event: Row, **columns: Any) -> Row:
+        """A delivery that has succeeded. No job goes with it."""
+        defaults = {
+            "store_id": endpoint.store_id,
+            "id": new_id(),
+            "endpoint_id": endpoint.id,
+            "seq": event.seq,
+            "event_id": event.id,
+            "event_type": event.type,
+            "status": "succeeded",
+            "asked_by": new_id(),
+            "job_id": new_id(),
+        }
+        return self.insert("webhook_deliveries", defaults | columns)
 
     def insert(self, table: str, columns: dict[str, Any]) -> Row:
         """One row of any table. Returns: all of its columns, those that the database filled in too."""

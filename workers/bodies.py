@@ -2,6 +2,6 @@
 
 from types import ModuleType
 
-from workers import mail, payments, reports
+from workers import mail, payments, reports, webhooks
 
-MODULES: tuple[ModuleType, ...] = (mail, payments, reports)
+MODULES: tuple[ModuleType, ...] = (mail, payments, reports, webhooks)

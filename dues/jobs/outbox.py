@@ -82,7 +82,7 @@ def enqueue(
 def _insert(row: dict[str, object]) -> UUID:
     while True:
         # A live job that stood in the way may be finished by the time it is looked for: then there is room again.
-        found = fetch_row(_INSERT, row) or fetch_row(_LIVE, row)
+        found = fetch_row(_INSERT, row, hot=True) or fetch_row(_LIVE, row)
         if found:
             job_id: UUID = found[0]
             return job_id

@@ -13,15 +13,18 @@ class Canceled(Exception):
 
 
 class Retry(Exception):
-    """Try again in `after_s` seconds (default: the usual backoff). It counts as an attempt.
+    """Try again in `after_s` seconds (default: the usual backoff). It counts as an attempt, unless it is not `charged`.
 
     `problem` says why, in words that those who see the job may read.
     """
 
-    def __init__(self, after_s: float | None = None, problem: "Problem | str | None" = None) -> None:
+    def __init__(
+        self, after_s: float | None = None, problem: "Problem | str | None" = None, *, charged: bool = True
+    ) -> None:
         super().__init__(str(problem or "retry"))
         self.after_s = after_s
         self.problem = problem
+        self.charged = charged
 
 
 class PermanentFailure(Exception):

@@ -9,9 +9,11 @@ from msgspec.structs import asdict
 from dues.clock import now
 from dues.db import db
 from dues.errors import Conflict, NotFound
+from dues.events import EventType, emit
 from dues.ids import new_id
 from dues.money import Amount, Currency
 from dues.packages.models import Package
+from dues.packages.reads import packages
 from dues.reads.tags import touch
 from dues.stores.models import Store
 
@@ -48,7 +50,7 @@ def create_package(store_id: UUID, new: NewPackage) -> Package:
     fields = asdict(new) | {"currency": new.currency or store.currency}
     package = Package(store_id=store_id, id=new_id(), **fields)
     db.session.add(package)
-    touch(*_tags(package))
+    _changed(package, "package.created")
     return package
 
 
@@ -67,15 +69,16 @@ def change_package(package: Package, change: PackageChange) -> None:
     for name, value in asdict(change).items():
         if value is not UNSET:
             setattr(package, name, value)
-    touch(*_tags(package))
+    _changed(package, "package.updated")
 
 
 def archive_package(package: Package) -> None:
     """No longer sold; payments and subscriptions keep it. Archiving it again changes nothing."""
     if package.archived_at is None:
         package.archived_at = now()
-        touch(*_tags(package))
+        _changed(package, "package.archived")
 
 
-def _tags(package: Package) -> tuple[str, ...]:
-    return (f"store:{package.store_id}:packages", "packages")
+def _changed(package: Package, event_type: EventType) -> None:
+    touch(f"store:{package.store_id}:packages", "packages")
+    emit(package.store_id, event_type, packages, {"store_id": package.store_id, "id": package.id})

@@ -8,7 +8,8 @@
     refund: pending -> succeeded | failed
 
 `unknown` is a charge whose gateway did not answer: only reconciliation leads out of it, and never to another charge.
-Each change is one statement that is guarded by the states it may leave and appends to `payment_events`.
+Each change is one statement that is guarded by the states it may leave and appends to `payment_events`; what others
+should know of it is emitted as an event (dues/events.py).
 """
 
 from typing import Any
@@ -18,8 +19,10 @@ import ujson
 
 from dues.db import db, fetch_row, unit_of_work
 from dues.errors import InvalidTransition, NotFound
+from dues.events import EventType, emit
 from dues.ids import new_id
 from dues.payments.models import Payment, PaymentStatus, Refund, RefundStatus
+from dues.payments.reads import payments, refunds
 from dues.reads.tags import touch
 
 SOURCES: dict[PaymentStatus, tuple[PaymentStatus, ...]] = {
@@ -32,6 +35,16 @@ SOURCES: dict[PaymentStatus, tuple[PaymentStatus, ...]] = {
     # A further part given back leaves the status as it is, and is a change all the same.
     "partially_refunded": ("succeeded", "partially_refunded"),
     "refunded": ("succeeded", "partially_refunded"),
+}
+
+# What others are told; that a charge begins is nobody's business.
+_EVENTS: dict[PaymentStatus, EventType] = {
+    "succeeded": "payment.succeeded",
+    "failed": "payment.failed",
+    "requires_action": "payment.requires_action",
+    "unknown": "payment.unknown",
+    "partially_refunded": "payment.partially_refunded",
+    "refunded": "payment.refunded",
 }
 
 _MOVE = """
@@ -69,7 +82,8 @@ def open_payment(payment: Payment) -> None:
     payment.status = "pending"
     db.session.add(payment)
     event = {"store_id": payment.store_id, "payment_id": payment.id, "event_id": new_id(), "reason": "asked for"}
-    fetch_row(_OPENED, event)
+    fetch_row(_OPENED, event, hot=True)
+    emit(payment.store_id, "payment.created", payments, {"store_id": payment.store_id, "id": payment.id})
     touch(f"store:{payment.store_id}:customers")
     touch_payment(payment.store_id, payment.user_id)
 
@@ -111,12 +125,15 @@ def move(
             "job_id": job_id,
             "confirmation_job_id": confirmation_job_id,
         },
+        hot=True,
     )
     if row is None:
         raise NotFound("there is no such payment")
     status, user_id = row
     if user_id is None:
         raise InvalidTransition(f"a payment that is {status} cannot become {to}")
+    if event_type := _EVENTS.get(to):
+        emit(store_id, event_type, payments, {"store_id": store_id, "id": payment_id})
     touch_payment(store_id, user_id)
 
 
@@ -124,6 +141,7 @@ def open_refund(payment: Payment, refund: Refund) -> None:
     """A new refund of `payment` begins its life, `pending`. Part of the caller's transaction()."""
     refund.status = "pending"
     db.session.add(refund)
+    _emit_refund(payment, refund.id, "refund.created")
     touch_payment(payment.store_id, payment.user_id)
 
 
@@ -146,7 +164,13 @@ def settle_refund(
     }
     if fetch_row(_SETTLE_REFUND, values) is None:
         raise InvalidTransition(f"the refund is not pending and cannot become {to}")
+    _emit_refund(payment, refund_id, "refund.succeeded" if to == "succeeded" else "refund.failed")
     touch_payment(payment.store_id, payment.user_id)
+
+
+def _emit_refund(payment: Payment, refund_id: UUID, event_type: EventType) -> None:
+    scope = {"store_id": payment.store_id, "payment_id": payment.id, "user_id": None, "id": refund_id}
+    emit(payment.store_id, event_type, refunds, scope)
 
 
 def touch_payment(store_id: UUID, user_id: UUID) -> None:

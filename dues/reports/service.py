@@ -10,6 +10,7 @@ from msgspec import Meta, Struct, field
 
 from dues.db import after_commit, db
 from dues.errors import Fault, InvalidTransition, NotFound, ValidationFailed
+from dues.events import EventType, emit
 from dues.ids import new_id
 from dues.jobs import kinds
 from dues.jobs.endings import Ending, when_ended
@@ -18,6 +19,7 @@ from dues.reads.tags import touch
 from dues.reports.build import BuiltFile
 from dues.reports.files import file_store, report_folder
 from dues.reports.models import Report
+from dues.reports.reads import reports
 
 log = logging.getLogger("dues.reports")
 
@@ -29,6 +31,11 @@ SOURCES = {
     "succeeded": ("running",),
     "failed": ("pending", "running"),
     "canceled": ("pending", "running"),
+}
+_EVENTS: dict[str, EventType] = {
+    "succeeded": "report.succeeded",
+    "failed": "report.failed",
+    "canceled": "report.canceled",
 }
 _YEARS = range(1970, 10_000)
 
@@ -122,6 +129,8 @@ def _move(report: Report, status: str, **values: Any) -> None:
     report.status = status
     for name, value in values.items():
         setattr(report, name, value)
+    if event_type := _EVENTS.get(status):
+        emit(report.store_id, event_type, reports, {"store_id": report.store_id, "id": report.id})
     touch(*_tags(report))
 
 

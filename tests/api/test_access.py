@@ -62,6 +62,17 @@ GET    /v1/stores/{store_id}/reports                  reports:read   401 403 403
 POST   /v1/stores/{store_id}/reports                  reports:write  401 403 403 403 202 202 403 403
 GET    /v1/stores/{store_id}/reports/{report_id}      reports:read   401 403 403 403 200 200 403 403
 GET    /v1/stores/{store_id}/reports/{report_id}/file reports:read   401 403 403 403 200 200 403 403
+GET    /v1/stores/{store_id}/webhook-endpoints                           webhooks:read  401 403 403 403 200 200 403 403
+POST   /v1/stores/{store_id}/webhook-endpoints                           webhooks:write 401 403 403 403 201 201 403 403
+GET    /v1/stores/{store_id}/webhook-endpoints/{endpoint_id}             webhooks:read  401 403 403 403 200 200 403 403
+PATCH  /v1/stores/{store_id}/webhook-endpoints/{endpoint_id}             webhooks:write 401 403 403 403 200 200 403 403
+POST   /v1/stores/{store_id}/webhook-endpoints/{endpoint_id}/secrets     webhooks:write 401 403 403 403 201 201 403 403
+POST   /v1/stores/{store_id}/webhook-endpoints/{endpoint_id}/replays     webhooks:write 401 403 403 403 202 202 403 403
+GET    /v1/stores/{store_id}/webhook-deliveries                          webhooks:read  401 403 403 403 200 200 403 403
+GET    /v1/stores/{store_id}/webhook-deliveries/{delivery_id}            webhooks:read  401 403 403 403 200 200 403 403
+POST   /v1/stores/{store_id}/webhook-deliveries/{delivery_id}/replays    webhooks:write 401 403 403 403 202 202 403 403
+DELETE /v1/stores/{store_id}/webhook-endpoints/{endpoint_id}             webhooks:write 401 403 403 403 204 204 403 403
+GET    /v1/stores/{store_id}/events                                      webhooks:read  401 403 403 403 200 200 403 403
 GET    /v1/jobs                                       jobs:read      401 200 200 200 200 200 403 200
 GET    /v1/jobs/{job_id}                              jobs:read      401 404 200 404 200 200 403 403
 GET    /v1/jobs/{job_id}/events                       jobs:read      401 404 200 404 200 200 403 403
@@ -116,6 +127,10 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "from": "2026-01-01T00:00:00Z",
         "to": "2026-02-01T00:00:00Z",
     },
+    # Nobody is there, and nobody is asked.
+    ("POST", "/v1/stores/{store_id}/webhook-endpoints"): {"url": "https://1.1.1.1/hooks", "enabled": False},
+    ("PATCH", "/v1/stores/{store_id}/webhook-endpoints/{endpoint_id}"): {"description": "Till"},
+    ("POST", "/v1/stores/{store_id}/webhook-endpoints/{endpoint_id}/replays"): {"after_seq": 0},
 }
 
 

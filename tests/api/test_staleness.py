@@ -51,9 +51,16 @@ READS = [
     f"{PAYMENTS}/{{payment_id}}/refunds/{{refund_id}}",
     "/v1/stores/{store_id}/reports",
     "/v1/stores/{store_id}/reports/{report_id}",
+    "/v1/stores/{store_id}/webhook-endpoints",
+    "/v1/stores/{store_id}/webhook-endpoints/{endpoint_id}",
+    "/v1/stores/{store_id}/webhook-deliveries/{delivery_id}",
 ]
 # Rows that nothing changes any more.
-FINISHED = {f"{PAYMENTS}/{{payment_id}}/refunds/{{refund_id}}", "/v1/stores/{store_id}/reports/{report_id}"}
+FINISHED = {
+    f"{PAYMENTS}/{{payment_id}}/refunds/{{refund_id}}",
+    "/v1/stores/{store_id}/reports/{report_id}",
+    "/v1/stores/{store_id}/webhook-deliveries/{delivery_id}",
+}
 WRITES = [row for row in ROWS if row.method != "GET" and not row.path.startswith("/v1/jobs")]
 
 Answers = dict[tuple[str, str], tuple[int, str | None, bytes]]

@@ -88,3 +88,14 @@ def test_packages(client, make: Factory, touched: list[set[str]]):
     client.patch(url, json={"amount": 2}, headers=auth)
     client.delete(url, headers=auth)
     assert touched == [{f"store:{store.id}:packages", "packages"}] * 3
+
+
+def test_webhook_endpoints(client, make: Factory, touched: list[set[str]]):
+    owner = make.user()
+    store, auth = make.store(owner), make.auth(owner)
+    path = f"/v1/stores/{store.id}/webhook-endpoints"
+    url = client.post(path, json={"url": "https://1.1.1.1/", "enabled": False}, headers=auth).headers["Location"]
+    client.patch(url, json={"description": "Till"}, headers=auth)
+    client.post(f"{url}/secrets", headers=auth)
+    client.delete(url, headers=auth)
+    assert touched == [{f"store:{store.id}:webhooks"}] * 4

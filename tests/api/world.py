@@ -44,6 +44,11 @@ class World:
                 ids["refund_id"] = make.refund(payment).id
         if "report_id" in names:
             ids["report_id"] = self._finished_report()
+        if "endpoint_id" in names or "delivery_id" in names:
+            endpoint = make.endpoint(self.store)
+            ids["endpoint_id"] = endpoint.id
+            if "delivery_id" in names:
+                ids["delivery_id"] = make.delivery(endpoint, make.event(self.store)).id
         if "job_id" in names:
             ids["job_id"] = self._job_of_a_report()
         return ids

@@ -1,0 +1,91 @@
+"""Circuit breakers: what does not answer is left alone for a while, so that those who would wait for it need not.
+
+    circuit = Circuit("webhook:example.com:443")
+    if wait := circuit.wait_s():        # open: come back then
+        ...
+    circuit.failed()                    # or succeeded(), by what became of the call
+
+Closed until `threshold` calls in a row have failed; then open for `first_s`, after which one call is let through, the
+probe: its success closes the circuit, its failure opens it for twice as long, up to `longest_s`. The state is a row, so
+that all processes share it and `/metrics` shows it; a circuit that works has none.
+"""
+
+from dataclasses import dataclass, field
+
+from sqlalchemy import text
+
+from dues.db import db, fetch_row
+
+# Losing the last changes in a crash of the server costs a call too many.
+_UNHURRIED = "(select set_config('synchronous_commit', 'off', true)) unhurried"
+
+# Whoever moves `open_until` on is the one probe; a probe that never comes back makes room for another.
+_ASK = f"""
+    with probe as (
+        update circuit_breakers set open_until = clock_timestamp() + make_interval(secs => %(probe_s)s)
+        from {_UNHURRIED}
+        where name = %(name)s and open_until <= clock_timestamp() returning name)
+    select case when open_until is null or exists (select from probe) then 0.0
+                else greatest(extract(epoch from open_until - clock_timestamp()), 0.001) end
+    from circuit_breakers where name = %(name)s
+"""
+# What failed longer ago than a day says nothing about now.
+_FAILED = f"""
+    insert into circuit_breakers as c (name, failures, open_until, updated_at)
+    select %(name)s, 1, case when %(threshold)s <= 1 then clock_timestamp() + make_interval(secs => %(first_s)s) end,
+        clock_timestamp() from {_UNHURRIED}
+    on conflict (name) do update set updated_at = excluded.updated_at,
+        failures = case when c.updated_at < excluded.updated_at - interval '1 day' then 1 else c.failures + 1 end,
+        open_until = case when c.updated_at < excluded.updated_at - interval '1 day' then excluded.open_until
+            when c.failures + 1 >= %(threshold)s then clock_timestamp() + make_interval(secs =>
+                least(%(longest_s)s, %(first_s)s * 2 ^ least(c.failures + 1 - %(threshold)s, 30))) end
+    returning name
+"""
+_SUCCEEDED = f"""
+    delete from circuit_breakers c using {_UNHURRIED} where c.name = %(name)s returning c.name
+"""
+_TROUBLED = text("""
+    select name, failures, coalesce(open_until > clock_timestamp(), false) from circuit_breakers
+    where updated_at > now() - interval '1 day' order by updated_at desc limit 200
+""")
+
+
+@dataclass
+class Circuit:
+    """The way to something outside, by its name. `probe_s` is longer than a call can take."""
+
+    name: str
+    threshold: int = 5
+    first_s: float = 30.0
+    longest_s: float = 1800.0
+    probe_s: float = 60.0
+    _has_failed: bool = field(default=False, init=False)
+
+    def wait_s(self) -> float:
+        """How many seconds to stay away; 0: make the call, and say how it went."""
+        row = fetch_row(_ASK, {"name": self.name, "probe_s": self.probe_s})
+        self._has_failed = row is not None
+        return float(row[0]) if row else 0.0
+
+    def failed(self) -> None:
+        values = {"threshold": self.threshold, "first_s": self.first_s, "longest_s": self.longest_s}
+        fetch_row(_FAILED, {"name": self.name, **values})
+
+    def succeeded(self) -> None:
+        if self._has_failed:
+            fetch_row(_SUCCEEDED, {"name": self.name})
+
+
+@dataclass(frozen=True)
+class CircuitState:
+    """A circuit that has failed of late: how often in a row, and whether it is open now."""
+
+    name: str
+    failures: int
+    is_open: bool
+
+
+def troubled_circuits() -> list[CircuitState]:
+    """Those that have failed of late, the latest first; at most 200."""
+    with db.engine.connect() as connection:
+        return [CircuitState(*row) for row in connection.execute(_TROUBLED)]

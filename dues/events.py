@@ -1,0 +1,122 @@
+"""Events: what has happened in a store, written down in the transaction that made it happen, for whoever listens.
+
+    with transaction():
+        package.archived_at = now()
+        emit(package.store_id, "package.archived", packages, {"store_id": package.store_id, "id": package.id})
+
+A slice tells its events here and knows nobody who hears them; dues/webhooks reads the rows and passes them on.
+
+A store's events are numbered 1, 2, 3, … without a gap: the next number stands in a row of `event_streams`, which is
+locked from the moment it is taken until the commit, and a rollback gives it back. So it is taken last thing before the
+commit, and who reads up to a number will never find a smaller one later.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from typing import Literal, get_args
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from dues.db import UnitOfWork, fetch_row, last_before_commit, unit_of_work
+from dues.ids import new_id
+from dues.jobs.kinds import WEBHOOK_FAN_OUT
+from dues.jobs.outbox import JSON, enqueue
+from dues.reads.compile import bind, compile_one, shape_of
+from dues.reads.query import Query, Selection
+from dues.reads.resource import Resource, Scope
+
+EventType = Literal[
+    "payment.created",
+    "payment.requires_action",
+    "payment.succeeded",
+    "payment.failed",
+    "payment.unknown",
+    "payment.partially_refunded",
+    "payment.refunded",
+    "refund.created",
+    "refund.succeeded",
+    "refund.failed",
+    "package.created",
+    "package.updated",
+    "package.archived",
+    "report.succeeded",
+    "report.failed",
+    "report.canceled",
+]
+EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
+
+# A larger resource is told by its id and links alone. Receivers are promised less than 20 kB, envelope included.
+MAX_DATA_BYTES = 19_000
+
+_WRITE = """
+    with stream as (
+        insert into event_streams as s (store_id, last_seq) values (%(store_id)s, 1)
+        on conflict (store_id) do update set last_seq = s.last_seq + 1
+        returning s.last_seq, s.listened),
+    written as (
+        insert into events(store_id, seq, id, type, data, created_at)
+        select %(store_id)s, stream.last_seq, %(event_id)s, %(event_type)s, item.document::json, clock_timestamp()
+        from stream, ({read}) as item(document, version, snapshot)
+        returning seq, octet_length(data::text) as size)
+    select written.seq, written.size, stream.listened from written, stream
+"""
+_SHORTEN = """
+    update events set data = item.document::json from ({read}) as item(document, version, snapshot)
+    where events.store_id = %(store_id)s and events.seq = %(seq)s returning events.seq
+"""
+
+
+@dataclass(frozen=True)
+class Event:
+    """One that is about to be written: `scope` names the row of `resource` that it is about."""
+
+    store_id: UUID
+    event_type: EventType
+    resource: Resource
+    scope: Scope
+
+
+def emit(store_id: UUID, event_type: EventType, resource: Resource, scope: Scope) -> None:
+    """Something has happened: part of the caller's transaction(), and written with its commit.
+
+    The event shows the row that `scope` names as a GET would answer it then, with all that the transaction did to it.
+    """
+    unit_of_work().events.append(Event(store_id, event_type, resource, scope))
+
+
+@last_before_commit
+def _write_all(session: Session, work: UnitOfWork) -> None:
+    # In one order of stores, so that two transactions never wait for each other.
+    events: list[Event] = sorted(work.events, key=lambda event: event.store_id)
+    for store_id, group in groupby(events, key=lambda event: event.store_id):
+        numbers = [_write(event) for event in group]
+        if listened := [seq for seq, is_listened in numbers if is_listened]:
+            args: dict[str, JSON] = {"store_id": str(store_id), "first": listened[0], "last": listened[-1]}
+            enqueue(WEBHOOK_FAN_OUT, args, store_id=store_id, priority=50)
+
+
+def _write(event: Event) -> tuple[int, bool]:
+    """Returns: the event's number, and whether anybody listens to its store."""
+    resource = event.resource
+    names = tuple(sorted(event.scope))
+    values = bind(Query(Selection(())), event.scope, resource) | {"store_id": event.store_id}
+    row = fetch_row(
+        _statement(_WRITE, resource, names, tuple(resource.fields)),
+        values | {"event_id": new_id(), "event_type": event.event_type},
+        hot=True,
+    )
+    if row is None:
+        raise LookupError(f"{event.event_type}: there is no such {resource.name.lower()}")
+    seq, size, listened = row
+    if size > MAX_DATA_BYTES:
+        fetch_row(_statement(_SHORTEN, resource, names, ("id", "links")), values | {"seq": seq})
+    return seq, listened
+
+
+@lru_cache
+def _statement(template: str, resource: Resource, scope: Sequence[str], fields: tuple[str, ...]) -> str:
+    shape = shape_of(resource, dict.fromkeys(scope), Query(Selection(fields)), None)
+    return template.format(read=compile_one(shape))

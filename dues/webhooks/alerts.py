@@ -1,0 +1,58 @@
+"""The mails to a store's owner when an endpoint keeps failing, and when it is disabled for that."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from dues.clock import now
+from dues.db import fetch_row
+from dues.jobs import enqueue, kinds
+from dues.mail.message import Templates
+from dues.mail.service import queue_mail
+from dues.settings import settings
+from dues.webhooks.models import Endpoint
+
+_templates = Templates(Path(__file__).parent / "templates")
+
+_OWNER = """
+    select s.name, u.name, u.email from stores s join users u on u.id = s.owner_id where s.id = %(store_id)s
+"""
+_WHY = {
+    "gone": "its receiver answered 410 Gone",
+    "failing": "for days not one delivery has succeeded",
+}
+
+
+def tell_of_failure(endpoint: Endpoint) -> None:
+    """Deliveries fail, and will be tried again. Part of the caller's transaction()."""
+    _mail(endpoint, "webhook_failing", "Webhooks of {store} are failing", "")
+
+
+def tell_of_end(endpoint: Endpoint) -> None:
+    """The endpoint was disabled, and is told of nothing any more. Part of the caller's transaction()."""
+    assert endpoint.disabled_reason
+    _mail(endpoint, "webhook_disabled", "A webhook endpoint of {store} was disabled", _WHY[endpoint.disabled_reason])
+
+
+def _mail(endpoint: Endpoint, template: str, subject: str, why: str) -> None:
+    owner = fetch_row(_OWNER, {"store_id": endpoint.store_id})
+    assert owner
+    store, name, email = owner
+    since = endpoint.failing_since or now()
+    message = _templates.message(
+        template,
+        subject=subject.format(store=store),
+        to_name=name,
+        greeting=f"Hello {name}," if name else "Hello,",
+        store=store,
+        # Not all of the URL: receivers are often known by a secret in its path.
+        facts=[
+            ("Receiver", urlsplit(endpoint.url).netloc, True),
+            ("Endpoint", str(endpoint.id), False),
+            ("Description", endpoint.description or "none", False),
+            ("Failing since", f"{since:%Y-%m-%d %H:%M} UTC", False),
+        ],
+        why=why,
+        deliveries=f"{settings().public_url}/v1/stores/{endpoint.store_id}/webhook-deliveries?endpoint_id={endpoint.id}",
+    )
+    email_id = queue_mail(f"{template}:{endpoint.id}:{now().isoformat()}", email, message)
+    enqueue(kinds.MAILING_SEND, {"email_id": str(email_id)}, dedupe_key=str(email_id))

@@ -1,0 +1,226 @@
+"""One attempt at a delivery, and the place a delivery's status changes.
+
+    pending -> succeeded | failed
+
+The receiver is called outside of transactions, and may be called twice for one event: it knows that by `webhook-id`. A
+delivery has succeeded when a 2xx came. It has failed when its job has: out of attempts, or because its endpoint is gone
+or disabled; what was missed can be replayed.
+"""
+
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NoReturn
+from uuid import UUID
+
+import ujson
+
+from dues import VERSION
+from dues.breaker import Circuit
+from dues.clock import now, rfc3339
+from dues.db import fetch_row, transaction
+from dues.errors import Problem
+from dues.jobs import Ending, PermanentFailure, Retry, Run, kinds, when_ended
+from dues.jobs.failpoints import failpoint
+from dues.jobs.trace import current_trace
+from dues.settings import settings
+from dues.webhooks import schedule
+from dues.webhooks.endpoints import disable_gone, note_failure, note_success
+from dues.webhooks.outbound import BadTarget, NoReply, Target, parse_target, post
+from dues.webhooks.signing import signed_headers
+
+_LOAD = """
+    select d.status, w.id, w.url, w.enabled, w.failing_since is not null, w.secret,
+        case when w.previous_secret_until > now() then w.previous_secret end,
+        e.id, e.seq, e.type, to_json(e.created_at) #>> '{}', e.data::text
+    from webhook_deliveries d
+    join webhook_endpoints w on w.store_id = d.store_id and w.id = d.endpoint_id
+    join events e on e.store_id = d.store_id and e.seq = d.seq
+    where d.store_id = %(store_id)s and d.id = %(delivery_id)s
+"""
+_NOTE = """
+    update webhook_deliveries set status = coalesce(%(status)s, status), version = version + 1,
+        updated_at = clock_timestamp(), failure_code = %(failure_code)s,
+        attempts = case when %(attempt)s is null then attempts
+                        else attempts || jsonb_build_array(%(attempt)s::jsonb) end,
+        next_attempt_at = clock_timestamp() + make_interval(secs => %(wait_s)s)
+    where store_id = %(store_id)s and id = %(delivery_id)s and status = 'pending' returning endpoint_id
+"""
+
+
+class DeliveryFailed(Problem):
+    """Why an attempt, or in the end a delivery, came to nothing; `code` is the delivery's `failure_code`."""
+
+    status, title, code = 502, "The webhook was not delivered", "webhook_not_delivered"
+
+
+@dataclass(frozen=True)
+class Due:
+    """A delivery with all that an attempt needs. `secrets`: the present one, and the one before while that is valid."""
+
+    store_id: UUID
+    delivery_id: UUID
+    status: str
+    endpoint_id: UUID
+    url: str
+    enabled: bool
+    failing: bool
+    secrets: tuple[str, ...]
+    event_id: UUID
+    body: bytes
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One call of the receiver: what came of it. `failure_code` is None where it succeeded."""
+
+    duration_s: float
+    status_code: int | None = None
+    failure_code: str | None = None
+    detail: str = ""
+    response: str = ""
+    retry_after_s: float = 0.0
+
+    def document(self) -> str:
+        """As the delivery keeps it."""
+        shown = {
+            "at": rfc3339(now() - timedelta(seconds=self.duration_s)),
+            "duration_ms": round(self.duration_s * 1000),
+            "status_code": self.status_code,
+            "failure_code": self.failure_code,
+            "response": self.response,
+        }
+        return ujson.dumps(shown, ensure_ascii=False, escape_forward_slashes=False)
+
+
+def deliver(run: Run, store_id: UUID, delivery_id: UUID) -> None:
+    """Make one attempt. Raises: Retry at the schedule's next time; PermanentFailure."""
+    due = _load(store_id, delivery_id)
+    if due is None or due.status != "pending":
+        run.complete(None)
+        return
+    if not due.enabled:
+        raise PermanentFailure(DeliveryFailed("the endpoint is disabled", code="endpoint_disabled"))
+    try:
+        target = parse_target(due.url, settings().webhook_allowed_hosts)
+    except BadTarget as bad:
+        _come_back(run, due, Attempt(0.0, failure_code=bad.code, detail=f"the URL {bad}"))
+    circuit = _circuit(target)
+    if wait := circuit.wait_s():
+        _stay_away(due, schedule.spread(wait))
+    run.check()
+    failpoint("webhook.before_post")
+    attempt = _attempt(due, target)
+    failpoint("webhook.after_post")
+    # A receiver that answers is there, whatever it answers; others may share its host.
+    if attempt.status_code is None:
+        circuit.failed()
+    else:
+        circuit.succeeded()
+    if attempt.failure_code:
+        _come_back(run, due, attempt)
+    with run.completion(
+        {"href": f"/v1/stores/{store_id}/webhook-deliveries/{delivery_id}", "type": "application/json"}
+    ):
+        _note(due, status="succeeded", attempt=attempt)
+        if due.failing:
+            note_success(store_id, due.endpoint_id)
+
+
+def _load(store_id: UUID, delivery_id: UUID) -> Due | None:
+    row = fetch_row(_LOAD, {"store_id": store_id, "delivery_id": delivery_id})
+    if row is None:
+        return None
+    status, endpoint_id, url, enabled, failing, secret, previous, event_id, seq, event_type, timestamp, data = row
+    body = (
+        f'{{"type":"{event_type}","timestamp":"{timestamp}","store_id":"{store_id}","seq":{seq},"data":{data}}}'
+    ).encode()
+    secrets = (secret, previous) if previous else (secret,)
+    return Due(store_id, delivery_id, status, endpoint_id, url, enabled, failing, secrets, event_id, body)
+
+
+def _circuit(target: Target) -> Circuit:
+    first_s, longest_s = schedule.rests_s()
+    return Circuit(
+        f"webhook:{target.host}:{target.port}",
+        first_s=first_s,
+        longest_s=longest_s,
+        probe_s=2 * settings().webhook_timeout_s,
+    )
+
+
+def _attempt(due: Due, target: Target) -> Attempt:
+    timestamp, started = int(now().timestamp()), time.monotonic()
+    headers = {
+        "Content-Type": "application/json",
+        "User-Agent": f"Dues/{VERSION}",
+        **signed_headers(due.secrets, due.event_id, timestamp, due.body),
+    }
+    if trace := current_trace():
+        headers["traceparent"] = trace
+    try:
+        reply = post(target, due.body, headers, timeout_s=settings().webhook_timeout_s)
+    except (BadTarget, NoReply) as failure:
+        return Attempt(time.monotonic() - started, failure_code=failure.code, detail=str(failure))
+    duration_s = time.monotonic() - started
+    if 200 <= reply.status < 300:
+        return Attempt(duration_s, reply.status, response=reply.body)
+    code = {410: "gone"}.get(reply.status, "redirect" if 300 <= reply.status < 400 else "status")
+    detail = f"the receiver answered {reply.status}"
+    return Attempt(duration_s, reply.status, code, detail, reply.body, reply.retry_after_s)
+
+
+def _come_back(run: Run, due: Due, attempt: Attempt) -> NoReturn:
+    """Write down an attempt that failed. Raises: Retry; PermanentFailure where the receiver is gone for good."""
+    problem = DeliveryFailed(attempt.detail, code=attempt.failure_code or "")
+    wait_s = schedule.wait_s(run.attempt, attempt.retry_after_s)
+    is_gone = attempt.failure_code == "gone"
+    with transaction():
+        _note(due, attempt=attempt, failure_code=attempt.failure_code, wait_s=None if is_gone else wait_s)
+        if is_gone:
+            disable_gone(due.store_id, due.endpoint_id)
+        else:
+            note_failure(due.store_id, due.endpoint_id)
+    if is_gone:
+        raise PermanentFailure(problem)
+    raise Retry(wait_s, problem)
+
+
+def _stay_away(due: Due, wait_s: float) -> NoReturn:
+    """The host has not answered others just now. Raises: Retry, which is not one of the delivery's attempts."""
+    with transaction():
+        _note(due, failure_code="circuit_open", wait_s=wait_s)
+        note_failure(due.store_id, due.endpoint_id)
+    raise Retry(wait_s, DeliveryFailed("the host does not answer", code="circuit_open"), charged=False)
+
+
+@when_ended(kinds.WEBHOOK_DELIVER)
+def give_up(ending: Ending) -> None:
+    """The job has failed, and so has its delivery."""
+    due = _load(UUID(ending.args["store_id"]), UUID(ending.args["delivery_id"]))
+    if due is None or due.status != "pending":
+        return
+    code = str((ending.error or {}).get("type", "")).removeprefix("/problems/") or None
+    _note(due, status="failed", failure_code=code)
+    if due.enabled:
+        note_failure(due.store_id, due.endpoint_id, exhausted=True)
+
+
+def _note(
+    due: Due,
+    *,
+    status: str | None = None,
+    attempt: Attempt | None = None,
+    failure_code: str | None = None,
+    wait_s: float | None = None,
+) -> None:
+    """Write down what has become of a delivery: the one function that does. Part of the caller's transaction()."""
+    values: dict[str, Any] = {
+        "store_id": due.store_id,
+        "delivery_id": due.delivery_id,
+        "status": status,
+        "attempt": attempt.document() if attempt else None,
+        "failure_code": failure_code,
+        "wait_s": wait_s,
+    }
+    fetch_row(_NOTE, values)

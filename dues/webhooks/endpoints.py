@@ -1,0 +1,208 @@
+"""Endpoints: registered, changed, given a new secret, disabled, deleted. Each function is part of its caller's
+transaction.
+
+Whoever changes which of a store's endpoints are enabled holds the lock of the store's event stream, and so does whoever
+writes an event: after the commit of an endpoint no event of the store is passed on without it.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import timedelta
+from typing import Annotated, Literal
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType, field
+from sqlalchemy import func, select
+
+from dues.clock import now
+from dues.db import db, fetch_row
+from dues.errors import Conflict, NotFound, ValidationFailed
+from dues.events import EVENT_TYPES, EventType
+from dues.ids import new_id
+from dues.reads.tags import touch
+from dues.settings import settings
+from dues.webhooks import alerts, schedule
+from dues.webhooks.models import Endpoint
+from dues.webhooks.outbound import MAX_URL, BadTarget, NoReply, parse_target, vet
+from dues.webhooks.signing import write_secret
+
+# Each is one more delivery for each of a store's events.
+MOST_ENDPOINTS = 20
+# How long the secret before the present one signs too.
+OVERLAP = timedelta(hours=24)
+# How long a name may take to be resolved while its caller waits.
+_RESOLVE_S = 2.0
+
+Url = Annotated[str, Meta(min_length=1, max_length=MAX_URL)]
+Description = Annotated[str, Meta(max_length=500)]
+Wanted = Annotated[
+    list[Literal[EventType, "*"]],
+    Meta(min_length=1, max_length=len(EVENT_TYPES), description="types of events, or `*` for all"),
+]
+
+_LOCK_STREAM = """
+    insert into event_streams as s (store_id) values (%(store_id)s)
+    on conflict (store_id) do update set listened = s.listened returning store_id
+"""
+# In a statement after the lock's, so that it sees what whoever held it before has committed.
+_NOTE_LISTENED = """
+    update event_streams set listened = exists (
+        select from webhook_endpoints where store_id = %(store_id)s and enabled and deleted_at is null)
+    where store_id = %(store_id)s returning listened
+"""
+
+
+class NewWebhookEndpoint(Struct, forbid_unknown_fields=True):
+    """A URL that is to be told of events: of all, unless `events` names types."""
+
+    url: Url
+    events: Wanted = field(default_factory=lambda: ["*"])
+    description: Description = ""
+    enabled: bool = True
+
+
+class WebhookEndpointChange(Struct, forbid_unknown_fields=True):
+    """Enabling an endpoint again forgets how it failed; what it missed can be replayed."""
+
+    url: Url | UnsetType = UNSET
+    events: Wanted | UnsetType = UNSET
+    description: Description | UnsetType = UNSET
+    enabled: bool | UnsetType = UNSET
+
+
+def create_endpoint(store_id: UUID, new: NewWebhookEndpoint, seed: bytes) -> Endpoint:
+    """`seed` is what its secret is made of.
+
+    Raises: ValidationFailed for a URL that no request will be sent to; Conflict where the store has too many.
+    """
+    _check_url(new.url)
+    _lock_stream(store_id)
+    count = select(func.count()).where(Endpoint.store_id == store_id, Endpoint.deleted_at.is_(None))
+    if (db.session.scalar(count) or 0) >= MOST_ENDPOINTS:
+        raise Conflict(f"a store has at most {MOST_ENDPOINTS} webhook endpoints", code="too_many_webhook_endpoints")
+    endpoint_id = new_id()
+    endpoint = Endpoint(
+        store_id=store_id,
+        id=endpoint_id,
+        url=new.url,
+        events=_in_order(new.events),
+        description=new.description,
+        enabled=new.enabled,
+        secret=write_secret(seed, endpoint_id),
+    )
+    db.session.add(endpoint)
+    _changed(endpoint)
+    return endpoint
+
+
+def get_endpoint(store_id: UUID, endpoint_id: UUID) -> Endpoint:
+    """The endpoint, locked for this transaction. Raises: NotFound."""
+    endpoint = db.session.get(Endpoint, (store_id, endpoint_id), with_for_update=True, populate_existing=True)
+    if endpoint is None or endpoint.deleted_at:
+        raise NotFound("there is no such webhook endpoint")
+    return endpoint
+
+
+def change_endpoint(endpoint: Endpoint, change: WebhookEndpointChange) -> None:
+    """Raises: ValidationFailed for a URL that no request will be sent to."""
+    if change.url is not UNSET:
+        _check_url(change.url)
+    _lock_stream(endpoint.store_id)
+    if change.url is not UNSET:
+        endpoint.url = change.url
+    if change.events is not UNSET:
+        endpoint.events = _in_order(change.events)
+    if change.description is not UNSET:
+        endpoint.description = change.description
+    if change.enabled is not UNSET:
+        endpoint.enabled = change.enabled
+        endpoint.disabled_reason = endpoint.failing_since = endpoint.alerted_at = None
+    _changed(endpoint)
+
+
+def rotate_secret(endpoint: Endpoint, seed: bytes) -> None:
+    """A new secret; the present one goes on signing beside it for a day."""
+    endpoint.previous_secret, endpoint.previous_secret_until = endpoint.secret, now() + OVERLAP
+    endpoint.secret = write_secret(seed, endpoint.id)
+    touch(*_tags(endpoint))
+
+
+def delete_endpoint(endpoint: Endpoint) -> None:
+    """What was delivered to it can still be read; its secrets are gone."""
+    _lock_stream(endpoint.store_id)
+    endpoint.deleted_at, endpoint.enabled = now(), False
+    endpoint.secret, endpoint.previous_secret = "", None
+    _changed(endpoint)
+
+
+def require_enabled(endpoint: Endpoint) -> None:
+    """Raises: Conflict."""
+    if not endpoint.enabled:
+        raise Conflict("the webhook endpoint is disabled: enable it first", code="webhook_endpoint_disabled")
+
+
+def note_success(store_id: UUID, endpoint_id: UUID) -> None:
+    """An endpoint that had failed works again."""
+    with suppress(NotFound):
+        endpoint = get_endpoint(store_id, endpoint_id)
+        endpoint.failing_since = endpoint.alerted_at = None
+        touch(*_tags(endpoint))
+
+
+def note_failure(store_id: UUID, endpoint_id: UUID, *, exhausted: bool = False) -> None:
+    """An attempt has failed, or with `exhausted` a delivery all of whose attempts have: once that goes on for long the
+    store's owner is told, and at last the endpoint is disabled."""
+    with suppress(NotFound):
+        endpoint = get_endpoint(store_id, endpoint_id)
+        if not endpoint.enabled:
+            return
+        endpoint.failing_since = endpoint.failing_since or now()
+        touch(*_tags(endpoint))
+        failing_for = now() - endpoint.failing_since
+        if schedule.is_hopeless(failing_for):
+            _disable(endpoint, "failing")
+        elif endpoint.alerted_at is None and (exhausted or schedule.is_alarming(failing_for)):
+            endpoint.alerted_at = now()
+            alerts.tell_of_failure(endpoint)
+
+
+def disable_gone(store_id: UUID, endpoint_id: UUID) -> None:
+    """Its receiver has said that it is gone for good (410)."""
+    with suppress(NotFound):
+        endpoint = get_endpoint(store_id, endpoint_id)
+        if endpoint.enabled:
+            _disable(endpoint, "gone")
+
+
+def _disable(endpoint: Endpoint, reason: Literal["gone", "failing"]) -> None:
+    _lock_stream(endpoint.store_id)
+    endpoint.enabled, endpoint.disabled_reason = False, reason
+    _changed(endpoint)
+    alerts.tell_of_end(endpoint)
+
+
+def _check_url(url: str) -> None:
+    """A name that cannot be resolved now is let through: it is vetted again before each request."""
+    try:
+        with suppress(NoReply):
+            vet(parse_target(url, settings().webhook_allowed_hosts), _RESOLVE_S)
+    except BadTarget as bad:
+        raise ValidationFailed.of("#/url", str(bad), bad.code) from bad
+
+
+def _in_order(events: Sequence[str]) -> list[str]:
+    return ["*"] if "*" in events else [event_type for event_type in EVENT_TYPES if event_type in events]
+
+
+def _lock_stream(store_id: UUID) -> None:
+    fetch_row(_LOCK_STREAM, {"store_id": store_id})
+
+
+def _changed(endpoint: Endpoint) -> None:
+    db.session.flush()
+    fetch_row(_NOTE_LISTENED, {"store_id": endpoint.store_id})
+    touch(*_tags(endpoint))
+
+
+def _tags(endpoint: Endpoint) -> tuple[str, ...]:
+    return (f"store:{endpoint.store_id}:webhooks",)

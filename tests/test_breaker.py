@@ -1,0 +1,121 @@
+"""Circuit breakers: what fails is left alone, asked once in a while, and trusted again when it answers."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from flask import Flask
+
+from dues.breaker import Circuit, troubled_circuits
+from dues.db import counting_statements
+from tests.factory import Factory
+from tests.servers import wait_until
+
+NAME = "webhook:example.com:443"
+
+
+@pytest.fixture(autouse=True)
+def context(app: Flask) -> Iterator[None]:
+    with app.app_context():
+        yield
+
+
+def circuit(**options: float) -> Circuit:
+    return Circuit(NAME, threshold=3, **{"first_s": 60.0, "longest_s": 200.0, **options})
+
+
+def fail(times: int, **options: float) -> None:
+    for _ in range(times):
+        circuit(**options).failed()
+
+
+def rested(make: Factory) -> None:
+    """Its time alone is over."""
+    make.rows("update circuit_breakers set open_until = now() - interval '1 ms'")
+
+
+def test_what_works_costs_a_look_and_no_row(make: Factory):
+    with counting_statements() as seen:
+        way = circuit()
+        assert way.wait_s() == 0
+        way.succeeded()
+    assert seen.count == 1
+    assert make.rows("select 1 from circuit_breakers") == []
+
+
+def test_it_opens_when_enough_calls_in_a_row_have_failed():
+    fail(2)
+    assert circuit().wait_s() == 0
+    fail(1)
+    assert 55 < circuit().wait_s() <= 60
+
+
+def test_a_success_in_between_begins_the_count_anew():
+    fail(2)
+    way = circuit()
+    assert way.wait_s() == 0
+    way.succeeded()
+    fail(2)
+    assert circuit().wait_s() == 0
+
+
+def test_after_its_rest_exactly_one_call_is_let_through(app: Flask, make: Factory):
+    fail(3)
+    rested(make)
+
+    def ask(_: int) -> float:
+        with app.app_context():
+            return circuit().wait_s()
+
+    with ThreadPoolExecutor(8) as pool:
+        waits = list(pool.map(ask, range(16)))
+    assert sorted(waits)[:2] == [0, pytest.approx(60, abs=10)]
+
+
+def test_a_probe_that_succeeds_closes_it(make: Factory):
+    fail(3)
+    rested(make)
+    probe = circuit()
+    assert probe.wait_s() == 0
+    probe.succeeded()
+    assert circuit().wait_s() == 0
+    assert troubled_circuits() == []
+
+
+def test_each_failed_probe_doubles_the_rest_up_to_a_bound(make: Factory):
+    fail(3)
+    rests = []
+    for _ in range(3):
+        rested(make)
+        probe = circuit()
+        assert probe.wait_s() == 0
+        probe.failed()
+        rests.append(circuit().wait_s())
+    assert rests == [pytest.approx(120, abs=5), pytest.approx(200, abs=5), pytest.approx(200, abs=5)]
+
+
+def test_a_probe_that_never_comes_back_makes_room_for_another(make: Factory):
+    fail(3)
+    rested(make)
+    assert circuit(probe_s=0.05).wait_s() == 0
+    assert circuit().wait_s() > 0
+    started = time.monotonic()
+    wait_until(lambda: circuit().wait_s() == 0)
+    assert time.monotonic() - started < 5
+
+
+def test_failures_of_another_day_do_not_count(make: Factory):
+    fail(2)
+    make.rows("update circuit_breakers set updated_at = now() - interval '25 hours'")
+    assert troubled_circuits() == []
+    fail(1)
+    assert [state.failures for state in troubled_circuits()] == [1]
+    assert circuit().wait_s() == 0
+
+
+def test_metrics_show_what_has_failed(client):
+    fail(3)
+    text = client.get("/metrics").text
+    assert f'dues_circuit_open{{circuit="{NAME}"}} 1.0' in text
+    assert f'dues_circuit_failures{{circuit="{NAME}"}} 3.0' in text

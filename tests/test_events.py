@@ -1,0 +1,174 @@
+"""Events: numbered without a gap, in the transaction of what happened, at little cost to it."""
+
+import random
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
+
+import pytest
+import ujson
+from flask import Flask
+
+from dues.db import counting_statements, db, transaction
+from dues.events import EVENT_TYPES, MAX_DATA_BYTES, emit
+from dues.packages.models import Package
+from dues.packages.reads import packages
+from dues.packages.service import NewPackage, archive_package, create_package, get_package
+from dues.webhooks.reads import SHOWN
+from tests.factory import Factory
+
+GOLD = NewPackage(name="Gold", amount=1500, interval="month")
+
+
+@pytest.fixture(autouse=True)
+def context(app: Flask):
+    with app.app_context():
+        yield
+        db.session.remove()
+
+
+def events_of(make: Factory, store: Any) -> list[Any]:
+    return make.rows(
+        "select seq, id, type, data, created_at from events where store_id = %(id)s order by seq", {"id": store.id}
+    )
+
+
+def jobs(make: Factory) -> list[Any]:
+    return make.rows("select kind, args, queue, store_id from jobs where kind = 'webhook.fan_out' order by id")
+
+
+def test_an_event_shows_the_row_as_it_is_committed(client, make: Factory):
+    store = make.store()
+    with transaction():
+        package = create_package(store.id, GOLD)
+        package.description = "All halls"
+    [event] = events_of(make, store)
+    assert (event.seq, event.type) == (1, "package.created")
+    shown = client.get(f"/v1/stores/{store.id}/packages/{package.id}").json
+    assert event.data == shown
+    assert shown["description"] == "All halls"
+
+
+def test_what_is_rolled_back_leaves_neither_an_event_nor_a_gap(make: Factory):
+    store = make.store()
+    for broken in (True, False):
+        with suppress(ZeroDivisionError), transaction():
+            create_package(store.id, GOLD)
+            if broken:
+                raise ZeroDivisionError
+    assert [event.seq for event in events_of(make, store)] == [1]
+
+
+def test_an_event_needs_a_unit_of_work_and_a_row(make: Factory):
+    store = make.store()
+    scope = {"store_id": store.id, "id": store.id}
+    with pytest.raises(RuntimeError, match="transaction"):
+        emit(store.id, "package.created", packages, scope)
+    with pytest.raises(LookupError, match="no such package"), transaction():
+        emit(store.id, "package.created", packages, scope)
+    assert events_of(make, store) == []
+    assert make.rows("select 1 from event_streams") == []
+
+
+def test_numbers_have_no_gap_under_threads_that_roll_back(app: Flask, make: Factory):
+    stores = [make.store() for _ in range(2)]
+    committed: dict[UUID, int] = {store.id: 0 for store in stores}
+
+    def write(seed: int) -> list[UUID]:
+        dice, done = random.Random(seed), []
+        with app.app_context():
+            for _ in range(25):
+                chosen = dice.sample(stores, dice.choice((1, 2)))
+                try:
+                    with transaction():
+                        for store in chosen:
+                            create_package(store.id, GOLD)
+                        if dice.random() < 0.3:
+                            raise ZeroDivisionError
+                        if dice.random() < 0.2:
+                            # Fails after the numbers of one store were taken.
+                            emit(max(stores, key=lambda s: s.id).id, "package.created", packages, {"id": stores[0].id})
+                            chosen = []
+                except (ZeroDivisionError, LookupError):
+                    continue
+                done += [store.id for store in chosen]
+        return done
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in pool.map(write, range(8)):
+            for store_id in done:
+                committed[store_id] += 1
+    for store in stores:
+        events = events_of(make, store)
+        assert committed[store.id] > 20
+        assert [event.seq for event in events] == list(range(1, committed[store.id] + 1))
+        assert [event.created_at for event in events] == sorted(event.created_at for event in events)
+
+
+def test_where_nobody_listens_there_is_one_statement_and_no_job(make: Factory):
+    store = make.store()
+    with transaction():
+        create_package(store.id, GOLD)
+    with counting_statements() as seen, transaction() as session:
+        create_package(store.id, GOLD)
+        session.flush()
+        before = seen.count
+    ours = [text for text in seen.texts[before:] if "event" in text]
+    assert len(ours) == 1
+    assert jobs(make) == []
+
+
+def test_where_somebody_listens_all_events_of_a_transaction_are_one_job(make: Factory):
+    store, other = make.store(), make.store()
+    make.endpoint(store)
+    with transaction():
+        package = create_package(store.id, GOLD)
+        create_package(store.id, GOLD)
+        create_package(other.id, GOLD)
+        archive_package(package)
+    [job] = jobs(make)
+    assert (job.queue, job.store_id) == ("webhooks", store.id)
+    assert job.args == {"store_id": str(store.id), "first": 1, "last": 3}
+
+
+def test_a_number_is_taken_with_the_commit_and_not_before(app: Flask, make: Factory):
+    """A long unit of work keeps no other of the same store waiting."""
+    store = make.store()
+
+    def overtake() -> UUID:
+        with app.app_context(), transaction():
+            return create_package(store.id, GOLD).id
+
+    with ThreadPoolExecutor(1) as pool, transaction() as session:
+        slow = create_package(store.id, GOLD)
+        session.flush()
+        quick = pool.submit(overtake).result(10)
+    assert [event.data["id"] for event in events_of(make, store)] == [str(quick), str(slow.id)]
+
+
+def test_an_event_is_never_larger_than_promised(make: Factory):
+    store = make.store()
+    description = "\u0001" * 5000
+    with transaction():
+        package = create_package(store.id, NewPackage(name="Gold", amount=1, interval="once", description=description))
+    [event] = events_of(make, store)
+    assert event.data == {
+        "id": str(package.id),
+        "links": {"self": f"/v1/stores/{store.id}/packages/{package.id}"},
+    }
+    assert len(ujson.dumps(event.data)) < MAX_DATA_BYTES
+
+
+def test_changes_that_change_nothing_are_no_events(make: Factory):
+    store = make.store()
+    package = make.package(store)
+    for _ in range(2):
+        with transaction():
+            archive_package(get_package(store.id, package.id))
+    assert [event.type for event in events_of(make, store)] == ["package.archived"]
+
+
+def test_every_type_is_about_a_resource():
+    assert set(SHOWN) == set(EVENT_TYPES)
+    assert SHOWN["package.created"].model is Package

@@ -1,0 +1,487 @@
+"""Deliveries: from an event to its receivers, again and again until it is taken or given up."""
+
+import time
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime
+from types import SimpleNamespace as Row
+from typing import Any
+from unittest.mock import ANY
+
+import pytest
+from flask import Flask
+from redis import Redis
+
+from dues.jobs.kinds import WEBHOOK_DELIVER
+from dues.webhooks import outbound, schedule
+from tests.factory import Factory
+from tests.payments.conftest import Work
+from tests.servers import Servers, wait_until
+from tests.webhooks.hooks import Hooks
+from tests.webhooks.receiver import Receiver
+
+
+def waited(delivery: dict[str, Any]) -> float:
+    """How long a delivery will have waited for its next attempt, seconds."""
+    next_at = datetime.fromisoformat(delivery["next_attempt_at"])
+    return round((next_at - datetime.fromisoformat(delivery["updated_at"])).total_seconds(), 3)
+
+
+class TestFanOut:
+    def test_an_event_reaches_every_endpoint_that_wants_it(self, hooks: Hooks):
+        wanted = [hooks.register(events=events) for events in (["*"], ["package.created", "payment.failed"])]
+        hooks.register(events=["package.archived"])
+        hooks.register(enabled=False)
+        hooks.happen()
+        hooks.work.drain()
+        deliveries = hooks.deliveries()
+        assert {delivery["endpoint_id"] for delivery in deliveries} == {endpoint["id"] for endpoint in wanted}
+        assert {delivery["status"] for delivery in deliveries} == {"succeeded"}
+        assert len(hooks.receiver.calls) == 2
+
+    def test_other_stores_hear_nothing(self, hooks: Hooks, make: Factory):
+        make.endpoint(make.store(), url=hooks.receiver.url)
+        hooks.happen()
+        hooks.work.drain()
+        assert hooks.receiver.calls == []
+
+    def test_what_is_sent_is_the_event(self, hooks: Hooks):
+        hooks.register()
+        hooks.happen()
+        hooks.work.drain()
+        [event] = hooks.events()
+        [call] = hooks.receiver.calls
+        assert call.event == {
+            "type": "package.created",
+            "timestamp": event["timestamp"],
+            "store_id": str(hooks.store.id),
+            "seq": 1,
+            "data": event["data"],
+        }
+        assert call.headers["webhook-id"] == event["id"]
+        assert call.path == "/hooks?k=1"
+
+    def test_a_trace_goes_on_into_the_webhook(self, hooks: Hooks):
+        hooks.register()
+        trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        package = {"name": "Gold", "amount": 1500, "interval": "month"}
+        hooks.send("POST", "/packages", package, traceparent=trace)
+        hooks.work.drain()
+        assert hooks.receiver.calls[0].headers["traceparent"] == trace
+
+
+def test_a_delivery_as_it_is_read(hooks: Hooks):
+    endpoint = hooks.register()
+    hooks.receiver.always(200, b"thanks")
+    hooks.happen()
+    hooks.work.drain()
+    delivery = hooks.delivery()
+    assert delivery == {
+        "id": ANY,
+        "store_id": str(hooks.store.id),
+        "endpoint_id": endpoint["id"],
+        "event_id": hooks.events()[0]["id"],
+        "event_type": "package.created",
+        "seq": 1,
+        "status": "succeeded",
+        "failure_code": None,
+        "attempts": [
+            {"at": ANY, "duration_ms": ANY, "status_code": 200, "failure_code": None, "response": "thanks"},
+        ],
+        "next_attempt_at": None,
+        "version": 2,
+        "created_at": ANY,
+        "updated_at": ANY,
+        "links": {
+            "self": f"{hooks.path}/webhook-deliveries/{delivery['id']}",
+            "event": f"{hooks.path}/events?seq=1",
+            "job": ANY,
+        },
+    }
+    job = hooks.client.get(delivery["links"]["job"], headers=hooks.auth).json or {}
+    assert (job["kind"], job["status"]) == ("webhook.deliver", "succeeded")
+    assert job["result"]["href"] == delivery["links"]["self"]
+    assert hooks.get(f"/webhook-deliveries?status=succeeded&endpoint_id={endpoint['id']}")["data"] == [delivery]
+    assert hooks.get("/webhook-deliveries?status=failed")["data"] == []
+
+
+def test_there_are_as_many_attempts_as_the_schedule_has():
+    assert WEBHOOK_DELIVER.max_attempts == len(schedule.WAITS_S) + 1
+
+
+class TestFailing:
+    def test_it_is_tried_again_by_the_schedule_and_then_given_up(self, hooks: Hooks):
+        hooks.register()
+        hooks.receiver.always(500, b"oops")
+        hooks.happen()
+        for number, planned in enumerate((*schedule.WAITS_S, None), 1):
+            hooks.work.hurry()
+            delivery = hooks.delivery()
+            assert len(delivery["attempts"]) == number
+            assert delivery["failure_code"] == "status"
+            if planned is None:
+                break
+            assert delivery["status"] == "pending"
+            assert planned <= waited(delivery) <= planned * 1.2 + 1
+            run_at = hooks.job_of(delivery).run_at
+            assert abs((run_at - datetime.fromisoformat(delivery["next_attempt_at"])).total_seconds()) < 5
+        assert (delivery["status"], delivery["next_attempt_at"]) == ("failed", None)
+        assert {(a["status_code"], a["response"]) for a in delivery["attempts"]} == {(500, "oops")}
+        assert hooks.job_of(delivery).status == "failed"
+        hooks.work.hurry()
+        assert len(hooks.receiver.calls) == 10
+
+    @pytest.mark.parametrize(
+        ("status", "code"), [(199, "status"), (301, "redirect"), (307, "redirect"), (400, "status"), (503, "status")]
+    )
+    def test_only_2xx_is_success(self, status: int, code: str, hooks: Hooks):
+        hooks.register()
+        hooks.receiver.always(status, Location=hooks.receiver.url)
+        hooks.happen()
+        hooks.work.drain()
+        delivery = hooks.delivery()
+        assert (delivery["status"], delivery["failure_code"]) == ("pending", code)
+        assert len(hooks.receiver.calls) == 1
+
+    def test_no_answer_is_a_failure(self, hooks: Hooks):
+        hooks.register()
+        hooks.receiver.hang_up()
+        hooks.happen()
+        hooks.work.drain()
+        [attempt] = hooks.delivery()["attempts"]
+        assert (attempt["status_code"], attempt["response"]) == (None, "")
+        assert attempt["failure_code"] in ("connect", "protocol")
+
+    @pytest.mark.parametrize(("asked", "least", "most"), [("60", 60, 61), ("2", 5, 7), ("999999", 86400, 86401)])
+    def test_retry_after_is_honoured_within_a_day(self, asked: str, least: float, most: float, hooks: Hooks):
+        hooks.register()
+        hooks.receiver.always(429, Retry_After=asked)
+        hooks.happen()
+        hooks.work.drain()
+        assert least <= waited(hooks.delivery()) <= most
+
+    def test_a_receiver_that_is_slow_is_left(self, configured: Callable[..., Flask], hooks: Hooks, servers: Servers):
+        app = configured(webhook_timeout_s=0.3)
+        hooks.register()
+        hooks.receiver.delay_s = 1
+        hooks.happen()
+        started = time.monotonic()
+        with closing(Redis.from_url(servers.redis_url)) as redis:
+            Work(app, redis, hooks.make).drain()
+        assert time.monotonic() - started < 5
+        [attempt] = hooks.delivery()["attempts"]
+        assert attempt["failure_code"] == "timeout"
+        assert 300 <= attempt["duration_ms"] < 1000
+
+    def test_an_address_that_has_become_private_is_not_called(self, hooks: Hooks, make: Factory, monkeypatch):
+        make.endpoint(hooks.store, url="http://rebound.example:8080/")
+        monkeypatch.setattr(outbound, "resolve", lambda host: ["127.0.0.1"])
+        hooks.happen()
+        hooks.work.drain()
+        delivery = hooks.delivery()
+        assert (delivery["status"], delivery["failure_code"]) == ("pending", "url_forbidden_address")
+
+    def test_a_url_that_is_no_longer_allowed_is_not_called(self, hooks: Hooks, make: Factory):
+        make.endpoint(hooks.store, url=f"http://127.0.0.2:{hooks.receiver.port}/")
+        hooks.happen()
+        hooks.work.drain()
+        delivery = hooks.delivery()
+        assert (delivery["status"], delivery["failure_code"]) == ("pending", "url_forbidden_address")
+        assert hooks.receiver.calls == []
+
+    def test_a_success_ends_it(self, hooks: Hooks):
+        endpoint = hooks.register()
+        hooks.receiver.always(500)
+        hooks.happen()
+        hooks.work.drain()
+        assert hooks.endpoint(endpoint["id"])["failing_since"]
+        hooks.receiver.always(200)
+        hooks.work.hurry()
+        delivery = hooks.delivery()
+        assert (delivery["status"], delivery["failure_code"]) == ("succeeded", None)
+        assert [attempt["status_code"] for attempt in delivery["attempts"]] == [500, 200]
+        assert hooks.endpoint(endpoint["id"])["failing_since"] is None
+
+
+class TestDisabling:
+    def test_410_disables_at_once_and_its_owner_is_told(self, hooks: Hooks, mailbox):
+        endpoint = hooks.register()
+        hooks.receiver.always(410)
+        hooks.happen(2)
+        hooks.work.drain()
+        assert len(hooks.receiver.calls) == 1
+        found = hooks.endpoint(endpoint["id"])
+        assert (found["enabled"], found["disabled_reason"]) == (False, "gone")
+        assert [(d["status"], d["failure_code"]) for d in hooks.deliveries()] == [
+            ("failed", "gone"),
+            ("failed", "endpoint_disabled"),
+        ]
+        [mail] = mailbox.mails()
+        assert mail["Delivered-To"] == "olga@example.com"
+        assert "410 Gone" in mail.get_body(("plain",)).get_content()
+        hooks.happen()
+        hooks.work.drain()
+        assert len(hooks.deliveries()) == 2
+
+    def test_who_disables_an_endpoint_stops_its_deliveries(self, hooks: Hooks):
+        endpoint = hooks.register()
+        hooks.receiver.always(500)
+        hooks.happen()
+        hooks.work.drain()
+        hooks.send("PATCH", f"/webhook-endpoints/{endpoint['id']}", {"enabled": False})
+        hooks.work.hurry()
+        assert len(hooks.receiver.calls) == 1
+        delivery = hooks.delivery()
+        assert (delivery["status"], delivery["failure_code"]) == ("failed", "endpoint_disabled")
+
+    def since(self, hooks: Hooks, days: float) -> None:
+        hooks.make.rows(
+            "update webhook_endpoints set failing_since = now() - make_interval(secs => %(s)s)", {"s": days * 86_400}
+        )
+
+    def test_the_owner_is_told_after_a_day_of_failure_and_once(self, hooks: Hooks, mailbox):
+        endpoint = hooks.register(description="Till at the door")
+        hooks.receiver.always(500)
+        hooks.happen(2)
+        hooks.work.drain()
+        assert mailbox.mails() == []
+        self.since(hooks, 1)
+        hooks.work.hurry()
+        hooks.work.hurry()
+        [mail] = mailbox.mails()
+        assert mail["Subject"] == "Webhooks of Climbing Hall are failing"
+        text = mail.get_body(("plain",)).get_content()
+        assert f"127.0.0.1:{hooks.receiver.port}" in text
+        assert "Till at the door" in text
+        assert endpoint["id"] in text
+        assert "k=1" not in text
+        assert hooks.endpoint(endpoint["id"])["enabled"]
+
+    def test_the_owner_is_told_when_a_delivery_is_given_up(self, hooks: Hooks, mailbox):
+        hooks.register()
+        hooks.receiver.always(500)
+        hooks.happen()
+        for _ in range(10):
+            hooks.work.hurry()
+        assert hooks.delivery()["status"] == "failed"
+        assert len(mailbox.mails()) == 1
+
+    def test_after_five_days_of_nothing_but_failure_it_is_disabled(self, hooks: Hooks, mailbox):
+        endpoint = hooks.register()
+        hooks.receiver.always(500)
+        hooks.happen()
+        hooks.work.drain()
+        self.since(hooks, 5)
+        hooks.work.hurry()
+        found = hooks.endpoint(endpoint["id"])
+        assert (found["enabled"], found["disabled_reason"]) == (False, "failing")
+        [mail] = mailbox.mails()
+        assert mail["Subject"] == "A webhook endpoint of Climbing Hall was disabled"
+        hooks.work.hurry()
+        assert hooks.delivery()["failure_code"] == "endpoint_disabled"
+
+
+class TestAHostThatDoesNotAnswer:
+    def test_is_left_alone_and_that_is_no_attempt(self, hooks: Hooks, make: Factory):
+        hooks.register()
+        hooks.receiver.hang_up()
+        hooks.happen(8)
+        hooks.work.drain()
+        assert len(hooks.receiver.calls) == 5
+        left = [delivery for delivery in hooks.deliveries() if delivery["failure_code"] == "circuit_open"]
+        assert [len(delivery["attempts"]) for delivery in left] == [0, 0, 0]
+        assert all(25 < waited(delivery) < 46 for delivery in left)
+        assert {hooks.job_of(delivery).attempt for delivery in left} == {0}
+        metrics = hooks.client.get("/metrics").text
+        assert f'dues_circuit_open{{circuit="webhook:127.0.0.1:{hooks.receiver.port}"}} 1.0' in metrics
+
+    def test_is_asked_again_and_then_gets_everything(self, hooks: Hooks, make: Factory):
+        hooks.register()
+        hooks.receiver.hang_up()
+        hooks.happen(8)
+        hooks.work.drain()
+        hooks.receiver.always(204)
+        make.rows("update circuit_breakers set open_until = now()")
+        hooks.work.hurry()
+        assert {delivery["status"] for delivery in hooks.deliveries()} == {"succeeded"}
+        assert make.rows("select 1 from circuit_breakers") == []
+
+    def test_a_host_that_answers_is_there_whatever_it_answers(self, hooks: Hooks):
+        hooks.register()
+        hooks.receiver.always(500)
+        hooks.happen(8)
+        hooks.work.drain()
+        assert len(hooks.receiver.calls) == 8
+
+
+def test_a_delivery_whose_worker_dies_is_made_again(hooks: Hooks, make: Factory, monkeypatch: pytest.MonkeyPatch):
+    """It cannot be known whether the receiver has it; the receiver knows, by its id."""
+    hooks.register()
+    hooks.happen()
+    hooks.work.drain()
+    make.rows("update webhook_deliveries set status = 'pending'")
+    make.rows(
+        "update jobs set status = 'queued', finished_at = null, dispatched_at = null where kind = 'webhook.deliver'"
+    )
+    hooks.work.drain()
+    assert len({call.headers["webhook-id"] for call in hooks.receiver.calls}) == 1
+    assert len(hooks.receiver.calls) == 2
+    assert hooks.delivery()["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("scale", [20_000, pytest.param(3_600, marks=pytest.mark.slow)])
+def test_a_receiver_that_is_down_for_a_day_misses_nothing(
+    scale: int, configured: Callable[..., Flask], receiver: Receiver, servers: Servers, make: Factory
+):
+    """All times divided by `scale`: what happens before, during and after the day arrives."""
+    app, day_s = configured(webhook_retry_scale=scale), 86_400 / scale
+    with closing(Redis.from_url(servers.redis_url)) as redis:
+        hooks = Hooks(app, receiver, make, Work(app, redis, make))
+        hooks.register()
+        hooks.happen(3)
+        hooks.work.drain()
+        receiver.hang_up()
+        back_at = time.monotonic() + day_s
+        while time.monotonic() < back_at:
+            hooks.happen()
+            hooks.work.drain()
+            time.sleep(day_s / 20)
+        receiver.always(204)
+        refused = len(receiver.calls)
+        hooks.happen(3)
+
+        def arrived() -> bool:
+            hooks.work.drain()
+            return not make.rows("select 1 from webhook_deliveries where status = 'pending'")
+
+        wait_until(arrived, 4 * day_s, "all deliveries to succeed")
+        numbers = {call.event["seq"] for call in [*receiver.calls[:3], *receiver.calls[refused:]]}
+        last = make.value("select last_seq from event_streams")
+        assert last > 10
+        assert numbers == set(range(1, last + 1))
+        assert make.rows("select distinct status from webhook_deliveries") == [Row(status="succeeded")]
+
+
+class TestReplay:
+    def replay(self, hooks: Hooks, endpoint: dict[str, Any], **body: Any) -> dict[str, Any]:
+        answer = hooks.send("POST", f"/webhook-endpoints/{endpoint['id']}/replays", body)
+        assert answer.status_code == 202, answer.text
+        replay = answer.json or {}
+        assert answer.headers["Location"] == replay["links"]["job"]
+        hooks.receiver.calls.clear()
+        hooks.work.drain()
+        job = hooks.client.get(replay["links"]["job"], headers=hooks.auth).json or {}
+        assert (job["kind"], job["status"]) == ("webhook.replay", "succeeded")
+        return replay
+
+    def numbers(self, hooks: Hooks) -> list[int]:
+        return [event["seq"] for event in hooks.receiver.events]
+
+    def test_one_delivery(self, hooks: Hooks):
+        hooks.register()
+        hooks.happen()
+        hooks.work.drain()
+        first = hooks.delivery()
+        answer = hooks.send("POST", f"/webhook-deliveries/{first['id']}/replays")
+        assert answer.status_code == 202
+        again = answer.json or {}
+        assert answer.headers["Location"] == again["links"]["job"]
+        assert (again["status"], again["event_id"]) == ("pending", first["event_id"])
+        assert again["id"] != first["id"]
+        hooks.work.drain()
+        assert [delivery["status"] for delivery in hooks.deliveries()] == ["succeeded", "succeeded"]
+        one, two = hooks.receiver.calls
+        assert (one.body, one.headers["webhook-id"]) == (two.body, two.headers["webhook-id"])
+
+    def test_all_after_a_number(self, hooks: Hooks):
+        endpoint = hooks.register()
+        hooks.happen(5)
+        hooks.work.drain()
+        replay = self.replay(hooks, endpoint, after_seq=2)
+        assert (replay["first_seq"], replay["last_seq"]) == (3, 5)
+        assert self.numbers(hooks) == [3, 4, 5]
+
+    def test_all_from_a_time_to_another(self, hooks: Hooks):
+        endpoint = hooks.register()
+        hooks.happen(5)
+        hooks.work.drain()
+        times = [event["timestamp"] for event in hooks.events()]
+        self.replay(hooks, endpoint, **{"from": times[1], "to": times[3]})
+        assert self.numbers(hooks) == [2, 3]
+        self.replay(hooks, endpoint, **{"from": times[3]})
+        assert self.numbers(hooks) == [4, 5]
+        self.replay(hooks, endpoint, **{"from": "2099-01-01T00:00:00Z"})
+        assert self.numbers(hooks) == []
+
+    def test_only_what_was_missed(self, hooks: Hooks):
+        hooks.happen(1)
+        endpoint = hooks.register()
+        hooks.happen(2)
+        hooks.work.drain()
+        hooks.send("PATCH", f"/webhook-endpoints/{endpoint['id']}", {"enabled": False})
+        hooks.happen(2)
+        hooks.send("PATCH", f"/webhook-endpoints/{endpoint['id']}", {"enabled": True})
+        hooks.work.drain()
+        self.replay(hooks, endpoint, after_seq=0, missed=True)
+        assert self.numbers(hooks) == [1, 4, 5]
+        self.replay(hooks, endpoint, after_seq=0, missed=True)
+        assert self.numbers(hooks) == []
+
+    def test_only_what_the_endpoint_wants(self, hooks: Hooks):
+        endpoint = hooks.register(events=["package.archived"])
+        hooks.happen(3)
+        self.replay(hooks, endpoint, after_seq=0)
+        assert self.numbers(hooks) == []
+
+    def test_one_that_was_interrupted_goes_on(self, hooks: Hooks, make: Factory, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr("dues.webhooks.fanout._BATCH", 2)
+        endpoint = hooks.register(events=["package.created"])
+        for _ in range(5):
+            make.event(hooks.store)
+        self.replay(hooks, endpoint, after_seq=0)
+        assert self.numbers(hooks) == [1, 2, 3, 4, 5]
+        # As if the worker had died before it could say that it was done.
+        hooks.make.rows(
+            "update jobs set status = 'queued', finished_at = null, dispatched_at = null where kind = 'webhook.replay'"
+        )
+        hooks.work.drain()
+        assert self.numbers(hooks) == [1, 2, 3, 4, 5]
+
+    def test_replays_make_way_for_what_happens_now(self, hooks: Hooks, make: Factory):
+        endpoint = hooks.register()
+        make.event(hooks.store)
+        self.replay(hooks, endpoint, after_seq=0)
+        hooks.happen()
+        hooks.work.drain()
+        assert [
+            job.priority for job in make.rows("select priority from jobs where kind = 'webhook.deliver' order by id")
+        ] == [
+            200,
+            100,
+        ]
+
+    @pytest.mark.parametrize(
+        ("body", "pointers"),
+        [
+            ({}, ["#/after_seq"]),
+            ({"after_seq": 1, "from": "2026-01-01T00:00:00Z"}, ["#/after_seq"]),
+            ({"after_seq": 1, "to": "2026-01-01T00:00:00Z"}, ["#/to"]),
+            ({"from": "2026-01-02T00:00:00Z", "to": "2026-01-01T00:00:00Z"}, ["#/to"]),
+            ({"after_seq": -1, "from": "yesterday"}, ["#/after_seq", "#/from"]),
+        ],
+    )
+    def test_what_is_wrong_is_told(self, body: dict[str, Any], pointers: list[str], hooks: Hooks):
+        endpoint = hooks.register()
+        answer = hooks.send("POST", f"/webhook-endpoints/{endpoint['id']}/replays", body)
+        assert answer.status_code == 422
+        assert [fault["pointer"] for fault in (answer.json or {})["errors"]] == pointers
+
+    def test_nothing_is_sent_to_what_is_disabled(self, hooks: Hooks):
+        endpoint = hooks.register()
+        hooks.happen()
+        hooks.work.drain()
+        delivery = hooks.delivery()
+        hooks.send("PATCH", f"/webhook-endpoints/{endpoint['id']}", {"enabled": False})
+        for path in (f"/webhook-deliveries/{delivery['id']}", f"/webhook-endpoints/{endpoint['id']}"):
+            answer = hooks.send("POST", f"{path}/replays", {"after_seq": 0})
+            assert (answer.status_code, (answer.json or {})["code"]) == (409, "webhook_endpoint_disabled")
