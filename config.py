@@ -99,6 +99,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(pattern=r"^[a-z]+:\d+(,[a-z]+:\d+)*$"),
         doc("worker processes of each queue"),
     ] = "critical:1,default:1,slow:1,webhooks:1"
+    keep_jobs_days: Annotated[Positive, doc("days after which finished jobs are forgotten")] = 30
+    keep_report_files_days: Annotated[
+        Positive, doc("days after which the files of finished reports are deleted; the reports themselves stay listed")
+    ] = 90
     relay_poll_s: Annotated[float, Meta(gt=0), doc("how often the relay looks for due jobs when nobody wakes it")] = (
         0.25
     )

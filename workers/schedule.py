@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from dues.clock import now
 from dues.db import fetch_row, transaction
-from dues.jobs import Kind, enqueue
+from dues.jobs import Kind, enqueue, kinds
 from dues.jobs.outbox import JSON
 
 _TICK = """
@@ -43,7 +43,14 @@ def every(seconds: int, kind: Kind, args: Mapping[str, JSON] | None = None, *, n
     return Every(seconds, kind, args or {}, name or kind.name)
 
 
-SCHEDULE: tuple[Every, ...] = ()
+_HOURLY = 3600
+
+SCHEDULE: tuple[Every, ...] = (
+    every(_HOURLY, kinds.FORGET_KEYS),
+    every(_HOURLY, kinds.FORGET_JOBS),
+    every(_HOURLY, kinds.FORGET_TOKENS),
+    every(_HOURLY, kinds.FORGET_REPORT_FILES),
+)
 
 
 def tick_once(schedule: tuple[Every, ...] | None = None) -> int:

@@ -14,7 +14,7 @@ from typing import Annotated
 from uuid import UUID
 
 from msgspec import Meta, Struct
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 
 from dues.accounts.actor import SCOPES, Actor, Scope
 from dues.accounts.fields import Name, TypedPassword
@@ -24,10 +24,12 @@ from dues.clock import now
 from dues.constraints import on_violation
 from dues.db import db
 from dues.errors import Forbidden, NotFound, Unauthenticated, ValidationFailed
-from dues.ids import new_id
+from dues.ids import first_id, new_id
 from dues.reads.tags import token_tag, touch
 
 LIFETIME = timedelta(days=30)
+# Deleted at a time: each is a tag to touch.
+_MOST = 200
 
 Seconds = Annotated[int, Meta(ge=1, le=int(LIFETIME.total_seconds()), description="seconds")]
 
@@ -140,6 +142,28 @@ def revoke_others(user_id: UUID, token_id: UUID) -> None:
         .execution_options(synchronize_session=False)
     )
     touch(f"user:{user_id}:tokens", *map(token_tag, revoked))
+
+
+def forget_expired() -> int:
+    """Delete tokens that have opened nothing since yesterday. Part of the caller's transaction(). Returns: how many; 0
+    means that none are left.
+
+    They are found by their ids, which tell when they were issued: none is issued for longer than LIFETIME.
+    """
+    day = timedelta(days=1)
+    found = db.session.execute(
+        select(Token.id, Token.user_id, Token.token_hash)
+        .where(Token.id < first_id(now() - LIFETIME - day), Token.expires_at < now() - day)
+        .order_by(Token.id)
+        .limit(_MOST)
+        .with_for_update(skip_locked=True)
+    ).all()
+    if found:
+        gone = delete(Token).where(Token.id.in_([token.id for token in found]))
+        db.session.execute(gone.execution_options(synchronize_session=False))
+    for token in found:
+        touch(f"user:{token.user_id}:tokens", token_tag(token.token_hash))
+    return len(found)
 
 
 def _issue(

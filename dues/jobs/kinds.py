@@ -38,6 +38,12 @@ WEBHOOK_FAN_OUT = Kind("webhook.fan_out", "webhooks", timeout_s=60)
 WEBHOOK_DELIVER = Kind("webhook.deliver", "webhooks", max_attempts=10, timeout_s=60)
 WEBHOOK_REPLAY = Kind("webhook.replay", "slow", timeout_s=3600, cancelable=True)
 REPORT_BUILD = Kind("report.build", "slow", max_attempts=5, timeout_s=3600, cancelable=True, forked=True)
+# What is over is forgotten, so that tables and folders do not grow for ever. Among the reports, which nobody waits for
+# as one does for a mail.
+FORGET_KEYS = Kind("housekeeping.keys", "slow")
+FORGET_JOBS = Kind("housekeeping.jobs", "slow")
+FORGET_TOKENS = Kind("housekeeping.tokens", "slow")
+FORGET_REPORT_FILES = Kind("housekeeping.report_files", "slow")
 
 KINDS: dict[str, Kind] = {
     kind.name: kind
@@ -51,5 +57,9 @@ KINDS: dict[str, Kind] = {
         WEBHOOK_DELIVER,
         WEBHOOK_REPLAY,
         REPORT_BUILD,
+        FORGET_KEYS,
+        FORGET_JOBS,
+        FORGET_TOKENS,
+        FORGET_REPORT_FILES,
     )
 }

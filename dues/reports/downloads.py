@@ -28,11 +28,13 @@ _FILE = """
 
 
 def get_file(store_id: UUID, report_id: UUID) -> ReportFile:
-    """Raises: NotFound until the report has succeeded."""
+    """Raises: NotFound until the report has succeeded, and when its file has been forgotten."""
     row = fetch_row(_FILE, {"store_id": store_id, "id": report_id})
     if row is None:
         raise NotFound("there is no such report, or it has no file")
     kind, form, range_from, range_to, key, size, sha256, finished_at = row
+    if key is None:
+        raise NotFound("the report's file is gone: ask for the report again", code="file_gone")
     document = FORMATS[form]
     name = f"{kind}-{range_name(range_from, range_to)}.{document.extension}"
     return ReportFile(key, name, document.media_type, size, sha256, finished_at)

@@ -24,7 +24,7 @@ reports = Resource(
         "updated_at": Report.updated_at,
         "links": Computed(
             f"json_build_object('self', {_SELF}, 'job', '/v1/jobs/' || {{job_id}},"
-            f" 'file', case when {{status}} = 'succeeded' then {_SELF} || '/file' end)",
+            f" 'file', case when {{status}} = 'succeeded' and {{file_key}} is not null then {_SELF} || '/file' end)",
             links_schema("self", nullable=("job", "file")),
         ),
     },

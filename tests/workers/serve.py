@@ -4,12 +4,13 @@ import os
 
 import tests.workers.deeds  # noqa: F401  (declares its bodies)
 from dues.jobs import failpoints
-from workers import forked, interrupts, relay, run
+from workers import forked, interrupts, relay, run, schedule
 
 
 def serve(what: str, environ: dict[str, str], drain_s: float) -> None:
-    """Be `relay` or `workers` with the settings and failpoints of `environ`, and no long waits. What it says is
-    appended to the file DUES_TESTS_OUTPUT, where that is named."""
+    """Be `relay` or `workers` with the settings and failpoints of `environ`, no long waits and, unless
+    DUES_TESTS_SCHEDULE is set, nothing that is due by itself. What it says is appended to the file DUES_TESTS_OUTPUT,
+    where that is named."""
     os.environ.clear()
     os.environ.update(environ)
     if output := environ.get("DUES_TESTS_OUTPUT"):
@@ -19,4 +20,6 @@ def serve(what: str, environ: dict[str, str], drain_s: float) -> None:
     forked._GRACE_S = 0.5
     interrupts.DRAIN_S = drain_s
     relay._LOST_AFTER_S = 0.5
+    if not environ.get("DUES_TESTS_SCHEDULE"):
+        schedule.SCHEDULE = ()
     {"workers": run.supervise, "relay": relay.main}[what]()

@@ -1,0 +1,46 @@
+"""How long what is over is kept, and the statements that forget it, a batch at a time.
+
+Each function is part of its caller's transaction(), forgets at most BATCH rows and returns how many: none means that
+none are left. The files of reports and tokens are their slices' to forget.
+"""
+
+from datetime import timedelta
+
+from dues.db import fetch_row, unit_of_work
+from dues.settings import settings
+
+BATCH = 1000
+
+# The contract's time, in which a replay gets the first answer again.
+KEYS_KEPT = timedelta(hours=24)
+
+_KEYS = """
+    with old as (
+        select scope, key from idempotency_keys where created_at < now() - %(kept)s
+        order by created_at limit %(most)s for update skip locked),
+    gone as (delete from idempotency_keys k using old where k.scope = old.scope and k.key = old.key returning 1)
+    select count(*) from gone
+"""
+_JOBS = """
+    with old as (
+        select id from jobs where finished_at < now() - %(kept)s
+        order by finished_at limit %(most)s for update skip locked),
+    gone as (delete from jobs using old where jobs.id = old.id returning 1)
+    select count(*) from gone
+"""
+
+
+def forget_keys() -> int:
+    """Idempotency keys whose time is over."""
+    return _forget(_KEYS, KEYS_KEPT)
+
+
+def forget_jobs() -> int:
+    """Jobs that ended KEEP_JOBS_DAYS ago; their status URLs answer 404 from then on."""
+    return _forget(_JOBS, timedelta(days=settings().keep_jobs_days))
+
+
+def _forget(statement: str, kept: timedelta) -> int:
+    unit_of_work()
+    (count,) = fetch_row(statement, {"kept": kept, "most": BATCH}) or (0,)
+    return int(count)
