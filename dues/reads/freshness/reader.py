@@ -67,6 +67,7 @@ class Reader:
         self._store, self._generation, self._new_xid, self._life_s = store, generation, new_xid, life_s
         self._sleep, self._clock = sleep, clock
         self._rest_until = float("-inf")
+        self._is_away = False
         self._lock = threading.Lock()
         self._boarding: dict[str, _Flight] = {}
         self._flying: dict[str, _Flight] = {}
@@ -128,6 +129,7 @@ class Reader:
         try:
             while True:
                 seen = self._store.look(generation, key, tags)
+                self._is_back()
                 late = self._clock() >= deadline
                 if isinstance(seen, Hit) or (isinstance(seen, Miss) and (late or not seen.waits)):
                     return seen
@@ -152,8 +154,15 @@ class Reader:
             self._rest(error)
 
     def _rest(self, error: Exception) -> None:
-        log.warning("reading past the cache: %s", error)
+        if not self._is_away:
+            log.warning("reading past the cache: %s", error)
+        self._is_away = True
         self._rest_until = self._clock() + _REST_S
+
+    def _is_back(self) -> None:
+        if self._is_away:
+            log.warning("reading through the cache again")
+        self._is_away = False
 
 
 def _unpack(hit: Hit) -> Result:

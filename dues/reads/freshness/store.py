@@ -118,16 +118,17 @@ class Store:
         return bool(replies) and proof.holds(cast(list[Reply], replies[0]))
 
     def fill(self, proof: Proof, key: str, payload: bytes, life_s: float) -> None:
-        """Keep an answer whose snapshot covers `proof.version`, and end the lead on it."""
+        """Keep an answer whose snapshot covers `proof.version`, and end the lead on it. Nobody waits for it to be done:
+        an entry that is lost is computed again."""
         entry = self._digest(key)
         data = proof.version.encode() + b"\n" + payload
         keep = ("SET", f"{proof.prefix}e:{entry}", data, "PX", max(1, int(life_s * 1000)))
-        self._pool.ask(lambda _: [keep, ("DEL", f"{proof.prefix}l:{entry}")], LOOK_TIMEOUT_S)
+        self._pool.tell([keep, ("DEL", f"{proof.prefix}l:{entry}")], LOOK_TIMEOUT_S)
 
     def release(self, proof: Proof, key: str) -> None:
         """The answer could not be kept: let all who wait for it compute it for themselves."""
         lead = f"{proof.prefix}l:{self._digest(key)}"
-        self._pool.ask(lambda _: [("SET", lead, _NOBODY, "PX", _NO_LEAD_LIFE_MS)], LOOK_TIMEOUT_S)
+        self._pool.tell([("SET", lead, _NOBODY, "PX", _NO_LEAD_LIFE_MS)], LOOK_TIMEOUT_S)
 
     def touch(self, generation: int, tags: Sequence[str], xid: str) -> None:
         """Append a transaction's id to its tags. Returning is the acknowledgement."""

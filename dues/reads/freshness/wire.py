@@ -162,6 +162,7 @@ class Connection:
     def __init__(self, address: Address, scripts: Sequence[bytes], deadline: float) -> None:
         """`deadline` is in the seconds of `time.monotonic()`. Raises: CacheAway."""
         self._replies = Replies()
+        self._owed = 0
         try:
             self._socket = _connect(address, deadline)
         except OSError as error:
@@ -173,16 +174,16 @@ class Connection:
         if not commands:
             return []
         try:
-            self._socket.settimeout(_left(deadline))
-            self._socket.sendall(encode(commands))
+            self._send(commands, deadline)
             while True:
                 data = self._socket.recv(_RECEIVE_BYTES)
                 if not data:
                     raise ConnectionResetError("Redis closed the connection")
                 self._replies.feed(data)
-                replies = self._replies.take(len(commands))
+                replies = self._replies.take(self._owed + len(commands))
                 if replies is not None:
-                    return replies
+                    owed, self._owed = self._owed, 0
+                    return replies[owed:]
                 self._socket.settimeout(_left(deadline))
         except OSError as error:
             self.close()
@@ -190,6 +191,19 @@ class Connection:
         except BaseException:
             self.close()
             raise
+
+    def tell(self, commands: Sequence[Command], deadline: float) -> None:
+        """Send all and wait for no answer; the next call reads past them. Raises: CacheAway."""
+        try:
+            self._send(commands, deadline)
+        except OSError as error:
+            self.close()
+            raise CacheAway(str(error) or type(error).__name__) from error
+        self._owed += len(commands)
+
+    def _send(self, commands: Sequence[Command], deadline: float) -> None:
+        self._socket.settimeout(_left(deadline))
+        self._socket.sendall(encode(commands))
 
     def close(self) -> None:
         self._socket.close()
@@ -251,6 +265,13 @@ class Pool:
             # What broke this one broke its neighbours.
             self.close()
             return self._ask_anew(commands, deadline)
+
+    def tell(self, commands: Sequence[Command], timeout_s: float) -> None:
+        """Send commands whose answers nobody needs, where a connection lies idle. Raises: CacheAway."""
+        with contextlib.suppress(IndexError):
+            connection = self._idle.pop()
+            connection.tell(commands, time.monotonic() + timeout_s)
+            self._idle.append(connection)
 
     def _ask_anew(self, commands: Callable[[Connection], Sequence[Command]], deadline: float) -> list[Reply]:
         connection = Connection(self._address, self._scripts, deadline)

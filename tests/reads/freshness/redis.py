@@ -87,6 +87,16 @@ class SteppedPool(Pool):
                 raise AssertionError(reply)
         return replies
 
+    def tell(self, commands: Sequence[Command], timeout_s: float) -> None:
+        self._scheduler.step()
+        chance = self._scheduler.random.random()
+        if self.faults.cut or chance < self.faults.lost:
+            return
+        if chance < 0.7:
+            self._redis.call(*commands)
+        else:
+            self._redis.late.append((self._redis._life, commands))
+
     def _fail(self, written: Sequence[Command]) -> None:
         fate = self._scheduler.random.random()
         if fate < 0.3:

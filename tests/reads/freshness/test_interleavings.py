@@ -15,23 +15,23 @@ _QUIET = Chances(lost_call=0, crash=0, restart=0, cut=0)
 
 # A rule to break, the faults that bring it out, and a seed with which they do so at once.
 _BROKEN = [
-    (broken.keeps_whatever_it_computed, Chances(), 2),
+    (broken.keeps_whatever_it_computed, Chances(), 1),
     (broken.ignores_listed_ids, Chances(), 3),
     (broken.ignores_the_floor, Chances(), 3),
-    (broken.starts_from_what_is_finished, Chances(), 12),
-    (broken.claims_after_the_id, Chances(lost_call=0, crash=0, restart=0, cut=0, flush=0.05), 12),
-    (broken.never_raises_the_base, Chances(lost_call=0, crash=0, restart=0, cut=0, evict=0.1), 4),
-    (broken.never_raises_the_floor, _QUIET, 8),
-    (broken.names_no_run_id, Chances(lost_call=0, crash=0, restart=0.02, cut=0, evict=0.02, flush=0), 5),
-    (broken.keeps_the_generation, Chances(), 9),
-    (broken.commits_untouched, Chances(), 4),
-    (broken.does_not_wait, _FAILING, 19),
-    (broken.only_the_first_waits, Chances(**vars(_FAILING) | {"slow_reading": 0.1, "death": 0}), 134),
-    (broken.believes_for_ever, Chances(**vars(_FAILING) | {"slow_reading": 0.5}), 0),
-    (broken.believes_from_the_end, Chances(**vars(_FAILING) | {"slow_reading": 0.5}), 29),
-    (broken.survives_a_crash, Chances(lost_call=0, crash=0.01, restart=0, cut=0, evict=0.01, flush=0), 3),
-    (broken.touches_after_commit, Chances(), 1),
-    (broken.reads_the_switch_before_its_id, Chances(), 16),
+    (broken.starts_from_what_is_finished, Chances(), 9),
+    (broken.claims_after_the_id, Chances(lost_call=0, crash=0, restart=0, cut=0, flush=0.05), 11),
+    (broken.never_raises_the_base, Chances(lost_call=0, crash=0, restart=0, cut=0, evict=0.1), 0),
+    (broken.never_raises_the_floor, _QUIET, 4),
+    (broken.names_no_run_id, Chances(lost_call=0, crash=0, restart=0.02, cut=0, evict=0.02, flush=0), 2),
+    (broken.keeps_the_generation, Chances(), 17),
+    (broken.commits_untouched, Chances(), 19),
+    (broken.does_not_wait, _FAILING, 92),
+    (broken.only_the_first_waits, Chances(**vars(_FAILING) | {"slow_reading": 0.1, "death": 0}), 14),
+    (broken.believes_for_ever, Chances(**vars(_FAILING) | {"slow_reading": 0.5}), 4),
+    (broken.believes_from_the_end, Chances(**vars(_FAILING) | {"slow_reading": 0.5}), 2),
+    (broken.survives_a_crash, Chances(lost_call=0, crash=0.01, restart=0, cut=0, evict=0.01, flush=0), 24),
+    (broken.touches_after_commit, Chances(), 6),
+    (broken.reads_the_switch_before_its_id, Chances(), 24),
     (broken.does_not_compare, Chances(), 3),
 ]
 
@@ -58,8 +58,8 @@ def test_no_hit_is_older_than_a_commit_before_it(servers: Servers, chances: Chan
     tally = explore(servers, chances, range(4), 12_000)
 
     assert tally.wrong == 0
-    assert tally.hits > 100
-    assert tally.kept > 50
+    assert tally.hits > 50
+    assert tally.kept > 30
     assert tally.writes > 50
 
 

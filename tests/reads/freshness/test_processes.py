@@ -119,7 +119,9 @@ def restored_from_an_old_copy(scene: Scene) -> None:
     copy = {name: scene.operator.get(name) for name in scene.operator.keys("*")}
     scene.rounds(1)
     restarted(scene)
-    scene.operator.mset({name: value for name, value in copy.items() if value is not None})
+    for name, value in copy.items():
+        if value is not None:
+            scene.operator.set(name, value)
 
 
 def full_and_evicting(scene: Scene) -> None:

@@ -84,6 +84,16 @@ def test_a_lost_idle_connection_is_replaced_and_its_commands_written_anew(valkey
     pool.close()
 
 
+def test_what_is_only_told_is_done_before_what_is_asked_next(valkey: Valkey) -> None:
+    pool = Pool(Address.parse(valkey.url), [])
+    pool.ask(lambda _: [("PING",)], 1)
+    pool.tell([("SET", "k", "v" * 100_000), ("NONSENSE",)], 1)
+    pool.tell([("APPEND", "k", "w")], 1)
+
+    assert pool.ask(lambda _: [("STRLEN", "k"), ("GET", "none")], 1) == [100_001, None]
+    pool.close()
+
+
 def test_a_refusal_leaves_the_connection_usable(valkey: Valkey) -> None:
     pool = Pool(Address.parse(valkey.url), [])
     with pytest.raises(CacheAway, match="unknown command"):
