@@ -146,7 +146,7 @@ class Backing:
         return Settings(**values | changes)
 
     def forget(self) -> None:
-        """Have every process forget what it cached: for a test that wrote straight into the tables, and touched no tag."""
+        """Have every process forget what it cached: for a test that wrote into the tables and touched no tag."""
         with contextlib.suppress(redis.RedisError), closing(redis.Redis.from_url(self.redis_url)) as client:
             client.eval(_FORGET, 0)
 
