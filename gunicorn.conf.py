@@ -1,5 +1,6 @@
 """How gunicorn runs Dues. Every number comes from config.py."""
 
+import gc
 import os
 import resource
 import sys
@@ -56,6 +57,14 @@ def when_ready(server: Any) -> None:
     """Begin with nothing counted. Not before the port is ours: another server may be using the folder."""
     for file in _metrics.glob("*.db"):
         file.unlink()
+
+
+def post_worker_init(worker: Any) -> None:
+    """Ten thousand clients that wait are a million objects; to look through them all for garbage again and again would
+    take more time than to serve them. What is here from the start is not looked at at all."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 20)
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -18,7 +18,7 @@ from api.front.asgi import Headers
 from api.front.threads import Finished
 from api.http import Reply
 from api.prefer import preferred_wait
-from dues.jobs.service import Status
+from dues.jobs.service import StatusDocument
 from dues.reads import Query
 
 log = logging.getLogger("dues.waits")
@@ -39,7 +39,8 @@ class Waiting:
 
     version: what it has seen of the job; query: the fields of the status document that it wants. seconds: how long
     it waits, at most; of a stream, until the next sign of life. finish: of a request that began the job, makes the
-    finished resource's answer; such a client waits until the job is done, others until it changes.
+    finished resource's answer; such a client waits until the job is done, others until it changes. is_unchecked: by
+    what right has not been looked at yet.
     """
 
     job_id: UUID
@@ -49,6 +50,7 @@ class Waiting:
     seconds: int
     finish: Callable[[], Reply] | None = None
     streams: bool = False
+    is_unchecked: bool = False
     began_at: float = field(default_factory=time.perf_counter)
 
 
@@ -68,16 +70,17 @@ def leave(waiting: Waiting) -> None:
     leftover.waiting = waiting
 
 
-def event(status: Status) -> bytes:
+def event(status: StatusDocument) -> bytes:
     """A status document as a server-sent event."""
     return f"id: {status.version}\nevent: status\ndata: {status.document}\n\n".encode()
 
 
-def answer_later(first: Finished, waiting: Waiting, status: Status) -> Finished:
+def answer_later(first: Finished, waiting: Waiting, status: StatusDocument) -> Finished:
     """The answer to a client that was held on a status URL: the first one where nothing has changed."""
     if status.version == waiting.version:
-        body, headers = first.body, [pair for pair in first.headers if pair[0] != b"x-request-duration"]
-        return Finished(first.status, headers + _waited(waiting), body)
+        outdated = (b"x-request-duration", b"retry-after" if status.done else b"")
+        headers = [pair for pair in first.headers if pair[0] not in outdated]
+        return Finished(first.status, headers + _waited(waiting), first.body)
     headers = [(b"etag", status.etag.encode())]
     headers += [pair for pair in first.headers if pair[0] == b"retry-after" and not status.done]
     return _answer(first, waiting, 200, headers, status.document.encode())

@@ -1,7 +1,6 @@
 """A request's way through the front door."""
 
 import logging
-import re
 import time
 from collections import OrderedDict
 
@@ -10,7 +9,7 @@ from flask import Flask
 from api.front.asgi import Headers, Receive, Scope, Send
 from api.front.checks import Checks
 from api.front.held import Held
-from api.front.hits import Hits, Kept, Key, answer_of, is_known, new_request_id, without_body
+from api.front.hits import Hits, Kept, Key, answer_of, is_known, request_id_of, without_body
 from api.front.intake import Disconnected, read_body
 from api.front.outflow import TooSlow, send_answer, send_file, send_problem
 from api.front.slots import Priority, Slots
@@ -26,7 +25,6 @@ log = logging.getLogger("dues.front")
 
 _ALIVE = b'{"status":"ok"}'
 _JSON = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 # How many tokens a process remembers to be good, so that they do not count against their address.
 _KNOWN_TOKENS = 10_000
 
@@ -68,6 +66,8 @@ class FrontDoor:
             await send_answer(send, 200, [*_JSON, length], _ALIVE if scope["method"] == "GET" else b"")
             return
         try:
+            if self._held.is_busy:
+                await self._held.stand_back(scope)
             await self._serve(scope, receive, send)
         except Problem as problem:
             await send_problem(scope, send, problem)
@@ -95,11 +95,10 @@ class FrontDoor:
         limit = self._limits.of(scope["method"], scope["path"], authorization, _address(scope))
         fresh, counted = await self._check(scope, kept, limit, authorization)
         if kept and fresh:
-            request_id = sent_id if sent_id and _REQUEST_ID.fullmatch(sent_id) else new_request_id()
-            status, headers, body = answer_of(kept, none_match, request_id, began)
+            status, headers, body = answer_of(kept, none_match, request_id_of(sent_id), began)
             await send_answer(send, status, headers + counted, body)
             return
-        finished = await self._ask_flask(scope, receive)
+        finished = self._held.recall(scope) or await self._ask_flask(scope, receive)
         if authorization is not None and finished.status != 401:
             self._remember(authorization)
         if key is not None:

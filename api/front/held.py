@@ -8,6 +8,7 @@ from types import FrameType
 
 from api.front.asgi import Receive, Scope, Send
 from api.front.outflow import CHUNK_S, TooSlow, send_answer
+from api.front.regulars import STATUS_URL, Regulars
 from api.front.slots import Priority, Slots
 from api.front.threads import Finished, FlaskThreads
 from api.front.waits import Waits
@@ -20,6 +21,7 @@ class Held:
 
     def __init__(self, waits: Waits, slots: Slots, threads: FlaskThreads) -> None:
         self._waits, self._slots, self._threads = waits, slots, threads
+        self._regulars = Regulars()
 
     def let_go_on_sigterm(self) -> None:
         """Have a server that is told to stop answer all who wait, who would keep it from stopping. On its loop."""
@@ -37,12 +39,31 @@ class Held:
     async def stop(self) -> None:
         await self._waits.stop()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether very many are being told something."""
+        return not self._waits.calm.is_set()
+
+    async def stand_back(self, scope: Scope) -> None:
+        """Have who comes back to a status URL let the others be told first."""
+        if scope["path"].startswith(STATUS_URL) and scope["method"] == "GET":
+            await self._waits.calm.wait()
+
+    def recall(self, scope: Scope) -> Finished | None:
+        """An answer that Flask need not be asked for, because its client only waits."""
+        return self._regulars.recall(scope) if self._waits.has_room else None
+
     async def later(self, scope: Scope, receive: Receive, first: Finished) -> Finished:
         """The answer after the waiting that `first` left; `first` itself when it left none, or too many wait already,
         or it is a stream. Raises: Unavailable under overload; Disconnected."""
         waiting: Waiting | None = first.leftover.waiting
-        if waiting is None or waiting.streams or not self._waits.has_room:
+        if waiting is None or waiting.streams:
             return first
+        if not waiting.is_unchecked:
+            if not self._waits.has_room:
+                return first
+            if waiting.finish is None:
+                self._regulars.remember(scope, waiting)
         status = await self._waits.wait(waiting, receive)
         if waiting.finish:
             return await self._finished(first, waiting) if status and status.done else first

@@ -5,6 +5,7 @@ one caller can reach another, and what the caller may do is part of what is chec
 """
 
 import random
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from api.front.threads import Finished
 from api.http import entity_tags
 from api.telemetry import observer
 from dues.reads.freshness.memory import Memory
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 
 Key = tuple[bytes | None, str, bytes, str | None]
 
@@ -112,6 +115,6 @@ def without_body(headers: Headers) -> Headers:
     return [pair for pair in headers if pair[0] not in (b"content-length", b"content-type", b"content-encoding")]
 
 
-def new_request_id() -> bytes:
-    """It tells requests apart and keeps no secret."""
-    return b"%032x" % random.getrandbits(128)
+def request_id_of(sent: bytes | None) -> bytes:
+    """The client's own where it is fit for a log, else a new one: it tells requests apart and keeps no secret."""
+    return sent if sent and _REQUEST_ID.fullmatch(sent) else b"%032x" % random.getrandbits(128)

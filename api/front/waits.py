@@ -1,14 +1,14 @@
 """Clients that wait for jobs, on an event loop: each costs a socket and a few kilobytes, never a thread.
 
 Who waits is woken by a hint (hearing.py), or because his time is up. Before anything is told, all who are woken in
-one turn are looked at together: one statement reads their jobs, a second says who of them may still see his. Since
-hints may be lost, PostgreSQL is also asked, in one statement for all jobs that are waited for, which of them have
-moved: when somebody begins to wait, every few seconds, and every second while there are no hints.
+one turn are looked at together: one statement reads their jobs, for those who may still see them. Since hints may be
+lost, PostgreSQL is also asked, in one statement for all jobs that are waited for, which of them have moved: when
+somebody begins to wait, every few seconds, and every second while there are no hints.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
@@ -22,9 +22,9 @@ from api.front.hearing import Hearing
 from api.front.intake import Disconnected
 from api.waiting import Waiting
 from config import Settings
-from dues.jobs.service import Status, find_moved, get_statuses
+from dues.jobs.service import StatusDocument, find_moved
 from dues.metrics import WAITING_CLIENTS
-from dues.stores.job_access import who_may_see
+from dues.stores.job_access import look
 
 log = logging.getLogger("dues.waits")
 
@@ -32,7 +32,7 @@ log = logging.getLogger("dues.waits")
 _ASK_EVERY_S = 3.0
 _ASK_WITHOUT_HINTS_EVERY_S = 1.0
 # Looked at together, at most: the first of ten thousand need not wait for the last.
-_BATCH = 500
+_BATCH = 1000
 # With PostgreSQL away, so long after its time is up a client is let go.
 _LATEST_S = 4.0
 _REST_S = 0.5
@@ -41,26 +41,28 @@ T = TypeVar("T")
 
 
 class Waiter:
-    """One client that is held. `version` is what is known of its job."""
+    """One client that is held, in the task that answers it. `version` is what is known of its job."""
 
-    __slots__ = ("hold", "is_over", "status", "version", "waiting")
+    __slots__ = ("is_let_go", "is_over", "status", "task", "timer", "version", "waiting")
 
     def __init__(self, waiting: Waiting) -> None:
         self.waiting = waiting
         self.version = waiting.version
         self.is_over = False
-        self.status: Status | None = None
-        self.hold: asyncio.Timeout | None = None
+        self.is_let_go = False
+        self.status: StatusDocument | None = None
+        self.task = asyncio.current_task()
+        self.timer: asyncio.TimerHandle
 
-    def is_served_by(self, status: Status) -> bool:
-        if self.is_over:
+    def is_served_by(self, status: StatusDocument) -> bool:
+        if self.is_over or status.done:
             return True
-        return status.done if self.waiting.finish else status.version != self.version
+        return self.waiting.finish is None and status.version != self.version
 
-    def let_go(self, status: Status | None) -> None:
-        if self.hold is not None and not self.hold.expired():
-            self.status = status
-            self.hold.reschedule(0)
+    def let_go(self, status: StatusDocument | None) -> None:
+        if self.task and not self.is_let_go:
+            self.is_let_go, self.status = True, status
+            self.task.cancel()
 
 
 class Waits:
@@ -77,6 +79,9 @@ class Waits:
         self._due: dict[Waiter, None] = {}
         self._ask_at = 0.0
         self._news = asyncio.Event()
+        # Cleared while more are due than are looked at together: who comes to wait may stand back until they are told.
+        self.calm = asyncio.Event()
+        self.calm.set()
         self._hearing = Hearing(settings.redis_url, self._hear, self._doubt)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="waits")
         self._tasks: list[asyncio.Task[None]] = []
@@ -90,21 +95,23 @@ class Waits:
     def count(self) -> int:
         return self._count
 
-    async def wait(self, waiting: Waiting, receive: Receive) -> Status | None:
+    async def wait(self, waiting: Waiting, receive: Receive) -> StatusDocument | None:
         """The job's status when there is something to tell, or `waiting.seconds` are over. None: it is not known, or
         the client may not see it any more; ask Flask. Raises: Disconnected."""
         waiter = Waiter(waiting)
+        waiter.timer = asyncio.get_running_loop().call_later(waiting.seconds, self._end, waiter)
         self._add(waiter)
-        end = asyncio.get_running_loop().call_later(waiting.seconds, self._end, waiter)
         try:
-            # Who is let go is one whose time is up early: the one thing this task waits for is that its client goes.
-            async with asyncio.timeout(waiting.seconds + _LATEST_S) as waiter.hold:
-                while (await receive())["type"] != "http.disconnect":
-                    pass
-        except TimeoutError:
-            return waiter.status
+            # What this task waits for is that its client goes. Letting go of it cancels that, as a timeout would, at
+            # a fifth of the cost.
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        except asyncio.CancelledError:
+            if waiter.is_let_go and waiter.task and waiter.task.uncancel() == 0:
+                return waiter.status
+            raise
         finally:
-            end.cancel()
+            waiter.timer.cancel()
             self._remove(waiter)
         raise Disconnected
 
@@ -128,10 +135,12 @@ class Waits:
         job_id = waiter.waiting.job_id
         self._waiters.setdefault(job_id, set()).add(waiter)
         self._count += 1
-        WAITING_CLIENTS.inc()
-        # It may have moved since its answer was made.
-        self._unsure.add(job_id)
-        self._news.set()
+        if waiter.waiting.is_unchecked:
+            self._look_at(waiter)
+        else:
+            # It may have moved since its answer was made.
+            self._unsure.add(job_id)
+            self._news.set()
 
     def _remove(self, waiter: Waiter) -> None:
         job_id = waiter.waiting.job_id
@@ -140,13 +149,14 @@ class Waits:
         if not waiters:
             del self._waiters[job_id]
         self._due.pop(waiter, None)
-        waiter.hold = None
+        waiter.task = None
         self._count -= 1
-        WAITING_CLIENTS.dec()
 
     def _end(self, waiter: Waiter) -> None:
         waiter.is_over = True
         self._look_at(waiter)
+        waiter.timer.cancel()
+        waiter.timer = asyncio.get_running_loop().call_later(_LATEST_S, waiter.let_go, None)
 
     def _look_at(self, waiter: Waiter) -> None:
         self._due[waiter] = None
@@ -168,6 +178,7 @@ class Waits:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), max(self._ask_at - loop.time(), 0.01))
             self._news.clear()
+            WAITING_CLIENTS.set(self._count)
             try:
                 await self._ask(loop)
                 await self._look()
@@ -193,15 +204,26 @@ class Waits:
 
     async def _look(self) -> None:
         """Read the jobs of those who are due, and let go whom that serves."""
+        if len(self._due) > _BATCH:
+            self.calm.clear()
+        try:
+            await self._look_in_turn()
+        finally:
+            self.calm.set()
+
+    async def _look_in_turn(self) -> None:
         while self._due:
-            batch = list(islice(self._due, _BATCH))
+            # Whoever wants the same fields: all, but for a few.
+            query = next(iter(self._due)).waiting.query
+            batch = list(islice((waiter for waiter in self._due if waiter.waiting.query is query), _BATCH))
             for waiter in batch:
                 # Before they are looked at: what is heard meanwhile is looked at again.
                 del self._due[waiter]
             try:
-                statuses = await self._run(_statuses_for, [waiter.waiting for waiter in batch])
+                viewings = [(waiter.waiting.token_id, waiter.waiting.job_id) for waiter in batch]
+                statuses = await self._run(look, viewings, query)
             except BaseException:
-                self._due.update(dict.fromkeys(waiter for waiter in batch if waiter.hold))
+                self._due.update(dict.fromkeys(waiter for waiter in batch if waiter.task))
                 raise
             for waiter, status in zip(batch, statuses, strict=True):
                 if status is None or waiter.is_served_by(status):
@@ -217,16 +239,3 @@ class Waits:
                 return function(*args)
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
-
-
-def _statuses_for(waitings: Sequence[Waiting]) -> list[Status | None]:
-    """What each may be told now: None where the job is gone or may not be seen any more."""
-    jobs_of: dict[object, set[UUID]] = {}
-    for waiting in waitings:
-        jobs_of.setdefault(waiting.query, set()).add(waiting.job_id)
-    statuses = {query: get_statuses(ids, query) for query, ids in jobs_of.items()}  # type: ignore[arg-type]
-    allowed = who_may_see({(waiting.token_id, waiting.job_id) for waiting in waitings})
-    return [
-        statuses[waiting.query].get(waiting.job_id) if (waiting.token_id, waiting.job_id) in allowed else None
-        for waiting in waitings
-    ]

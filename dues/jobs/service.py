@@ -1,13 +1,13 @@
 """Following jobs and canceling them. Who may is for the caller to say: a job carries its owner and its store."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import Literal
 from uuid import UUID
 
 import ujson
-from sqlalchemy import TextClause, text
+from sqlalchemy import text
 
 from dues.db import after_commit, db, fetch_row, unit_of_work
 from dues.errors import Conflict, NotFound
@@ -33,18 +33,24 @@ _STANDING = "select status, cancel_requested_at is not null from jobs where id =
 
 
 @dataclass(frozen=True, slots=True)
-class Status:
-    """A job as it stands: the status document as JSON text, and what decides who may see it and when to ask again."""
+class StatusDocument:
+    """A job as it stands: the status document as JSON text, and whether there will be another."""
 
     document: str
     version: int
     done: bool
-    owner_id: UUID | None
-    store_id: UUID | None
 
     @property
     def etag(self) -> str:
         return f'"{self.version}"'
+
+
+@dataclass(frozen=True, slots=True)
+class Status(StatusDocument):
+    """With what decides who may see it."""
+
+    owner_id: UUID | None
+    store_id: UUID | None
 
 
 def get_status(job_id: UUID, query: Query | None = None) -> Status:
@@ -66,24 +72,9 @@ def _status_sql(shape: Shape) -> str:
     )
 
 
-def get_statuses(job_ids: Collection[UUID], query: Query) -> dict[UUID, Status]:
-    """The statuses of many jobs, in one statement; those that are not there are missing."""
-    statement = _statuses_sql(shape_of(jobs, {"id": None}, query, None))
-    with db.engine.connect() as connection:
-        rows = connection.execute(statement, {"ids": [str(job_id) for job_id in job_ids]}).all()
-    return {
-        job_id: Status(document, version, status in DONE, owner_id, store_id)
-        for job_id, document, version, status, owner_id, store_id in rows
-    }
-
-
-@lru_cache(maxsize=256)
-def _statuses_sql(shape: Shape) -> TextClause:
-    one = compile_one(shape).replace("%(id)s", "j.id")
-    return text(
-        "select j.id, d.document, j.version, j.status, j.owner_id, j.store_id from jobs j"
-        f" cross join lateral ({one}) d(document) where j.id = any(cast(:ids as uuid[]))"
-    )
+def document_sql(query: Query, job_id: str) -> str:
+    """A query whose first column is the status document of the job that the SQL expression `job_id` names."""
+    return compile_one(shape_of(jobs, {"id": None}, query, None)).replace("%(id)s", job_id)
 
 
 def find_moved(seen: Mapping[UUID, int]) -> dict[UUID, int | None]:

@@ -16,7 +16,7 @@ from dues.ids import new_id
 from dues.jobs import Ending, Kind, Run, endings, when_ended
 from dues.jobs.lease import claim, take_back
 from dues.jobs.outcomes import WORKER_LOST, problem
-from dues.jobs.service import cancel, find_moved, get_status, get_statuses
+from dues.jobs.service import cancel, find_moved, get_status
 from dues.jobs.status import jobs as resource
 from dues.reads import parse_query
 from tests.factory import Factory
@@ -228,15 +228,6 @@ def test_a_job_does_not_end_without_its_slice(jobs: Jobs, heard: list[Ending], m
     with pytest.raises(RuntimeError):
         canceled(job_id)
     assert jobs.row(job_id).status == "queued"
-
-
-def test_the_statuses_of_many_jobs_are_those_of_each(jobs: Jobs):
-    ids = [jobs.add() for _ in range(3)]
-    Run(*jobs.claimed(ids[0])).complete(None)
-    query = parse_query(resource, [("fields", "status,done")], one=True)
-    found = get_statuses([*ids, new_id()], query)
-    assert found == {job_id: get_status(job_id, query) for job_id in ids}
-    assert found[ids[0]].done
 
 
 def test_which_jobs_have_moved(jobs: Jobs):

@@ -9,8 +9,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from dues.ids import new_id
-from dues.stores.job_access import who_may_see
+from dues.jobs.service import StatusDocument
+from dues.jobs.status import jobs as resource
+from dues.reads import parse_query
+from dues.stores.job_access import look
 from tests.factory import Factory
+
+WHOLE = parse_query(resource, (), one=True)
 
 
 @pytest.fixture
@@ -47,9 +52,10 @@ def viewers(make: Factory) -> tuple[dict[str, tuple[str, UUID]], list[Any]]:
 
 def test_it_is_the_rule_of_status_urls(app: Flask, client: FlaskClient, viewers: Any):
     tokens, jobs = viewers
-    answered, seen = set(), set()
+    answered = set()
     with app.app_context():
-        seen = who_may_see([(token_id, job.id) for _, token_id in tokens.values() for job in jobs])
+        viewings = [(token_id, job.id) for _, token_id in tokens.values() for job in jobs]
+        seen = {viewing for viewing, found in zip(viewings, look(viewings, WHOLE), strict=True) if found}
     for token, token_id in tokens.values():
         for job in jobs:
             answer = client.get(f"/v1/jobs/{job.id}", headers={"Authorization": f"Bearer {token}"})
@@ -61,5 +67,19 @@ def test_it_is_the_rule_of_status_urls(app: Flask, client: FlaskClient, viewers:
 
 def test_nobody_waits(app: Flask):
     with app.app_context():
-        assert who_may_see([]) == set()
-        assert who_may_see([(new_id(), new_id())]) == set()
+        assert look([], WHOLE) == []
+        assert look([(new_id(), new_id())], WHOLE) == [None]
+
+
+def test_each_sees_the_document_that_the_status_url_would_answer(app: Flask, client: FlaskClient, viewers: Any):
+    tokens, jobs = viewers
+    token, token_id = tokens["member"]
+    path, headers = f"/v1/jobs/{jobs[0].id}", {"Authorization": f"Bearer {token}"}
+    with app.app_context():
+        for query, search in (
+            (WHOLE, ""),
+            (parse_query(resource, [("fields", "id,done")], one=True), "?fields=id,done"),
+        ):
+            found = look([(token_id, jobs[0].id)] * 2, query)
+            document = client.get(path + search, headers=headers).text
+            assert found == [StatusDocument(document, 1, False)] * 2
