@@ -16,11 +16,12 @@ from typing import Any
 import pytest
 import redis
 
+from dues.ids import new_id
 from dues.reads.freshness.backend import FreshCache
 from local.valkey import Valkey
 from tests.factory import Factory
 from tests.reads.freshness.proxy import Proxy
-from tests.servers import Servers, running
+from tests.servers import Servers, running, wait_until
 from tests.webserver import WebServer
 
 
@@ -31,11 +32,14 @@ class Client:
         self._connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=20)
         self._auth = auth
 
-    def ask(self, method: str, path: str, **body: Any) -> tuple[http.client.HTTPResponse, Any]:
-        sent = json.dumps(body) if body else None
-        self._connection.request(method, path, sent, {**self._auth, "Content-Type": "application/json"})
+    def ask(
+        self, method: str, path: str, auth: dict[str, str] | None = None, **body: Any
+    ) -> tuple[http.client.HTTPResponse, Any]:
+        """`auth` is the owner's where it is not given."""
+        headers = {**(self._auth if auth is None else auth), "Content-Type": "application/json"}
+        self._connection.request(method, path, json.dumps(body) if body else None, headers)
         answer = self._connection.getresponse()
-        return answer, json.loads(answer.read())
+        return answer, json.loads(answer.read() or b"null")
 
     def close(self) -> None:
         self._connection.close()
@@ -47,6 +51,8 @@ class Scene:
 
     clients: list[Client]
     path: str
+    store: Made
+    make: Factory
     valkey: Valkey
     operator: redis.Redis
     proxy: Proxy
@@ -72,7 +78,8 @@ def scene(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     servers.clean()
     make = Factory(servers.direct)
     owner = make.user()
-    package: Made = make.package(make.store(owner))
+    store = make.store(owner)
+    package: Made = make.package(store)
     with ExitStack() as stack:
         valkey = stack.enter_context(running(Valkey(folder, durable=False)))
         assert isinstance(valkey, Valkey)
@@ -85,7 +92,7 @@ def scene(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         stack.enter_context(_relay(FreshCache(servers.database_url, valkey.url, "dues:", 60)))
         path = f"/v1/stores/{package.store_id}/packages/{package.id}"
         clients = [stack.enter_context(closing(Client(web, auth))) for web in webs]
-        yield Scene(clients, path, valkey, operator, proxy)
+        yield Scene(clients, path, store, make, valkey, operator, proxy)
 
 
 class _relay:  # noqa: N801  (a context manager)
@@ -165,3 +172,40 @@ def test_most_reads_are_hits_when_all_is_well_again(scene: Scene) -> None:
         if scene.hits >= 10:
             return
     pytest.fail(f"{scene.hits} hits of 20")
+
+
+def warm(client: Client, path: str, auth: dict[str, str]) -> None:
+    """Read until this process answers from the cache."""
+    wait_until(lambda: "desc=hit" in (client.ask("GET", path, auth)[0].headers["Server-Timing"] or ""), 40, "a hit")
+
+
+def test_a_token_that_one_process_revoked_is_refused_by_the_other(scene: Scene) -> None:
+    one, other = scene.clients
+    user = scene.make.user()
+    for _ in range(5):
+        token_id = new_id()
+        auth = scene.make.auth(user, id=token_id)
+        warm(other, "/v1/me", auth)
+        assert one.ask("DELETE", f"/v1/tokens/{token_id}", auth)[0].status == 204
+        assert [client.ask("GET", "/v1/me", auth)[0].status for client in (other, one)] == [401, 401]
+
+
+def test_who_was_removed_from_the_staff_sees_no_more_of_it_anywhere(scene: Scene) -> None:
+    one, other = scene.clients
+    user = scene.make.user()
+    auth, path = scene.make.auth(user), f"/v1/stores/{scene.store.id}/staff"
+    for _ in range(5):
+        assert one.ask("PUT", f"{path}/{user.id}", role="manager")[0].status == 200
+        warm(other, path, auth)
+        assert one.ask("DELETE", f"{path}/{user.id}")[0].status == 204
+        assert [client.ask("GET", path, auth)[0].status for client in (other, one)] == [403, 403]
+
+
+def test_one_url_never_shows_a_callers_answer_to_another(scene: Scene) -> None:
+    users = [scene.make.user() for _ in range(4)]
+    auths = [scene.make.auth(user) for user in users]
+    for _ in range(3):
+        for user, auth in zip(users, auths, strict=True):
+            for client in scene.clients:
+                assert client.ask("GET", "/v1/me", auth)[1]["id"] == str(user.id)
+                assert client.ask("GET", "/v1/me", {})[0].status == 401
