@@ -6,6 +6,7 @@ webhooks; an owner also the staff and the store itself.
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from uuid import UUID
 
 import ujson
@@ -77,14 +78,19 @@ def access_of(token: str | None, store_id: UUID | None) -> Access:
 
     tags = (token_tag(token_hash), *((f"store:{store_id}",) if store_id else ()))
     result = read(f"access {token_hash.hex()} {store_id}", tags, compute)
-    found = ujson.loads(result.payload)
-    expires_at = datetime.fromisoformat(found["expires_at"])
+    access = _parse(result.payload)
     # It runs out by itself in the cache too, but a moment later.
-    if expires_at <= now():
+    if access.actor is None or access.actor.expires_at <= now():
         raise _bad_token()
-    bound_to = found["store"] and UUID(found["store"])
+    return _kept(access, result)
+
+
+@lru_cache(maxsize=4096)
+def _parse(document: bytes) -> Access:
+    found = ujson.loads(document)
+    bound_to, expires_at = found["store"] and UUID(found["store"]), datetime.fromisoformat(found["expires_at"])
     actor = Actor(UUID(found["user"]), UUID(found["token"]), frozenset(found["scopes"]), bound_to, expires_at)
-    return _kept(Access(actor, found["store_exists"], found["role"]), result)
+    return Access(actor, found["store_exists"], found["role"])
 
 
 def _visitor(store_id: UUID) -> Access:

@@ -33,6 +33,8 @@ TOUCH_TIMEOUT_S = 0.5
 # How many transactions a tag lists one by one; for those before them it knows only the highest id.
 NEWEST_IDS = 8
 _TAG_LIFE_S = 7200
+# A tag that was asked for and under which nothing was kept: whoever makes up ids fills no memory with them for long.
+_TRIAL_LIFE_S = 60
 _CLAIM_LIFE_MS = 1000
 _LEAD_LIFE_MS = 2000
 # For so long, once an answer could not be kept, nobody waits for another's.
@@ -93,7 +95,7 @@ class Store:
             nonlocal prefix
             prefix = self.prefix(connection.run_id, generation)
             names = (f"{prefix}base", f"{prefix}e:{entry}", f"{prefix}l:{entry}", *_tag_names(prefix, tags))
-            return [("EVALSHA", _LOOK.sha, len(names), *names, _TAG_LIFE_S, _LEAD_LIFE_MS)]
+            return [("EVALSHA", _LOOK.sha, len(names), *names, _TRIAL_LIFE_S, _LEAD_LIFE_MS)]
 
         (reply,) = self._pool.ask(commands, LOOK_TIMEOUT_S)
         match reply:
@@ -123,7 +125,8 @@ class Store:
         entry = self._digest(key)
         data = proof.version.encode() + b"\n" + payload
         keep = ("SET", f"{proof.prefix}e:{entry}", data, "PX", max(1, int(life_s * 1000)))
-        self._pool.tell([keep, ("DEL", f"{proof.prefix}l:{entry}")], LOOK_TIMEOUT_S)
+        last = [("EXPIRE", name, _TAG_LIFE_S) for name in proof.names()]
+        self._pool.tell([keep, ("DEL", f"{proof.prefix}l:{entry}"), *last], LOOK_TIMEOUT_S)
 
     def release(self, proof: Proof, key: str) -> None:
         """The answer could not be kept: let all who wait for it compute it for themselves."""

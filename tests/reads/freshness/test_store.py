@@ -117,6 +117,16 @@ def test_everything_expires(store: Store, operator: redis.Redis) -> None:
     assert all(operator.ttl(name) > 0 for name in names)
 
 
+def test_a_tag_under_which_nothing_is_kept_is_soon_forgotten(store: Store, operator: redis.Redis) -> None:
+    founded(store)
+    proof = look(store, "k", "made up").proof
+    (name,) = operator.keys("*made up")
+    assert 0 < operator.ttl(name) <= 60
+    store.fill(proof, "k", b"", 10)
+    look(store, "k", "made up")
+    assert operator.ttl(name) > 3600
+
+
 def test_a_restart_and_a_generation_have_names_of_their_own(store: Store, valkey: Valkey) -> None:
     founded(store)
     kept = look(store).proof
