@@ -130,6 +130,11 @@ class _Queues(Collector):
         "dues_queue_relay_lag_seconds": ("relay_lag_s", "How long the oldest has waited to be handed to RQ"),
         "dues_queue_running": ("running", "Jobs that a worker has claimed"),
         "dues_queue_expired_leases": ("expired", "Of those, the ones whose worker is silent"),
+        "dues_queue_objective_seconds": ("objective_s", "The longest that a job should wait"),
+        "dues_queue_arrivals_per_second": ("arrivals_per_s", "Jobs that came to be due in the last minute"),
+        "dues_queue_failures_per_second": ("failures_per_s", "Jobs that failed for good in the last minute"),
+        "dues_queue_job_seconds": ("mean_s", "How long a job of the last minute took on average"),
+        "dues_queue_recommended_workers": ("recommended_workers", "Worker processes that would keep up"),
     }
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
@@ -140,7 +145,9 @@ class _Queues(Collector):
         for name, (field, meaning) in self._GAUGES.items():
             family = GaugeMetricFamily(name, meaning, labels=("queue",))
             for queue in queues:
-                family.add_metric((queue.queue,), getattr(queue, field))
+                value = getattr(queue, field)
+                if value is not None:
+                    family.add_metric((queue.queue,), value)
             yield family
 
 

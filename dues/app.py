@@ -3,6 +3,8 @@
 Workers, the relay and the command line use it as it is; `api/app.py` adds the routes.
 """
 
+from types import ModuleType
+
 from flask import Flask
 
 from config import Settings, load_settings
@@ -10,7 +12,13 @@ from dues.db import init_db
 from dues.jobs.commands import init_jobs
 from dues.mail.commands import init_mail
 from dues.migrate import init_migrate
+from dues.payments import processing
 from dues.reads.freshness import init_cache
+from dues.reports import service as reports
+from dues.webhooks import deliveries
+
+# Those who have a say in how jobs end (dues/jobs/endings.py), whichever process ends them.
+ENDINGS: tuple[ModuleType, ...] = (processing, reports, deliveries)
 
 
 def create_base(settings: Settings | None = None) -> Flask:

@@ -9,5 +9,6 @@ patience.py    waiting for a PostgreSQL that is away
 interrupts.py  stopping a body at its time limit, or when the worker is being stopped
 run.py         the supervisor: `python -m workers.run`
 relay.py       what is due goes to RQ, what was lost comes back: `python -m workers.relay`
+drain.py       doing what is due in a queue here and now: `python -m workers.drain`
 schedule.py    what is due again and again; housekeeping.py: of that, what forgets what is over
 """

@@ -1,13 +1,60 @@
-"""`flask jobs …`: slow work, for those who run Dues."""
+"""`flask jobs …`: slow work, for those who run Dues.
+
+`flask --app wsgi jobs` where the web is installed; `flask --app dues.app:create_base jobs` needs nothing of it.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import TypeVar
+from uuid import UUID
 
 import click
+import ujson
 from flask import Flask
 from flask.cli import AppGroup
+from sqlalchemy import inspect
 
-from dues.jobs.stats import queue_stats
+from dues.clock import now, rfc3339
+from dues.db import transaction
+from dues.errors import Problem
+from dues.jobs.kinds import KINDS, QUEUES
+from dues.jobs.models import Job
+from dues.jobs.operations import find_jobs, get_job, retry
+from dues.jobs.service import cancel
+from dues.jobs.stats import QueueStats, queue_stats
+from dues.jobs.status import STATUSES
 
-_group = AppGroup("jobs", help="Look at slow work.")
-_COLUMNS = ("queue", "depth", "latency", "not relayed", "running", "expired leases")
+T = TypeVar("T")
+
+_group = AppGroup("jobs", help="Look at slow work, and have a hand in it.")
+
+_STATS: dict[str, Callable[[QueueStats], str]] = {
+    "queue": lambda found: found.queue,
+    "depth": lambda found: str(found.depth),
+    "latency": lambda found: f"{found.latency_s:.1f} s",
+    "objective": lambda found: f"{found.objective_s:g} s",
+    "not relayed": lambda found: f"{found.relay_lag_s:.1f} s",
+    "running": lambda found: str(found.running),
+    "expired leases": lambda found: str(found.expired),
+    "arrivals": lambda found: f"{found.arrivals_per_s:.2f} /s",
+    "mean": lambda found: "-" if found.mean_s is None else f"{found.mean_s:.3f} s",
+    "workers wanted": lambda found: str(found.recommended_workers),
+}
+_JOBS: dict[str, Callable[[Job], str]] = {
+    "id": lambda job: str(job.id),
+    "kind": lambda job: job.kind,
+    "queue": lambda job: job.queue,
+    "status": lambda job: job.status,
+    "attempt": lambda job: f"{job.attempt}/{job.max_attempts}",
+    "age": lambda job: span(job.created_at),
+    "next attempt": lambda job: "in " + span(job.run_at) if job.status == "queued" and job.run_at > now() else "",
+    "last error": lambda job: str((job.error or {}).get("detail", "")),
+}
+# What stands on the left; numbers are aligned on the right.
+_WORDS = {"queue", "id", "kind", "status", "last error"}
 
 
 def init_jobs(app: Flask) -> None:
@@ -16,20 +63,98 @@ def init_jobs(app: Flask) -> None:
 
 @_group.command("stats")
 def stats() -> None:
-    """How far behind each queue is: jobs that are due, and how long the oldest has waited."""
-    rows = [
-        (
-            found.queue,
-            str(found.depth),
-            f"{found.latency_s:.1f} s",
-            f"{found.relay_lag_s:.1f} s",
-            str(found.running),
-            str(found.expired),
-        )
-        for found in queue_stats()
-    ]
-    widths = [max(map(len, column)) for column in zip(_COLUMNS, *rows, strict=True)]
-    for row in (_COLUMNS, *rows):
-        name, *numbers = row
-        cells = [cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=True)]
-        click.echo("  ".join([name.ljust(widths[0]), *cells]))
+    """How far behind each queue is, and how many workers it wants."""
+    _show_table(_STATS, queue_stats())
+
+
+@_group.command("list")
+@click.option("--queue", type=click.Choice(QUEUES))
+@click.option("--kind", type=click.Choice(list(KINDS)))
+@click.option("--status", "statuses", type=click.Choice(STATUSES), multiple=True, help="May be given several times.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
+def list_jobs(queue: str | None, kind: str | None, statuses: tuple[str, ...], limit: int) -> None:
+    """The newest jobs."""
+    _show_table(_JOBS, find_jobs(queue=queue, kind=kind, statuses=statuses, most=limit))
+
+
+@_group.command("show")
+@click.argument("job_id", type=click.UUID)
+def show(job_id: UUID) -> None:
+    """All there is to know of a job."""
+    with _refusals():
+        job = get_job(job_id)
+    values = {column.key: getattr(job, column.key) for column in inspect(Job).column_attrs}
+    width = max(map(len, values))
+    for name, value in values.items():
+        click.echo(f"{name.ljust(width)}  {_text(value)}".rstrip())
+
+
+@_group.command("retry")
+@click.argument("job_ids", type=click.UUID, nargs=-1)
+@click.option("--failed", "kind", type=click.Choice(list(KINDS)), help="All failed jobs of this kind.")
+def retry_jobs(job_ids: Sequence[UUID], kind: str | None) -> None:
+    """Have failed jobs begin anew, and those that wait for their next attempt go on now."""
+    if kind:
+        job_ids = [*job_ids, *(job.id for job in find_jobs(kind=kind, statuses=["failed"], most=1_000_000))]
+    for job_id in job_ids:
+        with _refusals(), transaction():
+            retry(job_id)
+        click.echo(f"{job_id} is queued")
+
+
+@_group.command("cancel")
+@click.argument("job_ids", type=click.UUID, nargs=-1, required=True)
+def cancel_jobs(job_ids: Sequence[UUID]) -> None:
+    """Cancel jobs of a kind that allows it: at once, or where they run at their next report of progress."""
+    for job_id in job_ids:
+        with _refusals(), transaction():
+            outcome = cancel(job_id)
+        click.echo(f"{job_id} is {outcome}" if outcome == "canceled" else f"{job_id} will be canceled")
+
+
+@_group.command("drain")
+@click.argument("queue", type=click.Choice(QUEUES))
+def drain(queue: str) -> None:
+    """Do all that is due in a queue here and now, beside its workers or without any, and without Redis."""
+    # The bodies of jobs are not for this floor to import.
+    done = subprocess.run([sys.executable, "-m", "workers.drain", queue], check=False)
+    sys.exit(done.returncode)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except Problem as refused:
+        raise click.ClickException(refused.detail) from refused
+
+
+def _show_table(columns: dict[str, Callable[[T], str]], items: Sequence[T]) -> None:
+    rows = [list(columns), *([value(item) for value in columns.values()] for item in items)]
+    widths = [max(len(row[i]) for row in rows) for i in range(len(columns))]
+    for row in rows:
+        cells = [
+            cell.ljust(width) if name in _WORDS else cell.rjust(width)
+            for name, cell, width in zip(columns, row, widths, strict=True)
+        ]
+        click.echo("  ".join(cells).rstrip())
+
+
+def span(moment: datetime) -> str:
+    """How far away a moment is, in the largest unit that gives two or more: `45 s`, `12 min`, `30 h`, `3 d`."""
+    seconds = abs((now() - moment).total_seconds())
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _text(value: object) -> str:
+    match value:
+        case None:
+            return "-"
+        case datetime():
+            return f"{rfc3339(value)} ({span(value)} {'ago' if value <= now() else 'from now'})"
+        case dict():
+            return ujson.dumps(value, ensure_ascii=False, escape_forward_slashes=False)
+    return str(value)

@@ -9,6 +9,9 @@ from typing import Literal, get_args
 QueueName = Literal["critical", "default", "slow", "webhooks"]
 QUEUES: tuple[QueueName, ...] = get_args(QueueName)
 
+# The longest that a job should wait for a worker: what scaling workers aims at. Seconds.
+OBJECTIVES_S: dict[QueueName, float] = {"critical": 2.0, "default": 10.0, "slow": 120.0, "webhooks": 30.0}
+
 
 @dataclass(frozen=True)
 class Kind:

@@ -1,26 +1,41 @@
-"""How far behind the queues are: what those who scale workers watch, in `/metrics` and `flask jobs stats`.
+"""How far behind the queues are, and how many workers would keep up: what those who scale workers watch, in `/metrics`
+and `flask jobs stats`.
 
 It asks PostgreSQL alone, so it tells the truth while Redis is away, and counts what no relay has seen yet.
 """
 
+import math
 from dataclasses import dataclass
 
 from sqlalchemy import text
 
 from dues.db import db
-from dues.jobs.kinds import QUEUES
+from dues.jobs.kinds import OBJECTIVES_S, QUEUES
 
+# The share of its time that a worker should be at work: with more, jobs queue up behind one another.
+_BUSY = 0.7
+
+# Rates are those of the last minute. A job that became due in it is due still, running, or ended in it as well. The
+# length of an attempt is the time from when the job was last due to its end, less what it waited before its first.
 _QUEUES = text("""
     select q.name, coalesce(due.depth, 0), coalesce(due.latency_s, 0), coalesce(due.relay_lag_s, 0),
-        coalesce(held.running, 0), coalesce(held.expired, 0)
+        coalesce(held.running, 0), coalesce(held.expired, 0),
+        (coalesce(due.arrived, 0) + coalesce(held.arrived, 0) + coalesce(ended.arrived, 0)) / 60.0,
+        coalesce(ended.failed, 0) / 60.0, ended.mean_s
     from unnest(cast(:queues as text[])) with ordinality q(name, position)
     left join (select queue, count(*) as depth, extract(epoch from clock_timestamp() - min(run_at)) as latency_s,
                    extract(epoch from clock_timestamp() - min(run_at) filter (where dispatched_at is null))
-                       as relay_lag_s
+                       as relay_lag_s,
+                   count(*) filter (where run_at > now() - interval '1 min') as arrived
                from jobs where status = 'queued' and run_at <= now() group by queue) due on due.queue = q.name
     left join (select queue, count(*) as running,
-                   count(*) filter (where lease_until < clock_timestamp()) as expired
+                   count(*) filter (where lease_until < clock_timestamp()) as expired,
+                   count(*) filter (where run_at > now() - interval '1 min') as arrived
                from jobs where status = 'running' group by queue) held on held.queue = q.name
+    left join (select queue, count(*) filter (where run_at > now() - interval '1 min') as arrived,
+                   count(*) filter (where status = 'failed') as failed,
+                   avg(extract(epoch from finished_at - greatest(started_at, run_at))) as mean_s
+               from jobs where finished_at > now() - interval '1 min' group by queue) ended on ended.queue = q.name
     order by q.position
 """)
 
@@ -28,7 +43,11 @@ _QUEUES = text("""
 @dataclass(frozen=True)
 class QueueStats:
     """A queue now. `depth` is the jobs that are due; `latency_s` how long the oldest of them has waited, and
-    `relay_lag_s` the oldest not yet handed to RQ; `expired` those of the `running` whose worker is silent."""
+    `relay_lag_s` the oldest not yet handed to RQ; `expired` those of the `running` whose worker is silent.
+
+    Of the last minute: how many jobs came to be due or failed for good in a second, and how long one takes on average
+    (None where none ended).
+    """
 
     queue: str
     depth: int
@@ -36,6 +55,21 @@ class QueueStats:
     relay_lag_s: float
     running: int
     expired: int
+    objective_s: float
+    arrivals_per_s: float = 0.0
+    failures_per_s: float = 0.0
+    mean_s: float | None = None
+
+    @property
+    def recommended_workers(self) -> int:
+        """Enough for what arrives with some time to spare; and where jobs wait for more than half of the objective,
+        enough to have done those as well when it is over."""
+        mean_s = self.mean_s or 0.0
+        wanted = self.arrivals_per_s * mean_s / _BUSY
+        if self.latency_s > self.objective_s / 2:
+            # Of a queue in which nothing ends nobody knows how long a job takes; one more worker is a beginning.
+            wanted = max(wanted + self.depth * mean_s / self.objective_s, self.running + 1)
+        return max(1, math.ceil(wanted))
 
 
 def queue_stats() -> list[QueueStats]:
@@ -43,6 +77,17 @@ def queue_stats() -> list[QueueStats]:
     with db.engine.connect() as connection:
         rows = connection.execute(_QUEUES, {"queues": list(QUEUES)}).all()
     return [
-        QueueStats(queue, depth, float(latency_s), float(relay_lag_s), running, expired)
-        for queue, depth, latency_s, relay_lag_s, running, expired in rows
+        QueueStats(
+            queue,
+            depth,
+            float(latency_s),
+            float(relay_lag_s),
+            running,
+            expired,
+            OBJECTIVES_S[queue],
+            float(arrivals),
+            float(failures),
+            None if mean_s is None else float(mean_s),
+        )
+        for queue, depth, latency_s, relay_lag_s, running, expired, arrivals, failures, mean_s in rows
     ]

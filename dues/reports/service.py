@@ -25,9 +25,10 @@ log = logging.getLogger("dues.reports")
 
 Moment = Annotated[datetime, Meta(tz=True)]
 
-# From which states a report may move to a state. Running again is the next attempt of a job that was interrupted.
+# From which states a report may move to a state. Running again is the next attempt of a job that was interrupted; from
+# `failed` an operator has it tried again.
 SOURCES = {
-    "running": ("pending", "running"),
+    "running": ("pending", "running", "failed"),
     "succeeded": ("running",),
     "failed": ("pending", "running"),
     "canceled": ("pending", "running"),

@@ -11,6 +11,7 @@ from dues.db import db, fetch_row, transaction
 from dues.jobs import Kind, LeaseLost
 from dues.jobs.lease import Lease, claim, claim_next, take_back
 from dues.jobs.outcomes import WORKER_LOST, problem
+from dues.reads.tags import touch
 from tests.factory import Factory
 from tests.jobs.conftest import QUICK, Jobs
 
@@ -122,6 +123,7 @@ def write_a_row() -> None:
         "insert into users(id, email, name, password_hash) values (%(id)s, 'a@b.c', 'A', '') returning id",
         row,
     )
+    touch(f"user:{UUID(int=1)}")
 
 
 @pytest.mark.parametrize("taken_over", [True, False])

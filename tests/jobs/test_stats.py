@@ -1,17 +1,25 @@
 """What those who scale workers watch."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from flask import Flask
 
 from dues.jobs import Kind
-from dues.jobs.stats import queue_stats
+from dues.jobs.stats import QueueStats, queue_stats
 from tests.jobs.conftest import QUICK, Jobs
+
+
+def of_queue(name: str = QUICK.queue) -> QueueStats:
+    return {stats.queue: stats for stats in queue_stats()}[name]
 
 
 def test_queues_that_are_empty_are_there_too(jobs: Jobs):
     stats = queue_stats()
     assert [found.queue for found in stats] == ["critical", "default", "slow", "webhooks"]
     assert all((found.depth, found.latency_s, found.running, found.expired) == (0, 0, 0, 0) for found in stats)
+    assert all((found.arrivals_per_s, found.mean_s, found.recommended_workers) == (0, None, 1) for found in stats)
 
 
 def test_depth_latency_and_silent_workers(jobs: Jobs):
@@ -22,10 +30,53 @@ def test_depth_latency_and_silent_workers(jobs: Jobs):
     jobs.claimed()
     jobs.expire(jobs.claimed()[0].job_id)
     jobs.add(Kind("test.slow", "slow"))
-    found = {stats.queue: stats for stats in queue_stats()}[QUICK.queue]
+    found = of_queue()
     assert (found.depth, found.running, found.expired) == (2, 2, 1)
     assert found.latency_s == pytest.approx(60, abs=2)
     assert found.relay_lag_s == pytest.approx(10, abs=2)
+
+
+def test_what_arrived_and_ended_in_the_last_minute(jobs: Jobs):
+    jobs.add()
+    jobs.claimed()
+    for status, due, started, ended in (
+        ("succeeded", 31, 30, 28),
+        # Its first attempt was long ago; the one that counts took 4 s.
+        ("failed", 9, 500, 5),
+        # Due before the minute began.
+        ("succeeded", 70, 40, 37),
+        ("succeeded", 80, 75, 70),
+    ):
+        jobs.change(
+            jobs.add(),
+            f"status = '{status}', run_at = now() - interval '{due} s', started_at = now() - interval '{started} s',"
+            f" finished_at = now() - interval '{ended} s'",
+        )
+    found = of_queue()
+    assert found.arrivals_per_s == pytest.approx(4 / 60)
+    assert found.failures_per_s == pytest.approx(1 / 60)
+    assert found.mean_s == pytest.approx((2 + 4 + 3) / 3)
+
+
+IDLE = QueueStats("default", 0, 0.0, 0.0, 0, 0, objective_s=10.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "workers"),
+    [
+        ({}, 1),
+        # 20 a second that take 0.1 s each are two workers' time, of which each is to give 0.7.
+        ({"arrivals_per_s": 20.0, "mean_s": 0.1}, 3),
+        # Who waits for less than half of the objective is no reason for more.
+        ({"arrivals_per_s": 20.0, "mean_s": 0.1, "depth": 600, "latency_s": 4.9}, 3),
+        # 600 that take 0.1 s are done in 10 s by six more.
+        ({"arrivals_per_s": 20.0, "mean_s": 0.1, "depth": 600, "latency_s": 5.1}, 9),
+        # Nobody knows how long they take.
+        ({"depth": 5, "latency_s": 60.0, "running": 2}, 3),
+    ],
+)
+def test_how_many_workers_would_keep_up(changes: dict[str, Any], workers: int):
+    assert replace(IDLE, **changes).recommended_workers == workers
 
 
 def test_the_table_for_operators(in_app: Flask, jobs: Jobs):
@@ -33,7 +84,7 @@ def test_the_table_for_operators(in_app: Flask, jobs: Jobs):
     result = in_app.test_cli_runner().invoke(args=["jobs", "stats"])
     assert result.exit_code == 0
     lines = result.output.splitlines()
-    assert lines[0].split() == ["queue", "depth", "latency", "not", "relayed", "running", "expired", "leases"]
+    assert lines[0].split()[:6] == ["queue", "depth", "latency", "objective", "not", "relayed"]
     assert [line.split()[:2] for line in lines[1:3]] == [["critical", "0"], ["default", "1"]]
     assert 7 <= float(lines[2].split()[2]) < 20
     assert len({len(line) for line in lines}) == 1
