@@ -313,8 +313,8 @@ def test_of_a_long_answer_only_the_beginning_is_read(receiver: Receiver, target:
     ("text", "least", "most"),
     [
         ("120", 120, 120),
-        (format_datetime(datetime.now(UTC) + timedelta(hours=3), usegmt=True), 7200, 10800),
-        (format_datetime(datetime.now(UTC) - timedelta(seconds=300), usegmt=True), 0, 0),
+        pytest.param(format_datetime(datetime.now(UTC) + timedelta(hours=3), usegmt=True), 7200, 10800, id="later"),
+        pytest.param(format_datetime(datetime.now(UTC) - timedelta(seconds=300), usegmt=True), 0, 0, id="past"),
         ("-1", 0, 0),
         ("soon", 0, 0),
         ("1" * 40, 0, 0),
