@@ -103,6 +103,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     keep_report_files_days: Annotated[
         Positive, doc("days after which the files of finished reports are deleted; the reports themselves stay listed")
     ] = 90
+    keep_events_days: Annotated[Positive, doc("days after which events and their webhook deliveries are forgotten")] = (
+        90
+    )
     relay_poll_s: Annotated[float, Meta(gt=0), doc("how often the relay looks for due jobs when nobody wakes it")] = (
         0.25
     )

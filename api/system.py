@@ -56,7 +56,8 @@ def ready() -> Response:
 @system.get("/metrics")
 def metrics() -> Response:
     """Open where METRICS_TOKEN is empty: the web server listens on loopback unless told otherwise, the numbers tell
-    of no customer, and a gateway in front need not pass the path on."""
+    of no customer (but for the hosts of receivers that do not answer), and a gateway in front need not pass the path
+    on."""
     if wanted := settings().metrics_token:
         sent = bearer_token() or ""
         if not hmac.compare_digest(sent.encode(), wanted.encode()):

@@ -10,11 +10,19 @@ probe: its success closes the circuit, its failure opens it for twice as long, u
 that all processes share it and `/metrics` shows it; a circuit that works has none.
 """
 
+import logging
+import time
 from dataclasses import dataclass, field
+from typing import Any
 
+import psycopg2
+from flask import current_app
 from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
 
 from dues.db import db, fetch_row
+
+log = logging.getLogger("dues.breaker")
 
 # Losing the last changes in a crash of the server costs a call too many.
 _UNHURRIED = "(select set_config('synchronous_commit', 'off', true)) unhurried"
@@ -50,9 +58,18 @@ _TROUBLED = text("""
 """)
 
 
+# How long a process takes a circuit for closed without asking again, and until when it does so with each.
+_TRUST_S = 1.0
+_trusted_until: dict[str, float] = {}
+
+
 @dataclass
 class Circuit:
-    """The way to something outside, by its name. `probe_s` is longer than a call can take."""
+    """The way to something outside, by its name. `probe_s` is longer than a call can take.
+
+    What is written here is written apart from any transaction the caller is in. Another process's failures may be seen
+    a second late, so that what works costs next to nothing.
+    """
 
     name: str
     threshold: int = 5
@@ -63,17 +80,38 @@ class Circuit:
 
     def wait_s(self) -> float:
         """How many seconds to stay away; 0: make the call, and say how it went."""
-        row = fetch_row(_ASK, {"name": self.name, "probe_s": self.probe_s})
+        if time.monotonic() < _trusted_until.get(self.name, 0.0):
+            return 0.0
+        row = _alone(_ASK, {"name": self.name, "probe_s": self.probe_s})
         self._has_failed = row is not None
+        if row is None:
+            _trust(self.name)
         return float(row[0]) if row else 0.0
 
     def failed(self) -> None:
         values = {"threshold": self.threshold, "first_s": self.first_s, "longest_s": self.longest_s}
-        fetch_row(_FAILED, {"name": self.name, **values})
+        _trusted_until.pop(self.name, None)
+        _alone(_FAILED, {"name": self.name, **values})
 
     def succeeded(self) -> None:
         if self._has_failed:
-            fetch_row(_SUCCEEDED, {"name": self.name})
+            _alone(_SUCCEEDED, {"name": self.name})
+
+
+def _trust(name: str) -> None:
+    if len(_trusted_until) > 1000:
+        _trusted_until.clear()
+    _trusted_until[name] = time.monotonic() + _TRUST_S
+
+
+def _alone(sql: str, values: dict[str, Any]) -> tuple[Any, ...] | None:
+    """Never raises: a breaker is there to spare time, and nothing may fail for its sake."""
+    try:
+        with current_app.app_context():
+            return fetch_row(sql, values)
+    except (psycopg2.Error, SQLAlchemyError) as error:
+        log.warning("the circuit %s is taken for closed: %s", values["name"], type(error).__name__)
+        return None
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from flask import Flask
 
+from dues import breaker
 from dues.breaker import Circuit, troubled_circuits
-from dues.db import counting_statements
+from dues.db import counting_statements, transaction
 from tests.factory import Factory
 from tests.servers import wait_until
 
@@ -16,7 +17,9 @@ NAME = "webhook:example.com:443"
 
 
 @pytest.fixture(autouse=True)
-def context(app: Flask) -> Iterator[None]:
+def context(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each test begins with a process that knows of no circuit."""
+    monkeypatch.setattr(breaker, "_trusted_until", {})
     with app.app_context():
         yield
 
@@ -35,11 +38,12 @@ def rested(make: Factory) -> None:
     make.rows("update circuit_breakers set open_until = now() - interval '1 ms'")
 
 
-def test_what_works_costs_a_look_and_no_row(make: Factory):
+def test_what_works_costs_a_look_now_and_then_and_no_row(make: Factory):
     with counting_statements() as seen:
-        way = circuit()
-        assert way.wait_s() == 0
-        way.succeeded()
+        for _ in range(10):
+            way = circuit()
+            assert way.wait_s() == 0
+            way.succeeded()
     assert seen.count == 1
     assert make.rows("select 1 from circuit_breakers") == []
 
@@ -81,6 +85,35 @@ def test_a_probe_that_succeeds_closes_it(make: Factory):
     probe.succeeded()
     assert circuit().wait_s() == 0
     assert troubled_circuits() == []
+
+
+def test_what_is_noted_in_a_transaction_outlives_it():
+    with pytest.raises(ZeroDivisionError), transaction():
+        _fail_and_break()
+    assert circuit().wait_s() > 0
+
+
+def _fail_and_break() -> None:
+    fail(3)
+    raise ZeroDivisionError
+
+
+def test_what_another_process_has_found_out_is_known_within_a_second(monkeypatch: pytest.MonkeyPatch):
+    assert circuit().wait_s() == 0
+    trusted = dict(breaker._trusted_until)
+    fail(3)
+    monkeypatch.setattr(breaker, "_trusted_until", trusted)
+    assert circuit().wait_s() == 0
+    wait_until(lambda: circuit().wait_s() > 0, 3)
+
+
+def test_nothing_fails_for_its_sake(make: Factory, monkeypatch: pytest.MonkeyPatch):
+    fail(3)
+    way = circuit()
+    monkeypatch.setattr(breaker, "_ASK", "select 1 / 0")
+    monkeypatch.setattr(breaker, "_FAILED", "select 1 / 0")
+    assert way.wait_s() == 0
+    way.failed()
 
 
 def test_each_failed_probe_doubles_the_rest_up_to_a_bound(make: Factory):

@@ -8,6 +8,7 @@ from dues.db import transaction
 from dues.jobs import Run, kinds
 from dues.reports.retention import forget_files
 from dues.retention import forget_jobs, forget_keys
+from dues.webhooks.retention import forget_events
 from workers.job import job
 
 # A backlog of years is worked off in turns, with reports in between.
@@ -32,6 +33,11 @@ def tokens(run: Run) -> dict[str, int]:
 @job(kinds.FORGET_REPORT_FILES)
 def report_files(run: Run) -> dict[str, int]:
     return _in_batches(run, forget_files)
+
+
+@job(kinds.FORGET_EVENTS)
+def events(run: Run) -> dict[str, int]:
+    return _in_batches(run, forget_events)
 
 
 def _in_batches(run: Run, forget: Callable[[], int]) -> dict[str, int]:

@@ -50,6 +50,7 @@ SCHEDULE: tuple[Every, ...] = (
     every(_HOURLY, kinds.FORGET_JOBS),
     every(_HOURLY, kinds.FORGET_TOKENS),
     every(_HOURLY, kinds.FORGET_REPORT_FILES),
+    every(_HOURLY, kinds.FORGET_EVENTS),
 )
 
 

@@ -47,6 +47,7 @@ FORGET_KEYS = Kind("housekeeping.keys", "slow")
 FORGET_JOBS = Kind("housekeeping.jobs", "slow")
 FORGET_TOKENS = Kind("housekeeping.tokens", "slow")
 FORGET_REPORT_FILES = Kind("housekeeping.report_files", "slow")
+FORGET_EVENTS = Kind("housekeeping.events", "slow")
 
 KINDS: dict[str, Kind] = {
     kind.name: kind
@@ -64,5 +65,6 @@ KINDS: dict[str, Kind] = {
         FORGET_JOBS,
         FORGET_TOKENS,
         FORGET_REPORT_FILES,
+        FORGET_EVENTS,
     )
 }

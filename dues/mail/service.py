@@ -20,6 +20,7 @@ from email.headerregistry import Address
 from typing import Literal
 from uuid import UUID
 
+from dues.breaker import Circuit
 from dues.clock import now
 from dues.errors import Problem, ValidationFailed
 from dues.ids import new_id
@@ -47,8 +48,8 @@ class MailUnavailable(Problem):
 class MailDeferred(Retry):
     """The mail did not go out, or is in doubt, just now: the job is to call `send` again."""
 
-    def __init__(self, detail: str, after_s: float | None = None) -> None:
-        super().__init__(after_s, MailUnavailable(detail))
+    def __init__(self, detail: str, after_s: float | None = None, *, charged: bool = True) -> None:
+        super().__init__(after_s, MailUnavailable(detail), charged=charged)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,15 +146,27 @@ def record(outcome: Outcome) -> None:
 def _transmit(mail: Mail, may_commit: Callable[[], bool]) -> Outcome:
     attempt = _Attempt(mail, may_commit)
     envelope = smtp.Envelope(sender=_sender().addr_spec, recipient=mail.recipient, raw=mail.raw)
+    circuit = _circuit()
+    if wait_s := circuit.wait_s():
+        ledger.release(mail, "the mail server does not answer")
+        raise MailDeferred("the mail server does not answer", wait_s, charged=False)
     try:
         failpoint("mail.before_connect")
         reply = smtp.deliver(_server(), envelope, attempt.before_dot)
+        circuit.succeeded()
     except smtp.Refused as refusal:
+        circuit.succeeded()
         return Outcome(attempt.mail, "rejected", str(refusal))
+    except smtp.ConnectionLost as reason:
+        circuit.failed()
+        ledger.release(attempt.mail, str(reason))
+        raise MailDeferred(f"the mail server did not take the mail: {reason}") from reason
     except smtp.NotTaken as reason:
+        circuit.succeeded()
         ledger.release(attempt.mail, str(reason))
         raise MailDeferred(f"the mail server did not take the mail: {reason}") from reason
     except smtp.InDoubt as doubt:
+        circuit.failed()
         if outcome := _resolve(attempt.mail):
             return outcome
         raise MailDeferred(f"the mail server's answer was lost: {doubt}") from doubt
@@ -214,6 +227,13 @@ def _ask(mail: Mail, age: timedelta) -> bool | None:
 def _still_mine(may_commit: Callable[[], bool]) -> None:
     if not may_commit():
         raise MailDeferred("the worker lost its turn", after_s=_SOON_S)
+
+
+def _circuit() -> Circuit:
+    """Only whether there is a mail server that answers: what it answers is about one mail."""
+    server = _server()
+    timeout_s = settings().smtp_timeout_s
+    return Circuit(f"smtp:{server.host}:{server.port}", first_s=2.0, longest_s=30.0, probe_s=3 * timeout_s)
 
 
 def _sender() -> Address:

@@ -7,13 +7,15 @@ leaves the payment `unknown`: it is never charged again, and reconciliation find
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
 
+from dues.breaker import Circuit
 from dues.clock import now
 from dues.db import db, transaction
 from dues.errors import NotFound
@@ -60,15 +62,30 @@ def charge(run: Run, store_id: UUID, payment_id: UUID, outcome: str | None = Non
 
 def _ask_to_charge(payment: Payment, is_first: bool, outcome: str | None) -> Operation | None:
     """What the gateway says became of the charge; None where it does not say."""
-    gateway, key = GATEWAYS[payment.gateway], str(payment.id)
+    key = str(payment.id)
     try:
-        if outcome is not None:
-            return gateway.confirm(key, succeeds=outcome == "succeed")
-        known = None if is_first else gateway.find(key)
-        return known or gateway.charge(key, payment.amount, payment.currency, payment.payment_method)
+        with _gateway(payment) as gateway:
+            if outcome is not None:
+                return gateway.confirm(key, succeeds=outcome == "succeed")
+            known = None if is_first else gateway.find(key)
+            return known or gateway.charge(key, payment.amount, payment.currency, payment.payment_method)
     except GatewayTimeout as timeout:
         log.warning("payment %s: %s", payment.id, timeout.detail)
         return None
+
+
+@contextmanager
+def _gateway(payment: Payment) -> Iterator[Gateway]:
+    """The payment's gateway, unless it has not answered of late. Raises: Retry, which is not one of the attempts."""
+    circuit = Circuit(f"gateway:{payment.gateway}", threshold=10, first_s=1.0, longest_s=10.0)
+    if wait_s := circuit.wait_s():
+        raise Retry(wait_s, GatewayTimeout("the gateway does not answer at present"), charged=False)
+    try:
+        yield GATEWAYS[payment.gateway]
+    except GatewayTimeout:
+        circuit.failed()
+        raise
+    circuit.succeeded()
 
 
 def _write_down(payment: Payment, operation: Operation) -> None:
@@ -117,7 +134,8 @@ def reconcile(run: Run, store_id: UUID, payment_id: UUID) -> None:
         return
     failpoint("payment.before_close")
     try:
-        operation = GATEWAYS[payment.gateway].close(str(payment.id))
+        with _gateway(payment) as gateway:
+            operation = gateway.close(str(payment.id))
     except GatewayTimeout as timeout:
         raise Retry(problem=timeout) from timeout
     failpoint("payment.after_close")
@@ -138,7 +156,8 @@ def refund(run: Run, store_id: UUID, refund_id: UUID) -> None:
     failpoint("payment.before_refund")
     run.check()
     try:
-        operation = GATEWAYS[payment.gateway].refund(str(due.id), str(payment.id), due.amount, due.currency)
+        with _gateway(payment) as gateway:
+            operation = gateway.refund(str(due.id), str(payment.id), due.amount, due.currency)
     except GatewayTimeout as timeout:
         raise Retry(problem=timeout) from timeout
     failpoint("payment.after_refund")

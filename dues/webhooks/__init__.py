@@ -8,6 +8,7 @@
     outbound.py     the one way out: a POST to a URL that a customer chose
     addresses.py    where that must never lead
     alerts.py       the mails to a store's owner when an endpoint fails
+    retention.py    how long it is kept
     reads.py        what may be read of all this, and of events
 
 Events themselves are written by dues/events.py, for slices that know nothing of webhooks.

@@ -96,8 +96,11 @@ def create_endpoint(store_id: UUID, new: NewWebhookEndpoint, seed: bytes) -> End
 
 
 def get_endpoint(store_id: UUID, endpoint_id: UUID) -> Endpoint:
-    """The endpoint, locked for this transaction. Raises: NotFound."""
-    endpoint = db.session.get(Endpoint, (store_id, endpoint_id), with_for_update=True, populate_existing=True)
+    """The endpoint, locked for this transaction against other changes; deliveries to it can be written meanwhile.
+    Raises: NotFound."""
+    endpoint = db.session.get(
+        Endpoint, (store_id, endpoint_id), with_for_update={"key_share": True}, populate_existing=True
+    )
     if endpoint is None or endpoint.deleted_at:
         raise NotFound("there is no such webhook endpoint")
     return endpoint

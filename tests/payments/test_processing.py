@@ -52,6 +52,27 @@ def test_a_payment_succeeds_and_is_confirmed_by_mail(shop: Shop, work: Work, mai
     assert payment["id"] in text.get_content()
 
 
+def test_a_gateway_that_does_not_answer_is_left_alone_for_a_while(
+    shop: Shop, work: Work, make: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*args: object) -> Operation:
+        raise GatewayTimeout("no answer")
+
+    with monkeypatch.context() as outage:
+        outage.setattr(Sandbox, "charge", silent)
+        payments = [shop.pay()["id"] for _ in range(12)]
+        work.drain()
+    # Those that it was not asked about may still be charged.
+    assert [shop.payment(payment)["status"] for payment in payments] == ["unknown"] * 10 + ["processing"] * 2
+    waiting = [shop.job(shop.payment(payment)["links"]["job"]) for payment in payments[10:]]
+    assert [(job.status, job.attempt) for job in waiting] == [("queued", 0), ("queued", 0)]
+    make.rows("update circuit_breakers set open_until = now()")
+    work.hurry()
+    assert [shop.payment(payment)["status"] for payment in payments] == ["failed"] * 10 + ["succeeded"] * 2
+    assert [shop.charged(payment) for payment in payments] == [[]] * 10 + [[1500]] * 2
+    assert make.rows("select 1 from circuit_breakers") == []
+
+
 def test_a_declined_charge_is_a_job_that_succeeded(shop: Shop, work: Work, mailbox: Mailbox) -> None:
     payment_id = shop.pay("sandbox_declined")["id"]
     work.drain()

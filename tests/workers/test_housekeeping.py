@@ -19,7 +19,13 @@ from tests.workers.conftest import Processes
 from workers import housekeeping, schedule
 from workers.job import BODIES
 
-HOUSEKEEPING = (kinds.FORGET_KEYS, kinds.FORGET_JOBS, kinds.FORGET_TOKENS, kinds.FORGET_REPORT_FILES)
+HOUSEKEEPING = (
+    kinds.FORGET_KEYS,
+    kinds.FORGET_JOBS,
+    kinds.FORGET_TOKENS,
+    kinds.FORGET_REPORT_FILES,
+    kinds.FORGET_EVENTS,
+)
 
 
 def keep_house(jobs: Jobs, kind: Kind) -> int:
@@ -53,6 +59,20 @@ def test_keys_whose_time_is_over(jobs: Jobs, make: Factory, monkeypatch: pytest.
     assert keep_house(jobs, kinds.FORGET_KEYS) == 2
     assert [row.key for row in make.rows("select key from idempotency_keys")] == ["new"]
     assert keep_house(jobs, kinds.FORGET_KEYS) == 0
+
+
+def test_events_and_deliveries_of_long_ago(jobs: Jobs, make: Factory, monkeypatch: pytest.MonkeyPatch):
+    store = make.store()
+    endpoint = make.endpoint(store)
+    events = [make.event(store, created_at=ago(days=age)) for age in (200, 100, 91, 89)]
+    for event, status in zip(events, ("succeeded", "pending", "failed", "succeeded"), strict=True):
+        make.delivery(endpoint, event, status=status, created_at=event.created_at)
+    monkeypatch.setattr("dues.webhooks.retention._MOST", 1)
+    assert keep_house(jobs, kinds.FORGET_EVENTS) == 4
+    # The second is still on its way.
+    assert [row.seq for row in make.rows("select seq from events order by seq")] == [2, 4]
+    assert [row.seq for row in make.rows("select seq from webhook_deliveries order by seq")] == [2, 4]
+    assert make.event(store).seq == 5
 
 
 def test_jobs_that_ended_long_ago(jobs: Jobs, make: Factory):

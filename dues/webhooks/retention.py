@@ -1,0 +1,43 @@
+"""Events are kept for a time, and the deliveries made of them; numbers go on all the same."""
+
+from datetime import timedelta
+
+from dues.db import fetch_row, unit_of_work
+from dues.settings import settings
+
+_MOST = 1000
+
+# Each store is looked into by its own index. A delivery under way, of a replay say, keeps its event.
+_DELIVERIES = """
+    with old as (
+        select d.store_id, d.id from event_streams s cross join lateral (
+            select store_id, id from webhook_deliveries
+            where store_id = s.store_id and created_at < now() - %(kept)s and status <> 'pending'
+            order by created_at, id limit %(most)s) d
+        limit %(most)s),
+    gone as (
+        delete from webhook_deliveries d using old where d.store_id = old.store_id and d.id = old.id returning 1)
+    select count(*) from gone
+"""
+_EVENTS = """
+    with old as (
+        select e.store_id, e.seq from event_streams s cross join lateral (
+            select store_id, seq from events
+            where store_id = s.store_id and created_at < now() - %(kept)s and not exists (
+                select from webhook_deliveries d where d.store_id = events.store_id and d.event_id = events.id
+                    and d.status = 'pending')
+            order by created_at limit %(most)s) e
+        limit %(most)s),
+    gone as (delete from events e using old where e.store_id = old.store_id and e.seq = old.seq returning 1)
+    select count(*) from gone
+"""
+
+
+def forget_events() -> int:
+    """Deliveries made, and events written, KEEP_EVENTS_DAYS ago, some at a time, in the caller's transaction().
+
+    Returns: how many; 0 means that none are left.
+    """
+    unit_of_work()
+    values = {"kept": timedelta(days=settings().keep_events_days), "most": _MOST}
+    return sum(int(row[0]) for row in (fetch_row(_DELIVERIES, values), fetch_row(_EVENTS, values)) if row)
