@@ -16,6 +16,7 @@ from api.front.slots import Priority, Slots
 from api.front.threads import Finished, FlaskThreads
 from api.front.waits import Waits
 from api.limits import Limit, Limits, LocalCounts
+from api.telemetry import observe
 from config import Settings
 from dues.errors import Problem
 from dues.reads.freshness import fresh_cache
@@ -65,11 +66,13 @@ class FrontDoor:
             length = (b"content-length", str(len(_ALIVE)).encode())
             await send_answer(send, 200, [*_JSON, length], _ALIVE if scope["method"] == "GET" else b"")
             return
+        began = time.perf_counter()
         try:
             if self._held.is_busy:
                 await self._held.stand_back(scope)
             await self._serve(scope, receive, send)
         except Problem as problem:
+            observe(scope["method"], "refused at the door", problem.status, time.perf_counter() - began)
             await send_problem(scope, send, problem)
         except (Disconnected, TooSlow):
             log.debug("a client went away, or took too long")
@@ -99,7 +102,7 @@ class FrontDoor:
             await send_answer(send, status, headers + counted, body)
             return
         finished = self._held.recall(scope) or await self._ask_flask(scope, receive)
-        if authorization is not None and finished.status != 401:
+        if authorization is not None and finished.status < 300:
             self._remember(authorization)
         if key is not None:
             self._hits.keep(key, finished)
@@ -151,6 +154,8 @@ class FrontDoor:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 self._held.let_go_on_sigterm()
+                # Starts the switch's reading, whose first answer is waited for: now, and not with the first request.
+                self._generation()
             await send({"type": f"{message['type']}.complete"})
             if message["type"] == "lifespan.shutdown":
                 self._checks.close()
