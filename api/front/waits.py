@@ -151,6 +151,7 @@ class Waits:
         self._due.pop(waiter, None)
         waiter.task = None
         self._count -= 1
+        self._news.set()
 
     def _end(self, waiter: Waiter) -> None:
         waiter.is_over = True
@@ -176,7 +177,8 @@ class Waits:
         loop, is_failing = asyncio.get_running_loop(), False
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), max(self._ask_at - loop.time(), 0.01))
+                async with asyncio.timeout(max(self._ask_at - loop.time(), 0.01)):
+                    await self._news.wait()
             self._news.clear()
             WAITING_CLIENTS.set(self._count)
             try:
