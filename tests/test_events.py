@@ -3,6 +3,7 @@
 import random
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -10,11 +11,16 @@ import pytest
 import ujson
 from flask import Flask
 
+from dues.clock import now
 from dues.db import counting_statements, db, transaction
 from dues.events import EVENT_TYPES, MAX_DATA_BYTES, emit
+from dues.ids import new_id
+from dues.jobs import Ending
 from dues.packages.models import Package
 from dues.packages.reads import packages
 from dues.packages.service import NewPackage, archive_package, create_package, get_package
+from dues.reports.build import BuiltFile
+from dues.reports.service import NewReport, end_report, finish_report, request_report, start_report
 from dues.webhooks.reads import SHOWN
 from tests.factory import Factory
 
@@ -167,6 +173,24 @@ def test_changes_that_change_nothing_are_no_events(make: Factory):
         with transaction():
             archive_package(get_package(store.id, package.id))
     assert [event.type for event in events_of(make, store)] == ["package.archived"]
+
+
+def test_a_report_is_told_when_it_ends(make: Factory):
+    store = make.store()
+    new = NewReport(kind="revenue", format="csv", range_from=datetime(2026, 1, 1, tzinfo=UTC), range_to=now())
+    for end in ("succeeded", "failed", "canceled"):
+        with transaction():
+            report = request_report(store.id, store.owner_id, new)
+        with transaction():
+            start_report(store.id, report.id)
+        with transaction():
+            if end == "succeeded":
+                finish_report(report, BuiltFile("reports/x/1", "text/csv", 1, 10, "00"))
+            else:
+                args = {"store_id": str(store.id), "report_id": str(report.id)}
+                end_report(Ending(new_id(), "report.build", args, "failed" if end == "failed" else "canceled", None))
+    told = [(event.type, event.data["status"]) for event in events_of(make, store)]
+    assert told == [(f"report.{end}", end) for end in ("succeeded", "failed", "canceled")]
 
 
 def test_every_type_is_about_a_resource():
