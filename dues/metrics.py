@@ -35,6 +35,12 @@ POOL_OPEN = Gauge("dues_db_pool_open", "Pooled connections open", multiprocess_m
 POOL_WAITS = Counter("dues_db_pool_waits", "Times that no pooled connection was free at once")
 POOL_WAIT_SECONDS = Counter("dues_db_pool_wait_seconds", "Time spent waiting for a pooled connection")
 POOL_TIMEOUTS = Counter("dues_db_pool_timeouts", "Times that none became free in time")
+CACHE_READS = Counter(
+    "dues_cache_reads",
+    "Answers and accesses asked of the shared cache: hit, kept (made and kept), passed (made and not kept)",
+    ("result",),
+)
+CACHE_CLOSED = Counter("dues_cache_closed", "Times that a write which could not reach Redis turned the cache off")
 WAITING_CLIENTS = Gauge("dues_waiting_clients", "Clients held until a job changes", multiprocess_mode="livesum")
 LOG_LINES_DROPPED = Counter("dues_log_lines_dropped", "Log lines lost because their reader stalled")
 

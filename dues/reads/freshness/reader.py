@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import psycopg2
 
+from dues.metrics import CACHE_READS
 from dues.reads.freshness.snapshot import covers
 from dues.reads.freshness.store import Hit, Miss, Proof, Store, Unfounded
 from dues.reads.freshness.wire import CacheAway
@@ -17,6 +18,8 @@ _WAIT_S = 2.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.02
 # For so long a Redis that did not answer a reader is left alone.
 _REST_S = 0.5
+
+_HIT, _KEPT, _PASSED = (CACHE_READS.labels(result) for result in ("hit", "kept", "passed"))
 
 log = logging.getLogger(__name__)
 
@@ -106,6 +109,7 @@ class Reader:
         """As `read()`, sharing with nobody but through Redis."""
         seen = self._look(key, tags)
         if isinstance(seen, Hit):
+            _HIT.inc()
             return _unpack(seen)
         try:
             answer = compute()
@@ -115,7 +119,9 @@ class Reader:
         life_s = self._life_s if answer.life_s is None else min(answer.life_s, self._life_s)
         if seen is None or life_s <= 0 or not covers(seen.proof.version, answer.snapshot):
             self._keep(seen, key, None)
+            _PASSED.inc()
             return Result(answer.payload, False, None)
+        _KEPT.inc()
         expires_at = time.time() + life_s
         self._keep(seen, key, (b"%.3f\n%b" % (expires_at, answer.payload), life_s))
         return Result(answer.payload, False, seen.proof, expires_at)

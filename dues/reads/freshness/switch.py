@@ -22,6 +22,8 @@ from typing import NamedTuple
 import psycopg2
 import psycopg2.extensions
 
+from dues.metrics import CACHE_CLOSED
+
 POLL_S = 0.25
 BELIEF_S = 1.0
 # What is closed again this soon after it was opened is opened more seldom, at the seldomest every half minute.
@@ -76,6 +78,7 @@ class SwitchTable:
 
     def close(self, generation: int) -> None:
         if self._run(_CLOSE, (generation,)):
+            CACHE_CLOSED.inc()
             log.warning("the cache is off: a write could not reach Redis")
 
     def settle(self, generation: int | None) -> None:
