@@ -182,8 +182,10 @@ class Waits:
             self._news.clear()
             WAITING_CLIENTS.set(self._count)
             try:
-                await self._ask(loop)
                 await self._look()
+                for asked in self._doubtful(loop.time()):
+                    await self._ask(asked)
+                    await self._look()
             except Exception as error:
                 if not is_failing:
                     log.warning("who waits for jobs is kept waiting: %s", type(error).__name__, exc_info=error)
@@ -193,12 +195,17 @@ class Waits:
             else:
                 is_failing = False
 
-    async def _ask(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _doubtful(self, now: float) -> list[list[UUID]]:
+        """The jobs to ask for: now and then all, else those that somebody has begun to wait for. In parts, between
+        which who is due can be told."""
+        asked, self._unsure = list(self._unsure), set()
+        if now >= self._ask_at:
+            asked = list(self._waiters)
+            self._ask_at = now + (_ASK_EVERY_S if self._hearing.is_on else _ASK_WITHOUT_HINTS_EVERY_S)
+        return [asked[start : start + _BATCH] for start in range(0, len(asked), _BATCH)]
+
+    async def _ask(self, asked: list[UUID]) -> None:
         """Find out which jobs have moved without our hearing of it."""
-        asked, self._unsure = self._unsure, set()
-        if loop.time() >= self._ask_at:
-            asked = set(self._waiters)
-            self._ask_at = loop.time() + (_ASK_EVERY_S if self._hearing.is_on else _ASK_WITHOUT_HINTS_EVERY_S)
         seen = {job_id: min(w.version for w in self._waiters[job_id]) for job_id in asked if job_id in self._waiters}
         if seen:
             for job_id, version in (await self._run(find_moved, seen)).items():
