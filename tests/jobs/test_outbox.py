@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from statistics import median
 from uuid import UUID
 
 import pytest
@@ -139,14 +140,15 @@ def test_a_redis_that_is_away_costs_nothing(clean: None, servers: Servers, hung_
     with app_with_redis(servers, url):
         with transaction():
             enqueue(QUICK, {})
-        slowest = 0.0
+        taken = []
         for _ in range(20):
             with transaction():
                 enqueue(QUICK, {})
                 done_at = time.perf_counter()
-            slowest = max(slowest, time.perf_counter() - done_at)
-    # What follows the last statement of the block: the commit and the hint.
-    assert slowest < 0.05
+            taken.append(time.perf_counter() - done_at)
+    # What follows the last statement of the block: the commit and the hint. The median, because a busy machine may
+    # hold any one of them up; a Redis that was waited for would hold up each.
+    assert median(taken) < 0.05
 
 
 def test_the_relay_hears_again_once_redis_is_back(clean: None, servers: Servers, monkeypatch: pytest.MonkeyPatch):

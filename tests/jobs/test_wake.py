@@ -139,12 +139,12 @@ def test_a_redis_that_hangs_costs_nothing_and_no_memory(clean: None, servers: Se
     with socket.create_server(("127.0.0.1", 0), backlog=1) as server:
         app = create_base(servers.settings(redis_url=f"redis://127.0.0.1:{server.getsockname()[1]}/0"))
         with app.app_context():
-            slowest = 0.0
+            began = time.perf_counter()
             for _ in range(20_000):
-                began = time.perf_counter()
                 tell_change(new_id(), 1)
-                slowest = max(slowest, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
             waker: Waker = app.extensions["jobs.waker"]
             assert len(waker._changes) <= 10_000
             db.engine.dispose()
-    assert slowest < 0.05
+    # One wait for that Redis, times 20,000, would be an hour and more.
+    assert seconds < 20

@@ -1,6 +1,5 @@
 """The printed revenue: its text, its bars and its pages, read back from the PDF's own drawing commands."""
 
-import base64
 import re
 import zlib
 from datetime import UTC, datetime, timedelta
@@ -22,8 +21,10 @@ class PDF:
     def __init__(self, content: bytes) -> None:
         assert content.startswith(b"%PDF-")
         assert content.rstrip().endswith(b"%%EOF")
-        streams = re.findall(rb"/ASCII85Decode /FlateDecode \].*?stream\r?\n(.*?)endstream", content, re.DOTALL)
-        self.pages = [zlib.decompress(base64.a85decode(stream.strip().removesuffix(b"~>"))) for stream in streams]
+        streams = re.finditer(rb"\[ /FlateDecode \] /Length (\d+)\s*>>\s*stream\r?\n", content)
+        opened = [zlib.decompress(content[found.end() : found.end() + int(found[1])]) for found in streams]
+        # The others are tables of embedded fonts.
+        self.pages = [stream for stream in opened if b" Tj" in stream]
 
     def texts(self, page: int) -> list[str]:
         found = re.findall(rb"\(((?:\\.|[^\\)])*)\) Tj", self.pages[page], re.DOTALL)

@@ -67,7 +67,15 @@ def test_an_ended_job_ends_its_report_and_what_was_written_of_it(reports: Report
     assert not reports.folder(report).exists()
 
 
-@pytest.mark.parametrize("status", ["succeeded", "failed", "canceled"])
+def test_a_report_that_failed_can_be_tried_again(reports: Reports, store: Row, make: Factory):
+    report = reports.ask(store)
+    make.rows("update reports set status = 'failed'")
+    with transaction():
+        start_report(store.id, report.id)
+    assert reports.row(report.id).status == "running"
+
+
+@pytest.mark.parametrize("status", ["succeeded", "canceled"])
 def test_a_report_that_has_ended_stays_as_it_is(reports: Reports, store: Row, make: Factory, status: str):
     report = reports.ask(store)
     make.rows("update reports set status = %(status)s", {"status": status})
