@@ -3,11 +3,11 @@
 import argparse
 import sys
 
-from bench import freshness, reads
+from bench import freshness, reads, waits
 from bench.load import require_wrk
 from bench.report import save
 
-SUITES = ("reads", "freshness")
+SUITES = ("reads", "waits", "freshness")
 
 
 def main() -> None:
@@ -24,10 +24,13 @@ def main() -> None:
         require_wrk()
         rounds, seconds, payments = (2, 2, 100_000) if options.quick else (5, 5, 400_000)
         save([reads.run(rounds, seconds, payments)], options.quick)
+    if "waits" in suites:
+        count = 2_000 if options.quick else 10_000
+        save([waits.run(2 if options.quick else 5, 2 if options.quick else 10, count)], options.quick)
     if "freshness" in suites:
         count = freshness.prove(2_000 if options.quick else options.reads, faults=options.faults, broken=options.broken)
-        enough_hits = options.faults or options.broken or count.share_of_hits() >= 0.5
-        if bool(count.stale) != options.broken or not enough_hits:
+        enough_hits = options.faults or options.broken or seen.share_of_hits() >= 0.5
+        if bool(seen.stale) != options.broken or not enough_hits:
             sys.exit("not as it should be")
 
 
