@@ -267,11 +267,14 @@ class Pool:
             return self._ask_anew(commands, deadline)
 
     def tell(self, commands: Sequence[Command], timeout_s: float) -> None:
-        """Send commands whose answers nobody needs, where a connection lies idle. Raises: CacheAway."""
-        with contextlib.suppress(IndexError):
+        """Send commands whose answers nobody needs. Raises: CacheAway."""
+        deadline = time.monotonic() + timeout_s
+        try:
             connection = self._idle.pop()
-            connection.tell(commands, time.monotonic() + timeout_s)
-            self._idle.append(connection)
+        except IndexError:
+            connection = Connection(self._address, self._scripts, deadline)
+        connection.tell(commands, deadline)
+        self._idle.append(connection)
 
     def _ask_anew(self, commands: Callable[[Connection], Sequence[Command]], deadline: float) -> list[Reply]:
         connection = Connection(self._address, self._scripts, deadline)

@@ -94,6 +94,13 @@ def test_what_is_only_told_is_done_before_what_is_asked_next(valkey: Valkey) -> 
     pool.close()
 
 
+def test_what_is_told_while_all_connections_are_in_use_is_done_too(valkey: Valkey) -> None:
+    pool = Pool(Address.parse(valkey.url), [])
+    pool.tell([("SET", "k", "v")], 1)
+    assert pool.ask(lambda _: [("GET", "k")], 1) == [b"v"]
+    pool.close()
+
+
 def test_a_refusal_leaves_the_connection_usable(valkey: Valkey) -> None:
     pool = Pool(Address.parse(valkey.url), [])
     with pytest.raises(CacheAway, match="unknown command"):
