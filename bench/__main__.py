@@ -28,7 +28,7 @@ def main() -> None:
         count = 2_000 if options.quick else 10_000
         save([waits.run(2 if options.quick else 5, 2 if options.quick else 10, count)], options.quick)
     if "freshness" in suites:
-        count = freshness.prove(2_000 if options.quick else options.reads, faults=options.faults, broken=options.broken)
+        seen = freshness.prove(2_000 if options.quick else options.reads, faults=options.faults, broken=options.broken)
         enough_hits = options.faults or options.broken or seen.share_of_hits() >= 0.5
         if bool(seen.stale) != options.broken or not enough_hits:
             sys.exit("not as it should be")
