@@ -1,6 +1,7 @@
 """What happens around a body: each of its ends becomes the job's."""
 
 import time
+from types import SimpleNamespace
 
 import pytest
 from flask import Flask
@@ -106,7 +107,11 @@ def test_what_ends_in_time_is_finished_though_the_worker_stops(jobs: Jobs, notes
 
 def test_a_running_job_ends_at_its_next_report_when_it_is_canceled(jobs: Jobs, notes: Notes, monkeypatch):
     job_id = jobs.add(deeds.WAIT, notes.args)
-    monkeypatch.setattr("tests.workers.deeds.time.sleep", lambda _: jobs.change(job_id, "cancel_requested_at = now()"))
+    # The deed's own `time`: the module's `sleep` is every thread's.
+    asked = SimpleNamespace(
+        monotonic=time.monotonic, sleep=lambda _: jobs.change(job_id, "cancel_requested_at = now()")
+    )
+    monkeypatch.setattr("tests.workers.deeds.time", asked)
     monkeypatch.setattr("dues.jobs.run._PROGRESS_EVERY_S", 0.0)
     execute(job_id)
     row = jobs.row(job_id)
@@ -133,8 +138,8 @@ def test_the_lease_is_renewed_beside_the_body(jobs: Jobs, monkeypatch):
 
 def test_a_body_that_lost_its_lease_changes_nothing(jobs: Jobs, monkeypatch):
     def body(run: Run) -> dict[str, str]:
-        jobs.expire(run.job_id)
-        jobs.claimed(run.job_id)
+        # As a claim does once the lease has run out; in one step, between which the lease cannot be renewed.
+        jobs.change(run.job_id, "lease_token = gen_random_uuid(), attempt = attempt + 1")
         return {"by": "zombie"}
 
     kind = Kind("test.zombie", "default")
