@@ -2,8 +2,8 @@
 
 RQ's SimpleWorker makes 18 round trips to Redis for a job, keeps it from others for minutes when it is killed, and
 loses it when a SIGTERM comes between taking and starting. The truth is in PostgreSQL, so this one needs two: take
-the delivery; put it away. While Redis is away it takes what is due from PostgreSQL itself. It registers with RQ and
-moves deliveries as RQ does, so RQ's tools see it.
+the delivery; put it away. While Redis or the relay is away it takes what is due from PostgreSQL itself. It registers
+with RQ and moves deliveries as RQ does, so RQ's tools see it.
 """
 
 import logging
@@ -32,6 +32,8 @@ log = logging.getLogger("dues.worker")
 _LOOK_S = 1
 _HEARTBEAT_EVERY_S = 30.0
 _KEPT_S = 120
+# How often a worker with nothing to do looks for itself, in case that no relay runs.
+_LOOK_EVERY_S = 5.0
 # How long to go on without Redis before it is asked again, which takes as long when it hangs.
 _WITHOUT_REDIS_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 1.0
@@ -52,6 +54,7 @@ class LeanWorker(SimpleWorker):
         self.pid = os.getpid()
         self._parent = os.getppid()
         self._heartbeat_at = 0.0
+        self._look_at = time.monotonic() + _LOOK_EVERY_S
 
     @property
     def connection_timeout(self) -> int:
@@ -108,7 +111,7 @@ class LeanWorker(SimpleWorker):
             except (redis.RedisError, OSError) as error:
                 if pause_s == _FIRST_PAUSE_S:
                     log.warning("Redis cannot be asked for work: %s; trying until it can", type(error).__name__)
-                if not self._work_without_redis(source.name):
+                if not self._work_undelivered(source.name):
                     time.sleep(pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
                 continue
@@ -119,11 +122,14 @@ class LeanWorker(SimpleWorker):
                 self._hand_back(source, taken)
             elif timeout is None:
                 return None
+            elif time.monotonic() >= self._look_at:
+                self._work_undelivered(source.name)
+                self._look_at = time.monotonic() + _LOOK_EVERY_S
         return None
 
-    def _work_without_redis(self, queue_name: str) -> bool:
-        """Redis brings word of what is due, and PostgreSQL knows it too: do that, for a while. Returns: whether there
-        was any."""
+    def _work_undelivered(self, queue_name: str) -> bool:
+        """The relay and Redis bring word of what is due, and PostgreSQL knows it too: do that, for a while. Returns:
+        whether there was any."""
         until, is_due = time.monotonic() + _WITHOUT_REDIS_S, False
         while not self._is_over() and time.monotonic() < until and perform_next(queue_name):
             is_due = True

@@ -120,6 +120,12 @@ def test_without_redis_work_goes_on(processes: Processes, jobs: Jobs, notes: Not
     assert notes.words() == ["done"] * 12
 
 
+def test_without_a_relay_idle_workers_look_for_themselves(processes: Processes, jobs: Jobs, notes: Notes):
+    processes.start("workers", WORKER_QUEUES="default:1")
+    for _ in range(2):
+        wait_for_status(jobs, jobs.add(deeds.NOTE, notes.args), "succeeded")
+
+
 def test_workers_start_without_redis(processes: Processes, jobs: Jobs, notes: Notes):
     workers = processes.start("workers", WORKER_QUEUES="default:1", REDIS_URL="redis://127.0.0.1:1/0")
     wait_for_status(jobs, jobs.add(deeds.NOTE, notes.args), "succeeded")
