@@ -87,7 +87,7 @@ class Prover:
         def client(port: int, token: str) -> Client:
             return clients.setdefault((port, token), Client(port, token))
 
-        while True:
+        while self.count.reads < self.enough:
             began = time.monotonic()
             row = random.choice(rows)
             number = next(self._numbers)
@@ -108,7 +108,7 @@ class Prover:
 
     async def _reader(self) -> None:
         clients: dict[tuple[int, str], Client] = {}
-        while True:
+        while self.count.reads < self.enough:
             row, port = random.choice(self.rows), random.choice(self.house.ports)
             client = clients.setdefault((port, row.token), Client(port, row.token))
             hit = await self._look(client, row, random.choice(row.paths))
