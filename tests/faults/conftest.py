@@ -25,4 +25,4 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         return
     terminalreporter.section("time to recovery: from the fault, or from the end of an outage, to the last job's end")
     for found in rows:
-        terminalreporter.line(f"{found['fault']:<62} {found['mode']:<6} {found['recovery_s']:>6.1f} s")
+        terminalreporter.line(f"{found['fault']:<66} {found['mode']:<6} {found['recovery_s']:>6.1f} s")
