@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg2
 
 from bench.servers import HOME
-from config import Settings
+from config import Settings, sqlalchemy_url
 from dues.accounts.actor import SCOPES
 from dues.accounts.tokens import hash_token
 from dues.app import create_base
@@ -76,7 +76,7 @@ class Data:
     def peer_environ(self) -> dict[str, str]:
         bare = self.database_url.replace("postgresql+psycopg2", "postgresql")
         return {
-            "PEER_DATABASE_URL": self.database_url,
+            "PEER_DATABASE_URL": sqlalchemy_url(self.database_url),
             "PEER_ASYNC_DATABASE_URL": bare.replace("postgresql", "postgresql+asyncpg", 1),
             "PEER_REDIS_URL": self.redis_url,
             "PYTHONPATH": str(Path(__file__).resolve().parent),

@@ -33,6 +33,8 @@ def describe(postgres_version: str, redis_version: str) -> dict[str, str]:
         "PostgreSQL": postgres_version,
         "Redis": redis_version,
         "wrk": _wrk_version(),
+        # Above the number of cores, others were at work too, and even ratios are to be taken with care.
+        "load average": f"{os.getloadavg()[0]:.1f}",
         **{name: version(name) for name in names},
     }
 
