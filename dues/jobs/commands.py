@@ -24,7 +24,7 @@ from dues.jobs.kinds import KINDS, QUEUES
 from dues.jobs.models import Job
 from dues.jobs.operations import find_jobs, get_job, retry
 from dues.jobs.service import cancel
-from dues.jobs.stats import QueueStats, queue_stats
+from dues.jobs.stats import QueueStats, notices, queue_stats
 from dues.jobs.status import STATUSES
 
 T = TypeVar("T")
@@ -65,6 +65,8 @@ def init_jobs(app: Flask) -> None:
 def stats() -> None:
     """How far behind each queue is, and how many workers it wants."""
     _show_table(_STATS, queue_stats())
+    for sentence in notices():
+        click.echo(sentence)
 
 
 @_group.command("list")

@@ -5,6 +5,7 @@ It asks PostgreSQL alone, so it tells the truth while Redis is away, and counts 
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sqlalchemy import text
@@ -70,6 +71,20 @@ class QueueStats:
             # Of a queue in which nothing ends nobody knows how long a job takes; one more worker is a beginning.
             wanted = max(wanted + self.depth * mean_s / self.objective_s, self.running + 1)
         return max(1, math.ceil(wanted))
+
+
+_notices: list[Callable[[], str]] = []
+
+
+def notice(function: Callable[[], str]) -> Callable[[], str]:
+    """Have operators be shown, below the queues, the sentence that the decorated function returns; "" for nothing."""
+    _notices.append(function)
+    return function
+
+
+def notices() -> list[str]:
+    """What slices have to say about work that has come to a stop."""
+    return [said for function in _notices if (said := function())]
 
 
 def queue_stats() -> list[QueueStats]:

@@ -9,6 +9,7 @@ from flask.cli import AppGroup
 from dues.db import transaction
 from dues.errors import NotFound
 from dues.jobs import enqueue, kinds
+from dues.jobs.stats import notice
 from dues.mail import ledger
 
 mail = AppGroup("mail", help="Mails that are held: nobody knows whether they were accepted.")
@@ -16,6 +17,12 @@ mail = AppGroup("mail", help="Mails that are held: nobody knows whether they wer
 
 def init_mail(app: Flask) -> None:
     app.cli.add_command(mail)
+
+
+@notice
+def mails_held() -> str:
+    count = ledger.count_unknown()
+    return f"mails held, because nobody knows whether they were accepted: {count} (flask mail held)" if count else ""
 
 
 @mail.command("held")

@@ -40,6 +40,15 @@ def test_held_mails_are_listed(office: PostOffice, held: UUID):
     assert line.endswith("ada@example.org")
 
 
+def test_the_statistics_of_jobs_tell_of_them(office: PostOffice, mailbox: Mailbox, request: pytest.FixtureRequest):
+    def shown() -> str:
+        return str(current_app.test_cli_runner().invoke(args=["jobs", "stats"]).output)
+
+    assert "mails held" not in shown()
+    request.getfixturevalue("held")
+    assert shown().splitlines()[-1].endswith("accepted: 1 (flask mail held)")
+
+
 def test_a_held_mail_was_sent_after_all(office: PostOffice, held: UUID):
     assert flask("sent", str(held)) == (0, "")
     assert office.state(held) == "sent"
