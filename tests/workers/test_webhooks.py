@@ -69,7 +69,7 @@ def test_webhooks_that_are_due_all_arrive_after_the_receiver_was_away(
     processes.start_both(QUEUES, WEBHOOK_ALLOWED_HOSTS="127.0.0.1", WEBHOOK_RETRY_SCALE="3600")
     for _ in range(3):
         shop.pay()
-    wait_until(lambda: len(receiver.calls) > 10, 30, "several attempts")
+    wait_until(lambda: len(receiver.calls) > 10, 60, "several attempts")
     refused = len(receiver.calls)
     receiver.always(204)
     wait_until_all_is_done(shop)
