@@ -132,9 +132,6 @@ class Play:
         wait_until(marker.exists, _PATIENCE_S, f"a process at {line}")
         self.strike(marker)
 
-    def wait_for_mails(self, count: int) -> None:
-        wait_until(lambda: self.copies().total() >= count, _PATIENCE_S, f"{count} mails")
-
     def jobs(self) -> list[Columns]:
         return self.make.rows(
             "select * from jobs where store_id = %(store)s order by id", {"store": self.customer.store.id}
