@@ -29,7 +29,7 @@ from workers.rq_queues import job_id_of, queue
 log = logging.getLogger("dues.worker")
 
 # How long a look into an empty queue lasts, and so how soon a stop is noticed.
-_LOOK_S = 1
+_LOOK_S = 1.0
 _HEARTBEAT_EVERY_S = 30.0
 _KEPT_S = 120
 # How often a worker with nothing to do looks for itself, in case that no relay runs.

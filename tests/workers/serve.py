@@ -4,7 +4,7 @@ import os
 
 import tests.workers.deeds  # noqa: F401  (declares its bodies)
 from dues.jobs import failpoints
-from workers import forked, interrupts, relay, run, schedule
+from workers import forked, interrupts, relay, rq_worker, run, schedule
 
 
 def serve(what: str, environ: dict[str, str], drain_s: float) -> None:
@@ -20,6 +20,7 @@ def serve(what: str, environ: dict[str, str], drain_s: float) -> None:
     forked._GRACE_S = 0.5
     interrupts.DRAIN_S = drain_s
     relay._LOST_AFTER_S = 0.5
+    rq_worker._LOOK_S = 0.2
     if not environ.get("DUES_TESTS_SCHEDULE"):
         schedule.SCHEDULE = ()
     {"workers": run.supervise, "relay": relay.main}[what]()
