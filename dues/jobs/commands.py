@@ -96,6 +96,8 @@ def show(job_id: UUID) -> None:
 @click.option("--failed", "kind", type=click.Choice(list(KINDS)), help="All failed jobs of this kind.")
 def retry_jobs(job_ids: Sequence[UUID], kind: str | None) -> None:
     """Have failed jobs begin anew, and those that wait for their next attempt go on now."""
+    if not job_ids and not kind:
+        raise click.UsageError("name jobs by their ids, or all that failed of a kind with --failed")
     if kind:
         job_ids = [*job_ids, *(job.id for job in find_jobs(kind=kind, statuses=["failed"], most=1_000_000))]
     for job_id in job_ids:

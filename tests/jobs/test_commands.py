@@ -10,11 +10,9 @@ from click.testing import Result
 from flask import Flask
 
 from dues.clock import now
-from dues.ids import new_id
 from dues.jobs import Kind, kinds
 from dues.jobs.commands import span
 from dues.jobs.outcomes import problem
-from tests.factory import Factory
 from tests.jobs.conftest import QUICK, Jobs
 
 BAD = problem("mail_deferred", "Mail deferred", 503, "the mail server did not take the mail")
@@ -141,23 +139,15 @@ def test_canceling(flask_jobs, jobs: Jobs):
     assert flask_jobs("cancel", fixed).output == "Error: the job is queued and cannot be canceled\n"
 
 
-def test_a_slice_hears_of_what_an_operator_ends(flask_jobs, jobs: Jobs, make: Factory):
-    store = make.store()
-    job_id, report_id = jobs.add(kinds.REPORT_BUILD), new_id()
-    jobs.change(job_id, f"""args = '{{"store_id": "{store.id}", "report_id": "{report_id}"}}'""")
-    columns = {
-        "store_id": store.id,
-        "id": report_id,
-        "requested_by": store.owner_id,
-        "kind": "payments",
-        "format": "csv",
-        "range_from": now() - timedelta(days=2),
-        "range_to": now(),
-        "job_id": job_id,
-    }
-    make.insert("reports", columns)
-    assert flask_jobs("cancel", job_id).exit_code == 0
-    assert make.value("select status from reports") == "canceled"
+def test_naming_no_job_is_a_slip(flask_jobs, jobs: Jobs):
+    for command in ("retry", "cancel", "show", "drain"):
+        result = flask_jobs(command)
+        assert (result.exit_code, "Missing argument" in result.output or "name jobs" in result.output) == (2, True)
+
+
+def test_what_is_no_id_is_said_to_be_none(flask_jobs, jobs: Jobs):
+    result = flask_jobs("cancel", "7")
+    assert (result.exit_code, "'7' is not a valid UUID" in result.output) == (2, True)
 
 
 @pytest.mark.parametrize(
