@@ -31,6 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, what in _LONG.items():
         group.addoption(f"--{name}", action="store_true", help=what)
     group.addoption("--chaos", metavar="TIME", type=_seconds, help="random kills of everything for a time such as 10m")
+    group.addoption("--faults-table", metavar="FILE", help="write the time to recovery from each fault, as Markdown")
 
 
 def _seconds(text: str) -> float:

@@ -139,7 +139,8 @@ class LeanWorker(SimpleWorker):
         if timeout is None:
             taken = self.connection.lmove(source.key, source.intermediate_queue_key)
         else:
-            taken = self.connection.blmove(source.key, source.intermediate_queue_key, _LOOK_S)
+            # The command takes fractions of a second, whatever the client's types say.
+            taken = self.connection.blmove(source.key, source.intermediate_queue_key, _LOOK_S)  # type: ignore[arg-type]
         return as_text(taken) if taken else None
 
     def _hand_back(self, source: Queue, taken: str) -> None:

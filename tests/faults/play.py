@@ -4,9 +4,9 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace as Columns
@@ -21,14 +21,16 @@ from tests.servers import wait_until
 # How long a client goes on trying to have a payment accepted, and how long all may take to end after a fault.
 _PATIENCE_S = 90.0
 _LIVE = "select id from jobs where store_id = %(store)s and status in ('queued', 'running')"
+_LAST_END = "select extract(epoch from max(finished_at))::float from jobs where store_id = %(store)s"
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """A payment as a client knows it, and how long it took to be accepted."""
+    """A payment as a client knows it: when it was accepted, and how long and how many attempts that took."""
 
     id: str
     job: str
+    at: float
     seconds: float
     attempts: int
 
@@ -56,7 +58,7 @@ class Customer:
                     document = answer.json()
                     job = answer.headers["Location"]
                     assert document["links"]["job"] == job
-                    return Accepted(document["id"], job, time.monotonic() - started, attempts)
+                    return Accepted(document["id"], job, time.time(), time.monotonic() - started, attempts)
                 assert answer.status in (409, 503), answer.data
             time.sleep(0.1)
         raise AssertionError("a payment was not accepted")
@@ -103,6 +105,7 @@ class Play:
         self.customer = Customer(house)
         self.accepted: list[Accepted] = []
         self.struck_at = 0.0
+        self.figures = ""
         self._folder = folder
         self._lock = threading.Lock()
 
@@ -121,10 +124,27 @@ class Play:
             fault()
             return [accepted for future in futures for accepted in future.result()]
 
+    @contextmanager
+    def traffic(self, clients: int, pause_s: float) -> Iterator[None]:
+        """While the block runs, clients pay, each a while after its last payment was accepted."""
+        over = threading.Event()
+
+        def keep_paying() -> None:
+            while not over.wait(pause_s):
+                self.pay(1)
+
+        with ThreadPoolExecutor(clients) as pool:
+            paying = [pool.submit(keep_paying) for _ in range(clients)]
+            try:
+                yield
+            finally:
+                over.set()
+            for client in paying:
+                client.result()
+
     def strike(self, marker: Path | None = None) -> None:
         """From here the time to recovery counts: from now, or since a failpoint made its marker."""
-        age = time.time() - marker.stat().st_mtime if marker else 0.0
-        self.struck_at = time.monotonic() - age
+        self.struck_at = marker.stat().st_mtime if marker else time.time()
 
     def wait_for_line(self, line: str) -> None:
         """Until a process has come to a failpoint."""
@@ -137,8 +157,8 @@ class Play:
             "select * from jobs where store_id = %(store)s order by id", {"store": self.customer.store.id}
         )
 
-    def settle(self, patience_s: float = _PATIENCE_S, meanwhile: Callable[[], object] = lambda: None) -> float:
-        """Wait until no job of this store is left to do. Returns: the seconds since the fault."""
+    def settle(self, patience_s: float = _PATIENCE_S, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """Wait until no job of this store is left to do."""
         store = {"store": self.customer.store.id}
 
         def all_is_done() -> bool:
@@ -146,7 +166,11 @@ class Play:
             return not self.house.rows_by_and_by(_LIVE, store)
 
         wait_until(all_is_done, patience_s, "all jobs to end")
-        return time.monotonic() - self.struck_at
+
+    def recovery_s(self) -> float:
+        """How long after the fault the last job ended."""
+        last_end = self.make.value(_LAST_END, {"store": self.customer.store.id})
+        return max(float(last_end) - self.struck_at, 0.0)
 
     def copies(self) -> Counter[str]:
         """How many mails with each Message-ID lie at the sink, of those to this customer."""
