@@ -1,12 +1,13 @@
 """The data set: one PostgreSQL and one Redis for all contestants, filled the same way each time."""
 
-import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from hashlib import md5
 from pathlib import Path
+from uuid import UUID
 
 import psycopg2
 
@@ -23,6 +24,8 @@ from local.postgres import Postgres
 from local.valkey import Valkey
 
 STORES, USERS, PACKAGES = 100, 20_000, 10
+# More rows than this are put in faster without indexes and foreign keys, which are made afterwards.
+_MANY = 200_000
 
 # md5 of a number as a UUID: the same rows whenever and wherever this runs.
 _FILL = """
@@ -39,6 +42,8 @@ insert into packages(store_id, id, name, description, amount, currency, interval
     select md5('store' || s)::uuid, md5('package' || s || '-' || p)::uuid, 'Package ' || p,
         'What members of store ' || s || ' get with package ' || p, p * 500, 'EUR', 'month'
     from generate_series(1, %(stores)s) s, generate_series(1, %(packages)s) p;
+"""
+_FILL_PAYMENTS = """
 insert into payments(store_id, id, user_id, package_id, amount, currency, status, description, payment_method,
         gateway, created_at, updated_at)
     select md5('store' || (1 + i %% %(stores)s))::uuid, md5('payment' || i)::uuid,
@@ -48,6 +53,10 @@ insert into payments(store_id, id, user_id, package_id, amount, currency, status
         'Membership fee number ' || i, 'sandbox_ok', 'sandbox',
         timestamptz '2025-01-01' + i * interval '1 minute', timestamptz '2025-01-01' + i * interval '1 minute'
     from generate_series(1, %(payments)s) i;
+"""
+_SWITCH = """
+    insert into cache_switch(generation, "on", settled) values (%(generation)s, %(on)s, not %(on)s)
+    on conflict (one) do update set generation = excluded.generation, "on" = excluded."on", settled = excluded.settled
 """
 
 
@@ -84,29 +93,71 @@ class Data:
 
 
 def store_ids(count: int = STORES) -> list[str]:
-    with psycopg2.connect(os.environ["BENCH_DATABASE_URL"]) as connection, connection.cursor() as cursor:
-        cursor.execute("select id::text from stores order by created_at, id limit %s", (count,))
-        return [row[0] for row in cursor.fetchall()]
+    return [str(UUID(md5(f"store{number}".encode()).hexdigest())) for number in range(1, count + 1)]
 
 
 @contextmanager
-def serving_data(payments: int) -> Iterator[Data]:
-    """Start PostgreSQL and Redis with `payments` payments in 100 stores; what an earlier run left is used again."""
-    home = HOME / f"data-{payments}"
+def serving_data(payments: int, stores: int = STORES, *, cached: bool = True) -> Iterator[Data]:
+    """Start PostgreSQL and Redis with `payments` payments in `stores` stores; what an earlier run left is used again.
+
+    Where it is not `cached`, the cache's switch is off, as it is while Redis is away.
+    """
+    home = HOME / (f"data-{payments}" if stores == STORES else f"data-{payments}-in-{stores}")
+    with _servers(home, durable=False) as (database_url, redis_url):
+        yield _fill(database_url, redis_url, payments, stores, cached)
+
+
+@contextmanager
+def serving_new_data(payments: int) -> Iterator[Data]:
+    """The same for writing: made anew each time, and as safe against power cuts as in production."""
+    with _servers(HOME / "data-for-writing", durable=True, kept=False) as (database_url, redis_url):
+        yield _fill(database_url, redis_url, payments, STORES, cached=True)
+
+
+@contextmanager
+def _servers(home: Path, *, durable: bool, kept: bool = True) -> Iterator[tuple[str, str]]:
+    """The URLs of a PostgreSQL and a Redis on files below `home`."""
     home.mkdir(parents=True, exist_ok=True)
-    postgres, valkey = Postgres(home, durable=False), Valkey(home, durable=False)
+    postgres, valkey = Postgres(home, durable=durable), Valkey(home, durable=durable)
     postgres.start()
     try:
         valkey.start()
         try:
-            yield _fill(postgres.url, valkey.url, payments)
+            yield postgres.url, valkey.url
         finally:
             valkey.stop()
     finally:
         postgres.stop()
+        if not kept:
+            postgres.remove()
 
 
-def _fill(database_url: str, redis_url: str, payments: int) -> Data:
+@contextmanager
+def _unindexed(cursor: psycopg2.extensions.cursor) -> Iterator[None]:
+    """Many rows go in without the indexes and foreign keys of payments, which are made again afterwards."""
+    cursor.execute(
+        "select conname, pg_get_constraintdef(oid) from pg_constraint"
+        " where conrelid = 'payments'::regclass and contype = 'f'"
+    )
+    keys = cursor.fetchall()
+    cursor.execute(
+        "select i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) from pg_index i"
+        " where i.indrelid = 'payments'::regclass and not i.indisunique"
+    )
+    indexes = cursor.fetchall()
+    for name, _ in keys:
+        cursor.execute(f"alter table payments drop constraint {name}")
+    for name, _ in indexes:
+        cursor.execute(f"drop index {name}")
+    yield
+    cursor.execute("set maintenance_work_mem = '512MB'")
+    for _, definition in indexes:
+        cursor.execute(definition)
+    for name, definition in keys:
+        cursor.execute(f"alter table payments add constraint {name} {definition}")
+
+
+def _fill(database_url: str, redis_url: str, payments: int, stores: int, cached: bool) -> Data:
     settings = Settings(database_url=database_url, redis_url=redis_url, secret_key="k" * 32, db_statement_timeout_s=600)
     with create_base(settings).app_context():
         migrate(db.engine)
@@ -118,16 +169,22 @@ def _fill(database_url: str, redis_url: str, payments: int) -> Data:
         cursor.execute("select count(*) from stores")
         if cursor.fetchone() == (0,):
             print(f"filling {payments:,} payments …", flush=True)
-            cursor.execute(_FILL, {"users": USERS, "stores": STORES, "packages": PACKAGES, "payments": payments})
+            counts = {"users": USERS, "stores": stores, "packages": PACKAGES, "payments": payments}
+            cursor.execute("begin")
+            cursor.execute(_FILL, counts)
+            with _unindexed(cursor) if payments > _MANY else nullcontext():
+                cursor.execute(_FILL_PAYMENTS, counts)
+            cursor.execute("commit")
             cursor.execute("vacuum analyze")
         cursor.execute(
             "insert into api_tokens(id, user_id, name, token_hash, scopes, expires_at)"
             " values (%s, md5('user1')::uuid, 'bench', %s, %s, %s)",
             (str(new_id()), hash_token(token), list(SCOPES), now() + timedelta(days=1)),
         )
+        # The switch is lost with a PostgreSQL that was killed, and then reads as off.
+        cursor.execute(_SWITCH, {"on": cached, "generation": secrets.randbits(62)})
         cursor.execute("show server_version")
         version = str((cursor.fetchone() or ("",))[0])
     raw.close()
     engine.dispose()
-    os.environ["BENCH_DATABASE_URL"] = database_url
     return Data(database_url, redis_url, token, version, "Valkey or Redis, as started by bin/run")

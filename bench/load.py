@@ -7,27 +7,44 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from bench.machine import LOAD_CORE, pinned
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
-# Walks through the URLs it is given, each connection from its own place, and counts statuses.
-_SCRIPT = """
-local paths = {}
+# Walks through the lines it is given: a path and, after a space, the ETag of what the client has already.
+_GET = """
+local requests = {}
 local n = 0
 function init(args)
-  for line in io.lines(args[1]) do paths[#paths + 1] = wrk.format("%(method)s", line, nil, %(body)s) end
-  n = math.random(#paths)
+  for line in io.lines(args[1]) do
+    local path, etag = line:match("^(%S+) ?(.*)$")
+    local headers = {}
+    for name, value in pairs(wrk.headers) do headers[name] = value end
+    if etag ~= "" then headers["If-None-Match"] = etag end
+    requests[#requests + 1] = wrk.format("GET", path, headers, nil)
+  end
+end
+function request()
+  n = n % #requests + 1
+  return requests[n]
+end
+"""
+# The same for requests with a body, each with an Idempotency-Key that nobody has used.
+_POST = """
+local paths = {}
+local n = 0
+local run = ""
+function init(args)
+  for line in io.lines(args[1]) do paths[#paths + 1] = line end
+  run = args[2]
+  wrk.body = args[3]
 end
 function request()
   n = n + 1
-  if n > #paths then n = 1 end
-  return paths[n]
-end
-local bad = {}
-function response(status)
-  if status >= 400 then bad[status] = (bad[status] or 0) + 1 end
+  wrk.headers["Idempotency-Key"] = run .. "-" .. n
+  return wrk.format("POST", paths[n % #paths + 1])
 end
 """
 
@@ -55,15 +72,36 @@ def require_wrk() -> None:
 def load(
     base: str, paths: list[str], *, seconds: float, connections: int = 16, headers: dict[str, str] | None = None
 ) -> Result:
-    """Ask for `paths` in turn over kept-alive connections for some seconds."""
+    """Ask for `paths` in turn over kept-alive connections for some seconds. A path may be followed by a space and an
+    ETag, which is then sent as If-None-Match."""
+    return _wrk(_GET, [], base, paths, seconds, connections, headers or {})
+
+
+def post(
+    base: str, paths: list[str], body: str, *, seconds: float, connections: int = 16, headers: dict[str, str]
+) -> Result:
+    """The same, sending `body` each time under an Idempotency-Key of its own."""
+    headers = {"Content-Type": "application/json", **headers}
+    return _wrk(_POST, [uuid4().hex, body], base, paths, seconds, connections, headers)
+
+
+def _wrk(
+    text: str,
+    arguments: list[str],
+    base: str,
+    paths: list[str],
+    seconds: float,
+    connections: int,
+    headers: dict[str, str],
+) -> Result:
     with tempfile.TemporaryDirectory() as folder:
-        script, urls = Path(folder, "walk.lua"), Path(folder, "urls")
-        script.write_text(_SCRIPT % {"method": "GET", "body": "nil"})
-        urls.write_text("\n".join(paths))
+        script, lines = Path(folder, "requests.lua"), Path(folder, "paths")
+        script.write_text(text)
+        lines.write_text("\n".join(paths))
         argv = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency", "-s", str(script)]
-        for name, value in (headers or {}).items():
+        for name, value in headers.items():
             argv += ["-H", f"{name}: {value}"]
-        argv += [base, "--", str(urls)]
+        argv += [base, "--", str(lines), *arguments]
         answer = subprocess.run(pinned(LOAD_CORE, argv), capture_output=True, text=True, check=True)
     return _read(answer.stdout)
 

@@ -96,6 +96,6 @@ def payments(store_id):
 
 
 @app.get("/cached/stores/<uuid:store_id>/payments")
-@cache.cached(timeout=60, query_string=True)
+@cache.cached(timeout=600, query_string=True)
 def cached_payments(store_id):
     return page_of_payments(store_id)

@@ -37,7 +37,7 @@ class Payments(generics.ListAPIView):
 
 
 class CachedPayments(Payments):
-    @method_decorator(cache_page(60))
+    @method_decorator(cache_page(600))
     def get(self, *args, **kwargs):
         return super().get(*args, **kwargs)
 

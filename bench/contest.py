@@ -1,0 +1,106 @@
+"""The contestants of the reads: Dues and its peers, each in a server process of its own, on the same data."""
+
+import contextlib
+import itertools
+import sys
+import urllib.request
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+from bench.data import Data
+from bench.load import Result, load
+from bench.servers import ROOT, peer_python, serving
+
+# The same document from everybody.
+FIELDS = (
+    "id,store_id,amount,currency,status,description,refunded_amount,version,created_at,updated_at,"
+    "user.id,user.name,package.id,package.name,package.amount,package.currency,package.interval"
+)
+DUES_LIST = "/v1/stores/{store}/payments?include=user,package&fields=" + FIELDS
+DUES = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
+GTHREAD = ["-k", "gthread", "-w", "1", "--threads", "8", "--keep-alive", "30", "-b", "127.0.0.1:{port}"]
+# Before all payments there are: a filter from here on leaves the rows and their order as they are.
+_LONG_AGO = datetime(1990, 1, 1, tzinfo=UTC)
+_seconds = itertools.count()
+
+
+def dues_path(store: str, extra: str = "") -> str:
+    return DUES_LIST.format(store=store) + extra
+
+
+def new_paths(stores: list[str], count: int, extra: str = "") -> list[str]:
+    """Lists of Dues that nobody has asked for before, so that no cache has them; to PostgreSQL they are the same."""
+    moments = (f"{_LONG_AGO + timedelta(seconds=next(_seconds)):%Y-%m-%dT%H:%M:%SZ}" for _ in range(count))
+    return [
+        dues_path(store, f"&created_at[gte]={moment}{extra}")
+        for store, moment in zip(itertools.cycle(stores), moments, strict=False)
+    ]
+
+
+def dues_environ(data: Data) -> dict[str, str]:
+    """A Dues that forgets what it cached as soon as its peers do: after this suite's longest part."""
+    return {**data.environ(), "PORT": "{port}", "CACHE_DEFAULT_TIMEOUT": "600"}
+
+
+class Contest:
+    """All contestants, up and warm."""
+
+    def __init__(self, data: Data, stack: contextlib.ExitStack, stores: list[str]) -> None:
+        self.data, self.stores = data, stores
+        self.auth = {"Authorization": f"Bearer {data.token}"}
+        python, gunicorn = str(peer_python()), [str(peer_python()), "-m", "gunicorn"]
+        peers, env = data.peer_environ(), dues_environ(data)
+
+        def start(name: str, argv: list[str], env: dict[str, str], ready: str) -> str:
+            # Gunicorn reads the gunicorn.conf.py of the folder it is started in, and that one is ours alone.
+            folder = ROOT if name.startswith("dues") else ROOT / "bench"
+            return stack.enter_context(serving(name, argv, env, ready, folder))
+
+        self.dues = start("dues", [*DUES, "asgi:app"], env, "/healthz")
+        self.dues_threads = start("dues-threads", [*DUES, "wsgi:app"], env, "/healthz")
+        size = str(len(self.fetch(self.dues + dues_path(stores[0]))[0]))
+        bare = [sys.executable, "-m", "gunicorn", "-k", "uvicorn_worker.UvicornWorker", "-b", "127.0.0.1:{port}"]
+        self.bare = start("bare", [*bare, "peers.bare_asgi:app"], {**peers, "BARE_BYTES": size}, "/")
+        self.drf = start("drf", [*gunicorn, *GTHREAD, "peers.drf.wsgi:application"], peers, "/nothing")
+        fastapi = [python, "-m", "uvicorn", "--port", "{port}", "--log-level", "warning", "peers.fastapi_app:app"]
+        self.fastapi = start("fastapi", fastapi, peers, "/nothing")
+        self.flask = start("flask", [*gunicorn, *GTHREAD, "peers.flask_orm:app"], peers, "/nothing")
+        self.raw = start("raw", [*gunicorn, *GTHREAD, "peers.flask_raw:app"], peers, "/nothing")
+
+    def fetch(self, url: str) -> tuple[bytes, str]:
+        """A body and its ETag."""
+        request = urllib.request.Request(url, headers=self.auth)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return answer.read(), answer.headers.get("ETag", "")
+
+    def warm(self) -> None:
+        """Have everybody's cache hold every page: a peer needs seconds to fill it."""
+        for path in self.pages():
+            self.fetch(self.dues + path)
+            self.fetch(self.dues_threads + path)
+        for path in self.peer_pages("cached"):
+            for base in (self.fastapi, self.flask, self.drf):
+                self.fetch(base + path)
+
+    def pages(self) -> list[str]:
+        """The first page of every store, of Dues."""
+        return [dues_path(store) for store in self.stores]
+
+    def peer_pages(self, kind: str) -> list[str]:
+        """The same of a peer; `kind` is "cached", "uncached" or "uncounted"."""
+        return [f"/{kind}/stores/{store}/payments" for store in self.stores]
+
+    def load(self, base: str, paths: list[str], seconds: float) -> Result:
+        """Raises: RuntimeError where a request failed."""
+        result = load(base, paths, seconds=seconds, headers=self.auth)
+        if result.errors:
+            raise RuntimeError(f"{base}: {result.errors} requests failed")
+        return result
+
+    def rate(self, base: str, paths: list[str], seconds: float) -> Callable[[], float]:
+        """Requests a second, to be measured whenever it is called."""
+        return lambda: self.load(base, paths, seconds).rate
+
+    def rate_of_new(self, seconds: float, extra: str = "") -> Callable[[], float]:
+        """The same for lists of Dues that are new each time."""
+        return lambda: self.load(self.dues, new_paths(self.stores, 20_000, extra), seconds).rate
