@@ -61,7 +61,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     metrics_token: Annotated[
         str, doc("`/metrics` wants it as a bearer token; empty: it is open to whoever reaches the web server")
     ] = ""
-    purge_url: Annotated[str, doc("where a CDN is told to purge by tag; empty: shared caches must revalidate")] = ""
+    purge_url: Annotated[
+        str,
+        Meta(pattern=r"^(https?://[^@/?#]+([/?].*)?)?$"),
+        doc("where a CDN is told to purge by tag; empty: shared caches must revalidate"),
+    ] = ""
+    purge_token: Annotated[str, Meta(pattern=r"^[!-~]*$"), doc("sent to PURGE_URL as a bearer token")] = ""
 
     db_pool_size: Annotated[Positive, doc("database connections a process keeps")] = 10
     db_pool_timeout_s: Annotated[float, doc("how long a request waits for a connection before 503")] = 5.0

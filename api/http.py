@@ -16,6 +16,7 @@ from werkzeug.exceptions import HTTPException
 
 from api.door import DOOR, Leftover
 from api.telemetry import route_template
+from dues.edge import cache_control
 from dues.errors import (
     BadRequest,
     MethodNotAllowed,
@@ -91,7 +92,7 @@ def conditional(answer: Answer, access: Access) -> Reply:
     g.cache = "hit" if answer.hit else "miss"
     headers = {
         "ETag": answer.etag,
-        "Cache-Control": "private, no-cache" if access.actor else "public, no-cache",
+        "Cache-Control": "private, no-cache" if access.actor else cache_control(answer.tags),
         "Vary": "Accept-Encoding, Authorization",
         **_purge_keys(answer.tags),
     }

@@ -8,6 +8,7 @@ from types import ModuleType
 from flask import Flask
 
 from config import Settings, load_settings
+from dues import edge, events
 from dues.db import init_db
 from dues.jobs.commands import init_jobs
 from dues.mail.commands import init_mail
@@ -19,6 +20,8 @@ from dues.webhooks import deliveries
 
 # Those who have a say in how jobs end (dues/jobs/endings.py), whichever process ends them.
 ENDINGS: tuple[ModuleType, ...] = (processing, reports, deliveries)
+# Those who add to a commit (dues/db.py), whichever process commits.
+COMMITS: tuple[ModuleType, ...] = (edge, events)
 
 
 def create_base(settings: Settings | None = None) -> Flask:

@@ -2,6 +2,6 @@
 
 from types import ModuleType
 
-from workers import housekeeping, mail, payments, reports, webhooks
+from workers import edge, housekeeping, mail, payments, reports, webhooks
 
-MODULES: tuple[ModuleType, ...] = (housekeeping, mail, payments, reports, webhooks)
+MODULES: tuple[ModuleType, ...] = (edge, housekeeping, mail, payments, reports, webhooks)

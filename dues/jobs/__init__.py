@@ -6,6 +6,7 @@
     run.py        what a job's body is given; outcomes.py: what it may raise; endings.py: how a slice hears of failure
     status.py     the status document
     service.py    following and canceling
+    alike.py      doing several jobs of a kind at once
     stats.py      how far behind the queues are, and how many workers would keep up
     operations.py what operators may do; commands.py: `flask jobs`
     wake.py       the hints that let the relay, and those who wait, look at once

@@ -36,6 +36,7 @@ PAYMENT_RECONCILE = Kind("payment.reconcile", "default", timeout_s=60)
 # Not in the queue of charges: a mail server that hangs must not keep anybody from paying.
 PAYMENT_CONFIRMATION = Kind("payment.confirmation", "default", timeout_s=120)
 MAILING_SEND = Kind("mailing.send", "default", timeout_s=120)
+EDGE_PURGE = Kind("edge.purge", "default", timeout_s=60)
 WEBHOOK_FAN_OUT = Kind("webhook.fan_out", "webhooks", timeout_s=60)
 # As many attempts as dues/webhooks/schedule.py has waits.
 WEBHOOK_DELIVER = Kind("webhook.deliver", "webhooks", max_attempts=10, timeout_s=60)
@@ -57,6 +58,7 @@ KINDS: dict[str, Kind] = {
         PAYMENT_RECONCILE,
         PAYMENT_CONFIRMATION,
         MAILING_SEND,
+        EDGE_PURGE,
         WEBHOOK_FAN_OUT,
         WEBHOOK_DELIVER,
         WEBHOOK_REPLAY,
