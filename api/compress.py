@@ -57,8 +57,11 @@ class Compression(Compress):
         if response.status_code == 304:
             _keep_sent_tag(response)
         elif response.mimetype in self.compress_mimetypes_set:
-            response.vary.add("Accept-Encoding")
-            if self._may(response) and (name := choose_encoding(request.headers.get("Accept-Encoding", ""))):
+            # As text, since werkzeug takes the header apart and writes it anew for each look at it.
+            if "Accept-Encoding" not in response.headers.get("Vary", ""):
+                response.vary.add("Accept-Encoding")
+            accept = request.environ.get("HTTP_ACCEPT_ENCODING")
+            if accept and (name := choose_encoding(accept)) and self._may(response):
                 response.set_data(_ENCODERS[name](response.get_data()))
                 response.headers["Content-Encoding"] = name
                 etag, weak = response.get_etag()

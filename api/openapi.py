@@ -35,8 +35,9 @@ from api.openapi_webhooks import webhook_items
 from api.routing import Route, Routes
 from dues import VERSION
 from dues.reads import Equal, Flag, Range, Resource
-from dues.reads.query import MAX_INCLUDE_DEPTH, OPERATORS
+from dues.reads.query import OPERATORS
 from dues.reads.resource import column_schema, type_schema
+from dues.reads.selection import MAX_INCLUDE_DEPTH
 from dues.reads.serve import digest
 
 _PHRASES = {200: "OK", 201: "Created", 202: "Accepted: slow work has begun", 204: "Done; no content"}

@@ -128,13 +128,13 @@ class Call:
     def list(self, resource: Resource, scope: Scope) -> Reply:
         """The page of `scope`'s rows that the request asks for."""
         assert self.query
-        args = list(request.args.items(multi=True))
-        return conditional(read_list(resource, scope, self.query, request.path, args), self.access)
+        text = request.environ["QUERY_STRING"]
+        return conditional(read_list(resource, scope, self.query, request.path, text), self.access)
 
     def one(self, resource: Resource, scope: Scope) -> Reply:
         """The single row that `scope` names. Raises: NotFound."""
         assert self.query
-        return conditional(read_one(resource, scope, self.query, request.args.items(multi=True)), self.access)
+        return conditional(read_one(resource, scope, self.query, request.environ["QUERY_STRING"]), self.access)
 
     def written(self, resource: Resource, scope: Scope, status: int = 200) -> Reply:
         """A row that this request has just written, as a GET would answer it."""

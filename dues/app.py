@@ -3,7 +3,9 @@
 Workers, the relay and the command line use it as it is; `api/app.py` adds the routes.
 """
 
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 from flask import Flask
 
@@ -24,13 +26,20 @@ ENDINGS: tuple[ModuleType, ...] = (processing, reports, deliveries)
 COMMITS: tuple[ModuleType, ...] = (edge, events)
 
 
+class Base(Flask):
+    """Flask, all of whose views and hooks are plain functions: it need not look for coroutines among them each time."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        return func
+
+
 def create_base(settings: Settings | None = None) -> Flask:
     """A Flask application around the business, with `app.extensions["settings"]` set.
 
     Raises: ConfigError when `settings` is not given and the environment's are wrong.
     """
     settings = settings or load_settings()
-    app = Flask("dues", static_folder=None)
+    app = Base("dues", static_folder=None)
     app.extensions["settings"] = settings
     app.config["SECRET_KEY"] = settings.secret_key
     init_db(app, settings)

@@ -179,6 +179,12 @@ def unit_of_work() -> UnitOfWork:
     return work
 
 
+def in_transaction() -> bool:
+    """Whether the caller is inside `transaction()`."""
+    # Asking for the session would make one, which a request that only reads has no use for.
+    return db.session.registry.has() and "work" in db.session().info
+
+
 def after_commit(callback: Callable[[], None]) -> None:
     """Call `callback` once the present unit of work is committed; it must neither fail nor matter for correctness,
     because a process may die before it runs."""
@@ -211,10 +217,9 @@ def fetch_row(sql: str, params: Mapping[str, Any], *, hot: bool = False) -> tupl
     connection that the server had closed while it lay idle is replaced once.
     """
     started = time.perf_counter()
-    # Asking for the session would make one, which a request that only reads has no use for.
-    session = db.session() if db.session.registry.has() else None
     try:
-        if session and "work" in session.info:
+        if in_transaction():
+            session = db.session()
             session.flush()
             connection: Any = session.connection().connection
             with connection.cursor() as cursor:

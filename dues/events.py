@@ -25,8 +25,9 @@ from dues.ids import new_id
 from dues.jobs.kinds import WEBHOOK_FAN_OUT
 from dues.jobs.outbox import JSON, enqueue
 from dues.reads.compile import bind, compile_one, shape_of
-from dues.reads.query import Query, Selection
+from dues.reads.query import Query
 from dues.reads.resource import Resource, Scope
+from dues.reads.selection import Selection
 
 EventType = Literal[
     "payment.created",

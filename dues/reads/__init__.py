@@ -2,6 +2,7 @@
 
 resource.py   the place a read is declared
 query.py      the place a request's parameters become a query, and pages are defined
+selection.py  its fields and includes
 cursor.py     opaque, signed positions in a list
 compile.py    a resource and the shape of a query become one SQL statement
 serve.py      runs it and gives the answer: body, ETag, tags

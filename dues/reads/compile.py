@@ -16,8 +16,9 @@ from uuid import UUID
 from sqlalchemy import Dialect
 from sqlalchemy.dialects import postgresql
 
-from dues.reads.query import OPERATORS, Condition, CursorPage, Page, Query, Selection, column_of
+from dues.reads.query import OPERATORS, Condition, CursorPage, Page, Query, column_of
 from dues.reads.resource import INCLUDED_ROWS, Column, Computed, Flag, Many, One, Resource
+from dues.reads.selection import Selection
 
 # A page's total is counted up to here; beyond, the planner's estimate stands in.
 COUNTED_ROWS = 10_000

@@ -17,11 +17,11 @@ from sqlalchemy import types
 from dues.errors import Fault, InvalidParameter
 from dues.ids import parse_id
 from dues.reads.resource import Column, Equal, Flag, Range, Resource
+from dues.reads.selection import Selection, select
 
 DEFAULT_ROWS, MAX_ROWS = 20, 100
 # Deeper than any list, and far inside a bigint once multiplied by MAX_ROWS.
 MAX_PAGE = 10**12
-MAX_INCLUDE_DEPTH = 3
 OPERATORS = {"": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 _FILTER = re.compile(r"([a-z_]+)(?:\[(gt|gte|lt|lte)\])?")
@@ -56,14 +56,6 @@ class CursorPage:
 
     cursor: str = ""
     size: int = DEFAULT_ROWS
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which fields of a resource are wanted (in the declared order; all if not said), and which includes, nested."""
-
-    fields: tuple[str, ...]
-    includes: tuple[tuple[str, "Selection"], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,44 +113,9 @@ class _Reader:
         return Query(self.selection(), self.conditions(), self.sort(), self.page())
 
     def selection(self) -> Selection:
-        includes = _tree(self._names("include"))
-        fields = _tree(self._names("fields"))
-        self.left.pop("include", None)
-        self.left.pop("fields", None)
-        return self._select(self.resource, includes, fields, "")
-
-    def _names(self, parameter: str) -> list[str]:
-        if parameter not in self.left:
-            return []
-        names = self.left[parameter].split(",")
-        if not all(names):
-            self.fault(parameter, "holds an empty name")
-        return [name for name in names if name]
-
-    def _select(self, resource: Resource, includes: "_Tree", fields: "_Tree", path: str) -> Selection:
-        if path.count(".") >= MAX_INCLUDE_DEPTH:
-            self.fault("include", f"goes deeper than {MAX_INCLUDE_DEPTH} levels")
-            return Selection(())
-        for name in includes.keys() - resource.includes.keys():
-            self.fault("include", f"{path}{name} cannot be included", "unknown")
-        nested = {name: resource.includes[name] for name in sorted(includes.keys() & resource.includes.keys())}
-        own: list[str] = []
-        for name, below in fields.items():
-            if name in nested:
-                if not below:
-                    self.fault("fields", f"{path}{name} is an include: name its fields, as {path}{name}.id")
-            elif name in resource.fields and not below:
-                own.append(name)
-            else:
-                self.fault("fields", f"{path}{name} is not a field", "unknown")
-        chosen = tuple(name for name in resource.fields if not fields or name in own)
-        return Selection(
-            chosen,
-            tuple(
-                (name, self._select(include.resource, includes[name], fields.get(name, {}), f"{path}{name}."))
-                for name, include in nested.items()
-            ),
-        )
+        selection, faults = select(self.resource, self.left.pop("include", None), self.left.pop("fields", None))
+        self.faults += faults
+        return selection
 
     def conditions(self) -> tuple[Condition, ...]:
         conditions = []
@@ -214,19 +171,6 @@ class _Reader:
             self.fault(parameter, f"is not a whole number from 1 to {largest}")
             return default
         return int(text)
-
-
-_Tree = dict[str, "_Tree"]
-
-
-def _tree(names: Iterable[str]) -> "_Tree":
-    """`["user", "user.store"]` as `{"user": {"store": {}}}`."""
-    tree: _Tree = {}
-    for name in names:
-        branch = tree
-        for part in name.split("."):
-            branch = branch.setdefault(part, {})
-    return tree
 
 
 def read_value(text: str, kind: types.TypeEngine[Any]) -> Value:

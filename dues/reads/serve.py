@@ -3,11 +3,10 @@
 From the cache where it is fresh there, else by the one statement that makes it.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from hashlib import blake2b
-from urllib.parse import urlencode
+from urllib.parse import quote, unquote_plus
 
 import ujson
 from psycopg2.extensions import adapt
@@ -36,11 +35,11 @@ class Answer:
     expires_at: float = 0.0
 
 
-Args = Iterable[tuple[str, str]]
+def read_one(resource: Resource, scope: Scope, query: Query, text: str = "") -> Answer:
+    """The row that `scope` names, e.g. `{"store_id": …, "id": …}`; `query` was parsed from the query string `text`.
 
-
-def read_one(resource: Resource, scope: Scope, query: Query, args: Args = ()) -> Answer:
-    """The row that `scope` names, e.g. `{"store_id": …, "id": …}`; `query` was parsed from `args`. Raises: NotFound."""
+    Raises: NotFound.
+    """
 
     def compute() -> Computed:
         row = fetch_row(compile_one(shape_of(resource, scope, query, None)), bind(query, scope, resource))
@@ -49,34 +48,33 @@ def read_one(resource: Resource, scope: Scope, query: Query, args: Args = ()) ->
         text, version, snapshot, life_s = row
         return _computed(text.encode(), f"{version}." if version is not None else "", snapshot, life_s)
 
-    return _read("one", resource, scope, args, compute)
+    return _read("one", resource, scope, text, compute)
 
 
-def read_list(resource: Resource, scope: Scope, query: Query, path: str, args: Args) -> Answer:
-    """A page of the rows within `scope`. `path` and `args` are the request's, for the links; `query` was parsed from
-    `args`.
+def read_list(resource: Resource, scope: Scope, query: Query, path: str, text: str) -> Answer:
+    """A page of the rows within `scope`. `path` and the query string `text` are the request's, for the links; `query`
+    was parsed from `text`.
 
     Raises: InvalidParameter for a cursor that is not of this list; NotFound where the resource's `within` does not
     hold.
     """
-    args = tuple(args)
 
     def compute() -> Computed:
-        base = _link_base(path, tuple(pair for pair in args if pair[0] not in ("page", "cursor")))
+        base = _link_base(path, text)
         if isinstance(query.page, CursorPage):
             return _cursor_page(resource, scope, query, query.page, base)
         return _numbered_page(resource, scope, query, query.page, base)
 
-    return _read(path, resource, scope, args, compute)
+    return _read(path, resource, scope, text, compute)
 
 
-def _read(kind: str, resource: Resource, scope: Scope, args: Args, compute: Callable[[], Computed]) -> Answer:
+def _read(kind: str, resource: Resource, scope: Scope, text: str, compute: Callable[[], Computed]) -> Answer:
     """Take the answer from the cache, or make it. What tells answers apart is in the key: the resource, whose rows,
     and the parameters as they were sent."""
     tags = tuple(resource.tags(scope))
     if tags:
         whose = sorted((name, str(value)) for name, value in scope.items())
-        result = read(f"{resource.name} {kind} {whose} {tuple(args)}", tags, compute)
+        result = read(f"{resource.name} {kind} {whose} {text}", tags, compute)
     else:
         result = Result(compute().payload, False, None)
     etag, _, body = result.payload.partition(b"\n")
@@ -91,10 +89,17 @@ def digest(body: bytes) -> str:
     return blake2b(body, digest_size=12).hexdigest()
 
 
-@lru_cache(maxsize=1024)
-def _link_base(path: str, args: tuple[tuple[str, str], ...]) -> str:
-    """The part of a list's links that is the same on every page: `page` or `cursor` follows."""
-    return f"{path}?{urlencode(args)}&" if args else f"{path}?"
+def _link_base(path: str, text: str) -> str:
+    """The part of a list's links that is the same on every page, as the client wrote it: `page` or `cursor` follows."""
+    kept = "".join(f"{part}&" for part in text.split("&") if part and _name(part) not in ("page", "cursor"))
+    base = f"{path}?{kept}"
+    # A server hands on bytes that are no ASCII as Latin-1.
+    return base if base.isascii() else quote(path, "/") + "?" + quote(kept.encode("latin-1"), "%&=+,[]:")
+
+
+def _name(part: str) -> str:
+    name = part.partition("=")[0]
+    return unquote_plus(name) if "%" in name else name
 
 
 def _numbered_page(resource: Resource, scope: Scope, query: Query, page: Page, base: str) -> Computed:

@@ -21,7 +21,7 @@ from flask_caching import Cache
 from sqlalchemy.orm import Session
 
 from config import Settings
-from dues.db import UnitOfWork, before_commit, db, fetch_row
+from dues.db import UnitOfWork, before_commit, fetch_row, in_transaction
 from dues.jobs.failpoints import failpoint
 from dues.reads.freshness.backend import FreshCache
 from dues.reads.freshness.reader import Computed, Result
@@ -62,7 +62,7 @@ def read(key: str, tags: Sequence[str], compute: Callable[[], Computed]) -> Resu
 
     Inside `transaction()` the cache is left alone: what was written there is nobody else's yet.
     """
-    if "work" in db.session().info:
+    if in_transaction():
         return Result(compute().payload, False, None)
     return fresh_cache().reader.read(key, tags, compute)
 

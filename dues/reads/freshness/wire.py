@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import ssl
+import struct
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -157,24 +158,33 @@ def run_id_of(greeted: Sequence[Reply]) -> str:
 
 class Connection:
     """One connection of a thread. Whatever goes wrong on it, it is closed: half a call's replies must never be
-    taken for another's."""
+    taken for another's.
 
-    def __init__(self, address: Address, scripts: Sequence[bytes], deadline: float) -> None:
-        """`deadline` is in the seconds of `time.monotonic()`. Raises: CacheAway."""
+    The kernel keeps the time, by socket options that are set once: Python's own time-outs cost three system calls
+    more a round trip, around each of which other threads take the interpreter away.
+    """
+
+    def __init__(self, address: Address, scripts: Sequence[bytes], timeout_s: float) -> None:
+        """Raises: CacheAway."""
         self._replies = Replies()
         self._owed = 0
         try:
-            self._socket = _connect(address, deadline)
+            self._socket = _connect(address, timeout_s)
         except OSError as error:
             raise CacheAway(f"no connection: {error}") from error
-        self.run_id = run_id_of(self.call(address.greeting(scripts), deadline))
+        self._timeout_s = 0.0
+        self.run_id = run_id_of(self.call(address.greeting(scripts), timeout_s))
 
-    def call(self, commands: Sequence[Command], deadline: float) -> list[Reply]:
-        """Send all, then read all the answers. Raises: CacheAway, caused by a TimeoutError when time ran out."""
+    def call(self, commands: Sequence[Command], timeout_s: float) -> list[Reply]:
+        """Send all, then read all the answers; for either there is `timeout_s`.
+
+        Raises: CacheAway, caused by a TimeoutError when time ran out.
+        """
         if not commands:
             return []
         try:
-            self._send(commands, deadline)
+            self._send(commands, timeout_s)
+            deadline = time.monotonic() + timeout_s
             while True:
                 data = self._socket.recv(_RECEIVE_BYTES)
                 if not data:
@@ -184,57 +194,73 @@ class Connection:
                 if replies is not None:
                     owed, self._owed = self._owed, 0
                     return replies[owed:]
-                self._socket.settimeout(_left(deadline))
+                if time.monotonic() > deadline:
+                    raise TimeoutError(_LATE)
         except OSError as error:
-            self.close()
-            raise CacheAway(str(error) or type(error).__name__) from error
+            raise self._lost(error) from _cause(error)
         except BaseException:
             self.close()
             raise
 
-    def tell(self, commands: Sequence[Command], deadline: float) -> None:
+    def tell(self, commands: Sequence[Command], timeout_s: float) -> None:
         """Send all and wait for no answer; the next call reads past them. Raises: CacheAway."""
         try:
-            self._send(commands, deadline)
+            self._send(commands, timeout_s)
         except OSError as error:
-            self.close()
-            raise CacheAway(str(error) or type(error).__name__) from error
+            raise self._lost(error) from _cause(error)
         self._owed += len(commands)
 
-    def _send(self, commands: Sequence[Command], deadline: float) -> None:
-        self._socket.settimeout(_left(deadline))
+    def _send(self, commands: Sequence[Command], timeout_s: float) -> None:
+        if timeout_s != self._timeout_s:
+            self._timeout_s = timeout_s
+            _limit(self._socket, timeout_s)
         self._socket.sendall(encode(commands))
+
+    def _lost(self, error: OSError) -> CacheAway:
+        self.close()
+        return CacheAway(_LATE if isinstance(error, _OUT_OF_TIME) else str(error) or type(error).__name__)
 
     def close(self) -> None:
         self._socket.close()
 
 
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("Redis did not answer in time")
-    return left
+_LATE = "Redis did not answer in time"
+# What a socket says once the time that the kernel keeps is over; one of TLS says it in its own words.
+_OUT_OF_TIME = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError, TimeoutError)
 
 
-def _connect(address: Address, deadline: float) -> socket.socket:
+def _cause(error: OSError) -> OSError:
+    return TimeoutError(_LATE) if isinstance(error, _OUT_OF_TIME) else error
+
+
+def _limit(connection: socket.socket, timeout_s: float) -> None:
+    """Bound each receiving and sending."""
+    interval = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1_000_000))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, interval)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
+
+
+def _connect(address: Address, timeout_s: float) -> socket.socket:
+    """A connected socket without a time-out of Python's."""
     if address.path:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(timeout_s)
         try:
-            connection.settimeout(_left(deadline))
             connection.connect(address.path)
         except OSError:
             connection.close()
             raise
-        return connection
-    connection = socket.create_connection((address.host, address.port), timeout=_left(deadline))
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    if not address.tls:
-        return connection
-    try:
-        return ssl.create_default_context().wrap_socket(connection, server_hostname=address.host)
-    except OSError:
-        connection.close()
-        raise
+    else:
+        connection = socket.create_connection((address.host, address.port), timeout=timeout_s)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if address.tls:
+        try:
+            connection = ssl.create_default_context().wrap_socket(connection, server_hostname=address.host)
+        except OSError:
+            connection.close()
+            raise
+    connection.settimeout(None)
+    return connection
 
 
 class Pool:
@@ -252,33 +278,31 @@ class Pool:
         A connection that was lost while it lay idle is replaced once, and `commands` asked again: the call may then
         run twice. Raises: CacheAway when not every command was carried out within `timeout_s`.
         """
-        deadline = time.monotonic() + timeout_s
         try:
             connection = self._idle.pop()
         except IndexError:
-            return self._ask_anew(commands, deadline)
+            return self._ask_anew(commands, timeout_s)
         try:
-            return self._finish(connection, connection.call(commands(connection), deadline))
+            return self._finish(connection, connection.call(commands(connection), timeout_s))
         except CacheAway as error:
             if isinstance(error.__cause__, TimeoutError | ReplyError):
                 raise
             # What broke this one broke its neighbours.
             self.close()
-            return self._ask_anew(commands, deadline)
+            return self._ask_anew(commands, timeout_s)
 
     def tell(self, commands: Sequence[Command], timeout_s: float) -> None:
         """Send commands whose answers nobody needs. Raises: CacheAway."""
-        deadline = time.monotonic() + timeout_s
         try:
             connection = self._idle.pop()
         except IndexError:
-            connection = Connection(self._address, self._scripts, deadline)
-        connection.tell(commands, deadline)
+            connection = Connection(self._address, self._scripts, timeout_s)
+        connection.tell(commands, timeout_s)
         self._idle.append(connection)
 
-    def _ask_anew(self, commands: Callable[[Connection], Sequence[Command]], deadline: float) -> list[Reply]:
-        connection = Connection(self._address, self._scripts, deadline)
-        return self._finish(connection, connection.call(commands(connection), deadline))
+    def _ask_anew(self, commands: Callable[[Connection], Sequence[Command]], timeout_s: float) -> list[Reply]:
+        connection = Connection(self._address, self._scripts, timeout_s)
+        return self._finish(connection, connection.call(commands(connection), timeout_s))
 
     def _finish(self, connection: Connection, replies: list[Reply]) -> list[Reply]:
         refusals = [reply for reply in replies if isinstance(reply, ReplyError)]

@@ -1,6 +1,5 @@
 """A real Valkey behind calls that are steps of the scheduler and fail in every way that we know."""
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ class Redis:
     """One Valkey, which can be flushed, restarted (by a new run_id) and filled with what it held before."""
 
     def __init__(self, url: str) -> None:
-        self._connection = Connection(Address.parse(url), [script.text for script in SCRIPTS], time.monotonic() + 5)
+        self._connection = Connection(Address.parse(url), [script.text for script in SCRIPTS], 5)
         self._life = 0
         self.late: list[tuple[int, Sequence[Command]]] = []
         self._copy: dict[bytes, bytes] = {}
@@ -32,7 +31,7 @@ class Redis:
         return f"life{self._life}"
 
     def call(self, *commands: Command) -> list[Reply]:
-        return self._connection.call(commands, time.monotonic() + 5)
+        return self._connection.call(commands, 5)
 
     def names(self) -> list[bytes]:
         (names,) = self.call(("KEYS", "*"))
