@@ -3,11 +3,11 @@
 import argparse
 import sys
 
-from bench import depth, freshness, reads, waits
+from bench import depth, freshness, payments, reads, waits
 from bench.load import require_wrk
 from bench.report import save
 
-SUITES = ("reads", "depth", "waits", "freshness")
+SUITES = ("reads", "depth", "payments", "waits", "freshness")
 
 
 def main() -> None:
@@ -20,15 +20,18 @@ def main() -> None:
     group.add_argument("--broken", action="store_true", help="with the touch after the commit: must find stale reads")
     options = parser.parse_args()
     suites = options.suites or SUITES
-    if {"reads", "depth"} & set(suites):
+    if {"reads", "depth", "payments"} & set(suites):
         require_wrk()
     if "reads" in suites:
-        rounds, seconds, payments = (2, 2, 100_000) if options.quick else (5, 5, 400_000)
-        save([reads.run(rounds, seconds, payments)], options.quick)
+        rounds, seconds, many = (2, 2, 100_000) if options.quick else (5, 5, 400_000)
+        save([reads.run(rounds, seconds, many)], options.quick)
     if "depth" in suites:
         # Ten million payments take more than 7 GB.
         rounds, seconds, many, deep = (2, 1, 1_000_000, 100_000) if options.quick else (5, 2, 5_000_000, 1_000_000)
         save([depth.run(rounds, seconds, many, deep)], options.quick)
+    if "payments" in suites:
+        rounds, seconds = (2, 2) if options.quick else (5, 5)
+        save([payments.run(rounds, seconds)], options.quick)
     if "waits" in suites:
         count = 2_000 if options.quick else 10_000
         save([waits.run(2 if options.quick else 5, 2 if options.quick else 10, count)], options.quick)

