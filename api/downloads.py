@@ -12,7 +12,7 @@ from flask import Response, request
 
 from api.door import DOOR, Leftover
 from api.http import Reply, matches
-from dues.errors import NotFound, RangeNotSatisfiable
+from dues.errors import NotFound, RangeNotSatisfiable, Unavailable
 from dues.reports.downloads import ReportFile
 from dues.reports.files import FileRange, FileStore
 
@@ -38,7 +38,8 @@ class FileReply(Reply):
 
 
 def download(files: FileStore, file: ReportFile) -> Reply:
-    """`file` as the request's method, conditions and Range ask for it. Raises: RangeNotSatisfiable, NotFound."""
+    """`file` as the request's method, conditions and Range ask for it. Raises: RangeNotSatisfiable, NotFound,
+    Unavailable."""
     etag = f'"{file.sha256}"'
     headers = {
         "ETag": etag,
@@ -60,6 +61,8 @@ def download(files: FileStore, file: ReportFile) -> Reply:
             reply.content = files.read(file.key, start, stop)
         except FileNotFoundError:
             raise NotFound("the report's file is gone: ask for the report again", code="file_gone") from None
+        except OSError:
+            raise Unavailable("the report's file cannot be read at present", code="file_unavailable") from None
     return reply
 
 

@@ -42,6 +42,7 @@ CACHE_READS = Counter(
 )
 CACHE_CLOSED = Counter("dues_cache_closed", "Times that a write which could not reach Redis turned the cache off")
 WAITING_CLIENTS = Gauge("dues_waiting_clients", "Clients held until a job changes", multiprocess_mode="livesum")
+FILE_FAILURES = Counter("dues_file_failures", "Reads of reports' files that failed, by the system's error", ("error",))
 LOG_LINES_DROPPED = Counter("dues_log_lines_dropped", "Log lines lost because their reader stalled")
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -1,14 +1,30 @@
 """The job that builds a report's file."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from uuid import UUID
 
+from dues.breaker import Circuit
 from dues.db import transaction
-from dues.jobs import LeaseLost, Run, kinds
+from dues.errors import Unavailable
+from dues.jobs import LeaseLost, Retry, Run, kinds
 from dues.reports.build import build_file
-from dues.reports.files import file_store
+from dues.reports.files import FileStore, file_store
 from dues.reports.service import finish_report, start_report
 from workers.job import job
+
+log = logging.getLogger("dues.reports")
+
+# Doubled at each attempt: five of them leave somebody a quarter of an hour to make room on a disk.
+_AGAIN_S = 60.0
+
+
+class FilesUnavailable(Unavailable):
+    """The file store took no file."""
+
+    code = "files_unavailable"
 
 
 @job(kinds.REPORT_BUILD)
@@ -16,8 +32,8 @@ def build_report(run: Run, store_id: str, report_id: str) -> None:
     """Safe to run twice: each attempt starts over with a file of its own, from a new snapshot."""
     with transaction():
         report = start_report(UUID(store_id), UUID(report_id))
-    files = file_store()
-    built = build_file(report, files, partial(run.progress, unit="rows"))
+    with _file_store(run) as files:
+        built = build_file(report, files, partial(run.progress, unit="rows"))
     href = f"/v1/stores/{store_id}/reports/{report_id}/file"
     try:
         with run.completion({"href": href, "type": built.media_type}):
@@ -26,3 +42,22 @@ def build_report(run: Run, store_id: str, report_id: str) -> None:
         # Whoever has the job now writes a file of its own, and may have looked for leftovers before this one was there.
         files.delete(built.key)
         raise
+
+
+@contextmanager
+def _file_store(run: Run) -> Iterator[FileStore]:
+    """The file store, unless it has taken no file of late. Raises: Retry; while it is left alone, that is not one of
+    the attempts."""
+    circuit = Circuit("files", threshold=3, first_s=15.0, longest_s=300.0)
+    if wait_s := circuit.wait_s():
+        raise Retry(wait_s, FilesUnavailable("no files can be written at present"), charged=False)
+    try:
+        yield file_store()
+    except FileNotFoundError:
+        # Another attempt has taken over, and removed what this one wrote.
+        raise
+    except OSError as error:
+        circuit.failed()
+        log.error("job %s: its file could not be written: %s", run.job_id, error.strerror or type(error).__name__)
+        raise Retry(_AGAIN_S * 2 ** (run.attempt - 1), FilesUnavailable("the file could not be written")) from error
+    circuit.succeeded()

@@ -2,8 +2,13 @@
 
 A file appears whole or not at all. Its key is made of ids and never changes hands: each attempt at a report writes
 under a key of its own, so that a worker which was taken for dead cannot touch what another has published.
+
+Where the disk fails, an OSError is raised: a report is then built later (workers/reports.py), a download answered 503
+(api/downloads.py). Reads that fail are counted, and have no circuit breaker: one bad file says nothing of the others.
 """
 
+import errno
+import logging
 import os
 import secrets
 import shutil
@@ -14,7 +19,10 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 from uuid import UUID
 
+from dues.metrics import FILE_FAILURES
 from dues.settings import settings
+
+log = logging.getLogger("dues.reports")
 
 _CHUNK = 256 * 1024
 
@@ -42,7 +50,8 @@ class FileStore(Protocol):
     """Keys look like paths: `reports/<id>/<name>`."""
 
     def create(self, key: str) -> AbstractContextManager[Draft]:
-        """Write a file. It appears when the block ends well, and leaves nothing behind when it does not."""
+        """Write a file. It appears when the block ends well, and leaves nothing behind when it does not. Raises:
+        OSError."""
         ...
 
     def size(self, key: str) -> int | None:
@@ -50,7 +59,8 @@ class FileStore(Protocol):
         ...
 
     def read(self, key: str, start: int, stop: int) -> "FileRange":
-        """The bytes from `start` up to `stop`, not included. Raises: FileNotFoundError."""
+        """The bytes from `start` up to `stop`, not included. Raises: FileNotFoundError; OSError where there is a
+        file that cannot be read."""
         ...
 
     def delete(self, prefix: str) -> None:
@@ -59,27 +69,55 @@ class FileStore(Protocol):
 
 
 class FileRange:
-    """Part of a file in chunks, for as long as its reader takes: an iterator to be closed."""
+    """Part of a file in chunks, for as long as its reader takes: an iterator to be closed. Raises: OSError."""
 
     def __init__(self, file: BinaryIO, start: int, stop: int) -> None:
         self._file = file
         self._left = stop - start
-        file.seek(start)
+        try:
+            with _counting_failures():
+                file.seek(start)
+            # A file that cannot be read is known before anything was said of it.
+            self._next = self._read()
+        except OSError:
+            file.close()
+            raise
 
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        chunk = self._file.read(min(_CHUNK, self._left)) if self._left else b""
+        chunk = self._next
         if not chunk:
             self.close()
             raise StopIteration
-        self._left -= len(chunk)
+        self._next = self._read()
         return chunk
 
     def close(self) -> None:
-        self._left = 0
+        self._next, self._left = b"", 0
         self._file.close()
+
+    def _read(self) -> bytes:
+        size = min(_CHUNK, self._left)
+        with _counting_failures():
+            chunk = self._file.read(size) if size else b""
+            if len(chunk) < size:
+                raise OSError(errno.EIO, "the file is shorter than it was")
+        self._left -= size
+        return chunk
+
+
+@contextmanager
+def _counting_failures() -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        FILE_FAILURES.labels(errno.errorcode.get(error.errno or 0, "unknown")).inc()
+        log.error("a report's file could not be read: %s", error.strerror)
+        raise
 
 
 class LocalFiles:
@@ -112,7 +150,10 @@ class LocalFiles:
             return None
 
     def read(self, key: str, start: int, stop: int) -> FileRange:
-        return FileRange(self._path(key).open("rb"), start, stop)
+        path = self._path(key)
+        with _counting_failures():
+            file = path.open("rb")
+        return FileRange(file, start, stop)
 
     def delete(self, prefix: str) -> None:
         path = self._path(prefix)

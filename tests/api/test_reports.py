@@ -1,16 +1,21 @@
 """Reports over HTTP: asked for and listed by managers, and downloaded whole or in parts."""
 
+import errno
+import os
 from hashlib import sha256
+from pathlib import Path
 from types import SimpleNamespace as Row
 from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from prometheus_client import REGISTRY
 from werkzeug.http import http_date
 
 from dues.db import db
 from dues.ids import new_id
 from dues.reports.files import file_store, report_key
+from dues.settings import settings
 from tests.factory import Factory
 
 ASKED = {"kind": "payments", "format": "csv", "from": "2026-01-01T00:00:00Z", "to": "2026-02-01T00:00:00Z"}
@@ -61,6 +66,11 @@ class Scene:
         answer = self.client.open(path, method=method, headers=self.headers | named, buffered=True)
         answer.close()
         return answer
+
+
+def unread() -> float:
+    """How many reads of files have failed so far for the disk's sake."""
+    return REGISTRY.get_sample_value("dues_file_failures_total", {"error": "EIO"}) or 0.0
 
 
 @pytest.fixture
@@ -291,6 +301,30 @@ class TestDownloading:
             file_store().delete(report.file_key)
         answer = scene.get(report)
         assert (answer.status_code, answer.json["code"]) == (404, "file_gone")
+
+    def test_a_file_that_cannot_be_read_is_for_another_time(self, scene: Scene, monkeypatch: pytest.MonkeyPatch):
+        report, before = scene.finished(), unread()
+
+        def fail(path: Path, mode: str) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        with monkeypatch.context() as broken:
+            broken.setattr(Path, "open", fail)
+            answer = scene.get(report)
+        assert (answer.status_code, answer.json["code"]) == (503, "file_unavailable")
+        assert answer.headers["Retry-After"]
+        assert "ETag" not in answer.headers
+        assert unread() == before + 1
+        assert scene.get(report).data == CONTENT
+
+    @pytest.mark.parametrize("size", [0, len(CONTENT) - 1])
+    def test_a_file_that_lost_its_end(self, scene: Scene, make: Factory, size: int):
+        report = scene.finished()
+        with scene.client.application.app_context():
+            os.truncate(Path(settings().files_dir, report.file_key), size)
+        assert scene.get(report, Range="bytes=-9").status_code == 503
+        if size == 0:
+            assert scene.get(report).status_code == 503
 
     def test_no_connection_is_held_while_it_is_sent(self, scene: Scene, make: Factory):
         report = scene.finished()
