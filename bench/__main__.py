@@ -3,24 +3,25 @@
 import argparse
 import sys
 
-from bench import depth, freshness, payments, reads, waits
+from bench import depth, freshness, memory, payments, reads, waits
 from bench.load import require_wrk
 from bench.report import save
 
-SUITES = ("reads", "depth", "payments", "waits", "freshness")
+SUITES = ("reads", "depth", "payments", "waits", "freshness", "memory")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Side-by-side benchmarks of Dues.")
     parser.add_argument("suites", nargs="*", choices=[[], *SUITES], help="which; all if none is named")
     parser.add_argument("--quick", action="store_true", help="about two minutes, with wider spreads")
+    parser.add_argument("--minutes", type=float, default=15, help="how long the memory is watched")
     group = parser.add_argument_group("freshness")
     group.add_argument("--reads", type=int, default=100_000, help="how many reads must follow a write")
     group.add_argument("--faults", action="store_true", help="with Redis in trouble, and web processes killed")
     group.add_argument("--broken", action="store_true", help="with the touch after the commit: must find stale reads")
     options = parser.parse_args()
     suites = options.suites or SUITES
-    if {"reads", "depth", "payments"} & set(suites):
+    if {"reads", "depth", "payments", "memory"} & set(suites):
         require_wrk()
     if "reads" in suites:
         rounds, seconds, many = (2, 2, 100_000) if options.quick else (5, 5, 400_000)
@@ -35,6 +36,8 @@ def main() -> None:
     if "waits" in suites:
         count = 2_000 if options.quick else 10_000
         save([waits.run(2 if options.quick else 5, 2 if options.quick else 10, count)], options.quick)
+    if "memory" in suites:
+        save([memory.run(1 if options.quick else options.minutes)], options.quick)
     if "freshness" in suites:
         seen = freshness.prove(2_000 if options.quick else options.reads, faults=options.faults, broken=options.broken)
         enough_hits = options.faults or options.broken or seen.share_of_hits() >= 0.5
