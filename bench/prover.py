@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 import psycopg2
@@ -32,6 +32,7 @@ from dues.db import db
 from dues.ids import new_id
 from dues.migrate import migrate
 from local.postgres import Postgres
+from local.process import Program, spawn
 from local.valkey import Valkey
 
 STORES, PACKAGES, USERS = 20, 7, 20
@@ -49,7 +50,10 @@ class StoreOf:
 
 
 class House:
-    """PostgreSQL, Redis, a relay and four web processes, for the length of a `with` block."""
+    """PostgreSQL, Redis, a relay and four web processes, for the length of a `with` block in the main thread.
+
+    A SIGTERM ends the block as a Ctrl-C does, and whatever kills this process ends them too: nothing is left behind.
+    """
 
     def __init__(self, target: str = "asgi:app") -> None:
         self._target = target
@@ -60,14 +64,25 @@ class House:
         self.marker = self.home / "touched"
         self.ports: list[int] = []
         self.webs: list[subprocess.Popen[bytes]] = []
+        self._processes: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> "House":
+        self._on_sigterm = signal.signal(signal.SIGTERM, _leave)
+        try:
+            self._furnish()
+        except BaseException:
+            self._clear()
+            raise
+        return self
+
+    def _furnish(self) -> None:
         self.postgres.start()
         self.valkey.start()
         self.line = Line(self.valkey.url.split("://")[1].split("?")[0])
+        self._processes.append(self.line.process)
         self._fill()
-        self._relay = self._start("relay", [sys.executable, "-m", "workers.relay"], {})
-        self._worker = self._start("worker", [sys.executable, "-m", "workers.run"], {"WORKER_QUEUES": "critical:1"})
+        self._start("relay", [sys.executable, "-m", "workers.relay"], {})
+        self._start("worker", [sys.executable, "-m", "workers.run"], {"WORKER_QUEUES": "critical:1"})
         for number in range(PROCESSES):
             port = free_port()
             # The last reaches Redis over a line that can be cut.
@@ -81,26 +96,30 @@ class House:
             self.ports.append(port)
         for port in self.ports:
             _wait_for(port)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in (*self.webs, self._relay, self._worker):
+        self._clear()
+
+    def _clear(self) -> None:
+        # Who asks twice waits all the same.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        self.line.close()
         self.valkey.stop()
         self.postgres.stop()
         self.postgres.remove()
         self._folder.cleanup()
+        signal.signal(signal.SIGTERM, self._on_sigterm)
 
     def _start(self, name: str, argv: list[str], env: dict[str, str]) -> "subprocess.Popen[bytes]":
-        with open(self.home / f"{name}.log", "wb") as log:
-            return subprocess.Popen(
-                argv, cwd=ROOT, env=self._environ() | env, stdout=log, stderr=log, start_new_session=True
-            )
+        log = self.home / f"{name}.log"
+        process = spawn(Program(name=name, argv=argv, cwd=ROOT, env=self._environ() | env, log=log))
+        self._processes.append(process)
+        return process
 
     def _environ(self) -> dict[str, str]:
         return {
@@ -164,6 +183,10 @@ class House:
         return StoreOf(store_id, packages, clerk, self._token(insert, buyer))
 
 
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
 Insert = Callable[..., None]
 
 
@@ -189,19 +212,16 @@ class Line:
 
     def __init__(self, path: str) -> None:
         self.port = free_port()
-        self._argv = [sys.executable, "-m", "bench.line", str(self.port), path]
-        self._process = subprocess.Popen(self._argv, cwd=ROOT)
+        argv = [sys.executable, "-m", "bench.line", str(self.port), path]
+        # A process that was stopped hears of nothing less.
+        self.process = spawn(Program(name="line", argv=argv, cwd=ROOT, stop_signal=signal.SIGKILL))
 
     def cut(self) -> None:
         """What is open stays open, and nothing passes any more."""
-        self._process.send_signal(signal.SIGSTOP)
+        self.process.send_signal(signal.SIGSTOP)
 
     def mend(self) -> None:
-        self._process.send_signal(signal.SIGCONT)
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
+        self.process.send_signal(signal.SIGCONT)
 
 
 class Trouble:

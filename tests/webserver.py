@@ -28,10 +28,15 @@ class WebServer:
     def __enter__(self) -> "WebServer":
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(self._argv, cwd=ROOT, env=self._environ, stdout=log, stderr=log)
-        wait_until(self._is_up, 30, "the web server")
+        try:
+            wait_until(self._is_up, 30, "the web server")
+        except BaseException:
+            self._end()
+            raise
         return self
 
     def _is_up(self) -> bool:
+        assert self.process.poll() is None, f"the web server ended as it started: see {self.log}"
         try:
             with urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as answer:
                 return bool(answer.status == 200)
@@ -41,5 +46,13 @@ class WebServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._end()
+
+    def _end(self) -> None:
         self.process.terminate()
-        self.process.wait(30)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
