@@ -7,7 +7,8 @@ from collections import OrderedDict
 from flask import Flask
 
 from api.front.asgi import Headers, Receive, Scope, Send
-from api.front.checks import Checks
+from api.front.callers import Callers
+from api.front.checks import Checks, Watch
 from api.front.held import Held
 from api.front.hits import Hits, Kept, Key, answer_of, is_known, request_id_of, without_body
 from api.front.intake import Disconnected, read_body
@@ -21,11 +22,14 @@ from config import Settings
 from dues.errors import Problem
 from dues.reads.freshness import fresh_cache
 from dues.reads.freshness.wire import Address
+from dues.stores.access import Access
 
 log = logging.getLogger("dues.front")
 
 _ALIVE = b'{"status":"ok"}'
 _JSON = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+# How long after it was checked what a caller may do is not asked for again.
+_KNOWN_FOR_S = 0.25
 # How many tokens a process remembers to be good, so that they do not count against their address.
 _KNOWN_TOKENS = 10_000
 
@@ -43,6 +47,7 @@ class FrontDoor:
             Address.parse(settings.cache_redis_url), self._prefix, lambda key: settings.cache_key_prefix + key
         )
         self._hits = Hits(settings.cache_memory_bytes)
+        self._callers = Callers()
         self._limits = Limits(settings.rate_limit)
         self._local = LocalCounts(settings.web_concurrency)
         self._known: OrderedDict[bytes, None] = OrderedDict()
@@ -80,30 +85,26 @@ class FrontDoor:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A kept answer that is still fresh, or Flask's. Raises: Problem."""
         began = time.perf_counter()
-        authorization = accepts = none_match = sent_id = None
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                authorization = value
-            elif name == b"accept-encoding":
-                accepts = value
-            elif name == b"if-none-match":
-                none_match = value
-            elif name == b"x-request-id":
-                sent_id = value
+        authorization, accepts, none_match, sent_id = _told(scope)
         key: Key | None = None
         kept: Kept | None = None
         if scope["method"] == "GET":
             key = self._hits.key_of(scope, authorization, accepts)
             kept = self._hits.find(key)
+        caller = None if kept else self._callers.find(scope, authorization)
         limit = self._limits.of(scope["method"], scope["path"], authorization, _address(scope))
-        fresh, counted = await self._check(scope, kept, limit, authorization)
+        known = kept or caller
+        fresh, counted = await self._check(scope, known.watch if known else None, limit, authorization)
         if kept and fresh:
             status, headers, body = answer_of(kept, none_match, request_id_of(sent_id), began)
             await send_answer(send, status, headers + counted, body)
             return
-        finished = self._held.recall(scope) or await self._ask_flask(scope, receive)
+        access = caller.access if caller and fresh else None
+        finished = self._held.recall(scope) or await self._ask_flask(scope, receive, access)
         if authorization is not None and finished.status < 300:
             self._remember(authorization)
+        if finished.leftover.access and finished.leftover.access is not access:
+            self._callers.keep(scope, authorization, finished.leftover.access)
         if key is not None:
             self._hits.keep(key, finished)
             if finished.leftover.proofs and is_known(none_match, finished.headers):
@@ -116,12 +117,12 @@ class FrontDoor:
             await self._held.send(receive, send, finished)
 
     async def _check(
-        self, scope: Scope, kept: Kept | None, limit: Limit | None, authorization: bytes | None
+        self, scope: Scope, watch: Watch | None, limit: Limit | None, authorization: bytes | None
     ) -> tuple[bool, Headers]:
-        """Whether `kept` is fresh, and the limit's headers. Raises: TooManyRequests."""
-        if not kept and not limit:
+        """Whether what `watch` expects is so, and the limit's headers. Raises: TooManyRequests."""
+        if not watch and not limit:
             return False, []
-        verdict = await self._checks.ask(kept.watch if kept else None, limit)
+        verdict = await self._checks.ask(watch, limit)
         if limit is None:
             return verdict.fresh, []
         if authorization is not None and authorization not in self._known:
@@ -143,11 +144,14 @@ class FrontDoor:
         if len(self._known) > _KNOWN_TOKENS:
             self._known.popitem(last=False)
 
-    async def _ask_flask(self, scope: Scope, receive: Receive) -> Finished:
+    async def _ask_flask(self, scope: Scope, receive: Receive, access: Access | None) -> Finished:
+        since = time.monotonic()
         # One byte more than is allowed: Flask then sees that there is too much, and refuses it in its turn.
         body = await read_body(scope, receive, self._most_bytes)
         async with self._slots.taken(priority_of(scope)):
-            return await self._threads.call(scope, body)
+            # A body or a line may have taken its time, in which a token may have been revoked.
+            known = access if time.monotonic() - since < _KNOWN_FOR_S else None
+            return await self._threads.call(scope, body, known)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
@@ -161,6 +165,21 @@ class FrontDoor:
                 self._checks.close()
                 await self._held.stop()
                 return
+
+
+def _told(scope: Scope) -> tuple[bytes | None, bytes | None, bytes | None, bytes | None]:
+    """The headers Authorization, Accept-Encoding, If-None-Match and X-Request-Id."""
+    authorization = accepts = none_match = sent_id = None
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            authorization = value
+        elif name == b"accept-encoding":
+            accepts = value
+        elif name == b"if-none-match":
+            none_match = value
+        elif name == b"x-request-id":
+            sent_id = value
+    return authorization, accepts, none_match, sent_id
 
 
 def _address(scope: Scope) -> str:

@@ -16,6 +16,7 @@ from flask import Flask
 
 from api.door import DOOR, WAITS, Leftover
 from api.front.asgi import Headers, Scope
+from dues.stores.access import Access
 
 T = TypeVar("T")
 
@@ -37,10 +38,10 @@ class FlaskThreads:
         self._app = app
         self._pool = ThreadPoolExecutor(count, thread_name_prefix="flask")
 
-    async def call(self, scope: Scope, body: bytes) -> Finished:
-        """The answer to a request whose body has been read."""
+    async def call(self, scope: Scope, body: bytes, access: Access | None = None) -> Finished:
+        """The answer to a request whose body has been read; `access` is what its caller may do, where that is known."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._run, environ(scope, body))
+        return await loop.run_in_executor(self._pool, self._run, environ(scope, body, access))
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
         """Call a function in an application context of its own."""
@@ -73,7 +74,7 @@ def _no_write(data: bytes) -> None:
     raise NotImplementedError("answers are returned, not written")
 
 
-def environ(scope: Scope, body: bytes) -> dict[str, Any]:
+def environ(scope: Scope, body: bytes, access: Access | None = None) -> dict[str, Any]:
     """The WSGI environment (PEP 3333) of an ASGI request."""
     server, client = scope.get("server") or ("localhost", 80), scope.get("client") or ("", 0)
     env: dict[str, Any] = {
@@ -94,7 +95,7 @@ def environ(scope: Scope, body: bytes) -> dict[str, Any]:
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
     }
-    env[DOOR] = env[WAITS] = Leftover()
+    env[DOOR] = env[WAITS] = Leftover(access)
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
         if "_" in name:

@@ -48,6 +48,11 @@ class Access:
     expires_at: float = float("inf")
 
     @property
+    def ends_at(self) -> float:
+        """When it runs out at the latest, in seconds since 1970."""
+        return min(self.expires_at, self.actor.expires_at.timestamp()) if self.actor else self.expires_at
+
+    @property
     def is_staff(self) -> bool:
         return self.role is not None
 

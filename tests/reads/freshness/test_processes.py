@@ -187,7 +187,9 @@ def test_a_token_that_one_process_revoked_is_refused_by_the_other(scene: Scene) 
         auth = scene.make.auth(user, id=token_id)
         warm(other, "/v1/me", auth)
         assert one.ask("DELETE", f"/v1/tokens/{token_id}", auth)[0].status == 204
-        assert [client.ask("GET", "/v1/me", auth)[0].status for client in (other, one)] == [401, 401]
+        # What nobody has asked for yet is refused like what the process has kept.
+        for path in ("/v1/me/payments", "/v1/me"):
+            assert [client.ask("GET", path, auth)[0].status for client in (other, one)] == [401, 401]
 
 
 def test_who_was_removed_from_the_staff_sees_no_more_of_it_anywhere(scene: Scene) -> None:
@@ -198,7 +200,22 @@ def test_who_was_removed_from_the_staff_sees_no_more_of_it_anywhere(scene: Scene
         assert one.ask("PUT", f"{path}/{user.id}", role="manager")[0].status == 200
         warm(other, path, auth)
         assert one.ask("DELETE", f"{path}/{user.id}")[0].status == 204
-        assert [client.ask("GET", path, auth)[0].status for client in (other, one)] == [403, 403]
+        for url in (f"{path}?per_page=7", path):
+            assert [client.ask("GET", url, auth)[0].status for client in (other, one)] == [403, 403]
+
+
+def test_a_caller_who_is_known_is_not_looked_up_again(scene: Scene) -> None:
+    client = scene.clients[0]
+    auth, path = scene.make.auth(scene.make.user()), "/v1/me/payments"
+    warm(client, path, auth)
+
+    def scripts() -> int:
+        return int(scene.operator.info("commandstats")["cmdstat_evalsha"]["calls"])
+
+    before = scripts()
+    for size in range(1, 6):
+        assert client.ask("GET", f"{path}?per_page={size}", auth)[0].status == 200
+    assert scripts() == before + 5
 
 
 def test_one_url_never_shows_a_callers_answer_to_another(scene: Scene) -> None:
