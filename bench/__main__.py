@@ -3,11 +3,11 @@
 import argparse
 import sys
 
-from bench import depth, freshness, memory, payments, reads, waits
+from bench import depth, freshness, jobs, memory, payments, reads, waits
 from bench.load import require_wrk
 from bench.report import save
 
-SUITES = ("reads", "depth", "payments", "waits", "freshness", "memory")
+SUITES = ("reads", "depth", "payments", "jobs", "waits", "freshness", "memory")
 
 
 def main() -> None:
@@ -15,6 +15,7 @@ def main() -> None:
     parser.add_argument("suites", nargs="*", choices=[[], *SUITES], help="which; all if none is named")
     parser.add_argument("--quick", action="store_true", help="about two minutes, with wider spreads")
     parser.add_argument("--minutes", type=float, default=15, help="how long the memory is watched")
+    parser.add_argument("--report-rows", type=int, default=1_000_000, help="how long the report of the jobs is")
     group = parser.add_argument_group("freshness")
     group.add_argument("--reads", type=int, default=100_000, help="how many reads must follow a write")
     group.add_argument("--faults", action="store_true", help="with Redis in trouble, and web processes killed")
@@ -33,6 +34,9 @@ def main() -> None:
     if "payments" in suites:
         rounds, seconds = (2, 2) if options.quick else (5, 5)
         save([payments.run(rounds, seconds)], options.quick)
+    if "jobs" in suites:
+        rounds, times, rows = (2, 2, 200_000) if options.quick else (5, 10, options.report_rows)
+        save([jobs.run(rounds, times, rows)], options.quick)
     if "waits" in suites:
         count = 2_000 if options.quick else 10_000
         save([waits.run(2 if options.quick else 5, 2 if options.quick else 10, count)], options.quick)

@@ -1,0 +1,191 @@
+"""Mails: confirmations of payments from the committed rows to the mail server, and how more workers help.
+
+All send to the sink of `bin/run`, which files each mail and names the file after the moment it came.
+"""
+
+import contextlib
+import itertools
+import shutil
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import ujson
+from redis import Redis
+from rq import Queue
+
+from bench.data import Data
+from bench.jobs_crews import Backlog, Crew, at_rest, on_turn, relay, wait_until
+from bench.peers.jobs_rq_mails import written
+from bench.report import Suite
+from bench.rounds import Goal, interleave
+from bench.servers import HOME
+from config import load_settings
+from dues.jobs.kinds import PAYMENT_CONFIRMATION
+from local.mailsink import MailSink
+from workers.app import create_worker_app
+from workers.rq_worker import _LOOK_S
+
+Payment = tuple[str, str]
+
+_RQ = "bench.peers.jobs_rq_mails."
+_DELAY_MS = 50
+_PAYMENTS = "select store_id::text, id::text from payments order by created_at, id"
+_SENT = "select count(*) from email_sends where state = 'sent'"
+
+
+class Mails:
+    """The sink, and what there is to confirm: each payment once."""
+
+    def __init__(self, data: Data, sink: MailSink, backlog: Backlog) -> None:
+        self.backlog, self._sink = backlog, sink
+        self.environ = {**data.environ(), "SMTP_URL": sink.smtp_url}
+        self._payments: Iterator[Payment] = iter(backlog.rows(_PAYMENTS))  # type: ignore[arg-type]
+
+    def take(self, count: int) -> list[Payment]:
+        taken = list(itertools.islice(self._payments, count))
+        if len(taken) < count:
+            raise RuntimeError("there are not enough payments")
+        return taken
+
+    def slow_down(self) -> None:
+        """From now on a mail takes 50 ms."""
+        order = ujson.dumps({"delay_ms": _DELAY_MS}).encode()
+        urllib.request.urlopen(urllib.request.Request(f"{self._sink.http_url}/behave", order), timeout=5).close()
+
+    def rate(self, count: int, begin: Callable[[], float]) -> float:
+        """Mails a second from what `begin` returns to the last of `count`. Raises: RuntimeError for one too many."""
+        for old in self._sink.folder.glob("*.eml"):
+            old.unlink()
+        began = begin()
+        wait_until(lambda: len(self._names()) >= count, f"{count} mails")
+        names = self._names()
+        if len(names) != count:
+            raise RuntimeError(f"{len(names)} mails came, not {count}")
+        return count / (_moment(max(names)) - began)
+
+    def _names(self) -> list[str]:
+        return [file.name for file in self._sink.folder.glob("*.eml")]
+
+
+def _moment(name: str) -> float:
+    return datetime.strptime(name.partition("-")[0], "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC).timestamp()
+
+
+@contextlib.contextmanager
+def mails(data: Data) -> Iterator[Mails]:
+    home = HOME / "mails"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    sink = MailSink(home, faults=True)
+    sink.start()
+    try:
+        with contextlib.closing(Backlog(data)) as backlog:
+            yield Mails(data, sink, backlog)
+    finally:
+        sink.stop()
+
+
+class Confirming:
+    """Workers of Dues and a relay, through everything: job row, relay, RQ, claim, ledger, SMTP, `sent`."""
+
+    def __init__(self, mails: Mails, relays: Crew, workers: int) -> None:
+        self._mails, self._workers = mails, workers
+        argv = [sys.executable, "-m", "workers.run"]
+        self.crew = Crew(f"workers-{workers}", argv, {**mails.environ, "WORKER_QUEUES": f"default:{workers}"})
+        self._crews = (self.crew, relays)
+
+    def rate(self, count: int) -> float:
+        with on_turn(*self._crews):
+            # Connections are made, and each worker has just looked for what no relay hands over.
+            self._commit(3 * self._workers)
+            rate = self._commit(count)
+        # A worker that is paused while it waits at its queue would be given what is meant for the next.
+        time.sleep(_LOOK_S * 1.2)
+        return rate
+
+    def _commit(self, count: int) -> float:
+        backlog = self._mails.backlog
+        before = backlog.rows(_SENT)[0][0]
+        payments = self._mails.take(count)
+        backlog.add(PAYMENT_CONFIRMATION, [{"store_id": store, "payment_id": payment} for store, payment in payments])
+        rate = self._mails.rate(count, backlog.commit)
+        wait_until(lambda: backlog.rows(_SENT)[0][0] == before + count, "the ledger to say that all are sent")  # type: ignore[operator]
+        return rate
+
+
+class Plain:
+    """RQ's SimpleWorker, which sends the same mails with smtplib and writes nothing down."""
+
+    def __init__(
+        self, mails: Mails, data: Data, name: str, call: str, prepare: Callable[[Payment], tuple[object, ...]]
+    ) -> None:
+        self._mails, self._call, self._prepare = mails, call, prepare
+        self._queue = Queue(name, connection=Redis.from_url(data.redis_url))
+        argv = [sys.executable, "-m", "rq.cli", "worker", "-u", data.redis_url, "-w", "rq.SimpleWorker", "-q", name]
+        self.crew = Crew(name, argv, mails.environ)
+        self._is_up = False
+
+    def rate(self, count: int) -> float:
+        if not self._is_up:
+            self._send(3)
+            self._is_up = True
+        return self._send(count)
+
+    def _send(self, count: int) -> float:
+        calls = [self._prepare(payment) for payment in self._mails.take(count)]
+        self._queue.enqueue_many([Queue.prepare_data(_RQ + self._call, call) for call in calls])
+        with contextlib.ExitStack() as turn:
+
+            def begin() -> float:
+                began = time.time()
+                turn.enter_context(on_turn(self.crew))
+                return began
+
+            return self._mails.rate(count, begin)
+
+
+def confirmations(suite: Suite, data: Data, mails: Mails, relays: Crew, rounds: int, count: int) -> None:
+    """One worker of Dues against one of RQ."""
+    dues = Confirming(mails, relays, 1)
+    writing = Plain(mails, data, "bench-writing", "confirm", lambda payment: payment)
+    app = create_worker_app(load_settings(mails.environ))
+    sending = Plain(mails, data, "bench-sending", "send", lambda payment: written(app, *payment))
+    with at_rest(dues.crew, relays, writing.crew, sending.crew):
+        figures = interleave(
+            rounds,
+            {
+                "Dues": lambda: dues.rate(count),
+                "RQ SimpleWorker": lambda: writing.rate(count),
+                "RQ SimpleWorker, mails written before": lambda: sending.rate(count),
+            },
+            "mails/s",
+            warm_up=False,
+        )
+    suite.table("Confirmations of payments, one worker process", figures)
+    suite.goal(Goal("confirmations / RQ SimpleWorker", figures["Dues"].median / figures["RQ SimpleWorker"].median, 1))
+
+
+def scaling(suite: Suite, mails: Mails, relays: Crew, rounds: int, count: int) -> None:
+    """One worker against four, the mail server taking its time; `count` mails for each worker."""
+    mails.slow_down()
+    one, four = Confirming(mails, relays, 1), Confirming(mails, relays, 4)
+    with at_rest(one.crew, four.crew, relays):
+        figures = interleave(
+            rounds,
+            {"1 worker": lambda: one.rate(count), "4 workers": lambda: four.rate(4 * count)},
+            "mails/s",
+            warm_up=False,
+        )
+    suite.table(f"The same with a mail server that takes {_DELAY_MS} ms", figures)
+    suite.goal(Goal("4 workers / 1 worker", figures["4 workers"].median / figures["1 worker"].median, 3))
+
+
+def measure(suite: Suite, data: Data, rounds: int, count: int) -> None:
+    """`count` confirmations in each backlog, and 15 for each second that a mail server of 50 ms needs."""
+    relays = relay(data)
+    with mails(data) as sunk:
+        confirmations(suite, data, sunk, relays, rounds, count)
+        scaling(suite, sunk, relays, rounds, max(count // 8, 30))
