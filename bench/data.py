@@ -177,7 +177,9 @@ def _fill(home: Path, database_url: str, redis_url: str, payments: int, stores: 
             with _unindexed(cursor) if payments > _MANY else nullcontext():
                 cursor.execute(_FILL_PAYMENTS, counts)
             cursor.execute("commit")
-            cursor.execute("vacuum analyze")
+        # Each time: while there is a transaction that began earlier, a vacuum marks nothing as visible to all, and then
+        # counts read the table.
+        cursor.execute("vacuum analyze")
         cursor.execute(
             "insert into api_tokens(id, user_id, name, token_hash, scopes, expires_at)"
             " values (%s, md5('user1')::uuid, 'bench', %s, %s, %s)",
