@@ -8,7 +8,6 @@ import random
 import re
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import lru_cache
 
 from flask import Flask, Response, g, request
@@ -52,14 +51,14 @@ def _begin() -> None:
     sent = environ.get("HTTP_X_REQUEST_ID", "")
     # It tells requests apart and keeps no secret.
     g.request_id = request_id = sent if _REQUEST_ID.fullmatch(sent) else f"{random.getrandbits(128):032x}"
-    stack = g.telemetry = ExitStack()
-    stack.enter_context(log_fields(request_id=request_id))
-    stack.enter_context(tracing(accept_traceparent(environ.get("HTTP_TRACEPARENT"))))
-    g.statements = stack.enter_context(counting_statements())
+    trace = accept_traceparent(environ.get("HTTP_TRACEPARENT"))
+    g.entered = counting_statements(), log_fields(request_id=request_id), tracing(trace)
+    g.statements, *_ = [setting.__enter__() for setting in g.entered]
 
 
 def _end(error: BaseException | None) -> None:
-    g.telemetry.close()
+    for setting in g.entered:
+        setting.__exit__()
 
 
 def route_template() -> str:
@@ -77,6 +76,7 @@ def observe(method: str, route: str, status: int, seconds: float) -> None:
     observer(method, route, status)(seconds)
 
 
+@lru_cache(maxsize=1024)
 def observer(method: str, route: str, status: int) -> Callable[[float], None]:
     """What counts answered requests of one kind by their seconds."""
     return HTTP_REQUESTS.labels(method if method in _METHODS else "other", route, str(status)).observe

@@ -23,6 +23,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, declared_attr, mapp
 from config import Settings
 from dues import prepared
 from dues.clock import now
+from dues.context import Setting
 from dues.pool import MeasuredPool, measure
 from dues.settings import settings
 
@@ -113,14 +114,9 @@ class Statements:
 _statements: ContextVar[Statements | None] = ContextVar("statements", default=None)
 
 
-@contextmanager
-def counting_statements() -> Iterator[Statements]:
+def counting_statements() -> Setting[Statements]:
     """Count every statement that this thread sends to PostgreSQL inside the block."""
-    token = _statements.set(statements := Statements())
-    try:
-        yield statements
-    finally:
-        _statements.reset(token)
+    return Setting(_statements, Statements())
 
 
 def _count_statements(engine: Engine) -> None:
@@ -223,7 +219,7 @@ def fetch_row(sql: str, params: Mapping[str, Any], *, hot: bool = False) -> tupl
             session.flush()
             connection: Any = session.connection().connection
             with connection.cursor() as cursor:
-                _execute(cursor, connection, sql, params, prepare=hot)
+                _execute(cursor, connection.info, sql, params, prepare=hot)
                 return _first(cursor)
         try:
             return _fetch_alone(sql, params)
@@ -239,27 +235,29 @@ class ConnectionLost(psycopg2.OperationalError):
 
 
 def _fetch_alone(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
-    pooled = db.engine.raw_connection()
-    connection: Any = pooled.dbapi_connection
-    try:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            _execute(cursor, pooled, sql, params, prepare=True)
-            return _first(cursor)
-    except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
-        if not connection.closed:
-            raise
-        pooled.invalidate()
-        raise ConnectionLost(str(error)) from error
-    finally:
-        if not connection.closed:
-            connection.autocommit = False
-        pooled.close()
+    pool = db.engine.pool
+    assert isinstance(pool, MeasuredPool)
+    with pool.borrowed() as entry:
+        connection: Any = entry.dbapi_connection
+        try:
+            connection.autocommit = True
+            with connection.cursor() as cursor:
+                _execute(cursor, entry.info, sql, params, prepare=True)
+                return _first(cursor)
+        except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+            if not connection.closed:
+                raise
+            entry.invalidate(error)
+            raise ConnectionLost(str(error)) from error
+        finally:
+            if not connection.closed:
+                connection.autocommit = False
 
 
-def _execute(cursor: Any, pooled: Any, sql: str, params: Mapping[str, Any], *, prepare: bool) -> None:
+def _execute(cursor: Any, info: dict[Any, Any], sql: str, params: Mapping[str, Any], *, prepare: bool) -> None:
+    """`info` is what the pool keeps with the connection."""
     if prepare and settings().db_prepare:
-        prepared.execute(cursor, pooled.info.setdefault("prepared", OrderedDict()), sql, params)
+        prepared.execute(cursor, info.setdefault("prepared", OrderedDict()), sql, params)
     else:
         cursor.execute(sql, params)
 

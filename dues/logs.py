@@ -14,8 +14,7 @@ import re
 import select
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from logging.handlers import QueueHandler
@@ -25,6 +24,7 @@ from typing import Any
 
 import ujson
 
+from dues.context import Setting
 from dues.jobs.trace import trace_id
 from dues.metrics import LOG_LINES_DROPPED
 
@@ -46,14 +46,9 @@ _fields: ContextVar[Mapping[str, Any]] = ContextVar("log_fields", default=Mappin
 Document = dict[str, Any]
 
 
-@contextmanager
-def log_fields(**fields: Any) -> Iterator[None]:
+def log_fields(**fields: Any) -> Setting[Mapping[str, Any]]:
     """Have each line that is logged inside the block say these too."""
-    token = _fields.set({**_fields.get(), **fields})
-    try:
-        yield
-    finally:
-        _fields.reset(token)
+    return Setting(_fields, {**_fields.get(), **fields})
 
 
 def start_logging(level: str, output: int = 1) -> "Lines":

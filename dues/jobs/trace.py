@@ -5,9 +5,9 @@ It is passed on as it came, since Dues keeps no spans of its own; where a reques
 
 import random
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
+
+from dues.context import Setting
 
 # Trace Context, 3.2: ids of zeros only are void; what follows the flags belongs to versions after 00.
 _TRACEPARENT = re.compile(
@@ -36,11 +36,6 @@ def accept_traceparent(header: str | None) -> str:
     return f"00-{random.getrandbits(128) or 1:032x}-{random.getrandbits(64) or 1:016x}-00"
 
 
-@contextmanager
-def tracing(traceparent: str | None) -> Iterator[None]:
+def tracing(traceparent: str | None) -> Setting[str | None]:
     """What the block does, and the jobs it enqueues, belong to `traceparent`."""
-    token = _traceparent.set(traceparent)
-    try:
-        yield
-    finally:
-        _traceparent.reset(token)
+    return Setting(_traceparent, traceparent)
