@@ -1,7 +1,7 @@
 """Side-by-side benchmarks: Dues and what others build for the same work, in one interleaved run.
 
     python -m bench             every workload; the tables go to bench/RESULTS.md and bench/results.json
-    python -m bench --quick     the same in about two minutes, with wider spreads
+    python -m bench --quick     the same in a few minutes a suite at most, with wider spreads
     python -m bench reads       one suite
 
 These machines are noisy, so what counts is a ratio of medians from one run, never a figure alone.

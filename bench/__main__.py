@@ -13,7 +13,7 @@ SUITES = ("reads", "depth", "payments", "jobs", "waits", "freshness", "memory")
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Side-by-side benchmarks of Dues.")
     parser.add_argument("suites", nargs="*", choices=[[], *SUITES], help="which; all if none is named")
-    parser.add_argument("--quick", action="store_true", help="about two minutes, with wider spreads")
+    parser.add_argument("--quick", action="store_true", help="a few minutes a suite at most, with wider spreads")
     parser.add_argument("--minutes", type=float, default=15, help="how long the memory is watched")
     parser.add_argument("--report-rows", type=int, default=1_000_000, help="how long the report of the jobs is")
     group = parser.add_argument_group("freshness")
