@@ -3,7 +3,10 @@
 import gc
 import os
 import resource
+import signal
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +62,25 @@ def when_ready(server: Any) -> None:
         file.unlink()
 
 
+# How soon a process notices that it has lost the main one. The next one tries for five seconds to get the port.
+_ORPHANED_S = 0.5
+
+
 def post_worker_init(worker: Any) -> None:
     """Ten thousand clients that wait are a million objects; to look through them all for garbage again and again would
     take more time than to serve them. What is here from the start is not looked at at all."""
+    threading.Thread(target=_end_with, args=(worker.ppid,), name="parent", daemon=True).start()
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 10, 20)
+
+
+def _end_with(main: int) -> None:
+    """Uvicorn's worker does not look whether gunicorn's main process still lives: it would serve on, watched by nobody,
+    and keep the port from the server that is started instead."""
+    while os.getppid() == main:
+        time.sleep(_ORPHANED_S)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def child_exit(server: Any, worker: Any) -> None:

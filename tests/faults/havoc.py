@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from typing import NamedTuple
 
 import psutil
 import psycopg2
@@ -20,6 +21,14 @@ _PAUSE_S = (0.1, 1.5)
 _STILL_S = (0.5, 4.0)
 
 
+class Still(NamedTuple):
+    """A process that was sent a SIGSTOP: what it is part of, and when it is to be woken."""
+
+    until: float
+    what: str
+    process: psutil.Process
+
+
 class Havoc:
     """Strikes at a house and its crew, and looks after them as those who run Dues would: what is dead is started anew.
 
@@ -28,11 +37,11 @@ class Havoc:
 
     def __init__(self, house: House, crew: Crew, chance: random.Random) -> None:
         self._house, self._crew, self._chance = house, crew, chance
-        self._still: list[tuple[float, psutil.Process]] = []
+        self._still: list[Still] = []
         self.struck: Counter[str] = Counter()
         self._faults: dict[str, tuple[int, Callable[[], None]]] = {
             "a web process -9": (2, self._kill_web_process),
-            "the web server -9": (1, self._kill_web),
+            "the web server -9": (1, self._house.replace_web),
             "a relay -9": (3, lambda: self._kill(self._crew.relays[chance.randrange(2)].pid)),
             "a worker -9": (6, lambda: self._on_a_worker(signal.SIGKILL)),
             "a supervisor -9": (2, lambda: self._kill(self._crew.workers[chance.choice(_SUPERVISORS)].pid)),
@@ -40,9 +49,9 @@ class Havoc:
             "a worker SIGSTOP": (4, lambda: self._on_a_worker(signal.SIGSTOP)),
             "Redis -9": (2, self._kill_redis),
             "Redis FLUSHALL": (1, self._flush_redis),
-            "Redis SIGSTOP": (1, lambda: self._hold_still(self._house.valkey.pid)),
+            "Redis SIGSTOP": (1, lambda: self._hold_still("Redis", self._house.valkey.pid)),
             "PostgreSQL -9": (2, self._kill_postgres),
-            "PostgreSQL SIGSTOP": (1, lambda: self._hold_still(self._house.postgres.pid)),
+            "PostgreSQL SIGSTOP": (1, lambda: self._hold_still("PostgreSQL", self._house.postgres.pid)),
             "backends terminated": (2, self._terminate_backends),
             "mail server -9": (2, self._kill_mail),
             "mail server misbehaves": (3, self._misbehave),
@@ -61,30 +70,25 @@ class Havoc:
 
     def look_after(self) -> None:
         """Start what is dead, and wake up who has stood still for long enough."""
-        for found in [still for still in self._still if still[0] <= time.monotonic()]:
-            self._still.remove(found)
-            _send(found[1], signal.SIGCONT)
+        self._wake(lambda still: still.until <= time.monotonic())
         self._crew.replace_the_dead()
         if not self._house.mail.is_running:
             self._house.mail.start()
 
     def end(self) -> None:
         """Everything is awake and well-behaved from now on."""
-        for _, process in self._still:
-            _send(process, signal.SIGCONT)
-        self._still.clear()
+        self._wake(lambda still: True)
         self.look_after()
         self._house.mend()
+
+    def _wake(self, which: Callable[[Still], bool]) -> None:
+        for still in [still for still in self._still if which(still)]:
+            self._still.remove(still)
+            _send(still.process, signal.SIGCONT)
 
     def _kill_web_process(self) -> None:
         if processes := family(self._house.web.process.pid)[1:]:
             _send(self._chance.choice(processes), signal.SIGKILL)
-
-    def _kill_web(self) -> None:
-        for process in family(self._house.web.process.pid):
-            _send(process, signal.SIGKILL)
-        self._house.web.process.wait()
-        self._house.web.__enter__()
 
     def _on_a_worker(self, number: signal.Signals) -> None:
         workers = [worker for role in _SUPERVISORS for worker in family(self._crew.workers[role].pid)[1:]]
@@ -92,20 +96,20 @@ class Havoc:
             worker = self._chance.choice(workers)
             _send(worker, number)
             if number == signal.SIGSTOP:
-                self._wake_later(worker)
+                self._wake_later("worker", worker)
 
     def _kill(self, pid: int | None) -> None:
         assert pid
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
 
-    def _hold_still(self, pid: int) -> None:
+    def _hold_still(self, what: str, pid: int) -> None:
         for process in family(pid):
             _send(process, signal.SIGSTOP)
-            self._wake_later(process)
+            self._wake_later(what, process)
 
-    def _wake_later(self, process: psutil.Process) -> None:
-        self._still.append((time.monotonic() + self._chance.uniform(*_STILL_S), process))
+    def _wake_later(self, what: str, process: psutil.Process) -> None:
+        self._still.append(Still(time.monotonic() + self._chance.uniform(*_STILL_S), what, process))
 
     def _kill_redis(self) -> None:
         self._house.valkey.kill()
@@ -121,13 +125,15 @@ class Havoc:
 
     def _kill_postgres(self) -> None:
         self._house.postgres.kill()
+        # Its processes find out by themselves, those that stood still when they wake up.
+        self._wake(lambda still: still.what == "PostgreSQL")
         self._house.postgres.start()
 
     def _terminate_backends(self) -> None:
-        # Through a connection that a PostgreSQL standing still cannot keep us waiting on.
-        if not any(process.pid == self._house.postgres.pid for _, process in self._still):
-            with contextlib.suppress(psycopg2.Error):
-                self._house.terminate_backends()
+        # Not through a connection whose end stands still: nobody but us would wake it up.
+        self._wake(lambda still: still.what == "PostgreSQL")
+        with contextlib.suppress(psycopg2.Error):
+            self._house.terminate_backends()
 
     def _kill_mail(self) -> None:
         self._house.mail.kill()

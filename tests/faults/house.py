@@ -71,11 +71,18 @@ class House(Backing):
         marker.unlink()
         return marker
 
+    def replace_web(self) -> None:
+        """The web server's main process is killed and another started; what is below it finds out by itself."""
+        self.web.process.kill()
+        self.web.process.wait()
+        self.web.__enter__()
+
     def stop(self) -> None:
         self.web.__exit__(None, None, None)
         self.direct.close()
         for server in (self.mail, self.valkey, self.postgres):
             server.stop()
+        wait_until_abandoned(self.home)
         self.postgres.remove()
         self._home.remove()
 
@@ -182,6 +189,7 @@ class Crew:
     def end(self) -> None:
         self.wake_all()
         self._processes.end()
+        wait_until_abandoned(self._folder)
 
     def log(self) -> str:
         """What relays and workers have said, a JSON object a line."""
@@ -195,6 +203,21 @@ def family(pid: int | None) -> list[psutil.Process]:
         main = psutil.Process(pid)
         return [main, *main.children(recursive=True)]
     return []
+
+
+def wait_until_abandoned(folder: Path) -> None:
+    """Until no process has its output, or its place, in a folder. Raises: AssertionError when one lives on."""
+    wait_until(lambda: not _inhabitants(folder), 10, f"the last process of {folder} to end")
+
+
+def _inhabitants(folder: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            places = [process.cwd(), *(file.path for file in process.open_files())]
+            if any(Path(place).is_relative_to(folder) for place in places):
+                found.append(process)
+    return found
 
 
 def is_stopped(process: psutil.Process) -> bool:

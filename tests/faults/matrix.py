@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from math import ceil
 
+import psutil
 import redis
 
-from tests.faults.house import Mode, Role, frozen
+from tests.faults.house import Mode, Role, family, frozen
 from tests.faults.play import Play
 from tests.servers import wait_until
 from tests.workers.conftest import ended
@@ -75,6 +76,19 @@ for line, moment in (
     ("web.after_commit", "after it, before the answer"),
 ):
     ROWS.append(Row("web -9", moment, partial(_kill_web, line)))
+
+
+@row("web -9", "the main process, and another is started")
+def web_server_dies(play: Play) -> None:
+    def fault() -> None:
+        below = family(play.house.web.process.pid)[1:]
+        play.strike()
+        play.house.replace_web()
+        _, alive = psutil.wait_procs(below, timeout=10)
+        assert not alive
+        play.pay()
+
+    play.pay_during(20, fault, after=5)
 
 
 # Relays.

@@ -48,20 +48,24 @@ class Customer:
     def pay(self) -> Accepted:
         """Returns: the payment once it is accepted. Raises: AssertionError for an answer that should not be."""
         body = {"amount": 1500, "currency": "EUR", "payment_method": "sandbox_ok"}
-        started, attempts = time.monotonic(), 0
+        started, attempts, last = time.monotonic(), 0, ""
         key, path = new_id().hex, f"/v1/stores/{self.store.id}/payments"
         while time.monotonic() - started < _PATIENCE_S:
             attempts += 1
-            with suppress(urllib3.exceptions.HTTPError):
+            try:
                 answer = self._send("POST", path, body, {"Idempotency-Key": key})
+            except urllib3.exceptions.HTTPError as error:
+                last = str(error)
+            else:
                 if answer.status == 202:
                     document = answer.json()
                     job = answer.headers["Location"]
                     assert document["links"]["job"] == job
                     return Accepted(document["id"], job, time.time(), time.monotonic() - started, attempts)
-                assert answer.status in (409, 503), answer.data
+                last = answer.data.decode()
+                assert answer.status in (409, 503), last
             time.sleep(0.1)
-        raise AssertionError("a payment was not accepted")
+        raise AssertionError(f"a payment was not accepted in {attempts} attempts, of which the last got: {last}")
 
     def get(self, path: str) -> dict[str, Any]:
         """A document, asked for until the web server gives it."""
