@@ -1,8 +1,9 @@
 """Jobs: what taking and running one costs, mails from the payment to the mail server, more workers, and reports.
 
-Every worker is one process (or as many as the row says) on the server core. PostgreSQL and Redis, as safe against
-power cuts as `bin/run` starts them, the relay of Dues and the mail server share the other. RQ's workers run in the
-environment of Dues, on the same RQ and redis-py, so that what differs is the worker.
+Every worker is one process (or as many as the row says) on the server core. PostgreSQL and Redis, the relay of Dues and
+the mail server share the other; but for the report, which only reads, they are as safe against power cuts as `bin/run`
+starts them. RQ's workers run in the environment of Dues, on the same RQ and redis-py, so that what differs is the
+worker.
 """
 
 from bench import jobs_mails, jobs_nothing, jobs_reports

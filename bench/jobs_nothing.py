@@ -38,7 +38,7 @@ class Counts:
 
 def counts(times: int) -> Counts:
     """For about `times` half seconds each, on a machine that is not slow."""
-    return Counts(loop=500 * times, whole=150 * times, simple=150 * times, forking=30 * times, celery=500 * times)
+    return Counts(loop=500 * times, whole=150 * times, simple=150 * times, forking=30 * times, celery=300 * times)
 
 
 def measure(suite: Suite, data: Data, rounds: int, counts: Counts) -> None:

@@ -136,11 +136,11 @@ class _Peak:
 
     def look(self) -> None:
         for process in self._supervisor.children(recursive=True):
-            # The kernel keeps the peak, so it does not matter when it is read.
+            # The kernel keeps the peak, so it does not matter when it is read. One that has just ended has none.
             with contextlib.suppress(OSError):
                 status = Path(f"/proc/{process.pid}/status").read_text()
-                peak = next(line for line in status.splitlines() if line.startswith("VmHWM"))
-                self.bytes = max(self.bytes, int(peak.split()[1]) * 1024)
+                peaks = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]
+                self.bytes = max([self.bytes, *(int(peak) * 1024 for peak in peaks)])
 
 
 def _psql() -> Path:

@@ -42,7 +42,7 @@ def rq_id(job_id: UUID) -> str:
 def _serve_bare(queue: str) -> None:
     redis = connect(os.environ["REDIS_URL"])
 
-    def perform(job_id: str) -> None:
+    def perform(job_id: str, delivery: int = 0) -> None:
         Job.fetch(rq_id(UUID(job_id)), connection=redis, serializer=JSONSerializer).perform()
 
     rq_worker.perform = perform  # type: ignore[attr-defined]
