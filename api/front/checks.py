@@ -42,8 +42,8 @@ class Watch(NamedTuple):
         expected: dict[bytes, bytes] = {}
         for proof in proofs:
             values = proof.version.encode().split(b" ")
-            for name, value in zip(proof.names(), values, strict=True):
-                word = b"$%d\r\n%b\r\n" % (len(name.encode()), name.encode())
+            for name, value in zip(map(str.encode, proof.names()), values, strict=True):
+                word = b"$%d\r\n%b\r\n" % (len(name), name)
                 if expected.setdefault(word, value) != value:
                     return None
         if len({proof.prefix for proof in proofs}) != 1:

@@ -17,6 +17,7 @@ from api.front.checks import Watch
 from api.front.threads import Finished
 from api.http import entity_tags
 from api.telemetry import observer
+from dues.reads.freshness import Proof
 from dues.reads.freshness.memory import Memory
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
@@ -27,15 +28,16 @@ Key = tuple[bytes | None, str, bytes, str | None]
 _EACH_TIME = frozenset((b"x-request-id", b"x-request-duration", b"server-timing", b"ratelimit", b"ratelimit-policy"))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Kept:
-    """A 200 as it goes out."""
+    """A 200 as it goes out. What to watch is worked out when it is first asked for again, which most never are."""
 
     headers: Headers
     body: bytes
-    watch: Watch
+    proofs: list[Proof]
     until: float
     route: str
+    watch: Watch | None = None
 
 
 class Hits:
@@ -51,7 +53,11 @@ class Hits:
 
     def find(self, key: Key) -> Kept | None:
         kept = self._kept.get(key)
-        return kept if kept and time.time() < kept.until else None
+        if kept is None or time.time() >= kept.until:
+            return None
+        if kept.watch is None:
+            kept.watch = Watch.over(kept.proofs)
+        return kept
 
     def forget(self, key: Key) -> None:
         self._kept.discard(key)
@@ -61,13 +67,11 @@ class Hits:
         leftover = finished.leftover
         if finished.status != 200 or not leftover.proofs:
             return
-        watch = Watch.over(leftover.proofs)
-        if watch is None:
-            return
         headers = [(name, value) for name, value in finished.headers if name not in _EACH_TIME]
-        kept = Kept(headers, finished.body, watch, leftover.until, leftover.route)
-        # The names of the tags weigh too, and the rest of an entry about a kilobyte.
-        size = len(finished.body) + sum(map(len, watch.names)) + sum(map(len, key_bytes(key))) + 1000
+        kept = Kept(headers, finished.body, leftover.proofs, leftover.until, leftover.route)
+        # An entry's tags weigh too, each about a hundred bytes, and the rest of it about a kilobyte.
+        tags = sum(len(proof.tags) for proof in leftover.proofs)
+        size = len(finished.body) + sum(map(len, key_bytes(key))) + 100 * tags + 1000
         self._kept.put(key, kept, size)
 
 

@@ -7,8 +7,6 @@ is worth is turned away at once, the least important first, and the threads do w
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from enum import IntEnum
 
 from dues.errors import Unavailable
@@ -40,33 +38,33 @@ class Slots:
     def waiting(self) -> int:
         return sum(len(line) for line in self._lines.values())
 
-    @asynccontextmanager
-    async def taken(self, priority: Priority) -> AsyncIterator[None]:
-        """Hold a slot for the block. Raises: Unavailable for who is turned away."""
-        await self._take(priority)
-        try:
-            yield
-        finally:
-            self._pass_on()
+    def taken(self, priority: Priority) -> "_Taken":
+        """`async with` it to hold a slot for the block. Raises: Unavailable for who is turned away."""
+        return _Taken(self, priority)
 
-    async def _take(self, priority: Priority) -> None:
+    async def take(self, priority: Priority) -> None:
+        """Whoever returns from here has a slot, until `pass_on()`. Raises: Unavailable."""
         if self._free and not self.waiting:
             self._free -= 1
             return
         line = self._lines[priority]
         if len(line) >= _LONGEST_LINE[priority] or self._is_late(priority):
             self._turn_away()
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        place: asyncio.Future[None] = loop.create_future()
         line.append((time.monotonic(), place))
+        # Twice the patience, because the more important pass who already stands here.
+        timer = loop.call_later(2 * _PATIENCE_S[priority], _give_up, place)
         try:
-            # Twice the patience, because the more important pass who already stands here.
-            await asyncio.wait_for(place, 2 * _PATIENCE_S[priority])
+            await place
         except TimeoutError:
             self._turn_away()
         except asyncio.CancelledError:
             if place.done() and not place.cancelled():
-                self._pass_on()
+                self.pass_on()
             raise
+        finally:
+            timer.cancel()
 
     def _is_late(self, priority: Priority) -> bool:
         line = self._lines[priority]
@@ -78,7 +76,8 @@ class Slots:
         self.shed += 1
         raise Unavailable("too many requests are waiting", code="overloaded", headers={"Retry-After": "2"})
 
-    def _pass_on(self) -> None:
+    def pass_on(self) -> None:
+        """Give up a slot, to the first in line."""
         for priority in Priority:
             line = self._lines[priority]
             while line:
@@ -87,3 +86,23 @@ class Slots:
                     place.set_result(None)
                     return
         self._free += 1
+
+
+class _Taken:
+    """A slot that is held for a block; no generator, since it is entered for every request."""
+
+    __slots__ = ("_priority", "_slots")
+
+    def __init__(self, slots: Slots, priority: Priority) -> None:
+        self._slots, self._priority = slots, priority
+
+    async def __aenter__(self) -> None:
+        await self._slots.take(self._priority)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._slots.pass_on()
+
+
+def _give_up(place: "asyncio.Future[None]") -> None:
+    if not place.done():
+        place.set_exception(TimeoutError())

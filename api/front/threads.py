@@ -5,10 +5,13 @@ streaming it through a queue between a thread and the loop; what is large is a f
 """
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from io import BytesIO
+from queue import SimpleQueue
 from sys import stderr
 from typing import Any, TypeVar
 
@@ -19,6 +22,7 @@ from api.front.asgi import Headers, Scope
 from dues.stores.access import Access
 
 T = TypeVar("T")
+_Task = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
 
 
 @dataclass
@@ -36,12 +40,13 @@ class FlaskThreads:
 
     def __init__(self, app: Flask, count: int) -> None:
         self._app = app
-        self._pool = ThreadPoolExecutor(count, thread_name_prefix="flask")
+        self._count = count
+        self._tasks: SimpleQueue[_Task] = SimpleQueue()
+        self._is_started = False
 
     async def call(self, scope: Scope, body: bytes, access: Access | None = None) -> Finished:
         """The answer to a request whose body has been read; `access` is what its caller may do, where that is known."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, self._run, environ(scope, body, access))
+        return await self._hand(partial(self._run, environ(scope, body, access)))
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
         """Call a function in an application context of its own."""
@@ -50,7 +55,30 @@ class FlaskThreads:
             with self._app.app_context():
                 return function(*args)
 
-        return await asyncio.get_running_loop().run_in_executor(self._pool, call)
+        return await self._hand(call)
+
+    def _hand(self, function: Callable[[], T]) -> "asyncio.Future[T]":
+        """Have a thread call `function`: what concurrent.futures does, for half of its price."""
+        if not self._is_started:
+            self._is_started = True
+            for number in range(self._count):
+                threading.Thread(target=self._work, name=f"flask_{number}", daemon=True).start()
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[T] = loop.create_future()
+        self._tasks.put((loop, future, function))
+        return future
+
+    def _work(self) -> None:
+        while True:
+            loop, future, function = self._tasks.get()
+            try:
+                outcome = partial(_settle, future, function())
+            except BaseException as error:
+                outcome = partial(_fail, future, error)
+            # A loop that was closed meanwhile has nobody left to tell.
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(outcome)
+            del future, function, outcome
 
     def _run(self, env: dict[str, Any]) -> Finished:
         finished = Finished(500, [], b"", env[DOOR])
@@ -68,6 +96,16 @@ class FlaskThreads:
             if close:
                 close()
         return finished
+
+
+def _settle(future: "asyncio.Future[T]", result: T) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _fail(future: "asyncio.Future[Any]", error: BaseException) -> None:
+    if not future.done():
+        future.set_exception(error)
 
 
 def _no_write(data: bytes) -> None:
