@@ -98,7 +98,7 @@ def compile_list(shape: Shape) -> tuple[str, str]:
     item_keys = ", ".join(f"t.{key} as key{i}" for i, key in enumerate(keys))
     item_order = ", ".join(f"x.key{i} {shown}" for i in range(len(keys)))
     counted = f"select 1 from {resource.table.name} t where {where}"
-    tail = _total(counted, shape) if by_number else _ends(keys, shown, walked)
+    tail = _total(counted, order, shape) if by_number else _ends(keys, shown, walked)
     statement = (
         f"with page as (select {columns} from {source} order by {order} {limit}),"
         f" shown as (select * from page t order by {order} limit {shape.size})"
@@ -114,8 +114,12 @@ def _life(resource: Resource) -> str:
     return f"extract(epoch from {resource.until} - now())::float8" if resource.until else "null::float8"
 
 
-def _total(counted: str, shape: Shape) -> str:
-    """The total; below zero, the planner's estimate of it."""
+def _total(counted: str, order: str, shape: Shape) -> str:
+    """The total; below zero, the planner's estimate of it.
+
+    What is counted has an order, so that the planner takes the page's own index: where a store has much of the table
+    it would else read the table itself, through a ring of buffers that keeps none of it.
+    """
     if shape.page == "page exact":
         return f"(select count(*) from ({counted}) c)"
     # On a last page that holds rows the total follows from its number, so nothing is counted.
@@ -124,7 +128,7 @@ def _total(counted: str, shape: Shape) -> str:
         f" then (select count(*) from page){' + %(offset)s' if shape.deep else ''}"
         f" else (select case when count(*) > {COUNTED_ROWS}"
         f" then -greatest(dues_estimated_rows(%(estimated)s), {COUNTED_ROWS + 1}) else count(*) end"
-        f" from ({counted} limit {COUNTED_ROWS + 1}) c) end"
+        f" from ({counted} order by {order} limit {COUNTED_ROWS + 1}) c) end"
     )
 
 
