@@ -22,6 +22,8 @@ class Priority(IntEnum):
 
 # How many seconds the first in line may have waited before newcomers of its kind, and those behind, are turned away.
 _PATIENCE_S = {Priority.WRITE: 5.0, Priority.READ: 2.0, Priority.FEED: 1.0}
+# Writes without end must not keep every read waiting until it is turned away.
+_LONGEST_WAITING_EVERY = 4
 # However fast the line moves, no more than this may stand in it: each holds a request in memory.
 _LONGEST_LINE = {Priority.WRITE: 2000, Priority.READ: 1500, Priority.FEED: 500}
 
@@ -31,6 +33,7 @@ class Slots:
 
     def __init__(self, count: int) -> None:
         self._free = count
+        self._passed = 0
         self._lines: dict[Priority, deque[tuple[float, asyncio.Future[None]]]] = {p: deque() for p in Priority}
         self.shed = 0
 
@@ -77,9 +80,12 @@ class Slots:
         raise Unavailable("too many requests are waiting", code="overloaded", headers={"Retry-After": "2"})
 
     def pass_on(self) -> None:
-        """Give up a slot, to the first in line."""
-        for priority in Priority:
-            line = self._lines[priority]
+        """Give up a slot: to the first of the most important who wait, every fourth time to who has waited longest."""
+        self._passed += 1
+        lines = list(filter(None, self._lines.values()))
+        if self._passed % _LONGEST_WAITING_EVERY == 0:
+            lines.sort(key=lambda line: line[0][0])
+        for line in lines:
             while line:
                 _, place = line.popleft()
                 if not place.done():

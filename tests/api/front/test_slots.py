@@ -57,6 +57,23 @@ def test_writes_pass_reads_and_reads_pass_feeds():
     run(scenario)
 
 
+def test_writes_without_end_leave_a_share_to_reads():
+    async def scenario() -> None:
+        line, order, done = Slots(1), list[str](), asyncio.Event()
+        done.set()
+        await line.take(Priority.WRITE)
+        visits = [asyncio.create_task(hold(line, Priority.READ, order, "READ", done)) for _ in range(3)]
+        await asyncio.sleep(0)
+        visits += [asyncio.create_task(hold(line, Priority.WRITE, order, "WRITE", done)) for _ in range(12)]
+        await asyncio.sleep(0)
+        line.pass_on()
+        await asyncio.gather(*visits)
+        assert order[:12].count("READ") == 3
+        assert order[:3] == ["WRITE"] * 3
+
+    run(scenario)
+
+
 def test_who_would_wait_too_long_is_told_so_at_once(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(slots, "_PATIENCE_S", {Priority.WRITE: 60, Priority.READ: 0.0, Priority.FEED: 0.0})
 
