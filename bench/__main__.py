@@ -35,7 +35,7 @@ def main() -> None:
         rounds, seconds = (2, 2) if options.quick else (5, 5)
         save([payments.run(rounds, seconds)], options.quick)
     if "jobs" in suites:
-        rounds, times, rows = (2, 2, 200_000) if options.quick else (5, 10, options.report_rows)
+        rounds, times, rows = (2, 2, 200_000) if options.quick else (5, 5, options.report_rows)
         save([jobs.run(rounds, times, rows)], options.quick)
     if "waits" in suites:
         count = 2_000 if options.quick else 10_000

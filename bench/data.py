@@ -11,6 +11,7 @@ from uuid import UUID
 
 import psycopg2
 
+from bench.machine import LOAD_CORE, on_core
 from bench.servers import HOME
 from config import Settings, sqlalchemy_url
 from dues.accounts.actor import SCOPES
@@ -121,9 +122,11 @@ def _servers(home: Path, *, durable: bool, kept: bool = True) -> Iterator[tuple[
     """The URLs of a PostgreSQL and a Redis on files below `home`."""
     home.mkdir(parents=True, exist_ok=True)
     postgres, valkey = Postgres(home, durable=durable), Valkey(home, durable=durable)
-    postgres.start()
+    with on_core(LOAD_CORE):
+        postgres.start()
     try:
-        valkey.start()
+        with on_core(LOAD_CORE):
+            valkey.start()
         try:
             yield postgres.url, valkey.url
         finally:

@@ -17,7 +17,8 @@ def run(rounds: int, times: int, report_rows: int) -> Suite:
     """Backlogs are of about `times` half seconds for each contestant; `report_rows` is how long the report is."""
     suite = Suite(
         "Jobs",
-        "Backlogs worked off by one worker process each, from its first look at them to the last job's end.",
+        "Backlogs worked off by one worker process each, from their commit to the last job's end; a report from its"
+        " request to its job's success. RQ's workers run on the libraries of Dues.",
     )
     peer_python()
     with beside():

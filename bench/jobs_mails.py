@@ -86,6 +86,7 @@ def mails(data: Data) -> Iterator[Mails]:
             yield Mails(data, sink, backlog)
     finally:
         sink.stop()
+        shutil.rmtree(home)
 
 
 class Confirming:
@@ -184,7 +185,7 @@ def scaling(suite: Suite, mails: Mails, relays: Crew, rounds: int, count: int) -
 
 
 def measure(suite: Suite, data: Data, rounds: int, count: int) -> None:
-    """`count` confirmations in each backlog, and 15 for each second that a mail server of 50 ms needs."""
+    """`count` confirmations in each backlog, and fewer where the mail server takes its time."""
     relays = relay(data)
     with mails(data) as sunk:
         confirmations(suite, data, sunk, relays, rounds, count)
