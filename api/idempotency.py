@@ -13,27 +13,31 @@ from uuid import UUID
 
 import ujson
 from flask import request
-from sqlalchemy import text
 
 from api.auth import bearer_token
 from api.http import Reply
-from dues.db import db
+from dues.db import fetch_row
 from dues.errors import BadRequest, Conflict, ValidationFailed
 from dues.settings import settings
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
-_LOCK = text("select pg_try_advisory_xact_lock(hashtextextended(:scope || ' ' || :key, 0))")
-_FIND = text(
-    "select request_hash, status, headers, body from idempotency_keys"
-    " where scope = :scope and key = :key and created_at > now() - interval '24 hours'"
-)
-_KEEP = text(
-    "insert into idempotency_keys(scope, key, request_hash, status, headers, body)"
-    " values (:scope, :key, :request_hash, :status, cast(:headers as jsonb), :body)"
-    " on conflict (scope, key) do update set request_hash = excluded.request_hash, status = excluded.status,"
-    " headers = excluded.headers, body = excluded.body, created_at = now()"
-)
+# The rows seen are those from before the lock was taken: an answer that was kept at that very moment is missed here,
+# and found by _KEEP.
+_LOCK_AND_FIND = """
+    select pg_try_advisory_xact_lock(hashtextextended(%(scope)s::text || ' ' || %(key)s::text, 0)),
+           k.request_hash, k.status, k.headers, k.body
+    from (select) one left join idempotency_keys k
+        on k.scope = %(scope)s and k.key = %(key)s and k.created_at > now() - interval '24 hours'
+"""
+_KEEP = """
+    insert into idempotency_keys(scope, key, request_hash, status, headers, body)
+    values (%(scope)s, %(key)s, %(request_hash)s, %(status)s, %(headers)s::jsonb, %(body)s)
+    on conflict (scope, key) do update set request_hash = excluded.request_hash, status = excluded.status,
+        headers = excluded.headers, body = excluded.body, created_at = now()
+        where idempotency_keys.created_at <= now() - interval '24 hours'
+    returning key
+"""
 
 
 def idempotency_key(*, required: bool) -> str | None:
@@ -62,19 +66,17 @@ def once(caller: UUID | None, key: str, body: bytes, write: Callable[[], Reply])
     Raises: Conflict while the first request still runs; ValidationFailed when the key was used with another body.
     """
     named = {"scope": f"{caller or 'anonymous'} {request.method} {request.path}", "key": key}
-    session = db.session()
-    if not session.scalar(_LOCK, named):
-        raise Conflict(
-            "the first request with this Idempotency-Key is still running",
-            code="idempotency_key_in_use",
-            headers={"Retry-After": "1"},
-        )
+    row = fetch_row(_LOCK_AND_FIND, named, hot=True)
+    assert row
+    is_locked, kept_hash, status, headers, kept_body = row
+    if not is_locked:
+        raise _in_use()
     # Keyed, because a body may hold a password: the table alone must not help to guess it.
     request_hash = _keyed_hash(b"idempotency\0" + body)
-    if kept := session.execute(_FIND, named).first():
-        if not hmac.compare_digest(bytes(kept.request_hash), request_hash):
+    if kept_hash is not None:
+        if not hmac.compare_digest(bytes(kept_hash), request_hash):
             raise ValidationFailed("this Idempotency-Key was used with another body", code="idempotency_key_reused")
-        return Reply(kept.body.encode() or None, kept.status, {**kept.headers, "Idempotency-Replayed": "true"})
+        return Reply(kept_body.encode() or None, status, {**headers, "Idempotency-Replayed": "true"})
     reply = write()
     if 200 <= reply.status < 300:
         kept_as = {
@@ -83,8 +85,18 @@ def once(caller: UUID | None, key: str, body: bytes, write: Callable[[], Reply])
             "headers": ujson.dumps(reply.headers),
             "body": (reply.body or b"").decode(),
         }
-        session.execute(_KEEP, named | kept_as)
+        if fetch_row(_KEEP, named | kept_as, hot=True) is None:
+            # All of this request is undone; asked again, it gets the first one's answer.
+            raise _in_use()
     return reply
+
+
+def _in_use() -> Conflict:
+    return Conflict(
+        "the first request with this Idempotency-Key is still running",
+        code="idempotency_key_in_use",
+        headers={"Retry-After": "1"},
+    )
 
 
 def _keyed_hash(data: bytes) -> bytes:

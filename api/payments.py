@@ -63,7 +63,6 @@ def list_payments(call: Call, store_id: UUID) -> Reply:
 )
 def create_payment(call: Call, store_id: UUID) -> Reply:
     payment = service.create_payment(store_id, call.actor.user_id, call.data)
-    assert payment.job_id
     return call.accepted(payment.id, payment.job_id)
 
 

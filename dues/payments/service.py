@@ -17,7 +17,7 @@ from dues.money import Currency, PositiveAmount
 from dues.packages.models import Package
 from dues.payments.models import Payment, Refund
 from dues.payments.sandbox import Method
-from dues.payments.state import move, open_payment, open_refund
+from dues.payments.state import OpenPayment, move, open_payment, open_refund
 
 Description = Annotated[str, Meta(max_length=500)]
 
@@ -45,25 +45,39 @@ class Confirmation(Struct, forbid_unknown_fields=True):
     outcome: Literal["succeed", "fail"]
 
 
-def create_payment(store_id: UUID, user_id: UUID, new: NewPayment) -> Payment:
+def create_payment(store_id: UUID, user_id: UUID, new: NewPayment) -> OpenPayment:
     """A pending payment by `user_id`, and the job that will charge it.
 
     Raises: ValidationFailed for a body that names both or neither of a package and an amount, or a package that is
     free or not the store's; Conflict for a package that is archived.
     """
     _check(new)
-    payment = Payment(
-        store_id=store_id, id=new_id(), user_id=user_id, payment_method=new.payment_method, gateway="sandbox"
-    )
+    package = None
     if new.package_id is not UNSET:
         package = _package_for_sale(store_id, new.package_id)
-        payment.package_id = package.id
-        payment.amount, payment.currency, payment.description = package.amount, package.currency, package.name
+        amount, currency, description = package.amount, package.currency, package.name
     else:
         assert new.amount is not UNSET
         assert new.currency is not UNSET
-        payment.amount, payment.currency, payment.description = new.amount, new.currency, new.description or ""
-    payment.job_id = enqueue(kinds.PAYMENT_CHARGE, payment_args(payment), owner_id=user_id, store_id=store_id)
+        amount, currency, description = new.amount, new.currency, new.description or ""
+    payment_id = new_id()
+    payment = OpenPayment(
+        store_id=store_id,
+        id=payment_id,
+        user_id=user_id,
+        package_id=package.id if package else None,
+        amount=amount,
+        currency=currency,
+        description=description,
+        payment_method=new.payment_method,
+        gateway="sandbox",
+        job_id=enqueue(
+            kinds.PAYMENT_CHARGE,
+            {"store_id": str(store_id), "payment_id": str(payment_id)},
+            owner_id=user_id,
+            store_id=store_id,
+        ),
+    )
     open_payment(payment)
     failpoint("payment.after_insert")
     return payment

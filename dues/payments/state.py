@@ -12,6 +12,7 @@ Each change is one statement that is guarded by the states it may leave and appe
 should know of it is emitted as an event (dues/events.py).
 """
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -66,9 +67,15 @@ _MOVE = """
         select %(store_id)s, %(payment_id)s, %(event_id)s, held.status, %(to)s, %(reason)s from held, moved)
     select held.status, moved.user_id from held left join moved on true
 """
-_OPENED = """
+_OPEN = """
+    with opened as (
+        insert into payments(store_id, id, user_id, package_id, amount, currency, status, description,
+            payment_method, gateway, job_id)
+        values (%(store_id)s, %(id)s, %(user_id)s, %(package_id)s, %(amount)s, %(currency)s, 'pending',
+            %(description)s, %(payment_method)s, %(gateway)s, %(job_id)s)
+        returning store_id, id, status)
     insert into payment_events(store_id, payment_id, id, to_status, reason)
-    values (%(store_id)s, %(payment_id)s, %(event_id)s, 'pending', %(reason)s) returning id
+    select store_id, id, %(event_id)s, status, 'asked for' from opened returning id
 """
 _SETTLE_REFUND = """
     update refunds set status = %(to)s, version = version + 1, updated_at = clock_timestamp(),
@@ -77,12 +84,26 @@ _SETTLE_REFUND = """
 """
 
 
-def open_payment(payment: Payment) -> None:
-    """A new payment begins its life, `pending`. Part of the caller's transaction()."""
-    payment.status = "pending"
-    db.session.add(payment)
-    event = {"store_id": payment.store_id, "payment_id": payment.id, "event_id": new_id(), "reason": "asked for"}
-    fetch_row(_OPENED, event, hot=True)
+@dataclass(frozen=True)
+class OpenPayment:
+    """A payment as it begins: columns of `payments`."""
+
+    store_id: UUID
+    id: UUID
+    user_id: UUID
+    package_id: UUID | None
+    amount: int
+    currency: str
+    description: str
+    payment_method: str
+    gateway: str
+    job_id: UUID
+
+
+def open_payment(payment: OpenPayment) -> None:
+    """A new payment begins its life, `pending`. Part of the caller's transaction(). In SQL, since no other write is
+    as frequent, and the ORM's unit of work would be a sixth of its time."""
+    fetch_row(_OPEN, vars(payment) | {"event_id": new_id()}, hot=True)
     emit(payment.store_id, "payment.created", payments, {"store_id": payment.store_id, "id": payment.id})
     touch(f"store:{payment.store_id}:customers")
     touch_payment(payment.store_id, payment.user_id)

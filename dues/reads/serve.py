@@ -42,7 +42,7 @@ def read_one(resource: Resource, scope: Scope, query: Query, text: str = "") -> 
     """
 
     def compute() -> Computed:
-        row = fetch_row(compile_one(shape_of(resource, scope, query, None)), bind(query, scope, resource))
+        row = fetch_row(compile_one(shape_of(resource, scope, query, None)), bind(query, scope, resource), hot=True)
         if row is None:
             raise NotFound(f"there is no such {resource.name.lower()}")
         text, version, snapshot, life_s = row

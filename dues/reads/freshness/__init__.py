@@ -70,7 +70,7 @@ def read(key: str, tags: Sequence[str], compute: Callable[[], Computed]) -> Resu
 @before_commit
 def _touch(session: Session, work: UnitOfWork) -> None:
     if work.tags:
-        fresh_cache().writer.touch_before_commit(session, sorted(work.tags))
+        fresh_cache().writer.touch_before_commit(sorted(work.tags))
         failpoint("cache.after_touch")
 
 

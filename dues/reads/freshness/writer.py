@@ -6,10 +6,8 @@ id to the tags. There is nothing left to do after the commit: if it never comes,
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from sqlalchemy.orm import Session
-
+from dues.db import fetch_row
 from dues.reads.freshness.store import Store
 from dues.reads.freshness.switch import SETTLE_S, Row, SwitchTable
 from dues.reads.freshness.wire import CacheAway
@@ -28,15 +26,14 @@ class Writer:
     def __init__(self, store: Store, switch: SwitchTable, sleep: Callable[[float], None] = time.sleep) -> None:
         self._store, self._switch, self._sleep = store, switch, sleep
 
-    def touch_before_commit(self, session: Session, tags: Sequence[str]) -> None:
-        """Touch `tags` for the transaction of `session`, all of whose rows are written.
+    def touch_before_commit(self, tags: Sequence[str]) -> None:
+        """Touch `tags` for the present transaction(), all of whose rows are written.
 
         Returns when no reader that begins after the commit can be given an older answer. Raises: psycopg2.Error.
         """
-        connection: Any = session.connection().connection
-        with connection.cursor() as cursor:
-            cursor.execute(_ID_AND_SWITCH)
-            isolation, xid, *switch = cursor.fetchone()
+        row = fetch_row(_ID_AND_SWITCH, {}, hot=True)
+        assert row
+        isolation, xid, *switch = row
         if isolation != "read committed":
             raise RuntimeError(f"a unit of work that touches tags must see the switch as it is now, not {isolation}")
         if xid is not None:
