@@ -16,15 +16,16 @@ import redis
 import ujson
 
 from bench.data import Data
-from bench.machine import LOAD_CORE, SERVER_CORE, pinned
+from bench.machine import LOAD_CORE, SERVER_CORE, on_core, pinned
 from bench.servers import HOME, ROOT
 from dues.ids import new_id
 from dues.jobs import Kind
 from dues.jobs.wake import CHANNEL
 from local.process import Program, Server
 
-MARKS = "bench:marks"
 _PATIENCE_S = 300
+# What follows a job's end is over after this, and its worker waits for the next.
+_SETTLED_S = 0.4
 
 _INSERT = """
     insert into jobs(id, kind, queue, args, priority, max_attempts, timeout_s)
@@ -84,6 +85,8 @@ def on_turn(*crews: Crew) -> Iterator[None]:
         crew.resume()
     try:
         yield
+        # A job that is paused before it is put away is done again when its lease has run out.
+        time.sleep(_SETTLED_S)
     finally:
         for crew in crews:
             crew.pause()
@@ -95,12 +98,11 @@ def beside() -> Iterator[None]:
 
     A SIGTERM ends the block in good order: crews that stand still would otherwise stay for ever.
     """
-    before, handler = os.sched_getaffinity(0), signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))
-    os.sched_setaffinity(0, {LOAD_CORE})
+    handler = signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))
     try:
-        yield
+        with on_core(LOAD_CORE):
+            yield
     finally:
-        os.sched_setaffinity(0, before)
         signal.signal(signal.SIGTERM, handler)
 
 
@@ -109,16 +111,16 @@ def relay(data: Data) -> Crew:
     return Crew("relay", [sys.executable, "-m", "workers.relay"], data.environ(), LOAD_CORE)
 
 
-class Marks:
-    """What the last job of a backlog leaves in Redis."""
+class Mark:
+    """What the last job of a backlog leaves in Redis, under a name of its own."""
 
     def __init__(self, data: Data) -> None:
         self._redis = redis.Redis.from_url(data.redis_url, socket_timeout=_PATIENCE_S + 5)
-        self._redis.delete(MARKS)
+        self.name = f"bench:mark:{new_id()}"
 
     def wait(self) -> float:
-        """Returns: when there was one, by time.time()."""
-        if self._redis.blpop([MARKS], timeout=_PATIENCE_S) is None:
+        """Returns: when it was there, by time.time()."""
+        if self._redis.blpop([self.name], timeout=_PATIENCE_S) is None:
             raise RuntimeError(f"a backlog was not worked off within {_PATIENCE_S} s")
         return time.time()
 

@@ -16,7 +16,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from bench.data import Data
-from bench.jobs_crews import Backlog, Crew, Marks, at_rest, on_turn, relay
+from bench.jobs_crews import Backlog, Crew, Mark, at_rest, on_turn, relay
 from bench.jobs_worker import MARK, NOTHING, rq_id
 from bench.report import Suite
 from bench.rounds import Goal, interleave
@@ -42,23 +42,22 @@ def counts(times: int) -> Counts:
 
 
 def measure(suite: Suite, data: Data, rounds: int, counts: Counts) -> None:
-    marks = Marks(data)
     loop, simple, forking = _of_rq(data, "lean"), _of_rq(data, "SimpleWorker"), _of_rq(data, "Worker")
     solo, prefork = _of_celery(data, "solo"), _of_celery(data, "prefork")
     worker = Crew("worker", [sys.executable, "-m", "bench.jobs_worker"], {**data.environ(), **_ONE_WORKER})
     relays = relay(data)
     with contextlib.closing(Backlog(data)) as backlog:
-        whole = _Whole(backlog, worker, relays)
+        whole = _Whole(data, backlog, worker, relays)
         with at_rest(worker, relays, *(each.crew for each in (loop, simple, forking, solo, prefork))):
             figures = interleave(
                 rounds,
                 {
-                    "Dues' loop, RQ jobs": lambda: loop.rate(marks, counts.loop),
-                    "Dues, whole jobs": lambda: whole.rate(marks, counts.whole),
-                    "RQ SimpleWorker": lambda: simple.rate(marks, counts.simple),
-                    "RQ Worker": lambda: forking.rate(marks, counts.forking),
-                    "Celery, solo": lambda: solo.rate(marks, counts.celery),
-                    "Celery, prefork": lambda: prefork.rate(marks, counts.celery),
+                    "Dues' loop, RQ jobs": lambda: loop.rate(counts.loop),
+                    "Dues, whole jobs": lambda: whole.rate(counts.whole),
+                    "RQ SimpleWorker": lambda: simple.rate(counts.simple),
+                    "RQ Worker": lambda: forking.rate(counts.forking),
+                    "Celery, solo": lambda: solo.rate(counts.celery),
+                    "Celery, prefork": lambda: prefork.rate(counts.celery),
                 },
                 "jobs/s",
                 warm_up=False,
@@ -75,39 +74,43 @@ _ONE_WORKER = {"WORKER_QUEUES": "default:1"}
 class _Paused:
     """Workers whose backlog waits in Redis."""
 
-    def __init__(self, crew: Crew, put: Callable[[int], None]) -> None:
-        self.crew, self._put = crew, put
+    def __init__(self, data: Data, crew: Crew, put: Callable[[int, str], None]) -> None:
+        self._data, self.crew, self._put = data, crew, put
         self._is_up = False
 
-    def rate(self, marks: Marks, count: int) -> float:
+    def rate(self, count: int) -> float:
         """Jobs a second of a backlog of `count`, and of the one more that marks its end."""
         if not self._is_up:
-            self._put(10)
-            with on_turn(self.crew):
-                marks.wait()
+            self._seconds(10)
             self._is_up = True
-        self._put(count)
+        return (count + 1) / self._seconds(count)
+
+    def _seconds(self, count: int) -> float:
+        mark = Mark(self._data)
+        self._put(count, mark.name)
         began = time.time()
         with on_turn(self.crew):
-            return (count + 1) / (marks.wait() - began)
+            return mark.wait() - began
 
 
 class _Whole:
     """The worker of Dues, its jobs being rows in PostgreSQL that a relay hands over."""
 
-    def __init__(self, backlog: Backlog, worker: Crew, relays: Crew) -> None:
-        self._backlog, self._crews = backlog, (worker, relays)
+    def __init__(self, data: Data, backlog: Backlog, worker: Crew, relays: Crew) -> None:
+        self._data, self._backlog, self._crews = data, backlog, (worker, relays)
 
-    def rate(self, marks: Marks, count: int) -> float:
+    def rate(self, count: int) -> float:
         with on_turn(*self._crews):
             # So that the worker has just looked for what no relay hands over, and will not soon again.
-            self._backlog.add(MARK, [{}])
-            self._backlog.commit()
-            marks.wait()
-            self._backlog.add(NOTHING, [{}] * count)
-            self._backlog.add(MARK, [{}], priority=200)
-            began = self._backlog.commit()
-            return (count + 1) / (marks.wait() - began)
+            self._seconds(0)
+            return (count + 1) / self._seconds(count)
+
+    def _seconds(self, count: int) -> float:
+        mark = Mark(self._data)
+        self._backlog.add(NOTHING, [{}] * count)
+        self._backlog.add(MARK, [{"name": mark.name}], priority=200)
+        began = self._backlog.commit()
+        return mark.wait() - began
 
 
 def _of_rq(data: Data, kind: str) -> _Paused:
@@ -120,11 +123,11 @@ def _of_rq(data: Data, kind: str) -> _Paused:
         argv = [sys.executable, "-m", "rq.cli", "worker", "-u", data.redis_url, "-w", f"rq.{kind}", "-q", name]
         queue = Queue(name, connection=Redis.from_url(data.redis_url))
 
-    def put(count: int) -> None:
-        calls = [f"{_RQ}nothing"] * count + [f"{_RQ}mark"]
-        queue.enqueue_many([Queue.prepare_data(call, job_id=rq_id(uuid4())) for call in calls])
+    def put(count: int, mark: str) -> None:
+        calls: list[tuple[str, tuple[str, ...]]] = [("nothing", ())] * count + [("mark", (mark,))]
+        queue.enqueue_many([Queue.prepare_data(_RQ + call, args, job_id=rq_id(uuid4())) for call, args in calls])
 
-    return _Paused(Crew(name, argv, data.environ()), put)
+    return _Paused(data, Crew(name, argv, data.environ()), put)
 
 
 def _of_celery(data: Data, pool: str) -> _Paused:
@@ -135,8 +138,8 @@ def _of_celery(data: Data, pool: str) -> _Paused:
     celery = [str(peer_python()), "-m", "celery", "-A", "peers.jobs_celery", "worker", "-l", "warning"]
     crew = Crew(name, [*celery, "--pool", pool, "--concurrency", "1", "-n", f"{pool}@%h"], env)
 
-    def put(count: int) -> None:
-        fill = [str(peer_python()), "-m", "peers.jobs_celery", str(count)]
+    def put(count: int, mark: str) -> None:
+        fill = [str(peer_python()), "-m", "peers.jobs_celery", str(count), mark]
         subprocess.run(fill, env=env, cwd=ROOT / "bench", check=True)
 
-    return _Paused(crew, put)
+    return _Paused(data, crew, put)

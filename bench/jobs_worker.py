@@ -13,7 +13,6 @@ from redis import Redis
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from bench.jobs_crews import MARKS
 from dues.jobs import Kind, Run
 from workers import bodies, rq_worker, run
 from workers.app import create_worker_app
@@ -30,8 +29,8 @@ def nothing(run: Run) -> None:
 
 
 @job(MARK)
-def mark(run: Run) -> None:
-    Redis.from_url(os.environ["REDIS_URL"]).rpush(MARKS, "")
+def mark(run: Run, name: str) -> None:
+    Redis.from_url(os.environ["REDIS_URL"]).rpush(name, "")
 
 
 def rq_id(job_id: UUID) -> str:

@@ -1,4 +1,5 @@
-"""Celery on the same Redis: `celery -A peers.jobs_celery worker`; `python -m peers.jobs_celery COUNT` fills its queue.
+"""Celery on the same Redis: `celery -A peers.jobs_celery worker`; `python -m peers.jobs_celery COUNT MARK` fills
+its queue.
 
 PEER_BROKER is the broker's URL, PEER_QUEUE the queue.
 """
@@ -20,11 +21,11 @@ def nothing() -> None:
 
 
 @app.task(name="mark")
-def mark() -> None:
-    Redis.from_url(os.environ["PEER_REDIS_URL"]).rpush("bench:marks", "")
+def mark(name: str) -> None:
+    Redis.from_url(os.environ["PEER_REDIS_URL"]).rpush(name, "")
 
 
 if __name__ == "__main__":
     for _ in range(int(sys.argv[1])):
         nothing.delay()
-    mark.delay()
+    mark.delay(sys.argv[2])

@@ -9,5 +9,5 @@ def nothing() -> None:
     pass
 
 
-def mark() -> None:
-    Redis.from_url(os.environ["REDIS_URL"]).rpush("bench:marks", "")
+def mark(name: str) -> None:
+    Redis.from_url(os.environ["REDIS_URL"]).rpush(name, "")
