@@ -24,7 +24,7 @@ def run(rounds: int, times: int, report_rows: int) -> Suite:
     with beside():
         with serving_new_data(30_000) as data:
             jobs_nothing.measure(suite, data, rounds, jobs_nothing.counts(times))
-            jobs_mails.measure(suite, data, rounds, 100 * times)
+            jobs_mails.measure(suite, data, rounds, 80 * times)
             suite.machine(data)
         with serving_data(report_rows, stores=1) as data:
             jobs_reports.measure(suite, data, rounds, report_rows)
