@@ -66,13 +66,9 @@ def when_ready(server: Any) -> None:
 _ORPHANED_S = 0.5
 
 
-def post_worker_init(worker: Any) -> None:
-    """Ten thousand clients that wait are a million objects; to look through them all for garbage again and again would
-    take more time than to serve them. What is here from the start is not looked at at all."""
+def post_fork(server: Any, worker: Any) -> None:
+    """From here on it holds the port, which takes seconds longer to be served."""
     threading.Thread(target=_end_with, args=(worker.ppid,), name="parent", daemon=True).start()
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 10, 20)
 
 
 def _end_with(main: int) -> None:
@@ -80,7 +76,18 @@ def _end_with(main: int) -> None:
     and keep the port from the server that is started instead."""
     while os.getppid() == main:
         time.sleep(_ORPHANED_S)
-    os.kill(os.getpid(), signal.SIGTERM)
+    while True:
+        # Again and again, because until its own handler is there it has the main process's, which does nothing here.
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(_ORPHANED_S)
+
+
+def post_worker_init(worker: Any) -> None:
+    """Ten thousand clients that wait are a million objects; to look through them all for garbage again and again would
+    take more time than to serve them. What is here from the start is not looked at at all."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 10, 20)
 
 
 def child_exit(server: Any, worker: Any) -> None:

@@ -72,6 +72,9 @@ class Havoc:
         """Start what is dead, and wake up who has stood still for long enough."""
         self._wake(lambda still: still.until <= time.monotonic())
         self._crew.replace_the_dead()
+        if self._house.web.process.poll() is not None:
+            self.struck["a web server that ended by itself"] += 1
+            self._house.web.__enter__()
         if not self._house.mail.is_running:
             self._house.mail.start()
 

@@ -78,10 +78,15 @@ for line, moment in (
     ROWS.append(Row("web -9", moment, partial(_kill_web, line)))
 
 
-@row("web -9", "the main process, and another is started")
+@row("web -9", "the main process, while one below it starts")
 def web_server_dies(play: Play) -> None:
     def fault() -> None:
-        below = family(play.house.web.process.pid)[1:]
+        main = play.house.web.process.pid
+        for process in (before := family(main)[1:]):
+            process.kill()
+        # Before they are ready they hold the port as well.
+        wait_until(lambda: set(family(main)[1:]) - set(before), 20, "a new web process")
+        below = family(main)[1:]
         play.strike()
         play.house.replace_web()
         _, alive = psutil.wait_procs(below, timeout=10)
