@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,6 +61,17 @@ class NoSessions(SessionInterface):
         return self._none
 
 
+class _Finished(Response):
+    """A response whose headers need no second look: werkzeug copies them all to find places that are no ASCII, and
+    lengths that it does not know, of which there are none here."""
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if self.status_code != 200 or environ["REQUEST_METHOD"] == "HEAD":
+            return super().__call__(environ, start_response)
+        start_response(self.status, self.headers.to_wsgi_list())
+        return self.response  # type: ignore[return-value]
+
+
 @dataclass
 class Reply:
     """What a handler answers. `body` is JSON text in UTF-8, or None for no content."""
@@ -70,11 +82,12 @@ class Reply:
     mimetype: str = "application/json"
 
     def response(self) -> Response:
-        response = Response(self.body or b"", self.status, mimetype=self.mimetype)
+        headers = list(self.headers.items())
         if self.body is None:
-            response.headers.pop("Content-Type", None)
-        response.headers.update(self.headers)
-        return response
+            response = _Finished(b"", self.status, headers)
+            del response.headers["Content-Type"]
+            return response
+        return _Finished(self.body, self.status, [*headers, ("Content-Type", self.mimetype)])
 
 
 def json_reply(document: Any, status: int = 200, **headers: str) -> Reply:

@@ -31,14 +31,17 @@ def init_telemetry(app: Flask, slow_s: float) -> None:
 
     @app.after_request
     def report(response: Response) -> Response:
-        seconds = time.perf_counter() - g.began_at
-        statements: Statements = g.statements
-        response.headers["X-Request-Id"] = g.request_id
-        response.headers["X-Request-Duration"] = f"{seconds:.6f}"
-        if request.method in ("GET", "HEAD") and request.path.startswith("/v1/"):
-            response.headers["Server-Timing"] = server_timing(seconds, statements, g.get("cache", "miss"))
+        # Each look through one of Flask's proxies costs a microsecond.
+        environ, known, headers = request.environ, g._get_current_object(), response.headers
+        method = environ["REQUEST_METHOD"]
+        seconds = time.perf_counter() - known.began_at
+        statements: Statements = known.statements
+        headers.add("X-Request-Id", known.request_id)
+        headers.add("X-Request-Duration", f"{seconds:.6f}")
+        if method in ("GET", "HEAD") and environ["PATH_INFO"].startswith("/v1/"):
+            headers.add("Server-Timing", server_timing(seconds, statements, known.get("cache", "miss")))
         route = route_template()
-        observe(request.method, route, response.status_code, seconds)
+        observe(method, route, response.status_code, seconds)
         DB_STATEMENTS.inc(statements.count)
         DB_SECONDS.inc(statements.seconds)
         _log(route, response.status_code, seconds, statements, slow_s)
@@ -46,14 +49,14 @@ def init_telemetry(app: Flask, slow_s: float) -> None:
 
 
 def _begin() -> None:
-    g.began_at = time.perf_counter()
-    environ = request.environ
+    environ, known = request.environ, g._get_current_object()
+    known.began_at = time.perf_counter()
     sent = environ.get("HTTP_X_REQUEST_ID", "")
     # It tells requests apart and keeps no secret.
-    g.request_id = request_id = sent if _REQUEST_ID.fullmatch(sent) else f"{random.getrandbits(128):032x}"
+    known.request_id = request_id = sent if _REQUEST_ID.fullmatch(sent) else f"{random.getrandbits(128):032x}"
     trace = accept_traceparent(environ.get("HTTP_TRACEPARENT"))
-    g.entered = counting_statements(), log_fields(request_id=request_id), tracing(trace)
-    g.statements, *_ = [setting.__enter__() for setting in g.entered]
+    known.entered = counting_statements(), log_fields(request_id=request_id), tracing(trace)
+    known.statements, *_ = [setting.__enter__() for setting in known.entered]
 
 
 def _end(error: BaseException | None) -> None:
@@ -63,7 +66,8 @@ def _end(error: BaseException | None) -> None:
 
 def route_template() -> str:
     """The present request's path as it was declared, e.g. `/v1/stores/{store_id}`: few, however many are made up."""
-    return _template(request.url_rule.rule) if request.url_rule else "unmatched"
+    rule = request.url_rule
+    return _template(rule.rule) if rule else "unmatched"
 
 
 @lru_cache

@@ -128,10 +128,8 @@ class _Reader:
                 self.fault(parameter, "can only be compared for equality", "unknown")
             elif isinstance(declared, Equal) and declared.choices and text not in declared.choices:
                 self.fault(parameter, "is not one of " + ", ".join(declared.choices))
-            else:
-                kind = types.Boolean() if isinstance(declared, Flag) else declared.column.type
-                if (value := self._value(parameter, text, kind)) is not None:
-                    conditions.append(Condition(name, operator, value))
+            elif (value := self._value(parameter, text, _type_of(self.resource, name))) is not None:
+                conditions.append(Condition(name, operator, value))
         return tuple(sorted(conditions, key=lambda c: (c.name, c.operator)))
 
     def _value(self, parameter: str, text: str, kind: types.TypeEngine[Any]) -> Value | None:
@@ -171,6 +169,13 @@ class _Reader:
             self.fault(parameter, f"is not a whole number from 1 to {largest}")
             return default
         return int(text)
+
+
+@lru_cache
+def _type_of(resource: Resource, name: str) -> types.TypeEngine[Any]:
+    """Of a filter's value. SQLAlchemy takes long to tell a column's type."""
+    declared = resource.filters[name]
+    return types.Boolean() if isinstance(declared, Flag) else declared.column.type
 
 
 def read_value(text: str, kind: types.TypeEngine[Any]) -> Value:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from urllib.parse import quote, unquote_plus
+from uuid import UUID
 
 import ujson
 from psycopg2.extensions import adapt
@@ -35,11 +36,17 @@ class Answer:
     expires_at: float = 0.0
 
 
+def _texts(scope: Scope) -> Scope:
+    """Ids as text, which is what keys, tags and statements are made of; made once, since it takes Python long."""
+    return {name: str(value) if isinstance(value, UUID) else value for name, value in scope.items()}
+
+
 def read_one(resource: Resource, scope: Scope, query: Query, text: str = "") -> Answer:
     """The row that `scope` names, e.g. `{"store_id": …, "id": …}`; `query` was parsed from the query string `text`.
 
     Raises: NotFound.
     """
+    scope = _texts(scope)
 
     def compute() -> Computed:
         row = fetch_row(compile_one(shape_of(resource, scope, query, None)), bind(query, scope, resource), hot=True)
@@ -58,6 +65,7 @@ def read_list(resource: Resource, scope: Scope, query: Query, path: str, text: s
     Raises: InvalidParameter for a cursor that is not of this list; NotFound where the resource's `within` does not
     hold.
     """
+    scope = _texts(scope)
 
     def compute() -> Computed:
         base = _link_base(path, text)
@@ -73,8 +81,7 @@ def _read(kind: str, resource: Resource, scope: Scope, text: str, compute: Calla
     and the parameters as they were sent."""
     tags = tuple(resource.tags(scope))
     if tags:
-        whose = sorted((name, str(value)) for name, value in scope.items())
-        result = read(f"{resource.name} {kind} {whose} {text}", tags, compute)
+        result = read(f"{resource.name} {kind} {sorted(scope.items())} {text}", tags, compute)
     else:
         result = Result(compute().payload, False, None)
     etag, _, body = result.payload.partition(b"\n")
