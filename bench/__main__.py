@@ -1,6 +1,7 @@
 """`python -m bench [--quick] [suite …]`: see bench/__init__.py."""
 
 import argparse
+import signal
 import sys
 
 from bench import depth, freshness, jobs, memory, payments, reads, waits
@@ -21,6 +22,8 @@ def main() -> None:
     group.add_argument("--faults", action="store_true", help="with Redis in trouble, and web processes killed")
     group.add_argument("--broken", action="store_true", help="with the touch after the commit: must find stale reads")
     options = parser.parse_args()
+    # So that all that was started is ended.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     suites = options.suites or SUITES
     if {"reads", "depth", "payments", "memory"} & set(suites):
         require_wrk()

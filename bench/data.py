@@ -11,7 +11,6 @@ from uuid import UUID
 
 import psycopg2
 
-from bench.machine import LOAD_CORE, on_core
 from bench.servers import HOME
 from config import Settings, sqlalchemy_url
 from dues.accounts.actor import SCOPES
@@ -122,11 +121,9 @@ def _servers(home: Path, *, durable: bool, kept: bool = True) -> Iterator[tuple[
     """The URLs of a PostgreSQL and a Redis on files below `home`."""
     home.mkdir(parents=True, exist_ok=True)
     postgres, valkey = Postgres(home, durable=durable), Valkey(home, durable=durable)
-    with on_core(LOAD_CORE):
-        postgres.start()
+    postgres.start()
     try:
-        with on_core(LOAD_CORE):
-            valkey.start()
+        valkey.start()
         try:
             yield postgres.url, valkey.url
         finally:

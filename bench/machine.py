@@ -3,12 +3,11 @@
 import os
 import platform
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-# The server under test has one core to itself; the load, PostgreSQL and Redis share the rest.
+# The server under test has one core and the load another; PostgreSQL and Redis run where there is room, as they would
+# on a machine of their own.
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 
@@ -16,17 +15,6 @@ SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 def pinned(core: int, argv: list[str]) -> list[str]:
     """`argv` run on one core."""
     return ["taskset", "-c", str(core), *argv]
-
-
-@contextmanager
-def on_core(core: int) -> Iterator[None]:
-    """What is started in the block runs on one core, and so does all that it starts."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def describe(postgres_version: str, redis_version: str) -> dict[str, str]:

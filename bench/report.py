@@ -75,7 +75,8 @@ def save(suites: list[Suite], quick: bool) -> None:
     page = [
         "# Results",
         "",
-        "Written by `python -m bench`. The server under test has one core, the load, PostgreSQL and Redis the other.",
+        "Written by `python -m bench`. The server under test is kept to one core and the load to the other;",
+        "PostgreSQL and Redis run on either.",
         "Rounds are interleaved; figures are medians with their range. Only ratios within a run mean anything.",
         "",
     ]
