@@ -3,6 +3,8 @@
 import os
 import platform
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -15,6 +17,17 @@ SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 def pinned(core: int, argv: list[str]) -> list[str]:
     """`argv` run on one core."""
     return ["taskset", "-c", str(core), *argv]
+
+
+@contextmanager
+def on_core(core: int) -> Iterator[None]:
+    """What is started in the block runs on one core, and so does all that it starts."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def describe(postgres_version: str, redis_version: str) -> dict[str, str]:
