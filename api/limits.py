@@ -36,6 +36,14 @@ class Policy:
     def described(self) -> str:
         return f'"{self.name}";q={self.quota};w={self.window_s}'
 
+    @cached_property
+    def word(self) -> bytes:
+        return self.name.encode()
+
+    @cached_property
+    def line(self) -> bytes:
+        return b"ratelimit-policy: %b\r\n" % self.described.encode()
+
 
 class Limit:
     """One caller's count under one policy, in the window that ends at `ends_at` (seconds since 1970).
@@ -59,6 +67,11 @@ class Limit:
             ("RateLimit-Policy", policy.described),
             ("RateLimit", f'"{policy.name}";r={self.remaining(used)};t={left}'),
         ]
+
+    def lines(self, used: int) -> bytes:
+        """The headers as they go over the wire."""
+        policy, left = self.policy, max(1, round(self.ends_at - time.time()))
+        return b'%bratelimit: "%b";r=%d;t=%d\r\n' % (policy.line, policy.word, self.remaining(used), left)
 
     def refusal(self, used: int) -> TooManyRequests:
         """What whoever is over the quota is told."""

@@ -146,19 +146,22 @@ class Checks:
         self._connection: LoopConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._rest_until = 0.0
+        self._is_away = False
         self._batch: _Batch | None = None
 
     def ask(self, watch: Watch | None, limit: Limit | None) -> "asyncio.Future[Verdict]":
         """Whether what `watch` expects is so, and one request more on `limit`. Never raises."""
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Verdict] = loop.create_future()
-        if not self._is_connected(loop):
+        is_open = self._connection is not None and self._connection.is_open
+        if not is_open and not self._is_worth_waiting_for(loop):
             answer.set_result(_UNKNOWN)
             return answer
         batch = self._batch
         if batch is None:
             batch = self._batch = _Batch()
-            loop.call_soon(self._send)
+            if is_open:
+                loop.call_soon(self._send)
         names = batch.names
         if watch:
             for name in watch.names:
@@ -176,20 +179,26 @@ class Checks:
         if self._connection:
             self._connection.close()
 
-    def _is_connected(self, loop: asyncio.AbstractEventLoop) -> bool:
-        if self._connection and self._connection.is_open:
-            return True
+    def _is_worth_waiting_for(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Try to connect; who asks meanwhile is asked for then, unless it has failed before."""
         if self._connecting is None and loop.time() >= self._rest_until:
             self._connecting = loop.create_task(self._connect(loop))
-        return False
+        return self._connecting is not None and not self._is_away
 
     async def _connect(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
             self._connection = await connect(self._address, LOOK_TIMEOUT_S)
+            self._is_away = False
         except CacheAway:
             self._rest_until = loop.time() + _REST_S
+            self._is_away = True
         finally:
             self._connecting = None
+            if self._batch and self._is_away:
+                batch, self._batch = self._batch, None
+                _settle(batch, [_UNKNOWN] * len(batch.askers))
+            elif self._batch:
+                self._send()
 
     def _send(self) -> None:
         batch, self._batch = self._batch, None

@@ -10,10 +10,11 @@ from api.front.asgi import Headers, Receive, Scope, Send
 from api.front.callers import Callers
 from api.front.checks import Checks, Watch
 from api.front.held import Held
-from api.front.hits import Hits, Kept, Key, answer_of, is_known, request_id_of, without_body
+from api.front.hits import Hits, Kept, Key, answer_of, bytes_of, is_known, request_id_of, without_body
 from api.front.intake import Disconnected, read_body
-from api.front.outflow import TooSlow, send_answer, send_file, send_problem
+from api.front.outflow import TooSlow, send_answer, send_bytes, send_file, send_problem, unanswered
 from api.front.slots import Priority, Slots
+from api.front.tally import Tally
 from api.front.threads import Finished, FlaskThreads
 from api.front.waits import Waits
 from api.limits import Limit, Limits, LocalCounts
@@ -48,6 +49,7 @@ class FrontDoor:
         )
         self._hits = Hits(settings.cache_memory_bytes)
         self._callers = Callers()
+        self._tally = Tally()
         self._limits = Limits(settings.rate_limit)
         self._local = LocalCounts(settings.web_concurrency)
         self._known: OrderedDict[bytes, None] = OrderedDict()
@@ -94,10 +96,10 @@ class FrontDoor:
         caller = None if kept else self._callers.find(scope, authorization)
         limit = self._limits.of(scope["method"], scope["path"], authorization, _address(scope))
         known = kept or caller
-        fresh, counted = await self._check(scope, known.watch if known else None, limit, authorization)
+        fresh, used = await self._check(scope, known.watch if known else None, limit, authorization)
         if kept and fresh:
-            status, headers, body = answer_of(kept, none_match, request_id_of(sent_id), began)
-            await send_answer(send, status, headers + counted, body)
+            status = 304 if is_known(none_match, kept.headers) else 200
+            await self._send_kept(send, kept, status, limit, used, request_id_of(sent_id), began)
             return
         access = caller.access if caller and fresh else None
         finished = self._held.recall(scope) or await self._ask_flask(scope, receive, access)
@@ -110,7 +112,7 @@ class FrontDoor:
             if finished.leftover.proofs and is_known(none_match, finished.headers):
                 finished.status, finished.headers, finished.body = 304, without_body(finished.headers), b""
         finished = await self._held.later(scope, receive, finished)
-        finished.headers += counted
+        finished.headers += _described(limit, used)
         if finished.leftover.file is not None:
             await send_file(send, finished.status, finished.headers, finished.leftover.file)
         else:
@@ -118,25 +120,45 @@ class FrontDoor:
 
     async def _check(
         self, scope: Scope, watch: Watch | None, limit: Limit | None, authorization: bytes | None
-    ) -> tuple[bool, Headers]:
-        """Whether what `watch` expects is so, and the limit's headers. Raises: TooManyRequests."""
+    ) -> tuple[bool, int]:
+        """Whether what `watch` expects is so, and how much of the limit is used. Raises: TooManyRequests."""
         if not watch and not limit:
-            return False, []
+            return False, 0
         verdict = await self._checks.ask(watch, limit)
         if limit is None:
-            return verdict.fresh, []
+            return verdict.fresh, 0
         if authorization is not None and authorization not in self._known:
             by_address = self._limits.of_address(_address(scope))
             assert by_address
             self._count(by_address, (await self._checks.ask(None, by_address)).used)
         return verdict.fresh, self._count(limit, verdict.used)
 
-    def _count(self, limit: Limit, used: int | None) -> Headers:
+    async def _send_kept(
+        self,
+        send: Send,
+        kept: Kept,
+        status: int,
+        limit: Limit | None,
+        used: int,
+        request_id: bytes,
+        began: float,
+    ) -> None:
+        seconds = time.perf_counter() - began
+        self._tally.add(kept.route, status, seconds)
+        if cycle := unanswered(send):
+            server = b"".join(b"%b: %b\r\n" % pair for pair in cycle.default_headers)
+            lines = limit.lines(used) if limit else b""
+            send_bytes(cycle, bytes_of(kept, status, server, lines, request_id, seconds))
+        else:
+            headers, body = answer_of(kept, status, request_id, seconds)
+            await send_answer(send, status, headers + _described(limit, used), body)
+
+    def _count(self, limit: Limit, used: int | None) -> int:
         if used is None:
             used = self._local.add(limit)
         if used > limit.policy.quota:
             raise limit.refusal(used)
-        return [(name.lower().encode(), value.encode()) for name, value in limit.headers(used)]
+        return used
 
     def _remember(self, authorization: bytes) -> None:
         """Its token was good a moment ago; should it be revoked since, only its counting changes."""
@@ -163,8 +185,13 @@ class FrontDoor:
             await send({"type": f"{message['type']}.complete"})
             if message["type"] == "lifespan.shutdown":
                 self._checks.close()
+                self._tally.enter()
                 await self._held.stop()
                 return
+
+
+def _described(limit: Limit | None, used: int) -> Headers:
+    return [(name.lower().encode(), value.encode()) for name, value in limit.headers(used)] if limit else []
 
 
 def _told(scope: Scope) -> tuple[bytes | None, bytes | None, bytes | None, bytes | None]:

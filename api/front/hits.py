@@ -7,16 +7,13 @@ one caller can reach another, and what the caller may do is part of what is chec
 import random
 import re
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, field
 
 from api.compress import choose_encoding
 from api.front.asgi import Headers, Scope
 from api.front.checks import Watch
 from api.front.threads import Finished
 from api.http import entity_tags
-from api.telemetry import observer
 from dues.reads.freshness import Proof
 from dues.reads.freshness.memory import Memory
 
@@ -38,6 +35,7 @@ class Kept:
     until: float
     route: str
     watch: Watch | None = None
+    heads: dict[int, bytes] = field(default_factory=dict)
 
 
 class Hits:
@@ -80,35 +78,38 @@ def key_bytes(key: Key) -> tuple[bytes, ...]:
     return authorization or b"", path.encode(), query, (encoding or "").encode()
 
 
-def answer_of(kept: Kept, none_match: bytes | None, request_id: bytes, began: float) -> tuple[int, Headers, bytes]:
-    """Status, headers and body of a hit: 304 where the client has it."""
-    seconds = time.perf_counter() - began
-    status, body, headers = 200, kept.body, kept.headers
-    if is_known(none_match, headers):
-        status, headers, body = 304, without_body(headers), b""
-    _observer(kept.route, status)(seconds)
-    return (
-        status,
-        [
-            *headers,
-            (b"x-request-id", request_id),
-            (b"x-request-duration", b"%.6f" % seconds),
-            (b"server-timing", b'cache;desc=hit, db;dur=0;desc="0 queries", app;dur=%.2f' % (seconds * 1000)),
-        ],
-        body,
+def answer_of(kept: Kept, status: int, request_id: bytes, seconds: float) -> tuple[Headers, bytes]:
+    """Headers and body of a hit: a 200, or a 304 for a client that has it."""
+    headers = kept.headers if status == 200 else without_body(kept.headers)
+    own = (
+        (b"x-request-id", request_id),
+        (b"x-request-duration", b"%.6f" % seconds),
+        (b"server-timing", b'cache;desc=hit, db;dur=0;desc="0 queries", app;dur=%.2f' % (seconds * 1000)),
     )
+    return [*headers, *own], kept.body if status == 200 else b""
 
 
-@lru_cache
-def _observer(route: str, status: int) -> Callable[[float], None]:
-    """Counts a hit in the metrics."""
-    return observer("GET", route, status)
+def bytes_of(kept: Kept, status: int, server: bytes, limit: bytes, request_id: bytes, seconds: float) -> bytes:
+    """The same as it goes over the wire; `server` and `limit` are headers that are lines already."""
+    if status not in kept.heads:
+        headers = kept.headers if status == 200 else without_body(kept.headers)
+        lines = b"".join(b"%b: %b\r\n" % pair for pair in headers)
+        kept.heads[status] = (
+            b"HTTP/1.1 200 OK\r\n" + lines if status == 200 else b"HTTP/1.1 304 Not Modified\r\n" + lines
+        )
+    return (
+        b"%b%b%bx-request-id: %b\r\nx-request-duration: %.6f\r\n"
+        b'server-timing: cache;desc=hit, db;dur=0;desc="0 queries", app;dur=%.2f\r\n\r\n%b'
+        % (kept.heads[status], server, limit, request_id, seconds, seconds * 1000, kept.body if status == 200 else b"")
+    )
 
 
 def is_known(none_match: bytes | None, headers: Headers) -> bool:
     """Whether If-None-Match names the answer with these headers, in whatever encoding the client has it."""
     if not none_match:
         return False
+    if (b"etag", none_match) in headers:
+        return True
     ours = next((value.decode("latin-1") for name, value in headers if name == b"etag"), "")
     theirs = entity_tags(none_match.decode("latin-1"))
     return bool(ours) and any(tag in ("*", *entity_tags(ours)) for tag in theirs)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 import ujson
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from api.front.asgi import Headers, Scope, Send
 from dues.errors import Problem, Unavailable
@@ -28,6 +29,26 @@ class TooSlow(Exception):
 async def send_answer(send: Send, status: int, headers: Headers, body: bytes) -> None:
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
+
+
+def unanswered(send: Send) -> RequestResponseCycle | None:
+    """uvicorn's own side of a request, where it is uvicorn that serves it, nothing has been sent, the client takes
+    what is sent, and the connection will be kept: what `send_bytes` needs. None: use `send`, as ASGI has it."""
+    cycle = getattr(send, "__self__", None)
+    if type(cycle) is not RequestResponseCycle or cycle.response_started or cycle.disconnected:
+        return None
+    return None if cycle.flow.write_paused or not cycle.keep_alive else cycle
+
+
+def send_bytes(cycle: RequestResponseCycle, answer: bytes) -> None:
+    """Send a whole answer, head and body, as it is. uvicorn looks at every header of every answer twice, which takes
+    longer than all else that a kept answer needs, whose headers it has seen."""
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = cycle.chunked_encoding = False
+    cycle.expected_content_length = 0
+    cycle.transport.write(answer)
+    cycle.message_event.set()
+    cycle.on_response()
 
 
 async def send_file(send: Send, status: int, headers: Headers, file: Chunks) -> None:

@@ -176,7 +176,9 @@ def test_gunicorn_adds_up_its_processes_and_logs_json(servers, tmp_path):
         for _ in range(20):
             get("/v1/stores")
         counted = {"route": "/v1/stores", "status": "200"}
-        assert value(get("/metrics"), "dues_http_request_duration_seconds_count", **counted) == 20
+        # Hits are entered four times a second.
+        name = "dues_http_request_duration_seconds_count"
+        wait_until(lambda: value(get("/metrics"), name, **counted) == 20, 10, "all of them to be counted")
         lines = output.read_text()
         pids = re.findall(r'"message":"Booting worker with pid: (\d+)"', lines)
         assert len(pids) == 2, lines

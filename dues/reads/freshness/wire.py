@@ -115,6 +115,9 @@ class _IncompleteError(Exception):
     """The reply's end has not arrived."""
 
 
+_BULK, _MINUS = b"$-"
+
+
 def _parse(data: bytes, position: int) -> tuple[Reply, int]:  # noqa: PLR0911  (one for each kind)
     end = data.find(b"\r\n", position)
     if end < 0:
@@ -132,6 +135,14 @@ def _parse(data: bytes, position: int) -> tuple[Reply, int]:  # noqa: PLR0911  (
             return None, position
         items: list[Reply] = []
         for _ in range(int(line)):
+            # Nearly always a string that is there: spares the call.
+            end = data.find(b"\r\n", position)
+            if end > 0 and data[position] == _BULK and data[position + 1] != _MINUS:
+                begin, position = end + 2, end + 4 + int(data[position + 1 : end])
+                if len(data) < position:
+                    raise _IncompleteError
+                items.append(data[begin : position - 2])
+                continue
             item, position = _parse(data, position)
             items.append(item)
         return items, position

@@ -1,0 +1,106 @@
+"""Rate limits through real web servers: never more than the quota, however many processes count."""
+
+import http.client
+import json
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace as Made
+
+import pytest
+
+from dues.ids import new_id
+from tests.factory import Factory
+from tests.servers import Servers
+from tests.webserver import WebServer
+
+# So long that no test meets the end of a window.
+WINDOW_S = 10**9
+QUOTA = 40
+
+
+def ask(
+    web: WebServer, method: str = "GET", path: str = "/v1/me", **headers: str
+) -> tuple[http.client.HTTPMessage, int]:
+    """One request on a connection of its own, so that any process may get it."""
+    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=20)
+    try:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request(method, path, "{}" if method == "POST" else None, named)
+        answer = connection.getresponse()
+        body = answer.read()
+        if answer.status == 429:
+            assert json.loads(body)["code"] == "rate_limited"
+        return answer.headers, answer.status
+    finally:
+        connection.close()
+
+
+def statuses(web: WebServer, count: int, method: str = "GET", path: str = "/v1/me", **headers: str) -> Counter[int]:
+    with ThreadPoolExecutor(16) as threads:
+        return Counter(threads.map(lambda _: ask(web, method, path, **headers)[1], range(count)))
+
+
+def limited(servers: Servers, **environ: str) -> WebServer:
+    return WebServer(servers, threads=2, RATE_LIMIT=f"{QUOTA}/{WINDOW_S}", **environ)
+
+
+@pytest.fixture
+def user(make: Factory) -> Made:
+    return make.user()
+
+
+def test_four_processes_together_let_the_quota_through_and_no_more(servers: Servers, make: Factory, user: Made):
+    first, second = make.auth(user), make.auth(user)
+    with limited(servers, WEB_CONCURRENCY="4") as web:
+        assert statuses(web, 3 * QUOTA, **first) == {200: QUOTA, 429: 2 * QUOTA}
+        # Another token has a quota of its own, and so has who sends none.
+        assert ask(web, **second)[1] == 200
+        assert ask(web, path="/v1/stores")[1] == 200
+
+
+@pytest.mark.parametrize("target", ["asgi:app", "wsgi:app"])
+def test_answers_say_what_is_left_and_refusals_when_to_come_back(
+    servers: Servers, make: Factory, user: Made, target: str
+):
+    auth = make.auth(user)
+    with limited(servers, target=target) as web:
+        left = [ask(web, **auth)[0]["RateLimit"] for _ in range(3)]
+        assert [text.split(";")[:2] for text in left] == [['"default"', f"r={QUOTA - n}"] for n in (1, 2, 3)]
+        assert ask(web, **auth)[0]["RateLimit-Policy"] == f'"default";q={QUOTA};w={WINDOW_S}'
+
+        assert statuses(web, QUOTA, **auth) == {200: QUOTA - 4, 429: 4}
+        headers, status = ask(web, **auth)
+        assert status == 429
+        assert 0 < int(headers["Retry-After"] or 0) <= WINDOW_S
+        assert (headers["RateLimit"] or "").startswith('"default";r=0;t=')
+
+
+def test_payments_have_half_and_logging_in_a_tenth(servers: Servers, make: Factory, user: Made):
+    auth, path = make.auth(user), f"/v1/stores/{make.store(user).id}/payments"
+    with limited(servers) as web:
+        # A token that is known to be good counts for itself alone.
+        assert ask(web, **auth)[1] == 200
+        paid = statuses(web, QUOTA, "POST", path, **auth, Content_Type="application/json")
+        assert paid == {400: QUOTA // 2, 429: QUOTA // 2}
+        assert ask(web, **auth)[1] == 200, "reads are counted apart"
+        tried = statuses(web, QUOTA, "POST", "/v1/tokens", Content_Type="application/json")
+        assert tried == {422: QUOTA // 10, 429: QUOTA - QUOTA // 10}
+
+
+def test_made_up_tokens_are_no_way_around_the_limit_of_their_address(servers: Servers, make: Factory, user: Made):
+    good = make.auth(user)
+    with limited(servers) as web:
+        assert ask(web, **good)[1] == 200
+        found = Counter(ask(web, Authorization=f"Bearer dues_{new_id().hex}")[1] for _ in range(2 * QUOTA))
+        # The good one, too, counted against its address until it was known to be good.
+        assert found == {401: QUOTA - 1, 429: QUOTA + 1}
+        assert ask(web, **good)[1] == 200
+
+
+def test_without_redis_all_processes_together_still_keep_to_the_quota(servers: Servers, make: Factory, user: Made):
+    auth = make.auth(user)
+    nowhere = "redis://127.0.0.1:1/0"
+    with limited(servers, WEB_CONCURRENCY="4", CACHE_REDIS_URL=nowhere, REDIS_URL=nowhere) as web:
+        found = statuses(web, 3 * QUOTA, **auth)
+    assert 0 < found[200] <= QUOTA
+    assert found[200] + found[429] == 3 * QUOTA
