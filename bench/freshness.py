@@ -33,7 +33,7 @@ class Count:
     hits: int = 0
     background: int = 0
     background_hits: int = 0
-    failed: int = 0
+    failed: Counter[int | None] = field(default_factory=Counter)
     stale: list[str] = field(default_factory=list)
 
     def share_of_hits(self) -> float:
@@ -132,7 +132,7 @@ class Prover:
         before = row.known
         answer = await self._try(client.request("GET", path))
         if answer is None or answer.status != 200:
-            self.count.failed += 1
+            self.count.failed[answer and answer.status] += 1
             return None
         value = row.value(path, answer)
         if value < before:
@@ -232,8 +232,12 @@ def prove(enough: int, *, faults: bool, broken: bool) -> Count:
         seconds = time.monotonic() - began
     print(
         f"{count.reads:,} reads after {count.writes:,} acknowledged writes and {count.background:,} others"
-        f" in {seconds:.0f} s: {count.share_of_hits():.0%} hits, {len(count.stale)} stale, {count.failed:,} failed"
+        f" in {seconds:.0f} s: {count.share_of_hits():.0%} hits, {len(count.stale)} stale, {count.failed.total():,} failed"
     )
+    if count.failed:
+        print(
+            "  failed:", ", ".join(f"{n:,} {status or 'without an answer'}" for status, n in count.failed.most_common())
+        )
     for line in count.stale[:10]:
         print("  stale:", line)
     if trouble:
