@@ -232,7 +232,8 @@ def prove(enough: int, *, faults: bool, broken: bool) -> Count:
         seconds = time.monotonic() - began
     print(
         f"{count.reads:,} reads after {count.writes:,} acknowledged writes and {count.background:,} others"
-        f" in {seconds:.0f} s: {count.share_of_hits():.0%} hits, {len(count.stale)} stale, {count.failed.total():,} failed"
+        f" in {seconds:.0f} s: {count.share_of_hits():.0%} hits, {len(count.stale)} stale,"
+        f" {count.failed.total():,} failed"
     )
     if count.failed:
         print(
