@@ -33,6 +33,7 @@ _REPORT = """
 
 def measure(suite: Suite, contest: Contest, rounds: int, seconds: float) -> None:
     path = _report(contest.data, contest.stores[0])
+    contest.warm()
 
     def alone() -> float:
         return contest.load(contest.dues, contest.pages(), seconds).p99 * 1000
