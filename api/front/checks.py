@@ -8,6 +8,7 @@ ran out of time is closed and never read again. What Redis does not say is unkno
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import NamedTuple
 
 from api.limits import Limit
@@ -205,12 +206,13 @@ class Checks:
         connection = self._connection
         assert batch
         assert connection
-        commands: list[Command] = []
+        data, replies = b"", 2 * len(batch.counts)
         for limit, count in batch.counts.values():
-            name = self._name_of(limit.key)
-            commands.append(("SET", name, 0, "NX", "EX", limit.policy.window_s + 1))
-            commands.append(("INCRBY", name, count))
-        data, replies = encode(commands), len(commands)
+            data += b"%b$%d\r\n%d\r\n" % (
+                _counting(self._name_of(limit.key), limit.policy.window_s),
+                len(str(count)),
+                count,
+            )
         if batch.names:
             data = b"*%d\r\n$4\r\nMGET\r\n%b%b" % (len(batch.names) + 1, b"".join(batch.names), data)
             replies += 1
@@ -238,6 +240,12 @@ class Checks:
             mine = count - batch.counts[limit.key][1] + rank if limit and isinstance(count, int) else None
             verdicts.append(Verdict(_holds(watch, prefix, batch.names, values), mine))
         _settle(batch, verdicts)
+
+
+@lru_cache(maxsize=4096)
+def _counting(name: str, window_s: int) -> bytes:
+    """The commands that add to a limit's counter, but for how much."""
+    return encode([("SET", name, 0, "NX", "EX", window_s + 1), ("INCRBY", name, "")]).removesuffix(b"$0\r\n\r\n")
 
 
 def _holds(watch: Watch | None, prefix: str | None, names: dict[bytes, int], values: list[Reply]) -> bool:

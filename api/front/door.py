@@ -5,6 +5,7 @@ import time
 from collections import OrderedDict
 
 from flask import Flask
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from api.front.asgi import Headers, Receive, Scope, Send
 from api.front.callers import Callers
@@ -50,6 +51,7 @@ class FrontDoor:
         self._hits = Hits(settings.cache_memory_bytes)
         self._callers = Callers()
         self._tally = Tally()
+        self._server: tuple[Headers, bytes] = [], b""
         self._limits = Limits(settings.rate_limit)
         self._local = LocalCounts(settings.web_concurrency)
         self._known: OrderedDict[bytes, None] = OrderedDict()
@@ -146,12 +148,17 @@ class FrontDoor:
         seconds = time.perf_counter() - began
         self._tally.add(kept.route, status, seconds)
         if cycle := unanswered(send):
-            server = b"".join(b"%b: %b\r\n" % pair for pair in cycle.default_headers)
             lines = limit.lines(used) if limit else b""
-            send_bytes(cycle, bytes_of(kept, status, server, lines, request_id, seconds))
+            send_bytes(cycle, bytes_of(kept, status, self._server_lines(cycle), lines, request_id, seconds))
         else:
             headers, body = answer_of(kept, status, request_id, seconds)
             await send_answer(send, status, headers + _described(limit, used), body)
+
+    def _server_lines(self, cycle: RequestResponseCycle) -> bytes:
+        """uvicorn's own headers, which it makes anew each second."""
+        if cycle.default_headers is not self._server[0]:
+            self._server = cycle.default_headers, b"".join(b"%b: %b\r\n" % pair for pair in cycle.default_headers)
+        return self._server[1]
 
     def _count(self, limit: Limit, used: int | None) -> int:
         if used is None:

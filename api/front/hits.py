@@ -67,9 +67,9 @@ class Hits:
             return
         headers = [(name, value) for name, value in finished.headers if name not in _EACH_TIME]
         kept = Kept(headers, finished.body, leftover.proofs, leftover.until, leftover.route)
-        # An entry's tags weigh too, each about a hundred bytes, and the rest of it about a kilobyte.
+        # An entry's tags weigh too, each about a hundred bytes, and its headers and the rest about two kilobytes.
         tags = sum(len(proof.tags) for proof in leftover.proofs)
-        size = len(finished.body) + sum(map(len, key_bytes(key))) + 100 * tags + 1000
+        size = len(finished.body) + sum(map(len, key_bytes(key))) + 100 * tags + 2000
         self._kept.put(key, kept, size)
 
 
