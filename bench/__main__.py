@@ -4,11 +4,11 @@ import argparse
 import signal
 import sys
 
-from bench import depth, freshness, jobs, memory, payments, reads, waits
+from bench import depth, freshness, jobs, memory, payments, reads, slow, waits
 from bench.load import require_wrk
 from bench.report import save
 
-SUITES = ("reads", "depth", "payments", "jobs", "waits", "freshness", "memory")
+SUITES = ("reads", "slow", "depth", "payments", "jobs", "waits", "freshness", "memory")
 
 
 def main() -> None:
@@ -25,11 +25,14 @@ def main() -> None:
     # So that all that was started is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     suites = options.suites or SUITES
-    if {"reads", "depth", "payments", "memory"} & set(suites):
+    if {"reads", "slow", "depth", "payments", "memory"} & set(suites):
         require_wrk()
     if "reads" in suites:
         rounds, seconds, many = (2, 2, 100_000) if options.quick else (5, 5, 400_000)
         save([reads.run(rounds, seconds, many)], options.quick)
+    if "slow" in suites:
+        rounds, seconds, many = (1, 3, 100_000) if options.quick else (3, 5, 400_000)
+        save([slow.run(rounds, seconds, many)], options.quick)
     if "depth" in suites:
         # Ten million payments take more than 7 GB.
         rounds, seconds, many, deep = (2, 1, 1_000_000, 100_000) if options.quick else (5, 2, 5_000_000, 1_000_000)

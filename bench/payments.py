@@ -115,7 +115,11 @@ def write_scripts(data: Data, base: str, folder: Path) -> None:
         for store in stores:
             _pay(data, base, store)
     prepared, transactions = _read(entries)
-    payments = [found for found in transactions if any("insert into payments" in sql.lower() for sql in found)]
+
+    def text(sql: str) -> str:
+        return next((prepared.get(name, "") for name in _EXECUTE.findall(sql)), sql)
+
+    payments = [found for found in transactions if any("insert into payments(" in text(sql).lower() for sql in found)]
     if len(payments) != len(stores):
         raise RuntimeError(f"PostgreSQL logged {len(payments)} payments of {len(stores)}")
     executed = {name for found in payments for sql in found for name in _EXECUTE.findall(sql)}

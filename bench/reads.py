@@ -2,7 +2,7 @@
 
 import contextlib
 
-from bench import crowding, slow
+from bench import crowding
 from bench.contest import Contest
 from bench.data import serving_data, store_ids
 from bench.report import Suite
@@ -18,7 +18,6 @@ def run(rounds: int, seconds: float, payments: int) -> Suite:
         uncached(suite, contest, rounds, seconds)
         uncounted(suite, contest, rounds, seconds)
         crowding.measure(suite, contest, min(rounds, 3), seconds)
-        slow.measure(suite, contest, min(rounds, 3), seconds)
         suite.machine(data)
     return suite
 

@@ -8,6 +8,7 @@ import contextlib
 import os
 import resource
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import date
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import psycopg2
 
 from bench.contest import Contest
-from bench.data import Data
+from bench.data import Data, serving_data, store_ids
 from bench.report import Suite
 from bench.rounds import Goal, interleave
 from dues.ids import new_id
@@ -24,11 +25,24 @@ SENDERS, RECEIVERS = 5_000, 200
 _FILE_BYTES = 50_000_000
 # What a slow receiver takes each second.
 _SIP_BYTES = 4_000
+# For what the clients leave behind when they go.
+_SETTLE_S = 3
 _REPORT = """
     insert into reports(store_id, id, requested_by, kind, format, range_from, range_to, status, file_key, rows, bytes,
         sha256)
     values (%s, %s, md5('user1')::uuid, 'payments', 'csv', %s, %s, 'succeeded', %s, 0, %s, '')
 """
+
+
+def run(rounds: int, seconds: float, payments: int) -> Suite:
+    suite = Suite(
+        "Slow clients", f"Beside {SENDERS:,} who send a byte a second, or {RECEIVERS} who take a report slowly."
+    )
+    with contextlib.ExitStack() as stack:
+        data = stack.enter_context(serving_data(payments))
+        measure(suite, Contest(data, stack, store_ids()), rounds, seconds)
+        suite.machine(data)
+    return suite
 
 
 def measure(suite: Suite, contest: Contest, rounds: int, seconds: float) -> None:
@@ -41,7 +55,9 @@ def measure(suite: Suite, contest: Contest, rounds: int, seconds: float) -> None
     def beside(crowd: Callable[[], contextlib.AbstractContextManager[None]]) -> Callable[[], float]:
         def once() -> float:
             with crowd():
-                return alone()
+                found = alone()
+            time.sleep(_SETTLE_S)
+            return found
 
         return once
 
