@@ -25,7 +25,7 @@ SENDERS, RECEIVERS = 5_000, 200
 _FILE_BYTES = 50_000_000
 # What a slow receiver takes each second.
 _SIP_BYTES = 4_000
-# For what the clients leave behind when they go.
+# For what their coming and going makes of work: a file begins with as much as the kernel takes, which is megabytes.
 _SETTLE_S = 3
 _REPORT = """
     insert into reports(store_id, id, requested_by, kind, format, range_from, range_to, status, file_key, rows, bytes,
@@ -55,6 +55,7 @@ def measure(suite: Suite, contest: Contest, rounds: int, seconds: float) -> None
     def beside(crowd: Callable[[], contextlib.AbstractContextManager[None]]) -> Callable[[], float]:
         def once() -> float:
             with crowd():
+                time.sleep(_SETTLE_S)
                 found = alone()
             time.sleep(_SETTLE_S)
             return found
