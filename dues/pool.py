@@ -31,7 +31,7 @@ class MeasuredPool(QueuePool):
     @contextmanager
     def borrowed(self) -> Iterator[ConnectionPoolEntry]:
         """One of the pool's connections as the driver has it, for a statement that runs alone: what SQLAlchemy puts
-        around a connection, to undo what a borrower left open, costs a short read a tenth of its time.
+        around a connection, to undo what a borrower left open, is a tenth of what a short read costs in Python.
 
         The block leaves nothing open, and calls `invalidate()` on what it found broken.
         """

@@ -24,7 +24,7 @@ class Caller:
 
 
 class Callers:
-    """Those that one process remembers, the ones who came last."""
+    """Those that one process remembers, the ones who were found out last."""
 
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[bytes | None, str], Caller] = OrderedDict()

@@ -195,11 +195,11 @@ class Checks:
             self._is_away = True
         finally:
             self._connecting = None
-            if self._batch and self._is_away:
+            if self._batch and self._connection and self._connection.is_open:
+                self._send()
+            elif self._batch:
                 batch, self._batch = self._batch, None
                 _settle(batch, [_UNKNOWN] * len(batch.askers))
-            elif self._batch:
-                self._send()
 
     def _send(self) -> None:
         batch, self._batch = self._batch, None

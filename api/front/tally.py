@@ -1,4 +1,4 @@
-"""Hits, counted for the metrics, and entered there four times a second: to enter one takes a tenth of its time."""
+"""Hits, counted for the metrics, and entered there four times a second, twenty times as cheaply as one by one."""
 
 import asyncio
 

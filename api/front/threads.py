@@ -58,7 +58,7 @@ class FlaskThreads:
         return await self._hand(call)
 
     def _hand(self, function: Callable[[], T]) -> "asyncio.Future[T]":
-        """Have a thread call `function`: what concurrent.futures does, for half of its price."""
+        """Have a thread call `function`: what concurrent.futures does, for a third of its price."""
         if not self._is_started:
             self._is_started = True
             for number in range(self._count):

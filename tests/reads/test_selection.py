@@ -54,7 +54,7 @@ def test_without_fields_all_are_shown_and_no_include(get, path, payment):
         "id", "store_id", "user_id", "package_id", "subscription_id", "amount", "currency", "status", "description",
         "failure_code", "refunded_amount", "next_action", "version", "created_at", "updated_at", "links",
     }  # fmt: skip
-    assert item["created_at"] == payment.created_at.isoformat()
+    assert datetime.fromisoformat(item["created_at"]) == payment.created_at
     assert (item["amount"], item["currency"], item["status"]) == (1500, "EUR", "succeeded")
 
 
