@@ -69,6 +69,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     purge_token: Annotated[str, Meta(pattern=r"^[!-~]*$"), doc("sent to PURGE_URL as a bearer token")] = ""
 
     db_pool_size: Annotated[Positive, doc("database connections a process keeps")] = 10
+    db_read_connections: Annotated[
+        Positive, doc("most further connections of a web process, on which its front door reads without a thread")
+    ] = 10
     db_pool_timeout_s: Annotated[float, doc("how long a request waits for a connection before 503")] = 5.0
     db_statement_timeout_s: Annotated[float, doc("longest a statement of a request may run")] = 15.0
     db_prepare: Annotated[bool, doc("prepare hot statements; off behind a transaction-pooling proxy")] = True

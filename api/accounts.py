@@ -12,6 +12,7 @@ from dues.accounts.models import Address, User, lock_user
 from dues.accounts.reads import addresses
 from dues.accounts.users import NewUser, UserChange
 from dues.profiles.reads import me, profiles
+from dues.reads import Reading
 from dues.reads.resource import Scope
 
 routes = Routes("accounts")
@@ -34,13 +35,13 @@ def sign_up(call: Call) -> Reply:
 
 
 @routes.get("/v1/users/{user_id}", PUBLIC, reads=profiles)
-def get_user(call: Call, user_id: UUID) -> Reply:
+def get_user(call: Call, user_id: UUID) -> Reading:
     """A public profile"""
     return call.one(profiles, {"id": user_id})
 
 
 @routes.get(ME, "account:read", reads=me)
-def get_me(call: Call) -> Reply:
+def get_me(call: Call) -> Reading:
     """My account
 
     What is included needs the scope to read it: `payments:read` for `include=payments`.
@@ -68,7 +69,7 @@ def _address(call: Call) -> Address:
 
 
 @routes.get(ADDRESSES, "account:read", lists=addresses)
-def list_addresses(call: Call) -> Reply:
+def list_addresses(call: Call) -> Reading:
     return call.list(addresses, {"user_id": call.actor.user_id})
 
 
@@ -79,7 +80,7 @@ def create_address(call: Call) -> Reply:
 
 
 @routes.get(ADDRESS, "account:read", reads=addresses)
-def get_address(call: Call, address_id: UUID) -> Reply:
+def get_address(call: Call, address_id: UUID) -> Reading:
     return call.one(addresses, {"user_id": call.actor.user_id, "id": address_id})
 
 

@@ -1,5 +1,6 @@
 """From a request to who is calling and what they may do, with refusals in the order the contract gives."""
 
+from collections.abc import Mapping
 from uuid import UUID
 
 from flask import request
@@ -35,16 +36,23 @@ def authorize(scope: str, ids: dict[str, UUID | None], *, unbound: bool = False)
     token = bearer_token()
     if token is None and scope != PUBLIC:
         raise Unauthenticated("this needs an Authorization header: Bearer <token>")
+    access = _known_access(token, ids.get("store_id"))
+    admit(access, scope, ids, unbound=unbound)
+    return access
+
+
+def admit(access: Access, scope: str, ids: Mapping[str, UUID | None], *, unbound: bool = False) -> None:
+    """The part of `authorize()` that comes after the token. Raises: Unauthenticated, Forbidden, NotFound."""
     store_id = ids.get("store_id")
-    access = _known_access(token, store_id)
-    if access.actor and scope != PUBLIC:
+    if scope != PUBLIC:
+        if access.actor is None:
+            raise Unauthenticated("this needs an Authorization header: Bearer <token>")
         require_scope(access.actor, scope)
         require_binding(access.actor, store_id, unbound=unbound)
     if None in ids.values():
         raise NotFound("there is no such resource")
     if store_id is not None:
         require_store(access)
-    return access
 
 
 def _known_access(token: str | None, store_id: UUID | None) -> Access:

@@ -40,6 +40,15 @@ def _gzip(body: bytes) -> bytes:
 _ENCODERS: dict[str, Callable[[bytes], bytes]] = {"zstd": _zstd, "br": _br, "gzip": _gzip}
 
 
+def compress(body: bytes, encoding: str) -> bytes:
+    return _ENCODERS[encoding](body)
+
+
+def suffixed(etag: str, encoding: str) -> str:
+    """The quoted ETag of the compressed copy, as Flask-Compress has it."""
+    return f'{etag[:-1]}:{encoding}"'
+
+
 class Compression(Compress):
     """Flask-Compress with its faults mended. Streams go out as they are: one that gains by it compresses itself."""
 
@@ -62,11 +71,11 @@ class Compression(Compress):
                 response.vary.add("Accept-Encoding")
             accept = request.environ.get("HTTP_ACCEPT_ENCODING")
             if accept and (name := choose_encoding(accept)) and self._may(response):
-                response.set_data(_ENCODERS[name](response.get_data()))
+                response.set_data(compress(response.get_data(), name))
                 response.headers["Content-Encoding"] = name
                 etag, weak = response.get_etag()
                 if etag and not weak:
-                    response.set_etag(f"{etag}:{name}")
+                    response.headers["ETag"] = suffixed(f'"{etag}"', name)
         return response
 
     def _may(self, response: Response) -> bool:

@@ -103,15 +103,20 @@ def conditional(answer: Answer, access: Access) -> Reply:
     """A read's answer, or 304 when the client has it already. A front door that can keep the answer gets all of it,
     and says 304 itself."""
     g.cache = "hit" if answer.hit else "miss"
-    headers = {
+    headers = read_headers(answer, access)
+    if _leave_to_door(answer, access) or not matches(request.headers.get("If-None-Match"), answer.etag):
+        return Reply(answer.body, 200, headers)
+    return Reply(None, 304, headers)
+
+
+def read_headers(answer: Answer, access: Access) -> dict[str, str]:
+    """What a read's answer says of itself to clients and caches."""
+    return {
         "ETag": answer.etag,
         "Cache-Control": "private, no-cache" if access.actor else cache_control(answer.tags),
         "Vary": "Accept-Encoding, Authorization",
         **_purge_keys(answer.tags),
     }
-    if _leave_to_door(answer, access) or not matches(request.headers.get("If-None-Match"), answer.etag):
-        return Reply(answer.body, 200, headers)
-    return Reply(None, 304, headers)
 
 
 def _leave_to_door(answer: Answer, access: Access) -> bool:

@@ -14,7 +14,7 @@ from dues.errors import NotFound
 from dues.jobs import service
 from dues.jobs.service import Status
 from dues.jobs.status import jobs
-from dues.reads import Answer
+from dues.reads import Answer, Reading
 from dues.stores.access import access_of
 
 routes = Routes("jobs")
@@ -68,7 +68,7 @@ def _reply(call: Call, status: Status) -> Reply:
 
 
 @routes.get(LIST, "jobs:read", lists=jobs)
-def list_jobs(call: Call) -> Reply:
+def list_jobs(call: Call) -> Reading:
     """The caller's own jobs.
 
     With a token that is bound to a store, those of that store.

@@ -9,6 +9,7 @@ from dues.packages import service
 from dues.packages.models import Package
 from dues.packages.reads import packages
 from dues.packages.service import NewPackage, PackageChange
+from dues.reads import Reading
 
 routes = Routes("packages")
 LIST, ONE = "/v1/stores/{store_id}/packages", "/v1/stores/{store_id}/packages/{package_id}"
@@ -19,7 +20,7 @@ def _find(call: Call) -> Package:
 
 
 @routes.get(LIST, PUBLIC, lists=packages)
-def list_packages(call: Call, store_id: UUID) -> Reply:
+def list_packages(call: Call, store_id: UUID) -> Reading:
     if call.query and call.query.flag("archived"):
         call.require("catalog:read", "support")
     return call.list(packages, {"store_id": store_id})
@@ -32,7 +33,7 @@ def create_package(call: Call, store_id: UUID) -> Reply:
 
 
 @routes.get(ONE, PUBLIC, reads=packages)
-def get_package(call: Call, store_id: UUID, package_id: UUID) -> Reply:
+def get_package(call: Call, store_id: UUID, package_id: UUID) -> Reading:
     return call.one(packages, {"store_id": store_id, "id": package_id})
 
 

@@ -9,6 +9,7 @@ from dues.payments import service
 from dues.payments.models import Payment
 from dues.payments.reads import payments, refunds
 from dues.payments.service import Confirmation, NewPayment, NewRefund
+from dues.reads import Reading
 from dues.reads.resource import Scope
 
 routes = Routes("payments")
@@ -48,7 +49,7 @@ def _find_own(call: Call) -> Payment:
 
 
 @routes.get(LIST, "payments:read", lists=payments)
-def list_payments(call: Call, store_id: UUID) -> Reply:
+def list_payments(call: Call, store_id: UUID) -> Reading:
     return call.list(payments, _visible(call))
 
 
@@ -67,7 +68,7 @@ def create_payment(call: Call, store_id: UUID) -> Reply:
 
 
 @routes.get(ONE, "payments:read", reads=payments)
-def get_payment(call: Call, store_id: UUID, payment_id: UUID) -> Reply:
+def get_payment(call: Call, store_id: UUID, payment_id: UUID) -> Reading:
     return call.one(payments, _visible(call) | {"id": payment_id})
 
 
@@ -86,7 +87,7 @@ def confirm_payment(call: Call, store_id: UUID, payment_id: UUID) -> Reply:
 
 
 @routes.get(REFUNDS, "payments:read", lists=refunds)
-def list_refunds(call: Call, store_id: UUID, payment_id: UUID) -> Reply:
+def list_refunds(call: Call, store_id: UUID, payment_id: UUID) -> Reading:
     return call.list(refunds, {"store_id": store_id, "payment_id": payment_id, "user_id": _only(call)})
 
 
@@ -108,12 +109,12 @@ def create_refund(call: Call, store_id: UUID, payment_id: UUID) -> Reply:
 
 
 @routes.get(REFUND, "payments:read", reads=refunds)
-def get_refund(call: Call, store_id: UUID, payment_id: UUID, refund_id: UUID) -> Reply:
+def get_refund(call: Call, store_id: UUID, payment_id: UUID, refund_id: UUID) -> Reading:
     scope = {"store_id": store_id, "payment_id": payment_id, "user_id": _only(call), "id": refund_id}
     return call.one(refunds, scope)
 
 
 @routes.get("/v1/me/payments", "payments:read", lists=payments)
-def list_my_payments(call: Call) -> Reply:
+def list_my_payments(call: Call) -> Reading:
     bound_to = call.actor.store_id
     return call.list(payments, {"user_id": call.actor.user_id} | ({"store_id": bound_to} if bound_to else {}))

@@ -6,6 +6,7 @@ from uuid import UUID
 from api.downloads import download
 from api.http import Reply
 from api.routing import Call, Routes
+from dues.reads import Reading
 from dues.reads.resource import Scope
 from dues.reports import service
 from dues.reports.downloads import get_file
@@ -45,7 +46,7 @@ _FILE_PARAMETERS = [
 
 
 @routes.get(LIST, "reports:read", role="manager", lists=reports)
-def list_reports(call: Call, store_id: UUID) -> Reply:
+def list_reports(call: Call, store_id: UUID) -> Reading:
     return call.list(reports, {"store_id": store_id})
 
 
@@ -61,7 +62,7 @@ def request_report(call: Call, store_id: UUID) -> Reply:
 
 
 @routes.get(ONE, "reports:read", role="manager", reads=reports)
-def get_report(call: Call, store_id: UUID, report_id: UUID) -> Reply:
+def get_report(call: Call, store_id: UUID, report_id: UUID) -> Reading:
     return call.one(reports, {"store_id": store_id, "id": report_id})
 
 

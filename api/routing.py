@@ -21,13 +21,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, TypeVar
+from urllib.parse import parse_qsl
 from uuid import UUID
 
 import msgspec
 import ujson
 from flask import Flask, request
 
-from api.auth import authorize, bearer_token, require_binding, require_scope
+from api.auth import admit, authorize, bearer_token, require_binding, require_scope
 from api.body import parse_json, read_body, validate
 from api.http import Reply, conditional, require_match
 from api.idempotency import idempotency_key, once, secret_seed
@@ -38,11 +39,12 @@ from dues.errors import Fault, InvalidParameter, Problem, Unauthenticated
 from dues.ids import parse_id
 from dues.jobs.failpoints import failpoint
 from dues.jobs.status import jobs
-from dues.reads import Query, Resource, parse_query, read_list, read_one
+from dues.reads import Query, Reading, Resource, make, parse_query, plan_list, plan_one
 from dues.reads.resource import Scope
 from dues.stores.access import Access
 
-Handler = Callable[..., Reply]
+# What a GET reads is made by whoever serves it; what it answers by itself, and every write, is a Reply.
+Handler = Callable[..., Reply | Reading]
 H = TypeVar("H", bound=Handler)
 
 
@@ -90,6 +92,11 @@ class Route:
     def flask_rule(self) -> str:
         return re.sub(r"\{(\w+)\}", r"<\1>", self.path)
 
+    @cached_property
+    def id_names(self) -> list[str]:
+        """Of the ids in its path, in their order."""
+        return re.findall(r"\{(\w+)\}", self.path)
+
     @property
     def bodies(self) -> list[type[msgspec.Struct]]:
         """The structs that a body may have to be: that of a caller without a token first, where they differ."""
@@ -102,11 +109,13 @@ class Route:
 
 @dataclass
 class Call:
-    """One request to a route, as its handler sees it."""
+    """One request to a route, as its handler sees it; `path` and the query string `text` are as they were sent."""
 
     route: Route
     ids: dict[str, UUID]
     access: Access
+    path: str
+    text: str
     row: Any = None
     query: Query | None = None
     data: Any = None
@@ -125,16 +134,15 @@ class Call:
         require_binding(self.actor, self.ids.get("store_id"))
         self.access.require_role(role)
 
-    def list(self, resource: Resource, scope: Scope) -> Reply:
+    def list(self, resource: Resource, scope: Scope) -> Reading:
         """The page of `scope`'s rows that the request asks for."""
         assert self.query
-        text = request.environ["QUERY_STRING"]
-        return conditional(read_list(resource, scope, self.query, request.path, text), self.access)
+        return plan_list(resource, scope, self.query, self.path, self.text)
 
-    def one(self, resource: Resource, scope: Scope) -> Reply:
-        """The single row that `scope` names. Raises: NotFound."""
+    def one(self, resource: Resource, scope: Scope) -> Reading:
+        """The single row that `scope` names."""
         assert self.query
-        return conditional(read_one(resource, scope, self.query, request.environ["QUERY_STRING"]), self.access)
+        return plan_one(resource, scope, self.query, self.text)
 
     def written(self, resource: Resource, scope: Scope, status: int = 200) -> Reply:
         """A row that this request has just written, as a GET would answer it."""
@@ -161,7 +169,7 @@ class Call:
 
 def written(resource: Resource, scope: Scope, status: int) -> Reply:
     """A row as it is written now."""
-    answer = read_one(resource, scope, parse_query(resource, (), one=True))
+    answer = make(plan_one(resource, scope, parse_query(resource, (), one=True)))
     return Reply(answer.body, status, {"ETag": answer.etag})
 
 
@@ -210,7 +218,9 @@ def _view(route: Route) -> Callable[..., Any]:
         ids = {name: parse_id(text) for name, text in texts.items()}
         scope = route.bearer_scope if route.bearer_scope and bearer_token() else route.scope
         access = authorize(scope, ids, unbound=route.unbound)
-        call = Call(route, {name: value for name, value in ids.items() if value}, access)
+        environ = request.environ
+        known = {name: value for name, value in ids.items() if value}
+        call = Call(route, known, access, request.path, environ["QUERY_STRING"])
         if not route.writes:
             return _read(call).response()
         with transaction():
@@ -230,6 +240,18 @@ def _view(route: Route) -> Callable[..., Any]:
     return view
 
 
+def plan(route: Route, ids: dict[str, UUID], access: Access, path: str, text: str) -> "Reading | None":
+    """What a GET asks for, by whom who may do what `access` says; None where its handler reads by itself. For a server
+    that makes readings without Flask, in an application context. Raises: Problem, for whatever Flask would refuse."""
+    admit(access, route.scope, ids)
+    if route.role:
+        access.require_role(route.role)
+    call = Call(route, ids, access, path, text)
+    _parse_parameters(call)
+    reading = route.handler(call, **ids)
+    return None if isinstance(reading, Reply) else reading
+
+
 def _read(call: Call) -> Reply:
     route = call.route
     if route.role:
@@ -241,13 +263,25 @@ def _read(call: Call) -> Reply:
         resource = route.reads or route.lists
         if resource and (route.reads or resource.within):
             call.query = parse_query(resource, (), one=route.lists is None)
-            route.handler(call, **call.ids)
+            _answer(call)
         raise
-    return route.handler(call, **call.ids)
+    return _answer(call)
+
+
+def _answer(call: Call) -> Reply:
+    found = call.route.handler(call, **call.ids)
+    return found if isinstance(found, Reply) else conditional(make(found), call.access)
+
+
+def _parameters(text: str) -> list[tuple[str, str]]:
+    """Of a query string as servers hand it on, with bytes that are no ASCII as Latin-1: what Flask calls args."""
+    if not text.isascii():
+        text = text.encode("latin-1").decode(errors="replace")
+    return parse_qsl(text, keep_blank_values=True, errors="werkzeug.url_quote")
 
 
 def _parse_parameters(call: Call) -> None:
-    args = request.args.items(multi=True)
+    args = _parameters(call.text)
     resource = call.route.lists or call.route.reads
     if resource:
         call.query = parse_query(resource, args, one=call.route.lists is None)
@@ -299,4 +333,6 @@ def _handle(call: Call, raw: bytes) -> Reply:
     struct = route.bearer_body if route.bearer_body and call.access.actor else route.body
     if struct:
         call.data = validate(parse_json(raw), struct)
-    return route.handler(call, **call.ids)
+    reply = route.handler(call, **call.ids)
+    assert isinstance(reply, Reply), "a write answers by itself"
+    return reply

@@ -5,6 +5,7 @@ from uuid import UUID
 from api.auth import PUBLIC
 from api.http import Reply, no_content
 from api.routing import Call, Routes
+from dues.reads import Reading
 from dues.stores import service
 from dues.stores import staff as staff_service
 from dues.stores.models import Staff, Store
@@ -22,7 +23,7 @@ def _store(call: Call) -> Store:
 
 
 @routes.get(LIST, PUBLIC, lists=stores)
-def list_stores(call: Call) -> Reply:
+def list_stores(call: Call) -> Reading:
     return call.list(stores, {})
 
 
@@ -33,7 +34,7 @@ def create_store(call: Call) -> Reply:
 
 
 @routes.get(ONE, PUBLIC, reads=stores)
-def get_store(call: Call, store_id: UUID) -> Reply:
+def get_store(call: Call, store_id: UUID) -> Reading:
     return call.one(stores, {"id": store_id})
 
 
@@ -53,12 +54,12 @@ def _user(call: Call) -> None:
 
 
 @routes.get(STAFF, "catalog:read", role="support", lists=staff)
-def list_staff(call: Call, store_id: UUID) -> Reply:
+def list_staff(call: Call, store_id: UUID) -> Reading:
     return call.list(staff, {"store_id": store_id})
 
 
 @routes.get(STAFF_ONE, "catalog:read", role="support", reads=staff)
-def get_staff(call: Call, store_id: UUID, user_id: UUID) -> Reply:
+def get_staff(call: Call, store_id: UUID, user_id: UUID) -> Reading:
     return call.one(staff, {"store_id": store_id, "user_id": user_id})
 
 

@@ -15,6 +15,7 @@ from dues.accounts import tokens as service
 from dues.accounts.models import Token
 from dues.accounts.reads import issued_tokens, tokens
 from dues.accounts.tokens import LogIn, NewToken
+from dues.reads import Reading
 from dues.reads.resource import Scope
 
 routes = Routes("tokens")
@@ -41,7 +42,7 @@ def _show(call: Call, reply: Reply) -> Reply:
 
 
 @routes.get(LIST, "account:read", lists=tokens)
-def list_tokens(call: Call) -> Reply:
+def list_tokens(call: Call) -> Reading:
     return call.list(tokens, _scope(call))
 
 
@@ -62,7 +63,7 @@ def create_token(call: Call) -> Reply:
 
 
 @routes.get(ONE, "account:read", reads=tokens)
-def get_token(call: Call, token_id: UUID) -> Reply:
+def get_token(call: Call, token_id: UUID) -> Reading:
     return call.one(tokens, {**_scope(call), "id": token_id})
 
 

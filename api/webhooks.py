@@ -7,6 +7,7 @@ import ujson
 
 from api.http import Reply, json_reply, no_content
 from api.routing import Call, Routes
+from dues.reads import Reading
 from dues.reads.resource import Scope
 from dues.webhooks import endpoints as service
 from dues.webhooks import fanout
@@ -44,7 +45,7 @@ def _show(call: Call, reply: Reply) -> Reply:
 
 
 @routes.get(ENDPOINTS, "webhooks:read", role="manager", lists=endpoints)
-def list_webhook_endpoints(call: Call, store_id: UUID) -> Reply:
+def list_webhook_endpoints(call: Call, store_id: UUID) -> Reading:
     return call.list(endpoints, {"store_id": store_id})
 
 
@@ -59,7 +60,7 @@ def create_webhook_endpoint(call: Call, store_id: UUID) -> Reply:
 
 
 @routes.get(ENDPOINT, "webhooks:read", role="manager", reads=endpoints)
-def get_webhook_endpoint(call: Call, store_id: UUID, endpoint_id: UUID) -> Reply:
+def get_webhook_endpoint(call: Call, store_id: UUID, endpoint_id: UUID) -> Reading:
     return call.one(endpoints, {"store_id": store_id, "id": endpoint_id})
 
 
@@ -109,12 +110,12 @@ def replay_webhook_events(call: Call, store_id: UUID, endpoint_id: UUID) -> Repl
 
 
 @routes.get(DELIVERIES, "webhooks:read", role="manager", lists=deliveries)
-def list_webhook_deliveries(call: Call, store_id: UUID) -> Reply:
+def list_webhook_deliveries(call: Call, store_id: UUID) -> Reading:
     return call.list(deliveries, {"store_id": store_id})
 
 
 @routes.get(DELIVERY, "webhooks:read", role="manager", reads=deliveries)
-def get_webhook_delivery(call: Call, store_id: UUID, delivery_id: UUID) -> Reply:
+def get_webhook_delivery(call: Call, store_id: UUID, delivery_id: UUID) -> Reading:
     return call.one(deliveries, {"store_id": store_id, "id": delivery_id})
 
 
@@ -137,7 +138,7 @@ def replay_webhook_delivery(call: Call, store_id: UUID, delivery_id: UUID) -> Re
 
 
 @routes.get(f"{STORE}/events", "webhooks:read", role="manager", lists=events)
-def list_events(call: Call, store_id: UUID) -> Reply:
+def list_events(call: Call, store_id: UUID) -> Reading:
     """List what has happened, in its order
 
     Numbered from 1 without a gap: whoever has missed some asks for those after the last he knows, `seq[gt]=…`.

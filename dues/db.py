@@ -66,14 +66,7 @@ db = SQLAlchemy(session_options={"expire_on_commit": False})
 
 
 def init_db(app: Flask, config: Settings) -> None:
-    """Give `app` its engine. Sessions run in UTC, bounded in time, and without the JIT, which costs short
-    statements more than it saves."""
-    options = {
-        "timezone": "UTC",
-        "jit": "off",
-        "statement_timeout": int(config.db_statement_timeout_s * 1000),
-        "idle_in_transaction_session_timeout": 60_000,
-    }
+    """Give `app` its engine."""
     app.config["SQLALCHEMY_DATABASE_URI"] = config.database_url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
         "poolclass": MeasuredPool,
@@ -85,16 +78,29 @@ def init_db(app: Flask, config: Settings) -> None:
         "hide_parameters": True,
         "json_serializer": lambda value: ujson.dumps(value, allow_nan=False, escape_forward_slashes=False),
         "json_deserializer": ujson.loads,
-        "connect_args": {
-            "application_name": "dues",
-            "connect_timeout": 5,
-            "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
-        },
+        "connect_args": {"connect_timeout": 5, **session_options(config)},
     }
     db.init_app(app)
     with app.app_context():
         _count_statements(db.engine)
         measure(db.engine.pool, config.db_pool_size)
+
+
+def session_options(config: Settings) -> dict[str, str]:
+    """What every connection is opened with. Sessions run in UTC, bounded in time, and without the JIT, which costs
+    short statements more than it saves."""
+    options = {
+        "timezone": "UTC",
+        "jit": "off",
+        "statement_timeout": int(config.db_statement_timeout_s * 1000),
+        "idle_in_transaction_session_timeout": 60_000,
+    }
+    return {"application_name": "dues", "options": " ".join(f"-c {name}={value}" for name, value in options.items())}
+
+
+def driver_url(config: Settings) -> str:
+    """The database's URL as psycopg2 itself takes it."""
+    return config.database_url.replace("postgresql+psycopg2:", "postgresql:", 1)
 
 
 class Statements:

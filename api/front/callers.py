@@ -19,8 +19,13 @@ _MOST_CALLERS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Caller:
+    """`watch`: what must still hold; None where nothing can change."""
+
     access: Access
-    watch: Watch
+    watch: Watch | None
+
+
+_ANYBODY = Caller(Access(None), None)
 
 
 class Callers:
@@ -30,8 +35,11 @@ class Callers:
         self._known: OrderedDict[tuple[bytes | None, str], Caller] = OrderedDict()
 
     def find(self, scope: Scope, authorization: bytes | None) -> Caller | None:
-        """Who asks, for what the path names; whether it still holds is the caller's to find out."""
-        found = self._known.get((authorization, _store_in(scope["path"])))
+        """Who asks, for what the path names; whether it still holds is yet to be found out."""
+        store = _store_in(scope["path"])
+        if authorization is None and not store:
+            return _ANYBODY
+        found = self._known.get((authorization, store))
         return found if found and time.time() < found.access.ends_at else None
 
     def keep(self, scope: Scope, authorization: bytes | None, access: Access) -> None:

@@ -1,5 +1,5 @@
 """One question to Redis for all requests that arrive in one turn of the event loop: are the answers we have still
-fresh, and how much of their quota have the callers used?
+fresh, how much of their quota have the callers used, and are there answers that we have not?
 
 A request joins only a batch that has not been sent, so the answer is from after its arrival. A connection whose call
 ran out of time is closed and never read again. What Redis does not say is unknown: the request goes to Flask.
@@ -11,23 +11,27 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
+from api.front.redis import LoopConnection, connect
 from api.limits import Limit
+from dues.reads import Reading
 from dues.reads.freshness import Proof
-from dues.reads.freshness.store import LOOK_TIMEOUT_S
-from dues.reads.freshness.wire import Address, CacheAway, Command, Replies, Reply, encode, run_id_of
+from dues.reads.freshness.store import LOOK_TIMEOUT_S, Hit, Miss, Store, Unfounded, seen
+from dues.reads.freshness.wire import Address, CacheAway, Command, Reply, ReplyError, encode
 
 # How long after a failure no connection is tried.
 _REST_S = 0.5
 
 
 class Verdict(NamedTuple):
-    """`fresh`: every proof holds. `used`: of the limit, this request included; None where Redis did not say."""
+    """`fresh`: every proof holds. `used`: of the limit, this request included; None where Redis did not say. `found`:
+    what looking up a reading's answer has found."""
 
     fresh: bool
     used: int | None
+    found: Hit | Miss | Unfounded | None = None
 
 
-_UNKNOWN = Verdict(False, None)
+UNKNOWN = Verdict(False, None)
 
 
 class Watch(NamedTuple):
@@ -52,129 +56,75 @@ class Watch(NamedTuple):
         return cls(proofs[0].prefix, tuple(expected), tuple(expected.values()))
 
 
-class LoopConnection(asyncio.Protocol):
-    """A connection to Redis on the event loop. When it is lost, so are the calls on it."""
+class _Asker(NamedTuple):
+    """`rank`: the how-manieth of its batch it is on its limit."""
 
-    def __init__(self) -> None:
-        self.run_id = ""
-        self._replies = Replies()
-        self._calls: list[tuple[int, asyncio.Future[list[Reply]]]] = []
-        self._transport: asyncio.Transport | None = None
-
-    @property
-    def is_open(self) -> bool:
-        return self._transport is not None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
-        self._transport = transport  # type: ignore[assignment]
-
-    def data_received(self, data: bytes) -> None:
-        self._replies.feed(data)
-        while self._calls:
-            count, answer = self._calls[0]
-            replies = self._replies.take(count)
-            if replies is None:
-                return
-            del self._calls[0]
-            if not answer.done():
-                answer.set_result(replies)
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.close()
-
-    def call(self, commands: Sequence[Command], timeout_s: float) -> "asyncio.Future[list[Reply]]":
-        """All the answers, or CacheAway within `timeout_s`."""
-        return self.send(encode(commands), len(commands), timeout_s)
-
-    def send(self, data: bytes, count: int, timeout_s: float) -> "asyncio.Future[list[Reply]]":
-        """The same for `count` commands that are encoded already."""
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[list[Reply]] = loop.create_future()
-        if self._transport is None:
-            answer.set_exception(CacheAway("the connection is closed"))
-            return answer
-        self._calls.append((count, answer))
-        self._transport.write(data)
-        timer = loop.call_later(timeout_s, self.close)
-        answer.add_done_callback(lambda _: timer.cancel())
-        return answer
-
-    def close(self) -> None:
-        transport, self._transport = self._transport, None
-        if transport:
-            transport.abort()
-        calls, self._calls = self._calls, []
-        for _, answer in calls:
-            if not answer.done():
-                answer.set_exception(CacheAway("Redis did not answer in time, or is gone"))
-
-
-async def connect(address: Address, timeout_s: float) -> LoopConnection:
-    """Raises: CacheAway."""
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout(timeout_s):
-            if address.path:
-                _, connection = await loop.create_unix_connection(LoopConnection, address.path)
-            else:
-                _, connection = await loop.create_connection(
-                    LoopConnection, address.host, address.port, ssl=address.tls or None
-                )
-            connection.run_id = run_id_of(await connection.call(address.greeting([]), timeout_s))
-            return connection
-    except (OSError, TimeoutError) as error:
-        raise CacheAway(f"no connection: {error}") from error
+    watch: Watch | None
+    limit: Limit | None
+    rank: int
+    reading: Reading | None
+    answer: "asyncio.Future[Verdict]"
 
 
 @dataclass
 class _Batch:
     """What will be asked together, each name once."""
 
-    names: dict[bytes, int] = field(default_factory=dict)
+    names: dict[bytes, None] = field(default_factory=dict)
     counts: dict[str, tuple[Limit, int]] = field(default_factory=dict)
-    askers: list[tuple[Watch | None, Limit | None, int, asyncio.Future[Verdict]]] = field(default_factory=list)
+    askers: list[_Asker] = field(default_factory=list)
+    looks: list[Reading] = field(default_factory=list)
+    told: list[Command] = field(default_factory=list)
 
 
 class Checks:
-    """The checks of one event loop.
+    """The checks of one event loop. `generation()` tells under which generation's names the cache may be used now."""
 
-    `prefix(run_id)` is what the names of fresh answers begin with now, or None while the cache may not be used.
-    """
-
-    def __init__(self, address: Address, prefix: Callable[[str], str | None], name_of: Callable[[str], str]) -> None:
-        self._address, self._prefix, self._name_of = address, prefix, name_of
+    def __init__(self, address: Address, store: Store, generation: Callable[[], int | None]) -> None:
+        self._address, self._store, self._generation = address, store, generation
         self._connection: LoopConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._rest_until = 0.0
         self._is_away = False
         self._batch: _Batch | None = None
 
-    def ask(self, watch: Watch | None, limit: Limit | None) -> "asyncio.Future[Verdict]":
-        """Whether what `watch` expects is so, and one request more on `limit`. Never raises."""
-        loop = asyncio.get_running_loop()
+    def ask(
+        self, watch: Watch | None, limit: Limit | None, reading: Reading | None = None
+    ) -> "asyncio.Future[Verdict]":
+        """Whether what `watch` expects is so, one request more on `limit`, and what is kept of `reading`, which may
+        then be the asker's to make. Never raises."""
+        connection = self._connection
+        is_open = connection is not None and connection.is_open
+        loop = connection.loop if connection else asyncio.get_running_loop()
         answer: asyncio.Future[Verdict] = loop.create_future()
-        is_open = self._connection is not None and self._connection.is_open
         if not is_open and not self._is_worth_waiting_for(loop):
-            answer.set_result(_UNKNOWN)
+            answer.set_result(UNKNOWN)
             return answer
-        batch = self._batch
-        if batch is None:
-            batch = self._batch = _Batch()
-            if is_open:
-                loop.call_soon(self._send)
-        names = batch.names
+        batch = self._open_batch()
         if watch:
-            for name in watch.names:
-                if name not in names:
-                    names[name] = len(names)
+            batch.names.update(dict.fromkeys(watch.names))
         rank = 0
         if limit:
             key = limit.key
             rank = batch.counts[key][1] + 1 if key in batch.counts else 1
             batch.counts[key] = (limit, rank)
-        batch.askers.append((watch, limit, rank, answer))
+        if reading:
+            batch.looks.append(reading)
+        batch.askers.append(_Asker(watch, limit, rank, reading, answer))
         return answer
+
+    def tell(self, commands: Sequence[Command]) -> None:
+        """Have Redis do what nobody waits for, before it is asked what is asked from now on."""
+        if self._connection is not None and self._connection.is_open:
+            self._open_batch().told += commands
+
+    def _open_batch(self) -> _Batch:
+        """The one that is sent in this turn of the loop, or once there is a connection."""
+        if self._batch is None:
+            self._batch = _Batch()
+            if self._connection is not None and self._connection.is_open:
+                self._connection.loop.call_soon(self._send)
+        return self._batch
 
     def close(self) -> None:
         if self._connection:
@@ -199,47 +149,74 @@ class Checks:
                 self._send()
             elif self._batch:
                 batch, self._batch = self._batch, None
-                _settle(batch, [_UNKNOWN] * len(batch.askers))
+                _settle(batch, [UNKNOWN] * len(batch.askers))
 
     def _send(self) -> None:
         batch, self._batch = self._batch, None
         connection = self._connection
         assert batch
         assert connection
-        data, replies = b"", 2 * len(batch.counts)
-        for limit, count in batch.counts.values():
-            data += b"%b$%d\r\n%d\r\n" % (
-                _counting(self._name_of(limit.key), limit.policy.window_s),
-                len(str(count)),
-                count,
-            )
-        if batch.names:
-            data = b"*%d\r\n$4\r\nMGET\r\n%b%b" % (len(batch.names) + 1, b"".join(batch.names), data)
-            replies += 1
-        if not replies:
-            _settle(batch, [_UNKNOWN] * len(batch.askers))
-            return
         # Before the question is sent: a generation believed now was on when each of these requests had arrived.
-        prefix = self._prefix(connection.run_id)
+        generation = self._generation()
+        prefix = None if generation is None else self._store.prefix(connection.run_id, generation)
+        data, replies = self._encode(batch, prefix)
+        if not replies:
+            _settle(batch, [UNKNOWN] * len(batch.askers))
+            return
         answer = connection.send(data, replies, LOOK_TIMEOUT_S)
         answer.add_done_callback(lambda done: self._receive(batch, prefix, done))
 
+    def _encode(self, batch: _Batch, prefix: str | None) -> tuple[bytes, int]:
+        """The question, and how many replies it will have."""
+        parts, replies = [encode(batch.told)], len(batch.told) + 2 * len(batch.counts)
+        if batch.names:
+            parts.append(b"*%d\r\n$4\r\nMGET\r\n%b" % (len(batch.names) + 1, b"".join(batch.names)))
+            replies += 1
+        for limit, count in batch.counts.values():
+            name = self._store.name(limit.key)
+            parts.append(b"%b$%d\r\n%d\r\n" % (_counting(name, limit.policy.window_s), len(str(count)), count))
+        if prefix is None:
+            batch.looks.clear()
+        elif batch.looks:
+            parts.append(encode([self._store.looking(prefix, each.key, each.tags) for each in batch.looks]))
+        return b"".join(parts), replies + len(batch.looks)
+
     def _receive(self, batch: _Batch, prefix: str | None, answer: "asyncio.Future[list[Reply]]") -> None:
         if answer.cancelled() or answer.exception():
-            _settle(batch, [_UNKNOWN] * len(batch.askers))
+            _settle(batch, [UNKNOWN] * len(batch.askers))
             return
-        replies = answer.result()
+        replies = iter(answer.result()[len(batch.told) :])
         values: list[Reply] = []
         if batch.names:
-            found = replies.pop(0)
-            values = found if isinstance(found, list) else [None] * len(batch.names)
-        used = dict(zip(batch.counts, replies[1::2], strict=True))
+            found_values = next(replies)
+            values = found_values if isinstance(found_values, list) else [None] * len(batch.names)
+        used = {}
+        for key in batch.counts:
+            next(replies)
+            used[key] = next(replies)
+        found = [self._found(reply, prefix, reading) for reply, reading in zip(replies, batch.looks, strict=True)]
+        looks = iter(found)
         verdicts = []
-        for watch, limit, rank, _ in batch.askers:
+        named = dict(zip(batch.names, values, strict=True))
+        for watch, limit, rank, reading, _ in batch.askers:
             count = used[limit.key] if limit else None
             mine = count - batch.counts[limit.key][1] + rank if limit and isinstance(count, int) else None
-            verdicts.append(Verdict(_holds(watch, prefix, batch.names, values), mine))
+            fresh = (
+                watch is not None
+                and watch.prefix == prefix
+                and tuple(map(named.__getitem__, watch.names)) == watch.values
+            )
+            verdicts.append(Verdict(fresh, mine, next(looks) if reading and found else None))
         _settle(batch, verdicts)
+
+    def _found(self, reply: Reply, prefix: str | None, reading: Reading) -> Hit | Miss | Unfounded | None:
+        """None where Redis refused to look; what it forgot of the connection's scripts, another one brings again."""
+        if isinstance(reply, ReplyError):
+            if str(reply).startswith("NOSCRIPT"):
+                self.close()
+            return None
+        assert prefix
+        return seen(reply, prefix, reading.tags)
 
 
 @lru_cache(maxsize=4096)
@@ -248,13 +225,7 @@ def _counting(name: str, window_s: int) -> bytes:
     return encode([("SET", name, 0, "NX", "EX", window_s + 1), ("INCRBY", name, "")]).removesuffix(b"$0\r\n\r\n")
 
 
-def _holds(watch: Watch | None, prefix: str | None, names: dict[bytes, int], values: list[Reply]) -> bool:
-    if watch is None or watch.prefix != prefix:
-        return False
-    return tuple(map(values.__getitem__, map(names.__getitem__, watch.names))) == watch.values
-
-
 def _settle(batch: _Batch, verdicts: list[Verdict]) -> None:
-    for (*_, answer), verdict in zip(batch.askers, verdicts, strict=True):
-        if not answer.done():
-            answer.set_result(verdict)
+    for asker, verdict in zip(batch.askers, verdicts, strict=True):
+        if not asker.answer.done():
+            asker.answer.set_result(verdict)

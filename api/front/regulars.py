@@ -10,8 +10,8 @@ from collections import OrderedDict
 from uuid import UUID
 
 from api.door import Leftover
+from api.front.answers import request_id_of
 from api.front.asgi import Scope
-from api.front.hits import request_id_of
 from api.front.threads import Finished
 from api.prefer import preferred_wait
 from api.telemetry import observer

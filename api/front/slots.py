@@ -1,4 +1,5 @@
-"""Who may go to Flask next: as many at once as it has threads, the important first, and nobody waits for long.
+"""Who may go to Flask next, or to PostgreSQL: as many at once as there are threads, or connections, the important
+first, and nobody waits for long.
 
 Under overload a server that takes everybody serves nobody in time. So who would wait longer than his kind of request
 is worth is turned away at once, the least important first, and the threads do work that somebody still waits for.
@@ -24,6 +25,8 @@ class Priority(IntEnum):
 _PATIENCE_S = {Priority.WRITE: 5.0, Priority.READ: 2.0, Priority.FEED: 1.0}
 # Writes without end must not keep every read waiting until it is turned away.
 _LONGEST_WAITING_EVERY = 4
+# A statement that takes longer than this runs beside the others: a read by index takes a fiftieth of it.
+_LONG_S = 0.02
 # However fast the line moves, no more than this may stand in it: each holds a request in memory.
 _LONGEST_LINE = {Priority.WRITE: 2000, Priority.READ: 1500, Priority.FEED: 500}
 
@@ -92,6 +95,55 @@ class Slots:
                     place.set_result(None)
                     return
         self._free += 1
+
+
+class Turns:
+    """Who may have a statement run: `at_once` statements, as many as keep PostgreSQL busy. One that takes long passes
+    its turn on and runs beside the others, `most` in all, so that few slow statements do not keep all others waiting.
+    For one event loop."""
+
+    def __init__(self, at_once: int, most: int) -> None:
+        self._slots = Slots(at_once)
+        self._spare = most - at_once
+
+    def taken(self, priority: Priority) -> "_Turn":
+        """`async with` it to have a turn for the block. Raises: Unavailable for who is turned away."""
+        return _Turn(self, priority)
+
+    async def take(self, priority: Priority) -> None:
+        await self._slots.take(priority)
+
+    def is_long(self) -> bool:
+        """Pass a turn on whose holder goes on all the same; False where too many do already."""
+        if self._spare <= 0:
+            return False
+        self._spare -= 1
+        self._slots.pass_on()
+        return True
+
+    def end(self, *, was_long: bool) -> None:
+        if was_long:
+            self._spare += 1
+        else:
+            self._slots.pass_on()
+
+
+class _Turn:
+    __slots__ = ("_priority", "_timer", "_turns", "_was_long")
+
+    def __init__(self, turns: Turns, priority: Priority) -> None:
+        self._turns, self._priority, self._was_long = turns, priority, False
+
+    async def __aenter__(self) -> None:
+        await self._turns.take(self._priority)
+        self._timer = asyncio.get_running_loop().call_later(_LONG_S, self._is_long)
+
+    def _is_long(self) -> None:
+        self._was_long = self._turns.is_long()
+
+    async def __aexit__(self, *_: object) -> None:
+        self._timer.cancel()
+        self._turns.end(was_long=self._was_long)
 
 
 class _Taken:

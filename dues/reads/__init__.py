@@ -5,12 +5,12 @@ query.py      the place a request's parameters become a query, and pages are def
 selection.py  its fields and includes
 cursor.py     opaque, signed positions in a list
 compile.py    a resource and the shape of a query become one SQL statement
-serve.py      runs it and gives the answer: body, ETag, tags
+serve.py      plans a read, makes it, and gives the answer: body, ETag, tags
 """
 
 from dues.reads.query import Query, parse_query
 from dues.reads.resource import Computed, Equal, Flag, Many, One, Range, Resource
-from dues.reads.serve import Answer, read_list, read_one
+from dues.reads.serve import Answer, Reading, answer_of, make, plan_list, plan_one
 
 __all__ = [
     "Answer",
@@ -21,8 +21,11 @@ __all__ = [
     "One",
     "Query",
     "Range",
+    "Reading",
     "Resource",
+    "answer_of",
+    "make",
     "parse_query",
-    "read_list",
-    "read_one",
+    "plan_list",
+    "plan_one",
 ]

@@ -19,9 +19,10 @@ def _sign(payload: bytes, binding: str, secret: str) -> bytes:
     return hmac.digest(secret.encode(), b"cursor\0" + binding.encode() + b"\0" + payload, sha256)[:_SIGNATURE_BYTES]
 
 
-def write_cursor(keys: list[str | int], *, forward: bool, binding: str, secret: str) -> str:
-    """A cursor that continues after (`forward`) or before the row with these sort keys."""
-    payload = ujson.dumps([forward, *keys], ensure_ascii=False).encode()
+def write_cursor(keys: str, *, forward: bool, binding: str, secret: str) -> str:
+    """A cursor that continues after (`forward`) or before the row with these sort keys, a JSON array as PostgreSQL
+    writes one."""
+    payload = f"[{'true' if forward else 'false'}, {keys[1:]}".encode()
     return _encode(_sign(payload, binding, secret) + payload)
 
 

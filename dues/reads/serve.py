@@ -1,11 +1,14 @@
 """Gives a read's answer: the body as it goes out, its ETag, and the tags it depends on.
 
-From the cache where it is fresh there, else by the one statement that makes it.
+A read is planned first (`Reading`: what is asked, and the one statement that answers it), and then made: by `make()`
+from the cache where it is fresh there, else from PostgreSQL; or by the front door, which does the same on its event
+loop (api/front/reads.py).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Any, Protocol
 from urllib.parse import quote, unquote_plus
 from uuid import UUID
 
@@ -20,6 +23,8 @@ from dues.reads.freshness import Computed, Proof, Result, read
 from dues.reads.query import CursorPage, Page, Query
 from dues.reads.resource import Resource, Scope
 from dues.settings import settings
+
+Row = tuple[Any, ...] | None
 
 
 @dataclass(frozen=True)
@@ -36,56 +41,173 @@ class Answer:
     expires_at: float = 0.0
 
 
-def _texts(scope: Scope) -> Scope:
-    """Ids as text, which is what keys, tags and statements are made of; made once, since it takes Python long."""
-    return {name: str(value) if isinstance(value, UUID) else value for name, value in scope.items()}
+class Reading(Protocol):
+    """A read that is to be made. `key` names its answer in the cache: the resource, whose rows, and the parameters as
+    they were sent; `tags` are what the answer depends on, none where it may not be kept."""
+
+    key: str
+    tags: tuple[str, ...]
+
+    def statement(self) -> tuple[str, Mapping[str, object]]:
+        """The one statement and its values. Raises: InvalidParameter for a cursor that is not of this list."""
+        ...
+
+    def computed(self, row: Row) -> Computed:
+        """What the statement's row comes to. Raises: NotFound."""
+        ...
 
 
-def read_one(resource: Resource, scope: Scope, query: Query, text: str = "") -> Answer:
-    """The row that `scope` names, e.g. `{"store_id": …, "id": …}`; `query` was parsed from the query string `text`.
+def plan_one(resource: Resource, scope: Scope, query: Query, text: str = "") -> Reading:
+    """The row that `scope` names, e.g. `{"store_id": …, "id": …}`; `query` was parsed from the query string `text`."""
+    return _SingleRow(resource, scope, query, "one", text)
 
-    Raises: NotFound.
-    """
-    scope = _texts(scope)
+
+def plan_list(resource: Resource, scope: Scope, query: Query, path: str, text: str) -> Reading:
+    """A page of the rows within `scope`. `path` and the query string `text` are the request's, for the links; `query`
+    was parsed from `text`."""
+    kind = _CursorPage if isinstance(query.page, CursorPage) else _NumberedPage
+    return kind(resource, scope, query, path, text)
+
+
+def make(reading: Reading) -> Answer:
+    """Take the answer from the cache, or make it. Raises: NotFound where there is no such row, or the list's `within`
+    does not hold; InvalidParameter for a cursor that is not of this list."""
 
     def compute() -> Computed:
-        row = fetch_row(compile_one(shape_of(resource, scope, query, None)), bind(query, scope, resource), hot=True)
+        sql, values = reading.statement()
+        return reading.computed(fetch_row(sql, values, hot=True))
+
+    if reading.tags:
+        return answer_of(reading, read(reading.key, reading.tags, compute))
+    return answer_of(reading, Result(compute().payload, False, None))
+
+
+def answer_of(reading: Reading, result: Result) -> Answer:
+    """The answer that `computed()` packed."""
+    etag, _, body = result.payload.partition(b"\n")
+    return Answer(body, etag.decode(), reading.tags, result.hit, result.proof, result.expires_at)
+
+
+class _Planned:
+    def __init__(self, resource: Resource, scope: Scope, query: Query, path: str, text: str) -> None:
+        # Ids as text, which is what keys, tags and statements are made of; made once, since it takes Python long.
+        self.scope = {name: str(value) if isinstance(value, UUID) else value for name, value in scope.items()}
+        self.resource, self.query, self.path, self.text = resource, query, path, text
+        self.key = f"{resource.name} {path} {sorted(self.scope.items())} {text}"
+        self.tags = tuple(resource.tags(self.scope))
+
+    def _bind(self) -> dict[str, object]:
+        return bind(self.query, self.scope, self.resource)
+
+    def _list(self, page: Page | CursorPage, *, forward: bool = True) -> tuple[str, str]:
+        return compile_list(shape_of(self.resource, self.scope, self.query, page_form(page, forward)))
+
+    def _link_base(self) -> str:
+        """The part of a list's links that is the same on every page, as the client wrote it: `page` or `cursor`
+        follows."""
+        kept = "".join(f"{part}&" for part in self.text.split("&") if part and _name(part) not in ("page", "cursor"))
+        base = f"{self.path}?{kept}"
+        # A server hands on bytes that are no ASCII as Latin-1.
+        return base if base.isascii() else quote(self.path, "/") + "?" + quote(kept.encode("latin-1"), "%&=+,[]:")
+
+
+class _SingleRow(_Planned):
+    def statement(self) -> tuple[str, Mapping[str, object]]:
+        return compile_one(shape_of(self.resource, self.scope, self.query, None)), self._bind()
+
+    def computed(self, row: Row) -> Computed:
         if row is None:
-            raise NotFound(f"there is no such {resource.name.lower()}")
+            raise NotFound(f"there is no such {self.resource.name.lower()}")
         text, version, snapshot, life_s = row
         return _computed(text.encode(), f"{version}." if version is not None else "", snapshot, life_s)
 
-    return _read("one", resource, scope, text, compute)
+
+class _NumberedPage(_Planned):
+    def statement(self) -> tuple[str, Mapping[str, object]]:
+        page = self._page
+        sql, counted = self._list(page)
+        values = {**self._bind(), "offset": (page.number - 1) * page.size}
+        if not page.exact:
+            values["estimated"] = _render(counted, values)
+        return sql, values
+
+    @property
+    def _page(self) -> Page:
+        assert isinstance(self.query.page, Page)
+        return self.query.page
+
+    def computed(self, row: Row) -> Computed:
+        assert row
+        page = self._page
+        data, fetched, snapshot, life_s, is_there, total = row
+        _require(is_there)
+        more, exact = fetched > page.size, total >= 0
+        if not exact:
+            # The planner may err; what was fetched cannot.
+            offset = (page.number - 1) * page.size
+            total = max(-total, offset + fetched) if more else min(-total, offset)
+        last = -(-total // page.size)
+        last = max(1, max(last, page.number + 1) if more else min(last, page.number))
+        meta = {
+            "current_page": page.number,
+            "last_page": last,
+            "per_page": page.size,
+            "total": total,
+            "total_is_exact": exact,
+        }
+        link = f"{self._link_base()}page="
+        links = {
+            "self": f"{link}{page.number}",
+            "first": f"{link}1",
+            "prev": f"{link}{min(page.number - 1, last)}" if page.number > 1 else None,
+            "next": f"{link}{page.number + 1}" if more else None,
+            "last": f"{link}{last}",
+        }
+        return _computed(_envelope(data, meta, links), "", snapshot, life_s)
 
 
-def read_list(resource: Resource, scope: Scope, query: Query, path: str, text: str) -> Answer:
-    """A page of the rows within `scope`. `path` and the query string `text` are the request's, for the links; `query`
-    was parsed from `text`.
+class _CursorPage(_Planned):
+    forward = True
 
-    Raises: InvalidParameter for a cursor that is not of this list; NotFound where the resource's `within` does not
-    hold.
-    """
-    scope = _texts(scope)
+    @property
+    def _page(self) -> CursorPage:
+        assert isinstance(self.query.page, CursorPage)
+        return self.query.page
 
-    def compute() -> Computed:
-        base = _link_base(path, text)
-        if isinstance(query.page, CursorPage):
-            return _cursor_page(resource, scope, query, query.page, base)
-        return _numbered_page(resource, scope, query, query.page, base)
+    def statement(self) -> tuple[str, Mapping[str, object]]:
+        page, values = self._page, self._bind()
+        if page.cursor:
+            self.forward, keys = read_cursor(page.cursor, binding=self._binding(), secret=settings().secret_key)
+            values |= {f"after{i}": key for i, key in enumerate(keys)}
+        return self._list(page, forward=self.forward)[0], values
 
-    return _read(path, resource, scope, text, compute)
+    def computed(self, row: Row) -> Computed:
+        assert row
+        page, base = self._page, self._link_base()
+        data, fetched, snapshot, life_s, is_there, first, last = row
+        _require(is_there)
+        beyond = fetched > page.size
+        # Who came here by a cursor came from rows on the other side of it.
+        more, before = (beyond, bool(page.cursor)) if self.forward else (True, beyond)
+        links = {
+            "self": f"{base}cursor={page.cursor}",
+            "first": f"{base}cursor=",
+            "prev": self._link(base, first, forward=False) if before else None,
+            "next": self._link(base, last, forward=True) if more else None,
+            "last": None,
+        }
+        return _computed(_envelope(data, {"limit": page.size, "has_more": more}, links), "", snapshot, life_s)
 
+    def _link(self, base: str, keys: str | None, *, forward: bool) -> str | None:
+        if keys is None:
+            return None
+        cursor = write_cursor(keys, forward=forward, binding=self._binding(), secret=settings().secret_key)
+        return f"{base}cursor={cursor}"
 
-def _read(kind: str, resource: Resource, scope: Scope, text: str, compute: Callable[[], Computed]) -> Answer:
-    """Take the answer from the cache, or make it. What tells answers apart is in the key: the resource, whose rows,
-    and the parameters as they were sent."""
-    tags = tuple(resource.tags(scope))
-    if tags:
-        result = read(f"{resource.name} {kind} {sorted(scope.items())} {text}", tags, compute)
-    else:
-        result = Result(compute().payload, False, None)
-    etag, _, body = result.payload.partition(b"\n")
-    return Answer(body, etag.decode(), tags, result.hit, result.proof, result.expires_at)
+    def _binding(self) -> str:
+        conditions = [(c.name, c.operator, str(c.value)) for c in self.query.conditions]
+        scope = sorted((name, str(value)) for name, value in self.scope.items())
+        return repr((self.resource.name, scope, conditions, self.query.sort))
 
 
 def _computed(body: bytes, version: str, snapshot: str, life_s: float | None) -> Computed:
@@ -96,96 +218,14 @@ def digest(body: bytes) -> str:
     return blake2b(body, digest_size=12).hexdigest()
 
 
-def _link_base(path: str, text: str) -> str:
-    """The part of a list's links that is the same on every page, as the client wrote it: `page` or `cursor` follows."""
-    kept = "".join(f"{part}&" for part in text.split("&") if part and _name(part) not in ("page", "cursor"))
-    base = f"{path}?{kept}"
-    # A server hands on bytes that are no ASCII as Latin-1.
-    return base if base.isascii() else quote(path, "/") + "?" + quote(kept.encode("latin-1"), "%&=+,[]:")
-
-
 def _name(part: str) -> str:
     name = part.partition("=")[0]
     return unquote_plus(name) if "%" in name else name
 
 
-def _numbered_page(resource: Resource, scope: Scope, query: Query, page: Page, base: str) -> Computed:
-    statement, counted = compile_list(shape_of(resource, scope, query, page_form(page, forward=True)))
-    offset = (page.number - 1) * page.size
-    values = {**bind(query, scope, resource), "offset": offset}
-    if not page.exact:
-        values["estimated"] = _render(counted, values)
-    row = fetch_row(statement, values)
-    assert row
-    data, fetched, snapshot, life_s, is_there, total = row
-    _require(is_there)
-    more, exact = fetched > page.size, total >= 0
-    if not exact:
-        # The planner may err; what was fetched cannot.
-        total = max(-total, offset + fetched) if more else min(-total, offset)
-    last = -(-total // page.size)
-    last = max(1, max(last, page.number + 1) if more else min(last, page.number))
-
-    def link(number: int) -> str:
-        return f"{base}page={number}"
-
-    meta = {
-        "current_page": page.number,
-        "last_page": last,
-        "per_page": page.size,
-        "total": total,
-        "total_is_exact": exact,
-    }
-    links = {
-        "self": link(page.number),
-        "first": link(1),
-        "prev": link(min(page.number - 1, last)) if page.number > 1 else None,
-        "next": link(page.number + 1) if more else None,
-        "last": link(last),
-    }
-    return _computed(_envelope(data, meta, links), "", snapshot, life_s)
-
-
-def _cursor_page(resource: Resource, scope: Scope, query: Query, page: CursorPage, base: str) -> Computed:
-    secret, binding = settings().secret_key, _binding(resource, scope, query)
-    values = bind(query, scope, resource)
-    forward = True
-    if page.cursor:
-        forward, keys = read_cursor(page.cursor, binding=binding, secret=secret)
-        values |= {f"after{i}": key for i, key in enumerate(keys)}
-    statement, _ = compile_list(shape_of(resource, scope, query, page_form(page, forward)))
-    row = fetch_row(statement, values)
-    assert row
-    data, fetched, snapshot, life_s, is_there, first, last = row
-    _require(is_there)
-    beyond = fetched > page.size
-    # Who came here by a cursor came from rows on the other side of it.
-    more, before = (beyond, bool(page.cursor)) if forward else (True, beyond)
-
-    def link(keys: str | None, forward: bool) -> str | None:
-        if keys is None:
-            return None
-        cursor = write_cursor(ujson.loads(keys), forward=forward, binding=binding, secret=secret)
-        return f"{base}cursor={cursor}"
-
-    links = {
-        "self": f"{base}cursor={page.cursor}",
-        "first": f"{base}cursor=",
-        "prev": link(first, False) if before else None,
-        "next": link(last, True) if more else None,
-        "last": None,
-    }
-    return _computed(_envelope(data, {"limit": page.size, "has_more": more}, links), "", snapshot, life_s)
-
-
 def _require(is_there: bool) -> None:
     if not is_there:
         raise NotFound("there is no such resource")
-
-
-def _binding(resource: Resource, scope: Scope, query: Query) -> str:
-    conditions = [(c.name, c.operator, str(c.value)) for c in query.conditions]
-    return repr((resource.name, sorted((k, str(v)) for k, v in scope.items()), conditions, query.sort))
 
 
 def _envelope(data: str, meta: dict[str, object], links: dict[str, str | None]) -> bytes:

@@ -121,21 +121,16 @@ class Reader:
         seen = self._look(key, tags)
         if isinstance(seen, Hit):
             _HIT.inc()
-            return _unpack(seen)
+            return unpack(seen)
         try:
             answer = compute()
         except BaseException:
             self._keep(seen, key, None)
             raise
-        life_s = self._life_s if answer.life_s is None else min(answer.life_s, self._life_s)
-        if seen is None or life_s <= 0 or not covers(seen.proof.version, answer.snapshot):
-            self._keep(seen, key, None)
-            _PASSED.inc()
-            return Result(answer.payload, False, None)
-        _KEPT.inc()
-        expires_at = time.time() + life_s
-        self._keep(seen, key, (b"%.3f\n%b" % (expires_at, answer.payload), life_s))
-        return Result(answer.payload, False, seen.proof, expires_at)
+        result, entry = judge(seen, answer, self._life_s)
+        self._keep(seen, key, entry)
+        (_KEPT if entry else _PASSED).inc()
+        return result
 
     def _look(self, key: str, tags: Sequence[str]) -> Hit | Miss | None:
         """The entry, or on a miss what a new one must cover; None when it cannot be kept."""
@@ -161,10 +156,10 @@ class Reader:
             self._rest(error)
             return None
 
-    def _keep(self, seen: Miss | None, key: str, answer: tuple[bytes, float] | None) -> None:
+    def _keep(self, seen: Miss | None, key: str, entry: "Entry | None") -> None:
         try:
-            if seen and answer:
-                self._store.fill(seen.proof, key, *answer)
+            if seen and entry:
+                self._store.fill(seen.proof, key, *entry)
             elif seen and seen.leads:
                 self._store.release(seen.proof, key)
         except CacheAway as error:
@@ -182,6 +177,25 @@ class Reader:
         self._is_away = False
 
 
-def _unpack(hit: Hit) -> Result:
+class Entry(NamedTuple):
+    """What is kept of an answer, and for how many seconds."""
+
+    payload: bytes
+    life_s: float
+
+
+def judge(seen: Miss | None, answer: Computed, life_s: float) -> tuple[Result, Entry | None]:
+    """An answer that was computed after a look found what it found, and what may be kept of it, for `life_s` at most:
+    None where its snapshot does not cover all that has touched its tags."""
+    if answer.life_s is not None:
+        life_s = min(answer.life_s, life_s)
+    if seen is None or life_s <= 0 or not covers(seen.proof.version, answer.snapshot):
+        return Result(answer.payload, False, None), None
+    expires_at = time.time() + life_s
+    entry = Entry(b"%.3f\n%b" % (expires_at, answer.payload), life_s)
+    return Result(answer.payload, False, seen.proof, expires_at), entry
+
+
+def unpack(hit: Hit) -> Result:
     expires_at, _, payload = hit.payload.partition(b"\n")
     return Result(payload, True, hit.proof, float(expires_at))

@@ -87,26 +87,27 @@ class Store:
     def prefix(self, run_id: str, generation: int) -> str:
         return f"{self._prefix}{run_id}:{generation:x}:"
 
+    def name(self, word: str) -> str:
+        """A name in Redis that outlives generations."""
+        return self._prefix + word
+
     def look(self, generation: int, key: str, tags: Sequence[str]) -> Hit | Miss | Unfounded:
         """The entry `key` if it is fresh. Without tags nothing can be known: there must be at least one."""
-        entry, prefix = self._digest(key), ""
+        prefix = ""
 
         def commands(connection: Connection) -> list[Command]:
             nonlocal prefix
             prefix = self.prefix(connection.run_id, generation)
-            names = (f"{prefix}base", f"{prefix}e:{entry}", f"{prefix}l:{entry}", *_tag_names(prefix, tags))
-            return [("EVALSHA", _LOOK.sha, len(names), *names, _TRIAL_LIFE_S, _LEAD_LIFE_MS)]
+            return [self.looking(prefix, key, tags)]
 
         (reply,) = self._pool.ask(commands, LOOK_TIMEOUT_S)
-        match reply:
-            case [bytes(version), bytes(payload)]:
-                return Hit(payload, Proof(prefix, tuple(tags), version.decode()))
-            case [bytes(version), None, leader]:
-                proof = Proof(prefix, tuple(tags), version.decode())
-                return Miss(proof, leads=leader == b"", waits=leader not in (b"", _NOBODY, None))
-            case [None, *base]:
-                return Unfounded(claimed=bool(base and base[0]))
-        raise CacheAway("look answered in another form")
+        return seen(reply, prefix, tags)
+
+    def looking(self, prefix: str, key: str, tags: Sequence[str]) -> Command:
+        """The command of a look, for who speaks to Redis himself; `seen()` understands its reply."""
+        entry = self._digest(key)
+        names = (f"{prefix}base", f"{prefix}e:{entry}", f"{prefix}l:{entry}", *_tag_names(prefix, tags))
+        return ("EVALSHA", _LOOK.sha, len(names), *names, _TRIAL_LIFE_S, _LEAD_LIFE_MS)
 
     def check(self, generation: int, proof: Proof) -> bool:
         """Whether what a process kept in its own memory is still fresh."""
@@ -122,16 +123,22 @@ class Store:
     def fill(self, proof: Proof, key: str, payload: bytes, life_s: float) -> None:
         """Keep an answer whose snapshot covers `proof.version`, and end the lead on it. Nobody waits for it to be done:
         an entry that is lost is computed again."""
+        self._pool.tell(self.filling(proof, key, payload, life_s), LOOK_TIMEOUT_S)
+
+    def filling(self, proof: Proof, key: str, payload: bytes, life_s: float) -> list[Command]:
         entry = self._digest(key)
         data = proof.version.encode() + b"\n" + payload
         keep = ("SET", f"{proof.prefix}e:{entry}", data, "PX", max(1, int(life_s * 1000)))
         last = [("EXPIRE", name, _TAG_LIFE_S) for name in proof.names()]
-        self._pool.tell([keep, ("DEL", f"{proof.prefix}l:{entry}"), *last], LOOK_TIMEOUT_S)
+        return [keep, ("DEL", f"{proof.prefix}l:{entry}"), *last]
 
     def release(self, proof: Proof, key: str) -> None:
         """The answer could not be kept: let all who wait for it compute it for themselves."""
+        self._pool.tell(self.releasing(proof, key), LOOK_TIMEOUT_S)
+
+    def releasing(self, proof: Proof, key: str) -> list[Command]:
         lead = f"{proof.prefix}l:{self._digest(key)}"
-        self._pool.tell([("SET", lead, _NOBODY, "PX", _NO_LEAD_LIFE_MS)], LOOK_TIMEOUT_S)
+        return [("SET", lead, _NOBODY, "PX", _NO_LEAD_LIFE_MS)]
 
     def touch(self, generation: int, tags: Sequence[str], xid: str) -> None:
         """Append a transaction's id to its tags. Returning is the acknowledgement."""
@@ -161,7 +168,7 @@ class Store:
 
     def count(self, name: str, life_s: int) -> int:
         """One more on a counter that lasts `life_s` from its first; how many there were, this one included."""
-        key = self._prefix + name
+        key = self.name(name)
         replies = self._pool.ask(lambda _: [("SET", key, 0, "NX", "EX", life_s), ("INCRBY", key, 1)], LOOK_TIMEOUT_S)
         return cast(int, replies[1])
 
@@ -180,6 +187,19 @@ class Store:
     def close(self) -> None:
         """Close the connections that lie idle."""
         self._pool.close()
+
+
+def seen(reply: Reply, prefix: str, tags: Sequence[str]) -> Hit | Miss | Unfounded:
+    """What a look found. Raises: CacheAway for what no look answers."""
+    match reply:
+        case [bytes(version), bytes(payload)]:
+            return Hit(payload, Proof(prefix, tuple(tags), version.decode()))
+        case [bytes(version), None, leader]:
+            proof = Proof(prefix, tuple(tags), version.decode())
+            return Miss(proof, leads=leader == b"", waits=leader not in (b"", _NOBODY, None))
+        case [None, *base]:
+            return Unfounded(claimed=bool(base and base[0]))
+    raise CacheAway("look answered in another form")
 
 
 def _tag_names(prefix: str, tags: Sequence[str]) -> list[str]:

@@ -1,0 +1,204 @@
+"""Reads that no cache has, made on the event loop: the route's own declaration and handler say what is asked for, one
+statement answers it, and neither Flask nor a thread is needed.
+
+This is the short road of the most frequent requests: a GET of a list or a row, by a caller who is known already. Flask,
+which has the same declarations, answers all else, and says what is wrong with whatever is refused. The rules by which
+an answer is looked up, kept and shared are those of dues/reads/freshness/reader.py.
+"""
+
+import asyncio
+import time
+from contextvars import copy_context
+from dataclasses import dataclass, replace
+
+from flask import Flask
+
+from api.app import MODULES
+from api.compress import SMALLEST, compress, suffixed
+from api.front.answers import Kept
+from api.front.asgi import Scope
+from api.front.callers import Caller
+from api.front.checks import Checks
+from api.front.postgres import LoopPostgres, Lost
+from api.front.slots import Priority, Turns
+from api.front.tally import Tally
+from api.http import read_headers
+from api.routing import Route, plan
+from config import Settings
+from dues.errors import Problem, Unavailable
+from dues.ids import parse_id
+from dues.reads import Answer, Reading, answer_of
+from dues.reads.freshness import Proof, Result, fresh_cache
+from dues.reads.freshness.reader import judge, unpack
+from dues.reads.freshness.store import Hit, Miss, Unfounded
+from dues.stores.access import Access
+
+_ID_LETTERS = 36
+# Statements of usual length that a process has PostgreSQL run at once. One runs while the answer of another is made, so
+# more would only compete for processors, where PostgreSQL shares them, with those who wait for them.
+_AT_ONCE = 2
+# A larger body is compressed on a thread: it would keep the loop for milliseconds.
+_LOOP_COMPRESSES = 16_384
+
+Found = Hit | Miss | Unfounded | None
+
+
+@dataclass(slots=True)
+class Wanted:
+    """A read that a request asks for; once it is made, what it asked of the database: its seconds, -1 for nothing."""
+
+    route: Route
+    access: Access
+    reading: Reading
+    priority: Priority
+    db_s: float = -1.0
+
+
+class Reads:
+    """For one event loop."""
+
+    def __init__(self, app: Flask, checks: Checks, tally: Tally) -> None:
+        settings: Settings = app.extensions["settings"]
+        # Plans and answers are made in an application context, entered once: functions are run in a copy of it.
+        self._context = copy_context()
+        self._context.run(app.app_context().push)
+        self._store = self._context.run(fresh_cache).store
+        self._checks, self._tally = checks, tally
+        self._postgres = LoopPostgres(settings)
+        self._turns = Turns(min(_AT_ONCE, settings.db_read_connections), settings.db_read_connections)
+        self._life_s = float(settings.cache_default_timeout)
+        self._routes = {_shape(route.path): route for module in MODULES for route in module.all if _is_read(route)}
+        self._flying: dict[str, asyncio.Future[None]] = {}
+        self._boarding: dict[str, asyncio.Task[Result | None]] = {}
+
+    def plan(self, scope: Scope, caller: Caller, priority: Priority) -> Wanted | None:
+        """What a GET by this caller asks for; None where that is Flask's to say."""
+        path: str = scope["path"]
+        parts = path.split("/")
+        route = self._routes.get("/".join(["*" if len(part) == _ID_LETTERS else part for part in parts]))
+        if route is None:
+            return None
+        ids = [id_ for part in parts if len(part) == _ID_LETTERS and (id_ := parse_id(part))]
+        if len(ids) != len(route.id_names):
+            return None
+        named = dict(zip(route.id_names, ids, strict=True))
+        try:
+            text = scope["query_string"].decode("latin-1")
+            reading = self._context.run(plan, route, named, caller.access, path, text)
+        except Exception:
+            # Flask meets the same, and has an answer to it.
+            return None
+        return Wanted(route, caller.access, reading, priority) if reading and reading.tags else None
+
+    async def make(self, wanted: Wanted, found: Found, encoding: str | None) -> Kept | None:
+        """The answer to what was planned, after looking it up has `found` what it found; None: Flask is to make it.
+        Raises: Unavailable."""
+        result = await self._result(wanted, found)
+        if result is None:
+            return None
+        answer = answer_of(wanted.reading, result)
+        if encoding and len(answer.body) >= SMALLEST:
+            answer = await _compressed(answer, encoding)
+        else:
+            encoding = None
+        return self._context.run(_kept, wanted, answer, encoding)
+
+    def let_go(self, reading: Reading, found: Found) -> None:
+        """The answer will not be made here, though others may wait for it."""
+        if isinstance(found, Miss) and found.leads:
+            self._checks.tell(self._store.releasing(found.proof, reading.key))
+
+    def close(self) -> None:
+        self._postgres.close()
+
+    async def _result(self, wanted: Wanted, found: Found) -> Result | None:
+        reading = wanted.reading
+        if isinstance(found, Hit):
+            self._tally.add_read("hit")
+            return unpack(found)
+        if not isinstance(found, Miss):
+            return None
+        if not found.waits:
+            return await self._fly(wanted, found)
+        if reading.key not in self._flying:
+            # Another process is at it.
+            return None
+        # The answer that is being made may have been read before this request came; the next one is for all who wait.
+        task = self._boarding.get(reading.key)
+        if task is None:
+            task = self._boarding[reading.key] = asyncio.create_task(self._board(wanted))
+        return await asyncio.shield(task)
+
+    async def _board(self, wanted: Wanted) -> Result | None:
+        key = wanted.reading.key
+        try:
+            await self._flying[key]
+        finally:
+            del self._boarding[key]
+        found = (await self._checks.ask(None, None, wanted.reading)).found
+        return await self._result(wanted, found)
+
+    async def _fly(self, wanted: Wanted, seen: Miss) -> Result | None:
+        key = wanted.reading.key
+        landed = self._flying[key] = asyncio.get_running_loop().create_future()
+        try:
+            return await self._compute(wanted, seen)
+        finally:
+            if self._flying.get(key) is landed:
+                del self._flying[key]
+            landed.set_result(None)
+
+    async def _compute(self, wanted: Wanted, seen: Miss) -> Result | None:
+        reading = wanted.reading
+        try:
+            sql, values = self._context.run(reading.statement)
+            async with self._turns.taken(wanted.priority):
+                began = time.perf_counter()
+                row = await self._postgres.fetch_row(sql, values)
+                wanted.db_s = time.perf_counter() - began
+            self._tally.add_statement(wanted.db_s)
+            answer = self._context.run(reading.computed, row)
+        except BaseException as error:
+            self.let_go(reading, seen)
+            if isinstance(error, (Problem, Lost)) and not isinstance(error, Unavailable):
+                return None
+            raise
+        result, entry = judge(seen, answer, self._life_s)
+        if entry:
+            self._checks.tell(self._store.filling(seen.proof, reading.key, *entry))
+        else:
+            self.let_go(reading, seen)
+        self._tally.add_read("kept" if entry else "passed")
+        return result
+
+
+def _is_read(route: Route) -> bool:
+    """Whether a route does nothing but answer a list or a row."""
+    return route.method == "GET" and bool(route.lists or route.reads) and not (route.waits or route.streams)
+
+
+def _shape(path: str) -> str:
+    return "/".join("*" if part.startswith("{") else part for part in path.split("/"))
+
+
+async def _compressed(answer: Answer, encoding: str) -> Answer:
+    if len(answer.body) <= _LOOP_COMPRESSES:
+        body = compress(answer.body, encoding)
+    else:
+        body = await asyncio.get_running_loop().run_in_executor(None, compress, answer.body, encoding)
+    return replace(answer, body=body, etag=suffixed(answer.etag, encoding))
+
+
+def _kept(wanted: Wanted, answer: Answer, encoding: str | None) -> Kept:
+    """As it goes out. In an application context."""
+    access, route = wanted.access, wanted.route.path
+    headers = read_headers(answer, access)
+    lines = "".join([f"{name.lower()}: {value}\r\n" for name, value in headers.items()]).encode()
+    of_body = b"content-type: application/json\r\ncontent-length: %d\r\n" % len(answer.body)
+    if encoding:
+        of_body += b"content-encoding: %b\r\n" % encoding.encode()
+    proofs: tuple[Proof, ...] = ()
+    until = 0.0
+    if answer.proof and access.proofs is not None:
+        proofs, until = (*access.proofs, answer.proof), min(answer.expires_at, access.expires_at)
+    return Kept(answer.etag.encode(), lines, of_body, answer.body, proofs, until, route)

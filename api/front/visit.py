@@ -1,0 +1,66 @@
+"""A request at the front door, and what has been found out about it."""
+
+import time
+
+from api.front.asgi import Headers, Receive, Scope, Send
+from api.front.slots import Priority
+from api.limits import Limit
+
+
+class Visit:
+    """`authorization`, `accepts`, `none_match` and `request_id` are the headers Authorization, Accept-Encoding,
+    If-None-Match and X-Request-Id. `limit` is what it counts against, of which `used` are gone, this one included."""
+
+    __slots__ = (
+        "accepts",
+        "authorization",
+        "began",
+        "limit",
+        "method",
+        "none_match",
+        "path",
+        "receive",
+        "request_id",
+        "scope",
+        "send",
+        "used",
+    )
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.began = time.perf_counter()
+        self.scope, self.receive, self.send = scope, receive, send
+        self.method: str = scope["method"]
+        self.path: str = scope["path"]
+        self.limit: Limit | None = None
+        self.used = 0
+        authorization = accepts = none_match = request_id = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                authorization = value
+            elif name == b"accept-encoding":
+                accepts = value
+            elif name == b"if-none-match":
+                none_match = value
+            elif name == b"x-request-id":
+                request_id = value
+        self.authorization: bytes | None = authorization
+        self.accepts: bytes | None = accepts
+        self.none_match: bytes | None = none_match
+        self.request_id: bytes | None = request_id
+
+    @property
+    def address(self) -> str:
+        client = self.scope.get("client")
+        return f"a{client[0]}" if client else "a"
+
+    @property
+    def priority(self) -> Priority:
+        """What is shed first under overload: feeds, then other reads, then what changes something or tells of it."""
+        if self.method not in ("GET", "HEAD") or self.path.startswith("/v1/jobs"):
+            return Priority.WRITE
+        return Priority.FEED if self.path in ("/v1/feed", "/v1/newsfeed") else Priority.READ
+
+    def limit_headers(self) -> Headers:
+        if self.limit is None:
+            return []
+        return [(name.lower().encode(), value.encode()) for name, value in self.limit.headers(self.used)]
