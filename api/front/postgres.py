@@ -48,8 +48,9 @@ class LoopPostgres:
         try:
             row = await connection.run(sql, values, self._longest_s)
         except psycopg2.Error as error:
+            is_lost = connection.is_lost
             connection.close()
-            if isinstance(error, psycopg2.OperationalError) and error.pgcode:
+            if isinstance(error, psycopg2.OperationalError) and not is_lost:
                 raise Unavailable("the database is not available") from error
             raise Lost from error
         except BaseException:
@@ -101,6 +102,10 @@ class _Connection:
         self._loop.add_reader(self._socket, self._advance)
         self.is_open = True
         POOL_OPEN.inc()
+
+    @property
+    def is_lost(self) -> bool:
+        return bool(self._raw.closed)
 
     async def ready(self) -> None:
         """Wait until it is connected."""

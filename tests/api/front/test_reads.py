@@ -8,7 +8,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-import psycopg2
+import psycopg2.extensions
 import pytest
 import zstandard
 from brotli import decompress
@@ -17,6 +17,7 @@ from flask import Flask
 from tests.api.test_staleness import READS
 from tests.api.world import World
 from tests.factory import Factory
+from tests.reads.freshness.conftest import connect
 from tests.servers import Servers, wait_until
 from tests.webserver import WebServer
 
@@ -114,7 +115,7 @@ def test_reads_wait_for_no_thread(servers: Servers, make: Factory, web: WebServe
     path = f"/v1/stores/{store.id}/payments"
     once_known(web, path, auth)
     once_known(web, "/v1/me", auth)
-    with closing(psycopg2.connect(servers.direct)) as lock, lock.cursor() as cursor:
+    with closing(connect(servers)) as lock, lock.cursor() as cursor:
         cursor.execute("select from users where id = %s for update", (str(owner.id),))
         write = threading.Thread(target=change_name, args=(web, auth))
         write.start()
@@ -138,12 +139,12 @@ def change_name(web: WebServer, auth: dict[str, str]) -> None:
 def waits_for_lock(servers: Servers) -> bool:
     with connected(servers) as cursor:
         cursor.execute("select count(*) from pg_stat_activity where wait_event_type = 'Lock'")
-        return (cursor.fetchone() or (0,))[0] > 0
+        return bool((cursor.fetchone() or (0,))[0])
 
 
 @contextmanager
 def connected(servers: Servers) -> Iterator[psycopg2.extensions.cursor]:
-    with closing(psycopg2.connect(servers.direct)) as connection:
+    with closing(connect(servers)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             yield cursor
@@ -203,7 +204,7 @@ def test_a_read_that_takes_long_is_logged_as_flask_logs_it(servers: Servers, mak
     path = f"/v1/stores/{store.id}/packages"
     once_known(web, f"/v1/stores/{store.id}", auth)
     found: list[Answer] = []
-    with closing(psycopg2.connect(servers.direct)) as lock, lock.cursor() as cursor:
+    with closing(connect(servers)) as lock, lock.cursor() as cursor:
         cursor.execute("lock table packages in access exclusive mode")
         read = threading.Thread(target=lambda: found.append(ask(web, path, auth, X_Request_Id="slow-read")))
         read.start()
@@ -212,6 +213,7 @@ def test_a_read_that_takes_long_is_logged_as_flask_logs_it(servers: Servers, mak
         lock.rollback()
         read.join()
     assert is_made_on_the_loop(found[0])
+    wait_until(lambda: "slow-read" in web.log.read_text(), 10, "the line, which another thread writes")
     lines = [json.loads(line) for line in web.log.read_text().splitlines() if "slow-read" in line]
     assert [(line["level"], line["route"], line["queries"]) for line in lines] == [
         ("warning", "/v1/stores/{store_id}/packages", 1)

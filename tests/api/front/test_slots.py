@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from api.front import slots
-from api.front.slots import Priority, Slots
+from api.front.slots import Priority, Slots, Turns
 from dues.errors import Unavailable
 
 
@@ -128,5 +128,38 @@ def test_a_client_that_goes_away_gives_its_place_to_the_next():
         assert order == ["holder", "last"]
         async with line.taken(Priority.READ):
             pass
+
+    run(scenario)
+
+
+def test_a_turn_that_takes_long_is_passed_on_while_few_do(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(slots, "_LONG_S", 0.01)
+
+    async def scenario() -> None:
+        turns, order, done = Turns(1, 3), list[str](), asyncio.Event()
+
+        async def hold_turn(name: str) -> None:
+            async with turns.taken(Priority.READ):
+                order.append(name)
+                await done.wait()
+
+        tasks = [asyncio.create_task(hold_turn(name)) for name in "abcd"]
+        await asyncio.sleep(0)
+        assert order == ["a"], "one at once"
+        await asyncio.sleep(0.2)
+        assert order == ["a", "b", "c"], "and two beside it that take long, but no more"
+        done.set()
+        await asyncio.gather(*tasks)
+        assert order == ["a", "b", "c", "d"]
+        # All is as it was: again one at once, and two beside it.
+        done.clear()
+        order.clear()
+        tasks = [asyncio.create_task(hold_turn(name)) for name in "efgh"]
+        await asyncio.sleep(0)
+        assert order == ["e"]
+        await asyncio.sleep(0.2)
+        assert order == ["e", "f", "g"]
+        done.set()
+        await asyncio.gather(*tasks)
 
     run(scenario)
