@@ -61,12 +61,15 @@ class NoSessions(SessionInterface):
         return self._none
 
 
+_WITH_BODY = (200, 201, 202)
+
+
 class _Finished(Response):
     """A response whose headers need no second look: werkzeug copies them all to find places that are no ASCII, and
     lengths that it does not know, of which there are none here."""
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if self.status_code != 200 or environ["REQUEST_METHOD"] == "HEAD":
+        if self.status_code not in _WITH_BODY or environ["REQUEST_METHOD"] == "HEAD":
             return super().__call__(environ, start_response)
         start_response(self.status, self.headers.to_wsgi_list())
         return self.response  # type: ignore[return-value]
@@ -207,7 +210,9 @@ def init_errors(app: Flask) -> None:
     def database_failed(error: DBAPIError | psycopg2.Error) -> Response:
         cause = error.orig if isinstance(error, DBAPIError) else error
         if isinstance(cause, _AWAY):
-            log.warning("the database is away", extra={"sqlstate": getattr(cause, "pgcode", None)})
+            log.warning(
+                "the database is away: %s", type(cause).__name__, extra={"sqlstate": getattr(cause, "pgcode", None)}
+            )
             return problem_response(Unavailable("the database is not available"))
         return failed(error)
 

@@ -34,8 +34,10 @@ BODY = ujson.dumps({"amount": 500, "currency": "EUR", "payment_method": "sandbox
 _FIRST = 5
 
 _ENTRY = re.compile(r"^\d{4}-\d\d-\d\d [\d:.]+ UTC \[(\d+)\] (LOG|DETAIL): +(?:statement|prepare): (.*)", re.DOTALL)
-_PREPARE = re.compile(r"prepare (dues_\d+) as (.*); (execute \1\b.*)", re.DOTALL | re.IGNORECASE)
-_EXECUTE = re.compile(r"^execute (dues_\d+)\b")
+# One message may hold several statements.
+_NEXT = re.compile(r";\s*(?=(?:prepare|execute|deallocate) dues_\d+)")
+_PREPARE = re.compile(r"prepare (dues_\d+) as (.*)", re.DOTALL)
+_EXECUTE = re.compile(r"(?:^|; )execute (dues_\d+)\b")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -117,7 +119,7 @@ def write_scripts(data: Data, base: str, folder: Path) -> None:
     prepared, transactions = _read(entries)
 
     def text(sql: str) -> str:
-        return next((prepared.get(name, "") for name in _EXECUTE.findall(sql)), sql)
+        return " ".join(prepared.get(name, "") for name in _EXECUTE.findall(sql)) or sql
 
     payments = [found for found in transactions if any("insert into payments(" in text(sql).lower() for sql in found)]
     if len(payments) != len(stores):
@@ -161,11 +163,15 @@ def _read(entries: list[str]) -> tuple[dict[str, str], list[list[str]]]:
         if not (found := _ENTRY.match(entry)):
             continue
         process, kind, sql = found[1], found[2], found[3].replace("\n\t", "\n")
-        if first := _PREPARE.search(sql):
-            prepared[first[1]] = first[2].strip()
-            sql = first[3]
         if kind == "DETAIL":
+            # What was prepared earlier, by the statement that executes it.
+            for part in _NEXT.split(sql):
+                prepared |= _prepared(part)
             continue
+        parts = _NEXT.split(sql.strip())
+        for part in parts:
+            prepared |= _prepared(part)
+        sql = "; ".join(part for part in parts if not part.startswith(("prepare dues_", "deallocate dues_")))
         if sql == "BEGIN":
             running[process] = []
         elif sql == "COMMIT":
@@ -173,6 +179,11 @@ def _read(entries: list[str]) -> tuple[dict[str, str], list[list[str]]]:
         elif process in running:
             running[process].append(sql.strip())
     return prepared, transactions
+
+
+def _prepared(sql: str) -> dict[str, str]:
+    found = _PREPARE.fullmatch(sql.strip().rstrip(";"))
+    return {found[1]: found[2]} if found else {}
 
 
 def _script(statements: list[str], prepared: dict[str, str], kept: set[str]) -> str:
@@ -184,7 +195,8 @@ def _script(statements: list[str], prepared: dict[str, str], kept: set[str]) -> 
     lines = ["\\if :ready", "\\else"]
     lines += [f"prepare {name} as {text};" for name, text in sorted(prepared.items())]
     lines += ["\\set ready 1", "\\endif", "\\set number random(100000000000, 999999999999)", "begin;"]
-    lines += [_UUID.sub(renew, sql) + ";" for sql in statements]
+    # What was one message is one to pgbench too.
+    lines += [_UUID.sub(renew, sql).replace("; execute dues_", " \\; execute dues_") + ";" for sql in statements]
     return "\n".join([*lines, "commit;", ""])
 
 

@@ -16,11 +16,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg2
-from flask import current_app
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from dues.db import db, fetch_row
+from dues.db import db, fetch_row_alone
 
 log = logging.getLogger("dues.breaker")
 
@@ -107,8 +106,7 @@ def _trust(name: str) -> None:
 def _alone(sql: str, values: dict[str, Any]) -> tuple[Any, ...] | None:
     """Never raises: a breaker is there to spare time, and nothing may fail for its sake."""
     try:
-        with current_app.app_context():
-            return fetch_row(sql, values)
+        return fetch_row_alone(sql, values)
     except (psycopg2.Error, SQLAlchemyError) as error:
         log.warning("the circuit %s is taken for closed: %s", values["name"], type(error).__name__)
         return None

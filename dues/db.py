@@ -6,7 +6,7 @@ which runs one statement in autocommit mode on a bare cursor: no BEGIN, no ROLLB
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import datetime
@@ -127,6 +127,8 @@ def counting_statements() -> Setting[Statements]:
 
 def _count_statements(engine: Engine) -> None:
     def before(conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool) -> None:
+        if work := _unit_of_work.get():
+            work.before_statement(conn)
         context.started = time.perf_counter()
 
     def after(conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool) -> None:
@@ -140,10 +142,45 @@ def _count_statements(engine: Engine) -> None:
 class UnitOfWork:
     """What one `transaction()` has gathered to do around its commit."""
 
-    def __init__(self) -> None:
+    def __init__(self, session: Session) -> None:
         self.tags: set[str] = set()
         self.events: list[Any] = []
         self.after_commit: list[Callable[[], None]] = []
+        self._session = session
+        self._connection: Any = None
+        self._later: list[prepared.Statement] = []
+
+    def run_later(self, sql: str, values: Mapping[str, Any]) -> None:
+        # What the session still has to write was written before.
+        self._session.flush()
+        self._later.append((sql, values))
+
+    def before_statement(self, connection: Any) -> None:
+        """SQLAlchemy is about to run a statement of its own: what was to run later runs before it."""
+        if self._later and connection is self._session.connection():
+            self._run([], hot=True)
+
+    def fetch_row(self, sql: str, values: Mapping[str, Any], *, hot: bool) -> tuple[Any, ...] | None:
+        self._session.flush()
+        return self._run([(sql, values)], hot=hot)
+
+    def flush(self) -> None:
+        """Have PostgreSQL know all that was written."""
+        self._session.flush()
+        if self._later:
+            self._run([], hot=True)
+
+    def _run(self, statements: list[prepared.Statement], *, hot: bool) -> tuple[Any, ...] | None:
+        if self._connection is None:
+            # Looked up once: SQLAlchemy takes as long for it as for a short statement.
+            self._connection = self._session.connection().connection
+        later, self._later = self._later, []
+        with self._connection.dbapi_connection.cursor() as cursor:
+            _execute(cursor, self._connection.info, [*later, *statements], prepare=hot or bool(later))
+            return _first(cursor) if statements else None
+
+
+_unit_of_work: ContextVar[UnitOfWork | None] = ContextVar("unit_of_work", default=None)
 
 
 @contextmanager
@@ -153,29 +190,31 @@ def transaction() -> Iterator[Session]:
     The only place that commits. Blocks do not nest: a function that is part of a larger unit of work takes the
     one that its caller opened (`unit_of_work()` fails when there is none).
     """
-    session = db.session()
-    if "work" in session.info:
+    if _unit_of_work.get() is not None:
         raise RuntimeError("transaction() inside transaction(): the outer block is the unit of work")
+    session = db.session()
     session.rollback()
-    work = session.info["work"] = UnitOfWork()
+    work = UnitOfWork(session)
+    token = _unit_of_work.set(work)
     try:
         yield session
-        session.flush()
+        work.flush()
         for hook in (*_before_commit, *_last_before_commit):
             hook(session, work)
+        work.flush()
         session.commit()
     except BaseException:
         session.rollback()
         raise
     finally:
-        del session.info["work"]
+        _unit_of_work.reset(token)
     for callback in work.after_commit:
         callback()
 
 
 def unit_of_work() -> UnitOfWork:
     """The unit of work that the caller is in. Raises: RuntimeError outside `transaction()`."""
-    work: UnitOfWork | None = db.session().info.get("work")
+    work = _unit_of_work.get()
     if work is None:
         raise RuntimeError("a write needs a transaction() around it")
     return work
@@ -183,8 +222,7 @@ def unit_of_work() -> UnitOfWork:
 
 def in_transaction() -> bool:
     """Whether the caller is inside `transaction()`."""
-    # Asking for the session would make one, which a request that only reads has no use for.
-    return db.session.registry.has() and "work" in db.session().info
+    return _unit_of_work.get() is not None
 
 
 def after_commit(callback: Callable[[], None]) -> None:
@@ -218,22 +256,39 @@ def fetch_row(sql: str, params: Mapping[str, Any], *, hot: bool = False) -> tupl
     prepared when it recurs, in autocommit mode, on a pooled connection that is given back before this returns; a
     connection that the server had closed while it lay idle is replaced once.
     """
+    work = _unit_of_work.get()
+    if work is None:
+        return fetch_row_alone(sql, params)
     started = time.perf_counter()
     try:
-        if in_transaction():
-            session = db.session()
-            session.flush()
-            connection: Any = session.connection().connection
-            with connection.cursor() as cursor:
-                _execute(cursor, connection.info, sql, params, prepare=hot)
-                return _first(cursor)
+        return work.fetch_row(sql, params, hot=hot)
+    finally:
+        _count(sql, started)
+
+
+def fetch_row_alone(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """The same, apart from any `transaction()` that the caller may be in."""
+    started = time.perf_counter()
+    try:
         try:
             return _fetch_alone(sql, params)
         except ConnectionLost:
             return _fetch_alone(sql, params)
     finally:
-        if statements := _statements.get():
-            statements.add(sql, time.perf_counter() - started)
+        _count(sql, started)
+
+
+def _count(sql: str, started: float) -> None:
+    if statements := _statements.get():
+        statements.add(sql, time.perf_counter() - started)
+
+
+def run_later(sql: str, params: Mapping[str, Any]) -> None:
+    """Run a statement whose answer nobody needs, in the present unit of work: it goes out in one message with the next
+    that is asked for, so it costs no round trip. What is wrong with it is raised there, or at the commit."""
+    unit_of_work().run_later(sql, params)
+    if statements := _statements.get():
+        statements.add(sql, 0.0)
 
 
 class ConnectionLost(psycopg2.OperationalError):
@@ -248,7 +303,7 @@ def _fetch_alone(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
         try:
             connection.autocommit = True
             with connection.cursor() as cursor:
-                _execute(cursor, entry.info, sql, params, prepare=True)
+                _execute(cursor, entry.info, [(sql, params)], prepare=True)
                 return _first(cursor)
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
             if not connection.closed:
@@ -260,12 +315,14 @@ def _fetch_alone(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
                 connection.autocommit = False
 
 
-def _execute(cursor: Any, info: dict[Any, Any], sql: str, params: Mapping[str, Any], *, prepare: bool) -> None:
+def _execute(cursor: Any, info: dict[Any, Any], statements: Sequence[prepared.Statement], *, prepare: bool) -> None:
     """`info` is what the pool keeps with the connection."""
     if prepare and settings().db_prepare:
-        prepared.execute(cursor, info.setdefault("prepared", OrderedDict()), sql, params)
+        prepared.execute(cursor, info.setdefault("prepared", OrderedDict()), statements)
+    elif len(statements) == 1:
+        cursor.execute(*statements[0])
     else:
-        cursor.execute(sql, params)
+        cursor.execute(b"; ".join([cursor.mogrify(*statement) for statement in statements]))
 
 
 def _first(cursor: Any) -> tuple[Any, ...] | None:

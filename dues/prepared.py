@@ -8,7 +8,7 @@ Used only on connections of our own pool, and inside a transaction only where it
 import itertools
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -32,29 +32,49 @@ def _numbered(sql: str) -> tuple[str, str]:
     return text, "(" + ", ".join(f"%({name})s" for name in names) + ")" if names else ""
 
 
-def execute(cursor: Any, kept: "OrderedDict[str, str]", sql: str, params: Mapping[str, Any]) -> None:
-    """Run `sql` on a cursor whose connection has prepared the statements in `kept` (text to name).
+Statement = tuple[str, Mapping[str, Any]]
+Kept = OrderedDict[str, str]
 
-    One round trip in any case: what is prepared now is executed in the same message.
-    """
-    name = kept.get(sql)
-    if name is not None:
-        kept.move_to_end(sql)
-        cursor.execute(f"execute {name}{_numbered(sql)[1]}", params)
-        return
+
+def execute(cursor: Any, kept: Kept, statements: Sequence[Statement]) -> None:
+    """Run statements, in one message and so in one round trip, on a cursor whose connection has prepared those in
+    `kept` (text to name). The cursor has the answer to the last."""
+    fresh: Kept = OrderedDict()
+    parts = []
+    for sql, values in statements:
+        name = kept.get(sql) or fresh.get(sql)
+        if name is not None:
+            if sql in kept:
+                kept.move_to_end(sql)
+            parts.append((f"execute {name}{_numbered(sql)[1]}", values))
+        elif not _is_hot(sql):
+            parts.append((sql, values))
+        else:
+            # A name is never used twice, so that a failure after it was prepared cannot confuse two statements.
+            name = fresh[sql] = f"dues_{next(_numbers)}"
+            text, arguments = _numbered(sql)
+            escaped = text.replace("%", "%%")
+            parts.append((f"prepare {name} as {escaped}; execute {name}{arguments}", values))
+    if fresh:
+        parts[:0] = [
+            (f"deallocate {oldest}", {}) for oldest in _make_room(kept, len(fresh), {sql for sql, _ in statements})
+        ]
+    if len(parts) == 1:
+        cursor.execute(*parts[0])
+    else:
+        cursor.execute(b"; ".join([cursor.mogrify(*part) for part in parts]))
+    kept.update(fresh)
+
+
+def _is_hot(sql: str) -> bool:
+    """Whether a statement recurs; this is one time more."""
     if len(_seen) > _SEEN_BOUND:
         _seen.clear()
     _seen[sql] += 1
-    if _seen[sql] < _HOT:
-        cursor.execute(sql, params)
-        return
-    text, arguments = _numbered(sql)
-    forget = ""
-    if len(kept) >= _KEPT:
-        _, oldest = kept.popitem(last=False)
-        forget = f"deallocate {oldest}; "
-    # A name is never used twice, so that a failure after it was prepared cannot confuse two statements.
-    name = f"dues_{next(_numbers)}"
-    escaped = text.replace("%", "%%")
-    cursor.execute(f"{forget}prepare {name} as {escaped}; execute {name}{arguments}", params)
-    kept[sql] = name
+    return _seen[sql] >= _HOT
+
+
+def _make_room(kept: Kept, count: int, used: Collection[str]) -> list[str]:
+    """The names of the least recently used, which are no longer kept, so that `count` more can be; none of `used`."""
+    least = [sql for sql in kept if sql not in used][: max(0, len(kept) + count - _KEPT)]
+    return [kept.pop(sql) for sql in least]

@@ -30,7 +30,7 @@ class QueryRecorder:
 
         class RecordingCursor(psycopg2.extensions.cursor):
             def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002
-                text = query if isinstance(query, str) else str(query)
+                text = query.decode() if isinstance(query, bytes) else str(query)
                 for seen in active:
                     seen.append(text)
                 super().execute(query, vars)

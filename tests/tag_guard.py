@@ -9,10 +9,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from flask import has_app_context
 from sqlalchemy.orm import Session
 
-from dues.db import UnitOfWork, before_commit, db
+from dues.db import UnitOfWork, before_commit, in_transaction, unit_of_work
 from dues.reads import Resource
 
 _WRITE = re.compile(r"\b(?:insert\s+into|update|delete\s+from)\s+(?:only\s+)?\"?(\w+)", re.IGNORECASE)
@@ -61,7 +60,7 @@ class TagGuard:
 
     def append(self, text: str) -> None:
         for table in _WRITE.findall(text):
-            work: UnitOfWork | None = db.session().info.get("work") if has_app_context() else None
+            work = unit_of_work() if in_transaction() else None
             if work is not None:
                 vars(work).setdefault("written", set()).add(table.lower())
             elif table.lower() in (self._needed or needed_tags()):

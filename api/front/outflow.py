@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any, Protocol
 
 import ujson
@@ -12,6 +13,9 @@ from dues.errors import Problem, Unavailable
 
 # A client that has not taken a chunk after this has gone, or holds a socket to no purpose.
 CHUNK_S = 60.0
+
+
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 
 
 class Chunks(Protocol):
@@ -27,6 +31,13 @@ class TooSlow(Exception):
 
 
 async def send_answer(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    names = [name for name, _ in headers]
+    # Without a length there are chunks, and a connection may be told to close: uvicorn knows how.
+    is_plain = b"content-length" in names and b"connection" not in names
+    if is_plain and (cycle := unanswered(send)):
+        lines = b"".join([b"%b: %b\r\n" % pair for pair in (*cycle.default_headers, *headers)])
+        send_bytes(cycle, b"%b%b\r\n%b" % (_STATUS_LINES[status], lines, body))
+        return
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

@@ -120,7 +120,7 @@ class _Connection:
         with self._raw.cursor() as cursor:
             try:
                 if self._prepare:
-                    prepared.execute(cursor, self._kept, sql, values)
+                    prepared.execute(cursor, self._kept, [(sql, values)])
                 else:
                     cursor.execute(sql, values)
                 self._advance()

@@ -11,9 +11,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import ujson
-from flask import current_app
 
-from dues.db import after_commit, fetch_row, transaction
+from dues.db import after_commit, fetch_row, fetch_row_alone, transaction
 from dues.jobs.endings import Ending, announce
 from dues.jobs.wake import tell_change
 from dues.settings import settings
@@ -105,7 +104,8 @@ def claim_next(queue: str, worker: str) -> tuple[Claim, "Lease"] | None:
 
 def _claim(sql: str, values: dict[str, Any]) -> tuple[Claim, "Lease"] | None:
     token, lease_s, asked_at = uuid4(), settings().job_lease_s, time.monotonic()
-    row = _alone(sql, {**values, "token": token, "lease_s": lease_s})
+    # Apart from any transaction: within one it would keep the job's row locked, and no renewal could get through.
+    row = fetch_row_alone(sql, {**values, "token": token, "lease_s": lease_s})
     if row is None:
         return None
     job_id, kind, args, attempt, timeout_s, progress, trace, version = row
@@ -191,7 +191,7 @@ class Lease:
         return status
 
     def _ask(self, sql: str, values: dict[str, Any]) -> tuple[Any, ...] | None:
-        row = _alone(sql, {**values, "job_id": self.job_id, "token": self.token})
+        row = fetch_row_alone(sql, {**values, "job_id": self.job_id, "token": self.token})
         if row is None:
             self.lost = True
         else:
@@ -224,15 +224,6 @@ def _give_back(sql: str, values: dict[str, Any]) -> str | None:
             announce(Ending(values["job_id"], kind, ujson.loads(args), status, found))
         after_commit(partial(tell_change, values["job_id"], version))
     return str(status)
-
-
-def _alone(sql: str, values: dict[str, Any]) -> tuple[Any, ...] | None:
-    """Run a statement apart from any transaction the caller is in.
-
-    Within one it would keep the job's row locked until that ends: no renewal could get through.
-    """
-    with current_app.app_context():
-        return fetch_row(sql, values)
 
 
 def _json(value: dict[str, Any] | None) -> str | None:

@@ -13,7 +13,7 @@ from uuid import UUID
 import ujson
 
 from dues.clock import now
-from dues.db import after_commit, fetch_row, unit_of_work
+from dues.db import after_commit, fetch_row, run_later, unit_of_work
 from dues.ids import new_id
 from dues.jobs.kinds import Kind
 from dues.jobs.trace import current_trace
@@ -58,8 +58,9 @@ def enqueue(
     Raises: TypeError or ValueError for arguments that are not small JSON; RuntimeError outside `transaction()`.
     """
     unit_of_work()
+    row_id = new_id()
     row = {
-        "id": new_id(),
+        "id": row_id,
         "kind": kind.name,
         "queue": kind.queue,
         "priority": priority,
@@ -73,7 +74,11 @@ def enqueue(
         "cancelable": kind.cancelable,
         "trace": current_trace(),
     }
-    job_id = _insert(row)
+    if dedupe_key is None:
+        run_later(_INSERT, row)
+        job_id = row_id
+    else:
+        job_id = _insert(row)
     if run_at is None or run_at <= now():
         after_commit(wake_relay)
     return job_id

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import ujson
 
-from dues.db import db, fetch_row, unit_of_work
+from dues.db import db, fetch_row, run_later, unit_of_work
 from dues.errors import InvalidTransition, NotFound
 from dues.events import EventType, emit
 from dues.ids import new_id
@@ -103,7 +103,7 @@ class OpenPayment:
 def open_payment(payment: OpenPayment) -> None:
     """A new payment begins its life, `pending`. Part of the caller's transaction(). In SQL, since no other write is
     as frequent, and the ORM's unit of work would be a sixth of its time."""
-    fetch_row(_OPEN, vars(payment) | {"event_id": new_id()}, hot=True)
+    run_later(_OPEN, vars(payment) | {"event_id": new_id()})
     emit(payment.store_id, "payment.created", payments, {"store_id": payment.store_id, "id": payment.id})
     touch(f"store:{payment.store_id}:customers")
     touch_payment(payment.store_id, payment.user_id)

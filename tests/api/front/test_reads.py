@@ -14,6 +14,7 @@ import zstandard
 from brotli import decompress
 from flask import Flask
 
+from dues.db import db
 from tests.api.test_staleness import READS
 from tests.api.world import World
 from tests.factory import Factory
@@ -182,12 +183,15 @@ def test_two_hundred_at_once_on_one_cold_list_are_one_statement(make: Factory, w
     assert len(statements) == 1
 
 
-def test_connections_that_postgresql_ended_are_replaced(servers: Servers, make: Factory, web: WebServer):
+def test_connections_that_postgresql_ended_are_replaced(app: Flask, servers: Servers, make: Factory, web: WebServer):
     owner = make.user()
     store, auth = make.store(owner), make.auth(owner)
     path = f"/v1/stores/{store.id}/payments"
     once_known(web, path, auth)
     assert is_made_on_the_loop(ask(web, f"{path}?page=2", auth))
+    # Those of this process are not to be ended with the server's.
+    with app.app_context():
+        db.engine.dispose()
     with connected(servers) as cursor:
         cursor.execute("select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'dues'")
         assert (cursor.fetchone() or (0,))[0] > 0
