@@ -104,7 +104,7 @@ def server_timing(seconds: float, statements: Statements, cache: str = "miss") -
 
 
 def _log(route: str, status: int, seconds: float, statements: Statements, slow_s: float) -> None:
-    if seconds > slow_s or log.isEnabledFor(logging.DEBUG):
+    if seconds > slow_s or is_verbose():
         log_request(
             request.method,
             route,
@@ -115,6 +115,11 @@ def _log(route: str, status: int, seconds: float, statements: Statements, slow_s
             db_s=statements.seconds,
             slow=seconds > slow_s,
         )
+
+
+def is_verbose() -> bool:
+    """Whether every request is to be logged."""
+    return log.isEnabledFor(logging.DEBUG)
 
 
 def log_request(

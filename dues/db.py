@@ -1,7 +1,8 @@
 """PostgreSQL: the connection pool, the unit of work, and the short road for reads.
 
 Writes go through `transaction()`, the only place that commits. Lists and documents are read through `fetch_row()`,
-which runs one statement in autocommit mode on a bare cursor: no BEGIN, no ROLLBACK, one round trip.
+which runs one statement in autocommit mode on a bare cursor: no BEGIN, no ROLLBACK, one round trip. (The front door has
+connections of its own: api/front/postgres.py.)
 """
 
 import time

@@ -32,6 +32,9 @@ DB_SECONDS = Counter("dues_db_statement_seconds", "Time that requests spent in S
 POOL_SIZE = Gauge("dues_db_pool_size", "Connections that the pools may open", multiprocess_mode="livesum")
 POOL_IN_USE = Gauge("dues_db_pool_in_use", "Pooled connections checked out", multiprocess_mode="livesum")
 POOL_OPEN = Gauge("dues_db_pool_open", "Pooled connections open", multiprocess_mode="livesum")
+READ_CONNECTIONS = Gauge(
+    "dues_db_read_connections", "Connections open on which front doors read", multiprocess_mode="livesum"
+)
 POOL_WAITS = Counter("dues_db_pool_waits", "Times that no pooled connection was free at once")
 POOL_WAIT_SECONDS = Counter("dues_db_pool_wait_seconds", "Time spent waiting for a pooled connection")
 POOL_TIMEOUTS = Counter("dues_db_pool_timeouts", "Times that none became free in time")

@@ -9,7 +9,7 @@ from api.front.checks import Watch
 from api.front.threads import Finished
 from api.front.visit import Visit
 from api.http import entity_tags
-from api.telemetry import log_request
+from api.telemetry import is_verbose, log_request
 from dues.reads.freshness import Proof
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
@@ -110,8 +110,11 @@ def request_id_of(sent: bytes | None) -> bytes:
     return sent if sent and _REQUEST_ID.fullmatch(sent) else b"%032x" % random.getrandbits(128)
 
 
-def warn_of_slow_read(visit: Visit, route: str, status: int, seconds: float, db_s: float) -> None:
-    """As Flask's telemetry does of its requests."""
+def log_read(visit: Visit, route: str, status: int, seconds: float, db_s: float, slow_s: float) -> None:
+    """As Flask's telemetry does of its requests: a warning where it took more than `slow_s`, else for debugging."""
+    slow = seconds > slow_s
+    if not (slow or is_verbose()):
+        return
     log_request(
         visit.method,
         route,
@@ -120,6 +123,6 @@ def warn_of_slow_read(visit: Visit, route: str, status: int, seconds: float, db_
         seconds,
         queries=int(db_s >= 0),
         db_s=max(db_s, 0.0),
-        slow=True,
+        slow=slow,
         request_id=request_id_of(visit.request_id).decode("latin-1"),
     )

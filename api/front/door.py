@@ -12,9 +12,9 @@ from api.front.answers import (
     bytes_of,
     etag_of,
     is_known,
+    log_read,
     own_lines,
     parts_of,
-    warn_of_slow_read,
     without_body,
 )
 from api.front.asgi import Headers, Receive, Scope, Send
@@ -182,8 +182,8 @@ class FrontDoor:
         else:
             headers, body = parts_of(kept, status, own)
             await send_answer(visit.send, status, headers, body)
-        if wanted and seconds > self._slow_s:
-            warn_of_slow_read(visit, kept.route, status, seconds, db_s)
+        if wanted:
+            log_read(visit, kept.route, status, seconds, db_s, self._slow_s)
 
     def _server_lines(self, cycle: RequestResponseCycle) -> bytes:
         """uvicorn's own headers, which it makes anew each second."""

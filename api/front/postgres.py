@@ -16,7 +16,7 @@ from config import Settings
 from dues import prepared
 from dues.db import driver_url, session_options
 from dues.errors import Unavailable
-from dues.metrics import POOL_OPEN
+from dues.metrics import READ_CONNECTIONS
 
 _CONNECT_S = 5.0
 # Longer than PostgreSQL itself lets a statement run: only one that does not even say so is given up here.
@@ -101,7 +101,7 @@ class _Connection:
         self._writes = False
         self._loop.add_reader(self._socket, self._advance)
         self.is_open = True
-        POOL_OPEN.inc()
+        READ_CONNECTIONS.inc()
 
     @property
     def is_lost(self) -> bool:
@@ -158,4 +158,4 @@ class _Connection:
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
             self._raw.close()
-            POOL_OPEN.dec()
+            READ_CONNECTIONS.dec()

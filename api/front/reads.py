@@ -120,21 +120,21 @@ class Reads:
             return None
         if not found.waits:
             return await self._fly(wanted, found)
-        if reading.key not in self._flying:
+        ahead = self._flying.get(reading.key)
+        if ahead is None:
             # Another process is at it.
             return None
         # The answer that is being made may have been read before this request came; the next one is for all who wait.
         task = self._boarding.get(reading.key)
         if task is None:
-            task = self._boarding[reading.key] = asyncio.create_task(self._board(wanted))
+            task = self._boarding[reading.key] = asyncio.create_task(self._board(wanted, ahead))
         return await asyncio.shield(task)
 
-    async def _board(self, wanted: Wanted) -> Result | None:
-        key = wanted.reading.key
+    async def _board(self, wanted: Wanted, ahead: "asyncio.Future[None]") -> Result | None:
         try:
-            await self._flying[key]
+            await ahead
         finally:
-            del self._boarding[key]
+            del self._boarding[wanted.reading.key]
         found = (await self._checks.ask(None, None, wanted.reading)).found
         return await self._result(wanted, found)
 
