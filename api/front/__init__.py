@@ -2,8 +2,8 @@
 
 door.py      a request's way: a cached hit, a read made here, or through the slots to Flask
 visit.py     a request, and what is found out about it
-hits.py      finished answers of this process (answers.py: as they go out), and callers.py what its callers may do;
-             checks.py asks Redis whether both still hold, on the connection of redis.py
+hits.py      finished answers of this process (answers.py: as they go out; memory.py: how many), and callers.py what
+             its callers may do; checks.py asks Redis whether both still hold, on the connection of redis.py
 reads.py     reads that no cache has, made without Flask; postgres.py runs their statements
 slots.py     who may go to Flask or to PostgreSQL next, and who is turned away when there are too many
 threads.py   Flask on a pool of threads: a whole request in, a whole answer out

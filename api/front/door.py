@@ -133,7 +133,8 @@ class FrontDoor:
     async def _check(self, visit: Visit, known: Kept | Caller | None, wanted: Wanted | None) -> Verdict:
         """Whether what is known still holds, and what is kept of the answer that is wanted. Counts the request against
         its limit. Raises: TooManyRequests."""
-        limit = visit.limit = self._limits.of(visit.method, visit.path, visit.authorization, visit.address)
+        address = "" if visit.authorization else visit.address
+        limit = visit.limit = self._limits.of(visit.method, visit.path, visit.authorization, address)
         watch, reading = known.watch if known else None, wanted.reading if wanted else None
         if watch is None and limit is None and reading is None:
             return UNKNOWN

@@ -10,8 +10,8 @@ from api.compress import choose_encoding
 from api.front.answers import Kept, kept_of
 from api.front.asgi import Scope
 from api.front.checks import Watch
+from api.front.memory import Memory
 from api.front.threads import Finished
-from dues.reads.freshness.memory import Memory
 
 Key = tuple[bytes | None, str, bytes, str | None]
 

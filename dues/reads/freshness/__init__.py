@@ -5,7 +5,6 @@ writer.py    the place a unit of work touches its tags before it commits
 store.py     what lies in Redis, and the three scripts that change it
 snapshot.py  whether an answer has seen all that touched its tags
 switch.py    the one row in PostgreSQL that turns the cache off when a writer cannot reach Redis
-memory.py    finished answers in a process's own memory
 wire.py      Redis's protocol
 backend.py   all of it as a Flask-Caching backend
 """

@@ -1,6 +1,6 @@
 """The bound on what a process keeps."""
 
-from dues.reads.freshness.memory import Memory
+from api.front.memory import Memory
 
 
 def test_the_least_recently_used_go_first() -> None:
@@ -14,14 +14,13 @@ def test_the_least_recently_used_go_first() -> None:
     assert memory.bytes == 30
 
 
-def test_replacing_and_discarding_give_their_bytes_back() -> None:
+def test_replacing_gives_bytes_back() -> None:
     memory: Memory[str] = Memory(30)
     memory.put("a", "A", 20)
     memory.put("a", "B", 25)
     assert (memory.get("a"), memory.bytes, len(memory)) == ("B", 25, 1)
-    memory.discard("a")
-    memory.discard("a")
-    assert (memory.bytes, len(memory)) == (0, 0)
+    memory.put("a", "C", 31)
+    assert (memory.get("a"), memory.bytes, len(memory)) == (None, 0, 0)
 
 
 def test_what_is_too_large_is_not_kept_and_drives_nothing_out() -> None:
