@@ -15,6 +15,7 @@ from api.front.answers import (
     log_read,
     own_lines,
     parts_of,
+    request_id_of,
     without_body,
 )
 from api.front.asgi import Headers, Receive, Scope, Send
@@ -87,10 +88,18 @@ class FrontDoor:
                 await self._held.stand_back(scope)
             await self._serve(visit)
         except Problem as problem:
-            observe(visit.method, "refused at the door", problem.status, time.perf_counter() - visit.began)
-            await send_problem(scope, send, problem)
+            await self._refuse(visit, problem)
         except (Disconnected, TooSlow):
             log.debug("a client went away, or took too long")
+        except Exception:
+            request_id = request_id_of(visit.request_id).decode()
+            log.exception("unhandled at the door", extra={"request_id": request_id})
+            visit.request_id = request_id.encode()
+            await self._refuse(visit, Problem("something went wrong here; the request id finds it in the logs"))
+
+    async def _refuse(self, visit: Visit, problem: Problem) -> None:
+        observe(visit.method, "refused at the door", problem.status, time.perf_counter() - visit.began)
+        await send_problem(visit.scope, visit.send, problem, request_id_of(visit.request_id))
 
     async def _serve(self, visit: Visit) -> None:
         """A kept answer that is still fresh, or one made here, or Flask's. Raises: Problem."""

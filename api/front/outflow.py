@@ -78,8 +78,8 @@ async def send_file(send: Send, status: int, headers: Headers, file: Chunks) -> 
         file.close()
 
 
-async def send_problem(scope: Scope, send: Send, problem: Problem) -> None:
-    """Problem details for what is refused before Flask sees it."""
+async def send_problem(scope: Scope, send: Send, problem: Problem, request_id: bytes) -> None:
+    """Problem details for what is refused, or fails, before Flask sees it."""
     document: dict[str, Any] = {
         "type": f"/problems/{problem.code}",
         "title": problem.title,
@@ -87,8 +87,10 @@ async def send_problem(scope: Scope, send: Send, problem: Problem) -> None:
         "detail": problem.detail,
         "instance": scope["path"],
         "code": problem.code,
+        "request_id": request_id.decode(),
     }
     headers = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
+    headers.append((b"x-request-id", request_id))
     if isinstance(problem, Unavailable):
         problem.headers.setdefault("Retry-After", "1")
     headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]

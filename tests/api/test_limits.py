@@ -29,7 +29,8 @@ def ask(
         answer = connection.getresponse()
         body = answer.read()
         if answer.status == 429:
-            assert json.loads(body)["code"] == "rate_limited"
+            problem = json.loads(body)
+            assert (problem["code"], problem["request_id"]) == ("rate_limited", answer.headers["X-Request-Id"])
         return answer.headers, answer.status
     finally:
         connection.close()

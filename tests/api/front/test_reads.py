@@ -222,3 +222,18 @@ def test_a_read_that_takes_long_is_logged_as_flask_logs_it(servers: Servers, mak
     assert [(line["level"], line["route"], line["queries"]) for line in lines] == [
         ("warning", "/v1/stores/{store_id}/packages", 1)
     ]
+
+
+@pytest.mark.parametrize("encoding", ["zstd", "br", "gzip"])
+def test_a_large_answer_is_compressed_as_flask_does_it(app: Flask, make: Factory, web: WebServer, encoding: str):
+    owner = make.user()
+    store, auth = make.store(owner), make.auth(owner)
+    for _ in range(100):
+        make.package(store, description="what members get " * 20)
+    once_known(web, f"/v1/stores/{store.id}", auth)
+    path = f"/v1/stores/{store.id}/packages?per_page=100"
+    answer = ask(web, path, auth, Accept_Encoding=encoding)
+    expected = app.test_client().get(path, headers=auth | {"Accept-Encoding": encoding})
+    assert is_made_on_the_loop(answer)
+    assert len(DECODERS[encoding](answer[2])) > 16_384
+    assert (answer[1]["etag"], answer[2]) == (expected.headers["ETag"], expected.data)
