@@ -16,17 +16,20 @@ from flask import request
 
 from api.auth import bearer_token
 from api.http import Reply
-from dues.db import fetch_row
+from dues.db import fetch_row, run_later
 from dues.errors import BadRequest, Conflict, ValidationFailed
 from dues.settings import settings
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
-# The rows seen are those from before the lock was taken: an answer that was kept at that very moment is missed here,
-# and found by _KEEP.
-_LOCK_AND_FIND = """
-    select pg_try_advisory_xact_lock(hashtextextended(%(scope)s::text || ' ' || %(key)s::text, 0)),
-           k.request_hash, k.status, k.headers, k.body
+# Two statements, sent together: each sees what is committed as it begins, so the look, which begins after the lock was
+# taken, finds what whoever held it before has kept. The second tells what became of the first.
+_LOCK = """
+    select set_config('dues.has_key',
+        pg_try_advisory_xact_lock(hashtextextended(%(scope)s::text || ' ' || %(key)s::text, 0))::text, true)
+"""
+_FIND = """
+    select current_setting('dues.has_key')::bool, k.request_hash, k.status, k.headers, k.body
     from (select) one left join idempotency_keys k
         on k.scope = %(scope)s and k.key = %(key)s and k.created_at > now() - interval '24 hours'
 """
@@ -35,8 +38,6 @@ _KEEP = """
     values (%(scope)s, %(key)s, %(request_hash)s, %(status)s, %(headers)s::jsonb, %(body)s)
     on conflict (scope, key) do update set request_hash = excluded.request_hash, status = excluded.status,
         headers = excluded.headers, body = excluded.body, created_at = now()
-        where idempotency_keys.created_at <= now() - interval '24 hours'
-    returning key
 """
 
 
@@ -66,11 +67,16 @@ def once(caller: UUID | None, key: str, body: bytes, write: Callable[[], Reply])
     Raises: Conflict while the first request still runs; ValidationFailed when the key was used with another body.
     """
     named = {"scope": f"{caller or 'anonymous'} {request.method} {request.path}", "key": key}
-    row = fetch_row(_LOCK_AND_FIND, named, hot=True)
+    run_later(_LOCK, named)
+    row = fetch_row(_FIND, named, hot=True)
     assert row
-    is_locked, kept_hash, status, headers, kept_body = row
-    if not is_locked:
-        raise _in_use()
+    has_key, kept_hash, status, headers, kept_body = row
+    if not has_key:
+        raise Conflict(
+            "the first request with this Idempotency-Key is still running",
+            code="idempotency_key_in_use",
+            headers={"Retry-After": "1"},
+        )
     # Keyed, because a body may hold a password: the table alone must not help to guess it.
     request_hash = _keyed_hash(b"idempotency\0" + body)
     if kept_hash is not None:
@@ -85,18 +91,8 @@ def once(caller: UUID | None, key: str, body: bytes, write: Callable[[], Reply])
             "headers": ujson.dumps(reply.headers),
             "body": (reply.body or b"").decode(),
         }
-        if fetch_row(_KEEP, named | kept_as, hot=True) is None:
-            # All of this request is undone; asked again, it gets the first one's answer.
-            raise _in_use()
+        run_later(_KEEP, named | kept_as)
     return reply
-
-
-def _in_use() -> Conflict:
-    return Conflict(
-        "the first request with this Idempotency-Key is still running",
-        code="idempotency_key_in_use",
-        headers={"Retry-After": "1"},
-    )
 
 
 def _keyed_hash(data: bytes) -> bytes:

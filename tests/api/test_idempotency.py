@@ -1,15 +1,18 @@
 """What cannot be seen from outside: two requests with one Idempotency-Key that pass each other."""
 
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
 from flask import Flask
 
+from api import idempotency
 from api.http import Reply
 from api.idempotency import once
 from dues.db import transaction
-from dues.errors import Conflict
+from dues.errors import ValidationFailed
 from tests.factory import Factory
 
 PATH = "/v1/stores"
@@ -22,18 +25,28 @@ def request(app: Flask) -> Iterator[None]:
         yield
 
 
-def test_an_answer_kept_since_it_was_looked_for_undoes_this_request(app: Flask, make: Factory) -> None:
+def test_an_answer_that_was_kept_while_the_lock_was_taken_is_found(
+    app: Flask, make: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency, "_LOCK", idempotency._LOCK.replace("select ", "select pg_sleep(1), ", 1))
+
     def write() -> Reply:
-        # The first request's answer, which was committed between this one's look and its lock.
+        raise AssertionError("there is an answer")
+
+    def keep() -> None:
+        time.sleep(0.3)
         make.rows(
             "insert into idempotency_keys(scope, key, request_hash, status, headers, body)"
             " values (%(scope)s, 'k', '', 201, '{}', 'first')",
             {"scope": f"anonymous POST {PATH}"},
         )
-        return Reply(b"second", 201)
 
-    with request(app), pytest.raises(Conflict), transaction():
+    first = threading.Thread(target=keep)
+    first.start()
+    # It was another body's.
+    with request(app), pytest.raises(ValidationFailed), transaction():
         once(None, "k", b"", write)
+    first.join()
 
     assert make.value("select body from idempotency_keys") == "first"
 
