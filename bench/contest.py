@@ -58,6 +58,8 @@ class Contest:
 
         self.dues = start("dues", [*DUES, "asgi:app"], env, "/healthz")
         self.dues_threads = start("dues-threads", [*DUES, "wsgi:app"], env, "/healthz")
+        nowhere = {"CACHE_REDIS_URL": "redis://127.0.0.1:1/0"}
+        self.dues_without_redis = start("dues-without-redis", [*DUES, "asgi:app"], env | nowhere, "/healthz")
         size = str(len(self.fetch(self.dues + dues_path(stores[0]))[0]))
         bare = [sys.executable, "-m", "gunicorn", "-k", "uvicorn_worker.UvicornWorker", "-b", "127.0.0.1:{port}"]
         self.bare = start("bare", [*bare, "peers.bare_asgi:app"], {**peers, "BARE_BYTES": size}, "/")
@@ -101,6 +103,6 @@ class Contest:
         """Requests a second, to be measured whenever it is called."""
         return lambda: self.load(base, paths, seconds).rate
 
-    def rate_of_new(self, seconds: float, extra: str = "") -> Callable[[], float]:
+    def rate_of_new(self, seconds: float, extra: str = "", base: str = "") -> Callable[[], float]:
         """The same for lists of Dues that are new each time."""
-        return lambda: self.load(self.dues, new_paths(self.stores, 20_000, extra), seconds).rate
+        return lambda: self.load(base or self.dues, new_paths(self.stores, 20_000, extra), seconds).rate

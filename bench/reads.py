@@ -17,6 +17,7 @@ def run(rounds: int, seconds: float, payments: int) -> Suite:
         cached(suite, contest, rounds, seconds)
         uncached(suite, contest, rounds, seconds)
         uncounted(suite, contest, rounds, seconds)
+        without_redis(suite, contest, rounds, seconds)
         crowding.measure(suite, contest, min(rounds, 3), seconds)
         suite.machine(data)
     return suite
@@ -68,6 +69,21 @@ def uncached(suite: Suite, contest: Contest, rounds: int, seconds: float) -> Non
     suite.goal(Goal("uncached list / hand-written", dues / figures["hand-written Flask and SQL"].median, 1.0))
     suite.goal(Goal("uncached list / FastAPI", dues / figures["FastAPI"].median, 3))
     suite.goal(Goal("uncached list / DRF", dues / figures["Django REST framework"].median, 6))
+
+
+def without_redis(suite: Suite, contest: Contest, rounds: int, seconds: float) -> None:
+    """What is left where nobody listens at the cache's address: everything is answered, by PostgreSQL."""
+    figures = interleave(
+        rounds,
+        {
+            "one list after another, new each time": contest.rate_of_new(seconds),
+            "the same without Redis": contest.rate_of_new(seconds, base=contest.dues_without_redis),
+            "100 pages in turn": contest.rate(contest.dues, contest.pages(), seconds),
+            "the same 100 without Redis": contest.rate(contest.dues_without_redis, contest.pages(), seconds),
+        },
+        "requests/s",
+    )
+    suite.table("Lists without Redis", figures)
 
 
 def uncounted(suite: Suite, contest: Contest, rounds: int, seconds: float) -> None:
