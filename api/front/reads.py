@@ -34,9 +34,6 @@ from dues.reads.freshness.store import Hit, Miss, Unfounded
 from dues.stores.access import Access
 
 _ID_LETTERS = 36
-# Statements of usual length that a process has PostgreSQL run at once. One runs while the answer of another is made, so
-# more would only compete for processors, where PostgreSQL shares them, with those who wait for them.
-_AT_ONCE = 2
 # A larger body is compressed on a thread: it would keep the loop for milliseconds.
 _LOOP_COMPRESSES = 16_384
 
@@ -65,7 +62,7 @@ class Reads:
         self._store = self._context.run(fresh_cache).store
         self._checks, self._tally = checks, tally
         self._postgres = LoopPostgres(settings)
-        self._turns = Turns(min(_AT_ONCE, settings.db_read_connections), settings.db_read_connections)
+        self._turns = Turns(settings.db_read_connections)
         self._life_s = float(settings.cache_default_timeout)
         self._routes = {_shape(route.path): route for module in MODULES for route in module.all if _is_read(route)}
         self._flying: dict[str, asyncio.Future[None]] = {}

@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections import deque
 from enum import IntEnum
+from math import ceil
 
 from dues.errors import Unavailable
 
@@ -27,6 +28,9 @@ _PATIENCE_S = {Priority.WRITE: 5.0, Priority.READ: 2.0, Priority.FEED: 1.0}
 _LONGEST_WAITING_EVERY = 4
 # A statement that takes longer than this runs beside the others: a read by index takes a fiftieth of it.
 _LONG_S = 0.02
+# What the process itself does for a read takes about so long.
+_WORK_S = 0.0003
+_LEARN_EVERY_S = 1.0
 # However fast the line moves, no more than this may stand in it: each holds a request in memory.
 _LONGEST_LINE = {Priority.WRITE: 2000, Priority.READ: 1500, Priority.FEED: 500}
 
@@ -36,6 +40,7 @@ class Slots:
 
     def __init__(self, count: int) -> None:
         self._free = count
+        self._owed = 0
         self._passed = 0
         self._lines: dict[Priority, deque[tuple[float, asyncio.Future[None]]]] = {p: deque() for p in Priority}
         self.shed = 0
@@ -84,6 +89,9 @@ class Slots:
 
     def pass_on(self) -> None:
         """Give up a slot: to the first of the most important who wait, every fourth time to who has waited longest."""
+        if self._owed:
+            self._owed -= 1
+            return
         self._passed += 1
         lines = list(filter(None, self._lines.values()))
         if self._passed % _LONGEST_WAITING_EVERY == 0:
@@ -96,15 +104,29 @@ class Slots:
                     return
         self._free += 1
 
+    def change(self, by: int) -> None:
+        """Have so many slots more, or fewer; those that are taken then are given up as they are passed on."""
+        for _ in range(by):
+            self.pass_on()
+        for _ in range(-by):
+            if self._free:
+                self._free -= 1
+            else:
+                self._owed += 1
+
 
 class Turns:
-    """Who may have a statement run: `at_once` statements, as many as keep PostgreSQL busy. One that takes long passes
-    its turn on and runs beside the others, `most` in all, so that few slow statements do not keep all others waiting.
-    For one event loop."""
+    """Who may have a statement run: as many at once as are needed for one to be there whenever the process is done with
+    another, which follows from how long the quickest takes. More would compete for processors, where PostgreSQL shares
+    them, with those who wait for them. A statement that takes long passes its turn on and runs beside the others, so
+    that a few slow ones do not keep all others waiting. Never more than `most` run. For one event loop."""
 
-    def __init__(self, at_once: int, most: int) -> None:
-        self._slots = Slots(at_once)
-        self._spare = most - at_once
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._at_once = min(2, most)
+        self._long = 0
+        self._slots = Slots(self._at_once)
+        self._quickest_s, self._learnt_at = float("inf"), time.monotonic()
 
     def taken(self, priority: Priority) -> "_Turn":
         """`async with` it to have a turn for the block. Raises: Unavailable for who is turned away."""
@@ -114,28 +136,39 @@ class Turns:
         await self._slots.take(priority)
 
     def is_long(self) -> bool:
-        """Pass a turn on whose holder goes on all the same; False where too many do already."""
-        if self._spare <= 0:
+        """Pass a turn on whose holder goes on all the same; False where too many run already."""
+        if self._at_once + self._long >= self._most:
             return False
-        self._spare -= 1
+        self._long += 1
         self._slots.pass_on()
         return True
 
-    def end(self, *, was_long: bool) -> None:
+    def end(self, seconds: float, *, was_long: bool) -> None:
         if was_long:
-            self._spare += 1
+            self._long -= 1
         else:
             self._slots.pass_on()
+        self._quickest_s = min(self._quickest_s, seconds)
+        moment = time.monotonic()
+        if moment - self._learnt_at >= _LEARN_EVERY_S:
+            self._learn()
+            self._quickest_s, self._learnt_at = float("inf"), moment
+
+    def _learn(self) -> None:
+        wanted = max(1, min(1 + ceil(self._quickest_s / _WORK_S), self._most - self._long))
+        self._slots.change(wanted - self._at_once)
+        self._at_once = wanted
 
 
 class _Turn:
-    __slots__ = ("_priority", "_timer", "_turns", "_was_long")
+    __slots__ = ("_began", "_priority", "_timer", "_turns", "_was_long")
 
     def __init__(self, turns: Turns, priority: Priority) -> None:
         self._turns, self._priority, self._was_long = turns, priority, False
 
     async def __aenter__(self) -> None:
         await self._turns.take(self._priority)
+        self._began = time.monotonic()
         self._timer = asyncio.get_running_loop().call_later(_LONG_S, self._is_long)
 
     def _is_long(self) -> None:
@@ -143,7 +176,7 @@ class _Turn:
 
     async def __aexit__(self, *_: object) -> None:
         self._timer.cancel()
-        self._turns.end(was_long=self._was_long)
+        self._turns.end(time.monotonic() - self._began, was_long=self._was_long)
 
 
 class _Taken:

@@ -136,29 +136,80 @@ def test_a_turn_that_takes_long_is_passed_on_while_few_do(monkeypatch: pytest.Mo
     monkeypatch.setattr(slots, "_LONG_S", 0.01)
 
     async def scenario() -> None:
-        turns, order, done = Turns(1, 3), list[str](), asyncio.Event()
+        turns, order, done = Turns(3), list[str](), asyncio.Event()
 
         async def hold_turn(name: str) -> None:
             async with turns.taken(Priority.READ):
                 order.append(name)
                 await done.wait()
 
-        tasks = [asyncio.create_task(hold_turn(name)) for name in "abcd"]
+        # Two at once, and one beside them that takes long, but no more.
+        tasks = [asyncio.create_task(hold_turn(name)) for name in "abcde"]
         await asyncio.sleep(0)
-        assert order == ["a"], "one at once"
+        assert order == ["a", "b"]
         await asyncio.sleep(0.2)
-        assert order == ["a", "b", "c"], "and two beside it that take long, but no more"
+        assert order == ["a", "b", "c"]
+        done.set()
+        await asyncio.gather(*tasks)
+        assert order == ["a", "b", "c", "d", "e"]
+        # All is as it was.
+        done.clear()
+        order.clear()
+        tasks = [asyncio.create_task(hold_turn(name)) for name in "fghij"]
+        await asyncio.sleep(0)
+        assert order == ["f", "g"]
+        await asyncio.sleep(0.2)
+        assert order == ["f", "g", "h"]
+        done.set()
+        await asyncio.gather(*tasks)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("seconds", "at_once"), [(0.0001, 2), (0.0003, 2), (0.002, 8), (1.0, 10)])
+def test_as_many_turns_as_the_quickest_statement_needs(monkeypatch: pytest.MonkeyPatch, seconds: float, at_once: int):
+    monkeypatch.setattr(slots, "_LEARN_EVERY_S", 0.0)
+
+    async def scenario() -> None:
+        turns, most, running = Turns(10), 0, 0
+
+        async def hold_turn() -> None:
+            nonlocal most, running
+            async with turns.taken(Priority.READ):
+                running += 1
+                most = max(most, running)
+                await asyncio.sleep(0)
+                running -= 1
+
+        for measured in (1.0, seconds):
+            # However many there were before.
+            await turns.take(Priority.READ)
+            turns.end(measured, was_long=False)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(slots, "_LEARN_EVERY_S", 60.0)
+            await asyncio.gather(*(hold_turn() for _ in range(50)))
+        assert most == at_once
+
+    run(scenario)
+
+
+def test_slots_that_are_taken_away_while_they_are_held_are_not_passed_on():
+    async def scenario() -> None:
+        line, order, done = Slots(3), list[str](), asyncio.Event()
+        tasks = [asyncio.create_task(hold(line, Priority.READ, order, name, done)) for name in "abcd"]
+        await asyncio.sleep(0)
+        line.change(-2)
+        assert order == ["a", "b", "c"]
         done.set()
         await asyncio.gather(*tasks)
         assert order == ["a", "b", "c", "d"]
-        # All is as it was: again one at once, and two beside it.
         done.clear()
-        order.clear()
-        tasks = [asyncio.create_task(hold_turn(name)) for name in "efgh"]
+        tasks = [asyncio.create_task(hold(line, Priority.READ, order, name, done)) for name in "ef"]
         await asyncio.sleep(0)
-        assert order == ["e"]
-        await asyncio.sleep(0.2)
-        assert order == ["e", "f", "g"]
+        assert order[4:] == ["e"], "one is left"
+        line.change(1)
+        await asyncio.sleep(0)
+        assert order[4:] == ["e", "f"]
         done.set()
         await asyncio.gather(*tasks)
 
