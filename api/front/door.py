@@ -124,7 +124,8 @@ class FrontDoor:
             if verdict.fresh or caller.watch is None:
                 made = await self._reads.make(wanted, verdict.found, key[3])
                 if made:
-                    if made.proofs:
+                    # Kept here from the second time on: what is asked for once would drive out what comes again.
+                    if made.proofs and wanted.db_s < 0:
                         self._hits.put(key, made)
                     await self._send(visit, made, wanted)
                     return
