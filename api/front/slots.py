@@ -28,8 +28,9 @@ _PATIENCE_S = {Priority.WRITE: 5.0, Priority.READ: 2.0, Priority.FEED: 1.0}
 _LONGEST_WAITING_EVERY = 4
 # A statement that takes longer than this runs beside the others: a read by index takes a fiftieth of it.
 _LONG_S = 0.02
-# What the process itself does for a read takes about so long.
-_WORK_S = 0.0003
+# What the process itself does for a read, and has to wait for it under load, takes about so long.
+_WORK_S = 0.0005
+_FEWEST_TURNS = 2
 _LEARN_EVERY_S = 1.0
 # However fast the line moves, no more than this may stand in it: each holds a request in memory.
 _LONGEST_LINE = {Priority.WRITE: 2000, Priority.READ: 1500, Priority.FEED: 500}
@@ -123,7 +124,7 @@ class Turns:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._at_once = min(2, most)
+        self._at_once = min(_FEWEST_TURNS, most)
         self._long = 0
         self._slots = Slots(self._at_once)
         self._quickest_s, self._learnt_at = float("inf"), time.monotonic()
@@ -155,7 +156,8 @@ class Turns:
             self._quickest_s, self._learnt_at = float("inf"), moment
 
     def _learn(self) -> None:
-        wanted = max(1, min(1 + ceil(self._quickest_s / _WORK_S), self._most - self._long))
+        needed = max(_FEWEST_TURNS, ceil(self._quickest_s / _WORK_S))
+        wanted = max(1, min(needed, self._most - self._long))
         self._slots.change(wanted - self._at_once)
         self._at_once = wanted
 

@@ -166,7 +166,7 @@ def test_a_turn_that_takes_long_is_passed_on_while_few_do(monkeypatch: pytest.Mo
     run(scenario)
 
 
-@pytest.mark.parametrize(("seconds", "at_once"), [(0.0001, 2), (0.0003, 2), (0.002, 8), (1.0, 10)])
+@pytest.mark.parametrize(("seconds", "at_once"), [(0.0001, 2), (0.0008, 2), (0.002, 4), (1.0, 10)])
 def test_as_many_turns_as_the_quickest_statement_needs(monkeypatch: pytest.MonkeyPatch, seconds: float, at_once: int):
     monkeypatch.setattr(slots, "_LEARN_EVERY_S", 0.0)
 
