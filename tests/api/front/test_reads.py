@@ -139,7 +139,9 @@ def change_name(web: WebServer, auth: dict[str, str]) -> None:
 
 def waits_for_lock(servers: Servers) -> bool:
     with connected(servers) as cursor:
-        cursor.execute("select count(*) from pg_stat_activity where wait_event_type = 'Lock'")
+        cursor.execute(
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()"
+        )
         return bool((cursor.fetchone() or (0,))[0])
 
 
@@ -193,7 +195,11 @@ def test_connections_that_postgresql_ended_are_replaced(app: Flask, servers: Ser
     with app.app_context():
         db.engine.dispose()
     with connected(servers) as cursor:
-        cursor.execute("select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'dues'")
+        # Of this database alone: other tests share the server.
+        cursor.execute(
+            "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+            " where application_name = 'dues' and datname = current_database()"
+        )
         assert (cursor.fetchone() or (0,))[0] > 0
     assert ask(web, f"{path}?page=3", auth)[0] == 200
     wait_until(lambda: is_made_on_the_loop(ask(web, f"{path}?per_page={next(numbers)}", auth)), 10, "a connection")
