@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from uuid import UUID
 
-from flask import request
+from flask import g, request
 
 from api.door import DOOR, Leftover
 from dues.accounts.actor import Actor
@@ -61,6 +61,7 @@ def _known_access(token: str | None, store_id: UUID | None) -> Access:
     if door and door.access:
         return door.access
     access = access_of(token, store_id)
+    g.token_is_good = token is not None
     if door:
         door.access = access
     return access

@@ -1,15 +1,19 @@
 """Rate limits: how often a caller may ask, in fixed windows that all web processes count together in Redis.
 
-A caller is a token, or where none is sent an address; a token that nobody has vouched for yet counts against its
-address too, so that made-up tokens are no way around. Signing up and logging in has a tenth of the quota, payments
+A caller is a token, or where none is sent an address. A token that this process has not found good yet counts against
+its address too, so that made-up tokens are no way around; once it is found good, that is given back, so that those
+behind one address do not use up each other's quota. Signing up and logging in has a tenth of the quota, payments
 half. The headers follow draft-ietf-httpapi-ratelimit-headers.
 
 Where Redis does not answer, each process counts for itself and lets its share of the quota through.
 """
 
 import time
+from collections import OrderedDict
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import blake2b
 
 from flask import Flask, Response, g, request
@@ -22,6 +26,8 @@ from dues.reads.freshness.wire import CacheAway
 
 # How many callers' limits a process remembers, so as not to make them for each request.
 _PRESENT_LIMITS = 20_000
+# How many tokens a process remembers to be good.
+_GOOD_TOKENS = 10_000
 
 
 @dataclass(frozen=True)
@@ -106,9 +112,10 @@ class Limits:
                 policy = self._payments
         return self._limit(policy, authorization or address)
 
-    def of_address(self, address: str) -> Limit | None:
-        """What a request with a token that is not known to be good counts against beside its own limit."""
-        return self._limit(self._default, address) if self.on else None
+    def of_address(self, address: str) -> Limit:
+        """What a request with a token that is not known to be good counts against beside its own limit, which there
+        must be."""
+        return self._limit(self._default, address)
 
     def _limit(self, policy: Policy, caller: bytes | str) -> Limit:
         found = self._present.get((policy.name, caller))
@@ -127,6 +134,22 @@ def _name_of(caller: bytes | str) -> str:
     return blake2b(data, digest_size=16).hexdigest()
 
 
+class GoodTokens:
+    """Authorization headers whose token was found good a while ago; should it be revoked since, only its counting
+    differs."""
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[bytes | str, None] = OrderedDict()
+
+    def __contains__(self, authorization: bytes | str) -> bool:
+        return authorization in self._found
+
+    def add(self, authorization: bytes | str) -> None:
+        self._found[authorization] = None
+        if len(self._found) > _GOOD_TOKENS:
+            self._found.popitem(last=False)
+
+
 class LocalCounts:
     """Counts of one process, for as long as Redis does not answer; only the present windows are kept."""
 
@@ -135,25 +158,33 @@ class LocalCounts:
         self._counts: dict[str, int] = {}
         self._swept_at = 0.0
 
-    def add(self, limit: Limit) -> int:
+    def add(self, limit: Limit, count: int = 1) -> int:
         """How much of the whole quota is used, if every process sees as many requests as this one."""
         if time.monotonic() - self._swept_at > limit.policy.window_s:
             self._counts.clear()
             self._swept_at = time.monotonic()
-        self._counts[limit.key] = count = self._counts.get(limit.key, 0) + 1
-        return count * self._processes
+        self._counts[limit.key] = used = self._counts.get(limit.key, 0) + count
+        return used * self._processes
 
 
 def init_limits(app: Flask) -> None:
     """Count requests that reach Flask without the front door, which counts its own."""
     settings: Settings = app.extensions["settings"]
-    limits, local = Limits(settings.rate_limit), LocalCounts(settings.web_concurrency)
+    limits, local, good = Limits(settings.rate_limit), LocalCounts(settings.web_concurrency), GoodTokens()
 
-    def count(limit: Limit) -> int:
+    def count(limit: Limit) -> Callable[[], object]:
+        """Count the present request. Returns: what takes that back. Raises: TooManyRequests."""
+        store, life_s = fresh_cache().store, limit.policy.window_s + 1
         try:
-            return fresh_cache().store.count(limit.key, limit.policy.window_s + 1)
+            used = store.count(limit.key, life_s)
+            take_back = partial(store.count, limit.key, life_s, -1)
         except CacheAway:
-            return local.add(limit)
+            used = local.add(limit)
+            take_back = partial(local.add, limit, -1)
+        g.limited = limit.headers(used)
+        if used > limit.policy.quota:
+            raise limit.refusal(used)
+        return take_back
 
     @app.before_request
     def enforce() -> None:
@@ -163,13 +194,18 @@ def init_limits(app: Flask) -> None:
         limit = limits.of(request.method, request.path, authorization, address)
         if limit is None:
             return
-        used = count(limit)
-        g.limited = limit.headers(used)
-        if used > limit.policy.quota:
-            raise limit.refusal(used)
+        count(limit)
+        if authorization is not None and authorization not in good:
+            own = g.limited
+            g.take_back = count(limits.of_address(address))
+            g.limited = own
 
     @app.after_request
     def describe(response: Response) -> Response:
         for name, value in g.get("limited", ()):
             response.headers[name] = value
+        if "take_back" in g and g.get("token_is_good"):
+            good.add(request.headers["Authorization"])
+            with suppress(CacheAway):
+                g.take_back()
         return response

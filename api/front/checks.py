@@ -118,6 +118,10 @@ class Checks:
         if self._connection is not None and self._connection.is_open:
             self._open_batch().told += commands
 
+    def take_back(self, limit: Limit) -> None:
+        """One request less on `limit`, that was counted before."""
+        self.tell(self._store.counting(limit.key, limit.policy.window_s + 1, -1))
+
     def _open_batch(self) -> _Batch:
         """The one that is sent in this turn of the loop, or once there is a connection."""
         if self._batch is None:

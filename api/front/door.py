@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections import OrderedDict
+from functools import partial
 
 from flask import Flask
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -31,7 +31,7 @@ from api.front.tally import Tally
 from api.front.threads import Finished, FlaskThreads
 from api.front.visit import Visit
 from api.front.waits import Waits
-from api.limits import Limit, Limits, LocalCounts
+from api.limits import GoodTokens, Limit, Limits, LocalCounts
 from api.telemetry import observe
 from config import Settings
 from dues.errors import Problem, TooManyRequests
@@ -45,8 +45,6 @@ _ALIVE = b'{"status":"ok"}'
 _JSON = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
 # How long after it was checked what a caller may do is not asked for again.
 _KNOWN_FOR_S = 0.25
-# How many tokens a process remembers to be good, so that they do not count against their address.
-_KNOWN_TOKENS = 10_000
 
 
 class FrontDoor:
@@ -65,7 +63,7 @@ class FrontDoor:
         self._server: tuple[Headers, bytes] = [], b""
         self._limits = Limits(settings.rate_limit)
         self._local = LocalCounts(settings.web_concurrency)
-        self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._good = GoodTokens()
         self._threads = FlaskThreads(app, settings.web_threads)
         self._slots = Slots(settings.web_threads)
         self._held = Held(Waits(app, settings.max_waiting_clients), self._slots, self._threads)
@@ -152,11 +150,9 @@ class FrontDoor:
         if limit is None:
             return verdict
         try:
-            if visit.authorization is not None and visit.authorization not in self._known:
-                by_address = self._limits.of_address(visit.address)
-                assert by_address
-                self._count(by_address, (await self._checks.ask(None, by_address)).used)
             visit.used = self._count(limit, verdict.used)
+            if visit.authorization is not None and visit.authorization not in self._good:
+                await self._count_against_address(visit)
         except TooManyRequests:
             if reading:
                 self._reads.let_go(reading, verdict.found)
@@ -167,8 +163,10 @@ class FrontDoor:
         """Have Flask answer. Raises: Problem."""
         scope, receive, send = visit.scope, visit.receive, visit.send
         finished = self._held.recall(scope) or await self._ask_flask(visit, access)
-        if visit.authorization is not None and finished.status < 300:
-            self._remember(visit.authorization)
+        if visit.authorization is not None and finished.leftover.access:
+            self._good.add(visit.authorization)
+            if visit.take_back:
+                visit.take_back()
         if finished.leftover.access and finished.leftover.access is not access:
             self._callers.keep(scope, visit.authorization, finished.leftover.access)
         if key is not None:
@@ -209,11 +207,14 @@ class FrontDoor:
             raise limit.refusal(used)
         return used
 
-    def _remember(self, authorization: bytes) -> None:
-        """Its token was good a moment ago; should it be revoked since, only its counting changes."""
-        self._known[authorization] = None
-        if len(self._known) > _KNOWN_TOKENS:
-            self._known.popitem(last=False)
+    async def _count_against_address(self, visit: Visit) -> None:
+        """Until Flask finds the token good. Raises: TooManyRequests."""
+        limit = self._limits.of_address(visit.address)
+        used = (await self._checks.ask(None, limit)).used
+        visit.take_back = (
+            partial(self._local.add, limit, -1) if used is None else partial(self._checks.take_back, limit)
+        )
+        self._count(limit, used)
 
     async def _ask_flask(self, visit: Visit, access: Access | None) -> Finished:
         since = time.monotonic()

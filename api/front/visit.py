@@ -1,6 +1,7 @@
 """A request at the front door, and what has been found out about it."""
 
 import time
+from collections.abc import Callable
 
 from api.front.asgi import Headers, Receive, Scope, Send
 from api.front.slots import Priority
@@ -9,7 +10,8 @@ from api.limits import Limit
 
 class Visit:
     """`authorization`, `accepts`, `none_match` and `request_id` are the headers Authorization, Accept-Encoding,
-    If-None-Match and X-Request-Id. `limit` is what it counts against, of which `used` are gone, this one included."""
+    If-None-Match and X-Request-Id. `limit` is what it counts against, of which `used` are gone, this one included;
+    `take_back` is to be called should its token turn out to be good."""
 
     __slots__ = (
         "accepts",
@@ -23,6 +25,7 @@ class Visit:
         "request_id",
         "scope",
         "send",
+        "take_back",
         "used",
     )
 
@@ -33,6 +36,7 @@ class Visit:
         self.path: str = scope["path"]
         self.limit: Limit | None = None
         self.used = 0
+        self.take_back: Callable[[], object] | None = None
         authorization = accepts = none_match = request_id = None
         for name, value in scope["headers"]:
             if name == b"authorization":

@@ -88,14 +88,33 @@ def test_payments_have_half_and_logging_in_a_tenth(servers: Servers, make: Facto
         assert tried == {422: QUOTA // 10, 429: QUOTA - QUOTA // 10}
 
 
-def test_made_up_tokens_are_no_way_around_the_limit_of_their_address(servers: Servers, make: Factory, user: Made):
+@pytest.mark.parametrize("target", ["asgi:app", "wsgi:app"])
+def test_made_up_tokens_are_no_way_around_the_limit_of_their_address(
+    servers: Servers, make: Factory, user: Made, target: str
+):
     good = make.auth(user)
-    with limited(servers) as web:
+    with limited(servers, target=target) as web:
         assert ask(web, **good)[1] == 200
         found = Counter(ask(web, Authorization=f"Bearer dues_{new_id().hex}")[1] for _ in range(2 * QUOTA))
-        # The good one, too, counted against its address until it was known to be good.
-        assert found == {401: QUOTA - 1, 429: QUOTA + 1}
+        # The good one has taken nothing from its address.
+        assert found == {401: QUOTA, 429: QUOTA}
         assert ask(web, **good)[1] == 200
+
+
+@pytest.mark.parametrize("target", ["asgi:app", "wsgi:app"])
+def test_good_tokens_of_one_address_leave_each_other_their_quotas(
+    servers: Servers, make: Factory, user: Made, target: str
+):
+    with limited(servers, target=target) as web:
+        assert [ask(web, **make.auth(user))[1] for _ in range(QUOTA + 2)] == [200] * (QUOTA + 2)
+        greedy = make.auth(user)
+        # What is refused for a token's own sake does not count against its address either.
+        assert statuses(web, 3 * QUOTA, **greedy) == {200: QUOTA, 429: 2 * QUOTA}
+        assert int(_left(ask(web, path="/v1/stores")[0])) == QUOTA - 1
+
+
+def _left(headers: http.client.HTTPMessage) -> str:
+    return (headers["RateLimit"] or "").split(";")[1].removeprefix("r=")
 
 
 def test_without_redis_all_processes_together_still_keep_to_the_quota(servers: Servers, make: Factory, user: Made):

@@ -166,11 +166,15 @@ class Store:
         (found,) = self._pool.ask(lambda _: [("EVALSHA", _FOUND.sha, 1, name, mark, xid, _TAG_LIFE_S)], LOOK_TIMEOUT_S)
         return found == 1
 
-    def count(self, name: str, life_s: int) -> int:
-        """One more on a counter that lasts `life_s` from its first; how many there were, this one included."""
-        key = self.name(name)
-        replies = self._pool.ask(lambda _: [("SET", key, 0, "NX", "EX", life_s), ("INCRBY", key, 1)], LOOK_TIMEOUT_S)
+    def count(self, name: str, life_s: int, count: int = 1) -> int:
+        """So many more on a counter that lasts `life_s` from its first; how many there are, these included."""
+        replies = self._pool.ask(lambda _: self.counting(name, life_s, count), LOOK_TIMEOUT_S)
         return cast(int, replies[1])
+
+    def counting(self, name: str, life_s: int, count: int) -> list[Command]:
+        """The commands of that, for who speaks to Redis himself."""
+        key = self.name(name)
+        return [("SET", key, 0, "NX", "EX", life_s), ("INCRBY", key, count)]
 
     def takes_writes(self) -> bool:
         """Whether Redis can be written to: what a touch needs."""
