@@ -11,6 +11,8 @@ from tests.factory import Factory
 
 PID = "select pg_backend_pid(), current_setting('transaction_isolation'), txid_current_if_assigned()"
 
+LIKE = "prepare % as select status from idempotency_keys%"
+
 
 @pytest.fixture(autouse=True)
 def context(app: Flask) -> object:
@@ -62,3 +64,16 @@ def test_a_request_that_only_reads_makes_no_session() -> None:
     fetch_row(PID, {})
     assert not in_transaction()
     assert not db.session.registry.has()
+
+
+def test_a_statement_prepared_while_its_table_was_empty_does_not_read_all_of_it_later(make: Factory) -> None:
+    find = "select status from idempotency_keys where scope = %(scope)s and key = %(key)s", {"scope": "s", "key": "1"}
+    make.rows("vacuum analyze idempotency_keys")
+    # Often enough for the server to keep one plan for all values.
+    for _ in range(20):
+        fetch_row(*find)
+    with db.engine.connect() as connection:
+        names = connection.exec_driver_sql("select name from pg_prepared_statements where statement like %s", (LIKE,))
+        (name,) = names.scalars()
+        plan = connection.exec_driver_sql(f"explain execute {name}('s', '1')").scalars().all()
+    assert "Index" in plan[0], plan

@@ -29,7 +29,7 @@ class Snapshot:
         self._cursor = connection.cursor()
         self._cursor.execute(
             "select set_config('statement_timeout', %s, true), set_config('work_mem', %s, true),"
-            " set_config('enable_sort', %s, true)",
+            " set_config('enable_seqscan', 'on', true), set_config('enable_sort', %s, true)",
             (str(_STATEMENT_TIMEOUT_MS), _WORK_MEM, "off" if streams else "on"),
         )
 
