@@ -8,25 +8,26 @@ connections of its own: api/front/postgres.py.)
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import psycopg2
 import psycopg2.extras
 import ujson
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import BigInteger, DateTime, Engine, MetaData, Text, event
+from flask_sqlalchemy.session import Session as FlaskSession
+from sqlalchemy import BigInteger, Connection, DateTime, Engine, MetaData, Text, event
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, declared_attr, mapped_column
 
 from config import Settings
 from dues import prepared
 from dues.clock import now
-from dues.context import Setting
 from dues.pool import MeasuredPool, measure
 from dues.settings import settings
+from dues.statements import count_statement, count_statements_of
 
 psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]
 
@@ -63,7 +64,15 @@ class Versioned:
         return {"version_id_col": cls.version}
 
 
-db = SQLAlchemy(session_options={"expire_on_commit": False})
+class _Session(FlaskSession):
+    """Inside `transaction()`, on the connection of the unit of work."""
+
+    def get_bind(self, *args: Any, **options: Any) -> Engine | Connection:
+        work = _unit_of_work.get()
+        return work.connection() if work else super().get_bind(*args, **options)
+
+
+db = SQLAlchemy(session_options={"class_": _Session, "expire_on_commit": False})
 
 
 def init_db(app: Flask, config: Settings) -> None:
@@ -83,7 +92,7 @@ def init_db(app: Flask, config: Settings) -> None:
     }
     db.init_app(app)
     with app.app_context():
-        _count_statements(db.engine)
+        count_statements_of(db.engine)
         measure(db.engine.pool, config.db_pool_size)
 
 
@@ -107,84 +116,111 @@ def driver_url(config: Settings) -> str:
     return config.database_url.replace("postgresql+psycopg2:", "postgresql:", 1)
 
 
-class Statements:
-    """How many statements ran in a context, and for how many seconds."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.seconds = 0.0
-        self.texts: list[str] = []
-
-    def add(self, text: str, seconds: float) -> None:
-        self.count += 1
-        self.seconds += seconds
-        self.texts.append(text)
-
-
-_statements: ContextVar[Statements | None] = ContextVar("statements", default=None)
-
-
-def counting_statements() -> Setting[Statements]:
-    """Count every statement that this thread sends to PostgreSQL inside the block."""
-    return Setting(_statements, Statements())
-
-
-def _count_statements(engine: Engine) -> None:
-    def before(conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool) -> None:
-        if work := _unit_of_work.get():
-            work.before_statement(conn)
-        context.started = time.perf_counter()
-
-    def after(conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, executemany: bool) -> None:
-        if statements := _statements.get():
-            statements.add(statement, time.perf_counter() - context.started)
-
-    event.listen(engine, "before_cursor_execute", before)
-    event.listen(engine, "after_cursor_execute", after)
+@event.listens_for(Engine, "before_cursor_execute")
+def _before_statement(connection: Connection, *_: object) -> None:
+    if work := _unit_of_work.get():
+        work.before_statement(connection)
 
 
 class UnitOfWork:
-    """What one `transaction()` has gathered to do around its commit."""
+    """What one `transaction()` does, and has gathered to do around its commit.
 
-    def __init__(self, session: Session) -> None:
+    Its connection is taken for the first statement, with which BEGIN goes out in one message. The session, where one
+    is used, works on the same connection: asking for one takes SQLAlchemy longer than a short statement takes.
+    """
+
+    def __init__(self) -> None:
         self.tags: set[str] = set()
         self.events: list[Any] = []
         self.after_commit: list[Callable[[], None]] = []
-        self._session = session
-        self._connection: Any = None
+        self._taken: tuple[Connection, Any, dict[Any, Any]] | None = None
+        self._has_begun = False
         self._later: list[prepared.Statement] = []
+
+    def connection(self) -> Connection:
+        """SQLAlchemy's, which neither begins nor commits anything."""
+        return self._take()[0]
+
+    def _take(self) -> tuple[Connection, Any, dict[Any, Any]]:
+        """The connection, as SQLAlchemy and as the driver has it, and what the pool keeps with it."""
+        if self._taken is None:
+            connection = db.engine.connect()
+            pooled = connection.connection
+            driver: Any = pooled.dbapi_connection
+            driver.autocommit = True
+            self._taken = connection, driver, pooled.info
+        return self._taken
 
     def run_later(self, sql: str, values: Mapping[str, Any]) -> None:
         # What the session still has to write was written before.
-        self._session.flush()
+        _flush_session()
         self._later.append((sql, values))
 
-    def before_statement(self, connection: Any) -> None:
-        """SQLAlchemy is about to run a statement of its own: what was to run later runs before it."""
-        if self._later and connection is self._session.connection():
+    def before_statement(self, connection: Connection) -> None:
+        """SQLAlchemy is about to run a statement of its own: what was to run before it does."""
+        if self._taken and connection is self._taken[0] and (self._later or not self._has_begun):
             self._run([], hot=True)
 
     def fetch_row(self, sql: str, values: Mapping[str, Any], *, hot: bool) -> tuple[Any, ...] | None:
-        self._session.flush()
+        _flush_session()
         return self._run([(sql, values)], hot=hot)
 
     def flush(self) -> None:
         """Have PostgreSQL know all that was written."""
-        self._session.flush()
+        _flush_session()
         if self._later:
             self._run([], hot=True)
 
     def _run(self, statements: list[prepared.Statement], *, hot: bool) -> tuple[Any, ...] | None:
-        if self._connection is None:
-            # Looked up once: SQLAlchemy takes as long for it as for a short statement.
-            self._connection = self._session.connection().connection
+        _, driver, info = self._take()
         later, self._later = self._later, []
-        with self._connection.dbapi_connection.cursor() as cursor:
-            _execute(cursor, self._connection.info, [*later, *statements], prepare=hot or bool(later))
+        first, self._has_begun = "" if self._has_begun else "begin", True
+        with driver.cursor() as cursor:
+            _execute(cursor, info, [*later, *statements], prepare=hot or bool(later), first=first)
             return _first(cursor) if statements else None
+
+    def commit(self) -> None:
+        """Raises: psycopg2.Error."""
+        if self._has_begun:
+            self._end("commit")
+
+    def rollback(self) -> None:
+        """Never fails: a connection that cannot be brought back to order is closed."""
+        if self._taken and self._has_begun and not self._taken[1].closed:
+            with suppress(psycopg2.Error):
+                self._end("rollback")
+
+    def _end(self, word: str) -> None:
+        with self._take()[1].cursor() as cursor:
+            cursor.execute(word)
+            if cursor.statusmessage != word.upper():
+                # PostgreSQL answers a COMMIT so, without an error, where a statement had failed and nobody minded.
+                raise RuntimeError("a statement of this transaction() had failed: it was rolled back")
+        self._has_begun = False
+
+    def release(self) -> None:
+        """Give the connection back to the pool."""
+        if self._taken is None:
+            return
+        connection, driver, _ = self._taken
+        if driver.closed or self._has_begun:
+            connection.invalidate()
+        else:
+            driver.autocommit = False
+        connection.close()
 
 
 _unit_of_work: ContextVar[UnitOfWork | None] = ContextVar("unit_of_work", default=None)
+
+
+def _session() -> Session | None:
+    """The present context's, where it has one."""
+    return db.session() if db.session.registry.has() else None
+
+
+def _flush_session() -> None:
+    if session := _session():
+        session.flush()
 
 
 @contextmanager
@@ -196,22 +232,28 @@ def transaction() -> Iterator[Session]:
     """
     if _unit_of_work.get() is not None:
         raise RuntimeError("transaction() inside transaction(): the outer block is the unit of work")
-    session = db.session()
-    session.rollback()
-    work = UnitOfWork(session)
+    if session := _session():
+        session.rollback()
+    work = UnitOfWork()
     token = _unit_of_work.set(work)
     try:
-        yield session
+        # What stands for the present context's session, and makes one when it is first used.
+        yield cast(Session, db.session)
         work.flush()
         for hook in (*_before_commit, *_last_before_commit):
-            hook(session, work)
+            hook(work)
         work.flush()
-        session.commit()
+        work.commit()
+        if session := _session():
+            session.commit()
     except BaseException:
-        session.rollback()
+        if session := _session():
+            session.rollback()
+        work.rollback()
         raise
     finally:
         _unit_of_work.reset(token)
+        work.release()
     for callback in work.after_commit:
         callback()
 
@@ -235,14 +277,14 @@ def after_commit(callback: Callable[[], None]) -> None:
     unit_of_work().after_commit.append(callback)
 
 
-Hook = Callable[[Session, UnitOfWork], None]
+Hook = Callable[[UnitOfWork], None]
 
 _before_commit: list[Hook] = []
 _last_before_commit: list[Hook] = []
 
 
 def before_commit(hook: Hook) -> Hook:
-    """Have `hook(session, work)` run last thing before every commit; what it raises rolls back."""
+    """Have `hook(work)` run last thing before every commit; what it raises rolls back."""
     _before_commit.append(hook)
     return hook
 
@@ -267,7 +309,7 @@ def fetch_row(sql: str, params: Mapping[str, Any], *, hot: bool = False) -> tupl
     try:
         return work.fetch_row(sql, params, hot=hot)
     finally:
-        _count(sql, started)
+        count_statement(sql, time.perf_counter() - started)
 
 
 def fetch_row_alone(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
@@ -279,20 +321,14 @@ def fetch_row_alone(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | No
         except ConnectionLost:
             return _fetch_alone(sql, params)
     finally:
-        _count(sql, started)
-
-
-def _count(sql: str, started: float) -> None:
-    if statements := _statements.get():
-        statements.add(sql, time.perf_counter() - started)
+        count_statement(sql, time.perf_counter() - started)
 
 
 def run_later(sql: str, params: Mapping[str, Any]) -> None:
     """Run a statement whose answer nobody needs, in the present unit of work: it goes out in one message with the next
     that is asked for, so it costs no round trip. What is wrong with it is raised there, or at the commit."""
     unit_of_work().run_later(sql, params)
-    if statements := _statements.get():
-        statements.add(sql, 0.0)
+    count_statement(sql, 0.0)
 
 
 class ConnectionLost(psycopg2.OperationalError):
@@ -319,14 +355,20 @@ def _fetch_alone(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
                 connection.autocommit = False
 
 
-def _execute(cursor: Any, info: dict[Any, Any], statements: Sequence[prepared.Statement], *, prepare: bool) -> None:
-    """`info` is what the pool keeps with the connection."""
+def _execute(
+    cursor: Any,
+    info: dict[Any, Any],
+    statements: Sequence[prepared.Statement],
+    *,
+    prepare: bool,
+    first: str = "",
+) -> None:
+    """Run statements in one message. `info` is what the pool keeps with the connection; `first` is run before them as
+    it is."""
     if prepare and settings().db_prepare:
-        prepared.execute(cursor, info.setdefault("prepared", OrderedDict()), statements)
-    elif len(statements) == 1:
-        cursor.execute(*statements[0])
+        prepared.execute(cursor, info.setdefault("prepared", OrderedDict()), statements, first)
     else:
-        cursor.execute(b"; ".join([cursor.mogrify(*statement) for statement in statements]))
+        prepared.send(cursor, [(first, {}), *statements] if first else statements)
 
 
 def _first(cursor: Any) -> tuple[Any, ...] | None:

@@ -18,7 +18,6 @@ from datetime import timedelta
 
 import ujson
 import urllib3
-from sqlalchemy.orm import Session
 from urllib3.exceptions import HTTPError
 from urllib3.util import Timeout, parse_url
 
@@ -66,7 +65,7 @@ def cache_control(tags: Sequence[str]) -> str:
 
 
 @before_commit
-def _ask_for_purge(session: Session, work: UnitOfWork) -> None:
+def _ask_for_purge(work: UnitOfWork) -> None:
     if settings().purge_url:
         _enqueue(filter(_PURGED.fullmatch, work.tags))
 

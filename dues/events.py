@@ -18,8 +18,6 @@ from itertools import groupby
 from typing import Literal, get_args
 from uuid import UUID
 
-from sqlalchemy.orm import Session
-
 from dues.db import UnitOfWork, fetch_row, last_before_commit, unit_of_work
 from dues.ids import new_id
 from dues.jobs.kinds import WEBHOOK_FAN_OUT
@@ -89,7 +87,7 @@ def emit(store_id: UUID, event_type: EventType, resource: Resource, scope: Scope
 
 
 @last_before_commit
-def _write_all(session: Session, work: UnitOfWork) -> None:
+def _write_all(work: UnitOfWork) -> None:
     # In one order of stores, so that two transactions never wait for each other.
     events: list[Event] = sorted(work.events, key=lambda event: event.store_id)
     for store_id, group in groupby(events, key=lambda event: event.store_id):

@@ -36,11 +36,11 @@ Statement = tuple[str, Mapping[str, Any]]
 Kept = OrderedDict[str, str]
 
 
-def execute(cursor: Any, kept: Kept, statements: Sequence[Statement]) -> None:
+def execute(cursor: Any, kept: Kept, statements: Sequence[Statement], first: str = "") -> None:
     """Run statements, in one message and so in one round trip, on a cursor whose connection has prepared those in
-    `kept` (text to name). The cursor has the answer to the last."""
+    `kept` (text to name). The cursor has the answer to the last. `first` is run before them as it is."""
     fresh: Kept = OrderedDict()
-    parts = []
+    parts: list[Statement] = [(first, {})] if first else []
     for sql, values in statements:
         name = kept.get(sql) or fresh.get(sql)
         if name is not None:
@@ -59,11 +59,16 @@ def execute(cursor: Any, kept: Kept, statements: Sequence[Statement]) -> None:
         parts[:0] = [
             (f"deallocate {oldest}", {}) for oldest in _make_room(kept, len(fresh), {sql for sql, _ in statements})
         ]
-    if len(parts) == 1:
-        cursor.execute(*parts[0])
-    else:
-        cursor.execute(b"; ".join([cursor.mogrify(*part) for part in parts]))
+    send(cursor, parts)
     kept.update(fresh)
+
+
+def send(cursor: Any, statements: Sequence[Statement]) -> None:
+    """Run statements as they are, in one message."""
+    if len(statements) == 1:
+        cursor.execute(*statements[0])
+    else:
+        cursor.execute(b"; ".join([cursor.mogrify(*statement) for statement in statements]))
 
 
 def _is_hot(sql: str) -> bool:

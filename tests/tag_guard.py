@@ -9,8 +9,6 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy.orm import Session
-
 from dues.db import UnitOfWork, before_commit, in_transaction, unit_of_work
 from dues.reads import Resource
 
@@ -66,6 +64,6 @@ class TagGuard:
             elif table.lower() in (self._needed or needed_tags()):
                 raise AssertionError(f"a write to {table} outside transaction() names no tags")
 
-    def _check(self, session: Session, work: UnitOfWork) -> None:
+    def _check(self, work: UnitOfWork) -> None:
         missing = missing_tags(vars(work).get("written", set()), work.tags)
         assert not missing, f"these must be named by touch(): {', '.join(missing)}"

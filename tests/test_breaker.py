@@ -9,7 +9,8 @@ from flask import Flask
 
 from dues import breaker
 from dues.breaker import Circuit, troubled_circuits
-from dues.db import counting_statements, transaction
+from dues.db import transaction
+from dues.statements import counting_statements
 from tests.factory import Factory
 from tests.servers import wait_until
 

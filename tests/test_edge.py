@@ -147,7 +147,7 @@ class TestWhatIsPurged:
         assert edge.jobs() == []
 
     def test_nothing_where_the_write_was_not_committed(self, edge: Edge, monkeypatch: pytest.MonkeyPatch):
-        def fail(session: Any, work: db.UnitOfWork) -> None:
+        def fail(work: db.UnitOfWork) -> None:
             raise ZeroDivisionError
 
         monkeypatch.setattr(db, "_last_before_commit", [fail])

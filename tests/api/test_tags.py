@@ -1,7 +1,5 @@
 """Every write names the tags of the answers that it puts out of date (dues/reads/tags.py)."""
 
-from typing import Any
-
 import pytest
 
 from dues import db
@@ -15,7 +13,7 @@ def touched(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
     """The tags that each unit of work named, in the order of their commits."""
     seen: list[set[str]] = []
 
-    def look(session: Any, work: db.UnitOfWork) -> None:
+    def look(work: db.UnitOfWork) -> None:
         seen.append(set(work.tags))
 
     monkeypatch.setattr(db, "_before_commit", [*db._before_commit, look])

@@ -16,7 +16,6 @@ import click
 from flask import Flask
 from flask.cli import AppGroup
 from flask_caching import Cache
-from sqlalchemy.orm import Session
 
 from config import Settings
 from dues.db import UnitOfWork, before_commit, fetch_row, in_transaction
@@ -66,7 +65,7 @@ def read(key: str, tags: Sequence[str], compute: Callable[[], Computed]) -> Resu
 
 
 @before_commit
-def _touch(session: Session, work: UnitOfWork) -> None:
+def _touch(work: UnitOfWork) -> None:
     if work.tags:
         fresh_cache().writer.touch_before_commit(sorted(work.tags))
         failpoint("cache.after_touch")

@@ -13,8 +13,9 @@ from flask import Flask
 from sqlalchemy import text
 
 from dues.app import create_base
-from dues.db import counting_statements, db, fetch_row, transaction, unit_of_work
+from dues.db import db, fetch_row, transaction, unit_of_work
 from dues.reads.freshness import Computed, Result, fresh_cache, read, restore_cache_once
+from dues.statements import counting_statements
 from local.valkey import Valkey
 from tests.reads.freshness.conftest import turn_on
 from tests.servers import Servers, wait_until
@@ -110,7 +111,7 @@ def test_tags_without_a_write_touch_nothing(base: Flask) -> None:
 def test_a_snapshot_that_stands_still_cannot_touch(base: Flask) -> None:
     def write_in_a_snapshot() -> None:
         with transaction() as session:
-            session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
+            session.execute(text("set transaction isolation level repeatable read"))
             session.execute(text("update notes set body = 'new'"))
             unit_of_work().tags.add("note:1")
 
