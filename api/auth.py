@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from uuid import UUID
 
-from flask import g, request
+from flask import g
 
-from api.door import DOOR, Leftover
+from api.sent import Sent
 from dues.accounts.actor import Actor
 from dues.errors import Forbidden, NotFound, Unauthenticated
 from dues.stores.access import Access, access_of, require_store
@@ -13,12 +13,12 @@ from dues.stores.access import Access, access_of, require_store
 PUBLIC = "public"
 
 
-def bearer_token() -> str | None:
+def bearer_token(sent: Sent) -> str | None:
     """The token of the Authorization header, or None where there is no such header.
 
     Raises: Unauthenticated for another scheme or an empty token.
     """
-    header = request.headers.get("Authorization")
+    header = sent.header("authorization")
     if header is None:
         return None
     scheme, _, token = header.partition(" ")
@@ -27,16 +27,16 @@ def bearer_token() -> str | None:
     return token.strip()
 
 
-def authorize(scope: str, ids: dict[str, UUID | None], *, unbound: bool = False) -> Access:
+def authorize(sent: Sent, scope: str, ids: dict[str, UUID | None], *, unbound: bool = False) -> Access:
     """The caller's access to a route that wants `scope` (PUBLIC: no token is needed).
 
     401 no or bad token; 403 without the scope or with a token bound to another store (to any, where `unbound`); 404
     where the path names a store that does not exist or an id that is none.
     """
-    token = bearer_token()
+    token = bearer_token(sent)
     if token is None and scope != PUBLIC:
         raise Unauthenticated("this needs an Authorization header: Bearer <token>")
-    access = _known_access(token, ids.get("store_id"))
+    access = _known_access(sent, token, ids.get("store_id"))
     admit(access, scope, ids, unbound=unbound)
     return access
 
@@ -55,15 +55,15 @@ def admit(access: Access, scope: str, ids: Mapping[str, UUID | None], *, unbound
         require_store(access)
 
 
-def _known_access(token: str | None, store_id: UUID | None) -> Access:
+def _known_access(sent: Sent, token: str | None, store_id: UUID | None) -> Access:
     """From the front door where it knows, else found out, and left to it."""
-    door: Leftover | None = request.environ.get(DOOR)
-    if door and door.access:
-        return door.access
+    leftover = sent.leftover
+    if leftover and leftover.access:
+        return leftover.access
     access = access_of(token, store_id)
     g.token_is_good = token is not None
-    if door:
-        door.access = access
+    if leftover:
+        leftover.access = access
     return access
 
 

@@ -8,8 +8,8 @@ from typing import Any, TypeVar, get_args, get_origin
 import msgspec
 import ujson
 import zstandard
-from flask import request
 
+from api.sent import Sent
 from dues.errors import BadRequest, Fault, PayloadTooLarge, UnsupportedMediaType, ValidationFailed
 from dues.settings import settings
 
@@ -20,11 +20,11 @@ _SUSPECT = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 _CONTENT_ENCODINGS = ("gzip", "deflate", "zstd")
 
 
-def read_body() -> bytes:
+def read_body(sent: Sent) -> bytes:
     """The decoded body. Raises: PayloadTooLarge past the bound (of what it decodes to), UnsupportedMediaType."""
     limit = settings().max_body_bytes
-    raw = request.get_data(cache=False)
-    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    raw = sent.read()
+    encoding = (sent.header("content-encoding") or "identity").strip().lower()
     if encoding != "identity":
         raw = _decode(raw, encoding, limit)
     if len(raw) > limit:
@@ -53,9 +53,9 @@ def _decode(raw: bytes, encoding: str, limit: int) -> bytes:
     return body
 
 
-def parse_json(raw: bytes) -> Any:
+def parse_json(sent: Sent, raw: bytes) -> Any:
     """Raises: UnsupportedMediaType unless JSON is declared, BadRequest for what is not JSON."""
-    if request.mimetype != "application/json":
+    if (sent.header("content-type") or "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaType("the body must be application/json", headers={"Accept": "application/json"})
     try:
         text = raw.decode()

@@ -150,10 +150,9 @@ def matches(header: str | None, etag: str) -> bool:
     return any(tag in ("*", etag) for tag in entity_tags(header))
 
 
-def require_match(version: int) -> None:
-    """If-Match compares the version, the part of an ETag before the point: other representations of the same
-    version (fewer fields, more includes) match too. Raises: PreconditionFailed."""
-    header = request.headers.get("If-Match")
+def require_match(header: str | None, version: int) -> None:
+    """If-Match compares the version, the part of an ETag before the point: other representations of the same version
+    (fewer fields, more includes) match too. `header` is what was sent of it. Raises: PreconditionFailed."""
     if header is None:
         return
     tags = entity_tags(header)

@@ -12,10 +12,10 @@ from hashlib import sha256
 from uuid import UUID
 
 import ujson
-from flask import request
 
 from api.auth import bearer_token
 from api.http import Reply
+from api.sent import Sent
 from dues.db import fetch_row, run_later
 from dues.errors import BadRequest, Conflict, ValidationFailed
 from dues.settings import settings
@@ -41,9 +41,9 @@ _KEEP = """
 """
 
 
-def idempotency_key(*, required: bool) -> str | None:
+def idempotency_key(sent: Sent, *, required: bool) -> str | None:
     """The request's key. Raises: BadRequest for one that is malformed, or without one where it is required."""
-    key = request.headers.get("Idempotency-Key")
+    key = sent.header("idempotency-key")
     if key is None and required:
         raise BadRequest("this needs an Idempotency-Key header", code="idempotency_key_required")
     if key is not None and not _KEY.fullmatch(key):
@@ -51,22 +51,22 @@ def idempotency_key(*, required: bool) -> str | None:
     return key
 
 
-def secret_seed(key: str | None, body: bytes) -> bytes:
+def secret_seed(sent: Sent, key: str | None, body: bytes) -> bytes:
     """32 bytes to make an answer's secret from: for a request with a key the same each time it is sent, so that
     nothing need be kept to answer it again. They cannot be found from our secret key and all our tables, since the
     request itself holds a secret that is not among them (a password, or a token)."""
     if key is None:
         return secrets.token_bytes(32)
-    sent = "\0".join((bearer_token() or "", request.method, request.path, key))
-    return _keyed_hash(b"seed\0" + sha256(sent.encode()).digest() + body)
+    named = "\0".join((bearer_token(sent) or "", sent.method, sent.path, key))
+    return _keyed_hash(b"seed\0" + sha256(named.encode()).digest() + body)
 
 
-def once(caller: UUID | None, key: str, body: bytes, write: Callable[[], Reply]) -> Reply:
+def once(sent: Sent, caller: UUID | None, key: str, body: bytes, write: Callable[[], Reply]) -> Reply:
     """Call `write`, or give the answer that the same caller, key and body got before.
 
     Raises: Conflict while the first request still runs; ValidationFailed when the key was used with another body.
     """
-    named = {"scope": f"{caller or 'anonymous'} {request.method} {request.path}", "key": key}
+    named = {"scope": f"{caller or 'anonymous'} {sent.method} {sent.path}", "key": key}
     run_later(_LOCK, named)
     row = fetch_row(_FIND, named, hot=True)
     assert row

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from flask import Response, request
+from flask import Response
 
 from api.auth import bearer_token, require_binding
 from api.http import Reply, conditional
 from api.routing import Call, Routes
-from api.waiting import COMMENT_EVERY_S, Waiting, event, is_offered, leave, wanted_wait
+from api.waiting import COMMENT_EVERY_S, Waiting, event, leave, wanted_wait
 from dues.errors import NotFound
 from dues.jobs import service
 from dues.jobs.service import Status
@@ -49,14 +49,14 @@ _EVENTS: dict[int, dict[str, Any]] = {
 def _find(call: Call) -> Status:
     """The job that the path names, for its owner and for managers and owners of its store. Raises: NotFound."""
     status = service.get_status(call.ids["job_id"], call.query)
-    if status.owner_id != call.actor.user_id and not _manages(status.store_id):
+    if status.owner_id != call.actor.user_id and not _manages(call, status.store_id):
         raise NotFound("there is no such job")
     require_binding(call.actor, status.store_id)
     return status
 
 
-def _manages(store_id: UUID | None) -> bool:
-    return store_id is not None and access_of(bearer_token(), store_id).has_role("manager")
+def _manages(call: Call, store_id: UUID | None) -> bool:
+    return store_id is not None and access_of(bearer_token(call.sent), store_id).has_role("manager")
 
 
 def _reply(call: Call, status: Status) -> Reply:
@@ -90,10 +90,10 @@ def get_job(call: Call, job_id: UUID) -> Reply:
     """
     status = _find(call)
     reply = _reply(call, status)
-    is_news = "If-None-Match" in request.headers and reply.status != 304
-    seconds = 0 if status.done or is_news or request.method != "GET" else wanted_wait()
+    is_news = call.sent.header("if-none-match") is not None and reply.status != 304
+    seconds = 0 if status.done or is_news or call.sent.method != "GET" else wanted_wait(call.sent)
     if seconds and call.query:
-        leave(Waiting(job_id, status.version, call.actor.token_id, call.query, seconds))
+        leave(call.sent, Waiting(job_id, status.version, call.actor.token_id, call.query, seconds))
     return reply
 
 
@@ -117,11 +117,12 @@ def follow_job(call: Call, job_id: UUID) -> Reply:
     """
     status = _find(call)
     headers = {"Cache-Control": "no-store", "Vary": "Authorization", "X-Accel-Buffering": "no"}
-    is_seen = request.headers.get("Last-Event-ID", "").strip() == str(status.version)
+    is_seen = (call.sent.header("last-event-id") or "").strip() == str(status.version)
     if status.done and is_seen:
         return Reply(None, 204, headers)
-    if not status.done and request.method == "GET" and is_offered() and call.query:
-        leave(Waiting(job_id, status.version, call.actor.token_id, call.query, COMMENT_EVERY_S, streams=True))
+    if not status.done and call.sent.method == "GET" and call.query:
+        waiting = Waiting(job_id, status.version, call.actor.token_id, call.query, COMMENT_EVERY_S, streams=True)
+        leave(call.sent, waiting)
     return EventStream(b"" if is_seen else event(status), 200, headers)
 
 

@@ -26,12 +26,13 @@ from uuid import UUID
 
 import msgspec
 import ujson
-from flask import Flask, request
+from flask import Flask
 
 from api.auth import admit, authorize, bearer_token, require_binding, require_scope
 from api.body import parse_json, read_body, validate
 from api.http import Reply, conditional, require_match
 from api.idempotency import idempotency_key, once, secret_seed
+from api.sent import Sent, sent_to_flask
 from api.waiting import Waiting, leave, wanted_wait
 from dues.accounts.actor import Actor
 from dues.db import transaction
@@ -109,13 +110,12 @@ class Route:
 
 @dataclass
 class Call:
-    """One request to a route, as its handler sees it; `path` and the query string `text` are as they were sent."""
+    """One request to a route, as its handler sees it."""
 
     route: Route
     ids: dict[str, UUID]
     access: Access
-    path: str
-    text: str
+    sent: Sent
     row: Any = None
     query: Query | None = None
     data: Any = None
@@ -137,12 +137,12 @@ class Call:
     def list(self, resource: Resource, scope: Scope) -> Reading:
         """The page of `scope`'s rows that the request asks for."""
         assert self.query
-        return plan_list(resource, scope, self.query, self.path, self.text)
+        return plan_list(resource, scope, self.query, self.sent.path, self.sent.query)
 
     def one(self, resource: Resource, scope: Scope) -> Reading:
         """The single row that `scope` names."""
         assert self.query
-        return plan_one(resource, scope, self.query, self.text)
+        return plan_one(resource, scope, self.query, self.sent.query)
 
     def written(self, resource: Resource, scope: Scope, status: int = 200) -> Reply:
         """A row that this request has just written, as a GET would answer it."""
@@ -151,7 +151,7 @@ class Call:
     def created(self, resource: Resource, scope: Scope) -> Reply:
         """A row made by a POST to its list; Location is its `id` below the list."""
         reply = self.written(resource, scope, 201)
-        reply.headers["Location"] = f"{request.path}/{scope['id']}"
+        reply.headers["Location"] = f"{self.sent.path}/{scope['id']}"
         return reply
 
     def accepted(self, row_id: UUID, job_id: UUID) -> Reply:
@@ -164,7 +164,7 @@ class Call:
 
     def match(self, version: int) -> None:
         """Refuse the write when If-Match was sent and names another version. Raises: PreconditionFailed."""
-        require_match(version)
+        require_match(self.sent.header("if-match"), version)
 
 
 def written(resource: Resource, scope: Scope, status: int) -> Reply:
@@ -216,37 +216,23 @@ def _view(route: Route) -> Callable[..., Any]:
     def view(**texts: str) -> Any:
         # An id that is no UUID stays None: it is refused as not found, but only after the token and the scope.
         ids = {name: parse_id(text) for name, text in texts.items()}
-        scope = route.bearer_scope if route.bearer_scope and bearer_token() else route.scope
-        access = authorize(scope, ids, unbound=route.unbound)
-        environ = request.environ
-        known = {name: value for name, value in ids.items() if value}
-        call = Call(route, known, access, request.path, environ["QUERY_STRING"])
-        if not route.writes:
-            return _read(call).response()
-        with transaction():
-            if route.find:
-                call.row = route.find(call)
-            if route.role:
-                access.require_role(route.role)
-            _parse_parameters(call)
-            reply = _write(call)
-            failpoint("web.before_commit")
-        failpoint("web.after_commit")
-        if route.slow:
-            _wait_until_done(call, reply)
-        return (route.seal(call, reply) if route.seal else reply).response()
+        sent = sent_to_flask()
+        scope = route.bearer_scope if route.bearer_scope and bearer_token(sent) else route.scope
+        access = authorize(sent, scope, ids, unbound=route.unbound)
+        call = Call(route, {name: value for name, value in ids.items() if value}, access, sent)
+        return (_write(call) if route.writes else _read(call)).response()
 
     view.__name__ = route.handler.__name__
     return view
 
 
-def plan(route: Route, ids: dict[str, UUID], access: Access, path: str, text: str) -> "Reading | None":
+def plan(route: Route, ids: dict[str, UUID], access: Access, sent: Sent) -> "Reading | None":
     """What a GET asks for, by whom who may do what `access` says; None where its handler reads by itself. For a server
     that makes readings without Flask, in an application context. Raises: Problem, for whatever Flask would refuse."""
     admit(access, route.scope, ids)
     if route.role:
         access.require_role(route.role)
-    call = Call(route, ids, access, path, text)
+    call = Call(route, ids, access, sent)
     _parse_parameters(call)
     reading = route.handler(call, **ids)
     return None if isinstance(reading, Reply) else reading
@@ -281,7 +267,7 @@ def _parameters(text: str) -> list[tuple[str, str]]:
 
 
 def _parse_parameters(call: Call) -> None:
-    args = _parameters(call.text)
+    args = _parameters(call.sent.query)
     resource = call.route.lists or call.route.reads
     if resource:
         call.query = parse_query(resource, args, one=call.route.lists is None)
@@ -294,23 +280,46 @@ def _parse_parameters(call: Call) -> None:
         raise InvalidParameter("; ".join(f"{f.parameter}: {f.detail}" for f in faults), errors=faults)
 
 
+def write(route: Route, ids: dict[str, UUID], access: Access, sent: Sent) -> Reply:
+    """What a writing route answers to whom may do what `access` says, once it is committed. For a server that needs no
+    Flask for it, in an application context. Raises: Problem, for whatever Flask would refuse."""
+    admit(access, route.scope, ids, unbound=route.unbound)
+    return _write(Call(route, ids, access, sent))
+
+
 def _write(call: Call) -> Reply:
     route = call.route
-    key = None if route.idempotency == "no" else idempotency_key(required=route.idempotency == "required")
-    raw = read_body()
+    with transaction():
+        if route.find:
+            call.row = route.find(call)
+        if route.role:
+            call.access.require_role(route.role)
+        _parse_parameters(call)
+        reply = _perform(call)
+        failpoint("web.before_commit")
+    failpoint("web.after_commit")
+    if route.slow:
+        _wait_until_done(call, reply)
+    return route.seal(call, reply) if route.seal else reply
+
+
+def _perform(call: Call) -> Reply:
+    route, sent = call.route, call.sent
+    key = None if route.idempotency == "no" else idempotency_key(sent, required=route.idempotency == "required")
+    raw = read_body(sent)
     if route.seal:
-        call.seed = secret_seed(key, raw)
+        call.seed = secret_seed(sent, key, raw)
     if key is None:
         return _handle(call, raw)
     # Answers that hold a secret are given again only to the very token that asked.
     actor = call.access.actor
     caller = None if actor is None else actor.token_id if route.seal else actor.user_id
-    return once(caller, key, raw, partial(_handle, call, raw))
+    return once(sent, caller, key, raw, partial(_handle, call, raw))
 
 
 def _wait_until_done(call: Call, reply: Reply) -> None:
     """Where the client prefers it, have it held until the job of a 202, new or given again, is done."""
-    route, seconds = call.route, wanted_wait()
+    route, seconds = call.route, wanted_wait(call.sent)
     if not seconds or reply.status != 202:
         return
     assert route.slow
@@ -318,7 +327,7 @@ def _wait_until_done(call: Call, reply: Reply) -> None:
     job_id = UUID(reply.headers["Location"].rpartition("/")[2])
     scope = route.slow(call, UUID(ujson.loads(reply.body or b"")["id"]))
     finish = partial(_finished, route.returns, scope)
-    leave(Waiting(job_id, 0, call.actor.token_id, parse_query(jobs, (), one=True), seconds, finish))
+    leave(call.sent, Waiting(job_id, 0, call.actor.token_id, parse_query(jobs, (), one=True), seconds, finish))
 
 
 def _finished(resource: Resource, scope: Scope) -> Reply:
@@ -332,7 +341,7 @@ def _handle(call: Call, raw: bytes) -> Reply:
     route = call.route
     struct = route.bearer_body if route.bearer_body and call.access.actor else route.body
     if struct:
-        call.data = validate(parse_json(raw), struct)
+        call.data = validate(parse_json(call.sent, raw), struct)
     reply = route.handler(call, **call.ids)
     assert isinstance(reply, Reply), "a write answers by itself"
     return reply

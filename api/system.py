@@ -16,6 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.auth import bearer_token
 from api.http import json_reply
+from api.sent import sent_to_flask
 from config import Settings
 from dues import VERSION
 from dues.breaker import troubled_circuits
@@ -59,7 +60,7 @@ def metrics() -> Response:
     of no customer (but for the hosts of receivers that do not answer), and a gateway in front need not pass the path
     on."""
     if wanted := settings().metrics_token:
-        sent = bearer_token() or ""
+        sent = bearer_token(sent_to_flask()) or ""
         if not hmac.compare_digest(sent.encode(), wanted.encode()):
             raise Unauthenticated("this needs the token of METRICS_TOKEN")
     return Response(

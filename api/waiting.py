@@ -11,13 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from flask import request
-
-from api.door import WAITS, Leftover
 from api.front.asgi import Headers
 from api.front.threads import Finished
 from api.http import Reply
 from api.prefer import preferred_wait
+from api.sent import Sent
 from dues.jobs.service import StatusDocument
 from dues.reads import Query
 
@@ -54,20 +52,15 @@ class Waiting:
     began_at: float = field(default_factory=time.perf_counter)
 
 
-def is_offered() -> bool:
-    """Whether the present request's client can be held."""
-    return WAITS in request.environ
+def wanted_wait(sent: Sent) -> int:
+    """How many seconds a request's client wants to be held, if it can be; else 0."""
+    return preferred_wait(sent.header("prefer")) if sent.leftover else 0
 
 
-def wanted_wait() -> int:
-    """How many seconds the present request's client wants to be held, if it can be; else 0."""
-    return preferred_wait(request.headers.get("Prefer")) if is_offered() else 0
-
-
-def leave(waiting: Waiting) -> None:
-    """Have the present request's client held. Only where that `is_offered()`."""
-    leftover: Leftover = request.environ[WAITS]
-    leftover.waiting = waiting
+def leave(sent: Sent, waiting: Waiting) -> None:
+    """Have a request's client held, where its server can."""
+    if sent.leftover:
+        sent.leftover.waiting = waiting
 
 
 def event(status: StatusDocument) -> bytes:

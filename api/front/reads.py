@@ -24,6 +24,7 @@ from api.front.slots import Priority, Turns
 from api.front.tally import Tally
 from api.http import read_headers
 from api.routing import Route, plan
+from api.sent import Sent
 from config import Settings
 from dues.errors import Problem, Unavailable
 from dues.ids import parse_id
@@ -81,7 +82,7 @@ class Reads:
         named = dict(zip(route.id_names, ids, strict=True))
         try:
             text = scope["query_string"].decode("latin-1")
-            reading = self._context.run(plan, route, named, caller.access, path, text)
+            reading = self._context.run(plan, route, named, caller.access, _get(path, text))
         except Exception:
             # Flask meets the same, and has an answer to it.
             return None
@@ -172,6 +173,11 @@ class Reads:
 def _is_read(route: Route) -> bool:
     """Whether a route does nothing but answer a list or a row."""
     return route.method == "GET" and bool(route.lists or route.reads) and not (route.waits or route.streams)
+
+
+def _get(path: str, query: str) -> Sent:
+    """A GET, of which no more is looked at."""
+    return Sent("GET", path, query, lambda _: None, bytes)
 
 
 def _shape(path: str) -> str:

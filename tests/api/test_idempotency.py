@@ -2,8 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 from flask import Flask
@@ -11,18 +9,13 @@ from flask import Flask
 from api import idempotency
 from api.http import Reply
 from api.idempotency import once
+from api.sent import Sent
 from dues.db import transaction
 from dues.errors import ValidationFailed
 from tests.factory import Factory
 
 PATH = "/v1/stores"
-
-
-@contextmanager
-def request(app: Flask) -> Iterator[None]:
-    with app.test_request_context(PATH, method="POST"):
-        app.preprocess_request()
-        yield
+SENT = Sent("POST", PATH, "", lambda _: None, bytes)
 
 
 def test_an_answer_that_was_kept_while_the_lock_was_taken_is_found(
@@ -44,8 +37,8 @@ def test_an_answer_that_was_kept_while_the_lock_was_taken_is_found(
     first = threading.Thread(target=keep)
     first.start()
     # It was another body's.
-    with request(app), pytest.raises(ValidationFailed), transaction():
-        once(None, "k", b"", write)
+    with app.app_context(), pytest.raises(ValidationFailed), transaction():
+        once(SENT, None, "k", b"", write)
     first.join()
 
     assert make.value("select body from idempotency_keys") == "first"
@@ -57,7 +50,7 @@ def test_an_answer_of_yesterday_is_replaced(app: Flask, make: Factory) -> None:
         " values (%(scope)s, 'k', '', 201, '{}', 'old', now() - interval '25 hours')",
         {"scope": f"anonymous POST {PATH}"},
     )
-    with request(app), transaction():
-        assert once(None, "k", b"", lambda: Reply(b"new", 201)).body == b"new"
+    with app.app_context(), transaction():
+        assert once(SENT, None, "k", b"", lambda: Reply(b"new", 201)).body == b"new"
 
     assert make.value("select body from idempotency_keys") == "new"
