@@ -160,16 +160,16 @@ def require_match(header: str | None, version: int) -> None:
         raise PreconditionFailed(f"the resource is at version {version} now", version=version)
 
 
-def problem_response(problem: Problem) -> Response:
+def problem_reply(problem: Problem, path: str, request_id: str) -> Reply:
     """RFC 9457 problem details."""
     document: dict[str, Any] = {
         "type": f"/problems/{problem.code}",
         "title": problem.title,
         "status": problem.status,
         "detail": problem.detail,
-        "instance": request.path,
+        "instance": path,
         "code": problem.code,
-        "request_id": g.get("request_id", ""),
+        "request_id": request_id,
         **problem.members,
     }
     if problem.errors:
@@ -178,47 +178,39 @@ def problem_response(problem: Problem) -> Response:
             for fault in problem.errors
         ]
     body = ujson.dumps(document, ensure_ascii=False, escape_forward_slashes=False, reject_bytes=False)
-    response = Response(body, problem.status, mimetype="application/problem+json")
-    response.headers.update(problem.headers)
-    response.headers["Cache-Control"] = "no-store"
+    headers = problem.headers | {"Cache-Control": "no-store"}
     if isinstance(problem, Unauthenticated):
-        response.headers["WWW-Authenticate"] = 'Bearer realm="dues"'
+        headers["WWW-Authenticate"] = 'Bearer realm="dues"'
     if isinstance(problem, Unavailable):
-        response.headers.setdefault("Retry-After", "1")
-    return response
+        headers.setdefault("Retry-After", "1")
+    return Reply(body.encode(), problem.status, headers, "application/problem+json")
+
+
+def problem_of(error: Exception) -> Problem:
+    """What a client is told of whatever was raised. What is not a refusal is logged."""
+    match error:
+        case Problem():
+            return error
+        case HTTPException():
+            return _translate(error)
+        case PoolTimeout():
+            log.warning("no database connection was free in time")
+            return Unavailable("the database is busy")
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    if isinstance(cause, _AWAY):
+        sqlstate = getattr(cause, "pgcode", None)
+        log.warning("the database is away: %s", type(cause).__name__, extra={"sqlstate": sqlstate})
+        return Unavailable("the database is not available")
+    log.error("unhandled %s", type(error).__name__, exc_info=error)
+    return Problem("something went wrong here; the request id finds it in the logs")
 
 
 def init_errors(app: Flask) -> None:
     """Render whatever is raised as problem details; nothing else in Dues renders an error."""
 
-    @app.errorhandler(Problem)
-    def refused(problem: Problem) -> Response:
-        return problem_response(problem)
-
-    @app.errorhandler(HTTPException)
-    def refused_by_flask(error: HTTPException) -> Response:
-        return problem_response(_translate(error))
-
-    @app.errorhandler(PoolTimeout)
-    def pool_exhausted(error: PoolTimeout) -> Response:
-        log.warning("no database connection was free in time")
-        return problem_response(Unavailable("the database is busy"))
-
-    @app.errorhandler(DBAPIError)
-    @app.errorhandler(psycopg2.Error)
-    def database_failed(error: DBAPIError | psycopg2.Error) -> Response:
-        cause = error.orig if isinstance(error, DBAPIError) else error
-        if isinstance(cause, _AWAY):
-            log.warning(
-                "the database is away: %s", type(cause).__name__, extra={"sqlstate": getattr(cause, "pgcode", None)}
-            )
-            return problem_response(Unavailable("the database is not available"))
-        return failed(error)
-
     @app.errorhandler(Exception)
     def failed(error: Exception) -> Response:
-        log.error("unhandled %s", type(error).__name__, exc_info=error)
-        return problem_response(Problem("something went wrong here; the request id finds it in the logs"))
+        return problem_reply(problem_of(error), request.path, g.get("request_id", "")).response()
 
 
 def _translate(error: HTTPException) -> Problem:

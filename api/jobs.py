@@ -7,7 +7,7 @@ from uuid import UUID
 from flask import Response
 
 from api.auth import bearer_token, require_binding
-from api.http import Reply, conditional
+from api.http import Reply, conditional, read_headers
 from api.routing import Call, Routes
 from api.waiting import COMMENT_EVERY_S, Waiting, event, leave, wanted_wait
 from dues.errors import NotFound
@@ -60,8 +60,11 @@ def _manages(call: Call, store_id: UUID | None) -> bool:
 
 
 def _reply(call: Call, status: Status) -> Reply:
-    body = status.document.encode()
-    reply = conditional(Answer(body, status.etag), call.access)
+    answer = Answer(status.document.encode(), status.etag)
+    if call.route.writes:
+        reply = Reply(answer.body, 200, read_headers(answer, call.access))
+    else:
+        reply = conditional(answer, call.access)
     if not status.done:
         reply.headers["Retry-After"] = _RETRY_AFTER_S
     return reply

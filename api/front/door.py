@@ -24,13 +24,15 @@ from api.front.checks import UNKNOWN, Checks, Verdict
 from api.front.held import Held
 from api.front.hits import Hits, Key
 from api.front.intake import Disconnected, read_body
-from api.front.outflow import TooSlow, send_answer, send_bytes, send_file, send_problem, unanswered
+from api.front.outflow import TooSlow, send_answer, send_bytes, send_file, send_reply, unanswered
 from api.front.reads import Reads, Wanted
 from api.front.slots import Slots
 from api.front.tally import Tally
 from api.front.threads import Finished, FlaskThreads
 from api.front.visit import Visit
 from api.front.waits import Waits
+from api.front.writes import Writes
+from api.http import problem_reply
 from api.limits import GoodTokens, Limit, Limits, LocalCounts
 from api.telemetry import observe
 from config import Settings
@@ -65,6 +67,7 @@ class FrontDoor:
         self._local = LocalCounts(settings.web_concurrency)
         self._good = GoodTokens()
         self._threads = FlaskThreads(app, settings.web_threads)
+        self._writes = Writes(app, self._threads, self._tally)
         self._slots = Slots(settings.web_threads)
         self._held = Held(Waits(app, settings.max_waiting_clients), self._slots, self._threads)
         self._most_bytes, self._slow_s = settings.max_body_bytes, settings.slow_request_s
@@ -97,7 +100,9 @@ class FrontDoor:
 
     async def _refuse(self, visit: Visit, problem: Problem) -> None:
         observe(visit.method, "refused at the door", problem.status, time.perf_counter() - visit.began)
-        await send_problem(visit.scope, visit.send, problem, request_id_of(visit.request_id))
+        request_id = request_id_of(visit.request_id)
+        reply = problem_reply(problem, visit.path, request_id.decode())
+        await send_reply(visit.send, reply, (b"x-request-id", request_id))
 
     async def _serve(self, visit: Visit) -> None:
         """A kept answer that is still fresh, or one made here, or Flask's. Raises: Problem."""
@@ -162,7 +167,7 @@ class FrontDoor:
     async def _pass_on(self, visit: Visit, key: Key | None, access: Access | None) -> None:
         """Have Flask answer. Raises: Problem."""
         scope, receive, send = visit.scope, visit.receive, visit.send
-        finished = self._held.recall(scope) or await self._ask_flask(visit, access)
+        finished = self._held.recall(scope) or await self._ask_a_thread(visit, access)
         if visit.authorization is not None and finished.leftover.access:
             self._good.add(visit.authorization)
             if visit.take_back:
@@ -185,7 +190,7 @@ class FrontDoor:
         status = 304 if visit.none_match and is_known(visit.none_match, kept.etag) else 200
         seconds, db_s = time.perf_counter() - visit.began, wanted.db_s if wanted else -1.0
         own = own_lines(visit, seconds, db_s)
-        self._tally.add(kept.route, status, seconds)
+        self._tally.add(visit.method, kept.route, status, seconds)
         if cycle := unanswered(visit.send):
             send_bytes(cycle, bytes_of(kept, status, self._server_lines(cycle), own))
         else:
@@ -216,14 +221,15 @@ class FrontDoor:
         )
         self._count(limit, used)
 
-    async def _ask_flask(self, visit: Visit, access: Access | None) -> Finished:
+    async def _ask_a_thread(self, visit: Visit, access: Access | None) -> Finished:
         since = time.monotonic()
         # One byte more than is allowed: Flask then sees that there is too much, and refuses it in its turn.
         body = await read_body(visit.scope, visit.receive, self._most_bytes)
         async with self._slots.taken(visit.priority):
             # A body or a line may have taken its time, in which a token may have been revoked.
             known = access if time.monotonic() - since < _KNOWN_FOR_S else None
-            return await self._threads.call(visit.scope, body, known)
+            made = await self._writes.make(visit, body, known) if known else None
+            return made or await self._threads.call(visit.scope, body, known)
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:

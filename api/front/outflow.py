@@ -3,13 +3,12 @@
 import asyncio
 from collections.abc import Iterator
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Protocol
 
-import ujson
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from api.front.asgi import Headers, Scope, Send
-from dues.errors import Problem, Unavailable
+from api.front.asgi import Headers, Send
+from api.http import Reply
 
 # A client that has not taken a chunk after this has gone, or holds a socket to no purpose.
 CHUNK_S = 60.0
@@ -78,21 +77,14 @@ async def send_file(send: Send, status: int, headers: Headers, file: Chunks) -> 
         file.close()
 
 
-async def send_problem(scope: Scope, send: Send, problem: Problem, request_id: bytes) -> None:
-    """Problem details for what is refused, or fails, before Flask sees it."""
-    document: dict[str, Any] = {
-        "type": f"/problems/{problem.code}",
-        "title": problem.title,
-        "status": problem.status,
-        "detail": problem.detail,
-        "instance": scope["path"],
-        "code": problem.code,
-        "request_id": request_id.decode(),
-    }
-    headers = [(b"content-type", b"application/problem+json"), (b"cache-control", b"no-store")]
-    headers.append((b"x-request-id", request_id))
-    if isinstance(problem, Unavailable):
-        problem.headers.setdefault("Retry-After", "1")
-    headers += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
-    body = ujson.dumps(document, ensure_ascii=False, escape_forward_slashes=False).encode()
-    await send_answer(send, problem.status, [*headers, (b"content-length", str(len(body)).encode())], body)
+async def send_reply(send: Send, reply: Reply, *own: tuple[bytes, bytes]) -> None:
+    """Send what a route has answered, with further headers of this answer's own."""
+    await send_answer(send, reply.status, [*headers_of(reply), *own], reply.body or b"")
+
+
+def headers_of(reply: Reply) -> Headers:
+    headers = [(name.lower().encode(), value.encode()) for name, value in reply.headers.items()]
+    if reply.body is not None:
+        headers.append((b"content-type", reply.mimetype.encode()))
+        headers.append((b"content-length", str(len(reply.body)).encode()))
+    return headers

@@ -19,6 +19,7 @@ from api.front.answers import Kept
 from api.front.asgi import Scope
 from api.front.callers import Caller
 from api.front.checks import Checks
+from api.front.paths import Paths
 from api.front.postgres import LoopPostgres, Lost
 from api.front.slots import Priority, Turns
 from api.front.tally import Tally
@@ -27,14 +28,12 @@ from api.routing import Route, plan
 from api.sent import Sent
 from config import Settings
 from dues.errors import Problem, Unavailable
-from dues.ids import parse_id
 from dues.reads import Answer, Reading, answer_of
 from dues.reads.freshness import Proof, Result, fresh_cache
 from dues.reads.freshness.reader import judge, unpack
 from dues.reads.freshness.store import Hit, Miss, Unfounded
 from dues.stores.access import Access
 
-_ID_LETTERS = 36
 # A larger body is compressed on a thread: it would keep the loop for milliseconds.
 _LOOP_COMPRESSES = 16_384
 
@@ -65,24 +64,20 @@ class Reads:
         self._postgres = LoopPostgres(settings)
         self._turns = Turns(settings.db_read_connections)
         self._life_s = float(settings.cache_default_timeout)
-        self._routes = {_shape(route.path): route for module in MODULES for route in module.all if _is_read(route)}
+        self._paths = Paths(route for module in MODULES for route in module.all if _is_read(route))
         self._flying: dict[str, asyncio.Future[None]] = {}
         self._boarding: dict[str, asyncio.Task[Result | None]] = {}
 
     def plan(self, scope: Scope, caller: Caller, priority: Priority) -> Wanted | None:
         """What a GET by this caller asks for; None where that is Flask's to say."""
         path: str = scope["path"]
-        parts = path.split("/")
-        route = self._routes.get("/".join(["*" if len(part) == _ID_LETTERS else part for part in parts]))
-        if route is None:
+        named = self._paths.find(path)
+        if named is None:
             return None
-        ids = [id_ for part in parts if len(part) == _ID_LETTERS and (id_ := parse_id(part))]
-        if len(ids) != len(route.id_names):
-            return None
-        named = dict(zip(route.id_names, ids, strict=True))
+        route, ids = named
         try:
             text = scope["query_string"].decode("latin-1")
-            reading = self._context.run(plan, route, named, caller.access, _get(path, text))
+            reading = self._context.run(plan, route, ids, caller.access, _get(path, text))
         except Exception:
             # Flask meets the same, and has an answer to it.
             return None
@@ -154,7 +149,7 @@ class Reads:
                 began = time.perf_counter()
                 row = await self._postgres.fetch_row(sql, values)
                 wanted.db_s = time.perf_counter() - began
-            self._tally.add_statement(wanted.db_s)
+            self._tally.add_statements(1, wanted.db_s)
             answer = self._context.run(reading.computed, row)
         except BaseException as error:
             self.let_go(reading, seen)
@@ -178,10 +173,6 @@ def _is_read(route: Route) -> bool:
 def _get(path: str, query: str) -> Sent:
     """A GET, of which no more is looked at."""
     return Sent("GET", path, query, lambda _: None, bytes)
-
-
-def _shape(path: str) -> str:
-    return "/".join("*" if part.startswith("{") else part for part in path.split("/"))
 
 
 async def _compressed(answer: Answer, encoding: str) -> Answer:

@@ -14,16 +14,16 @@ class Tally:
     """For one event loop."""
 
     def __init__(self) -> None:
-        self._seconds: dict[tuple[str, int], list[float]] = {}
+        self._seconds: dict[tuple[str, str, int], list[float]] = {}
         self._reads: Counter[str] = Counter()
-        self._statements: list[float] = []
+        self._statements, self._statements_s = 0, 0.0
         self._is_due = False
 
-    def add(self, route: str, status: int, seconds: float) -> None:
+    def add(self, method: str, route: str, status: int, seconds: float) -> None:
         """An answered request."""
-        found = self._seconds.get((route, status))
+        found = self._seconds.get((method, route, status))
         if found is None:
-            found = self._seconds[route, status] = []
+            found = self._seconds[method, route, status] = []
         found.append(seconds)
         if not self._is_due:
             self._is_due = True
@@ -33,19 +33,20 @@ class Tally:
         """What the shared cache came to: hit, kept or passed. Entered with the request that it was for."""
         self._reads[result] += 1
 
-    def add_statement(self, seconds: float) -> None:
-        self._statements.append(seconds)
+    def add_statements(self, count: int, seconds: float) -> None:
+        self._statements += count
+        self._statements_s += seconds
 
     def enter(self) -> None:
         """Put into the metrics what has been counted since."""
         self._is_due = False
         counted, self._seconds = self._seconds, {}
-        for (route, status), seconds in counted.items():
-            observe_all("GET", route, status, seconds)
+        for (method, route, status), seconds in counted.items():
+            observe_all(method, route, status, seconds)
         for result, count in self._reads.items():
             CACHE_READS.labels(result).inc(count)
         self._reads.clear()
         if self._statements:
-            DB_STATEMENTS.inc(len(self._statements))
-            DB_SECONDS.inc(sum(self._statements))
-            self._statements.clear()
+            DB_STATEMENTS.inc(self._statements)
+            DB_SECONDS.inc(self._statements_s)
+            self._statements, self._statements_s = 0, 0.0

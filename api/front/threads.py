@@ -46,7 +46,7 @@ class FlaskThreads:
 
     async def call(self, scope: Scope, body: bytes, access: Access | None = None) -> Finished:
         """The answer to a request whose body has been read; `access` is what its caller may do, where that is known."""
-        return await self._hand(partial(self._run, environ(scope, body, access)))
+        return await self.hand(partial(self._run, environ(scope, body, access)))
 
     async def run(self, function: Callable[..., T], *args: object) -> T:
         """Call a function in an application context of its own."""
@@ -55,9 +55,9 @@ class FlaskThreads:
             with self._app.app_context():
                 return function(*args)
 
-        return await self._hand(call)
+        return await self.hand(call)
 
-    def _hand(self, function: Callable[[], T]) -> "asyncio.Future[T]":
+    def hand(self, function: Callable[[], T]) -> "asyncio.Future[T]":
         """Have a thread call `function`: what concurrent.futures does, for a third of its price."""
         if not self._is_started:
             self._is_started = True

@@ -1,0 +1,121 @@
+"""Writes made without Flask: by a caller who is known already, on a thread, as the route declares it.
+
+Flask, which has the same declarations, serves all other callers. What it puts around each request takes it as long as
+half of PostgreSQL's share of a payment.
+"""
+
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from uuid import UUID
+
+from flask import Flask
+
+from api.app import MODULES
+from api.compress import SMALLEST, choose_encoding, compress, suffixed
+from api.door import Leftover
+from api.front.answers import request_id_of
+from api.front.outflow import headers_of
+from api.front.paths import Paths
+from api.front.tally import Tally
+from api.front.threads import Finished, FlaskThreads
+from api.front.visit import Visit
+from api.http import Reply, problem_of, problem_reply
+from api.routing import Route, write
+from api.sent import Sent
+from api.telemetry import is_verbose, log_request
+from config import Settings
+from dues.jobs.trace import accept_traceparent, tracing
+from dues.logs import log_fields
+from dues.statements import Statements, counting_statements
+from dues.stores.access import Access
+
+_METHODS = ("POST", "PUT", "PATCH", "DELETE")
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """A write that a request asks for."""
+
+    route: Route
+    ids: dict[str, UUID]
+    access: Access
+    sent: Sent
+    request_id: str
+
+
+class Writes:
+    """For one event loop."""
+
+    def __init__(self, app: Flask, threads: FlaskThreads, tally: Tally) -> None:
+        settings: Settings = app.extensions["settings"]
+        self._app, self._threads, self._tally = app, threads, tally
+        self._slow_s = settings.slow_request_s
+        routes = [route for module in MODULES for route in module.all if not route.bearer_scope]
+        self._paths = {method: Paths(route for route in routes if route.method == method) for method in _METHODS}
+
+    async def make(self, visit: Visit, body: bytes, access: Access) -> Finished | None:
+        """The answer to a write by whom may do what `access` says at this moment; None: Flask is to give it."""
+        paths = self._paths.get(visit.method)
+        named = paths.find(visit.path) if paths else None
+        if named is None:
+            return None
+        request_id = visit.request_id = request_id_of(visit.request_id)
+        sent = _sent(visit, body, access)
+        wanted = _Wanted(*named, access, sent, request_id.decode())
+        reply, statements = await self._threads.hand(lambda: self._run(wanted, visit.began))
+        seconds = time.perf_counter() - visit.began
+        self._tally.add(visit.method, wanted.route.path, reply.status, seconds)
+        self._tally.add_statements(statements.count, statements.seconds)
+        own = [(b"x-request-id", request_id), (b"x-request-duration", b"%.6f" % seconds)]
+        assert sent.leftover
+        return Finished(reply.status, headers_of(reply) + own, reply.body or b"", sent.leftover)
+
+    def _run(self, wanted: _Wanted, began: float) -> tuple[Reply, Statements]:
+        """On a thread."""
+        sent, route = wanted.sent, wanted.route
+        with ExitStack() as stack:
+            stack.enter_context(self._app.app_context())
+            stack.enter_context(log_fields(request_id=wanted.request_id))
+            stack.enter_context(tracing(accept_traceparent(sent.header("traceparent"))))
+            statements = stack.enter_context(counting_statements())
+            try:
+                reply = write(route, wanted.ids, wanted.access, sent)
+            except Exception as error:
+                reply = problem_reply(problem_of(error), sent.path, wanted.request_id)
+            _compress(reply, sent.header("accept-encoding"))
+            seconds = time.perf_counter() - began
+            if seconds > self._slow_s or is_verbose():
+                log_request(
+                    sent.method,
+                    route.path,
+                    sent.path,
+                    reply.status,
+                    seconds,
+                    queries=statements.count,
+                    db_s=statements.seconds,
+                    slow=seconds > self._slow_s,
+                )
+        return reply, statements
+
+
+def _sent(visit: Visit, body: bytes, access: Access) -> Sent:
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in visit.scope["headers"]:
+        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]},{value}" if name in headers else value
+    query = visit.scope["query_string"].decode("latin-1")
+    return Sent(visit.method, visit.path, query, headers.get, lambda: body, Leftover(access))
+
+
+def _compress(reply: Reply, accept: str | None) -> None:
+    """As api/compress.py does it of Flask's answers."""
+    if reply.body is None:
+        return
+    reply.headers.setdefault("Vary", "Accept-Encoding")
+    encoding = choose_encoding(accept) if accept and len(reply.body) >= SMALLEST else None
+    if encoding:
+        reply.body = compress(reply.body, encoding)
+        reply.headers["Content-Encoding"] = encoding
+        if etag := reply.headers.get("ETag"):
+            reply.headers["ETag"] = suffixed(etag, encoding)
