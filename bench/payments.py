@@ -171,10 +171,13 @@ def _read(entries: list[str]) -> tuple[dict[str, str], list[list[str]]]:
         parts = _NEXT.split(sql.strip())
         for part in parts:
             prepared |= _prepared(part)
-        sql = "; ".join(part for part in parts if not part.startswith(("prepare dues_", "deallocate dues_")))
-        if sql == "BEGIN":
+        parts = [part for part in parts if not part.startswith(("prepare dues_", "deallocate dues_"))]
+        if parts and parts[0] == "begin":
+            # It goes out with the first statement.
             running[process] = []
-        elif sql == "COMMIT":
+            parts = parts[1:]
+        sql = "; ".join(parts)
+        if sql == "commit":
             transactions.append(running.pop(process, []))
         elif process in running:
             running[process].append(sql.strip())
@@ -194,10 +197,10 @@ def _script(statements: list[str], prepared: dict[str, str], kept: set[str]) -> 
 
     lines = ["\\if :ready", "\\else"]
     lines += [f"prepare {name} as {text};" for name, text in sorted(prepared.items())]
-    lines += ["\\set ready 1", "\\endif", "\\set number random(100000000000, 999999999999)", "begin;"]
+    lines += ["\\set ready 1", "\\endif", "\\set number random(100000000000, 999999999999)"]
     # What was one message is one to pgbench too.
-    lines += [_UUID.sub(renew, sql).replace("; execute dues_", " \\; execute dues_") + ";" for sql in statements]
-    return "\n".join([*lines, "commit;", ""])
+    messages = [_UUID.sub(renew, sql).replace("; execute dues_", " \\; execute dues_") + ";" for sql in statements]
+    return "\n".join([*lines, f"begin \\; {messages[0]}", *messages[1:], "commit;", ""])
 
 
 def _pay(data: Data, base: str, store: str) -> None:
