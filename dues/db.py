@@ -26,7 +26,6 @@ from config import Settings
 from dues import prepared
 from dues.clock import now
 from dues.pool import MeasuredPool, measure
-from dues.settings import settings
 from dues.statements import count_statement, count_statements_of
 
 psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]
@@ -64,8 +63,17 @@ class Versioned:
         return {"version_id_col": cls.version}
 
 
+# Under this name the pool keeps what a connection has prepared, where it may.
+_PREPARED = "prepared"
+
+
 class _Session(FlaskSession):
     """Inside `transaction()`, on the connection of the unit of work."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        if work := _unit_of_work.get():
+            work.session = self
 
     def get_bind(self, *args: Any, **options: Any) -> Engine | Connection:
         work = _unit_of_work.get()
@@ -94,6 +102,8 @@ def init_db(app: Flask, config: Settings) -> None:
     with app.app_context():
         count_statements_of(db.engine)
         measure(db.engine.pool, config.db_pool_size)
+        if config.db_prepare:
+            event.listen(db.engine.pool, "connect", lambda _, entry: entry.info.update({_PREPARED: OrderedDict()}))
 
 
 def session_options(config: Settings) -> dict[str, str]:
@@ -129,7 +139,9 @@ class UnitOfWork:
     is used, works on the same connection: asking for one takes SQLAlchemy longer than a short statement takes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, session: Session | None) -> None:
+        """`session` is the present context's, where it has one; one that is made later makes itself known."""
+        self.session = session
         self.tags: set[str] = set()
         self.events: list[Any] = []
         self.after_commit: list[Callable[[], None]] = []
@@ -153,7 +165,7 @@ class UnitOfWork:
 
     def run_later(self, sql: str, values: Mapping[str, Any]) -> None:
         # What the session still has to write was written before.
-        _flush_session()
+        self._flush_session()
         self._later.append((sql, values))
 
     def before_statement(self, connection: Connection) -> None:
@@ -162,14 +174,18 @@ class UnitOfWork:
             self._run([], hot=True)
 
     def fetch_row(self, sql: str, values: Mapping[str, Any], *, hot: bool) -> tuple[Any, ...] | None:
-        _flush_session()
+        self._flush_session()
         return self._run([(sql, values)], hot=hot)
 
     def flush(self) -> None:
         """Have PostgreSQL know all that was written."""
-        _flush_session()
+        self._flush_session()
         if self._later:
             self._run([], hot=True)
+
+    def _flush_session(self) -> None:
+        if self.session:
+            self.session.flush()
 
     def _run(self, statements: list[prepared.Statement], *, hot: bool) -> tuple[Any, ...] | None:
         _, driver, info = self._take()
@@ -183,9 +199,13 @@ class UnitOfWork:
         """Raises: psycopg2.Error."""
         if self._has_begun:
             self._end("commit")
+        if self.session:
+            self.session.commit()
 
     def rollback(self) -> None:
         """Never fails: a connection that cannot be brought back to order is closed."""
+        if self.session:
+            self.session.rollback()
         if self._taken and self._has_begun and not self._taken[1].closed:
             with suppress(psycopg2.Error):
                 self._end("rollback")
@@ -213,16 +233,6 @@ class UnitOfWork:
 _unit_of_work: ContextVar[UnitOfWork | None] = ContextVar("unit_of_work", default=None)
 
 
-def _session() -> Session | None:
-    """The present context's, where it has one."""
-    return db.session() if db.session.registry.has() else None
-
-
-def _flush_session() -> None:
-    if session := _session():
-        session.flush()
-
-
 @contextmanager
 def transaction() -> Iterator[Session]:
     """One unit of work: all of the block is committed at its end, or none of it.
@@ -232,9 +242,10 @@ def transaction() -> Iterator[Session]:
     """
     if _unit_of_work.get() is not None:
         raise RuntimeError("transaction() inside transaction(): the outer block is the unit of work")
-    if session := _session():
+    session = db.session() if db.session.registry.has() else None
+    if session:
         session.rollback()
-    work = UnitOfWork()
+    work = UnitOfWork(session)
     token = _unit_of_work.set(work)
     try:
         # What stands for the present context's session, and makes one when it is first used.
@@ -244,11 +255,7 @@ def transaction() -> Iterator[Session]:
             hook(work)
         work.flush()
         work.commit()
-        if session := _session():
-            session.commit()
     except BaseException:
-        if session := _session():
-            session.rollback()
         work.rollback()
         raise
     finally:
@@ -365,8 +372,9 @@ def _execute(
 ) -> None:
     """Run statements in one message. `info` is what the pool keeps with the connection; `first` is run before them as
     it is."""
-    if prepare and settings().db_prepare:
-        prepared.execute(cursor, info.setdefault("prepared", OrderedDict()), statements, first)
+    kept = info.get(_PREPARED) if prepare else None
+    if kept is not None:
+        prepared.execute(cursor, kept, statements, first)
     else:
         prepared.send(cursor, [(first, {}), *statements] if first else statements)
 

@@ -5,7 +5,6 @@ half of PostgreSQL's share of a payment.
 """
 
 import time
-from contextlib import ExitStack
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -74,11 +73,9 @@ class Writes:
     def _run(self, wanted: _Wanted, began: float) -> tuple[Reply, Statements]:
         """On a thread."""
         sent, route = wanted.sent, wanted.route
-        with ExitStack() as stack:
-            stack.enter_context(self._app.app_context())
-            stack.enter_context(log_fields(request_id=wanted.request_id))
-            stack.enter_context(tracing(accept_traceparent(sent.header("traceparent"))))
-            statements = stack.enter_context(counting_statements())
+        trace = accept_traceparent(sent.header("traceparent"))
+        fields = log_fields(request_id=wanted.request_id)
+        with self._app.app_context(), fields, tracing(trace), counting_statements() as statements:
             try:
                 reply = write(route, wanted.ids, wanted.access, sent)
             except Exception as error:
