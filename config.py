@@ -49,7 +49,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: Annotated[str, doc("address the web server listens on")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535), doc("port the web server listens on")] = 8000
     web_concurrency: Annotated[Positive, doc("web processes")] = 1
-    web_threads: Annotated[Positive, doc("threads of a web process that run Flask")] = 8
+    web_threads: Annotated[Positive, doc("threads of a web process, for writes and first visits")] = 8
     max_waiting_clients: Annotated[
         Positive, doc("clients that a web process holds while they wait for a job; others are answered at once")
     ] = 12_000

@@ -1,6 +1,7 @@
 """The HTTP edge: the only place that sees a request.
 
 app.py          create_app, and the one visible list of routes' modules
+sent.py         a request as routes see it, whoever serves it
 routing.py      how a route is declared, and what happens around every one
 auth.py         token -> Access, scopes, the order of refusals
 http.py         answers: JSON, conditional requests, problem details

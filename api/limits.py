@@ -74,10 +74,17 @@ class Limit:
             ("RateLimit", f'"{policy.name}";r={self.remaining(used)};t={left}'),
         ]
 
+    def pairs(self, used: int) -> list[tuple[bytes, bytes]]:
+        """The same as they go over the wire."""
+        return [(b"ratelimit-policy", self.policy.described.encode()), (b"ratelimit", self._left(used))]
+
     def lines(self, used: int) -> bytes:
-        """The headers as they go over the wire."""
-        policy, left = self.policy, max(1, round(self.ends_at - time.time()))
-        return b'%bratelimit: "%b";r=%d;t=%d\r\n' % (policy.line, policy.word, self.remaining(used), left)
+        """The same as lines."""
+        return b"%bratelimit: %b\r\n" % (self.policy.line, self._left(used))
+
+    def _left(self, used: int) -> bytes:
+        left = max(1, round(self.ends_at - time.time()))
+        return b'"%b";r=%d;t=%d' % (self.policy.word, self.remaining(used), left)
 
     def refusal(self, used: int) -> TooManyRequests:
         """What whoever is over the quota is told."""

@@ -12,10 +12,8 @@ from dues.reads import freshness
 _FAR_S = 0.01
 
 
-def _touch_late(session, work):
-    xid = session.connection().connection.cursor()
-    xid.execute("select pg_current_xact_id()::text")
-    (number,) = xid.fetchone()
+def _touch_late(work):
+    (number,) = work.fetch_row("select pg_current_xact_id()::text", {}, hot=True)
     generation = freshness.fresh_cache().poller.generation()
     tags = sorted(work.tags)
 

@@ -1,6 +1,7 @@
 """A small HTTP/1.1 client on asyncio: one kept-alive connection, one request at a time, whole answers."""
 
 import asyncio
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,14 +21,33 @@ class Answer:
 
 
 class Client:
-    """Reconnects when the server has closed the connection; a request that was cut off raises ConnectionError."""
+    """Reconnects when the server has closed the connection; a request that was cut off raises ConnectionError.
 
-    def __init__(self, port: int, token: str) -> None:
+    A server may close a connection that lies idle just as a request is sent on it. So a GET on a connection that was
+    used before, of whose answer not a byte has come, is sent once more on a new one (RFC 9112, 9.3.1); `reopened` is
+    given the seconds for which each such connection had been idle.
+    """
+
+    def __init__(self, port: int, token: str, reopened: list[float]) -> None:
         self._port, self._token = port, token
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._used_at = 0.0
+        self._reopened = reopened
 
     async def request(self, method: str, path: str, document: Any = None, **headers: str) -> Answer:
         """Raises: OSError or asyncio.IncompleteReadError where the server is away."""
+        was_open, idle_s = self._streams is not None, time.monotonic() - self._used_at
+        try:
+            return await self._send(method, path, document, headers)
+        except (ConnectionError, asyncio.IncompleteReadError) as error:
+            if method != "GET" or not was_open or getattr(error, "partial", b""):
+                raise
+            self._reopened.append(idle_s)
+            return await self._send(method, path, document, headers)
+        finally:
+            self._used_at = time.monotonic()
+
+    async def _send(self, method: str, path: str, document: Any, headers: dict[str, str]) -> Answer:
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams

@@ -34,6 +34,7 @@ class Count:
     background: int = 0
     background_hits: int = 0
     failed: Counter[int | None] = field(default_factory=Counter)
+    reopened: list[float] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
 
     def share_of_hits(self) -> float:
@@ -88,7 +89,7 @@ class Prover:
         clients: dict[tuple[int, str], Client] = {}
 
         def client(port: int, token: str) -> Client:
-            return clients.setdefault((port, token), Client(port, token))
+            return clients.setdefault((port, token), Client(port, token, self.count.reopened))
 
         while self.count.reads < self.enough:
             began = time.monotonic()
@@ -119,7 +120,7 @@ class Prover:
         clients: dict[tuple[int, str], Client] = {}
         while self.count.reads < self.enough:
             row, port = random.choice(self.rows), random.choice(self.house.ports)
-            client = clients.setdefault((port, row.token), Client(port, row.token))
+            client = clients.setdefault((port, row.token), Client(port, row.token, self.count.reopened))
             hit = await self._look(client, row, random.choice(row.paths))
             if hit is None:
                 await asyncio.sleep(0.05)
@@ -238,6 +239,11 @@ def prove(enough: int, *, faults: bool, broken: bool) -> Count:
     if count.failed:
         print(
             "  failed:", ", ".join(f"{n:,} {status or 'without an answer'}" for status, n in count.failed.most_common())
+        )
+    if count.reopened:
+        print(
+            f"  sent again on a new connection: {len(count.reopened):,}, after the old one had been idle for"
+            f" {min(count.reopened):.0f} to {max(count.reopened):.0f} s"
         )
     for line in count.stale[:10]:
         print("  stale:", line)

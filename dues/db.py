@@ -165,7 +165,7 @@ class UnitOfWork:
 
     def run_later(self, sql: str, values: Mapping[str, Any]) -> None:
         # What the session still has to write was written before.
-        self._flush_session()
+        self.flush_session()
         self._later.append((sql, values))
 
     def before_statement(self, connection: Connection) -> None:
@@ -174,16 +174,16 @@ class UnitOfWork:
             self._run([], hot=True)
 
     def fetch_row(self, sql: str, values: Mapping[str, Any], *, hot: bool) -> tuple[Any, ...] | None:
-        self._flush_session()
+        self.flush_session()
         return self._run([(sql, values)], hot=hot)
 
     def flush(self) -> None:
         """Have PostgreSQL know all that was written."""
-        self._flush_session()
+        self.flush_session()
         if self._later:
             self._run([], hot=True)
 
-    def _flush_session(self) -> None:
+    def flush_session(self) -> None:
         if self.session:
             self.session.flush()
 
@@ -250,7 +250,8 @@ def transaction() -> Iterator[Session]:
     try:
         # What stands for the present context's session, and makes one when it is first used.
         yield cast(Session, db.session)
-        work.flush()
+        # What was left for later goes out with the first statement of a hook.
+        work.flush_session()
         for hook in (*_before_commit, *_last_before_commit):
             hook(work)
         work.flush()

@@ -38,23 +38,25 @@ Kept = OrderedDict[str, str]
 
 def execute(cursor: Any, kept: Kept, statements: Sequence[Statement], first: str = "") -> None:
     """Run statements, in one message and so in one round trip, on a cursor whose connection has prepared those in
-    `kept` (text to name). The cursor has the answer to the last. `first` is run before them as it is."""
+    `kept` (a statement's text to its call). The cursor has the answer to the last. `first` is run before all of them.
+    """
     fresh: Kept = OrderedDict()
     parts: list[Statement] = [(first, {})] if first else []
     for sql, values in statements:
-        name = kept.get(sql) or fresh.get(sql)
-        if name is not None:
-            if sql in kept:
-                kept.move_to_end(sql)
-            parts.append((f"execute {name}{_numbered(sql)[1]}", values))
+        if call := kept.get(sql):
+            kept.move_to_end(sql)
+            parts.append((call, values))
+        elif call := fresh.get(sql):
+            parts.append((call, values))
         elif not _is_hot(sql):
             parts.append((sql, values))
         else:
             # A name is never used twice, so that a failure after it was prepared cannot confuse two statements.
-            name = fresh[sql] = f"dues_{next(_numbers)}"
+            name = f"dues_{next(_numbers)}"
             text, arguments = _numbered(sql)
+            call = fresh[sql] = f"execute {name}{arguments}"
             escaped = text.replace("%", "%%")
-            parts.append((f"prepare {name} as {escaped}; execute {name}{arguments}", values))
+            parts.append((f"prepare {name} as {escaped}; {call}", values))
     if fresh:
         parts[:0] = [
             (f"deallocate {oldest}", {}) for oldest in _make_room(kept, len(fresh), {sql for sql, _ in statements})
@@ -82,4 +84,4 @@ def _is_hot(sql: str) -> bool:
 def _make_room(kept: Kept, count: int, used: Collection[str]) -> list[str]:
     """The names of the least recently used, which are no longer kept, so that `count` more can be; none of `used`."""
     least = [sql for sql in kept if sql not in used][: max(0, len(kept) + count - _KEPT)]
-    return [kept.pop(sql) for sql in least]
+    return [kept.pop(sql).removeprefix("execute ").partition("(")[0] for sql in least]

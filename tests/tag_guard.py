@@ -65,5 +65,6 @@ class TagGuard:
                 raise AssertionError(f"a write to {table} outside transaction() names no tags")
 
     def _check(self, work: UnitOfWork) -> None:
+        work.flush()
         missing = missing_tags(vars(work).get("written", set()), work.tags)
         assert not missing, f"these must be named by touch(): {', '.join(missing)}"

@@ -30,22 +30,24 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
         if int(declared) > limit:
             return bytes(limit + 1)
     try:
-        async with asyncio.timeout(TOTAL_S):
-            return await _read(receive, limit)
+        return await _read(receive, limit)
     except TimeoutError:
         raise RequestTimeout("the body did not arrive in time", headers={"Connection": "close"}) from None
 
 
 async def _read(receive: Receive, limit: int) -> bytes:
+    loop = asyncio.get_running_loop()
+    latest = loop.time() + TOTAL_S
     parts: list[bytes] = []
     size, more = 0, True
-    while more and size <= limit:
-        async with asyncio.timeout(PAUSE_S):
+    async with asyncio.timeout(PAUSE_S) as pause:
+        while more and size <= limit:
             message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        part: bytes = message.get("body", b"")
-        parts.append(part)
-        size += len(part)
-        more = message.get("more_body", False)
+            if message["type"] == "http.disconnect":
+                raise Disconnected
+            part: bytes = message.get("body", b"")
+            parts.append(part)
+            size += len(part)
+            if more := message.get("more_body", False):
+                pause.reschedule(min(loop.time() + PAUSE_S, latest))
     return b"".join(parts)[: limit + 1]

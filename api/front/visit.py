@@ -65,6 +65,4 @@ class Visit:
         return Priority.FEED if self.path in ("/v1/feed", "/v1/newsfeed") else Priority.READ
 
     def limit_headers(self) -> Headers:
-        if self.limit is None:
-            return []
-        return [(name.lower().encode(), value.encode()) for name, value in self.limit.headers(self.used)]
+        return self.limit.pairs(self.used) if self.limit else []

@@ -59,11 +59,12 @@ class Writes:
         named = paths.find(visit.path) if paths else None
         if named is None:
             return None
+        began = time.perf_counter()
         request_id = visit.request_id = request_id_of(visit.request_id)
         sent = _sent(visit, body, access)
         wanted = _Wanted(*named, access, sent, request_id.decode())
-        reply, statements = await self._threads.hand(lambda: self._run(wanted, visit.began))
-        seconds = time.perf_counter() - visit.began
+        reply, statements = await self._threads.hand(lambda: self._run(wanted, began))
+        seconds = time.perf_counter() - began
         self._tally.add(visit.method, wanted.route.path, reply.status, seconds)
         self._tally.add_statements(statements.count, statements.seconds)
         own = [(b"x-request-id", request_id), (b"x-request-duration", b"%.6f" % seconds)]

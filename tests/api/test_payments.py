@@ -12,11 +12,23 @@ from werkzeug.serving import make_server
 from dues.ids import new_id
 from tests.factory import Factory
 from tests.payments.conftest import Shop, Work, shop, work
+from tests.recorder import QueryRecorder
 from tests.servers import Mailbox
 
 __all__ = ["shop", "work"]
 
 AMOUNT = {"amount": 1500, "currency": "EUR"}
+
+
+def test_accepting_a_payment_is_five_messages_to_postgresql(shop: Shop, queries: QueryRecorder) -> None:
+    body = {"payment_method": "sandbox_ok", **AMOUNT}
+    for _ in range(5):
+        shop.post(shop.path, body)
+    with queries() as seen:
+        assert shop.post(shop.path, body).status_code == 202
+    messages = seen[[text.startswith("begin") for text in seen].index(True) :]
+    assert len(messages) == 5, str(seen)
+    assert messages[-1] == "commit"
 
 
 def faults(answer: Any) -> dict[str, str]:
