@@ -2,8 +2,9 @@
 
 A caller is a token, or where none is sent an address. A token that this process has not found good yet counts against
 its address too, so that made-up tokens are no way around; once it is found good, that is given back, so that those
-behind one address do not use up each other's quota. Signing up and logging in has a tenth of the quota, payments
-half. The headers follow draft-ietf-httpapi-ratelimit-headers.
+behind one address do not use up each other's quota. Payments have half of the quota. What makes users and tokens has a
+tenth, and counts for the address whoever asks, since each new token is a new caller. The headers follow
+draft-ietf-httpapi-ratelimit-headers.
 
 Where Redis does not answer, each process counts for itself and lets its share of the quota through.
 """
@@ -26,6 +27,7 @@ from dues.reads.freshness.wire import CacheAway
 
 # How many callers' limits a process remembers, so as not to make them for each request.
 _PRESENT_LIMITS = 20_000
+_MAKERS = ("/v1/users", "/v1/tokens")
 # How many tokens a process remembers to be good.
 _GOOD_TOKENS = 10_000
 
@@ -54,13 +56,14 @@ class Policy:
 class Limit:
     """One caller's count under one policy, in the window that ends at `ends_at` (seconds since 1970).
 
-    `key` is the counter's name in Redis; another one in each window.
+    `key` is the counter's name in Redis; another one in each window. `caller` tells nothing of the token.
     """
 
-    __slots__ = ("ends_at", "key", "policy")
+    __slots__ = ("caller", "ends_at", "key", "policy")
 
     def __init__(self, policy: Policy, caller: str, ends_at: int) -> None:
         self.policy = policy
+        self.caller = caller
         self.ends_at = ends_at
         self.key = f"limit:{policy.name}:{caller}:{ends_at}"
 
@@ -107,17 +110,16 @@ class Limits:
             self._payments = Policy("payments", max(1, quota // 2), window_s)
             self._login = Policy("login", max(1, quota // 10), window_s)
 
-    def of(self, method: str, path: str, authorization: bytes | str | None, address: str) -> Limit | None:
+    def of(self, method: str, path: str, authorization: bytes | None, address: str) -> Limit | None:
         """The limit that a request counts against, or None where there is none."""
         if not self.on or not path.startswith("/v1/"):
             return None
-        policy = self._default
         if method == "POST":
-            if authorization is None and path in ("/v1/users", "/v1/tokens"):
-                policy = self._login
-            elif path.endswith("/payments"):
-                policy = self._payments
-        return self._limit(policy, authorization or address)
+            if path in _MAKERS:
+                return self._limit(self._login, address)
+            if path.endswith("/payments"):
+                return self._limit(self._payments, authorization or address)
+        return self._limit(self._default, authorization or address)
 
     def of_address(self, address: str) -> Limit:
         """What a request with a token that is not known to be good counts against beside its own limit, which there
@@ -136,23 +138,24 @@ class Limits:
 
 
 def _name_of(caller: bytes | str) -> str:
-    """A token's name in Redis tells nothing of the token."""
-    data = caller if isinstance(caller, bytes) else caller.encode("latin-1", "replace")
-    return blake2b(data, digest_size=16).hexdigest()
+    """Of an Authorization header (bytes) its token's, however the header is written; or of an address."""
+    if isinstance(caller, str):
+        return "a" + blake2b(caller.encode("latin-1", "replace"), digest_size=16).hexdigest()
+    return "t" + blake2b(caller.partition(b" ")[2].strip() or caller, digest_size=16).hexdigest()
 
 
 class GoodTokens:
-    """Authorization headers whose token was found good a while ago; should it be revoked since, only its counting
-    differs."""
+    """Callers whose token was found good a while ago; should it be revoked since, only its counting differs."""
 
     def __init__(self) -> None:
-        self._found: OrderedDict[bytes | str, None] = OrderedDict()
+        self._found: OrderedDict[str, None] = OrderedDict()
 
-    def __contains__(self, authorization: bytes | str) -> bool:
-        return authorization in self._found
+    def __contains__(self, caller: str) -> bool:
+        return caller in self._found
 
-    def add(self, authorization: bytes | str) -> None:
-        self._found[authorization] = None
+    def add(self, caller: str) -> None:
+        self._found[caller] = None
+        self._found.move_to_end(caller)
         if len(self._found) > _GOOD_TOKENS:
             self._found.popitem(last=False)
 
@@ -197,12 +200,13 @@ def init_limits(app: Flask) -> None:
     def enforce() -> None:
         if DOOR in request.environ:
             return
-        authorization, address = request.headers.get("Authorization"), f"a{request.remote_addr}"
-        limit = limits.of(request.method, request.path, authorization, address)
+        sent, address = request.headers.get("Authorization"), request.remote_addr or ""
+        authorization = None if sent is None else sent.encode("latin-1", "replace")
+        limit = g.limit = limits.of(request.method, request.path, authorization, address)
         if limit is None:
             return
         count(limit)
-        if authorization is not None and authorization not in good:
+        if authorization is not None and limit.caller not in good:
             own = g.limited
             g.take_back = count(limits.of_address(address))
             g.limited = own
@@ -212,7 +216,7 @@ def init_limits(app: Flask) -> None:
         for name, value in g.get("limited", ()):
             response.headers[name] = value
         if "take_back" in g and g.get("token_is_good"):
-            good.add(request.headers["Authorization"])
+            good.add(g.limit.caller)
             with suppress(CacheAway):
                 g.take_back()
         return response

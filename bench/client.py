@@ -32,6 +32,7 @@ class Client:
         self._port, self._token = port, token
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._used_at = 0.0
+        self._was_answered = False
         self._reopened = reopened
 
     async def request(self, method: str, path: str, document: Any = None, **headers: str) -> Answer:
@@ -39,8 +40,8 @@ class Client:
         was_open, idle_s = self._streams is not None, time.monotonic() - self._used_at
         try:
             return await self._send(method, path, document, headers)
-        except (ConnectionError, asyncio.IncompleteReadError) as error:
-            if method != "GET" or not was_open or getattr(error, "partial", b""):
+        except (ConnectionError, asyncio.IncompleteReadError):
+            if method != "GET" or not was_open or self._was_answered:
                 raise
             self._reopened.append(idle_s)
             return await self._send(method, path, document, headers)
@@ -48,6 +49,7 @@ class Client:
             self._used_at = time.monotonic()
 
     async def _send(self, method: str, path: str, document: Any, headers: dict[str, str]) -> Answer:
+        self._was_answered = False
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
@@ -64,7 +66,9 @@ class Client:
             raise
 
     async def _read(self, reader: asyncio.StreamReader) -> Answer:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        first = await reader.read(1)
+        self._was_answered = bool(first)
+        head = (first + await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         status, *lines = head.split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines if line)}
         body = await reader.readexactly(int(headers.get("content-length", "0")))

@@ -6,10 +6,8 @@ connections of its own: api/front/postgres.py.)
 """
 
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, ClassVar, cast
 
@@ -19,14 +17,14 @@ import ujson
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 from flask_sqlalchemy.session import Session as FlaskSession
-from sqlalchemy import BigInteger, Connection, DateTime, Engine, MetaData, Text, event
+from sqlalchemy import BigInteger, Connection, DateTime, Engine, MetaData, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, declared_attr, mapped_column
 
 from config import Settings
-from dues import prepared
 from dues.clock import now
 from dues.pool import MeasuredPool, measure
 from dues.statements import count_statement, count_statements_of
+from dues.work import UnitOfWork, execute, first_row, present_work, watch
 
 psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]
 
@@ -63,20 +61,22 @@ class Versioned:
         return {"version_id_col": cls.version}
 
 
-# Under this name the pool keeps what a connection has prepared, where it may.
-_PREPARED = "prepared"
-
-
 class _Session(FlaskSession):
     """Inside `transaction()`, on the connection of the unit of work."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        if work := _unit_of_work.get():
+        if work := present_work.get():
             work.session = self
 
+    def rollback(self) -> None:
+        if (work := present_work.get()) and not work.is_over:
+            # It would undo nothing: the unit of work alone begins and ends.
+            raise RuntimeError("leave the block of transaction() by an exception to roll it back")
+        super().rollback()
+
     def get_bind(self, *args: Any, **options: Any) -> Engine | Connection:
-        work = _unit_of_work.get()
+        work = present_work.get()
         return work.connection() if work else super().get_bind(*args, **options)
 
 
@@ -102,8 +102,7 @@ def init_db(app: Flask, config: Settings) -> None:
     with app.app_context():
         count_statements_of(db.engine)
         measure(db.engine.pool, config.db_pool_size)
-        if config.db_prepare:
-            event.listen(db.engine.pool, "connect", lambda _, entry: entry.info.update({_PREPARED: OrderedDict()}))
+        watch(db.engine.pool, prepare=config.db_prepare)
 
 
 def session_options(config: Settings) -> dict[str, str]:
@@ -126,113 +125,6 @@ def driver_url(config: Settings) -> str:
     return config.database_url.replace("postgresql+psycopg2:", "postgresql:", 1)
 
 
-@event.listens_for(Engine, "before_cursor_execute")
-def _before_statement(connection: Connection, *_: object) -> None:
-    if work := _unit_of_work.get():
-        work.before_statement(connection)
-
-
-class UnitOfWork:
-    """What one `transaction()` does, and has gathered to do around its commit.
-
-    Its connection is taken for the first statement, with which BEGIN goes out in one message. The session, where one
-    is used, works on the same connection: asking for one takes SQLAlchemy longer than a short statement takes.
-    """
-
-    def __init__(self, session: Session | None) -> None:
-        """`session` is the present context's, where it has one; one that is made later makes itself known."""
-        self.session = session
-        self.tags: set[str] = set()
-        self.events: list[Any] = []
-        self.after_commit: list[Callable[[], None]] = []
-        self._taken: tuple[Connection, Any, dict[Any, Any]] | None = None
-        self._has_begun = False
-        self._later: list[prepared.Statement] = []
-
-    def connection(self) -> Connection:
-        """SQLAlchemy's, which neither begins nor commits anything."""
-        return self._take()[0]
-
-    def _take(self) -> tuple[Connection, Any, dict[Any, Any]]:
-        """The connection, as SQLAlchemy and as the driver has it, and what the pool keeps with it."""
-        if self._taken is None:
-            connection = db.engine.connect()
-            pooled = connection.connection
-            driver: Any = pooled.dbapi_connection
-            driver.autocommit = True
-            self._taken = connection, driver, pooled.info
-        return self._taken
-
-    def run_later(self, sql: str, values: Mapping[str, Any]) -> None:
-        # What the session still has to write was written before.
-        self.flush_session()
-        self._later.append((sql, values))
-
-    def before_statement(self, connection: Connection) -> None:
-        """SQLAlchemy is about to run a statement of its own: what was to run before it does."""
-        if self._taken and connection is self._taken[0] and (self._later or not self._has_begun):
-            self._run([], hot=True)
-
-    def fetch_row(self, sql: str, values: Mapping[str, Any], *, hot: bool) -> tuple[Any, ...] | None:
-        self.flush_session()
-        return self._run([(sql, values)], hot=hot)
-
-    def flush(self) -> None:
-        """Have PostgreSQL know all that was written."""
-        self.flush_session()
-        if self._later:
-            self._run([], hot=True)
-
-    def flush_session(self) -> None:
-        if self.session:
-            self.session.flush()
-
-    def _run(self, statements: list[prepared.Statement], *, hot: bool) -> tuple[Any, ...] | None:
-        _, driver, info = self._take()
-        later, self._later = self._later, []
-        first, self._has_begun = "" if self._has_begun else "begin", True
-        with driver.cursor() as cursor:
-            _execute(cursor, info, [*later, *statements], prepare=hot or bool(later), first=first)
-            return _first(cursor) if statements else None
-
-    def commit(self) -> None:
-        """Raises: psycopg2.Error."""
-        if self._has_begun:
-            self._end("commit")
-        if self.session:
-            self.session.commit()
-
-    def rollback(self) -> None:
-        """Never fails: a connection that cannot be brought back to order is closed."""
-        if self.session:
-            self.session.rollback()
-        if self._taken and self._has_begun and not self._taken[1].closed:
-            with suppress(psycopg2.Error):
-                self._end("rollback")
-
-    def _end(self, word: str) -> None:
-        with self._take()[1].cursor() as cursor:
-            cursor.execute(word)
-            if cursor.statusmessage != word.upper():
-                # PostgreSQL answers a COMMIT so, without an error, where a statement had failed and nobody minded.
-                raise RuntimeError("a statement of this transaction() had failed: it was rolled back")
-        self._has_begun = False
-
-    def release(self) -> None:
-        """Give the connection back to the pool."""
-        if self._taken is None:
-            return
-        connection, driver, _ = self._taken
-        if driver.closed or self._has_begun:
-            connection.invalidate()
-        else:
-            driver.autocommit = False
-        connection.close()
-
-
-_unit_of_work: ContextVar[UnitOfWork | None] = ContextVar("unit_of_work", default=None)
-
-
 @contextmanager
 def transaction() -> Iterator[Session]:
     """One unit of work: all of the block is committed at its end, or none of it.
@@ -240,13 +132,13 @@ def transaction() -> Iterator[Session]:
     The only place that commits. Blocks do not nest: a function that is part of a larger unit of work takes the
     one that its caller opened (`unit_of_work()` fails when there is none).
     """
-    if _unit_of_work.get() is not None:
+    if present_work.get() is not None:
         raise RuntimeError("transaction() inside transaction(): the outer block is the unit of work")
     session = db.session() if db.session.registry.has() else None
     if session:
         session.rollback()
-    work = UnitOfWork(session)
-    token = _unit_of_work.set(work)
+    work = UnitOfWork(db.engine, session)
+    token = present_work.set(work)
     try:
         # What stands for the present context's session, and makes one when it is first used.
         yield cast(Session, db.session)
@@ -260,15 +152,17 @@ def transaction() -> Iterator[Session]:
         work.rollback()
         raise
     finally:
-        _unit_of_work.reset(token)
-        work.release()
+        try:
+            present_work.reset(token)
+        finally:
+            work.release()
     for callback in work.after_commit:
         callback()
 
 
 def unit_of_work() -> UnitOfWork:
     """The unit of work that the caller is in. Raises: RuntimeError outside `transaction()`."""
-    work = _unit_of_work.get()
+    work = present_work.get()
     if work is None:
         raise RuntimeError("a write needs a transaction() around it")
     return work
@@ -276,7 +170,7 @@ def unit_of_work() -> UnitOfWork:
 
 def in_transaction() -> bool:
     """Whether the caller is inside `transaction()`."""
-    return _unit_of_work.get() is not None
+    return present_work.get() is not None
 
 
 def after_commit(callback: Callable[[], None]) -> None:
@@ -310,7 +204,7 @@ def fetch_row(sql: str, params: Mapping[str, Any], *, hot: bool = False) -> tupl
     prepared when it recurs, in autocommit mode, on a pooled connection that is given back before this returns; a
     connection that the server had closed while it lay idle is replaced once.
     """
-    work = _unit_of_work.get()
+    work = present_work.get()
     if work is None:
         return fetch_row_alone(sql, params)
     started = time.perf_counter()
@@ -351,8 +245,8 @@ def _fetch_alone(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
         try:
             connection.autocommit = True
             with connection.cursor() as cursor:
-                _execute(cursor, entry.info, [(sql, params)], prepare=True)
-                return _first(cursor)
+                execute(cursor, entry.info, [(sql, params)], prepare=True)
+                return first_row(cursor)
         except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
             if not connection.closed:
                 raise
@@ -361,25 +255,3 @@ def _fetch_alone(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
         finally:
             if not connection.closed:
                 connection.autocommit = False
-
-
-def _execute(
-    cursor: Any,
-    info: dict[Any, Any],
-    statements: Sequence[prepared.Statement],
-    *,
-    prepare: bool,
-    first: str = "",
-) -> None:
-    """Run statements in one message. `info` is what the pool keeps with the connection; `first` is run before them as
-    it is."""
-    kept = info.get(_PREPARED) if prepare else None
-    if kept is not None:
-        prepared.execute(cursor, kept, statements, first)
-    else:
-        prepared.send(cursor, [(first, {}), *statements] if first else statements)
-
-
-def _first(cursor: Any) -> tuple[Any, ...] | None:
-    row: tuple[Any, ...] | None = cursor.fetchone()
-    return row

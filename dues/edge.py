@@ -24,7 +24,7 @@ from urllib3.util import Timeout, parse_url
 from dues import VERSION
 from dues.breaker import Circuit
 from dues.clock import now
-from dues.db import UnitOfWork, before_commit
+from dues.db import before_commit
 from dues.errors import Problem
 from dues.jobs.alike import finish, waiting
 from dues.jobs.kinds import EDGE_PURGE
@@ -32,6 +32,7 @@ from dues.jobs.outbox import JSON, enqueue
 from dues.jobs.outcomes import PermanentFailure, Retry, backoff_s
 from dues.jobs.run import Run
 from dues.settings import settings
+from dues.work import UnitOfWork
 
 # How long a shared cache may keep an answer without asking. Seconds.
 SHARED_S = 300

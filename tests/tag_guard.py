@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from dues.db import UnitOfWork, before_commit, in_transaction, unit_of_work
+from dues.db import before_commit, in_transaction, unit_of_work
 from dues.reads import Resource
+from dues.work import UnitOfWork
 
 _WRITE = re.compile(r"\b(?:insert\s+into|update|delete\s+from)\s+(?:only\s+)?\"?(\w+)", re.IGNORECASE)
 _ANY = "*"

@@ -17,6 +17,7 @@ from config import ConfigError, load_settings
 from dues import breaker, db
 from dues.ids import new_id
 from dues.reads.tags import touch
+from dues.work import UnitOfWork
 from tests.factory import Factory
 from tests.payments.conftest import Work
 from tests.servers import Servers, wait_until
@@ -147,7 +148,7 @@ class TestWhatIsPurged:
         assert edge.jobs() == []
 
     def test_nothing_where_the_write_was_not_committed(self, edge: Edge, monkeypatch: pytest.MonkeyPatch):
-        def fail(work: db.UnitOfWork) -> None:
+        def fail(work: UnitOfWork) -> None:
             raise ZeroDivisionError
 
         monkeypatch.setattr(db, "_last_before_commit", [fail])

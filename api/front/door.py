@@ -36,7 +36,7 @@ from api.http import problem_reply
 from api.limits import GoodTokens, Limit, Limits, LocalCounts
 from api.telemetry import observe
 from config import Settings
-from dues.errors import Problem, TooManyRequests
+from dues.errors import Problem, TooManyRequests, Unavailable
 from dues.reads.freshness import fresh_cache
 from dues.reads.freshness.wire import Address
 from dues.stores.access import Access
@@ -146,7 +146,7 @@ class FrontDoor:
     async def _check(self, visit: Visit, known: Kept | Caller | None, wanted: Wanted | None) -> Verdict:
         """Whether what is known still holds, and what is kept of the answer that is wanted. Counts the request against
         its limit. Raises: TooManyRequests."""
-        address = "" if visit.authorization else visit.address
+        address = "" if visit.authorization and visit.method != "POST" else visit.address
         limit = visit.limit = self._limits.of(visit.method, visit.path, visit.authorization, address)
         watch, reading = known.watch if known else None, wanted.reading if wanted else None
         if watch is None and limit is None and reading is None:
@@ -156,7 +156,8 @@ class FrontDoor:
             return verdict
         try:
             visit.used = self._count(limit, verdict.used)
-            if visit.authorization is not None and visit.authorization not in self._good:
+            # What is known of a caller and still holds has his token among it.
+            if visit.authorization is not None and not verdict.fresh and limit.caller not in self._good:
                 await self._count_against_address(visit)
         except TooManyRequests:
             if reading:
@@ -165,13 +166,18 @@ class FrontDoor:
         return verdict
 
     async def _pass_on(self, visit: Visit, key: Key | None, access: Access | None) -> None:
-        """Have Flask answer. Raises: Problem."""
+        """Have a thread answer, with Flask or without. Raises: Problem."""
         scope, receive, send = visit.scope, visit.receive, visit.send
-        finished = self._held.recall(scope) or await self._ask_a_thread(visit, access)
-        if visit.authorization is not None and finished.leftover.access:
-            self._good.add(visit.authorization)
+        try:
+            finished = self._held.recall(scope) or await self._ask_a_thread(visit, access)
+        except Unavailable:
+            # Nobody has looked at its token.
             if visit.take_back:
                 visit.take_back()
+            raise
+        if visit.take_back and visit.limit and finished.leftover.access:
+            self._good.add(visit.limit.caller)
+            visit.take_back()
         if finished.leftover.access and finished.leftover.access is not access:
             self._callers.keep(scope, visit.authorization, finished.leftover.access)
         if key is not None:

@@ -35,7 +35,8 @@ async def send_answer(send: Send, status: int, headers: Headers, body: bytes) ->
     is_plain = b"content-length" in names and b"connection" not in names
     if is_plain and (cycle := unanswered(send)):
         lines = b"".join([b"%b: %b\r\n" % pair for pair in (*cycle.default_headers, *headers)])
-        send_bytes(cycle, b"%b%b\r\n%b" % (_STATUS_LINES[status], lines, body))
+        shown = b"" if cycle.scope["method"] == "HEAD" else body
+        send_bytes(cycle, b"%b%b\r\n%b" % (_STATUS_LINES[status], lines, shown))
         return
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})

@@ -40,13 +40,13 @@ class Visit:
         authorization = accepts = none_match = request_id = None
         for name, value in scope["headers"]:
             if name == b"authorization":
-                authorization = value
+                authorization = _joined(authorization, value)
             elif name == b"accept-encoding":
-                accepts = value
+                accepts = _joined(accepts, value)
             elif name == b"if-none-match":
-                none_match = value
+                none_match = _joined(none_match, value)
             elif name == b"x-request-id":
-                request_id = value
+                request_id = _joined(request_id, value)
         self.authorization: bytes | None = authorization
         self.accepts: bytes | None = accepts
         self.none_match: bytes | None = none_match
@@ -55,7 +55,7 @@ class Visit:
     @property
     def address(self) -> str:
         client = self.scope.get("client")
-        return f"a{client[0]}" if client else "a"
+        return str(client[0]) if client else ""
 
     @property
     def priority(self) -> Priority:
@@ -66,3 +66,8 @@ class Visit:
 
     def limit_headers(self) -> Headers:
         return self.limit.pairs(self.used) if self.limit else []
+
+
+def _joined(before: bytes | None, value: bytes) -> bytes:
+    """A header that is there more than once is one, as WSGI has it."""
+    return value if before is None else before + b"," + value

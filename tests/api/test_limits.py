@@ -4,6 +4,7 @@ import http.client
 import json
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from types import SimpleNamespace as Made
 
 import pytest
@@ -111,6 +112,37 @@ def test_good_tokens_of_one_address_leave_each_other_their_quotas(
         # What is refused for a token's own sake does not count against its address either.
         assert statuses(web, 3 * QUOTA, **greedy) == {200: QUOTA, 429: 2 * QUOTA}
         assert int(_left(ask(web, path="/v1/stores")[0])) == QUOTA - 1
+
+
+@pytest.mark.parametrize("target", ["asgi:app", "wsgi:app"])
+def test_one_token_is_one_caller_however_it_is_written(servers: Servers, make: Factory, user: Made, target: str):
+    token = make.auth(user)["Authorization"].removeprefix("Bearer ")
+    with limited(servers, target=target) as web:
+        schemes = ("Bearer", "bearer", "BEARER")
+        written = [f"{schemes[n % 3]}{' ' * n}{token}" for n in range(1, QUOTA + 6)]
+        assert Counter(ask(web, Authorization=text)[1] for text in written) == {200: QUOTA, 429: 5}
+        # What is sent in the place of a token names no address.
+        ask(web, Authorization="127.0.0.1")
+        assert int(_left(ask(web, path="/v1/stores")[0])) == QUOTA - 2
+
+
+def test_making_tokens_makes_no_quota(servers: Servers, make: Factory, user: Made):
+    auth = make.auth(user) | {"Content_Type": "application/json"}
+    with limited(servers) as web:
+        assert ask(web, **auth)[1] == 200
+        made = statuses(web, QUOTA, "POST", "/v1/tokens", **auth)
+        assert made == {422: QUOTA // 10, 429: QUOTA - QUOTA // 10}
+
+
+def test_a_head_that_is_refused_has_no_body(servers: Servers):
+    with limited(servers) as web:
+        statuses(web, QUOTA, path="/v1/stores")
+        with closing(http.client.HTTPConnection("127.0.0.1", web.port, timeout=20)) as connection:
+            for method in ("HEAD", "GET", "HEAD", "GET"):
+                connection.request(method, "/v1/stores")
+                answer = connection.getresponse()
+                assert answer.status == 429
+                assert bool(answer.read()) is (method == "GET")
 
 
 def _left(headers: http.client.HTTPMessage) -> str:

@@ -5,6 +5,7 @@ import pytest
 from dues import db
 from dues.accounts.tokens import hash_token
 from dues.reads.tags import token_tag
+from dues.work import UnitOfWork
 from tests.factory import PASSWORD, Factory
 
 
@@ -13,7 +14,7 @@ def touched(monkeypatch: pytest.MonkeyPatch) -> list[set[str]]:
     """The tags that each unit of work named, in the order of their commits."""
     seen: list[set[str]] = []
 
-    def look(work: db.UnitOfWork) -> None:
+    def look(work: UnitOfWork) -> None:
         seen.append(set(work.tags))
 
     monkeypatch.setattr(db, "_before_commit", [*db._before_commit, look])

@@ -31,7 +31,7 @@ _NEW = re.compile(
     r"|dues_[\w-]+|whsec_[\w+/=-]+|(?<=Package )\d+|(?<=seq=)\d+|(?<=\"seq\":)\d+"
 )
 BY_FLASK = {(route.method, route.path) for module in MODULES for route in module.all if route.bearer_scope}
-WRITES = [row for row in ROWS if row.method != "GET" and row.route != ("POST", "/v1/users")]
+WRITES = [row for row in ROWS if row.method != "GET"]
 
 Answer = tuple[int, dict[str, str], bytes]
 Lasting = tuple[int, dict[str, str], str]
@@ -121,16 +121,20 @@ def test_each_write_is_answered_as_by_flask(app: Flask, make: Factory, door: Doo
     def ask(by: Callable[..., Answer], caller: str, auth: dict[str, str]) -> Lasting:
         own = new_id().hex[-8:]
         path = row.path.format_map(world.target(row.method, row.path))
-        if by == door.ask:
+        if by == door.ask and auth:
             door.meet(path, auth)
+        elif by == door.ask and "store_id" in row.path:
+            # A visitor is known where he has looked at a store, too.
+            door.ask("GET", f"/v1/stores/{world.store.id}", auth)
         headers = auth | {"Content-Type": "application/json", "Idempotency-Key": own}
         document = body_of(row, own, world)
         before = door.asked_flask
         answer = by(row.method, path, headers, ujson.dumps(document).encode() if document else b"")
-        assert by != door.ask or (door.asked_flask == before) == (row.route not in BY_FLASK), f"{row} as {caller}"
+        if by == door.ask and auth:
+            assert (door.asked_flask == before) == (row.route not in BY_FLASK), f"{row} as {caller}"
         return lasting(answer, own)
 
-    for caller in CALLERS[1:]:
+    for caller in CALLERS:
         auth = headers_of(caller, row, world, make)
         assert ask(door.ask, caller, auth) == ask(partial(by_flask, app), caller, auth), f"{row} as {caller}"
 
