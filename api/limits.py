@@ -21,6 +21,7 @@ from flask import Flask, Response, g, request
 
 from api.door import DOOR
 from config import Settings
+from dues.edge import SHARED
 from dues.errors import TooManyRequests
 from dues.reads.freshness import fresh_cache
 from dues.reads.freshness.wire import CacheAway
@@ -213,8 +214,10 @@ def init_limits(app: Flask) -> None:
 
     @app.after_request
     def describe(response: Response) -> Response:
-        for name, value in g.get("limited", ()):
-            response.headers[name] = value
+        # Of what a cache in front may keep, others would take one caller's limit for their own.
+        if SHARED not in response.headers.get("Cache-Control", ""):
+            for name, value in g.get("limited", ()):
+                response.headers[name] = value
         if "take_back" in g and g.get("token_is_good"):
             good.add(g.limit.caller)
             with suppress(CacheAway):

@@ -36,6 +36,8 @@ from dues.work import UnitOfWork
 
 # How long a shared cache may keep an answer without asking. Seconds.
 SHARED_S = 300
+# What says so in Cache-Control.
+SHARED = "s-maxage"
 # Longer than it takes to make an answer, waiting for a connection and for PostgreSQL included.
 _AGAIN_S = 20
 
@@ -61,7 +63,7 @@ class NotPurged(Problem):
 def cache_control(tags: Sequence[str]) -> str:
     """For a public answer with these tags. Shared caches keep it only where each write of it is followed by a purge."""
     if settings().purge_url and tags and all(map(_PURGED.fullmatch, tags)):
-        return f"public, max-age=0, must-revalidate, s-maxage={SHARED_S}"
+        return f"public, max-age=0, must-revalidate, {SHARED}={SHARED_S}"
     return "public, no-cache"
 
 

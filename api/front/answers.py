@@ -10,6 +10,7 @@ from api.front.threads import Finished
 from api.front.visit import Visit
 from api.http import entity_tags
 from api.telemetry import is_verbose, log_request
+from dues.edge import SHARED
 from dues.reads.freshness import Proof
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
@@ -33,6 +34,11 @@ class Kept:
     until: float
     route: str
     watch: Watch | None = None
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether a cache in front may give it to others."""
+        return SHARED.encode() in self.lines
 
 
 def kept_of(finished: Finished) -> Kept:
@@ -97,7 +103,16 @@ def is_known(none_match: bytes | None, etag: bytes) -> bool:
 
 
 def etag_of(headers: Headers) -> bytes:
-    return next((value for name, value in headers if name == b"etag"), b"")
+    return _value(headers, b"etag")
+
+
+def is_shared(headers: Headers) -> bool:
+    """Whether a cache in front may give an answer with these to others."""
+    return SHARED.encode() in _value(headers, b"cache-control")
+
+
+def _value(headers: Headers, name: bytes) -> bytes:
+    return next((value for each, value in headers if each == name), b"")
 
 
 def without_body(headers: Headers) -> Headers:

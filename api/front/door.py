@@ -12,6 +12,7 @@ from api.front.answers import (
     bytes_of,
     etag_of,
     is_known,
+    is_shared,
     log_read,
     own_lines,
     parts_of,
@@ -185,7 +186,8 @@ class FrontDoor:
             if finished.leftover.proofs and is_known(visit.none_match, etag_of(finished.headers)):
                 finished.status, finished.headers, finished.body = 304, without_body(finished.headers), b""
         finished = await self._held.later(scope, receive, finished)
-        finished.headers += visit.limit_headers()
+        if not is_shared(finished.headers):
+            finished.headers += visit.limit_headers()
         if finished.leftover.file is not None:
             await send_file(send, finished.status, finished.headers, finished.leftover.file)
         else:
@@ -194,6 +196,9 @@ class FrontDoor:
     async def _send(self, visit: Visit, kept: Kept, wanted: Wanted | None = None) -> None:
         """Send what was kept, or what was `wanted` and has been made just now."""
         status = 304 if visit.none_match and is_known(visit.none_match, kept.etag) else 200
+        if kept.is_shared:
+            # Others would take one caller's limit for their own.
+            visit.limit = None
         seconds, db_s = time.perf_counter() - visit.began, wanted.db_s if wanted else -1.0
         own = own_lines(visit, seconds, db_s)
         self._tally.add(visit.method, kept.route, status, seconds)
