@@ -80,15 +80,12 @@ class Limit:
 
     def pairs(self, used: int) -> list[tuple[bytes, bytes]]:
         """The same as they go over the wire."""
-        return [(b"ratelimit-policy", self.policy.described.encode()), (b"ratelimit", self._left(used))]
+        return [(name.lower().encode(), value.encode()) for name, value in self.headers(used)]
 
     def lines(self, used: int) -> bytes:
         """The same as lines."""
-        return b"%bratelimit: %b\r\n" % (self.policy.line, self._left(used))
-
-    def _left(self, used: int) -> bytes:
-        left = max(1, round(self.ends_at - time.time()))
-        return b'"%b";r=%d;t=%d' % (self.policy.word, self.remaining(used), left)
+        policy, left = self.policy, max(1, round(self.ends_at - time.time()))
+        return b'%bratelimit: "%b";r=%d;t=%d\r\n' % (policy.line, policy.word, self.remaining(used), left)
 
     def refusal(self, used: int) -> TooManyRequests:
         """What whoever is over the quota is told."""

@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from datetime import datetime
+from functools import lru_cache
 from uuid import UUID
 
 _lock = threading.Lock()
@@ -31,6 +32,7 @@ def first_id(moment: datetime) -> UUID:
     return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
+@lru_cache(maxsize=10_000)
 def parse_id(text: str) -> UUID | None:
     """The UUID that `text` writes in its canonical form of 36 characters, or None."""
     if len(text) != 36:

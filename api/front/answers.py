@@ -24,7 +24,8 @@ _OF_BODY = frozenset((b"content-length", b"content-type", b"content-encoding"))
 @dataclass(slots=True)
 class Kept:
     """A 200. `lines` are its headers as they go over the wire, but for those of the body alone, which are `body_lines`.
-    What to watch is worked out when it is first asked for again, which most never are."""
+    A cache in front may give to others what `is_shared`. What to watch is worked out when it is first asked for again,
+    which most never are."""
 
     etag: bytes
     lines: bytes
@@ -33,12 +34,8 @@ class Kept:
     proofs: tuple[Proof, ...]
     until: float
     route: str
+    is_shared: bool
     watch: Watch | None = None
-
-    @property
-    def is_shared(self) -> bool:
-        """Whether a cache in front may give it to others."""
-        return SHARED.encode() in self.lines
 
 
 def kept_of(finished: Finished) -> Kept:
@@ -53,6 +50,7 @@ def kept_of(finished: Finished) -> Kept:
         tuple(leftover.proofs),
         leftover.until,
         leftover.route,
+        is_shared(headers),
     )
 
 

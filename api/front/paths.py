@@ -17,12 +17,13 @@ class Paths:
 
     def find(self, path: str) -> tuple[Route, dict[str, UUID]] | None:
         """The route of a path, and the ids that the path names; None where there is no such route, or an id is none."""
-        parts = path.split("/")
-        route = self._routes.get("/".join(["*" if len(part) == _ID_LETTERS else part for part in parts]))
-        if route is None:
-            return None
-        ids = [id_ for part in parts if len(part) == _ID_LETTERS and (id_ := parse_id(part))]
-        return (route, dict(zip(route.id_names, ids, strict=True))) if len(ids) == len(route.id_names) else None
+        parts, ids = path.split("/"), []
+        for place, part in enumerate(parts):
+            if len(part) == _ID_LETTERS and (id_ := parse_id(part)):
+                ids.append(id_)
+                parts[place] = "*"
+        route = self._routes.get("/".join(parts))
+        return (route, dict(zip(route.id_names, ids, strict=True))) if route else None
 
 
 def _shape(path: str) -> str:

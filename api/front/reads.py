@@ -27,6 +27,7 @@ from api.http import read_headers
 from api.routing import Route, plan
 from api.sent import Sent
 from config import Settings
+from dues.edge import SHARED
 from dues.errors import Problem, Unavailable
 from dues.reads import Answer, Reading, answer_of
 from dues.reads.freshness import Proof, Result, fresh_cache
@@ -195,4 +196,6 @@ def _kept(wanted: Wanted, answer: Answer, encoding: str | None) -> Kept:
     until = 0.0
     if answer.proof and access.proofs is not None:
         proofs, until = (*access.proofs, answer.proof), min(answer.expires_at, access.expires_at)
-    return Kept(answer.etag.encode(), lines, of_body, answer.body, proofs, until, route)
+    return Kept(
+        answer.etag.encode(), lines, of_body, answer.body, proofs, until, route, SHARED in headers["Cache-Control"]
+    )

@@ -40,13 +40,13 @@ class Visit:
         authorization = accepts = none_match = request_id = None
         for name, value in scope["headers"]:
             if name == b"authorization":
-                authorization = _joined(authorization, value)
+                authorization = value if authorization is None else _joined(authorization, value)
             elif name == b"accept-encoding":
-                accepts = _joined(accepts, value)
+                accepts = value if accepts is None else _joined(accepts, value)
             elif name == b"if-none-match":
-                none_match = _joined(none_match, value)
+                none_match = value if none_match is None else _joined(none_match, value)
             elif name == b"x-request-id":
-                request_id = _joined(request_id, value)
+                request_id = value if request_id is None else _joined(request_id, value)
         self.authorization: bytes | None = authorization
         self.accepts: bytes | None = accepts
         self.none_match: bytes | None = none_match
@@ -68,6 +68,6 @@ class Visit:
         return self.limit.pairs(self.used) if self.limit else []
 
 
-def _joined(before: bytes | None, value: bytes) -> bytes:
+def _joined(before: bytes, value: bytes) -> bytes:
     """A header that is there more than once is one, as WSGI has it."""
-    return value if before is None else before + b"," + value
+    return before + b"," + value
