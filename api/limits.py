@@ -71,8 +71,13 @@ class Limit:
     def remaining(self, used: int) -> int:
         return max(0, self.policy.quota - used)
 
-    def headers(self, used: int, now: float | None = None) -> list[tuple[str, str]]:
-        policy, left = self.policy, max(1, round(self.ends_at - (time.time() if now is None else now)))
+    @property
+    def is_of_token(self) -> bool:
+        """Whether it counts for a token, and not for an address."""
+        return self.caller.startswith("t")
+
+    def headers(self, used: int) -> list[tuple[str, str]]:
+        policy, left = self.policy, max(1, round(self.ends_at - time.time()))
         return [
             ("RateLimit-Policy", policy.described),
             ("RateLimit", f'"{policy.name}";r={self.remaining(used)};t={left}'),
@@ -204,7 +209,7 @@ def init_limits(app: Flask) -> None:
         if limit is None:
             return
         count(limit)
-        if authorization is not None and limit.caller not in good:
+        if limit.is_of_token and limit.caller not in good:
             own = g.limited
             g.take_back = count(limits.of_address(address))
             g.limited = own

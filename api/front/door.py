@@ -158,7 +158,7 @@ class FrontDoor:
         try:
             visit.used = self._count(limit, verdict.used)
             # What is known of a caller and still holds has his token among it.
-            if visit.authorization is not None and not verdict.fresh and limit.caller not in self._good:
+            if not verdict.fresh and limit.is_of_token and limit.caller not in self._good:
                 await self._count_against_address(visit)
         except TooManyRequests:
             if reading:
