@@ -1,0 +1,58 @@
+"""The sandbox as a gateway: its books are its own, and what is asked for twice is done once."""
+
+from contextlib import closing, suppress
+from uuid import UUID
+
+import psycopg2
+import pytest
+from flask import Flask
+
+from dues.app import create_base
+from dues.db import transaction
+from dues.ids import new_id
+from dues.payments.gateway import GatewayTimeout
+from dues.payments.sandbox import Sandbox
+from tests.factory import Factory
+from tests.servers import Servers
+
+
+def test_the_gateways_books_outlast_a_rollback(in_app: Flask) -> None:
+    key = str(new_id())
+    with suppress(ZeroDivisionError), transaction():
+        Sandbox().charge(key, 100, "EUR", "sandbox_ok")
+        raise ZeroDivisionError
+    assert Sandbox().find(key) is not None
+
+
+def test_books_that_do_not_answer_in_time_are_a_gateway_that_does_not(
+    servers: Servers, clean: None, make: Factory
+) -> None:
+    app = create_base(servers.settings(gateway_timeout_s=0.2))
+    with closing(psycopg2.connect(servers.database_url)) as other, other.cursor() as cursor, app.app_context():
+        cursor.execute("lock table sandbox_gateway.operations")
+        with pytest.raises(GatewayTimeout):
+            Sandbox().charge(str(new_id()), 100, "EUR", "sandbox_ok")
+        other.rollback()
+        assert make.value("select count(*) from sandbox_gateway.operations") == 0
+        app.extensions["payments.sandbox"].dispose()
+
+
+def test_the_sandbox_does_the_same_thing_once(in_app: Flask) -> None:
+    gateway, key = Sandbox(), str(UUID(int=1))
+    assert gateway.find(key) is None
+    first = gateway.charge(key, 100, "EUR", "sandbox_ok")
+    assert gateway.charge(key, 100, "EUR", "sandbox_ok") == first == gateway.find(key) == gateway.close(key)
+    refund = gateway.refund("refund", key, 60, "EUR")
+    assert refund.outcome == "succeeded"
+    assert gateway.refund("refund", key, 60, "EUR") == refund
+    assert gateway.refund("too much", key, 101, "EUR").outcome == "declined"
+    assert gateway.refund("of nothing", "no such charge", 1, "EUR").outcome == "declined"
+
+
+def test_the_sandbox_closes_what_waits_for_its_payer(in_app: Flask) -> None:
+    gateway, key = Sandbox(), str(new_id())
+    assert gateway.charge(key, 100, "EUR", "sandbox_action").outcome == "requires_action"
+    closed = gateway.close(key)
+    assert closed
+    assert closed.outcome == "declined"
+    assert gateway.confirm(key, succeeds=True).outcome == "declined"
