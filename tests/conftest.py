@@ -67,6 +67,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in left_out]
 
 
+def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
+    """Bytes are told apart by their place, not by what is in them: gzip, for one, writes the second of the day there,
+    and processes that share the tests refuse to begin when each has made other names for them."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session")
 def servers(worker_id: str) -> Iterator[Servers]:
     """The database, Redis and mail server of this process of tests."""
