@@ -7,7 +7,7 @@ something else.
 """
 
 import unicodedata
-from functools import cache
+from functools import cache, cached_property
 from itertools import groupby
 from pathlib import Path
 
@@ -36,7 +36,7 @@ def printable(text: str) -> str | None:
     line = " ".join("".join(kept).split())
     if _is_western(line):
         return line or None
-    if any(_is_right_to_left(c) or not _font_of(c, line, bold=False) for c in line):
+    if any(_is_right_to_left(c) or not (ord(c) in _glyphs(_WIDE[False]) or _is_east_asian(c)) for c in line):
         return None
     return line
 
@@ -59,36 +59,73 @@ def draw(
 
 
 def wrap(text: str, size: float, limit: float, *, bold: bool = False) -> list[str]:
-    """The lines of `text` in a column `limit` points wide; a word wider than the column is cut."""
-    lines: list[str] = []
-    line = ""
+    """The lines of `text` in a column `limit` points wide; a word wider than the column is cut.
+
+    Each character is measured once, with the fonts of the whole text, which are no narrower than those of a line of it:
+    what a customer writes costs no more than its length.
+    """
+    lines, line, taken = [], "", 0.0
+    fonts = _Fonts(text, bold)
+    space = fonts.widths(" ", size)[0]
     for word in text.split(" "):
-        if line and width(f"{line} {word}", size, bold=bold) <= limit:
-            line = f"{line} {word}"
+        widths = fonts.widths(word, size)
+        if line and taken + space + sum(widths) <= limit:
+            line, taken = f"{line} {word}", taken + space + sum(widths)
             continue
         if line:
             lines.append(line)
-        line = word
-        while width(line, size, bold=bold) > limit and len(line) > 1:
-            cut = next(n for n in range(len(line) - 1, 0, -1) if n == 1 or width(line[:n], size, bold=bold) <= limit)
-            lines.append(line[:cut])
-            line = line[cut:]
+        *full, (line, taken) = _cut(word, widths, limit)
+        lines += [part for part, _ in full]
     return [*lines, line]
+
+
+def fit(text: str, size: float, limit: float, *, bold: bool = False) -> str:
+    """`text`, or where it is wider than `limit` points as much of its beginning as fits, with an ellipsis."""
+    widths = _Fonts(text, bold).widths(text, size)
+    if sum(widths) <= limit:
+        return text
+    room = limit - sum(_Fonts(text + "…", bold).widths("…", size))
+    return _cut(text, widths, room)[0][0].rstrip() + "…"
+
+
+def _cut(word: str, widths: list[float], limit: float) -> list[tuple[str, float]]:
+    """A word in parts of at most `limit`, and of one character at least, each with its width."""
+    parts, start, taken = [], 0, 0.0
+    for place, each in enumerate(widths):
+        if place > start and taken + each > limit:
+            parts.append((word[start:place], taken))
+            start, taken = place, 0.0
+        taken += each
+    return [*parts, (word[start:], taken)]
 
 
 def _runs(text: str, bold: bool) -> list[tuple[str, str]]:
     if _is_western(text):
         return [(_WESTERN[bold], text)]
-    return [(font, "".join(run)) for font, run in groupby(text, lambda c: _font_of(c, text, bold=bold) or _WIDE[bold])]
+    return [(font, "".join(run)) for font, run in groupby(text, _Fonts(text, bold).of)]
 
 
-def _font_of(character: str, text: str, *, bold: bool) -> str | None:
-    """The font for one character of a `text` that is not western throughout."""
-    if ord(character) in _glyphs(_WIDE[bold]):
-        return _WIDE[bold]
-    if _is_east_asian(character):
-        return _cid_font(text)
-    return None
+class _Fonts:
+    """The fonts of one text: what script it is in is found out once for all its characters."""
+
+    def __init__(self, text: str, bold: bool) -> None:
+        self._text, self._bold = text, bold
+        self._is_western = _is_western(text)
+
+    def of(self, character: str) -> str:
+        if self._is_western:
+            return _WESTERN[self._bold]
+        if ord(character) in _glyphs(_WIDE[self._bold]) or not _is_east_asian(character):
+            return _WIDE[self._bold]
+        return self._east_asian
+
+    def widths(self, part: str, size: float) -> list[float]:
+        """Of each character of a part of the text, in points."""
+        return [pdfmetrics.stringWidth(c, self.of(c), size) for c in part]
+
+    @cached_property
+    def _east_asian(self) -> str:
+        return _cid_font(self._text)
 
 
 def _is_western(text: str) -> bool:

@@ -4,10 +4,12 @@ import re
 import zlib
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from reportlab.pdfbase import pdfmetrics
 
 from dues.payments.receipt import Line, Receipt, receipt_pdf
 from dues.payments.typeset import printable, width, wrap
@@ -130,3 +132,19 @@ def test_lines_fit_their_column_and_lose_nothing(text: str):
     lines = wrap(text, 10, 60)
     assert "".join(lines).replace(" ", "") == text.replace(" ", "")
     assert all(width(line, 10) <= 60 for line in lines)
+
+
+@pytest.mark.parametrize("letters", ["漢", "漢Ω", "한", "カ", "Ω", "W", "漢 ", "м", "e\u0301"])
+def test_a_long_text_costs_as_its_length(letters: str):
+    """Counted in characters that are measured, not in seconds."""
+    measured = []
+    original = pdfmetrics.stringWidth
+
+    def counted(text: str, font: str, size: float) -> float:
+        measured.append(len(text))
+        return original(text, font, size)
+
+    text = (letters * 500)[:500].strip()
+    with patch.object(pdfmetrics, "stringWidth", counted):
+        receipt_pdf(receipt(store=text[:200], payer=text[:200], lines=(Line(text, 100),)))
+    assert sum(measured) < 10 * (500 + 200 + 200) + 1000

@@ -69,7 +69,7 @@ class Pages:
         if width is not None and shrink:
             size = min(size, size * width / max(typeset.width(text, size, bold=bold), 1))
         elif width is not None:
-            text = _fit(text, size, width, bold=bold)
+            text = typeset.fit(text, size, width, bold=bold)
         self._canvas.setFillColor(color)
         if align == "center":
             x -= typeset.width(text, size, bold=bold) / 2
@@ -89,11 +89,3 @@ class Pages:
         self.text(LEFT, BOTTOM - 26, self._footer, size=7.5, color=GREY, width=RIGHT - LEFT - 60)
         self.text(RIGHT, BOTTOM - 26, str(self._canvas.getPageNumber()), size=7.5, color=GREY, align="right")
         self._canvas.showPage()
-
-
-def _fit(text: str, size: float, width: float, *, bold: bool) -> str:
-    if typeset.width(text, size, bold=bold) <= width:
-        return text
-    while text and typeset.width(text + "…", size, bold=bold) > width:
-        text = text[: len(text) * 9 // 10]
-    return text + "…"
