@@ -31,7 +31,7 @@ bind = f"{_settings.host}:{_settings.port}"
 workers = _settings.web_concurrency
 threads = _settings.web_threads
 # `gunicorn wsgi:app` serves Flask alone, on threads.
-worker_class = "gthread" if "wsgi:app" in sys.argv else "uvicorn_worker.UvicornWorker"
+worker_class = "gthread" if "wsgi:app" in sys.argv else "api.front.protocol.Worker"
 timeout = 30
 graceful_timeout = 25
 keepalive = 30
