@@ -44,6 +44,8 @@ def authorize(sent: Sent, scope: str, ids: dict[str, UUID | None], *, unbound: b
 def admit(access: Access, scope: str, ids: Mapping[str, UUID | None], *, unbound: bool = False) -> None:
     """The part of `authorize()` that comes after the token. Raises: Unauthenticated, Forbidden, NotFound."""
     store_id = ids.get("store_id")
+    if access.store_id != store_id:
+        raise RuntimeError("this access was worked out for another store")
     if scope != PUBLIC:
         if access.actor is None:
             raise Unauthenticated("this needs an Authorization header: Bearer <token>")
@@ -58,7 +60,7 @@ def admit(access: Access, scope: str, ids: Mapping[str, UUID | None], *, unbound
 def _known_access(sent: Sent, token: str | None, store_id: UUID | None) -> Access:
     """From the front door where it knows, else found out, and left to it."""
     leftover = sent.leftover
-    if leftover and leftover.access:
+    if leftover and leftover.access and leftover.access.store_id == store_id:
         return leftover.access
     access = access_of(token, store_id)
     g.token_is_good = token is not None

@@ -29,6 +29,8 @@ from dues.reads.freshness.wire import CacheAway
 # How many callers' limits a process remembers, so as not to make them for each request.
 _PRESENT_LIMITS = 20_000
 _MAKERS = ("/v1/users", "/v1/tokens")
+# What counts against no limit. All else does, whatever it is.
+_FREE = ("/healthz",)
 # How many tokens a process remembers to be good.
 _GOOD_TOKENS = 10_000
 
@@ -115,7 +117,7 @@ class Limits:
 
     def of(self, method: str, path: str, authorization: bytes | None, address: str) -> Limit | None:
         """The limit that a request counts against, or None where there is none."""
-        if not self.on or not path.startswith("/v1/"):
+        if not self.on or path in _FREE:
             return None
         if method == "POST":
             if path in _MAKERS:

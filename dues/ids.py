@@ -32,11 +32,13 @@ def first_id(moment: datetime) -> UUID:
     return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
-@lru_cache(maxsize=10_000)
 def parse_id(text: str) -> UUID | None:
     """The UUID that `text` writes in its canonical form of 36 characters, or None."""
-    if len(text) != 36:
-        return None
+    return _parse_id(text) if len(text) == 36 else None
+
+
+@lru_cache(maxsize=10_000)
+def _parse_id(text: str) -> UUID | None:
     try:
         value = UUID(text)
     except ValueError:

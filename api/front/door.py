@@ -35,9 +35,10 @@ from api.front.waits import Waits
 from api.front.writes import Writes
 from api.http import problem_reply
 from api.limits import GoodTokens, Limit, Limits, LocalCounts
+from api.sent import is_canonical
 from api.telemetry import observe
 from config import Settings
-from dues.errors import Problem, TooManyRequests, Unavailable
+from dues.errors import NotFound, Problem, TooManyRequests, Unavailable
 from dues.reads.freshness import fresh_cache
 from dues.reads.freshness.wire import Address
 from dues.stores.access import Access
@@ -86,6 +87,8 @@ class FrontDoor:
             await send_answer(send, 200, [*_JSON, length], _ALIVE if visit.method == "GET" else b"")
             return
         try:
+            if not is_canonical(visit.raw_path):
+                raise NotFound("there is no such resource")
             if self._held.is_busy:
                 await self._held.stand_back(scope)
             await self._serve(visit)

@@ -53,6 +53,12 @@ class Visit:
         self.request_id: bytes | None = request_id
 
     @property
+    def raw_path(self) -> str:
+        """As it was sent, nothing decoded."""
+        sent: bytes = self.scope.get("raw_path") or self.path.encode()
+        return sent.decode("latin-1")
+
+    @property
     def address(self) -> str:
         client = self.scope.get("client")
         return str(client[0]) if client else ""

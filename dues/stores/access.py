@@ -38,7 +38,8 @@ _STORE = "select pg_current_snapshot()::text from stores where id = %(store_id)s
 class Access:
     """An actor (None: no token was sent) and, where a store is concerned, whether it exists and the role there.
 
-    `proofs` are how to find out later whether this still holds, until `expires_at` at most; None: it may not be kept.
+    `store_id`: that store; a right in it is none in another. `proofs` are how to find out later whether this still
+    holds, until `expires_at` at most; None: it may not be kept.
     """
 
     actor: Actor | None
@@ -46,6 +47,7 @@ class Access:
     role: str | None = None
     proofs: tuple[Proof, ...] | None = ()
     expires_at: float = float("inf")
+    store_id: UUID | None = None
 
     @property
     def ends_at(self) -> float:
@@ -87,7 +89,7 @@ def access_of(token: str | None, store_id: UUID | None) -> Access:
     # It runs out by itself in the cache too, but a moment later.
     if access.actor is None or access.actor.expires_at <= now():
         raise _bad_token()
-    return _kept(access, result)
+    return _kept(access, result, store_id)
 
 
 @lru_cache(maxsize=4096)
@@ -110,12 +112,13 @@ def _visitor(store_id: UUID) -> Access:
     try:
         result = read(f"store {store_id}", (f"store:{store_id}",), compute)
     except NotFound:
-        return Access(None, proofs=None)
-    return _kept(Access(None, store_exists=True), result)
+        return Access(None, proofs=None, store_id=store_id)
+    return _kept(Access(None, store_exists=True), result, store_id)
 
 
-def _kept(access: Access, result: Result) -> Access:
-    return replace(access, proofs=(result.proof,) if result.proof else None, expires_at=result.expires_at)
+def _kept(access: Access, result: Result, store_id: UUID | None) -> Access:
+    proofs = (result.proof,) if result.proof else None
+    return replace(access, proofs=proofs, expires_at=result.expires_at, store_id=store_id)
 
 
 def _bad_token() -> Unauthenticated:

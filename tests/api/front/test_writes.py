@@ -153,7 +153,11 @@ PAID = ujson.dumps(BODIES["POST", "/v1/stores/{store_id}/payments"]).encode()
         ({"Content-Encoding": "gzip"}, b"no gzip", "malformed_encoding"),
         ({"Content-Encoding": "gzip"}, gzip.compress(bytes(10_000_000), mtime=0), "payload_too_large"),
         ({"Content-Encoding": "snappy"}, b"", "unsupported_media_type"),
-        ({"Content-Encoding": "gzip", "Content-Type": "Application/JSON; charset=utf-8"}, gzip.compress(PAID, mtime=0), None),
+        (
+            {"Content-Encoding": "gzip", "Content-Type": "Application/JSON; charset=utf-8"},
+            gzip.compress(PAID, mtime=0),
+            None,
+        ),
         ({"Accept-Encoding": "br", "Content-Type": "application/json"}, PAID, None),
     ],
 )
