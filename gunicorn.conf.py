@@ -16,22 +16,22 @@ from config import load_settings
 
 _settings = load_settings()
 
-# Where the web processes write what they measure, for whichever of them is asked (dues/metrics.py). prometheus_client
-# looks for it once, as it is imported.
+# Where the web processes write what they measure, for whichever of them is asked (dues/observability/metrics.py).
+# prometheus_client looks for it once, as it is imported.
 _metrics = Path(_settings.dues_home).absolute() / f"metrics-{_settings.port}"
 _metrics.mkdir(parents=True, exist_ok=True)
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics)
 
 from prometheus_client.multiprocess import mark_process_dead  # noqa: E402
 
-from dues.logs import start_logging  # noqa: E402
+from dues.observability.logs import start_logging  # noqa: E402
 
 # gunicorn would take $PORT alone to mean every interface.
 bind = f"{_settings.host}:{_settings.port}"
 workers = _settings.web_concurrency
 threads = _settings.web_threads
 # `gunicorn wsgi:app` serves Flask alone, on threads.
-worker_class = "gthread" if "wsgi:app" in sys.argv else "api.front.protocol.Worker"
+worker_class = "gthread" if "wsgi:app" in sys.argv else "api.server.protocol.Worker"
 timeout = 30
 graceful_timeout = 25
 keepalive = 30

@@ -2,7 +2,7 @@
 
 from api.app import create_app
 from config import load_settings
-from dues.logs import start_logging
+from dues.observability.logs import start_logging
 
 _settings = load_settings()
 start_logging(_settings.log_level)

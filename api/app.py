@@ -2,13 +2,13 @@
 
 from flask import Flask
 
-from api import accounts, jobs, packages, payments, reports, stores, tokens, webhooks
 from api.compress import Compression
 from api.docs import init_docs
 from api.http import NoSessions, UJSONProvider, init_errors
 from api.limits import init_limits
-from api.openapi import init_openapi
-from api.sent import refuse_other_spellings
+from api.openapi.document import init_openapi
+from api.request import refuse_other_spellings
+from api.routes import accounts, jobs, packages, payments, reports, stores, tokens, webhooks
 from api.system import init_system
 from api.telemetry import init_telemetry
 from api.threaded import init_threaded
@@ -35,7 +35,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.json = UJSONProvider(app)
     app.session_interface = NoSessions()
     app.url_map.strict_slashes = True
-    # A path is served as it is spelt (api/sent.py), never by way of a redirect to what it might have meant.
+    # A path is served as it is spelt (api/request.py), never by way of a redirect to what it might have meant.
     app.url_map.merge_slashes = False
     # Refused before it is read into memory; api/body.py bounds what it decodes to. One more, because a body without a
     # declared length is cut off here, and must be seen to be too long.

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from flask import g
 
-from api.sent import Sent
+from api.request import Request
 from dues.accounts.actor import Actor
 from dues.errors import Forbidden, NotFound, Unauthenticated
 from dues.stores.access import Access, access_of, require_store
@@ -13,7 +13,7 @@ from dues.stores.access import Access, access_of, require_store
 PUBLIC = "public"
 
 
-def bearer_token(sent: Sent) -> str | None:
+def bearer_token(sent: Request) -> str | None:
     """The token of the Authorization header, or None where there is no such header.
 
     Raises: Unauthenticated for another scheme or an empty token.
@@ -27,7 +27,7 @@ def bearer_token(sent: Sent) -> str | None:
     return token.strip()
 
 
-def authorize(sent: Sent, scope: str, ids: dict[str, UUID | None], *, unbound: bool = False) -> Access:
+def authorize(sent: Request, scope: str, ids: dict[str, UUID | None], *, unbound: bool = False) -> Access:
     """The caller's access to a route that wants `scope` (PUBLIC: no token is needed).
 
     401 no or bad token; 403 without the scope or with a token bound to another store (to any, where `unbound`); 404
@@ -57,7 +57,7 @@ def admit(access: Access, scope: str, ids: Mapping[str, UUID | None], *, unbound
         require_store(access)
 
 
-def _known_access(sent: Sent, token: str | None, store_id: UUID | None) -> Access:
+def _known_access(sent: Request, token: str | None, store_id: UUID | None) -> Access:
     """From the front door where it knows, else found out, and left to it."""
     leftover = sent.leftover
     if leftover and leftover.access and leftover.access.store_id == store_id:

@@ -9,7 +9,7 @@ import msgspec
 import ujson
 import zstandard
 
-from api.sent import Sent
+from api.request import Request
 from dues.errors import BadRequest, Fault, PayloadTooLarge, UnsupportedMediaType, ValidationFailed
 from dues.settings import settings
 
@@ -20,7 +20,7 @@ _SUSPECT = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
 _CONTENT_ENCODINGS = ("gzip", "deflate", "zstd")
 
 
-def read_body(sent: Sent) -> bytes:
+def read_body(sent: Request) -> bytes:
     """The decoded body. Raises: PayloadTooLarge past the bound (of what it decodes to), UnsupportedMediaType."""
     limit = settings().max_body_bytes
     raw = sent.read()
@@ -53,7 +53,7 @@ def _decode(raw: bytes, encoding: str, limit: int) -> bytes:
     return body
 
 
-def parse_json(sent: Sent, raw: bytes) -> Any:
+def parse_json(sent: Request, raw: bytes) -> Any:
     """Raises: UnsupportedMediaType unless JSON is declared, BadRequest for what is not JSON."""
     if (sent.header("content-type") or "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaType("the body must be application/json", headers={"Accept": "application/json"})

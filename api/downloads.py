@@ -10,8 +10,8 @@ from email.utils import format_datetime, parsedate_to_datetime
 
 from flask import Response, request
 
-from api.door import DOOR, Leftover
 from api.http import Reply, matches
+from api.request_extras import DOOR, Leftover
 from dues.errors import NotFound, RangeNotSatisfiable, Unavailable
 from dues.reports.downloads import ReportFile
 from dues.reports.files import FileRange, FileStore

@@ -15,9 +15,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
-from api.door import DOOR, Leftover
+from api.request_extras import DOOR, Leftover
 from api.telemetry import route_template
-from dues.edge import cache_control
+from dues.cdn import cache_control
 from dues.errors import (
     BadRequest,
     MethodNotAllowed,

@@ -15,9 +15,9 @@ import ujson
 
 from api.auth import bearer_token
 from api.http import Reply
-from api.sent import Sent
-from dues.db import fetch_row, run_later
+from api.request import Request
 from dues.errors import BadRequest, Conflict, ValidationFailed
+from dues.postgres import fetch_row, run_later
 from dues.settings import settings
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -41,7 +41,7 @@ _KEEP = """
 """
 
 
-def idempotency_key(sent: Sent, *, required: bool) -> str | None:
+def idempotency_key(sent: Request, *, required: bool) -> str | None:
     """The request's key. Raises: BadRequest for one that is malformed, or without one where it is required."""
     key = sent.header("idempotency-key")
     if key is None and required:
@@ -51,7 +51,7 @@ def idempotency_key(sent: Sent, *, required: bool) -> str | None:
     return key
 
 
-def secret_seed(sent: Sent, key: str | None, body: bytes) -> bytes:
+def secret_seed(sent: Request, key: str | None, body: bytes) -> bytes:
     """32 bytes to make an answer's secret from: for a request with a key the same each time it is sent, so that
     nothing need be kept to answer it again. They cannot be found from our secret key and all our tables, since the
     request itself holds a secret that is not among them (a password, or a token)."""
@@ -61,7 +61,7 @@ def secret_seed(sent: Sent, key: str | None, body: bytes) -> bytes:
     return _keyed_hash(b"seed\0" + sha256(named.encode()).digest() + body)
 
 
-def once(sent: Sent, caller: UUID | None, key: str, body: bytes, write: Callable[[], Reply]) -> Reply:
+def once(sent: Request, caller: UUID | None, key: str, body: bytes, write: Callable[[], Reply]) -> Reply:
     """Call `write`, or give the answer that the same caller, key and body got before.
 
     Raises: Conflict while the first request still runs; ValidationFailed when the key was used with another body.

@@ -19,12 +19,12 @@ from hashlib import blake2b
 
 from flask import Flask, Response, g, request
 
-from api.door import DOOR
+from api.request_extras import DOOR
 from config import Settings
-from dues.edge import SHARED
+from dues.cdn import SHARED
 from dues.errors import TooManyRequests
 from dues.reads.freshness import fresh_cache
-from dues.reads.freshness.wire import CacheAway
+from dues.redis.wire import CacheAway
 
 # How many callers' limits a process remembers, so as not to make them for each request.
 _PRESENT_LIMITS = 20_000

@@ -32,20 +32,20 @@ from api.auth import admit, authorize, bearer_token, require_binding, require_sc
 from api.body import parse_json, read_body, validate
 from api.http import Reply, conditional, require_match
 from api.idempotency import idempotency_key, once, secret_seed
-from api.sent import Sent, sent_to_flask
-from api.waiting import Waiting, leave, wanted_wait
+from api.long_poll import Waiting, leave, wanted_wait
+from api.request import Request, flask_request
 from dues.accounts.actor import Actor
-from dues.db import transaction
 from dues.errors import Fault, InvalidParameter, Problem, Unauthenticated
+from dues.failpoints import failpoint
 from dues.ids import parse_id
-from dues.jobs.failpoints import failpoint
 from dues.jobs.status import jobs
-from dues.reads import Query, Reading, Resource, make, parse_query, plan_list, plan_one
+from dues.postgres import transaction
+from dues.reads import Query, ReadPlan, Resource, execute, parse_query, plan_list, plan_one
 from dues.reads.resource import Scope
 from dues.stores.access import Access
 
 # What a GET reads is made by whoever serves it; what it answers by itself, and every write, is a Reply.
-Handler = Callable[..., Reply | Reading]
+Handler = Callable[..., Reply | ReadPlan]
 H = TypeVar("H", bound=Handler)
 
 
@@ -115,7 +115,7 @@ class Call:
     route: Route
     ids: dict[str, UUID]
     access: Access
-    sent: Sent
+    request: Request
     row: Any = None
     query: Query | None = None
     data: Any = None
@@ -134,15 +134,15 @@ class Call:
         require_binding(self.actor, self.ids.get("store_id"))
         self.access.require_role(role)
 
-    def list(self, resource: Resource, scope: Scope) -> Reading:
+    def list(self, resource: Resource, scope: Scope) -> ReadPlan:
         """The page of `scope`'s rows that the request asks for."""
         assert self.query
-        return plan_list(resource, scope, self.query, self.sent.path, self.sent.query)
+        return plan_list(resource, scope, self.query, self.request.path, self.request.query)
 
-    def one(self, resource: Resource, scope: Scope) -> Reading:
+    def one(self, resource: Resource, scope: Scope) -> ReadPlan:
         """The single row that `scope` names."""
         assert self.query
-        return plan_one(resource, scope, self.query, self.sent.query)
+        return plan_one(resource, scope, self.query, self.request.query)
 
     def written(self, resource: Resource, scope: Scope, status: int = 200) -> Reply:
         """A row that this request has just written, as a GET would answer it."""
@@ -151,7 +151,7 @@ class Call:
     def created(self, resource: Resource, scope: Scope) -> Reply:
         """A row made by a POST to its list; Location is its `id` below the list."""
         reply = self.written(resource, scope, 201)
-        reply.headers["Location"] = f"{self.sent.path}/{scope['id']}"
+        reply.headers["Location"] = f"{self.request.path}/{scope['id']}"
         return reply
 
     def accepted(self, row_id: UUID, job_id: UUID) -> Reply:
@@ -164,12 +164,12 @@ class Call:
 
     def match(self, version: int) -> None:
         """Refuse the write when If-Match was sent and names another version. Raises: PreconditionFailed."""
-        require_match(self.sent.header("if-match"), version)
+        require_match(self.request.header("if-match"), version)
 
 
 def written(resource: Resource, scope: Scope, status: int) -> Reply:
     """A row as it is written now."""
-    answer = make(plan_one(resource, scope, parse_query(resource, (), one=True)))
+    answer = execute(plan_one(resource, scope, parse_query(resource, (), one=True)))
     return Reply(answer.body, status, {"ETag": answer.etag})
 
 
@@ -216,7 +216,7 @@ def _view(route: Route) -> Callable[..., Any]:
     def view(**texts: str) -> Any:
         # An id that is no UUID stays None: it is refused as not found, but only after the token and the scope.
         ids = {name: parse_id(text) for name, text in texts.items()}
-        sent = sent_to_flask()
+        sent = flask_request()
         scope = route.bearer_scope if route.bearer_scope and bearer_token(sent) else route.scope
         access = authorize(sent, scope, ids, unbound=route.unbound)
         call = Call(route, {name: value for name, value in ids.items() if value}, access, sent)
@@ -226,7 +226,7 @@ def _view(route: Route) -> Callable[..., Any]:
     return view
 
 
-def plan(route: Route, ids: dict[str, UUID], access: Access, sent: Sent) -> "Reading | None":
+def plan_read(route: Route, ids: dict[str, UUID], access: Access, sent: Request) -> "ReadPlan | None":
     """What a GET asks for, by whom who may do what `access` says; None where its handler reads by itself. For a server
     that makes readings without Flask, in an application context. Raises: Problem, for whatever Flask would refuse."""
     admit(access, route.scope, ids)
@@ -256,7 +256,7 @@ def _read(call: Call) -> Reply:
 
 def _answer(call: Call) -> Reply:
     found = call.route.handler(call, **call.ids)
-    return found if isinstance(found, Reply) else conditional(make(found), call.access)
+    return found if isinstance(found, Reply) else conditional(execute(found), call.access)
 
 
 def _parameters(text: str) -> list[tuple[str, str]]:
@@ -267,7 +267,7 @@ def _parameters(text: str) -> list[tuple[str, str]]:
 
 
 def _parse_parameters(call: Call) -> None:
-    args = _parameters(call.sent.query)
+    args = _parameters(call.request.query)
     resource = call.route.lists or call.route.reads
     if resource:
         call.query = parse_query(resource, args, one=call.route.lists is None)
@@ -280,7 +280,7 @@ def _parse_parameters(call: Call) -> None:
         raise InvalidParameter("; ".join(f"{f.parameter}: {f.detail}" for f in faults), errors=faults)
 
 
-def write(route: Route, ids: dict[str, UUID], access: Access, sent: Sent) -> Reply:
+def write(route: Route, ids: dict[str, UUID], access: Access, sent: Request) -> Reply:
     """What a writing route answers to whom may do what `access` says, once it is committed. For a server that needs no
     Flask for it, in an application context. Raises: Problem, for whatever Flask would refuse."""
     admit(access, route.scope, ids, unbound=route.unbound)
@@ -304,7 +304,7 @@ def _write(call: Call) -> Reply:
 
 
 def _perform(call: Call) -> Reply:
-    route, sent = call.route, call.sent
+    route, sent = call.route, call.request
     key = None if route.idempotency == "no" else idempotency_key(sent, required=route.idempotency == "required")
     raw = read_body(sent)
     if route.seal:
@@ -319,7 +319,7 @@ def _perform(call: Call) -> Reply:
 
 def _wait_until_done(call: Call, reply: Reply) -> None:
     """Where the client prefers it, have it held until the job of a 202, new or given again, is done."""
-    route, seconds = call.route, wanted_wait(call.sent)
+    route, seconds = call.route, wanted_wait(call.request)
     if not seconds or reply.status != 202:
         return
     assert route.slow
@@ -327,7 +327,7 @@ def _wait_until_done(call: Call, reply: Reply) -> None:
     job_id = UUID(reply.headers["Location"].rpartition("/")[2])
     scope = route.slow(call, UUID(ujson.loads(reply.body or b"")["id"]))
     finish = partial(_finished, route.returns, scope)
-    leave(call.sent, Waiting(job_id, 0, call.actor.token_id, parse_query(jobs, (), one=True), seconds, finish))
+    leave(call.request, Waiting(job_id, 0, call.actor.token_id, parse_query(jobs, (), one=True), seconds, finish))
 
 
 def _finished(resource: Resource, scope: Scope) -> Reply:
@@ -341,7 +341,7 @@ def _handle(call: Call, raw: bytes) -> Reply:
     route = call.route
     struct = route.bearer_body if route.bearer_body and call.access.actor else route.body
     if struct:
-        call.data = validate(parse_json(call.sent, raw), struct)
+        call.data = validate(parse_json(call.request, raw), struct)
     reply = route.handler(call, **call.ids)
     assert isinstance(reply, Reply), "a write answers by itself"
     return reply

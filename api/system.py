@@ -16,15 +16,15 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from api.auth import bearer_token
 from api.http import json_reply
-from api.sent import sent_to_flask
+from api.request import flask_request
 from config import Settings
 from dues import VERSION
 from dues.breaker import troubled_circuits
 from dues.errors import Unauthenticated, Unavailable
 from dues.jobs.stats import QueueStats, queue_stats
 from dues.mail.ledger import count_unknown
-from dues.metrics import CONTENT_TYPE, exposition
-from dues.migrate import is_current
+from dues.observability.metrics import CONTENT_TYPE, exposition
+from dues.postgres.migrate import is_current
 from dues.settings import settings
 
 # A probe is asked every few seconds and given up soon; two is also the least that libpq takes.
@@ -60,7 +60,7 @@ def metrics() -> Response:
     of no customer (but for the hosts of receivers that do not answer), and a gateway in front need not pass the path
     on."""
     if wanted := settings().metrics_token:
-        sent = bearer_token(sent_to_flask()) or ""
+        sent = bearer_token(flask_request()) or ""
         if not hmac.compare_digest(sent.encode(), wanted.encode()):
             raise Unauthenticated("this needs the token of METRICS_TOKEN")
     return Response(

@@ -14,10 +14,10 @@ from functools import lru_cache
 
 from flask import Flask, Response, g, request
 
-from dues.jobs.trace import accept_traceparent, tracing
-from dues.logs import log_fields
-from dues.metrics import DB_SECONDS, DB_STATEMENTS, HTTP_REQUESTS
-from dues.statements import Statements, counting_statements
+from dues.observability.logs import log_fields
+from dues.observability.metrics import DB_SECONDS, DB_STATEMENTS, HTTP_REQUESTS
+from dues.observability.trace import accept_traceparent, tracing
+from dues.postgres.statement_stats import Statements, counting_statements
 
 log = logging.getLogger("dues.requests")
 

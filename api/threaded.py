@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 from flask import Flask
 
-from api.door import WAITS, Leftover
-from api.front.asgi import Message
-from api.front.threads import Finished
-from api.front.waits import Waits
-from api.waiting import COMMENT, Waiting, answer_later, event, finish
+from api.long_poll import COMMENT, Waiting, answer_later, event, finish
+from api.request_extras import WAITS, Leftover
+from api.server.asgi import Message
+from api.server.job_waiters import Waits
+from api.server.thread_pool import Finished
 from config import Settings
 
 T = TypeVar("T")

@@ -5,7 +5,7 @@ Here Redis is far away, so that they are found soon: between a commit and its to
 
 import time
 
-import dues.db
+import dues.postgres.orm
 from asgi import app
 from dues.reads import freshness
 
@@ -25,6 +25,6 @@ def _touch_late(work):
         work.after_commit.append(touch)
 
 
-dues.db._before_commit[:] = [_touch_late]
+dues.postgres.orm._before_commit[:] = [_touch_late]
 
 __all__ = ["app"]

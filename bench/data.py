@@ -17,9 +17,9 @@ from dues.accounts.actor import SCOPES
 from dues.accounts.tokens import hash_token
 from dues.app import create_base
 from dues.clock import now
-from dues.db import db
 from dues.ids import new_id
-from dues.migrate import migrate
+from dues.postgres import db
+from dues.postgres.migrate import migrate
 from local.postgres import Postgres
 from local.valkey import Valkey
 

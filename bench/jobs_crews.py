@@ -20,7 +20,7 @@ from bench.machine import LOAD_CORE, SERVER_CORE, on_core, pinned
 from bench.servers import HOME, ROOT
 from dues.ids import new_id
 from dues.jobs import Kind
-from dues.jobs.wake import CHANNEL
+from dues.jobs.notifications import CHANNEL
 from local.process import Program, Server
 
 _PATIENCE_S = 300

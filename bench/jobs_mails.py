@@ -94,7 +94,7 @@ class Confirming:
 
     def __init__(self, mails: Mails, relays: Crew, workers: int) -> None:
         self._mails, self._workers = mails, workers
-        argv = [sys.executable, "-m", "workers.run"]
+        argv = [sys.executable, "-m", "workers.supervisor"]
         self.crew = Crew(f"workers-{workers}", argv, {**mails.environ, "WORKER_QUEUES": f"default:{workers}"})
         self._crews = (self.crew, relays)
 

@@ -27,7 +27,7 @@ from bench.report import Suite
 from bench.rounds import Figure, Goal, interleave
 from bench.servers import HOME
 from config import load_settings
-from dues.db import transaction
+from dues.postgres import transaction
 from dues.reports.formats.csv import CSVDocument
 from dues.reports.rows import PAYMENTS
 from dues.reports.service import NewReport, request_report
@@ -63,7 +63,7 @@ class Reports:
         self._connection.autocommit = True
         store, owner = self._row(_STORE)
         self._store, self._owner = UUID(store), UUID(owner)
-        self.worker = Crew("workers-slow", [sys.executable, "-m", "workers.run"], environ)
+        self.worker = Crew("workers-slow", [sys.executable, "-m", "workers.supervisor"], environ)
         self.relay = relay(data)
         self.peaks: list[float] = []
         self._bytes = 0

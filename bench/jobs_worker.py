@@ -1,8 +1,8 @@
 """Workers of Dues that also know how to do nothing: `python -m bench.jobs_worker [QUEUE]`.
 
-Without QUEUE: `python -m workers.run` with two more kinds of job. With it: the loop of workers/rq_worker.py and nothing
-below it. Each delivery is taken and put away as always, but in place of a job of Dues it names an RQ job, which is
-fetched and called: what RQ's own workers do for one.
+Without QUEUE: `python -m workers.supervisor` with two more kinds of job. With it: the loop of workers/rq_worker.py and
+nothing below it. Each delivery is taken and put away as always, but in place of a job of Dues it names an RQ job, which
+is fetched and called: what RQ's own workers do for one.
 """
 
 import os
@@ -14,7 +14,9 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from dues.jobs import Kind, Run
-from workers import bodies, rq_worker, run
+from workers import registry as bodies
+from workers import rq_worker
+from workers import supervisor as run
 from workers.app import create_worker_app
 from workers.job import job
 from workers.rq_queues import connect

@@ -28,9 +28,9 @@ from dues.accounts.actor import SCOPES
 from dues.accounts.tokens import hash_token
 from dues.app import create_base
 from dues.clock import now
-from dues.db import db
 from dues.ids import new_id
-from dues.migrate import migrate
+from dues.postgres import db
+from dues.postgres.migrate import migrate
 from local.postgres import Postgres
 from local.process import Program, spawn
 from local.valkey import Valkey
@@ -82,7 +82,7 @@ class House:
         self._processes.append(self.line.process)
         self._fill()
         self._start("relay", [sys.executable, "-m", "workers.relay"], {})
-        self._start("worker", [sys.executable, "-m", "workers.run"], {"WORKER_QUEUES": "critical:1"})
+        self._start("worker", [sys.executable, "-m", "workers.supervisor"], {"WORKER_QUEUES": "critical:1"})
         for number in range(PROCESSES):
             port = free_port()
             # The last reaches Redis over a line that can be cut.

@@ -28,7 +28,7 @@ from bench.rounds import Figure, Goal
 from bench.servers import serving
 from dues.accounts.tokens import hash_token
 from dues.ids import new_id
-from dues.jobs.wake import Waker
+from dues.jobs.notifications import Waker
 
 _WAIT_S = 25
 _TOKENS = 1000

@@ -10,19 +10,20 @@ from typing import Any
 from flask import Flask
 
 from config import Settings, load_settings
-from dues import edge, events
-from dues.db import init_db
+from dues import cdn as edge
+from dues import events
 from dues.jobs.commands import init_jobs
 from dues.mail.commands import init_mail
-from dues.migrate import init_migrate
 from dues.payments import processing
+from dues.postgres import init_db
+from dues.postgres.migrate import init_migrate
 from dues.reads.freshness import init_cache
 from dues.reports import service as reports
 from dues.webhooks import deliveries
 
-# Those who have a say in how jobs end (dues/jobs/endings.py), whichever process ends them.
+# Those who have a say in how jobs end (dues/jobs/on_failure.py), whichever process ends them.
 ENDINGS: tuple[ModuleType, ...] = (processing, reports, deliveries)
-# Those who add to a commit (dues/db.py), whichever process commits.
+# Those who add to a commit (dues/postgres/orm.py), whichever process commits.
 COMMITS: tuple[ModuleType, ...] = (edge, events)
 
 

@@ -19,7 +19,7 @@ import psycopg2
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from dues.db import db, fetch_row_alone
+from dues.postgres import db, fetch_row_alone
 
 log = logging.getLogger("dues.breaker")
 

@@ -7,8 +7,8 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-class Setting(Generic[T]):
-    """`with Setting(variable, value) as value:`. A class, since each request enters three, and a generator's frame
+class Scoped(Generic[T]):
+    """`with Scoped(variable, value) as value:`. A class, since each request enters three, and a generator's frame
     costs several times as much."""
 
     __slots__ = ("_token", "_value", "_variable")

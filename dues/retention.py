@@ -6,7 +6,7 @@ none are left. The files of reports and tokens are their slices' to forget.
 
 from datetime import timedelta
 
-from dues.db import fetch_row, unit_of_work
+from dues.postgres import fetch_row, unit_of_work
 from dues.settings import settings
 
 BATCH = 1000
@@ -30,12 +30,12 @@ _JOBS = """
 """
 
 
-def forget_keys() -> int:
+def delete_expired_keys() -> int:
     """Idempotency keys whose time is over."""
     return _forget(_KEYS, KEYS_KEPT)
 
 
-def forget_jobs() -> int:
+def delete_expired_jobs() -> int:
     """Jobs that ended KEEP_JOBS_DAYS ago; their status URLs answer 404 from then on."""
     return _forget(_JOBS, timedelta(days=settings().keep_jobs_days))
 

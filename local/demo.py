@@ -30,10 +30,10 @@ from dues.accounts.passwords import NOBODY, hash_password
 from dues.accounts.tokens import hash_token, new_token
 from dues.app import create_base
 from dues.clock import now
-from dues.db import transaction
 from dues.ids import new_id
 from dues.packages.models import Package
 from dues.payments.models import Payment
+from dues.postgres import transaction
 from dues.reads.tags import touch
 from dues.settings import settings
 from dues.stores.models import Staff, Store

@@ -1,8 +1,8 @@
-"""Runs the migrations on the connection that `dues.migrate` hands over, all in one transaction."""
+"""Runs the migrations on the connection that `dues.postgres.migrate` hands over, all in one transaction."""
 
 from alembic import context
 
-from dues.db import Model
+from dues.postgres import Model
 
 connection = context.config.attributes["connection"]
 context.configure(connection=connection, target_metadata=Model.metadata, transaction_per_migration=False)

@@ -10,7 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api.app import create_app
-from dues.db import db
+from dues.postgres import db
 from tests.contention import Contention
 from tests.factory import Factory
 from tests.recorder import QueryRecorder

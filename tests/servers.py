@@ -29,7 +29,7 @@ from psycopg2.extras import RealDictCursor
 from sqlalchemy import NullPool, create_engine, make_url
 
 from config import Settings, sqlalchemy_url
-from dues.migrate import migrate
+from dues.postgres.migrate import migrate
 from local.mailsink import MailSink
 from local.postgres import Postgres
 from local.process import Server

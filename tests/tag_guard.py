@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from dues.db import before_commit, in_transaction, unit_of_work
+from dues.postgres import before_commit, in_transaction, unit_of_work
+from dues.postgres.unit_of_work import UnitOfWork
 from dues.reads import Resource
-from dues.work import UnitOfWork
 
 _WRITE = re.compile(r"\b(?:insert\s+into|update|delete\s+from)\s+(?:only\s+)?\"?(\w+)", re.IGNORECASE)
 _ANY = "*"

@@ -9,8 +9,8 @@ from flask import Flask
 
 from dues import breaker
 from dues.breaker import Circuit, troubled_circuits
-from dues.db import transaction
-from dues.statements import counting_statements
+from dues.postgres import transaction
+from dues.postgres.statement_stats import counting_statements
 from tests.factory import Factory
 from tests.servers import wait_until
 

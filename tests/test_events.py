@@ -12,16 +12,16 @@ import ujson
 from flask import Flask
 
 from dues.clock import now
-from dues.db import db, transaction
 from dues.events import EVENT_TYPES, MAX_DATA_BYTES, emit
 from dues.ids import new_id
 from dues.jobs import Ending
 from dues.packages.models import Package
 from dues.packages.reads import packages
 from dues.packages.service import NewPackage, archive_package, create_package, get_package
+from dues.postgres import db, transaction
+from dues.postgres.statement_stats import counting_statements
 from dues.reports.build import BuiltFile
 from dues.reports.service import NewReport, end_report, finish_report, request_report, start_report
-from dues.statements import counting_statements
 from dues.webhooks.reads import SHOWN
 from tests.factory import Factory
 

@@ -86,7 +86,7 @@ def test_only_a_transaction_commits() -> None:
         f"{file}:{node.lineno}"
         for file, node in nodes(ast.Call)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "commit"
-        if file != Path("dues/work.py")
+        if file != Path("dues/postgres/unit_of_work.py")
         and ast.unparse(node.func.value).endswith(("session", "connection", "session()"))
     ]
-    assert not commits, "open dues.db.transaction() at the edge instead"
+    assert not commits, "open dues.postgres.orm.transaction() at the edge instead"

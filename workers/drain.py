@@ -10,9 +10,9 @@ import sys
 
 from config import ConfigError
 from dues.jobs.kinds import QUEUES
-from dues.logs import start_logging
+from dues.observability.logs import start_logging
 from dues.settings import settings
-from workers import bodies
+from workers import registry as bodies
 from workers.app import create_worker_app
 from workers.interrupts import interrupts
 from workers.job import UndeclaredJob, check_declared, perform_next, use_app

@@ -16,10 +16,10 @@ from collections.abc import Callable
 import psycopg2
 import sqlalchemy.exc
 
-from dues.db import db
 from dues.jobs import LeaseLost, Run
-from dues.jobs.outcomes import TimedOut, backoff_s, problem, problem_of
-from dues.jobs.wake import tell_change
+from dues.jobs.exceptions import TimedOut, backoff_s, problem, problem_of
+from dues.jobs.notifications import tell_change
+from dues.postgres import db
 from workers.interrupts import interrupts
 
 log = logging.getLogger("dues.jobs")

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable
 
-from dues.accounts.tokens import forget_expired
-from dues.db import transaction
+from dues.accounts.tokens import delete_expired_tokens
 from dues.jobs import Run, kinds
-from dues.reports.retention import forget_files
-from dues.retention import forget_jobs, forget_keys
-from dues.webhooks.retention import forget_events
+from dues.postgres import transaction
+from dues.reports.retention import delete_expired_files
+from dues.retention import delete_expired_jobs, delete_expired_keys
+from dues.webhooks.retention import delete_expired_events
 from workers.job import job
 
 # A backlog of years is worked off in turns, with reports in between.
@@ -17,27 +17,27 @@ _LONGEST_S = 60.0
 
 @job(kinds.FORGET_KEYS)
 def keys(run: Run) -> dict[str, int]:
-    return _in_batches(run, forget_keys)
+    return _in_batches(run, delete_expired_keys)
 
 
 @job(kinds.FORGET_JOBS)
 def jobs(run: Run) -> dict[str, int]:
-    return _in_batches(run, forget_jobs)
+    return _in_batches(run, delete_expired_jobs)
 
 
 @job(kinds.FORGET_TOKENS)
 def tokens(run: Run) -> dict[str, int]:
-    return _in_batches(run, forget_expired)
+    return _in_batches(run, delete_expired_tokens)
 
 
 @job(kinds.FORGET_REPORT_FILES)
 def report_files(run: Run) -> dict[str, int]:
-    return _in_batches(run, forget_files)
+    return _in_batches(run, delete_expired_files)
 
 
 @job(kinds.FORGET_EVENTS)
 def events(run: Run) -> dict[str, int]:
-    return _in_batches(run, forget_events)
+    return _in_batches(run, delete_expired_events)
 
 
 def _in_batches(run: Run, forget: Callable[[], int]) -> dict[str, int]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from dues.jobs.outcomes import Drained, TimedOut
+from dues.jobs.exceptions import Drained, TimedOut
 
 # Platforms kill 30 s after SIGTERM.
 DRAIN_S = 20.0

@@ -7,7 +7,7 @@
             ...
 
 A body may run twice: killed anywhere, it is run again. It returns the job's result, a dict or None, unless it has used
-`run.completion()`; what it may raise is in dues/jobs/outcomes.py.
+`run.completion()`; what it may raise is in dues/jobs/exceptions.py.
 """
 
 import logging
@@ -22,19 +22,19 @@ from uuid import UUID
 
 from flask import Flask, current_app
 
+from dues.failpoints import failpoint
 from dues.jobs import Canceled, Kind, LeaseLost, Retry, Run
-from dues.jobs.failpoints import failpoint
+from dues.jobs.exceptions import Drained, PermanentFailure, TimedOut, backoff_s, problem_of
 from dues.jobs.kinds import KINDS
 from dues.jobs.lease import Claim, Lease, claim, claim_next
-from dues.jobs.outcomes import Drained, PermanentFailure, TimedOut, backoff_s, problem_of
-from dues.jobs.trace import tracing
-from dues.logs import log_fields
+from dues.observability.logs import log_fields
+from dues.observability.trace import tracing
 from dues.settings import settings
 from workers.app import create_worker_app
 from workers.forked import run_forked
+from workers.heartbeat import Renewer
 from workers.interrupts import interrupts
-from workers.patience import patiently
-from workers.renewal import Renewer
+from workers.retry_db import patiently
 
 log = logging.getLogger("dues.jobs")
 
@@ -75,7 +75,7 @@ class UndeclaredJob(Exception):
 def check_declared(kinds: Mapping[str, Kind] = KINDS, bodies: Mapping[str, Declared] = BODIES) -> None:
     """Called before a worker starts. Raises: UndeclaredJob."""
     faults = [
-        f"{name} is in dues/jobs/kinds.py but has no body: declare one with @job in a module of workers/bodies.py"
+        f"{name} is in dues/jobs/kinds.py but has no body: declare one with @job in a module of workers/registry.py"
         for name in sorted(kinds.keys() - bodies.keys())
     ] + [
         f"{bodies[name].body.__qualname__} is the body of {name}, which is not in dues/jobs/kinds.py: add it to KINDS"

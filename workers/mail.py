@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from uuid import UUID
 
-from dues.db import transaction
 from dues.errors import Problem
 from dues.jobs import LeaseLost, PermanentFailure, Run, kinds
 from dues.mail.service import Draft, Outcome, record, send, send_draft
+from dues.postgres import transaction
 from workers.job import job
-from workers.patience import patiently
+from workers.retry_db import patiently
 
 
 class MailNotSent(Problem):

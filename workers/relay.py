@@ -21,16 +21,16 @@ from flask import Flask, current_app
 from redis.client import PubSub
 from sqlalchemy import Row, TextClause, text
 
-from dues.db import db, transaction
-from dues.jobs.failpoints import failpoint
+from dues.failpoints import failpoint
+from dues.jobs.exceptions import WORKER_LOST
 from dues.jobs.kinds import QUEUES
 from dues.jobs.lease import take_back
-from dues.jobs.outcomes import WORKER_LOST
-from dues.jobs.wake import CHANNEL
-from dues.logs import start_logging
+from dues.jobs.notifications import CHANNEL
+from dues.observability.logs import start_logging
+from dues.postgres import db, transaction
 from dues.reads.freshness import restore_cache_once
 from dues.settings import settings
-from workers import bodies
+from workers import registry as bodies
 from workers.app import create_worker_app
 from workers.rq_queues import Deliveries, Delivery, connect
 from workers.schedule import tick_once

@@ -7,9 +7,9 @@ from functools import partial
 from uuid import UUID
 
 from dues.breaker import Circuit
-from dues.db import transaction
 from dues.errors import Unavailable
 from dues.jobs import LeaseLost, Retry, Run, kinds
+from dues.postgres import transaction
 from dues.reports.build import build_file
 from dues.reports.files import FileStore, file_store
 from dues.reports.service import finish_report, start_report

@@ -21,7 +21,7 @@ from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq.utils import as_text, now
 
-from dues.jobs.failpoints import failpoint
+from dues.failpoints import failpoint
 from workers.interrupts import interrupts
 from workers.job import perform, perform_next
 from workers.rq_queues import job_id_of, queue

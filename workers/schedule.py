@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from dues.clock import now
-from dues.db import fetch_row, transaction
 from dues.jobs import Kind, enqueue, kinds
 from dues.jobs.outbox import JSON
+from dues.postgres import fetch_row, transaction
 
 _TICK = """
     insert into schedule_ticks(name, due_at, job_id) values (%(name)s, %(due_at)s, gen_random_uuid())

@@ -12,9 +12,9 @@ from sqlalchemy import update
 
 from dues.accounts.fields import ONE_LINE
 from dues.accounts.models import Address, lock_user
-from dues.db import db
 from dues.errors import NotFound
 from dues.ids import new_id
+from dues.postgres import db
 from dues.reads.tags import touch
 
 Label = Annotated[str, Meta(max_length=100)]

@@ -7,7 +7,7 @@ from sqlalchemy import ForeignKey, LargeBinary, Text
 from sqlalchemy.dialects.postgresql import ARRAY, CHAR
 from sqlalchemy.orm import Mapped, mapped_column
 
-from dues.db import Model, Versioned, db
+from dues.postgres import Model, Versioned, db
 
 
 class User(Versioned, Model):

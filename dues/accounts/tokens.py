@@ -21,10 +21,10 @@ from dues.accounts.fields import Name, TypedPassword
 from dues.accounts.models import Token, User, lock_user
 from dues.accounts.passwords import NOBODY, hash_password, is_outdated, is_password
 from dues.clock import now
-from dues.constraints import on_violation
-from dues.db import db
 from dues.errors import Forbidden, NotFound, Unauthenticated, ValidationFailed
 from dues.ids import first_id, new_id
+from dues.postgres import db
+from dues.postgres.constraints import on_violation
 from dues.reads.tags import token_tag, touch
 
 LIFETIME = timedelta(days=30)
@@ -144,7 +144,7 @@ def revoke_others(user_id: UUID, token_id: UUID) -> None:
     touch(f"user:{user_id}:tokens", *map(token_tag, revoked))
 
 
-def forget_expired() -> int:
+def delete_expired_tokens() -> int:
     """Delete tokens that have opened nothing since yesterday. Part of the caller's transaction(). Returns: how many; 0
     means that none are left.
 

@@ -11,11 +11,11 @@ from dues.accounts.fields import Email, Name, Password, TypedPassword
 from dues.accounts.models import User
 from dues.accounts.passwords import hash_password, is_password
 from dues.accounts.tokens import revoke_others
-from dues.constraints import on_violation
-from dues.db import db
 from dues.errors import Conflict, Fault, ValidationFailed
 from dues.ids import new_id
 from dues.mail.address import parse_address
+from dues.postgres import db
+from dues.postgres.constraints import on_violation
 from dues.reads.tags import touch
 
 ShownIn = Callable[[UUID], Iterable[str]]

@@ -14,12 +14,12 @@
 PostgreSQL holds the truth; the relay (workers/relay.py) hands what is due to RQ, and workers (workers/job.py) claim it.
 """
 
-from dues.jobs.endings import Ending, when_ended
+from dues.jobs.attempt import Completion, Run
+from dues.jobs.exceptions import Canceled, PermanentFailure, Retry
 from dues.jobs.kinds import Kind
 from dues.jobs.lease import LeaseLost
+from dues.jobs.on_failure import Ending, when_ended
 from dues.jobs.outbox import enqueue
-from dues.jobs.outcomes import Canceled, PermanentFailure, Retry
-from dues.jobs.run import Completion, Run
 
 __all__ = [
     "Canceled",

@@ -18,14 +18,14 @@ from flask.cli import AppGroup
 from sqlalchemy import inspect
 
 from dues.clock import now, rfc3339
-from dues.db import transaction
 from dues.errors import Problem
+from dues.jobs.admin import find_jobs, get_job, retry
 from dues.jobs.kinds import KINDS, QUEUES
 from dues.jobs.models import Job
-from dues.jobs.operations import find_jobs, get_job, retry
 from dues.jobs.service import cancel
 from dues.jobs.stats import QueueStats, notices, queue_stats
 from dues.jobs.status import STATUSES
+from dues.postgres import transaction
 
 T = TypeVar("T")
 

@@ -12,9 +12,9 @@ from uuid import UUID, uuid4
 
 import ujson
 
-from dues.db import after_commit, fetch_row, fetch_row_alone, transaction
-from dues.jobs.endings import Ending, announce
-from dues.jobs.wake import tell_change
+from dues.jobs.notifications import tell_change
+from dues.jobs.on_failure import Ending, announce
+from dues.postgres import after_commit, fetch_row, fetch_row_alone, transaction
 from dues.settings import settings
 
 

@@ -8,7 +8,7 @@ from sqlalchemy import Integer, SmallInteger
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from dues.db import Model
+from dues.postgres import Model
 
 
 class Job(Model):

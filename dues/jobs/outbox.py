@@ -13,11 +13,11 @@ from uuid import UUID
 import ujson
 
 from dues.clock import now
-from dues.db import after_commit, fetch_row, run_later, unit_of_work
 from dues.ids import new_id
 from dues.jobs.kinds import Kind
-from dues.jobs.trace import current_trace
-from dues.jobs.wake import wake_relay
+from dues.jobs.notifications import wake_relay
+from dues.observability.trace import current_trace
+from dues.postgres import after_commit, fetch_row, run_later, unit_of_work
 
 JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | None"
 

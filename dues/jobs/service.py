@@ -9,11 +9,11 @@ from uuid import UUID
 import ujson
 from sqlalchemy import text
 
-from dues.db import after_commit, db, fetch_row, unit_of_work
 from dues.errors import Conflict, NotFound
-from dues.jobs.endings import Ending, announce
+from dues.jobs.notifications import tell_change
+from dues.jobs.on_failure import Ending, announce
 from dues.jobs.status import DONE, jobs
-from dues.jobs.wake import tell_change
+from dues.postgres import after_commit, db, fetch_row, unit_of_work
 from dues.reads import Query, parse_query
 from dues.reads.compile import Shape, bind, compile_one, shape_of
 

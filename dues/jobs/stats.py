@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import text
 
-from dues.db import db
 from dues.jobs.kinds import OBJECTIVES_S, QUEUES
+from dues.postgres import db
 
 # The share of its time that a worker should be at work: with more, jobs queue up behind one another.
 _BUSY = 0.7

@@ -6,11 +6,11 @@ import click
 from flask import Flask
 from flask.cli import AppGroup
 
-from dues.db import transaction
 from dues.errors import NotFound
 from dues.jobs import enqueue, kinds
 from dues.jobs.stats import notice
 from dues.mail import ledger
+from dues.postgres import transaction
 
 mail = AppGroup("mail", help="Mails that are held: nobody knows whether they were accepted.")
 

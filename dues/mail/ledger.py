@@ -19,11 +19,11 @@ from uuid import UUID
 
 import ujson
 
-from dues.db import after_commit, fetch_row, unit_of_work
 from dues.errors import NotFound
+from dues.jobs.exceptions import PermanentFailure
 from dues.jobs.lease import LeaseLost
-from dues.jobs.outcomes import PermanentFailure
 from dues.mail.models import State
+from dues.postgres import after_commit, fetch_row, unit_of_work
 
 Decision = Literal["sent", "pending"]
 

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import CheckConstraint, DateTime, Index, LargeBinary, Text, func
 from sqlalchemy.orm import Mapped, mapped_column
 
-from dues.db import Model
+from dues.postgres import Model
 
 State = Literal["pending", "sending", "committing", "sent", "rejected", "unknown"]
 

@@ -23,9 +23,9 @@ from uuid import UUID
 from dues.breaker import Circuit
 from dues.clock import now
 from dues.errors import Problem, ValidationFailed
+from dues.failpoints import failpoint
 from dues.ids import new_id
-from dues.jobs.failpoints import failpoint
-from dues.jobs.outcomes import PermanentFailure, Retry
+from dues.jobs.exceptions import PermanentFailure, Retry
 from dues.mail import ledger, smtp
 from dues.mail.address import parse_address, parse_mailbox
 from dues.mail.ledger import Mail

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
-from dues.jobs.failpoints import failpoint
+from dues.failpoints import failpoint
 
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 

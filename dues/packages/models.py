@@ -7,7 +7,7 @@ from sqlalchemy import ForeignKey, Integer
 from sqlalchemy.dialects.postgresql import CHAR
 from sqlalchemy.orm import Mapped, mapped_column
 
-from dues.db import Model, Versioned
+from dues.postgres import Model, Versioned
 from dues.stores.models import Store
 
 INTERVALS = ("once", "month", "year")

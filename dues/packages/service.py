@@ -7,13 +7,13 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict
 
 from dues.clock import now
-from dues.db import db
 from dues.errors import Conflict, NotFound
 from dues.events import EventType, emit
 from dues.ids import new_id
 from dues.money import Amount, Currency
 from dues.packages.models import Package
 from dues.packages.reads import packages
+from dues.postgres import db
 from dues.reads.tags import touch
 from dues.stores.models import Store
 

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from dues.accounts.models import User
 from dues.clock import now
-from dues.db import Model, Versioned
+from dues.postgres import Model, Versioned
 from dues.stores.models import Store
 
 PaymentStatus = Literal[

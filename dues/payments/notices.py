@@ -3,12 +3,12 @@ asked for."""
 
 from uuid import UUID
 
-from dues.db import fetch_row
 from dues.errors import NotFound
 from dues.jobs import PermanentFailure
 from dues.mail.service import Draft
 from dues.payments.confirmation import confirmation_message, refund_message
 from dues.payments.receipt import Line, Receipt
+from dues.postgres import fetch_row
 
 _RECEIPT = """
     select s.name, s.slug, u.name, u.email, p.amount, p.currency, p.description, p.status, p.refunded_amount,

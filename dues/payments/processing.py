@@ -17,15 +17,15 @@ from sqlalchemy import select
 
 from dues.breaker import Circuit
 from dues.clock import now
-from dues.db import db, transaction
 from dues.errors import NotFound
+from dues.failpoints import failpoint
 from dues.jobs import Ending, Retry, Run, enqueue, kinds, when_ended
-from dues.jobs.failpoints import failpoint
 from dues.payments.gateway import Gateway, GatewayTimeout, Operation
 from dues.payments.models import Payment, PaymentStatus, Refund
 from dues.payments.sandbox import Sandbox
 from dues.payments.service import get_payment, payment_args, refund_args
 from dues.payments.state import move, settle_refund, touch_payment
+from dues.postgres import db, transaction
 
 log = logging.getLogger("dues.payments")
 

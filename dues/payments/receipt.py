@@ -9,7 +9,7 @@ from reportlab.lib.pagesizes import A4
 from reportlab.pdfgen.canvas import Canvas
 
 from dues.money import format_money
-from dues.payments.typeset import draw, printable, wrap
+from dues.pdf.text import draw, printable, wrap
 
 STATUS_WORDS = {"succeeded": "Paid", "partially_refunded": "Partially refunded", "refunded": "Refunded"}
 
@@ -30,7 +30,7 @@ class Line:
 class Receipt:
     """What a receipt says. Amounts are minor units of `currency`; `status` is the payment's.
 
-    `store_slug` is printed where the store's name is in a script that cannot be (dues/payments/typeset.py).
+    `store_slug` is printed where the store's name is in a script that cannot be (dues/pdf/text.py).
     """
 
     number: str

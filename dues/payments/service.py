@@ -8,16 +8,16 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from sqlalchemy import func, select
 
 from dues.accounts.users import shows_users
-from dues.db import db
 from dues.errors import Conflict, Fault, InvalidTransition, NotFound, ValidationFailed
+from dues.failpoints import failpoint
 from dues.ids import new_id
 from dues.jobs import enqueue, kinds
-from dues.jobs.failpoints import failpoint
 from dues.money import Currency, PositiveAmount
 from dues.packages.models import Package
 from dues.payments.models import Payment, Refund
 from dues.payments.sandbox import Method
 from dues.payments.state import OpenPayment, move, open_payment, open_refund
+from dues.postgres import db
 
 Description = Annotated[str, Meta(max_length=500)]
 

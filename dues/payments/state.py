@@ -18,12 +18,12 @@ from uuid import UUID
 
 import ujson
 
-from dues.db import db, fetch_row, run_later, unit_of_work
 from dues.errors import InvalidTransition, NotFound
 from dues.events import EventType, emit
 from dues.ids import new_id
 from dues.payments.models import Payment, PaymentStatus, Refund, RefundStatus
 from dues.payments.reads import payments, refunds
+from dues.postgres import db, fetch_row, run_later, unit_of_work
 from dues.reads.tags import touch
 
 SOURCES: dict[PaymentStatus, tuple[PaymentStatus, ...]] = {

@@ -10,7 +10,7 @@ serve.py      plans a read, makes it, and gives the answer: body, ETag, tags
 
 from dues.reads.query import Query, parse_query
 from dues.reads.resource import Computed, Equal, Flag, Many, One, Range, Resource
-from dues.reads.serve import Answer, Reading, answer_of, make, plan_list, plan_one
+from dues.reads.serve import Answer, ReadPlan, answer_of, execute, plan_list, plan_one
 
 __all__ = [
     "Answer",
@@ -21,10 +21,10 @@ __all__ = [
     "One",
     "Query",
     "Range",
-    "Reading",
+    "ReadPlan",
     "Resource",
     "answer_of",
-    "make",
+    "execute",
     "parse_query",
     "plan_list",
     "plan_one",

@@ -1,8 +1,8 @@
 """Gives a read's answer: the body as it goes out, its ETag, and the tags it depends on.
 
-A read is planned first (`Reading`: what is asked, and the one statement that answers it), and then made: by `make()`
-from the cache where it is fresh there, else from PostgreSQL; or by the front door, which does the same on its event
-loop (api/front/reads.py).
+A read is planned first (`ReadPlan`: what is asked, and the one statement that answers it) and then executed: by
+`execute()`, from the cache where it is fresh there, else from PostgreSQL; or by the server, which does the same on its
+loop (api/server/reads.py).
 """
 
 from collections.abc import Mapping
@@ -15,8 +15,8 @@ from uuid import UUID
 import ujson
 from psycopg2.extensions import adapt
 
-from dues.db import fetch_row
 from dues.errors import NotFound
+from dues.postgres import fetch_row
 from dues.reads.compile import bind, compile_list, compile_one, page_form, shape_of
 from dues.reads.cursor import read_cursor, write_cursor
 from dues.reads.freshness import Computed, Proof, Result, read
@@ -41,7 +41,7 @@ class Answer:
     expires_at: float = 0.0
 
 
-class Reading(Protocol):
+class ReadPlan(Protocol):
     """A read that is to be made. `key` names its answer in the cache: the resource, whose rows, and the parameters as
     they were sent; `tags` are what the answer depends on, none where it may not be kept."""
 
@@ -57,35 +57,35 @@ class Reading(Protocol):
         ...
 
 
-def plan_one(resource: Resource, scope: Scope, query: Query, text: str = "") -> Reading:
+def plan_one(resource: Resource, scope: Scope, query: Query, text: str = "") -> ReadPlan:
     """The row that `scope` names, e.g. `{"store_id": …, "id": …}`; `query` was parsed from the query string `text`."""
     return _SingleRow(resource, scope, query, "one", text)
 
 
-def plan_list(resource: Resource, scope: Scope, query: Query, path: str, text: str) -> Reading:
+def plan_list(resource: Resource, scope: Scope, query: Query, path: str, text: str) -> ReadPlan:
     """A page of the rows within `scope`. `path` and the query string `text` are the request's, for the links; `query`
     was parsed from `text`."""
     kind = _CursorPage if isinstance(query.page, CursorPage) else _NumberedPage
     return kind(resource, scope, query, path, text)
 
 
-def make(reading: Reading) -> Answer:
+def execute(plan: ReadPlan) -> Answer:
     """Take the answer from the cache, or make it. Raises: NotFound where there is no such row, or the list's `within`
     does not hold; InvalidParameter for a cursor that is not of this list."""
 
     def compute() -> Computed:
-        sql, values = reading.statement()
-        return reading.computed(fetch_row(sql, values, hot=True))
+        sql, values = plan.statement()
+        return plan.computed(fetch_row(sql, values, hot=True))
 
-    if reading.tags:
-        return answer_of(reading, read(reading.key, reading.tags, compute))
-    return answer_of(reading, Result(compute().payload, False, None))
+    if plan.tags:
+        return answer_of(plan, read(plan.key, plan.tags, compute))
+    return answer_of(plan, Result(compute().payload, False, None))
 
 
-def answer_of(reading: Reading, result: Result) -> Answer:
+def answer_of(plan: ReadPlan, result: Result) -> Answer:
     """The answer that `computed()` packed."""
     etag, _, body = result.payload.partition(b"\n")
-    return Answer(body, etag.decode(), reading.tags, result.hit, result.proof, result.expires_at)
+    return Answer(body, etag.decode(), plan.tags, result.hit, result.proof, result.expires_at)
 
 
 class _Planned:

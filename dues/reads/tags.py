@@ -10,7 +10,7 @@ store:S:reports          its reports                 store:S:webhooks     its we
 packages                 those of every store, for lists that embed packages of many
 """
 
-from dues.db import unit_of_work
+from dues.postgres import unit_of_work
 
 
 def token_tag(token_hash: bytes) -> str:

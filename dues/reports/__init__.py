@@ -8,5 +8,5 @@
     build.py      all of these put together
     downloads.py  what a finished report is downloaded as
 
-workers/reports.py is the job, api/reports.py the routes.
+workers/reports.py is the job, api/routes/reports.py the routes.
 """

@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 from dues.clock import now
-from dues.jobs.failpoints import failpoint
+from dues.failpoints import failpoint
 from dues.reports.files import Draft, FileStore, report_folder, report_key
 from dues.reports.formats import FORMATS, Document, Heading
 from dues.reports.models import Report

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
-from dues.db import fetch_row
 from dues.errors import NotFound
+from dues.postgres import fetch_row
 from dues.reports.formats import FORMATS
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 from uuid import UUID
 
-from dues.metrics import FILE_FAILURES
+from dues.observability.metrics import FILE_FAILURES
 from dues.settings import settings
 
 log = logging.getLogger("dues.reports")

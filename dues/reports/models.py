@@ -7,7 +7,7 @@ from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dues.accounts.models import User
-from dues.db import Model, Versioned
+from dues.postgres import Model, Versioned
 from dues.stores.models import Store
 
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 from sqlalchemy import select
 
 from dues.clock import now
-from dues.db import db
+from dues.postgres import db
 from dues.reads.tags import touch
 from dues.reports.files import file_store, report_folder
 from dues.reports.models import Report
@@ -15,7 +15,7 @@ from dues.settings import settings
 _MOST = 100
 
 
-def forget_files() -> int:
+def delete_expired_files() -> int:
     """Delete files of reports that were finished KEEP_REPORT_FILES_DAYS ago. Part of the caller's transaction().
     Returns: how many; 0 means that none are left.
 

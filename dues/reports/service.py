@@ -8,13 +8,13 @@ from uuid import UUID
 
 from msgspec import Meta, Struct, field
 
-from dues.db import after_commit, db
 from dues.errors import Fault, InvalidTransition, NotFound, ValidationFailed
 from dues.events import EventType, emit
 from dues.ids import new_id
 from dues.jobs import kinds
-from dues.jobs.endings import Ending, when_ended
+from dues.jobs.on_failure import Ending, when_ended
 from dues.jobs.outbox import enqueue
+from dues.postgres import after_commit, db
 from dues.reads.tags import touch
 from dues.reports.build import BuiltFile
 from dues.reports.files import file_store, report_folder

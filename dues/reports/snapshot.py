@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import psycopg2
 
-from dues.db import db
+from dues.postgres import db
 
 # The job's own time limit comes first; this one is for a server that is left alone with the statement.
 _STATEMENT_TIMEOUT_MS = 3_600_000

@@ -14,8 +14,8 @@ import ujson
 from dues.accounts.actor import Actor
 from dues.accounts.tokens import hash_token
 from dues.clock import now
-from dues.db import fetch_row
 from dues.errors import Forbidden, NotFound, Unauthenticated
+from dues.postgres import fetch_row
 from dues.reads.freshness import Computed, Proof, Result, read
 from dues.reads.tags import token_tag
 

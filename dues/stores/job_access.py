@@ -10,9 +10,9 @@ from uuid import UUID
 
 from sqlalchemy import TextClause, text
 
-from dues.db import db
 from dues.jobs.service import StatusDocument, document_sql
 from dues.jobs.status import DONE
+from dues.postgres import db
 from dues.reads import Query
 
 # A token's id and a job's.

@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import CHAR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dues.accounts.models import User
-from dues.db import Model, Versioned
+from dues.postgres import Model, Versioned
 
 
 class Store(Versioned, Model):

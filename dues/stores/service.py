@@ -12,11 +12,11 @@ from msgspec.structs import asdict
 from sqlalchemy import exists, select
 
 from dues.accounts.fields import Name
-from dues.constraints import on_violation
-from dues.db import db
 from dues.errors import Conflict, NotFound
 from dues.ids import new_id
 from dues.money import Currency
+from dues.postgres import db
+from dues.postgres.constraints import on_violation
 from dues.reads.tags import touch
 from dues.stores.models import Staff, Store
 

@@ -13,9 +13,9 @@ from sqlalchemy import select
 
 from dues.accounts.models import User
 from dues.accounts.users import shows_users
-from dues.db import db
 from dues.errors import Conflict, NotFound
 from dues.ids import new_id
+from dues.postgres import db
 from dues.reads.tags import touch
 from dues.stores.models import Staff, Store
 from dues.stores.service import lock_store

@@ -4,10 +4,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from dues.clock import now
-from dues.db import fetch_row
 from dues.jobs import enqueue, kinds
 from dues.mail.message import Templates
 from dues.mail.service import queue_mail
+from dues.postgres import fetch_row
 from dues.settings import settings
 from dues.webhooks.models import Endpoint
 

@@ -18,11 +18,11 @@ import ujson
 from dues import VERSION
 from dues.breaker import Circuit
 from dues.clock import now, rfc3339
-from dues.db import fetch_row, transaction
 from dues.errors import Problem
+from dues.failpoints import failpoint
 from dues.jobs import Ending, PermanentFailure, Retry, Run, kinds, when_ended
-from dues.jobs.failpoints import failpoint
-from dues.jobs.trace import current_trace
+from dues.observability.trace import current_trace
+from dues.postgres import fetch_row, transaction
 from dues.settings import settings
 from dues.webhooks import schedule
 from dues.webhooks.endpoints import disable_gone, note_failure, note_success

@@ -15,10 +15,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType, field
 from sqlalchemy import func, select
 
 from dues.clock import now
-from dues.db import db, fetch_row
 from dues.errors import Conflict, NotFound, ValidationFailed
 from dues.events import EVENT_TYPES, EventType
 from dues.ids import new_id
+from dues.postgres import db, fetch_row
 from dues.reads.tags import touch
 from dues.settings import settings
 from dues.webhooks import alerts, schedule

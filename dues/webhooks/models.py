@@ -8,7 +8,7 @@ from sqlalchemy import ForeignKey, ForeignKeyConstraint, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
-from dues.db import Model, Versioned
+from dues.postgres import Model, Versioned
 from dues.stores.models import Store
 
 

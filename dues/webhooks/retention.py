@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from dues.db import fetch_row, unit_of_work
+from dues.postgres import fetch_row, unit_of_work
 from dues.settings import settings
 
 _MOST = 1000
@@ -33,7 +33,7 @@ _EVENTS = """
 """
 
 
-def forget_events() -> int:
+def delete_expired_events() -> int:
     """Deliveries made, and events written, KEEP_EVENTS_DAYS ago, some at a time, in the caller's transaction().
 
     Returns: how many; 0 means that none are left.

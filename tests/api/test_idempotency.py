@@ -9,13 +9,13 @@ from flask import Flask
 from api import idempotency
 from api.http import Reply
 from api.idempotency import once
-from api.sent import Sent
-from dues.db import transaction
+from api.request import Request
 from dues.errors import ValidationFailed
+from dues.postgres import transaction
 from tests.factory import Factory
 
 PATH = "/v1/stores"
-SENT = Sent("POST", PATH, "", lambda _: None, bytes)
+SENT = Request("POST", PATH, "", lambda _: None, bytes)
 
 
 def test_an_answer_that_was_kept_while_the_lock_was_taken_is_found(

@@ -8,8 +8,8 @@ from flask import Flask
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from api.app import MODULES
-from api.openapi import build_document
-from api.openapi_parts import PROBLEMS
+from api.openapi.document import build_document
+from api.openapi.parts import PROBLEMS
 from dues.accounts.actor import SCOPES
 
 METHODS = {"get", "post", "put", "patch", "delete"}

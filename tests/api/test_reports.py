@@ -12,8 +12,8 @@ from flask.testing import FlaskClient
 from prometheus_client import REGISTRY
 from werkzeug.http import http_date
 
-from dues.db import db
 from dues.ids import new_id
+from dues.postgres import db
 from dues.reports.files import file_store, report_key
 from dues.settings import settings
 from tests.factory import Factory

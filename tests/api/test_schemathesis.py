@@ -14,7 +14,7 @@ from schemathesis.config import SchemathesisConfig
 from schemathesis.core.parameters import ParameterLocation
 
 from api.app import MODULES
-from api.openapi import build_document
+from api.openapi.document import build_document
 from tests.api.world import World
 from tests.factory import Factory
 

@@ -11,8 +11,8 @@ import ujson
 from flask import Flask
 from sqlalchemy import text
 
-from dues.db import transaction
 from dues.ids import new_id
+from dues.postgres import transaction
 from dues.reads.freshness.writer import Writer
 from dues.reads.tags import touch
 from tests.api.test_access import ROWS, Row, body_of

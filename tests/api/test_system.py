@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from api.app import create_app
 from dues import VERSION
-from dues.db import db
+from dues.postgres import db
 from tests.servers import Servers, wait_until
 
 NOWHERE = "postgresql://nobody:hunter2@127.0.0.1:1/none"

@@ -2,10 +2,10 @@
 
 import pytest
 
-from dues import db
 from dues.accounts.tokens import hash_token
+from dues.postgres import orm as db
+from dues.postgres.unit_of_work import UnitOfWork
 from dues.reads.tags import token_tag
-from dues.work import UnitOfWork
 from tests.factory import PASSWORD, Factory
 
 

@@ -6,8 +6,8 @@ import re
 import pytest
 
 from api.app import create_app
-from dues.db import db
-from dues.jobs.trace import current_trace
+from dues.observability.trace import current_trace
+from dues.postgres import db
 
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 

@@ -14,7 +14,7 @@ import psycopg2
 import redis
 from rq.utils import as_text
 
-from dues.jobs.wake import CHANNEL
+from dues.jobs.notifications import CHANNEL
 from local.mailsink import MailSink
 from local.postgres import Postgres
 from local.valkey import Valkey

@@ -8,9 +8,9 @@ from uuid import UUID
 import pytest
 from flask import Flask
 
-from dues.db import transaction
 from dues.jobs import Kind, enqueue
 from dues.jobs.lease import Claim, Lease, claim
+from dues.postgres import transaction
 from tests.factory import Factory
 
 QUICK = Kind("test.quick", "default", cancelable=True)

@@ -12,7 +12,7 @@ from flask import Flask
 from dues.clock import now
 from dues.jobs import Kind, kinds
 from dues.jobs.commands import span
-from dues.jobs.outcomes import problem
+from dues.jobs.exceptions import problem
 from tests.jobs.conftest import QUICK, Jobs
 
 BAD = problem("mail_deferred", "Mail deferred", 503, "the mail server did not take the mail")

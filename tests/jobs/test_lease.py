@@ -7,10 +7,10 @@ from uuid import UUID
 import pytest
 from flask import Flask
 
-from dues.db import fetch_row, transaction
 from dues.jobs import Kind, LeaseLost
+from dues.jobs.exceptions import WORKER_LOST, problem
 from dues.jobs.lease import Lease, claim, claim_next, take_back
-from dues.jobs.outcomes import WORKER_LOST, problem
+from dues.postgres import fetch_row, transaction
 from dues.reads.tags import touch
 from tests.factory import Factory
 from tests.jobs.conftest import QUICK, Jobs

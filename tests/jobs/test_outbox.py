@@ -14,11 +14,11 @@ import redis
 from flask import Flask
 
 from dues.app import create_base
-from dues.db import db, transaction
 from dues.jobs import Kind, enqueue
 from dues.jobs.lease import claim
-from dues.jobs.trace import tracing
-from dues.jobs.wake import CHANNEL
+from dues.jobs.notifications import CHANNEL
+from dues.observability.trace import tracing
+from dues.postgres import db, transaction
 from tests.factory import Factory
 from tests.jobs.conftest import QUICK, Jobs
 from tests.servers import Servers, wait_until
@@ -154,7 +154,7 @@ def test_a_redis_that_is_away_costs_nothing(clean: None, servers: Servers, hung_
 
 
 def test_the_relay_hears_again_once_redis_is_back(clean: None, servers: Servers, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("dues.jobs.wake._PAUSE_S", 0.05)
+    monkeypatch.setattr("dues.jobs.notifications._PAUSE_S", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with app_with_redis(servers, f"redis://127.0.0.1:{port}/0"):

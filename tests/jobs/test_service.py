@@ -10,14 +10,15 @@ import pytest
 import ujson
 from flask import Flask
 
-from dues.db import transaction
 from dues.errors import Conflict, NotFound
 from dues.ids import new_id
-from dues.jobs import Ending, Kind, Run, endings, when_ended
+from dues.jobs import Ending, Kind, Run, when_ended
+from dues.jobs import on_failure as endings
+from dues.jobs.exceptions import WORKER_LOST, problem
 from dues.jobs.lease import claim, take_back
-from dues.jobs.outcomes import WORKER_LOST, problem
 from dues.jobs.service import cancel, find_moved, get_status
 from dues.jobs.status import jobs as resource
+from dues.postgres import transaction
 from dues.reads import parse_query
 from tests.factory import Factory
 from tests.jobs.conftest import QUICK, Jobs

@@ -9,10 +9,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from dues.app import create_base
-from dues.db import db, fetch_row, transaction
 from dues.mail import smtp
 from dues.mail.message import Message
 from dues.mail.service import MailDeferred, Outcome, queue_mail, record, send
+from dues.postgres import db, fetch_row, transaction
 from tests.servers import Servers, wait_until
 
 MESSAGE = Message(subject="Your payment", text="Thank you.\n", html="<p>Thank you.</p>", to_name="Ada")

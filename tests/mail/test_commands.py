@@ -6,8 +6,8 @@ from uuid import UUID
 import pytest
 from flask import current_app
 
-from dues.db import fetch_row
 from dues.ids import new_id
+from dues.postgres import fetch_row
 from tests.mail.conftest import PostOffice
 from tests.servers import Mailbox
 

@@ -21,7 +21,7 @@ _SEND = """
 import sys
 from uuid import UUID, uuid4
 from dues.app import create_base
-from dues.db import transaction
+from dues.postgres import transaction
 from dues.mail.service import record, send
 with create_base().app_context():
     outcome = send(UUID(sys.argv[1]), fence=uuid4(), may_commit=lambda: True)

@@ -8,11 +8,11 @@ from uuid import uuid4
 
 import pytest
 
-from dues.db import transaction
 from dues.errors import ValidationFailed
-from dues.jobs.outcomes import PermanentFailure
+from dues.jobs.exceptions import PermanentFailure
 from dues.mail.ledger import Fenced
 from dues.mail.service import Draft, MailDeferred, queue_mail, record, send, send_draft
+from dues.postgres import transaction
 from local.ports import free_port
 from tests.mail.conftest import MESSAGE, PostOffice
 from tests.servers import Mailbox

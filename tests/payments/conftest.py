@@ -14,13 +14,13 @@ from flask.testing import FlaskClient
 from redis import Redis
 from werkzeug.test import TestResponse
 
-from dues.db import db
 from dues.ids import new_id
 from dues.jobs.kinds import QUEUES
 from dues.mail.smtp import disconnect
+from dues.postgres import db
 from tests.factory import Factory
 from tests.servers import Servers
-from workers import bodies
+from workers import registry as bodies
 from workers.job import perform, use_app
 from workers.relay import relay_once
 from workers.rq_queues import job_id_of, queue

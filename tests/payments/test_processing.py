@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from dues.jobs import failpoints
+from dues import failpoints
 from dues.payments import processing
 from dues.payments.gateway import GatewayTimeout, Operation
 from dues.payments.sandbox import Sandbox

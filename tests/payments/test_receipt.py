@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reportlab.pdfbase import pdfmetrics
 
 from dues.payments.receipt import Line, Receipt, receipt_pdf
-from dues.payments.typeset import printable, width, wrap
+from dues.pdf.text import printable, width, wrap
 
 
 def receipt(**changes: Any) -> Receipt:

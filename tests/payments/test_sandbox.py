@@ -8,10 +8,10 @@ import pytest
 from flask import Flask
 
 from dues.app import create_base
-from dues.db import transaction
 from dues.ids import new_id
 from dues.payments.gateway import GatewayTimeout
 from dues.payments.sandbox import Sandbox
+from dues.postgres import transaction
 from tests.factory import Factory
 from tests.servers import Servers
 

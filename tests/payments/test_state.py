@@ -6,12 +6,12 @@ from itertools import product
 import pytest
 from flask import Flask
 
-from dues.db import transaction, unit_of_work
 from dues.errors import InvalidTransition, NotFound
 from dues.ids import new_id
 from dues.payments.models import PAYMENT_STATUSES, PaymentStatus
 from dues.payments.service import customer_tags, get_payment
 from dues.payments.state import move, settle_refund
+from dues.postgres import transaction, unit_of_work
 from tests.factory import Factory
 from tests.payments.conftest import Shop
 

@@ -10,9 +10,9 @@ from flask import Flask
 from sqlalchemy import event, make_url
 
 from api.app import create_app
-from dues.db import db
 from dues.payments.reads import payments
-from dues.prepared import _numbered
+from dues.postgres import db
+from dues.postgres.prepared import _numbered
 from dues.reads import Equal
 from dues.reads.compile import COUNTED_ROWS
 from tests.factory import Factory

@@ -12,9 +12,9 @@ from uuid import UUID
 import pytest
 from flask import Flask
 
-from dues.db import transaction
 from dues.jobs import Run
 from dues.jobs.lease import claim
+from dues.postgres import transaction
 from dues.reports.files import LocalFiles, file_store
 from dues.reports.service import NewReport, request_report
 from tests.factory import Factory

@@ -13,10 +13,10 @@ from types import SimpleNamespace as Row
 import psycopg2
 import pytest
 
-from dues.db import transaction
 from dues.jobs import Canceled, LeaseLost
+from dues.jobs.attempt import Run
 from dues.jobs.lease import claim
-from dues.jobs.run import Run
+from dues.postgres import transaction
 from dues.reports.build import build_file
 from dues.reports.files import Draft, file_store
 from dues.reports.models import Report

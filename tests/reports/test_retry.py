@@ -9,8 +9,8 @@ import pytest
 
 from dues import breaker
 from dues.clock import now
-from dues.db import transaction
-from dues.jobs import operations
+from dues.jobs import admin as operations
+from dues.postgres import transaction
 from dues.reports.files import Draft
 from tests.factory import Factory
 from tests.reports.conftest import Reports

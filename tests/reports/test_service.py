@@ -5,11 +5,11 @@ from types import SimpleNamespace as Row
 
 import pytest
 
-from dues.db import transaction, unit_of_work
 from dues.errors import InvalidTransition, NotFound
 from dues.ids import new_id
 from dues.jobs import service as jobs
-from dues.jobs.endings import Ending, announce
+from dues.jobs.on_failure import Ending, announce
+from dues.postgres import transaction, unit_of_work
 from dues.reports.build import BuiltFile
 from dues.reports.downloads import range_name
 from dues.reports.files import file_store, report_key

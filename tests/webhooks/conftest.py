@@ -9,7 +9,7 @@ from flask import Flask
 from redis import Redis
 
 from api.app import create_app
-from dues.db import db
+from dues.postgres import db
 from tests.factory import Factory
 from tests.payments.conftest import Work
 from tests.servers import Servers

@@ -7,7 +7,7 @@ from typing import Any
 import jsonschema
 
 from api.app import MODULES
-from api.openapi import build_document
+from api.openapi.document import build_document
 from dues.events import EVENT_TYPES
 from tests.webhooks.hooks import Hooks
 

@@ -3,8 +3,9 @@
 import os
 
 import tests.workers.deeds  # noqa: F401  (declares its bodies)
-from dues.jobs import failpoints
-from workers import forked, interrupts, relay, rq_worker, run, schedule
+from dues import failpoints
+from workers import forked, interrupts, relay, rq_worker, schedule
+from workers import supervisor as run
 
 
 def serve(what: str, environ: dict[str, str], drain_s: float) -> None:

@@ -6,15 +6,15 @@ from types import SimpleNamespace
 import pytest
 from flask import Flask
 
-from dues.db import transaction
+from dues.failpoints import Armed, FailpointReached
 from dues.jobs import Kind, Run, enqueue, kinds
-from dues.jobs.failpoints import Armed, FailpointReached
-from dues.jobs.trace import current_trace, tracing
+from dues.observability.trace import current_trace, tracing
+from dues.postgres import transaction
 from tests.jobs.conftest import Jobs
 from tests.servers import Servers
 from tests.workers import deeds
 from tests.workers.conftest import Notes
-from workers import bodies
+from workers import registry as bodies
 from workers.app import create_worker_app
 from workers.interrupts import Interrupts
 from workers.job import BODIES, Declared, UndeclaredJob, check_declared, execute, job, perform, use_app
@@ -112,7 +112,7 @@ def test_a_running_job_ends_at_its_next_report_when_it_is_canceled(jobs: Jobs, n
         monotonic=time.monotonic, sleep=lambda _: jobs.change(job_id, "cancel_requested_at = now()")
     )
     monkeypatch.setattr("tests.workers.deeds.time", asked)
-    monkeypatch.setattr("dues.jobs.run._PROGRESS_EVERY_S", 0.0)
+    monkeypatch.setattr("dues.jobs.attempt._PROGRESS_EVERY_S", 0.0)
     execute(job_id)
     row = jobs.row(job_id)
     assert (row.status, notes.words()) == ("canceled", ["began"])
@@ -182,7 +182,7 @@ def test_jobs_that_a_job_enqueues_belong_to_its_trace(jobs: Jobs, monkeypatch):
 
 def test_nothing_escapes_from_a_delivery(jobs: Jobs, tmp_path, monkeypatch):
     armed = {"worker.after_claim": Armed("raise", f"{tmp_path}/m")}
-    monkeypatch.setattr("dues.jobs.failpoints._armed", armed)
+    monkeypatch.setattr("dues.failpoints._armed", armed)
     job_id = jobs.add(deeds.NOTE)
     with pytest.raises(FailpointReached):
         execute(jobs.add(deeds.NOTE))

@@ -6,15 +6,16 @@ from uuid import uuid4
 import psycopg2
 import pytest
 
-from dues.db import transaction
 from dues.jobs import LeaseLost, Run, kinds
 from dues.mail import service, smtp
 from dues.mail.message import Message
 from dues.mail.service import Outcome, queue_mail
+from dues.postgres import transaction
 from tests.factory import Factory
 from tests.jobs.conftest import Jobs
 from tests.servers import Mailbox
-from workers import mail, patience
+from workers import mail
+from workers import retry_db as patience
 from workers.mail import send_queued
 
 MESSAGE = Message(subject="Hello", text="Hello.\n", html="<p>Hello.</p>", to_name="Ada")

@@ -8,8 +8,8 @@ import psutil
 import pytest
 from redis import Redis
 
-from dues.db import transaction
 from dues.jobs import enqueue
+from dues.postgres import transaction
 from tests.factory import Factory
 from tests.jobs.conftest import Jobs
 from tests.servers import wait_until

@@ -10,11 +10,11 @@ from flask import Flask
 from redis import Redis
 from rq.utils import as_text
 
-from dues.db import db, transaction
+from dues.failpoints import Armed, FailpointReached
 from dues.jobs import Kind, enqueue
-from dues.jobs.endings import Ending
-from dues.jobs.failpoints import Armed, FailpointReached
-from dues.jobs.wake import CHANNEL
+from dues.jobs.notifications import CHANNEL
+from dues.jobs.on_failure import Ending
+from dues.postgres import db, transaction
 from tests.factory import Factory
 from tests.jobs.conftest import QUICK, Jobs
 from tests.servers import Servers, wait_until
@@ -93,7 +93,7 @@ def test_without_redis_everything_stays_due(jobs: Jobs, make: Factory, monkeypat
 @pytest.mark.parametrize("moment", ["after_select", "after_push", "after_commit"])
 def test_a_relay_that_dies_half_way_loses_nothing(jobs: Jobs, waiting, moment: str, tmp_path, monkeypatch):
     armed = {f"relay.{moment}": Armed("raise", f"{tmp_path}/marker")}
-    monkeypatch.setattr("dues.jobs.failpoints._armed", armed)
+    monkeypatch.setattr("dues.failpoints._armed", armed)
     job_id = jobs.add()
     with pytest.raises(FailpointReached):
         relay_once()
@@ -147,7 +147,7 @@ def test_one_job_that_cannot_be_ended_does_not_keep_others(jobs: Jobs, monkeypat
     def fail(ending: Ending) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("dues.jobs.endings._registered", {kind.name: fail})
+    monkeypatch.setattr("dues.jobs.on_failure._registered", {kind.name: fail})
     stuck, other = jobs.claimed(jobs.add(kind))[0].job_id, jobs.claimed()[0].job_id
     for job_id in (stuck, other):
         jobs.expire(job_id)

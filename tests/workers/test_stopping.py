@@ -11,13 +11,13 @@ import pytest
 from redis import Redis
 
 from config import ConfigError
-from dues.jobs.wake import CHANNEL
+from dues.jobs.notifications import CHANNEL
 from local.valkey import Valkey
 from tests.jobs.conftest import Jobs
 from tests.servers import Home, running, wait_until
 from tests.workers import deeds
 from tests.workers.conftest import Notes, Processes, children, ended, wait_for_status
-from workers.run import parse_queues
+from workers.supervisor import parse_queues
 
 LINES = ("after_pop", "before_claim", "after_claim", "after_complete", "before_ack")
 

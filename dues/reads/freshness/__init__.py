@@ -18,13 +18,13 @@ from flask.cli import AppGroup
 from flask_caching import Cache
 
 from config import Settings
-from dues.db import before_commit, fetch_row, in_transaction
-from dues.jobs.failpoints import failpoint
+from dues.failpoints import failpoint
+from dues.postgres import before_commit, fetch_row, in_transaction
+from dues.postgres.unit_of_work import UnitOfWork
 from dues.reads.freshness.backend import FreshCache
 from dues.reads.freshness.reader import Computed, Result
 from dues.reads.freshness.store import Proof
 from dues.reads.freshness.switch import READ, Row
-from dues.work import UnitOfWork
 
 __all__ = ["Computed", "Proof", "Result", "cache", "fresh_cache", "init_cache", "read", "restore_cache_once"]
 

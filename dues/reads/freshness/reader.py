@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import psycopg2
 
-from dues.metrics import CACHE_READS
+from dues.observability.metrics import CACHE_READS
 from dues.reads.freshness.snapshot import covers
 from dues.reads.freshness.store import Hit, Miss, Proof, Store, Unfounded
-from dues.reads.freshness.wire import CacheAway
+from dues.redis.wire import CacheAway
 
 # The longest that somebody else's computing is waited for.
 _WAIT_S = 2.0

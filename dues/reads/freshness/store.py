@@ -15,7 +15,7 @@ from hashlib import blake2b, sha1
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from dues.reads.freshness.wire import Address, CacheAway, Command, Connection, Pool, Reply
+from dues.redis.wire import Address, CacheAway, Command, Connection, Pool, Reply
 
 
 class Script:

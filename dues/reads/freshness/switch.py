@@ -22,7 +22,7 @@ from typing import NamedTuple
 import psycopg2
 import psycopg2.extensions
 
-from dues.metrics import CACHE_CLOSED
+from dues.observability.metrics import CACHE_CLOSED
 
 POLL_S = 0.25
 BELIEF_S = 1.0

@@ -7,10 +7,10 @@ id to the tags. There is nothing left to do after the commit: if it never comes,
 import time
 from collections.abc import Callable, Sequence
 
-from dues.db import fetch_row
+from dues.postgres import fetch_row
 from dues.reads.freshness.store import Store
 from dues.reads.freshness.switch import SETTLE_S, Row, SwitchTable
-from dues.reads.freshness.wire import CacheAway
+from dues.redis.wire import CacheAway
 
 # No id: nothing was written, so nobody's answer changes.
 _ID_AND_SWITCH = """

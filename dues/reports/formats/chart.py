@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from dues.reports.formats.page import ACCENT, ACCENT_LIGHT, GREY, LEFT, RIGHT, RULE, Pages
+from dues.pdf.page import ACCENT, ACCENT_LIGHT, GREY, LEFT, RIGHT, RULE, Pages
 
 _AXIS = 52.0  # room for the figures beside the chart
 _HEAD, _FOOT = 18.0, 16.0  # for the legend and the names of months

@@ -9,11 +9,11 @@ from typing import NamedTuple
 import ujson
 
 from dues.money import MINOR_DIGITS, format_money
-from dues.payments.typeset import printable
+from dues.pdf.page import ACCENT, GREY, LEFT, RIGHT, RULE, SHADE, Pages
+from dues.pdf.text import printable
 from dues.reports.files import Draft
 from dues.reports.formats.chart import Bar, draw_bars
 from dues.reports.formats.document import DRAWN_CELLS, Document, Heading, copy_json
-from dues.reports.formats.page import ACCENT, GREY, LEFT, RIGHT, RULE, SHADE, Pages
 from dues.reports.rows import Rows
 
 _ROW = 14.0

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 
 from dues.ids import new_id
-from dues.jobs.wake import tell_change
+from dues.jobs.notifications import tell_change
 from tests.factory import Factory
 from tests.jobs.conftest import Jobs, in_app, jobs
 from tests.payments.conftest import Work, work

@@ -9,13 +9,13 @@ from uuid import UUID
 
 from flask import Flask
 
-from api.door import Leftover
-from api.front.held import Held
-from api.front.intake import Disconnected
-from api.front.slots import Slots
-from api.front.threads import Finished, FlaskThreads
-from api.front.waits import Waits
-from api.waiting import Waiting
+from api.long_poll import Waiting
+from api.request_extras import Leftover
+from api.server.admission import Slots
+from api.server.job_waiters import Waits
+from api.server.long_poll import Held
+from api.server.request_body import Disconnected
+from api.server.thread_pool import Finished, FlaskThreads
 from dues.ids import new_id
 from dues.jobs import Run
 from dues.jobs.status import jobs as resource

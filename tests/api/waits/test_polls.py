@@ -4,7 +4,7 @@ import time
 
 from dues.ids import new_id
 from dues.jobs import Run
-from dues.jobs.wake import tell_change
+from dues.jobs.notifications import tell_change
 from tests.api.waits.conftest import Hall
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from dues.reads.freshness import reader, store, switch, writer
 from dues.reads.freshness.snapshot import covers
-from dues.reads.freshness.wire import CacheAway
+from dues.redis.wire import CacheAway
 from tests.reads.freshness import postgres, redis, world
 
 Break = Callable[[pytest.MonkeyPatch], None]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dues.reads.freshness.store import SCRIPTS
-from dues.reads.freshness.wire import Address, CacheAway, Command, Connection, Pool, Reply, ReplyError
+from dues.redis.wire import Address, CacheAway, Command, Connection, Pool, Reply, ReplyError
 from tests.reads.freshness.scheduler import Scheduler
 
 

@@ -5,7 +5,7 @@ import redis
 
 from dues.reads.freshness.backend import FreshCache
 from dues.reads.freshness.store import NEWEST_IDS, Hit, Miss, Proof, Store, Unfounded
-from dues.reads.freshness.wire import CacheAway
+from dues.redis.wire import CacheAway
 from local.valkey import Valkey
 
 

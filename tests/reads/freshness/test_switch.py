@@ -7,8 +7,8 @@ import pytest
 from dues.reads.freshness.backend import FreshCache
 from dues.reads.freshness.store import Store
 from dues.reads.freshness.switch import BELIEF_S, SETTLE_S, Belief, Restorer, Row
-from dues.reads.freshness.wire import CacheAway
 from dues.reads.freshness.writer import Writer
+from dues.redis.wire import CacheAway
 from local.valkey import Valkey
 from tests.reads.freshness.conftest import connect
 from tests.servers import Servers, wait_until

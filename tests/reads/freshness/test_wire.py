@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 import redis
 
-from dues.reads.freshness.wire import Address, CacheAway, Command, Connection, Pool, Replies, ReplyError, encode
+from dues.redis.wire import Address, CacheAway, Command, Connection, Pool, Replies, ReplyError, encode
 from local.valkey import Valkey
 
 

@@ -13,9 +13,9 @@ from flask import Flask
 from sqlalchemy import text
 
 from dues.app import create_base
-from dues.db import db, fetch_row, transaction, unit_of_work
+from dues.postgres import db, fetch_row, transaction, unit_of_work
+from dues.postgres.statement_stats import counting_statements
 from dues.reads.freshness import Computed, Result, fresh_cache, read, restore_cache_once
-from dues.statements import counting_statements
 from local.valkey import Valkey
 from tests.reads.freshness.conftest import turn_on
 from tests.servers import Servers, wait_until

@@ -15,8 +15,8 @@ import psycopg2
 from dues.reads.freshness.reader import Computed, Reader
 from dues.reads.freshness.store import Proof, Store
 from dues.reads.freshness.switch import Belief, Restorer, Row
-from dues.reads.freshness.wire import CacheAway
 from dues.reads.freshness.writer import Writer
+from dues.redis.wire import CacheAway
 from tests.reads.freshness.postgres import Postgres, Table
 from tests.reads.freshness.redis import Faults, Redis, SteppedPool
 from tests.reads.freshness.scheduler import Scheduler

@@ -1,0 +1,120 @@
+"""Payments and refunds: staff see the store's, others their own."""
+
+from uuid import UUID
+
+from api.http import Reply
+from api.routing import Call, Routes
+from dues.errors import Forbidden
+from dues.payments import service
+from dues.payments.models import Payment
+from dues.payments.reads import payments, refunds
+from dues.payments.service import Confirmation, NewPayment, NewRefund
+from dues.reads import ReadPlan
+from dues.reads.resource import Scope
+
+routes = Routes("payments")
+LIST = "/v1/stores/{store_id}/payments"
+ONE = LIST + "/{payment_id}"
+REFUNDS, REFUND = ONE + "/refunds", ONE + "/refunds/{refund_id}"
+CONFIRMATIONS = ONE + "/confirmations"
+
+
+def _only(call: Call) -> UUID | None:
+    """Whose payments the caller may see: None means everybody's."""
+    return None if call.access.is_staff else call.actor.user_id
+
+
+def _visible(call: Call) -> dict[str, UUID]:
+    only = _only(call)
+    return {"store_id": call.ids["store_id"]} | ({"user_id": only} if only else {})
+
+
+def _find(call: Call) -> Payment:
+    return service.get_payment(call.ids["store_id"], call.ids["payment_id"], _only(call))
+
+
+def _payment(call: Call, payment_id: UUID) -> Scope:
+    return {"store_id": call.ids["store_id"], "id": payment_id}
+
+
+def _refund(call: Call, refund_id: UUID) -> Scope:
+    return {"store_id": call.ids["store_id"], "payment_id": call.ids["payment_id"], "user_id": None, "id": refund_id}
+
+
+def _find_own(call: Call) -> Payment:
+    payment = _find(call)
+    if payment.user_id != call.actor.user_id:
+        raise Forbidden("only who pays can confirm a payment")
+    return payment
+
+
+@routes.get(LIST, "payments:read", lists=payments)
+def list_payments(call: Call, store_id: UUID) -> ReadPlan:
+    return call.list(payments, _visible(call))
+
+
+@routes.post(
+    LIST,
+    "payments:write",
+    body=NewPayment,
+    returns=payments,
+    idempotency="required",
+    slow=_payment,
+    statuses=(202, 201),
+)
+def create_payment(call: Call, store_id: UUID) -> Reply:
+    payment = service.create_payment(store_id, call.actor.user_id, call.data)
+    return call.accepted(payment.id, payment.job_id)
+
+
+@routes.get(ONE, "payments:read", reads=payments)
+def get_payment(call: Call, store_id: UUID, payment_id: UUID) -> ReadPlan:
+    return call.one(payments, _visible(call) | {"id": payment_id})
+
+
+@routes.post(
+    CONFIRMATIONS,
+    "payments:write",
+    find=_find_own,
+    body=Confirmation,
+    returns=payments,
+    slow=_payment,
+    statuses=(202, 201),
+)
+def confirm_payment(call: Call, store_id: UUID, payment_id: UUID) -> Reply:
+    job_id = service.confirm_payment(call.row, call.data)
+    return call.accepted(payment_id, job_id)
+
+
+@routes.get(REFUNDS, "payments:read", lists=refunds)
+def list_refunds(call: Call, store_id: UUID, payment_id: UUID) -> ReadPlan:
+    return call.list(refunds, {"store_id": store_id, "payment_id": payment_id, "user_id": _only(call)})
+
+
+@routes.post(
+    REFUNDS,
+    "payments:write",
+    role="manager",
+    find=_find,
+    body=NewRefund,
+    returns=refunds,
+    idempotency="required",
+    slow=_refund,
+    statuses=(202, 201),
+)
+def create_refund(call: Call, store_id: UUID, payment_id: UUID) -> Reply:
+    refund = service.create_refund(call.row, call.actor.user_id, call.data)
+    assert refund.job_id
+    return call.accepted(refund.id, refund.job_id)
+
+
+@routes.get(REFUND, "payments:read", reads=refunds)
+def get_refund(call: Call, store_id: UUID, payment_id: UUID, refund_id: UUID) -> ReadPlan:
+    scope = {"store_id": store_id, "payment_id": payment_id, "user_id": _only(call), "id": refund_id}
+    return call.one(refunds, scope)
+
+
+@routes.get("/v1/me/payments", "payments:read", lists=payments)
+def list_my_payments(call: Call) -> ReadPlan:
+    bound_to = call.actor.store_id
+    return call.list(payments, {"user_id": call.actor.user_id} | ({"store_id": bound_to} if bound_to else {}))

@@ -1,0 +1,78 @@
+"""Reports: asked for, followed and downloaded by a store's managers."""
+
+from typing import Any
+from uuid import UUID
+
+from api.downloads import download
+from api.http import Reply
+from api.routing import Call, Routes
+from dues.reads import ReadPlan
+from dues.reads.resource import Scope
+from dues.reports import service
+from dues.reports.downloads import get_file
+from dues.reports.files import file_store
+from dues.reports.formats import FORMATS
+from dues.reports.reads import reports
+from dues.reports.service import NewReport
+
+routes = Routes("reports")
+LIST, ONE = "/v1/stores/{store_id}/reports", "/v1/stores/{store_id}/reports/{report_id}"
+
+_CONTENT: dict[str, Any] = {
+    # No schema for JSON: a range of it is none.
+    document.media_type: {} if document.extension == "json" else {"schema": {"type": "string", "format": "binary"}}
+    for document in FORMATS.values()
+}
+_FILE_RESPONSES: dict[int, dict[str, Any]] = {
+    200: {"description": "The whole file", "content": _CONTENT},
+    206: {"description": "The range that was asked for", "content": _CONTENT},
+    304: {"description": "Not modified: what you have still holds"},
+    416: {},
+}
+_FILE_PARAMETERS = [
+    {
+        "name": "Range",
+        "in": "header",
+        "description": "One range of bytes, to go on with a download or to load it in parts.",
+        "schema": {"type": "string", "examples": ["bytes=0-65535"]},
+    },
+    {
+        "name": "If-Range",
+        "in": "header",
+        "description": "The ETag of what you have a part of: of another file you get the whole.",
+        "schema": {"type": "string"},
+    },
+]
+
+
+@routes.get(LIST, "reports:read", role="manager", lists=reports)
+def list_reports(call: Call, store_id: UUID) -> ReadPlan:
+    return call.list(reports, {"store_id": store_id})
+
+
+def _report(call: Call, report_id: UUID) -> Scope:
+    return {"store_id": call.ids["store_id"], "id": report_id}
+
+
+@routes.post(LIST, "reports:write", role="manager", body=NewReport, returns=reports, slow=_report, statuses=(202, 201))
+def request_report(call: Call, store_id: UUID) -> Reply:
+    report = service.request_report(store_id, call.actor.user_id, call.data)
+    assert report.job_id
+    return call.accepted(report.id, report.job_id)
+
+
+@routes.get(ONE, "reports:read", role="manager", reads=reports)
+def get_report(call: Call, store_id: UUID, report_id: UUID) -> ReadPlan:
+    return call.one(reports, {"store_id": store_id, "id": report_id})
+
+
+@routes.get(
+    f"{ONE}/file",
+    "reports:read",
+    role="manager",
+    statuses=(200, 206),
+    responses=_FILE_RESPONSES,
+    parameters=_FILE_PARAMETERS,
+)
+def download_report(call: Call, store_id: UUID, report_id: UUID) -> Reply:
+    return download(file_store(), get_file(store_id, report_id))

@@ -1,0 +1,78 @@
+"""Stores, which anybody may found and read, and their staff, which their owners appoint."""
+
+from uuid import UUID
+
+from api.auth import PUBLIC
+from api.http import Reply, no_content
+from api.routing import Call, Routes
+from dues.reads import ReadPlan
+from dues.stores import service
+from dues.stores import staff as staff_service
+from dues.stores.models import Staff, Store
+from dues.stores.reads import staff, stores
+from dues.stores.service import NewStore, StoreChange
+from dues.stores.staff import StaffRole
+
+routes = Routes("stores")
+LIST, ONE = "/v1/stores", "/v1/stores/{store_id}"
+STAFF, STAFF_ONE = "/v1/stores/{store_id}/staff", "/v1/stores/{store_id}/staff/{user_id}"
+
+
+def _store(call: Call) -> Store:
+    return service.lock_store(call.ids["store_id"])
+
+
+@routes.get(LIST, PUBLIC, lists=stores)
+def list_stores(call: Call) -> ReadPlan:
+    return call.list(stores, {})
+
+
+@routes.post(LIST, "catalog:write", unbound=True, body=NewStore, returns=stores)
+def create_store(call: Call) -> Reply:
+    store = service.create_store(call.actor.user_id, call.data)
+    return call.created(stores, {"id": store.id})
+
+
+@routes.get(ONE, PUBLIC, reads=stores)
+def get_store(call: Call, store_id: UUID) -> ReadPlan:
+    return call.one(stores, {"id": store_id})
+
+
+@routes.patch(ONE, "catalog:write", role="owner", find=_store, body=StoreChange, returns=stores)
+def change_store(call: Call, store_id: UUID) -> Reply:
+    call.match(call.row.version)
+    service.change_store(call.row, call.data)
+    return call.written(stores, {"id": store_id})
+
+
+def _staff(call: Call) -> Staff:
+    return staff_service.get_staff(call.ids["store_id"], call.ids["user_id"])
+
+
+def _user(call: Call) -> None:
+    staff_service.require_user(call.ids["user_id"])
+
+
+@routes.get(STAFF, "catalog:read", role="support", lists=staff)
+def list_staff(call: Call, store_id: UUID) -> ReadPlan:
+    return call.list(staff, {"store_id": store_id})
+
+
+@routes.get(STAFF_ONE, "catalog:read", role="support", reads=staff)
+def get_staff(call: Call, store_id: UUID, user_id: UUID) -> ReadPlan:
+    return call.one(staff, {"store_id": store_id, "user_id": user_id})
+
+
+@routes.put(STAFF_ONE, "catalog:write", role="owner", find=_user, body=StaffRole, returns=staff)
+def set_role(call: Call, store_id: UUID, user_id: UUID) -> Reply:
+    """Add somebody to the staff, or change their role"""
+    staff_service.set_role(store_id, user_id, call.data.role)
+    return call.written(staff, {"store_id": store_id, "user_id": user_id})
+
+
+@routes.delete(STAFF_ONE, "catalog:write", role="owner", find=_staff)
+def remove_staff(call: Call, store_id: UUID, user_id: UUID) -> Reply:
+    """Remove somebody from the staff; the last owner stays"""
+    call.match(call.row.version)
+    staff_service.remove_staff(call.row)
+    return no_content()

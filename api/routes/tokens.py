@@ -1,0 +1,78 @@
+"""Tokens: logging in, narrower tokens, what is in force, and revoking.
+
+A token stands in one answer only, and is not written down with it: an Idempotency-Key keeps the answer without the
+token, which is made again, for who sends the same request, from what that request holds.
+"""
+
+from uuid import UUID
+
+import ujson
+
+from api.auth import PUBLIC
+from api.http import Reply, json_reply, no_content
+from api.routing import Call, Routes
+from dues.accounts import tokens as service
+from dues.accounts.models import Token
+from dues.accounts.reads import issued_tokens, tokens
+from dues.accounts.tokens import LogIn, NewToken
+from dues.reads import ReadPlan
+from dues.reads.resource import Scope
+
+routes = Routes("tokens")
+LIST, ONE = "/v1/tokens", "/v1/tokens/{token_id}"
+
+
+def _scope(call: Call) -> Scope:
+    """The caller's tokens; to one that is bound to a store, those of that store."""
+    actor = call.actor
+    return {"user_id": actor.user_id} | ({"store_id": actor.store_id} if actor.store_id else {})
+
+
+def _find(call: Call) -> Token:
+    return service.get_token(call.actor, call.ids["token_id"])
+
+
+def _show(call: Call, reply: Reply) -> Reply:
+    """The answer with the token in it, which goes out and is kept nowhere."""
+    assert reply.body
+    document = ujson.loads(reply.body)
+    document["token"] = service.write_token(call.seed, UUID(document["id"]))
+    headers = {name: value for name, value in reply.headers.items() if name != "ETag"}
+    return json_reply(document, reply.status, **headers, **{"Cache-Control": "no-store"})
+
+
+@routes.get(LIST, "account:read", lists=tokens)
+def list_tokens(call: Call) -> ReadPlan:
+    return call.list(tokens, _scope(call))
+
+
+@routes.post(
+    LIST, PUBLIC, body=LogIn, bearer_scope="account:write", bearer_body=NewToken, returns=issued_tokens, seal=_show
+)
+def create_token(call: Call) -> Reply:
+    """Log in, or issue a narrower token
+
+    Logging in gives every scope for 30 days. A token that is sent issues one that does no more than itself: a subset
+    of its scopes, for its store if it is bound to one, expiring no later. The token is shown in this answer only.
+    """
+    if call.access.actor:
+        token = service.narrow_token(call.access.actor, call.data, call.seed)
+    else:
+        token = service.log_in(call.data, call.seed)
+    return call.created(issued_tokens, {"user_id": token.user_id, "id": token.id})
+
+
+@routes.get(ONE, "account:read", reads=tokens)
+def get_token(call: Call, token_id: UUID) -> ReadPlan:
+    return call.one(tokens, {**_scope(call), "id": token_id})
+
+
+@routes.delete(ONE, "account:write", find=_find)
+def revoke_token(call: Call, token_id: UUID) -> Reply:
+    """Revoke a token
+
+    It opens nothing from this answer on; it may be the one that is sent.
+    """
+    call.match(call.row.version)
+    service.revoke_token(call.row)
+    return no_content()

@@ -1,0 +1,233 @@
+"""One question to Redis for all requests that arrive in one turn of the event loop: are the answers we have still
+fresh, how much of their quota have the callers used, and are there answers that we have not?
+
+A request joins only a batch that has not been sent, so the answer is from after its arrival. A connection whose call
+ran out of time is closed and never read again. What Redis does not say is unknown: the request goes to Flask.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import NamedTuple
+
+from api.limits import Limit
+from dues.reads import ReadPlan
+from dues.reads.freshness import Proof
+from dues.reads.freshness.store import LOOK_TIMEOUT_S, SCRIPTS, Hit, Miss, Store, Unfounded, seen
+from dues.redis.aio import LoopConnection, connect
+from dues.redis.wire import Address, CacheAway, Command, Reply, ReplyError, encode
+
+# How long after a failure no connection is tried.
+_REST_S = 0.5
+
+
+class Verdict(NamedTuple):
+    """`fresh`: every proof holds. `used`: of the limit, this request included; None where Redis did not say. `found`:
+    what looking up a plan's answer has found."""
+
+    fresh: bool
+    used: int | None
+    found: Hit | Miss | Unfounded | None = None
+
+
+UNKNOWN = Verdict(False, None)
+
+
+class Watch(NamedTuple):
+    """All the proofs of an answer as one: the names to ask for (as they go over the wire), and what each must read."""
+
+    prefix: str
+    names: tuple[bytes, ...]
+    values: tuple[bytes, ...]
+
+    @classmethod
+    def over(cls, proofs: Sequence[Proof]) -> "Watch | None":
+        """None where there are none, or where they are from different times and cannot all hold."""
+        expected: dict[bytes, bytes] = {}
+        for proof in proofs:
+            values = proof.version.encode().split(b" ")
+            for name, value in zip(map(str.encode, proof.names()), values, strict=True):
+                word = b"$%d\r\n%b\r\n" % (len(name), name)
+                if expected.setdefault(word, value) != value:
+                    return None
+        if len({proof.prefix for proof in proofs}) != 1:
+            return None
+        return cls(proofs[0].prefix, tuple(expected), tuple(expected.values()))
+
+
+class _Asker(NamedTuple):
+    """`rank`: the how-manieth of its batch it is on its limit."""
+
+    watch: Watch | None
+    limit: Limit | None
+    rank: int
+    plan: ReadPlan | None
+    answer: "asyncio.Future[Verdict]"
+
+
+@dataclass
+class _Batch:
+    """What will be asked together, each name once."""
+
+    names: dict[bytes, None] = field(default_factory=dict)
+    counts: dict[str, tuple[Limit, int]] = field(default_factory=dict)
+    askers: list[_Asker] = field(default_factory=list)
+    looks: list[ReadPlan] = field(default_factory=list)
+    told: list[Command] = field(default_factory=list)
+
+
+class Checks:
+    """The checks of one event loop. `generation()` tells under which generation's names the cache may be used now."""
+
+    def __init__(self, address: Address, store: Store, generation: Callable[[], int | None]) -> None:
+        self._address, self._store, self._generation = address, store, generation
+        self._connection: LoopConnection | None = None
+        self._connecting: asyncio.Task[None] | None = None
+        self._rest_until = 0.0
+        self._is_away = False
+        self._batch: _Batch | None = None
+
+    def ask(self, watch: Watch | None, limit: Limit | None, plan: ReadPlan | None = None) -> "asyncio.Future[Verdict]":
+        """Whether what `watch` expects is so, one request more on `limit`, and what is kept of `plan`, which may
+        then be the asker's to make. Never raises."""
+        connection = self._connection
+        is_open = connection is not None and connection.is_open
+        loop = connection.loop if connection else asyncio.get_running_loop()
+        answer: asyncio.Future[Verdict] = loop.create_future()
+        if not is_open and not self._is_worth_waiting_for(loop):
+            answer.set_result(UNKNOWN)
+            return answer
+        batch = self._open_batch()
+        if watch:
+            batch.names.update(dict.fromkeys(watch.names))
+        rank = 0
+        if limit:
+            key = limit.key
+            rank = batch.counts[key][1] + 1 if key in batch.counts else 1
+            batch.counts[key] = (limit, rank)
+        if plan:
+            batch.looks.append(plan)
+        batch.askers.append(_Asker(watch, limit, rank, plan, answer))
+        return answer
+
+    def tell(self, commands: Sequence[Command]) -> None:
+        """Have Redis do what nobody waits for, before it is asked what is asked from now on."""
+        if self._connection is not None and self._connection.is_open:
+            self._open_batch().told += commands
+
+    def take_back(self, limit: Limit) -> None:
+        """One request less on `limit`, that was counted before."""
+        self.tell(self._store.counting(limit.key, limit.policy.window_s + 1, -1))
+
+    def _open_batch(self) -> _Batch:
+        """The one that is sent in this turn of the loop, or once there is a connection."""
+        if self._batch is None:
+            self._batch = _Batch()
+            if self._connection is not None and self._connection.is_open:
+                self._connection.loop.call_soon(self._send)
+        return self._batch
+
+    def close(self) -> None:
+        if self._connection:
+            self._connection.close()
+
+    def _is_worth_waiting_for(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Try to connect; who asks meanwhile is asked for then, unless it has failed before."""
+        if self._connecting is None and loop.time() >= self._rest_until:
+            self._connecting = loop.create_task(self._connect(loop))
+        return self._connecting is not None and not self._is_away
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            self._connection = await connect(self._address, [script.text for script in SCRIPTS], LOOK_TIMEOUT_S)
+            self._is_away = False
+        except CacheAway:
+            self._rest_until = loop.time() + _REST_S
+            self._is_away = True
+        finally:
+            self._connecting = None
+            if self._batch and self._connection and self._connection.is_open:
+                self._send()
+            elif self._batch:
+                batch, self._batch = self._batch, None
+                _settle(batch, [UNKNOWN] * len(batch.askers))
+
+    def _send(self) -> None:
+        batch, self._batch = self._batch, None
+        connection = self._connection
+        assert batch
+        assert connection
+        # Before the question is sent: a generation believed now was on when each of these requests had arrived.
+        generation = self._generation()
+        prefix = None if generation is None else self._store.prefix(connection.run_id, generation)
+        data, replies = self._encode(batch, prefix)
+        if not replies:
+            _settle(batch, [UNKNOWN] * len(batch.askers))
+            return
+        answer = connection.send(data, replies, LOOK_TIMEOUT_S)
+        answer.add_done_callback(lambda done: self._receive(batch, prefix, done))
+
+    def _encode(self, batch: _Batch, prefix: str | None) -> tuple[bytes, int]:
+        """The question, and how many replies it will have."""
+        parts, replies = [encode(batch.told)], len(batch.told) + 2 * len(batch.counts)
+        if batch.names:
+            parts.append(b"*%d\r\n$4\r\nMGET\r\n%b" % (len(batch.names) + 1, b"".join(batch.names)))
+            replies += 1
+        for limit, count in batch.counts.values():
+            name = self._store.name(limit.key)
+            parts.append(b"%b$%d\r\n%d\r\n" % (_counting(name, limit.policy.window_s), len(str(count)), count))
+        if prefix is None:
+            batch.looks.clear()
+        elif batch.looks:
+            parts.append(encode([self._store.looking(prefix, each.key, each.tags) for each in batch.looks]))
+        return b"".join(parts), replies + len(batch.looks)
+
+    def _receive(self, batch: _Batch, prefix: str | None, answer: "asyncio.Future[list[Reply]]") -> None:
+        if answer.cancelled() or answer.exception():
+            _settle(batch, [UNKNOWN] * len(batch.askers))
+            return
+        replies = iter(answer.result()[len(batch.told) :])
+        values: list[Reply] = []
+        if batch.names:
+            found_values = next(replies)
+            values = found_values if isinstance(found_values, list) else [None] * len(batch.names)
+        used = {}
+        for key in batch.counts:
+            next(replies)
+            used[key] = next(replies)
+        found = [self._found(reply, prefix, plan) for reply, plan in zip(replies, batch.looks, strict=True)]
+        looks = iter(found)
+        verdicts = []
+        named = dict(zip(batch.names, values, strict=True))
+        for watch, limit, rank, plan, _ in batch.askers:
+            count = used[limit.key] if limit else None
+            mine = count - batch.counts[limit.key][1] + rank if limit and isinstance(count, int) else None
+            fresh = (
+                watch is not None
+                and watch.prefix == prefix
+                and tuple(map(named.__getitem__, watch.names)) == watch.values
+            )
+            verdicts.append(Verdict(fresh, mine, next(looks) if plan and found else None))
+        _settle(batch, verdicts)
+
+    def _found(self, reply: Reply, prefix: str | None, plan: ReadPlan) -> Hit | Miss | Unfounded | None:
+        """None where Redis refused to look; what it forgot of the connection's scripts, another one brings again."""
+        if isinstance(reply, ReplyError):
+            if str(reply).startswith("NOSCRIPT"):
+                self.close()
+            return None
+        assert prefix
+        return seen(reply, prefix, plan.tags)
+
+
+@lru_cache(maxsize=4096)
+def _counting(name: str, window_s: int) -> bytes:
+    """The commands that add to a limit's counter, but for how much."""
+    return encode([("SET", name, 0, "NX", "EX", window_s + 1), ("INCRBY", name, "")]).removesuffix(b"$0\r\n\r\n")
+
+
+def _settle(batch: _Batch, verdicts: list[Verdict]) -> None:
+    for asker, verdict in zip(batch.askers, verdicts, strict=True):
+        if not asker.answer.done():
+            asker.answer.set_result(verdict)

@@ -1,0 +1,1 @@
+"""What Dues tells of itself: logs, metrics, traces."""

@@ -1,0 +1,216 @@
+"""Who goes to Flask next, and who is turned away."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from api.server import admission as slots
+from api.server.admission import Priority, Slots, Turns
+from dues.errors import Unavailable
+
+
+def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    asyncio.run(asyncio.wait_for(scenario(), 10))
+
+
+async def hold(line: Slots, priority: Priority, order: list[str], name: str, until: asyncio.Event) -> None:
+    async with line.taken(priority):
+        order.append(name)
+        await until.wait()
+
+
+def test_never_more_at_once_than_there_are_slots():
+    async def scenario() -> None:
+        line, at_once, most = Slots(3), 0, 0
+
+        async def visit() -> None:
+            nonlocal at_once, most
+            async with line.taken(Priority.READ):
+                at_once += 1
+                most = max(most, at_once)
+                await asyncio.sleep(0)
+                at_once -= 1
+
+        await asyncio.gather(*(visit() for _ in range(50)))
+        assert most == 3
+        assert line.waiting == 0
+
+    run(scenario)
+
+
+def test_writes_pass_reads_and_reads_pass_feeds():
+    async def scenario() -> None:
+        line, order, done = Slots(1), list[str](), asyncio.Event()
+        first = asyncio.create_task(hold(line, Priority.FEED, order, "first", done))
+        await asyncio.sleep(0)
+        others = [
+            asyncio.create_task(hold(line, priority, order, priority.name, done))
+            for priority in (Priority.FEED, Priority.READ, Priority.WRITE)
+        ]
+        await asyncio.sleep(0)
+        done.set()
+        await asyncio.gather(first, *others)
+        assert order == ["first", "WRITE", "READ", "FEED"]
+
+    run(scenario)
+
+
+def test_writes_without_end_leave_a_share_to_reads():
+    async def scenario() -> None:
+        line, order, done = Slots(1), list[str](), asyncio.Event()
+        done.set()
+        await line.take(Priority.WRITE)
+        visits = [asyncio.create_task(hold(line, Priority.READ, order, "READ", done)) for _ in range(3)]
+        await asyncio.sleep(0)
+        visits += [asyncio.create_task(hold(line, Priority.WRITE, order, "WRITE", done)) for _ in range(12)]
+        await asyncio.sleep(0)
+        line.pass_on()
+        await asyncio.gather(*visits)
+        assert order[:12].count("READ") == 3
+        assert order[:3] == ["WRITE"] * 3
+
+    run(scenario)
+
+
+def test_who_would_wait_too_long_is_told_so_at_once(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(slots, "_PATIENCE_S", {Priority.WRITE: 60, Priority.READ: 0.0, Priority.FEED: 0.0})
+
+    async def scenario() -> None:
+        line, done = Slots(1), asyncio.Event()
+        holder = asyncio.create_task(hold(line, Priority.READ, [], "", done))
+        await asyncio.sleep(0)
+        # Without patience the first in line gives up at once, and newcomers of its kind are not let in.
+        with pytest.raises(Unavailable) as refused:
+            async with line.taken(Priority.READ):
+                pass
+        assert refused.value.code == "overloaded"
+        assert refused.value.headers["Retry-After"]
+        writer = asyncio.create_task(hold(line, Priority.WRITE, order := list[str](), "write", done))
+        await asyncio.sleep(0)
+        done.set()
+        await asyncio.gather(holder, writer)
+        assert order == ["write"]
+        assert line.shed == 1
+
+    run(scenario)
+
+
+def test_a_line_has_an_end(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(slots, "_LONGEST_LINE", dict.fromkeys(Priority, 2))
+
+    async def scenario() -> None:
+        line, done = Slots(1), asyncio.Event()
+        visits = [asyncio.create_task(hold(line, Priority.READ, [], "", done)) for _ in range(3)]
+        await asyncio.sleep(0)
+        with pytest.raises(Unavailable):
+            async with line.taken(Priority.READ):
+                pass
+        done.set()
+        await asyncio.gather(*visits)
+
+    run(scenario)
+
+
+def test_a_client_that_goes_away_gives_its_place_to_the_next():
+    async def scenario() -> None:
+        line, order, done = Slots(1), list[str](), asyncio.Event()
+        holder = asyncio.create_task(hold(line, Priority.READ, order, "holder", done))
+        await asyncio.sleep(0)
+        gone = asyncio.create_task(hold(line, Priority.READ, order, "gone", done))
+        last = asyncio.create_task(hold(line, Priority.READ, order, "last", done))
+        await asyncio.sleep(0)
+        gone.cancel()
+        await asyncio.sleep(0)
+        done.set()
+        await asyncio.gather(holder, last)
+        assert order == ["holder", "last"]
+        async with line.taken(Priority.READ):
+            pass
+
+    run(scenario)
+
+
+def test_a_turn_that_takes_long_is_passed_on_while_few_do(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(slots, "_LONG_S", 0.01)
+
+    async def scenario() -> None:
+        turns, order, done = Turns(3), list[str](), asyncio.Event()
+
+        async def hold_turn(name: str) -> None:
+            async with turns.taken(Priority.READ):
+                order.append(name)
+                await done.wait()
+
+        # Two at once, and one beside them that takes long, but no more.
+        tasks = [asyncio.create_task(hold_turn(name)) for name in "abcde"]
+        await asyncio.sleep(0)
+        assert order == ["a", "b"]
+        await asyncio.sleep(0.2)
+        assert order == ["a", "b", "c"]
+        done.set()
+        await asyncio.gather(*tasks)
+        assert order == ["a", "b", "c", "d", "e"]
+        # All is as it was.
+        done.clear()
+        order.clear()
+        tasks = [asyncio.create_task(hold_turn(name)) for name in "fghij"]
+        await asyncio.sleep(0)
+        assert order == ["f", "g"]
+        await asyncio.sleep(0.2)
+        assert order == ["f", "g", "h"]
+        done.set()
+        await asyncio.gather(*tasks)
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(("seconds", "at_once"), [(0.0001, 2), (0.0008, 2), (0.002, 4), (1.0, 10)])
+def test_as_many_turns_as_the_quickest_statement_needs(monkeypatch: pytest.MonkeyPatch, seconds: float, at_once: int):
+    monkeypatch.setattr(slots, "_LEARN_EVERY_S", 0.0)
+
+    async def scenario() -> None:
+        turns, most, running = Turns(10), 0, 0
+
+        async def hold_turn() -> None:
+            nonlocal most, running
+            async with turns.taken(Priority.READ):
+                running += 1
+                most = max(most, running)
+                await asyncio.sleep(0)
+                running -= 1
+
+        for measured in (1.0, seconds):
+            # However many there were before.
+            await turns.take(Priority.READ)
+            turns.end(measured, was_long=False)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(slots, "_LEARN_EVERY_S", 60.0)
+            await asyncio.gather(*(hold_turn() for _ in range(50)))
+        assert most == at_once
+
+    run(scenario)
+
+
+def test_slots_that_are_taken_away_while_they_are_held_are_not_passed_on():
+    async def scenario() -> None:
+        line, order, done = Slots(3), list[str](), asyncio.Event()
+        tasks = [asyncio.create_task(hold(line, Priority.READ, order, name, done)) for name in "abcd"]
+        await asyncio.sleep(0)
+        line.change(-2)
+        assert order == ["a", "b", "c"]
+        done.set()
+        await asyncio.gather(*tasks)
+        assert order == ["a", "b", "c", "d"]
+        done.clear()
+        tasks = [asyncio.create_task(hold(line, Priority.READ, order, name, done)) for name in "ef"]
+        await asyncio.sleep(0)
+        assert order[4:] == ["e"], "one is left"
+        line.change(1)
+        await asyncio.sleep(0)
+        assert order[4:] == ["e", "f"]
+        done.set()
+        await asyncio.gather(*tasks)
+
+    run(scenario)

@@ -1,0 +1,130 @@
+"""The front door under gunicorn: slow senders and receivers cost no thread, and what is too much is refused."""
+
+import asyncio
+import gzip
+import http.client
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from flask import Flask
+
+from api.server.application import FrontDoor
+from api.server.asgi import Message
+from tests.servers import Servers, wait_until
+from tests.webserver import WebServer
+
+
+@pytest.fixture(scope="module")
+def web(servers: Servers) -> Iterator[WebServer]:
+    with WebServer(servers, threads=2) as server:
+        yield server
+
+
+def ask(web: WebServer, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=10)
+    try:
+        connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
+def test_senders_of_a_byte_a_second_do_not_keep_others_waiting(web: WebServer):
+    slow = [socket.create_connection(("127.0.0.1", web.port)) for _ in range(100)]
+    head = b"POST /v1/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
+    for connection in slow:
+        connection.sendall(head)
+    try:
+        for _ in range(5):
+            for connection in slow:
+                connection.sendall(b" ")
+            # Two threads, a hundred bodies that do not end: a thread for each would leave none for this.
+            assert ask(web, "GET", "/v1/stores")[0] == 200
+    finally:
+        for connection in slow:
+            connection.close()
+
+
+def test_a_body_past_the_bound_is_413_with_a_declared_length_and_without(web: WebServer):
+    big = b"[" + b" " * 2_000_000 + b"]"
+    status, body = ask(web, "POST", "/v1/users", big, Content_Type="application/json")
+    assert (status, json.loads(body)["code"]) == (413, "payload_too_large")
+
+    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=10)
+    connection.request("POST", "/v1/users", iter([big]), {"Content-Type": "application/json"}, encode_chunked=True)
+    assert connection.getresponse().status == 413
+    connection.close()
+
+
+def test_ten_megabytes_of_zeros_in_ten_kilobytes_are_413(web: WebServer):
+    bomb = gzip.compress(bytes(10_000_000))
+    status, body = ask(web, "POST", "/v1/users", bomb, Content_Type="application/json", Content_Encoding="gzip")
+    assert (status, json.loads(body)["code"]) == (413, "payload_too_large")
+
+
+def test_headers_with_underscores_are_not_taken_for_those_with_dashes(web: WebServer):
+    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=10)
+    connection.putrequest("GET", "/v1/me")
+    connection.putheader("Authorization", "Bearer no")
+    connection.putheader("X_Request_Id", "spoofed")
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert answer.getheader("X-Request-Id") != "spoofed"
+    connection.close()
+
+
+def test_two_hundred_clients_at_once_are_all_answered(web: WebServer):
+    statuses: list[int] = []
+
+    def visit() -> None:
+        statuses.append(ask(web, "GET", "/v1/stores")[0])
+
+    threads = [threading.Thread(target=visit) for _ in range(200)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 200
+
+
+@pytest.mark.slow
+def test_a_sender_that_stops_is_told_408(web: WebServer):
+    connection = socket.create_connection(("127.0.0.1", web.port))
+    connection.settimeout(25)
+    connection.sendall(b"POST /v1/users HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\n{")
+    began = time.monotonic()
+    answer = connection.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert time.monotonic() - began < 25
+    connection.close()
+    wait_until(lambda: ask(web, "GET", "/healthz")[0] == 200)
+
+
+def test_what_nobody_foresaw_is_a_problem_that_tells_nothing(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    door = FrontDoor(app)
+    sent: list[Message] = []
+
+    async def fail(visit: object) -> None:
+        raise KeyError("a secret")
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    monkeypatch.setattr(door, "_serve", fail)
+    scope = {"type": "http", "method": "GET", "path": "/v1/stores", "query_string": b"", "headers": []}
+    asyncio.run(door(scope, receive, send))
+    problem = json.loads(sent[1]["body"])
+    assert (sent[0]["status"], problem["code"], problem["instance"]) == (500, "internal_error", "/v1/stores")
+    assert b"secret" not in sent[1]["body"]
+    assert dict(sent[0]["headers"])[b"x-request-id"].decode() == problem["request_id"]
+    assert [record.request_id for record in caplog.records] == [problem["request_id"]]  # type: ignore[attr-defined]

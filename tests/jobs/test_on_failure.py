@@ -1,0 +1,116 @@
+"""How jobs end is for slices to say, and whichever process ends one has to ask them."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace as Row
+
+import pytest
+from flask.testing import FlaskClient
+
+from dues.clock import now
+from dues.ids import new_id
+from dues.jobs import kinds
+from dues.jobs.exceptions import WORKER_LOST
+from dues.jobs.lease import take_back
+from tests.factory import Factory
+from tests.jobs.conftest import Jobs
+from tests.servers import Servers
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+_TELL = "import {}, dues.jobs.on_failure as endings; print(*sorted(endings._registered))"
+
+
+def declared() -> Iterator[str]:
+    """The kinds that have a function for their ending, as it is written in the modules of `dues/`."""
+    for file in (PROJECT / "dues").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                for decorator in map(ast.unparse, node.decorator_list):
+                    if decorator.startswith("when_ended("):
+                        yield getattr(kinds, decorator.removesuffix(")").rpartition(".")[2]).name
+
+
+@pytest.mark.parametrize("module", ["dues.app", "wsgi", "workers.supervisor", "workers.relay", "workers.drain"])
+def test_every_process_knows_all_of_them(servers: Servers, module: str):
+    told = subprocess.run(
+        [sys.executable, "-c", _TELL.format(module)],
+        env=servers.environ(),
+        cwd=PROJECT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "report.build" in told.stdout
+    assert told.stdout.split() == sorted(declared())
+
+
+@pytest.fixture
+def asked(jobs: Jobs, make: Factory) -> Row:
+    """A report that somebody waits for, and its job."""
+    store, report_id = make.store(), new_id()
+    job_id = jobs.add(kinds.REPORT_BUILD, {"store_id": str(store.id), "report_id": str(report_id)})
+    columns = {
+        "store_id": store.id,
+        "id": report_id,
+        "requested_by": store.owner_id,
+        "kind": "payments",
+        "format": "csv",
+        "range_from": now() - timedelta(days=2),
+        "range_to": now(),
+        "job_id": job_id,
+    }
+    return make.insert("reports", columns)
+
+
+def flask_jobs(servers: Servers, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """What an operator types where the web is not installed."""
+    return subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "dues.app:create_base", "jobs", *arguments],
+        env=servers.environ(),
+        cwd=PROJECT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_report_whose_job_an_operator_cancels_is_canceled(servers: Servers, asked: Row, make: Factory):
+    done = flask_jobs(servers, "cancel", str(asked.job_id))
+    assert (done.returncode, done.stdout) == (0, f"{asked.job_id} is canceled\n"), done.stderr
+    assert make.value("select status from reports") == "canceled"
+
+
+def test_a_report_whose_job_its_client_cancels_is_canceled(client: FlaskClient, asked: Row, jobs: Jobs, make: Factory):
+    jobs.change(asked.job_id, f"owner_id = '{asked.requested_by}'")
+    owner = make.rows("select * from users where id = %(id)s", {"id": asked.requested_by})[0]
+    assert client.delete(f"/v1/jobs/{asked.job_id}", headers=make.auth(owner)).status_code == 200
+    assert make.value("select status from reports") == "canceled"
+
+
+def test_a_report_whose_worker_died_at_the_last_attempt_has_failed(asked: Row, jobs: Jobs, make: Factory):
+    jobs.change(asked.job_id, "max_attempts = 1")
+    jobs.claimed(asked.job_id)
+    jobs.expire(asked.job_id)
+    assert take_back(asked.job_id, WORKER_LOST) == "failed"
+    assert make.value("select status from reports") == "failed"
+
+
+def test_a_report_that_failed_is_built_when_an_operator_has_it_tried_again(
+    servers: Servers, asked: Row, jobs: Jobs, make: Factory
+):
+    jobs.change(asked.job_id, "max_attempts = 1")
+    jobs.claimed(asked.job_id)
+    jobs.expire(asked.job_id)
+    take_back(asked.job_id, WORKER_LOST)
+    again = flask_jobs(servers, "retry", str(asked.job_id))
+    assert (again.returncode, again.stdout) == (0, f"{asked.job_id} is queued\n"), again.stderr
+    drained = flask_jobs(servers, "drain", "slow")
+    assert drained.returncode == 0, drained.stderr
+    report = make.rows("select status, file_key from reports")[0]
+    assert report.status == "succeeded"
+    assert (servers.home / "files" / report.file_key).exists()

@@ -1,7 +1,0 @@
-"""The one list of the modules that declare jobs. Importing it declares them all."""
-
-from types import ModuleType
-
-from workers import edge, housekeeping, mail, payments, reports, webhooks
-
-MODULES: tuple[ModuleType, ...] = (edge, housekeeping, mail, payments, reports, webhooks)
