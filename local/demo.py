@@ -163,7 +163,8 @@ def _person(dice: Dice, number: int) -> User:
     email = {0: OWNER, 1: MEMBER}.get(number, f"{name.lower().replace(' ', '.')}.{number}@dues.example")
     joined = dice.moment - _YEAR - timedelta(days=PEOPLE - number)
     # Nobody can log in until `keep_log_ins()` gives two of them a password.
-    return User(id=dice.id(joined), email=email, name=name, password_hash=NOBODY, created_at=joined, updated_at=joined)
+    made = {"created_at": joined, "updated_at": joined, "email_verified_at": joined}
+    return User(id=dice.id(joined), email=email, name=name, password_hash=NOBODY, **made)
 
 
 def _load_payments(session: Session, dice: Dice, store_id: UUID, count: int) -> None:

@@ -40,6 +40,7 @@ class Factory:
             "email": f"user{number}@example.com",
             "name": f"User {number}",
             "password_hash": hashed(password),
+            "email_verified_at": datetime.now(UTC),
         }
         return self.insert("users", defaults | columns)
 

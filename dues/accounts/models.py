@@ -17,6 +17,7 @@ class User(Versioned, Model):
     email: Mapped[str]
     name: Mapped[str]
     password_hash: Mapped[str]
+    email_verified_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
 
 

@@ -24,6 +24,7 @@ me = Resource(
     fields={
         "id": User.id,
         "email": User.email,
+        "email_verified": Computed("{email_verified_at} is not null", {"type": "boolean"}),
         "name": User.name,
         "version": User.version,
         "created_at": User.created_at,

@@ -22,6 +22,7 @@ class TestSigningUp:
         assert user == {
             "id": ANY,
             "email": "Ada@Example.com",
+            "email_verified": False,
             "name": "Ada Lovelace",
             "version": 1,
             "created_at": ANY,

@@ -18,7 +18,14 @@ from dues.postgres.migrate import alembic_config, head, is_current, migrate
 from tests.servers import Servers, create_database, drop_database
 
 # Written and read with SQL alone.
-WITHOUT_MODEL = {"idempotency_keys", "schedule_ticks", "cache_switch", "circuit_breakers"}
+WITHOUT_MODEL = {
+    "idempotency_keys",
+    "schedule_ticks",
+    "cache_switch",
+    "circuit_breakers",
+    "account_codes",
+    "account_attempts",
+}
 
 
 @pytest.fixture
