@@ -130,6 +130,22 @@ class Factory:
         }
         return self.insert("payments", defaults | columns)
 
+    def payment_method(self, user: Row, token: str = "sandbox_ok", **columns: Any) -> Row:
+        """A stored card of the sandbox; not the default unless said so."""
+        method_id = new_id()
+        defaults = {
+            "user_id": user.id,
+            "id": method_id,
+            "gateway": "sandbox",
+            "gateway_customer": "sandbox",
+            "gateway_ref": f"{token}@{method_id}",
+            "brand": "visa",
+            "last4": "4242",
+            "exp_month": 12,
+            "exp_year": 2099,
+        }
+        return self.insert("payment_methods", defaults | columns)
+
     def payments(self, store: Row, count: int, *, users: list[Row], packages: list[Row] | None = None) -> None:
         """Many payments at once, a second apart and ending now, users and packages taking turns; then ANALYZE."""
         with self._direct.cursor() as cursor:

@@ -1,13 +1,14 @@
-"""Payments and refunds: staff see the store's, others their own."""
+"""Payments, refunds and stored payment methods: staff see the store's payments, others their own."""
 
 from uuid import UUID
 
-from api.http import Reply
+from api.http import Reply, no_content
 from api.routing import Call, Routes
 from dues.errors import Forbidden
-from dues.payments import service
-from dues.payments.models import Payment
-from dues.payments.reads import payments, refunds
+from dues.payments import methods, service
+from dues.payments.methods import NewPaymentMethod, PaymentMethodChange
+from dues.payments.models import Payment, PaymentMethod
+from dues.payments.reads import payment_methods, payments, refunds
 from dues.payments.service import Confirmation, NewPayment, NewRefund
 from dues.reads import ReadPlan
 from dues.reads.resource import Scope
@@ -17,6 +18,7 @@ LIST = "/v1/stores/{store_id}/payments"
 ONE = LIST + "/{payment_id}"
 REFUNDS, REFUND = ONE + "/refunds", ONE + "/refunds/{refund_id}"
 CONFIRMATIONS = ONE + "/confirmations"
+METHODS, METHOD = "/v1/me/payment-methods", "/v1/me/payment-methods/{payment_method_id}"
 
 
 def _only(call: Call) -> UUID | None:
@@ -118,3 +120,43 @@ def get_refund(call: Call, store_id: UUID, payment_id: UUID, refund_id: UUID) ->
 def list_my_payments(call: Call) -> ReadPlan:
     bound_to = call.actor.store_id
     return call.list(payments, {"user_id": call.actor.user_id} | ({"store_id": bound_to} if bound_to else {}))
+
+
+def _method(call: Call) -> PaymentMethod:
+    return methods.get_method(call.actor.user_id, call.ids["payment_method_id"])
+
+
+@routes.get(METHODS, "payments:read", lists=payment_methods)
+def list_payment_methods(call: Call) -> ReadPlan:
+    return call.list(payment_methods, {"user_id": call.actor.user_id})
+
+
+@routes.post(METHODS, "payments:write", body=NewPaymentMethod, returns=payment_methods)
+def create_payment_method(call: Call) -> Reply:
+    """Store a payment method
+
+    By the token that the payment gateway gave for it. The first one is the default, which renewals are charged to.
+    """
+    method = methods.store_method(call.actor.user_id, call.data.token, is_default=call.data.is_default)
+    return call.created(payment_methods, {"user_id": method.user_id, "id": method.id})
+
+
+@routes.get(METHOD, "payments:read", reads=payment_methods)
+def get_payment_method(call: Call, payment_method_id: UUID) -> ReadPlan:
+    return call.one(payment_methods, {"user_id": call.actor.user_id, "id": payment_method_id})
+
+
+@routes.patch(METHOD, "payments:write", find=_method, body=PaymentMethodChange, returns=payment_methods)
+def change_payment_method(call: Call, payment_method_id: UUID) -> Reply:
+    """Make a payment method the default"""
+    call.match(call.row.version)
+    methods.make_default(call.row)
+    return call.written(payment_methods, {"user_id": call.actor.user_id, "id": payment_method_id})
+
+
+@routes.delete(METHOD, "payments:write", find=_method)
+def delete_payment_method(call: Call, payment_method_id: UUID) -> Reply:
+    """Forget a payment method, which is charged no more"""
+    call.match(call.row.version)
+    methods.delete_method(call.row)
+    return no_content()

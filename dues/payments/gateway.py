@@ -1,5 +1,8 @@
 """What a payment gateway can be asked. Each call is made outside of transactions, is bounded in time, and carries a key
 of ours (a payment's or a refund's id): the same key is the same operation, however often it is asked for.
+
+The model is that of PaymentIntents: a customer has stored payment methods; a charge names one of them, or a token, and
+says whether its payer is there to act (`off_session`: they are not).
 """
 
 from dataclasses import dataclass
@@ -25,11 +28,45 @@ class Operation:
     failure_code: str | None = None
 
 
-class Gateway(Protocol):
-    """Amounts are minor units of `currency`. Every method may raise GatewayTimeout."""
+@dataclass(frozen=True, slots=True)
+class StoredMethod:
+    """A payer's method as the gateway keeps it, to be charged again while they are away. `customer` and `reference` are
+    the gateway's own names of the payer and the method; the rest is what may be shown of a card."""
 
-    def charge(self, key: str, amount: int, currency: str, method: str) -> Operation:
-        """Charge `method`, or say what became of this key before."""
+    customer: str
+    reference: str
+    brand: str
+    last4: str
+    exp_month: int
+    exp_year: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Charge:
+    """What is to be charged, in minor units of `currency`. `method` is a stored method's reference, which belongs to
+    `customer`, or a token. `off_session`: the payer is not there to act, so what would ask them to is declined."""
+
+    amount: int
+    currency: str
+    method: str
+    customer: str | None = None
+    off_session: bool = False
+
+
+class Gateway(Protocol):
+    """Every method but `describe` may raise GatewayTimeout."""
+
+    def describe(self, key: str, token: str) -> StoredMethod | None:
+        """The method that a token stands for, to be stored under `key`, where the gateway need not be called for that;
+        else None, and `store()` has to be."""
+        ...
+
+    def store(self, key: str, customer: str, token: str) -> StoredMethod:
+        """Keep the method that a token stands for, for a customer of ours to be charged with."""
+        ...
+
+    def charge(self, key: str, charge: Charge) -> Operation:
+        """Make a charge, or say what became of this key before."""
         ...
 
     def confirm(self, key: str, *, succeeds: bool) -> Operation:

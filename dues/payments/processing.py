@@ -7,7 +7,7 @@ leaves the payment `unknown`: it is never charged again, and reconciliation find
 """
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -20,17 +20,14 @@ from dues.clock import now
 from dues.errors import NotFound
 from dues.failpoints import failpoint
 from dues.jobs import Ending, Retry, Run, enqueue, kinds, when_ended
-from dues.payments.gateway import Gateway, GatewayTimeout, Operation
+from dues.payments.gateway import Charge, Gateway, GatewayTimeout, Operation
+from dues.payments.gateways import GATEWAYS
 from dues.payments.models import Payment, PaymentStatus, Refund
-from dues.payments.sandbox import Sandbox
 from dues.payments.service import get_payment, payment_args, refund_args
 from dues.payments.state import move, settle_refund, touch_payment
 from dues.postgres import db, transaction
 
 log = logging.getLogger("dues.payments")
-
-# By the name that a payment carries.
-GATEWAYS: Mapping[str, Gateway] = {"sandbox": Sandbox()}
 
 # What a gateway could not answer just now it may soon.
 _RECONCILE_AFTER = timedelta(seconds=5)
@@ -68,10 +65,20 @@ def _ask_to_charge(payment: Payment, is_first: bool, outcome: str | None) -> Ope
             if outcome is not None:
                 return gateway.confirm(key, succeeds=outcome == "succeed")
             known = None if is_first else gateway.find(key)
-            return known or gateway.charge(key, payment.amount, payment.currency, payment.payment_method)
+            return known or gateway.charge(key, _charge_of(payment))
     except GatewayTimeout as timeout:
         log.warning("payment %s: %s", payment.id, timeout.detail)
         return None
+
+
+def _charge_of(payment: Payment) -> Charge:
+    return Charge(
+        amount=payment.amount,
+        currency=payment.currency,
+        method=payment.payment_method,
+        customer=payment.gateway_customer,
+        off_session=payment.off_session,
+    )
 
 
 @contextmanager

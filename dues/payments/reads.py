@@ -1,10 +1,10 @@
-"""What may be read of payments and refunds."""
+"""What may be read of payments, refunds and stored payment methods."""
 
 from dues.accounts.models import User
 from dues.accounts.reads import users
 from dues.packages.models import Package
 from dues.packages.reads import packages
-from dues.payments.models import PAYMENT_STATUSES, REFUND_STATUSES, Payment, Refund
+from dues.payments.models import PAYMENT_STATUSES, REFUND_STATUSES, Payment, PaymentMethod, Refund
 from dues.reads import Computed, Equal, Many, One, Range, Resource
 from dues.reads.resource import Schema, Scope, links_schema
 
@@ -65,6 +65,7 @@ payments = Resource(
         "user_id": Payment.user_id,
         "package_id": Payment.package_id,
         "subscription_id": Payment.subscription_id,
+        "payment_method_id": Payment.payment_method_id,
         "amount": Payment.amount,
         "currency": Payment.currency,
         "status": Computed("{status}", {"type": "string", "enum": list(PAYMENT_STATUSES)}),
@@ -96,4 +97,26 @@ payments = Resource(
     },
     sorts={"created_at": Payment.created_at, "amount": Payment.amount},
     tags=_tags,
+)
+
+# Never a card's number: Dues does not know it.
+payment_methods = Resource(
+    "PaymentMethod",
+    PaymentMethod,
+    fields={
+        "id": PaymentMethod.id,
+        "type": Computed("{type}", {"type": "string", "enum": ["card"]}),
+        "brand": PaymentMethod.brand,
+        "last4": PaymentMethod.last4,
+        "exp_month": PaymentMethod.exp_month,
+        "exp_year": PaymentMethod.exp_year,
+        "is_default": PaymentMethod.is_default,
+        "version": PaymentMethod.version,
+        "created_at": PaymentMethod.created_at,
+        "updated_at": PaymentMethod.updated_at,
+        "links": Computed("json_build_object('self', '/v1/me/payment-methods/' || {id})", links_schema("self")),
+    },
+    sorts={"created_at": PaymentMethod.created_at},
+    where="{deleted_at} is null",
+    tags=lambda scope: (f"user:{scope['user_id']}",),
 )

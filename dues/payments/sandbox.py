@@ -1,10 +1,14 @@
-"""The built-in gateway: charges nobody, and behaves as the payment method says.
+"""The built-in gateway: charges nobody, and behaves as the payment method's token says.
 
-    sandbox_ok            succeeds
-    sandbox_declined      is declined, `card_declined`
-    sandbox_action        waits for its payer, who succeeds or fails (`authentication_failed`)
-    sandbox_timeout       is never charged, and the gateway does not answer
-    sandbox_lost_answer   is charged, and the answer is lost
+    sandbox_ok              succeeds
+    sandbox_declined        is declined, `card_declined`
+    sandbox_insufficient    is declined, `insufficient_funds`
+    sandbox_stolen          is declined, `stolen_card`
+    sandbox_fail_after:N    once stored, succeeds N times and is declined from then on, `card_declined`
+    sandbox_action          waits for its payer, who succeeds or fails (`authentication_failed`); off session, where
+                            nobody can be asked, it is declined (`authentication_required`)
+    sandbox_timeout         is never charged, and the gateway does not answer
+    sandbox_lost_answer     is charged, and the answer is lost
 
 Its books are a schema of their own, written on connections of their own: whatever is rolled back in Dues, they stay, as
 those of a real gateway would.
@@ -12,25 +16,38 @@ those of a real gateway would.
 
 import time
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 from flask import current_app
 from sqlalchemy import Engine, TextClause, create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from dues.ids import new_id
-from dues.payments.gateway import GatewayTimeout, Operation, Outcome
+from dues.payments.gateway import Charge, GatewayTimeout, Operation, Outcome, StoredMethod
 from dues.settings import settings
 
-Method = Literal["sandbox_ok", "sandbox_declined", "sandbox_action", "sandbox_timeout", "sandbox_lost_answer"]
+METHOD_PATTERN = r"sandbox_(?:ok|declined|insufficient|stolen|action|timeout|lost_answer|fail_after:[0-9]{1,4})"
 
-_OUTCOMES: dict[str, Outcome] = {
-    "sandbox_ok": "succeeded",
-    "sandbox_declined": "declined",
-    "sandbox_action": "requires_action",
-    "sandbox_lost_answer": "succeeded",
+_FAILURE_CODES = {
+    "sandbox_declined": "card_declined",
+    "sandbox_insufficient": "insufficient_funds",
+    "sandbox_stolen": "stolen_card",
+    "sandbox_fail_after": "card_declined",
+    "sandbox_action": "authentication_required",
 }
-_FAILURE_CODES = {"sandbox_declined": "card_declined", "sandbox_action": "authentication_failed"}
+# What is shown of a card; which is which, people can tell by these.
+_LAST4 = {
+    "sandbox_ok": "4242",
+    "sandbox_declined": "0002",
+    "sandbox_insufficient": "9995",
+    "sandbox_stolen": "9979",
+    "sandbox_fail_after": "0341",
+    "sandbox_action": "3155",
+    "sandbox_timeout": "0408",
+    "sandbox_lost_answer": "0504",
+}
+# Test stores look years ahead: their cards outlast that.
+_EXPIRES = (12, 2099)
 
 # How soon books that cannot be reached are tried again.
 _AGAIN_S = 0.1
@@ -39,33 +56,64 @@ _AGAIN_S = 0.1
 _CLOSED = "closed"
 
 _BOOK = text("""
-    insert into sandbox_gateway.operations(key, kind, amount, currency, method, outcome, reference)
-    values (:key, :kind, :amount, :currency, :method, :outcome, :reference)
+    insert into sandbox_gateway.operations(key, kind, amount, currency, method, outcome, failure_code, reference)
+    values (:key, :kind, :amount, :currency, :method, :outcome, :failure_code, :reference)
     on conflict (key) do nothing returning key
 """)
-_FIND = text("select outcome, method, reference from sandbox_gateway.operations where key = :key")
+_FIND = text("select outcome, method, reference, failure_code from sandbox_gateway.operations where key = :key")
 _CONFIRM = text("""
-    update sandbox_gateway.operations set outcome = :outcome where key = :key and outcome = 'requires_action'
-    returning key
+    update sandbox_gateway.operations set outcome = :outcome, failure_code = :failure_code
+    where key = :key and outcome = 'requires_action' returning key
 """)
 _CHARGED = text("""
     select amount from sandbox_gateway.operations where key = :key and kind = 'charge' and outcome = 'succeeded'
+""")
+# Which charge of its method a key is, counted from 1; a key that comes again is still the same.
+_NUMBER = text("""
+    insert into sandbox_gateway.methods as m (reference, keys) values (:method, array[:key])
+    on conflict (reference) do update
+        set keys = case when :key = any(m.keys) then m.keys else m.keys || excluded.keys end
+    returning array_position(keys, :key)
 """)
 
 
 class Sandbox:
     """See dues/payments/gateway.py for what its methods do."""
 
-    def charge(self, key: str, amount: int, currency: str, method: str) -> Operation:
-        if method == "sandbox_timeout" and self.find(key) is None:
+    def describe(self, key: str, token: str) -> StoredMethod:
+        name, (month, year) = _name(token), _EXPIRES
+        return StoredMethod("sandbox", f"{token}@{key}", "visa", _LAST4[name], month, year)
+
+    def store(self, key: str, customer: str, token: str) -> StoredMethod:
+        return self.describe(key, token)
+
+    def charge(self, key: str, charge: Charge) -> Operation:
+        name = _name(charge.method)
+        if name == "sandbox_timeout" and self.find(key) is None:
             raise GatewayTimeout("the sandbox does not answer a charge of sandbox_timeout")
-        is_new = self._book(key, "charge", amount, currency, method, _OUTCOMES.get(method, "declined"))
-        if is_new and method == "sandbox_lost_answer":
+        is_new = self._book(
+            key, "charge", charge.amount, charge.currency, charge.method, *self._outcome(key, name, charge)
+        )
+        if is_new and name == "sandbox_lost_answer":
             raise GatewayTimeout("the sandbox lost the answer to a charge of sandbox_lost_answer")
         return self._known(key)
 
+    def _outcome(self, key: str, name: str, charge: Charge) -> tuple[Outcome, str | None]:
+        """What becomes of a charge, and why where it is declined."""
+        if name == "sandbox_fail_after":
+            token, _, stored = charge.method.partition("@")
+            number = _run(_NUMBER, {"method": charge.method, "key": key})[0] if stored else 1
+            if number <= int(token.partition(":")[2]):
+                return "succeeded", None
+        elif name == "sandbox_action" and not charge.off_session:
+            return "requires_action", None
+        elif name in ("sandbox_ok", "sandbox_lost_answer"):
+            return "succeeded", None
+        return "declined", _FAILURE_CODES.get(name, "declined")
+
     def confirm(self, key: str, *, succeeds: bool) -> Operation:
-        _run(_CONFIRM, {"key": key, "outcome": "succeeded" if succeeds else "declined"})
+        outcome, code = ("succeeded", None) if succeeds else ("declined", "authentication_failed")
+        _run(_CONFIRM, {"key": key, "outcome": outcome, "failure_code": code})
         return self._known(key)
 
     def refund(self, key: str, charge_key: str, amount: int, currency: str) -> Operation:
@@ -78,16 +126,17 @@ class Sandbox:
         row = _run(_FIND, {"key": key})
         if row is None or row.method == _CLOSED:
             return None
-        declined = row.outcome == "declined"
-        failure_code = _FAILURE_CODES.get(row.method, "declined") if declined else None
+        failure_code = (row.failure_code or "declined") if row.outcome == "declined" else None
         return Operation(row.outcome, row.reference, failure_code)
 
     def close(self, key: str) -> Operation | None:
-        _run(_CONFIRM, {"key": key, "outcome": "declined"})
+        _run(_CONFIRM, {"key": key, "outcome": "declined", "failure_code": "authentication_failed"})
         self._book(key, "charge", 0, "XXX", _CLOSED, "declined")
         return self.find(key)
 
-    def _book(self, key: str, kind: str, amount: int, currency: str, method: str, outcome: Outcome) -> bool:
+    def _book(
+        self, key: str, kind: str, amount: int, currency: str, method: str, outcome: Outcome, code: str | None = None
+    ) -> bool:
         """Write an operation down unless its key is taken. Returns: whether it was not."""
         values = {
             "key": key,
@@ -96,12 +145,18 @@ class Sandbox:
             "currency": currency,
             "method": method,
             "outcome": outcome,
+            "failure_code": code,
             "reference": f"sandbox_{kind}_{new_id().hex}",
         }
         return _run(_BOOK, values) is not None
 
     def _known(self, key: str) -> Operation:
         return self.find(key) or Operation("declined", "", "declined")
+
+
+def _name(method: str) -> str:
+    """`sandbox_fail_after` of `sandbox_fail_after:3` and of `sandbox_fail_after:3@<key>`."""
+    return method.partition("@")[0].partition(":")[0]
 
 
 def _run(statement: TextClause, values: Mapping[str, Any]) -> Any:

@@ -14,8 +14,9 @@ from dues.ids import new_id
 from dues.jobs import enqueue, kinds
 from dues.money import Currency, PositiveAmount
 from dues.packages.models import Package
+from dues.payments.gateways import SANDBOX
+from dues.payments.methods import Method, named_method
 from dues.payments.models import Payment, Refund
-from dues.payments.sandbox import Method
 from dues.payments.state import OpenPayment, move, open_payment, open_refund
 from dues.postgres import db
 
@@ -48,8 +49,8 @@ class Confirmation(Struct, forbid_unknown_fields=True):
 def create_payment(store_id: UUID, user_id: UUID, new: NewPayment) -> OpenPayment:
     """A pending payment by `user_id`, and the job that will charge it.
 
-    Raises: ValidationFailed for a body that names both or neither of a package and an amount, or a package that is
-    free or not the store's; Conflict for a package that is archived.
+    Raises: ValidationFailed for a body that names both or neither of a package and an amount, a package that is free or
+    not the store's, or a payment method that is not the user's; Conflict for a package that is archived.
     """
     _check(new)
     package = None
@@ -60,6 +61,7 @@ def create_payment(store_id: UUID, user_id: UUID, new: NewPayment) -> OpenPaymen
         assert new.amount is not UNSET
         assert new.currency is not UNSET
         amount, currency, description = new.amount, new.currency, new.description or ""
+    stored = named_method(user_id, new.payment_method)
     payment_id = new_id()
     payment = OpenPayment(
         store_id=store_id,
@@ -69,8 +71,10 @@ def create_payment(store_id: UUID, user_id: UUID, new: NewPayment) -> OpenPaymen
         amount=amount,
         currency=currency,
         description=description,
-        payment_method=new.payment_method,
-        gateway="sandbox",
+        payment_method=stored.gateway_ref if stored else new.payment_method,
+        payment_method_id=stored.id if stored else None,
+        gateway=stored.gateway if stored else SANDBOX,
+        gateway_customer=stored.gateway_customer if stored else None,
         job_id=enqueue(
             kinds.PAYMENT_CHARGE,
             {"store_id": str(store_id), "payment_id": str(payment_id)},

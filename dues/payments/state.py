@@ -70,9 +70,9 @@ _MOVE = """
 _OPEN = """
     with opened as (
         insert into payments(store_id, id, user_id, package_id, amount, currency, status, description,
-            payment_method, gateway, job_id)
+            payment_method, payment_method_id, gateway, gateway_customer, job_id)
         values (%(store_id)s, %(id)s, %(user_id)s, %(package_id)s, %(amount)s, %(currency)s, 'pending',
-            %(description)s, %(payment_method)s, %(gateway)s, %(job_id)s)
+            %(description)s, %(payment_method)s, %(payment_method_id)s, %(gateway)s, %(gateway_customer)s, %(job_id)s)
         returning store_id, id, status)
     insert into payment_events(store_id, payment_id, id, to_status, reason)
     select store_id, id, %(event_id)s, status, 'asked for' from opened returning id
@@ -96,7 +96,9 @@ class OpenPayment:
     currency: str
     description: str
     payment_method: str
+    payment_method_id: UUID | None
     gateway: str
+    gateway_customer: str | None
     job_id: UUID
 
 

@@ -37,6 +37,11 @@ GET    /v1/me/addresses/{address_id}                  account:read   401 404 200
 PATCH  /v1/me/addresses/{address_id}                  account:write  401 404 200 404 404 404 403 -
 DELETE /v1/me/addresses/{address_id}                  account:write  401 404 204 404 404 404 403 -
 GET    /v1/me/payments                                payments:read  401 200 200 200 200 200 403 200
+GET    /v1/me/payment-methods                         payments:read  401 200 200 200 200 200 403 -
+POST   /v1/me/payment-methods                         payments:write 401 201 201 201 201 201 403 -
+GET    /v1/me/payment-methods/{payment_method_id}     payments:read  401 404 200 404 404 404 403 -
+PATCH  /v1/me/payment-methods/{payment_method_id}     payments:write 401 404 200 404 404 404 403 -
+DELETE /v1/me/payment-methods/{payment_method_id}     payments:write 401 404 204 404 404 404 403 -
 GET    /v1/stores                                     -              200 200 200 200 200 200 200 200
 POST   /v1/stores                                     catalog:write  401 201 201 201 201 201 403 403
 GET    /v1/stores/{store_id}                          -              200 200 200 200 200 200 200 200
@@ -113,6 +118,8 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PATCH", "/v1/me"): {"name": "Renamed"},
     ("POST", "/v1/me/addresses"): ADDRESS,
     ("PATCH", "/v1/me/addresses/{address_id}"): {"city": "York"},
+    ("POST", "/v1/me/payment-methods"): {"token": "sandbox_ok"},
+    ("PATCH", "/v1/me/payment-methods/{payment_method_id}"): {"is_default": True},
     ("POST", "/v1/stores"): {"name": "Shop", "slug": "shop-{caller}", "currency": "EUR"},
     ("PATCH", "/v1/stores/{store_id}"): {"name": "Renamed"},
     ("PUT", "/v1/stores/{store_id}/staff/{user_id}"): {"role": "support"},

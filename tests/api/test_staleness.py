@@ -36,6 +36,8 @@ READS = [
     "/v1/me/addresses",
     "/v1/me/addresses/{address_id}",
     "/v1/me/payments?include=user,package,refunds",
+    "/v1/me/payment-methods",
+    "/v1/me/payment-methods/{payment_method_id}",
     "/v1/stores",
     "/v1/stores/{store_id}",
     "/v1/stores/{store_id}/staff",

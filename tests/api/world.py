@@ -33,6 +33,8 @@ class World:
             ids["token_id"] = token_id
         if "address_id" in names:
             ids["address_id"] = make.address(self.customer).id
+        if "payment_method_id" in names:
+            ids["payment_method_id"] = make.payment_method(self.customer).id
         if "package_id" in names:
             ids["package_id"] = make.package(self.store).id
         if "payment_id" in names:

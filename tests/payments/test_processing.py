@@ -9,7 +9,7 @@ from flask import Flask
 
 from dues import failpoints
 from dues.payments import processing
-from dues.payments.gateway import GatewayTimeout, Operation
+from dues.payments.gateway import Charge, GatewayTimeout, Operation
 from dues.payments.sandbox import Sandbox
 from tests.factory import Factory
 from tests.payments.conftest import Shop, Work
@@ -158,7 +158,7 @@ def test_a_payment_closed_at_the_gateway_is_never_charged(shop: Shop, work: Work
     work.drain()
     work.hurry()
     with app.app_context():
-        late = Sandbox().charge(payment_id, 1500, "EUR", "sandbox_ok")
+        late = Sandbox().charge(payment_id, Charge(amount=1500, currency="EUR", method="sandbox_ok"))
     assert late.outcome == "declined"
     assert shop.charged(payment_id) == []
 

@@ -9,17 +9,21 @@ from flask import Flask
 
 from dues.app import create_base
 from dues.ids import new_id
-from dues.payments.gateway import GatewayTimeout
+from dues.payments.gateway import Charge, GatewayTimeout
 from dues.payments.sandbox import Sandbox
 from dues.postgres import transaction
 from tests.factory import Factory
 from tests.servers import Servers
 
 
+def charge(method: str, *, off_session: bool = False) -> Charge:
+    return Charge(amount=100, currency="EUR", method=method, off_session=off_session)
+
+
 def test_the_gateways_books_outlast_a_rollback(in_app: Flask) -> None:
     key = str(new_id())
     with suppress(ZeroDivisionError), transaction():
-        Sandbox().charge(key, 100, "EUR", "sandbox_ok")
+        Sandbox().charge(key, charge("sandbox_ok"))
         raise ZeroDivisionError
     assert Sandbox().find(key) is not None
 
@@ -31,7 +35,7 @@ def test_books_that_do_not_answer_in_time_are_a_gateway_that_does_not(
     with closing(psycopg2.connect(servers.database_url)) as other, other.cursor() as cursor, app.app_context():
         cursor.execute("lock table sandbox_gateway.operations")
         with pytest.raises(GatewayTimeout):
-            Sandbox().charge(str(new_id()), 100, "EUR", "sandbox_ok")
+            Sandbox().charge(str(new_id()), charge("sandbox_ok"))
         other.rollback()
         assert make.value("select count(*) from sandbox_gateway.operations") == 0
         app.extensions["payments.sandbox"].dispose()
@@ -40,8 +44,8 @@ def test_books_that_do_not_answer_in_time_are_a_gateway_that_does_not(
 def test_the_sandbox_does_the_same_thing_once(in_app: Flask) -> None:
     gateway, key = Sandbox(), str(UUID(int=1))
     assert gateway.find(key) is None
-    first = gateway.charge(key, 100, "EUR", "sandbox_ok")
-    assert gateway.charge(key, 100, "EUR", "sandbox_ok") == first == gateway.find(key) == gateway.close(key)
+    first = gateway.charge(key, charge("sandbox_ok"))
+    assert gateway.charge(key, charge("sandbox_ok")) == first == gateway.find(key) == gateway.close(key)
     refund = gateway.refund("refund", key, 60, "EUR")
     assert refund.outcome == "succeeded"
     assert gateway.refund("refund", key, 60, "EUR") == refund
@@ -51,8 +55,41 @@ def test_the_sandbox_does_the_same_thing_once(in_app: Flask) -> None:
 
 def test_the_sandbox_closes_what_waits_for_its_payer(in_app: Flask) -> None:
     gateway, key = Sandbox(), str(new_id())
-    assert gateway.charge(key, 100, "EUR", "sandbox_action").outcome == "requires_action"
+    assert gateway.charge(key, charge("sandbox_action")).outcome == "requires_action"
     closed = gateway.close(key)
     assert closed
     assert closed.outcome == "declined"
     assert gateway.confirm(key, succeeds=True).outcome == "declined"
+
+
+@pytest.mark.parametrize(
+    ("token", "off_session", "outcome", "failure_code"),
+    [
+        ("sandbox_ok", False, "succeeded", None),
+        ("sandbox_ok", True, "succeeded", None),
+        ("sandbox_declined", True, "declined", "card_declined"),
+        ("sandbox_insufficient", True, "declined", "insufficient_funds"),
+        ("sandbox_stolen", True, "declined", "stolen_card"),
+        ("sandbox_action", False, "requires_action", None),
+        ("sandbox_action", True, "declined", "authentication_required"),
+        ("sandbox_fail_after:0", True, "declined", "card_declined"),
+        # A token that is not stored has been charged no other time.
+        ("sandbox_fail_after:1", False, "succeeded", None),
+    ],
+)
+def test_what_becomes_of_a_charge(
+    in_app: Flask, token: str, off_session: bool, outcome: str, failure_code: str | None
+) -> None:
+    found = Sandbox().charge(str(new_id()), charge(token, off_session=off_session))
+    assert (found.outcome, found.failure_code) == (outcome, failure_code)
+
+
+def test_a_stored_card_fails_after_so_many_charges(in_app: Flask) -> None:
+    gateway = Sandbox()
+    cards = [gateway.describe(str(new_id()), "sandbox_fail_after:2").reference for _ in range(2)]
+    keys = [str(new_id()) for _ in range(4)]
+    for card in cards:
+        outcomes = [gateway.charge(f"{card} {key}", charge(card)).outcome for key in keys]
+        assert outcomes == ["succeeded", "succeeded", "declined", "declined"]
+    # What is asked again is no further charge.
+    assert [gateway.charge(f"{cards[0]} {key}", charge(cards[0])).outcome for key in keys[:2]] == ["succeeded"] * 2

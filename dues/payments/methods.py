@@ -1,0 +1,146 @@
+"""Writing stored payment methods. Each function is part of its caller's transaction.
+
+At most one method of a user is the default of its gateway: making one so ends it for the other. What is charged while
+its payer is away is the default, unless something else was agreed on.
+"""
+
+from collections.abc import Callable
+from typing import Annotated, Literal
+from uuid import UUID
+
+from msgspec import Meta, Struct
+from sqlalchemy import select, update
+
+from dues.accounts.models import lock_user
+from dues.clock import now
+from dues.errors import NotFound, ValidationFailed
+from dues.ids import new_id, parse_id
+from dues.payments import sandbox
+from dues.payments.gateways import GATEWAYS, SANDBOX
+from dues.payments.models import PaymentMethod
+from dues.postgres import db
+from dues.reads.tags import touch
+
+_UUID = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
+
+Token = Annotated[str, Meta(pattern=rf"^{sandbox.METHOD_PATTERN}$(?!\n)", description="a token of the payment gateway")]
+# How a payment is to be made, as a request says it.
+Method = Annotated[
+    str,
+    Meta(
+        pattern=rf"^(?:{_UUID}|{sandbox.METHOD_PATTERN})$(?!\n)",
+        description="the id of a stored payment method, or a token of the payment gateway",
+    ),
+]
+
+
+class NewPaymentMethod(Struct, forbid_unknown_fields=True):
+    """A method to store, by the token that the gateway gave for it. A user's first is their default."""
+
+    token: Token
+    is_default: bool = False
+
+
+class PaymentMethodChange(Struct, forbid_unknown_fields=True):
+    """Make a method the default; another one ends it."""
+
+    is_default: Literal[True]
+
+
+MethodHook = Callable[[PaymentMethod], None]
+_when_default: list[MethodHook] = []
+
+
+def when_default(hook: MethodHook) -> MethodHook:
+    """Have `hook(method)` called, in the same transaction(), when a method has become its user's default."""
+    _when_default.append(hook)
+    return hook
+
+
+def store_method(user_id: UUID, token: str, *, is_default: bool = False) -> PaymentMethod:
+    """Keep what a token stands for. It becomes the default where asked to, or where there is none."""
+    lock_user(user_id)
+    method_id, gateway = new_id(), SANDBOX
+    stored = GATEWAYS[gateway].describe(str(method_id), token)
+    if stored is None:
+        raise ValidationFailed.of("#/token", "cannot be stored", "not_supported")
+    method = PaymentMethod(
+        user_id=user_id,
+        id=method_id,
+        gateway=gateway,
+        gateway_customer=stored.customer,
+        gateway_ref=stored.reference,
+        brand=stored.brand,
+        last4=stored.last4,
+        exp_month=stored.exp_month,
+        exp_year=stored.exp_year,
+    )
+    db.session.add(method)
+    db.session.flush()
+    if is_default or find_default(user_id) is None:
+        make_default(method)
+    _touch(method)
+    return method
+
+
+def get_method(user_id: UUID, method_id: UUID) -> PaymentMethod:
+    """The method, locked for this transaction. Raises: NotFound."""
+    # The user first, as whoever makes a method the default does: in one order nobody deadlocks.
+    lock_user(user_id)
+    method = db.session.get(PaymentMethod, (user_id, method_id), with_for_update=True, populate_existing=True)
+    if method is None or method.deleted_at is not None:
+        raise NotFound("there is no such payment method")
+    return method
+
+
+def make_default(method: PaymentMethod) -> None:
+    """Make it the default; that it is already changes nothing. The user is locked."""
+    if method.is_default:
+        return
+    db.session.execute(
+        update(PaymentMethod)
+        .where(
+            PaymentMethod.user_id == method.user_id,
+            PaymentMethod.store_id.is_not_distinct_from(method.store_id),
+            PaymentMethod.is_default,
+        )
+        .values(is_default=False, version=PaymentMethod.version + 1, updated_at=now())
+        .execution_options(synchronize_session=False)
+    )
+    method.is_default = True
+    _touch(method)
+    for hook in _when_default:
+        hook(method)
+
+
+def delete_method(method: PaymentMethod) -> None:
+    """It is charged no more; no other becomes the default by it."""
+    method.is_default, method.deleted_at = False, now()
+    _touch(method)
+
+
+def find_default(user_id: UUID) -> PaymentMethod | None:
+    """The method that is charged where nothing else was agreed on."""
+    return db.session.scalar(
+        select(PaymentMethod).where(
+            PaymentMethod.user_id == user_id, PaymentMethod.is_default, PaymentMethod.deleted_at.is_(None)
+        )
+    )
+
+
+def named_method(user_id: UUID, name: str, pointer: str = "#/payment_method") -> PaymentMethod | None:
+    """The stored method of a user that a request names, or None where it names a token instead.
+
+    Raises: ValidationFailed where there is no such method of theirs.
+    """
+    method_id = parse_id(name)
+    if method_id is None:
+        return None
+    method = db.session.get(PaymentMethod, (user_id, method_id))
+    if method is None or method.deleted_at is not None:
+        raise ValidationFailed.of(pointer, "is not a payment method of yours", "not_found")
+    return method
+
+
+def _touch(method: PaymentMethod) -> None:
+    touch(f"user:{method.user_id}")

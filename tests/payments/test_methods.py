@@ -1,0 +1,102 @@
+"""Stored payment methods: kept by a token, one of them the default, used by their id."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from werkzeug.test import TestResponse
+
+from dues.ids import new_id
+from tests.factory import Factory
+from tests.payments.conftest import Shop, Work
+
+METHODS = "/v1/me/payment-methods"
+
+
+def found(answer: TestResponse, status: int) -> dict[str, Any]:
+    """What the answer says."""
+    assert answer.status_code == status, answer.text
+    return answer.json or {}
+
+
+def store(shop: Shop, token: str = "sandbox_ok", **body: Any) -> dict[str, Any]:
+    return found(shop.post(METHODS, {"token": token, **body}), 201)
+
+
+def defaults(shop: Shop) -> list[str]:
+    return [method["id"] for method in shop.get(METHODS)["data"] if method["is_default"]]
+
+
+def test_a_card_is_shown_without_its_number(shop: Shop) -> None:
+    method = store(shop)
+    shown = {name: method[name] for name in ("type", "brand", "last4", "exp_month", "exp_year", "is_default")}
+    assert shown == {
+        "type": "card",
+        "brand": "visa",
+        "last4": "4242",
+        "exp_month": 12,
+        "exp_year": 2099,
+        "is_default": True,
+    }
+    assert shop.get(method["links"]["self"]) == method
+    assert "sandbox_ok" not in str(method)
+
+
+def test_one_is_the_default(shop: Shop) -> None:
+    first, second = store(shop), store(shop)
+    assert defaults(shop) == [first["id"]]
+    third = store(shop, is_default=True)
+    assert defaults(shop) == [third["id"]]
+    for _ in range(2):
+        changed = found(shop.client.patch(second["links"]["self"], json={"is_default": True}, headers=shop.auth), 200)
+        assert (changed["is_default"], changed["version"]) == (True, 2)
+    assert defaults(shop) == [second["id"]]
+
+
+def test_of_many_made_the_default_at_once_one_is(shop: Shop) -> None:
+    links = [store(shop)["links"]["self"] for _ in range(4)]
+
+    def make_default(link: str) -> int:
+        client = shop.client.application.test_client()
+        return client.patch(link, json={"is_default": True}, headers=shop.auth).status_code
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(make_default, links)) == {200}
+    assert len(defaults(shop)) == 1
+
+
+def test_a_deleted_one_is_gone_and_no_other_becomes_the_default(shop: Shop) -> None:
+    first, second = store(shop), store(shop)
+    assert shop.client.delete(first["links"]["self"], headers=shop.auth).status_code == 204
+    assert [method["id"] for method in shop.get(METHODS)["data"]] == [second["id"]]
+    assert defaults(shop) == []
+    assert shop.client.get(first["links"]["self"], headers=shop.auth).status_code == 404
+    refused = found(shop.post(shop.path, {"payment_method": first["id"], "amount": 100, "currency": "EUR"}), 422)
+    assert refused["errors"][0]["pointer"] == "#/payment_method"
+
+
+def test_a_payment_names_a_stored_method(shop: Shop, work: Work) -> None:
+    good, bad = store(shop), store(shop, "sandbox_insufficient")
+    paid, failed = shop.pay(good["id"]), shop.pay(bad["id"])
+    assert [payment["payment_method_id"] for payment in (paid, failed)] == [good["id"], bad["id"]]
+    assert shop.pay()["payment_method_id"] is None
+    work.drain()
+    assert shop.payment(paid["id"])["status"] == "succeeded"
+    assert shop.payment(failed["id"])["failure_code"] == "insufficient_funds"
+
+
+def test_nobody_pays_with_anothers_card(shop: Shop, make: Factory) -> None:
+    method = store(shop)
+    other = make.auth(make.user())
+    body = {"amount": 100, "currency": "EUR"}
+    for method_id in (method["id"], str(new_id())):
+        refused = found(shop.post(shop.path, {"payment_method": method_id, **body}, other), 422)
+        assert refused["errors"][0]["code"] == "not_found"
+
+
+@pytest.mark.parametrize(
+    "token", ["", "visa", "sandbox_unknown", "sandbox_ok\n", "sandbox_fail_after:", "sandbox_fail_after:x", 1, None]
+)
+def test_what_is_no_token_is_refused(shop: Shop, token: Any) -> None:
+    for path, name, body in ((METHODS, "token", {}), (shop.path, "payment_method", {"amount": 1, "currency": "EUR"})):
+        assert found(shop.post(path, {name: token, **body}), 422)["errors"][0]["pointer"] == f"#/{name}"
