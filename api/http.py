@@ -125,9 +125,9 @@ def read_headers(answer: Answer, access: Access) -> dict[str, str]:
 def _leave_to_door(answer: Answer, access: Access) -> bool:
     """Tell the front door, if there is one, how to know later whether this is still the answer for this caller."""
     door: Leftover | None = request.environ.get(DOOR)
-    if door is None or answer.proof is None or access.proofs is None or request.method != "GET":
+    if door is None or answer.validator is None or access.validators is None or request.method != "GET":
         return False
-    door.proofs = [*access.proofs, answer.proof]
+    door.validators = [*access.validators, answer.validator]
     door.until = min(answer.expires_at, access.expires_at)
     door.route = route_template()
     return True

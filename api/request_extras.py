@@ -7,7 +7,7 @@ says, if there is one.
 from dataclasses import dataclass, field
 from typing import Any
 
-from dues.reads.freshness import Proof
+from dues.reads.freshness import Validator
 from dues.stores.access import Access
 
 DOOR = "dues.front"
@@ -20,14 +20,14 @@ class Leftover:
     """What Flask leaves to the front door beside its answer.
 
     access: what the caller may do; the door gives it where it knows that this still holds, else Flask leaves it.
-    file: to be sent as the body, in chunks. proofs: of all that the answer was made from, where it may be kept, and
+    file: to be sent as the body, in chunks. validators: of all that the answer was made from, where it may be kept, and
     until when (`time.time()`). route: the template of its path, for the metrics. waiting: what the client waits for
     (api/long_poll.py).
     """
 
     access: Access | None = None
     file: Any = None
-    proofs: list[Proof] = field(default_factory=list)
+    validators: list[Validator] = field(default_factory=list)
     until: float = 0.0
     route: str = ""
     waiting: Any = None

@@ -9,7 +9,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 from api.server.asgi import Scope
-from api.server.redis_batch import Watch
+from dues.reads.freshness import ValidatorSet
 from dues.stores.access import Access
 
 _STORES = "/v1/stores/"
@@ -22,7 +22,7 @@ class Caller:
     """`watch`: what must still hold; None where nothing can change."""
 
     access: Access
-    watch: Watch | None
+    watch: ValidatorSet | None
 
 
 _ANYBODY = Caller(Access(None), None)
@@ -43,7 +43,7 @@ class Callers:
         return found if found and time.time() < found.access.ends_at else None
 
     def keep(self, scope: Scope, authorization: bytes | None, access: Access) -> None:
-        watch = Watch.over(access.proofs) if access.proofs else None
+        watch = ValidatorSet.over(access.validators) if access.validators else None
         if watch is None:
             return
         key = authorization, _store_in(scope["path"])

@@ -29,9 +29,10 @@ from api.server.declared import Writes
 from api.server.exchange import Visit
 from api.server.job_waiters import Waits
 from api.server.long_poll import Held
+from api.server.loop_reader import Wanted
 from api.server.metrics_buffer import Tally
-from api.server.reads import Reads, Wanted
-from api.server.redis_batch import UNKNOWN, Checks, Verdict
+from api.server.reads import Reads
+from api.server.redis_batch import UNKNOWN, CheckResult, Checks
 from api.server.request_body import Disconnected, read_body
 from api.server.response_cache import Hits, Key
 from api.server.send import TooSlow, send_answer, send_bytes, send_file, send_reply, unanswered
@@ -132,7 +133,7 @@ class FrontDoor:
                 made = await self._reads.make(wanted, verdict.found, key[3])
                 if made:
                     # Kept here from the second time on: what is asked for once would drive out what comes again.
-                    if made.proofs and wanted.db_s < 0:
+                    if made.validators and wanted.db_s < 0:
                         self._hits.put(key, made)
                     await self._send(visit, made, wanted)
                     return
@@ -147,7 +148,7 @@ class FrontDoor:
             return caller, None
         return caller, self._reads.plan(visit.scope, caller, visit.priority)
 
-    async def _check(self, visit: Visit, known: Kept | Caller | None, wanted: Wanted | None) -> Verdict:
+    async def _check(self, visit: Visit, known: Kept | Caller | None, wanted: Wanted | None) -> CheckResult:
         """Whether what is known still holds, and what is kept of the answer that is wanted. Counts the request against
         its limit. Raises: TooManyRequests."""
         address = "" if visit.authorization and visit.method != "POST" else visit.address
@@ -186,7 +187,7 @@ class FrontDoor:
             self._callers.keep(scope, visit.authorization, finished.leftover.access)
         if key is not None:
             self._hits.keep(key, finished)
-            if finished.leftover.proofs and is_known(visit.none_match, etag_of(finished.headers)):
+            if finished.leftover.validators and is_known(visit.none_match, etag_of(finished.headers)):
                 finished.status, finished.headers, finished.body = 304, without_body(finished.headers), b""
         finished = await self._held.later(scope, receive, finished)
         if not is_shared(finished.headers):

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from api.http import entity_tags
 from api.server.asgi import Headers
 from api.server.exchange import Visit
-from api.server.redis_batch import Watch
 from api.server.thread_pool import Finished
 from api.telemetry import is_verbose, log_request
 from dues.cdn import SHARED
-from dues.reads.freshness import Proof
+from dues.reads.freshness import Validator, ValidatorSet
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:+/=-]{1,128}")
 
@@ -31,11 +30,11 @@ class Kept:
     lines: bytes
     body_lines: bytes
     body: bytes
-    proofs: tuple[Proof, ...]
+    validators: tuple[Validator, ...]
     until: float
     route: str
     is_shared: bool
-    watch: Watch | None = None
+    watch: ValidatorSet | None = None
 
 
 def kept_of(finished: Finished) -> Kept:
@@ -47,7 +46,7 @@ def kept_of(finished: Finished) -> Kept:
         _lines([pair for pair in headers if pair[0] not in _OF_BODY]),
         _lines([pair for pair in headers if pair[0] in _OF_BODY]),
         finished.body,
-        tuple(leftover.proofs),
+        tuple(leftover.validators),
         leftover.until,
         leftover.route,
         is_shared(headers),

@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 class Memory(Generic[T]):
     """A map of at most `max_bytes`, for one event loop. It knows nothing of freshness: whoever takes something out
-    checks its proof."""
+    checks its validators."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes

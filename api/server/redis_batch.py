@@ -6,15 +6,16 @@ ran out of time is closed and never read again. What Redis does not say is unkno
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
 from api.limits import Limit
 from dues.reads import ReadPlan
-from dues.reads.freshness import Proof
-from dues.reads.freshness.store import LOOK_TIMEOUT_S, SCRIPTS, Hit, Miss, Store, Unfounded, seen
+from dues.reads.freshness.read_protocol import Lookup
+from dues.reads.freshness.store import LOOK_TIMEOUT_S, SCRIPTS, Store, found_by
+from dues.reads.freshness.validator import ValidatorSet
 from dues.redis.aio import LoopConnection, connect
 from dues.redis.wire import Address, CacheAway, Command, Reply, ReplyError, encode
 
@@ -22,48 +23,28 @@ from dues.redis.wire import Address, CacheAway, Command, Reply, ReplyError, enco
 _REST_S = 0.5
 
 
-class Verdict(NamedTuple):
-    """`fresh`: every proof holds. `used`: of the limit, this request included; None where Redis did not say. `found`:
-    what looking up a plan's answer has found."""
+class CheckResult(NamedTuple):
+    """`fresh`: every validator holds. `used`: of the limit, this request included; None where Redis did not say.
+    `found`: what looking up a plan's answer has found."""
 
     fresh: bool
     used: int | None
-    found: Hit | Miss | Unfounded | None = None
+    found: Lookup = None
 
 
-UNKNOWN = Verdict(False, None)
+UNKNOWN = CheckResult(False, None)
 
-
-class Watch(NamedTuple):
-    """All the proofs of an answer as one: the names to ask for (as they go over the wire), and what each must read."""
-
-    prefix: str
-    names: tuple[bytes, ...]
-    values: tuple[bytes, ...]
-
-    @classmethod
-    def over(cls, proofs: Sequence[Proof]) -> "Watch | None":
-        """None where there are none, or where they are from different times and cannot all hold."""
-        expected: dict[bytes, bytes] = {}
-        for proof in proofs:
-            values = proof.version.encode().split(b" ")
-            for name, value in zip(map(str.encode, proof.names()), values, strict=True):
-                word = b"$%d\r\n%b\r\n" % (len(name), name)
-                if expected.setdefault(word, value) != value:
-                    return None
-        if len({proof.prefix for proof in proofs}) != 1:
-            return None
-        return cls(proofs[0].prefix, tuple(expected), tuple(expected.values()))
+Connect = Callable[[Address, Sequence[bytes], float], Awaitable[LoopConnection]]
 
 
 class _Asker(NamedTuple):
     """`rank`: the how-manieth of its batch it is on its limit."""
 
-    watch: Watch | None
+    validators: ValidatorSet | None
     limit: Limit | None
     rank: int
     plan: ReadPlan | None
-    answer: "asyncio.Future[Verdict]"
+    answer: "asyncio.Future[CheckResult]"
 
 
 @dataclass
@@ -80,27 +61,31 @@ class _Batch:
 class Checks:
     """The checks of one event loop. `generation()` tells under which generation's names the cache may be used now."""
 
-    def __init__(self, address: Address, store: Store, generation: Callable[[], int | None]) -> None:
-        self._address, self._store, self._generation = address, store, generation
+    def __init__(
+        self, address: Address, store: Store, generation: Callable[[], int | None], connect: Connect = connect
+    ) -> None:
+        self._address, self._store, self._generation, self._connect_to = address, store, generation, connect
         self._connection: LoopConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._rest_until = 0.0
         self._is_away = False
         self._batch: _Batch | None = None
 
-    def ask(self, watch: Watch | None, limit: Limit | None, plan: ReadPlan | None = None) -> "asyncio.Future[Verdict]":
-        """Whether what `watch` expects is so, one request more on `limit`, and what is kept of `plan`, which may
-        then be the asker's to make. Never raises."""
+    def ask(
+        self, validators: ValidatorSet | None, limit: Limit | None, plan: ReadPlan | None = None
+    ) -> "asyncio.Future[CheckResult]":
+        """Whether `validators` hold, one request more on `limit`, and what is kept of `plan`, which may then be the
+        asker's to make. Never raises."""
         connection = self._connection
         is_open = connection is not None and connection.is_open
         loop = connection.loop if connection else asyncio.get_running_loop()
-        answer: asyncio.Future[Verdict] = loop.create_future()
+        answer: asyncio.Future[CheckResult] = loop.create_future()
         if not is_open and not self._is_worth_waiting_for(loop):
             answer.set_result(UNKNOWN)
             return answer
         batch = self._open_batch()
-        if watch:
-            batch.names.update(dict.fromkeys(watch.names))
+        if validators:
+            batch.names.update(dict.fromkeys(validators.names))
         rank = 0
         if limit:
             key = limit.key
@@ -108,7 +93,7 @@ class Checks:
             batch.counts[key] = (limit, rank)
         if plan:
             batch.looks.append(plan)
-        batch.askers.append(_Asker(watch, limit, rank, plan, answer))
+        batch.askers.append(_Asker(validators, limit, rank, plan, answer))
         return answer
 
     def tell(self, commands: Sequence[Command]) -> None:
@@ -116,9 +101,19 @@ class Checks:
         if self._connection is not None and self._connection.is_open:
             self._open_batch().told += commands
 
+    async def call(self, commands: Sequence[Command]) -> list[Reply]:
+        """Have Redis carry out commands that belong to no request. Raises: CacheAway."""
+        if self._connection is None or not self._connection.is_open:
+            raise CacheAway("there is no connection")
+        replies = await self._connection.call(commands, LOOK_TIMEOUT_S)
+        for reply in replies:
+            if isinstance(reply, ReplyError):
+                raise CacheAway(str(reply))
+        return replies
+
     def take_back(self, limit: Limit) -> None:
         """One request less on `limit`, that was counted before."""
-        self.tell(self._store.counting(limit.key, limit.policy.window_s + 1, -1))
+        self.tell(self._store.count_commands(limit.key, limit.policy.window_s + 1, -1))
 
     def _open_batch(self) -> _Batch:
         """The one that is sent in this turn of the loop, or once there is a connection."""
@@ -140,7 +135,9 @@ class Checks:
 
     async def _connect(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            self._connection = await connect(self._address, [script.text for script in SCRIPTS], LOOK_TIMEOUT_S)
+            self._connection = await self._connect_to(
+                self._address, [script.text for script in SCRIPTS], LOOK_TIMEOUT_S
+            )
             self._is_away = False
         except CacheAway:
             self._rest_until = loop.time() + _REST_S
@@ -180,7 +177,7 @@ class Checks:
         if prefix is None:
             batch.looks.clear()
         elif batch.looks:
-            parts.append(encode([self._store.looking(prefix, each.key, each.tags) for each in batch.looks]))
+            parts.append(encode([self._store.look_command(prefix, each.key, each.tags) for each in batch.looks]))
         return b"".join(parts), replies + len(batch.looks)
 
     def _receive(self, batch: _Batch, prefix: str | None, answer: "asyncio.Future[list[Reply]]") -> None:
@@ -198,27 +195,23 @@ class Checks:
             used[key] = next(replies)
         found = [self._found(reply, prefix, plan) for reply, plan in zip(replies, batch.looks, strict=True)]
         looks = iter(found)
-        verdicts = []
+        results = []
         named = dict(zip(batch.names, values, strict=True))
-        for watch, limit, rank, plan, _ in batch.askers:
+        for validators, limit, rank, plan, _ in batch.askers:
             count = used[limit.key] if limit else None
             mine = count - batch.counts[limit.key][1] + rank if limit and isinstance(count, int) else None
-            fresh = (
-                watch is not None
-                and watch.prefix == prefix
-                and tuple(map(named.__getitem__, watch.names)) == watch.values
-            )
-            verdicts.append(Verdict(fresh, mine, next(looks) if plan and found else None))
-        _settle(batch, verdicts)
+            fresh = validators is not None and validators.holds(prefix, named)
+            results.append(CheckResult(fresh, mine, next(looks) if plan and found else None))
+        _settle(batch, results)
 
-    def _found(self, reply: Reply, prefix: str | None, plan: ReadPlan) -> Hit | Miss | Unfounded | None:
+    def _found(self, reply: Reply, prefix: str | None, plan: ReadPlan) -> Lookup:
         """None where Redis refused to look; what it forgot of the connection's scripts, another one brings again."""
         if isinstance(reply, ReplyError):
             if str(reply).startswith("NOSCRIPT"):
                 self.close()
             return None
         assert prefix
-        return seen(reply, prefix, plan.tags)
+        return found_by(reply, prefix, plan.tags)
 
 
 @lru_cache(maxsize=4096)
@@ -227,7 +220,7 @@ def _counting(name: str, window_s: int) -> bytes:
     return encode([("SET", name, 0, "NX", "EX", window_s + 1), ("INCRBY", name, "")]).removesuffix(b"$0\r\n\r\n")
 
 
-def _settle(batch: _Batch, verdicts: list[Verdict]) -> None:
-    for asker, verdict in zip(batch.askers, verdicts, strict=True):
+def _settle(batch: _Batch, results: list[CheckResult]) -> None:
+    for asker, result in zip(batch.askers, results, strict=True):
         if not asker.answer.done():
-            asker.answer.set_result(verdict)
+            asker.answer.set_result(result)

@@ -10,8 +10,8 @@ from api.compress import choose_encoding
 from api.server.asgi import Scope
 from api.server.cached_response import Kept, kept_of
 from api.server.lru import Memory
-from api.server.redis_batch import Watch
 from api.server.thread_pool import Finished
+from dues.reads.freshness import ValidatorSet
 
 Key = tuple[bytes | None, str, bytes, str | None]
 
@@ -32,18 +32,18 @@ class Hits:
         if kept is None or time.time() >= kept.until:
             return None
         if kept.watch is None:
-            kept.watch = Watch.over(kept.proofs)
+            kept.watch = ValidatorSet.over(kept.validators)
         return kept
 
     def keep(self, key: Key, finished: Finished) -> None:
         """Keep Flask's answer, if it is one to be kept."""
-        if finished.status == 200 and finished.leftover.proofs:
+        if finished.status == 200 and finished.leftover.validators:
             self.put(key, kept_of(finished))
 
     def put(self, key: Key, kept: Kept) -> None:
-        """Keep an answer, which has proofs."""
+        """Keep an answer, which has validators."""
         # An entry's tags weigh too, each about a hundred bytes, and its headers and the rest about two kilobytes.
-        tags = sum([len(proof.tags) for proof in kept.proofs])
+        tags = sum([len(validator.tags) for validator in kept.validators])
         authorization, path, query, _ = key
         size = len(kept.body) + len(authorization or b"") + len(path) + len(query) + 100 * tags + 2000
         self._kept.put(key, kept, size)

@@ -19,7 +19,7 @@ from dues.errors import NotFound
 from dues.postgres import fetch_row
 from dues.reads.compile import bind, compile_list, compile_one, page_form, shape_of
 from dues.reads.cursor import read_cursor, write_cursor
-from dues.reads.freshness import Computed, Proof, Result, read
+from dues.reads.freshness import Computed, Result, Validator, read
 from dues.reads.query import CursorPage, Page, Query
 from dues.reads.resource import Resource, Scope
 from dues.settings import settings
@@ -30,14 +30,14 @@ Row = tuple[Any, ...] | None
 @dataclass(frozen=True)
 class Answer:
     """A finished read: `body` is JSON in UTF-8, `etag` is strong and quoted, `tags` are the cache tags it depends on,
-    `hit` tells whether it came from the cache, `proof` is how to find out later whether it is still fresh (None: it
+    `hit` tells whether it came from the cache, `validator` is how to find out later whether it is still fresh (None: it
     may not be kept), and `expires_at` a time of the clock on the wall until which it may be kept."""
 
     body: bytes
     etag: str
     tags: tuple[str, ...] = ()
     hit: bool = False
-    proof: Proof | None = None
+    validator: Validator | None = None
     expires_at: float = 0.0
 
 
@@ -85,7 +85,7 @@ def execute(plan: ReadPlan) -> Answer:
 def answer_of(plan: ReadPlan, result: Result) -> Answer:
     """The answer that `computed()` packed."""
     etag, _, body = result.payload.partition(b"\n")
-    return Answer(body, etag.decode(), plan.tags, result.hit, result.proof, result.expires_at)
+    return Answer(body, etag.decode(), plan.tags, result.hit, result.validator, result.expires_at)
 
 
 class _Planned:

@@ -16,7 +16,7 @@ from dues.accounts.tokens import hash_token
 from dues.clock import now
 from dues.errors import Forbidden, NotFound, Unauthenticated
 from dues.postgres import fetch_row
-from dues.reads.freshness import Computed, Proof, Result, read
+from dues.reads.freshness import Computed, Result, Validator, read
 from dues.reads.tags import token_tag
 
 ROLES = ("support", "manager", "owner")
@@ -38,14 +38,14 @@ _STORE = "select pg_current_snapshot()::text from stores where id = %(store_id)s
 class Access:
     """An actor (None: no token was sent) and, where a store is concerned, whether it exists and the role there.
 
-    `store_id`: that store; a right in it is none in another. `proofs` are how to find out later whether this still
+    `store_id`: that store; a right in it is none in another. `validators` are how to find out later whether this still
     holds, until `expires_at` at most; None: it may not be kept.
     """
 
     actor: Actor | None
     store_exists: bool = False
     role: str | None = None
-    proofs: tuple[Proof, ...] | None = ()
+    validators: tuple[Validator, ...] | None = ()
     expires_at: float = float("inf")
     store_id: UUID | None = None
 
@@ -112,13 +112,13 @@ def _visitor(store_id: UUID) -> Access:
     try:
         result = read(f"store {store_id}", (f"store:{store_id}",), compute)
     except NotFound:
-        return Access(None, proofs=None, store_id=store_id)
+        return Access(None, validators=None, store_id=store_id)
     return _kept(Access(None, store_exists=True), result, store_id)
 
 
 def _kept(access: Access, result: Result, store_id: UUID | None) -> Access:
-    proofs = (result.proof,) if result.proof else None
-    return replace(access, proofs=proofs, expires_at=result.expires_at, store_id=store_id)
+    validators = (result.validator,) if result.validator else None
+    return replace(access, validators=validators, expires_at=result.expires_at, store_id=store_id)
 
 
 def _bad_token() -> Unauthenticated:

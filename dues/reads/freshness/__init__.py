@@ -1,12 +1,13 @@
 """Cached answers that are never stale. docs/freshness.md has the protocol and its proof.
 
-reader.py    the place a cached answer is taken, or computed and kept
-writer.py    the place a unit of work touches its tags before it commits
-store.py     what lies in Redis, and the three scripts that change it
-snapshot.py  whether an answer has seen all that touched its tags
-switch.py    the one row in PostgreSQL that turns the cache off when a writer cannot reach Redis
-wire.py      Redis's protocol
-backend.py   all of it as a Flask-Caching backend
+read_protocol.py  how an answer is taken from the cache, or computed and kept: the rules, without I/O
+reader.py         the same on a thread (on the event loop: api/server/loop_reader.py)
+writer.py         the place a unit of work touches its tags before it commits
+store.py          what lies in Redis, and the three scripts that change it
+validator.py      what must still hold for an answer to be fresh
+snapshot.py       whether an answer has seen all that touched its tags
+switch.py         the one row in PostgreSQL that turns the cache off when a writer cannot reach Redis
+backend.py        all of it as a Flask-Caching backend
 """
 
 from collections.abc import Callable, Sequence
@@ -22,11 +23,21 @@ from dues.failpoints import failpoint
 from dues.postgres import before_commit, fetch_row, in_transaction
 from dues.postgres.unit_of_work import UnitOfWork
 from dues.reads.freshness.backend import FreshCache
-from dues.reads.freshness.reader import Computed, Result
-from dues.reads.freshness.store import Proof
+from dues.reads.freshness.read_protocol import Computed, Result
 from dues.reads.freshness.switch import READ, Row
+from dues.reads.freshness.validator import Validator, ValidatorSet
 
-__all__ = ["Computed", "Proof", "Result", "cache", "fresh_cache", "init_cache", "read", "restore_cache_once"]
+__all__ = [
+    "Computed",
+    "Result",
+    "Validator",
+    "ValidatorSet",
+    "cache",
+    "fresh_cache",
+    "init_cache",
+    "read",
+    "restore_cache_once",
+]
 
 cache = Cache(with_jinja2_ext=False)
 

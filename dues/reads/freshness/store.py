@@ -1,20 +1,20 @@
 """Redis's side of the protocol: what lies there under which name, and the calls on it.
 
-base        the highest id that may have touched anything so far, or a claim to find it out: `?mark:id`
+base        the highest id that may have touched anything so far, or a claim to establish it: `?mark:id`
 tag         `floor;id,id,…`                     (snapshot.py)
 entry       the version it was filled under, a line's end, its payload
-lead        who computes an entry that is missing, so that others wait; or that nobody need wait
+lead        that somebody computes a missing entry, so that others wait; or that nobody need wait
 
 Every name holds the server's `run_id` and the switch's generation, so nothing from before a restart or an outage
 can be met again. Everything expires, and may be evicted at any moment.
 """
 
-import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b, sha1
 from pathlib import Path
 from typing import NamedTuple, cast
 
+from dues.reads.freshness.validator import Validator
 from dues.redis.wire import Address, CacheAway, Command, Connection, Pool, Reply
 
 
@@ -26,7 +26,7 @@ class Script:
         self.sha = sha1(self.text, usedforsecurity=False).hexdigest()
 
 
-_FOUND, _LOOK, _TOUCH = SCRIPTS = Script("found"), Script("look"), Script("touch")
+_ESTABLISH, _LOOK, _TOUCH = SCRIPTS = Script("establish"), Script("look"), Script("touch")
 
 LOOK_TIMEOUT_S = 0.25
 TOUCH_TIMEOUT_S = 0.5
@@ -42,38 +42,25 @@ _NO_LEAD_LIFE_MS = 250
 _NOBODY = b"-"
 
 
-class Proof(NamedTuple):
-    """What to ask Redis to know that an answer is fresh: whether `tags` under `prefix` still read `version`."""
-
-    prefix: str
-    tags: tuple[str, ...]
-    version: str
-
-    def names(self) -> list[str]:
-        return [f"{self.prefix}t:{tag}" for tag in self.tags]
-
-    def holds(self, values: Sequence[Reply]) -> bool:
-        """Whether `values`, which Redis gave for `names()` after the request arrived, are still those of `version`."""
-        return None not in values and b" ".join(cast(Sequence[bytes], values)) == self.version.encode()
-
-
 class Hit(NamedTuple):
     payload: bytes
-    proof: Proof
+    validator: Validator
 
 
 class Miss(NamedTuple):
-    """`leads`: the asker is the one to compute; `waits`: somebody else does at this moment."""
+    """`fills`: the asker is the one to compute the entry; `must_wait`: somebody else is at it."""
 
-    proof: Proof
-    leads: bool
-    waits: bool
+    validator: Validator
+    fills: bool
+    must_wait: bool
 
 
-class Unfounded(NamedTuple):
-    """A tag is missing and there is no base to make it from; `claimed` if somebody is finding one."""
+class Unestablished(NamedTuple):
+    """A tag is missing and there is no base under `prefix` to make it from; `is_claimed` if somebody is establishing
+    one."""
 
-    claimed: bool
+    prefix: str
+    is_claimed: bool
 
 
 class Store:
@@ -91,54 +78,54 @@ class Store:
         """A name in Redis that outlives generations."""
         return self._prefix + word
 
-    def look(self, generation: int, key: str, tags: Sequence[str]) -> Hit | Miss | Unfounded:
+    def look(self, generation: int, key: str, tags: Sequence[str]) -> Hit | Miss | Unestablished:
         """The entry `key` if it is fresh. Without tags nothing can be known: there must be at least one."""
         prefix = ""
 
         def commands(connection: Connection) -> list[Command]:
             nonlocal prefix
             prefix = self.prefix(connection.run_id, generation)
-            return [self.looking(prefix, key, tags)]
+            return [self.look_command(prefix, key, tags)]
 
         (reply,) = self._pool.ask(commands, LOOK_TIMEOUT_S)
-        return seen(reply, prefix, tags)
+        return found_by(reply, prefix, tags)
 
-    def looking(self, prefix: str, key: str, tags: Sequence[str]) -> Command:
-        """The command of a look, for who speaks to Redis himself; `seen()` understands its reply."""
+    def ask(self, commands: Sequence[Command]) -> list[Reply]:
+        """Have commands carried out whose names were written before."""
+        return self._pool.ask(lambda _: commands, LOOK_TIMEOUT_S)
+
+    def tell(self, commands: Sequence[Command]) -> None:
+        """The same, without waiting for it to be done."""
+        self._pool.tell(commands, LOOK_TIMEOUT_S)
+
+    def look_command(self, prefix: str, key: str, tags: Sequence[str]) -> Command:
+        """Look an entry up; `found_by()` understands the reply."""
         entry = self._digest(key)
         names = (f"{prefix}base", f"{prefix}e:{entry}", f"{prefix}l:{entry}", *_tag_names(prefix, tags))
         return ("EVALSHA", _LOOK.sha, len(names), *names, _TRIAL_LIFE_S, _LEAD_LIFE_MS)
 
-    def check(self, generation: int, proof: Proof) -> bool:
-        """Whether what a process kept in its own memory is still fresh."""
-
-        def commands(connection: Connection) -> list[Command]:
-            if proof.prefix != self.prefix(connection.run_id, generation):
-                return []
-            return [("MGET", *proof.names())]
-
-        replies = self._pool.ask(commands, LOOK_TIMEOUT_S)
-        return bool(replies) and proof.holds(cast(list[Reply], replies[0]))
-
-    def fill(self, proof: Proof, key: str, payload: bytes, life_s: float) -> None:
-        """Keep an answer whose snapshot covers `proof.version`, and end the lead on it. Nobody waits for it to be done:
-        an entry that is lost is computed again."""
-        self._pool.tell(self.filling(proof, key, payload, life_s), LOOK_TIMEOUT_S)
-
-    def filling(self, proof: Proof, key: str, payload: bytes, life_s: float) -> list[Command]:
+    def fill_commands(self, validator: Validator, key: str, payload: bytes, life_s: float) -> list[Command]:
+        """Keep an answer whose snapshot covers `validator.version`, and end the lead on it. An entry that is lost is
+        computed again."""
         entry = self._digest(key)
-        data = proof.version.encode() + b"\n" + payload
-        keep = ("SET", f"{proof.prefix}e:{entry}", data, "PX", max(1, int(life_s * 1000)))
-        last = [("EXPIRE", name, _TAG_LIFE_S) for name in proof.names()]
-        return [keep, ("DEL", f"{proof.prefix}l:{entry}"), *last]
+        data = validator.version.encode() + b"\n" + payload
+        keep = ("SET", f"{validator.prefix}e:{entry}", data, "PX", max(1, int(life_s * 1000)))
+        last = [("EXPIRE", name, _TAG_LIFE_S) for name in validator.names()]
+        return [keep, ("DEL", f"{validator.prefix}l:{entry}"), *last]
 
-    def release(self, proof: Proof, key: str) -> None:
+    def release_commands(self, validator: Validator, key: str) -> list[Command]:
         """The answer could not be kept: let all who wait for it compute it for themselves."""
-        self._pool.tell(self.releasing(proof, key), LOOK_TIMEOUT_S)
-
-    def releasing(self, proof: Proof, key: str) -> list[Command]:
-        lead = f"{proof.prefix}l:{self._digest(key)}"
+        lead = f"{validator.prefix}l:{self._digest(key)}"
         return [("SET", lead, _NOBODY, "PX", _NO_LEAD_LIFE_MS)]
+
+    def claim_command(self, prefix: str, mark: str) -> Command:
+        """Claim the base. The reply is None where somebody else has."""
+        return ("SET", f"{prefix}base", f"?{mark}:0", "NX", "PX", _CLAIM_LIFE_MS)
+
+    def establish_command(self, prefix: str, mark: str, xid: str) -> Command:
+        """Turn the claim into a base at `xid`, or at what was touched since where that is higher. The reply is 1 where
+        the claim was still there."""
+        return ("EVALSHA", _ESTABLISH.sha, 1, f"{prefix}base", mark, xid, _TAG_LIFE_S)
 
     def touch(self, generation: int, tags: Sequence[str], xid: str) -> None:
         """Append a transaction's id to its tags. Returning is the acknowledgement."""
@@ -150,29 +137,12 @@ class Store:
 
         self._pool.ask(commands, TOUCH_TIMEOUT_S)
 
-    def found_base(self, generation: int, new_xid: Callable[[], str]) -> bool:
-        """Find a base: claim it, have PostgreSQL give out an id, write that id down. False if somebody else does."""
-        mark, name = secrets.token_hex(8), ""
-
-        def claim(connection: Connection) -> list[Command]:
-            nonlocal name
-            name = self.prefix(connection.run_id, generation) + "base"
-            return [("SET", name, f"?{mark}:0", "NX", "PX", _CLAIM_LIFE_MS)]
-
-        (claimed,) = self._pool.ask(claim, LOOK_TIMEOUT_S)
-        if claimed is None:
-            return False
-        xid = new_xid()
-        (found,) = self._pool.ask(lambda _: [("EVALSHA", _FOUND.sha, 1, name, mark, xid, _TAG_LIFE_S)], LOOK_TIMEOUT_S)
-        return found == 1
-
     def count(self, name: str, life_s: int, count: int = 1) -> int:
         """So many more on a counter that lasts `life_s` from its first; how many there are, these included."""
-        replies = self._pool.ask(lambda _: self.counting(name, life_s, count), LOOK_TIMEOUT_S)
+        replies = self.ask(self.count_commands(name, life_s, count))
         return cast(int, replies[1])
 
-    def counting(self, name: str, life_s: int, count: int) -> list[Command]:
-        """The commands of that, for who speaks to Redis himself."""
+    def count_commands(self, name: str, life_s: int, count: int) -> list[Command]:
         key = self.name(name)
         return [("SET", key, 0, "NX", "EX", life_s), ("INCRBY", key, count)]
 
@@ -193,16 +163,16 @@ class Store:
         self._pool.close()
 
 
-def seen(reply: Reply, prefix: str, tags: Sequence[str]) -> Hit | Miss | Unfounded:
-    """What a look found. Raises: CacheAway for what no look answers."""
+def found_by(reply: Reply, prefix: str, tags: Sequence[str]) -> Hit | Miss | Unestablished:
+    """What a look found, from its reply. Raises: CacheAway for what is no reply to a look."""
     match reply:
         case [bytes(version), bytes(payload)]:
-            return Hit(payload, Proof(prefix, tuple(tags), version.decode()))
+            return Hit(payload, Validator(prefix, tuple(tags), version.decode()))
         case [bytes(version), None, leader]:
-            proof = Proof(prefix, tuple(tags), version.decode())
-            return Miss(proof, leads=leader == b"", waits=leader not in (b"", _NOBODY, None))
+            validator = Validator(prefix, tuple(tags), version.decode())
+            return Miss(validator, fills=leader == b"", must_wait=leader not in (b"", _NOBODY, None))
         case [None, *base]:
-            return Unfounded(claimed=bool(base and base[0]))
+            return Unestablished(prefix, is_claimed=bool(base and base[0]))
     raise CacheAway("look answered in another form")
 
 

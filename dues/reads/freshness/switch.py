@@ -33,6 +33,7 @@ _LONGEST_PATIENCE_S = 30.0
 SETTLE_S = 1.1
 
 READ = 'select generation, "on", settled from cache_switch'
+NEW_XID = "select pg_current_xact_id()::text"
 _CLOSE = 'update cache_switch set "on" = false, settled = false where generation = %s and "on"'
 _SETTLE = (
     'insert into cache_switch(generation, "on", settled) values (%s, false, true) on conflict (one) do update'
@@ -95,7 +96,7 @@ class SwitchTable:
     def new_xid(self) -> str:
         """A transaction id that is given out now."""
         with closing(self.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute("select pg_current_xact_id()::text")
+            cursor.execute(NEW_XID)
             (xid,) = cursor.fetchone() or ("",)
             return str(xid)
 

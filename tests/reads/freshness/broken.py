@@ -1,13 +1,18 @@
 """The protocol's rules, each broken on its own: what the explorer must find out."""
 
+import asyncio
 import contextlib
 import hashlib
-from collections.abc import Callable
+import secrets
+from collections.abc import Callable, Generator
+from typing import Any
 
 import pytest
 
-from dues.reads.freshness import reader, store, switch, writer
+from api.server import redis_batch
+from dues.reads.freshness import read_protocol, store, switch, validator, writer
 from dues.reads.freshness.snapshot import covers
+from dues.redis import aio
 from dues.redis.wire import CacheAway
 from tests.reads.freshness import postgres, redis, world
 
@@ -15,21 +20,21 @@ Break = Callable[[pytest.MonkeyPatch], None]
 
 
 def keeps_whatever_it_computed(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(reader, "covers", lambda version, snapshot: True)
+    patch.setattr(read_protocol, "covers", lambda version, snapshot: True)
 
 
 def ignores_listed_ids(patch: pytest.MonkeyPatch) -> None:
     def without_ids(version: str, snapshot: str) -> bool:
         return covers(" ".join(tag.rpartition(";")[0] + ";" for tag in version.split(" ")), snapshot)
 
-    patch.setattr(reader, "covers", without_ids)
+    patch.setattr(read_protocol, "covers", without_ids)
 
 
 def ignores_the_floor(patch: pytest.MonkeyPatch) -> None:
     def without_floor(version: str, snapshot: str) -> bool:
         return covers(" ".join("0;" + tag.partition(";")[2] for tag in version.split(" ")), snapshot)
 
-    patch.setattr(reader, "covers", without_floor)
+    patch.setattr(read_protocol, "covers", without_floor)
 
 
 def starts_from_what_is_finished(patch: pytest.MonkeyPatch) -> None:
@@ -38,15 +43,15 @@ def starts_from_what_is_finished(patch: pytest.MonkeyPatch) -> None:
 
 
 def claims_after_the_id(patch: pytest.MonkeyPatch) -> None:
-    found_base = store.Store.found_base
+    def establish(store: store.Store, prefix: str) -> Generator[read_protocol.Step, Any, bool]:
+        xid = yield read_protocol.NewTransactionId()
+        yield read_protocol.Pause(0.3)
+        mark = secrets.token_hex(8)
+        yield read_protocol.Ask([store.claim_command(prefix, mark)])
+        (established,) = yield read_protocol.Ask([store.establish_command(prefix, mark, xid)])
+        return bool(established)
 
-    def found(self: store.Store, generation: int, new_xid: Callable[[], str]) -> bool:
-        xid = new_xid()
-        for _ in range(20):
-            self.takes_writes()
-        return found_base(self, generation, lambda: xid)
-
-    patch.setattr(store.Store, "found_base", found)
+    patch.setattr(read_protocol, "establish_base", establish)
 
 
 def _rewrite(patch: pytest.MonkeyPatch, script: store.Script, old: str, new: str) -> None:
@@ -120,4 +125,67 @@ def reads_the_switch_before_its_id(patch: pytest.MonkeyPatch) -> None:
 
 
 def does_not_compare(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(store.Proof, "holds", lambda self, values: True)
+    patch.setattr(validator.ValidatorSet, "holds", lambda self, prefix, found: None not in found.values())
+
+
+def compares_no_prefix(patch: pytest.MonkeyPatch) -> None:
+    """As if a name in Redis were the same under every generation: what it reads is compared, and nothing else."""
+    holds = validator.ValidatorSet.holds
+    patch.setattr(validator.ValidatorSet, "holds", lambda self, prefix, found: holds(self, self.prefix, found))
+
+
+def asks_before_the_request(patch: pytest.MonkeyPatch) -> None:
+    """A request joins a batch whose question was sent already."""
+    send, ask = redis_batch.Checks._send, redis_batch.Checks.ask
+    sent: dict[redis_batch.Checks, redis_batch._Batch] = {}
+
+    def remembering_send(self: redis_batch.Checks) -> None:
+        assert self._batch
+        sent[self] = self._batch
+        send(self)
+
+    def joining_ask(self: redis_batch.Checks, validators: Any, limit: Any, plan: Any = None) -> Any:
+        batch = sent.get(self)
+        if validators is None or batch is None or all(asker.answer.done() for asker in batch.askers):
+            return ask(self, validators, limit, plan)
+        if not batch.names.keys() >= set(validators.names):
+            return ask(self, validators, limit, plan)
+        answer = asyncio.get_running_loop().create_future()
+        batch.askers.append(redis_batch._Asker(validators, limit, 0, None, answer))
+        return answer
+
+    patch.setattr(redis_batch.Checks, "_send", remembering_send)
+    patch.setattr(redis_batch.Checks, "ask", joining_ask)
+
+
+def reads_on_after_a_time_out(patch: pytest.MonkeyPatch) -> None:
+    """A call that ran out of time is given up, and its connection used on: the next call is given its replies."""
+
+    def send(self: aio.LoopConnection, data: bytes, count: int, timeout_s: float) -> Any:
+        answer = self.loop.create_future()
+        if self._transport is None:
+            answer.set_exception(CacheAway("the connection is closed"))
+            return answer
+        call = count, answer
+        self._calls.append(call)
+        self._transport.write(data)
+
+        def give_up() -> None:
+            self._calls.remove(call)
+            answer.set_exception(CacheAway("late"))
+
+        timer = self.loop.call_later(timeout_s, give_up)
+        answer.add_done_callback(lambda _: timer.cancel())
+        return answer
+
+    patch.setattr(aio.LoopConnection, "send", send)
+
+
+def shares_what_began_before(patch: pytest.MonkeyPatch) -> None:
+    join = read_protocol.ReadProtocol._join
+
+    def join_what_is_in_flight(self: read_protocol.ReadProtocol, key: str) -> Any:
+        ahead = self._in_flight.get(key)
+        return (ahead, None, False) if ahead else join(self, key)
+
+    patch.setattr(read_protocol.ReadProtocol, "_join", join_what_is_in_flight)

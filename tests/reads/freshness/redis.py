@@ -1,5 +1,6 @@
 """A real Valkey behind calls that are steps of the scheduler and fail in every way that we know."""
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ class Faults:
     """How likely each is, for a call."""
 
     lost: float = 0.01
+    slow: float = 0.0
     cut: bool = False
 
 
@@ -21,14 +23,14 @@ class Redis:
 
     def __init__(self, url: str) -> None:
         self._connection = Connection(Address.parse(url), [script.text for script in SCRIPTS], 5)
-        self._life = 0
+        self.life = 0
         self.late: list[tuple[int, Sequence[Command]]] = []
         self._copy: dict[bytes, bytes] = {}
         self.flush()
 
     @property
     def run_id(self) -> str:
-        return f"life{self._life}"
+        return f"life{self.life}"
 
     def call(self, *commands: Command) -> list[Reply]:
         return self._connection.call(commands, 5)
@@ -48,7 +50,7 @@ class Redis:
         self._copy = {n: v for n, v in zip(names, values, strict=True) if isinstance(v, bytes)}
 
     def restart(self, with_copy: bool) -> None:
-        self._life += 1
+        self.life += 1
         self.late.clear()
         self.flush()
         if with_copy and self._copy:
@@ -56,15 +58,23 @@ class Redis:
 
     def apply_late(self, index: int) -> None:
         life, commands = self.late.pop(index)
-        if life == self._life:
+        if life == self.life:
             self.call(*commands)
+
+    def lose(self, commands: Sequence[Command], choose: random.Random) -> None:
+        """A call that fails was carried out, will be, or never is: nobody can tell."""
+        fate = choose.random()
+        if fate < 0.3:
+            self.call(*commands)
+        elif fate < 0.6:
+            self.late.append((self.life, commands))
 
     def close(self) -> None:
         self._connection.close()
 
 
 class SteppedPool(Pool):
-    """A process's way to Redis. A call that fails was applied, will be, or never is: nobody can tell."""
+    """A process's threads' way to Redis."""
 
     def __init__(self, redis: Redis, scheduler: Scheduler, faults: Faults) -> None:
         self._redis, self._scheduler, self.faults = redis, scheduler, faults
@@ -76,7 +86,8 @@ class SteppedPool(Pool):
         self.run_id = self._redis.run_id
         written = commands(self)  # type: ignore[arg-type]
         if self.faults.cut or self._scheduler.random.random() < self.faults.lost:
-            self._fail(written)
+            self._redis.lose(written, self._scheduler.random)
+            raise CacheAway("no answer")
         replies = self._redis.call(*written)
         # Between the server's answer and its arrival.
         if self._scheduler.random.random() < 0.2:
@@ -94,12 +105,4 @@ class SteppedPool(Pool):
         if chance < 0.7:
             self._redis.call(*commands)
         else:
-            self._redis.late.append((self._redis._life, commands))
-
-    def _fail(self, written: Sequence[Command]) -> None:
-        fate = self._scheduler.random.random()
-        if fate < 0.3:
-            self._redis.call(*written)
-        elif fate < 0.6:
-            self._redis.late.append((self._redis._life, written))
-        raise CacheAway("no answer")
+            self._redis.late.append((self._redis.life, commands))

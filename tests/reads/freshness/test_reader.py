@@ -11,12 +11,14 @@ import pytest
 import redis
 
 from dues.reads.freshness.backend import FreshCache
-from dues.reads.freshness.reader import Computed, Reader, Result
+from dues.reads.freshness.read_protocol import Computed, Result
 from local.valkey import Valkey
 from tests.reads.freshness.conftest import connect
+from tests.reads.freshness.drivers import DRIVERS, Driver, LoopDriver
 from tests.servers import Servers, wait_until
 
 Postgres = psycopg2.extensions.connection
+Read = Callable[[str, list[str], Callable[[], Computed]], Result]
 
 
 @pytest.fixture
@@ -54,10 +56,17 @@ def statement(postgres: Postgres) -> Statement:
     return Statement(postgres)
 
 
-@pytest.fixture(autouse=True)
-def _tag(fresh: FreshCache, postgres: Postgres) -> None:
-    """The tag `a`, with a floor below whatever other tests of this PostgreSQL have running."""
-    wait_until(lambda: fresh.reader.read("another", ["a"], Statement(postgres)).proof, what="the tag's floor")
+@pytest.fixture(params=DRIVERS)
+def driver(request: pytest.FixtureRequest, fresh: FreshCache, valkey: Valkey) -> Iterator[Driver]:
+    with closing(DRIVERS[request.param](fresh, valkey.url, fresh.poller.generation)) as driver:
+        yield driver
+
+
+@pytest.fixture
+def read(driver: Driver, postgres: Postgres) -> Read:
+    """A reader, and the tag `a` with a floor below whatever other tests of this PostgreSQL have running."""
+    wait_until(lambda: driver.read("another", ["a"], Statement(postgres)).validator, what="the tag's floor")
+    return driver.read
 
 
 def in_threads(count: int, call: Callable[[], Any]) -> tuple[list[threading.Thread], list[Any]]:
@@ -68,38 +77,38 @@ def in_threads(count: int, call: Callable[[], Any]) -> tuple[list[threading.Thre
     return threads, results
 
 
-def test_the_second_read_is_a_hit_until_somebody_touches(fresh: FreshCache, statement: Statement) -> None:
-    first = fresh.reader.read("k", ["a"], statement)
+def test_the_second_read_is_a_hit_until_somebody_touches(read: Read, fresh: FreshCache, statement: Statement) -> None:
+    first = read("k", ["a"], statement)
     assert (first.payload, first.hit) == (b"answer 1", False)
-    second = fresh.reader.read("k", ["a"], statement)
-    assert second == Result(b"answer 1", True, first.proof, second.expires_at)
+    second = read("k", ["a"], statement)
+    assert second == Result(b"answer 1", True, first.validator, second.expires_at)
     assert abs(second.expires_at - first.expires_at) < 0.01
 
     row = fresh.switch.read()
     fresh.writer.touch(["a"], fresh.switch.new_xid(), row)
 
-    assert fresh.reader.read("k", ["a"], statement).payload == b"answer 2"
-    assert fresh.reader.read("k", ["a"], statement).hit
+    assert read("k", ["a"], statement).payload == b"answer 2"
+    assert read("k", ["a"], statement).hit
 
 
 def test_a_touch_whose_transaction_runs_keeps_answers_out_until_it_ends(
-    fresh: FreshCache, statement: Statement, servers: Servers
+    read: Read, fresh: FreshCache, statement: Statement, servers: Servers
 ) -> None:
-    fresh.reader.read("k", ["a"], statement)
+    read("k", ["a"], statement)
     with closing(connect(servers)) as writing, writing.cursor() as cursor:
         cursor.execute("select pg_current_xact_id()::text")
         (xid,) = cursor.fetchone() or ("",)
         fresh.writer.touch(["a"], xid, fresh.switch.read())
-        results = [fresh.reader.read("k", ["a"], statement) for _ in range(2)]
-        assert [(r.hit, r.proof) for r in results] == [(False, None), (False, None)]
+        results = [read("k", ["a"], statement) for _ in range(2)]
+        assert [(r.hit, r.validator) for r in results] == [(False, None), (False, None)]
         writing.rollback()
 
-    assert fresh.reader.read("k", ["a"], statement).proof
-    assert fresh.reader.read("k", ["a"], statement).hit
+    assert read("k", ["a"], statement).validator
+    assert read("k", ["a"], statement).hit
 
 
 def test_a_writer_from_before_a_flush_keeps_answers_out(
-    fresh: FreshCache, statement: Statement, servers: Servers, operator: redis.Redis
+    read: Read, fresh: FreshCache, statement: Statement, servers: Servers, operator: redis.Redis
 ) -> None:
     """It touched what is gone now, and its id is above what snapshots name: the base must be above it all the same."""
     operator.flushall()
@@ -108,15 +117,17 @@ def test_a_writer_from_before_a_flush_keeps_answers_out(
         (xid,) = cursor.fetchone() or ("",)
         fresh.writer.touch(["a"], xid, fresh.switch.read())
 
-        assert fresh.reader.read("k", ["a"], statement).proof is None
+        assert read("k", ["a"], statement).validator is None
 
         writing.rollback()
-    wait_until(lambda: fresh.reader.read("k", ["a"], statement).proof)
+    wait_until(lambda: read("k", ["a"], statement).validator)
 
 
-def test_two_hundred_at_once_on_a_cold_key_run_one_statement(fresh: FreshCache, statement: Statement) -> None:
+def test_two_hundred_at_once_on_a_cold_key_run_one_statement(
+    read: Read, fresh: FreshCache, statement: Statement
+) -> None:
     statement.may_end.clear()
-    threads, results = in_threads(200, lambda: fresh.reader.read("k", ["a"], statement))
+    threads, results = in_threads(200, lambda: read("k", ["a"], statement))
     wait_until(lambda: statement.running == 1, what="the statement")
     statement.may_end.set()
     for thread in threads:
@@ -128,7 +139,7 @@ def test_two_hundred_at_once_on_a_cold_key_run_one_statement(fresh: FreshCache, 
 
 
 def test_processes_wait_for_one_another(
-    fresh: FreshCache, statement: Statement, servers: Servers, valkey: Valkey
+    read: Read, fresh: FreshCache, statement: Statement, servers: Servers, valkey: Valkey
 ) -> None:
     others = [FreshCache(servers.database_url, valkey.url, "t:", 60) for _ in range(3)]
     statement.may_end.clear()
@@ -146,52 +157,112 @@ def test_processes_wait_for_one_another(
         other.stop()
 
 
-def test_who_comes_while_a_statement_runs_gets_none_that_began_before(statement: Statement) -> None:
-    """Without Redis: nothing can vouch for a running statement's answer, so it is shared with none who came later."""
-    reader = Reader(None, lambda: None, lambda: "", 60)  # type: ignore[arg-type]
+@pytest.fixture(params=DRIVERS)
+def apart(request: pytest.FixtureRequest, fresh: FreshCache, valkey: Valkey) -> Iterator[Driver]:
+    """A driver whose cache is off: nothing can vouch for the answer of a running statement."""
+    with closing(DRIVERS[request.param](fresh, valkey.url, lambda: None)) as driver:
+        yield driver
+
+
+def test_a_read_shares_no_statement_that_began_before_it(apart: Driver, statement: Statement) -> None:
     statement.may_end.clear()
-    first, early = in_threads(1, lambda: reader.read("k", ["a"], statement))
+    first, early = in_threads(1, lambda: apart.read("k", ["a"], statement))
     wait_until(lambda: statement.running == 1, what="the first statement")
-    later, late = in_threads(5, lambda: reader.read("k", ["a"], statement))
-    wait_until(lambda: reader._boarding, what="those who came later")
+    later, late = in_threads(5, lambda: apart.read("k", ["a"], statement))
+    wait_until(lambda: apart.protocol._next_round, what="those who came later")
     time.sleep(0.05)
     statement.may_end.set()
     for thread in first + later:
         thread.join(10)
 
     assert [r.payload for r in early] == [b"answer 1"]
+    assert len(late) == 5
     assert b"answer 1" not in {r.payload for r in late}
     assert statement.runs <= 3
 
 
-def test_when_the_one_who_computes_fails_the_others_compute(fresh: FreshCache, statement: Statement) -> None:
+def test_what_computing_raises_is_raised_for_all_who_share_it(apart: Driver, statement: Statement) -> None:
+    failures: list[int] = []
+
+    def fails() -> Computed:
+        failures.append(1)
+        raise LookupError("nothing there")
+
+    def failing_read() -> Exception | None:
+        try:
+            apart.read("k", ["a"], fails)
+        except LookupError as error:
+            return error
+        return None
+
+    statement.may_end.clear()
+    first, early = in_threads(1, lambda: apart.read("k", ["a"], statement))
+    wait_until(lambda: statement.running == 1, what="the first statement")
+    later, late = in_threads(5, failing_read)
+    wait_until(lambda: apart.protocol._next_round, what="those who came later")
+    time.sleep(0.05)
+    statement.may_end.set()
+    for thread in first + later:
+        thread.join(10)
+
+    assert [r.payload for r in early] == [b"answer 1"]
+    assert [type(error) for error in late] == [LookupError] * 5
+    assert len(failures) <= 3
+    assert not apart.protocol._in_flight
+    assert not apart.protocol._next_round
+
+
+def test_when_a_client_goes_away_those_who_share_its_read_are_answered(fresh: FreshCache, valkey: Valkey) -> None:
+    may_end = threading.Event()
+
+    def held_up() -> Computed:
+        assert may_end.wait(10)
+        return Computed(b"late", "10:10:")
+
+    with closing(LoopDriver(fresh, valkey.url, lambda: None)) as loop:
+        ahead = loop.start("k", ["a"], held_up)
+        wait_until(lambda: loop.protocol._in_flight)
+        gone = loop.start("k", ["a"], held_up)
+        wait_until(lambda: loop.protocol._next_round)
+        sharing = [loop.start("k", ["a"], lambda: Computed(b"answer", "10:10:")) for _ in range(3)]
+        time.sleep(0.05)
+        gone.cancel()
+        assert [read.result(5).payload for read in sharing] == [b"answer"] * 3
+        may_end.set()
+        assert ahead.result(5).payload == b"late"
+        assert not loop.protocol._in_flight
+
+
+def test_when_the_one_who_computes_fails_the_others_compute(
+    read: Read, fresh: FreshCache, statement: Statement
+) -> None:
     def fails() -> Computed:
         raise LookupError("nothing there")
 
     with pytest.raises(LookupError):
-        fresh.reader.read("k", ["a"], fails)
+        read("k", ["a"], fails)
     started = time.monotonic()
-    assert fresh.reader.read("k", ["a"], statement).payload == b"answer 1"
+    assert read("k", ["a"], statement).payload == b"answer 1"
     assert time.monotonic() - started < 1
 
 
-def test_an_answer_may_be_kept_for_less_or_not_at_all(fresh: FreshCache, postgres: Postgres) -> None:
+def test_an_answer_may_be_kept_for_less_or_not_at_all(read: Read, fresh: FreshCache, postgres: Postgres) -> None:
     never, shortly = Statement(postgres, life_s=0), Statement(postgres, life_s=0.05)
     for _ in range(2):
-        assert fresh.reader.read("never", ["a"], never).proof is None
-    fresh.reader.read("shortly", ["a"], shortly)
+        assert read("never", ["a"], never).validator is None
+    read("shortly", ["a"], shortly)
     time.sleep(0.06)
-    fresh.reader.read("shortly", ["a"], shortly)
+    read("shortly", ["a"], shortly)
 
     assert (never.runs, shortly.runs) == (2, 2)
 
 
 def test_reads_go_on_without_redis_and_leave_it_alone_for_a_while(
-    fresh: FreshCache, statement: Statement, valkey: Valkey
+    read: Read, fresh: FreshCache, statement: Statement, valkey: Valkey
 ) -> None:
-    fresh.reader.read("k", ["a"], statement)
+    read("k", ["a"], statement)
     valkey.stop()
-    assert [fresh.reader.read("k", ["a"], statement).payload for _ in range(3)] == [
+    assert [read("k", ["a"], statement).payload for _ in range(3)] == [
         b"answer 2",
         b"answer 3",
         b"answer 4",

@@ -1,11 +1,18 @@
 """The scripts on a real Valkey."""
 
+import asyncio
+from collections.abc import Callable
+from contextlib import closing
+
 import pytest
 import redis
 
+from api.server.redis_batch import Checks
 from dues.reads.freshness.backend import FreshCache
-from dues.reads.freshness.store import NEWEST_IDS, Hit, Miss, Proof, Store, Unfounded
-from dues.redis.wire import CacheAway
+from dues.reads.freshness.read_protocol import Ask, establish_base
+from dues.reads.freshness.store import NEWEST_IDS, Hit, Miss, Store, Unestablished
+from dues.reads.freshness.validator import Validator, ValidatorSet
+from dues.redis.wire import Address, CacheAway
 from local.valkey import Valkey
 
 
@@ -14,8 +21,39 @@ def store(fresh: FreshCache) -> Store:
     return fresh.store
 
 
-def founded(store: Store, xid: str = "100") -> None:
-    assert store.found_base(1, lambda: xid)
+def established(store: Store, xid: Callable[[], str] = lambda: "100") -> bool:
+    """Establish the base at what `xid` gives out, unless somebody else is at it."""
+    steps = establish_base(store, prefix_of(store))
+    with closing(steps):
+        try:
+            step = next(steps)
+            while True:
+                step = steps.send(store.ask(step.commands) if isinstance(step, Ask) else xid())
+        except StopIteration as end:
+            return bool(end.value)
+
+
+def prefix_of(store: Store) -> str:
+    found = store.look(1, "k", ["a"])
+    return found.prefix if isinstance(found, Unestablished) else found.validator.prefix
+
+
+def fill(store: Store, validator: Validator, key: str, payload: bytes) -> None:
+    store.ask(store.fill_commands(validator, key, payload, 10))
+
+
+def is_fresh(valkey: Valkey, store: Store, generation: int, validator: Validator) -> bool:
+    """Whether a web server takes what it kept under `validator` for fresh."""
+
+    async def ask() -> bool:
+        checks = Checks(Address.parse(valkey.url), store, lambda: generation)
+        try:
+            return (await checks.ask(ValidatorSet.over([validator]), None)).fresh
+        finally:
+            checks.close()
+            await asyncio.sleep(0)
+
+    return asyncio.run(ask())
 
 
 def look(store: Store, key: str = "k", *tags: str) -> Hit | Miss:
@@ -25,7 +63,7 @@ def look(store: Store, key: str = "k", *tags: str) -> Hit | Miss:
 
 
 def test_without_a_base_nothing_can_be_known(store: Store) -> None:
-    assert store.look(1, "k", ["a"]) == Unfounded(claimed=False)
+    assert store.look(1, "k", ["a"]) == Unestablished(prefix_of(store), is_claimed=False)
 
 
 def test_while_one_finds_a_base_others_are_told(store: Store) -> None:
@@ -33,12 +71,12 @@ def test_while_one_finds_a_base_others_are_told(store: Store) -> None:
 
     def xid() -> str:
         seen.append(store.look(1, "k", ["a"]))
-        assert not store.found_base(1, lambda: "7")
+        assert not established(store)
         return "100"
 
-    assert store.found_base(1, xid)
-    assert seen == [Unfounded(claimed=True)]
-    assert look(store).proof.version == "100; 100;"
+    assert established(store, xid)
+    assert seen == [Unestablished(prefix_of(store), is_claimed=True)]
+    assert look(store).validator.version == "100; 100;"
 
 
 def test_a_base_is_above_what_was_touched_while_it_was_found(store: Store) -> None:
@@ -47,67 +85,67 @@ def test_a_base_is_above_what_was_touched_while_it_was_found(store: Store) -> No
         store.touch(1, ["a"], "999")
         return "500"
 
-    assert store.found_base(1, xid)
-    assert look(store).proof.version == "1000; 1000;"
+    assert established(store, xid)
+    assert look(store).validator.version == "1000; 1000;"
 
 
 def test_an_entry_is_found_while_its_tags_read_the_same(store: Store) -> None:
-    founded(store)
-    proof = look(store).proof
-    store.fill(proof, "k", b"body\nwith \x00 bytes", 10)
+    assert established(store)
+    validator = look(store).validator
+    fill(store, validator, "k", b"body\nwith \x00 bytes")
 
-    assert look(store) == Hit(b"body\nwith \x00 bytes", proof)
+    assert look(store) == Hit(b"body\nwith \x00 bytes", validator)
     store.touch(1, ["b"], "101")
     assert isinstance(look(store), Miss)
 
 
 def test_a_tag_lists_its_newest_ids_and_a_floor(store: Store) -> None:
-    founded(store)
+    assert established(store)
     look(store)
     ids = [200 + i for i in range(NEWEST_IDS)]
     for xid in (150, 120, *ids):
         store.touch(1, ["a"], str(xid))
 
-    assert look(store).proof.version == f"150;{','.join(map(str, ids))} 100;"
+    assert look(store).validator.version == f"150;{','.join(map(str, ids))} 100;"
 
 
 def test_ids_are_compared_by_value_at_any_size(store: Store) -> None:
     """2**53 and 2**53 + 1 are one number to Lua."""
-    founded(store, "99")
+    assert established(store, lambda: "99")
     store.touch(1, ["x"], "100")
     store.touch(1, ["x"], "9007199254740993")
     store.touch(1, ["x"], "9007199254740992")
 
-    assert look(store).proof.version == "9007199254740993; 9007199254740993;"
+    assert look(store).validator.version == "9007199254740993; 9007199254740993;"
 
 
 def test_a_missing_tag_starts_from_all_that_was_touched(store: Store, operator: redis.Redis) -> None:
-    founded(store)
+    assert established(store)
     look(store)
     store.touch(1, ["a"], "300")
     operator.delete(*operator.keys("*:t:*"))
 
-    assert look(store).proof.version == "300; 300;"
+    assert look(store).validator.version == "300; 300;"
 
 
 def test_one_leads_and_others_wait_until_it_is_filled_or_released(store: Store) -> None:
-    founded(store)
+    assert established(store)
     first, second = look(store), look(store)
     assert isinstance(first, Miss)
     assert isinstance(second, Miss)
-    assert (first.leads, first.waits) == (True, False)
-    assert (second.leads, second.waits) == (False, True)
+    assert (first.fills, first.must_wait) == (True, False)
+    assert (second.fills, second.must_wait) == (False, True)
 
-    store.release(first.proof, "k")
+    store.ask(store.release_commands(first.validator, "k"))
     third = look(store)
 
     assert isinstance(third, Miss)
-    assert (third.leads, third.waits) == (False, False)
+    assert (third.fills, third.must_wait) == (False, False)
 
 
 def test_everything_expires(store: Store, operator: redis.Redis) -> None:
-    founded(store)
-    store.fill(look(store).proof, "k", b"", 10)
+    assert established(store)
+    fill(store, look(store).validator, "k", b"")
     store.touch(1, ["a"], "101")
     look(store)
 
@@ -118,57 +156,57 @@ def test_everything_expires(store: Store, operator: redis.Redis) -> None:
 
 
 def test_a_tag_under_which_nothing_is_kept_is_soon_forgotten(store: Store, operator: redis.Redis) -> None:
-    founded(store)
-    proof = look(store, "k", "made up").proof
+    assert established(store)
+    validator = look(store, "k", "made up").validator
     (name,) = operator.keys("*made up")
     assert 0 < operator.ttl(name) <= 60
-    store.fill(proof, "k", b"", 10)
+    fill(store, validator, "k", b"")
     look(store, "k", "made up")
     assert operator.ttl(name) > 3600
 
 
 def test_a_restart_and_a_generation_have_names_of_their_own(store: Store, valkey: Valkey) -> None:
-    founded(store)
-    kept = look(store).proof
-    store.fill(kept, "k", b"body", 10)
-    assert store.look(2, "k", ["a", "b"]) == Unfounded(claimed=False)
+    assert established(store)
+    kept = look(store).validator
+    fill(store, kept, "k", b"body")
+    assert isinstance(store.look(2, "k", ["a", "b"]), Unestablished)
 
     valkey.stop()
     valkey.start()
 
-    assert store.look(1, "k", ["a", "b"]) == Unfounded(claimed=False)
-    assert not store.check(1, kept)
+    assert isinstance(store.look(1, "k", ["a", "b"]), Unestablished)
+    assert not is_fresh(valkey, store, 1, kept)
 
 
-def test_what_a_process_kept_is_checked_by_its_tags(store: Store) -> None:
-    founded(store)
-    proof = look(store).proof
+def test_what_a_process_kept_is_checked_by_its_tags(store: Store, valkey: Valkey) -> None:
+    assert established(store)
+    validator = look(store).validator
 
-    assert store.check(1, proof)
-    assert not store.check(2, proof)
-    assert not store.check(1, Proof(proof.prefix, ("a", "c"), proof.version))
+    assert is_fresh(valkey, store, 1, validator)
+    assert not is_fresh(valkey, store, 2, validator)
+    assert not is_fresh(valkey, store, 1, validator._replace(tags=("a", "c")))
     store.touch(1, ["a"], "101")
-    assert not store.check(1, proof)
+    assert not is_fresh(valkey, store, 1, validator)
 
 
-def test_touches_go_on_in_a_full_redis(store: Store, operator: redis.Redis) -> None:
-    founded(store)
-    proof = look(store).proof
-    store.fill(proof, "k", b"body", 10)
+def test_touches_go_on_in_a_full_redis(store: Store, valkey: Valkey, operator: redis.Redis) -> None:
+    assert established(store)
+    validator = look(store).validator
+    fill(store, validator, "k", b"body")
     operator.config_set("maxmemory", 1)
 
-    assert store.check(1, proof)
+    assert is_fresh(valkey, store, 1, validator)
     store.touch(1, ["a"], "101")
-    assert not store.check(1, proof)
+    assert not is_fresh(valkey, store, 1, validator)
     with pytest.raises(CacheAway, match="OOM"):
         look(store, "k", "another tag")
 
 
 def test_forgotten_scripts_are_brought_again(store: Store, operator: redis.Redis) -> None:
-    founded(store)
+    assert established(store)
     operator.script_flush()
 
-    assert look(store).proof.version == "100; 100;"
+    assert look(store).validator.version == "100; 100;"
 
 
 def test_a_redis_that_takes_no_writes_says_so(store: Store, valkey: Valkey, operator: redis.Redis) -> None:

@@ -31,7 +31,7 @@ def base(servers: Servers, clean: None, valkey: Valkey) -> Iterator[Flask]:
             session.execute(text("insert into notes values (1, 'old')"))
         turn_on(fresh_cache())
         # Until its tag's floor is below whatever other tests of this PostgreSQL have running.
-        wait_until(lambda: read_note().proof)
+        wait_until(lambda: read_note().validator)
         yield app
         with transaction() as session:
             session.execute(text("drop table notes"))

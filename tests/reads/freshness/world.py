@@ -1,27 +1,41 @@
 """The real code of the protocol, driven over random interleavings with every fault we know.
 
-Real: the scripts, on a real Valkey; Store, Writer, Reader, Belief, Restorer. Stand-ins: PostgreSQL (postgres.py), the
-clock, and the wire, whose every call is a step at which any other actor may go on (scheduler.py) and which fails at
-random (redis.py). Counted as wrong: an answer from the cache that is older than something committed before it was
-asked for, or that was never committed.
+Real: the scripts, on a real Valkey; Store, Writer, Belief, Restorer; the reads of both servers: Reader on threads, and
+LoopReader with Checks and LoopConnection on an event loop. Stand-ins: PostgreSQL (postgres.py), the clock, and the
+wire, whose every call is a step at which any other actor may go on (scheduler.py) and which fails at random (redis.py,
+loop.py). Counted as wrong: an answer that is older than something committed before it was asked for, or that was never
+committed.
 """
 
+import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from contextvars import copy_context
 from dataclasses import dataclass, field
+from typing import Any
 
 import psycopg2
 
-from dues.reads.freshness.reader import Computed, Reader
-from dues.reads.freshness.store import Proof, Store
-from dues.reads.freshness.switch import Belief, Restorer, Row
+from api.server.admission import Priority
+from api.server.loop_reader import LoopReader, Wanted
+from api.server.metrics_buffer import Tally as Counts
+from api.server.redis_batch import Checks
+from dues.postgres.aio import Lost
+from dues.reads.freshness import Computed, Result, ValidatorSet
+from dues.reads.freshness.reader import Reader
+from dues.reads.freshness.store import Store
+from dues.reads.freshness.switch import NEW_XID, Belief, Restorer, Row
 from dues.reads.freshness.writer import Writer
-from dues.redis.wire import CacheAway
+from dues.redis.wire import Address, CacheAway
+from tests.reads.freshness.loop import Connector, SteppedLoop
 from tests.reads.freshness.postgres import Postgres, Table
 from tests.reads.freshness.redis import Faults, Redis, SteppedPool
 from tests.reads.freshness.scheduler import Scheduler
 
 ROWS = 3
+# Requests at once to one event loop.
+_REQUESTS = 3
 
 
 @dataclass
@@ -29,6 +43,7 @@ class Chances:
     """How likely each fault is, at each turn of the chaos actor or step of a writer."""
 
     lost_call: float = 0.01
+    slow_call: float = 0.02
     flush: float = 0.004
     restart: float = 0.004
     evict: float = 0.05
@@ -39,12 +54,16 @@ class Chances:
     slow_reading: float = 0.2
 
 
-NO_FAULTS = Chances(lost_call=0, flush=0, restart=0, evict=0, cut=0, crash=0, death=0)
+NO_FAULTS = Chances(lost_call=0, slow_call=0, flush=0, restart=0, evict=0, cut=0, crash=0, death=0)
 
 
 @dataclass
 class Tally:
+    """`remembered`: answers from a process's own memory; `shared`: those that another read of its process computed."""
+
     hits: int = 0
+    remembered: int = 0
+    shared: int = 0
     wrong: int = 0
     kept: int = 0
     writes: int = 0
@@ -57,14 +76,53 @@ class Rules:
     id_before_switch = True
 
 
+class Round:
+    """A round that threads of the scheduler wait for."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+        self._has_ended = False
+        self.result: Result | None = None
+        self.error: Exception | None = None
+
+    def end(self) -> None:
+        self._has_ended = True
+
+    def wait(self) -> None:
+        while not self._has_ended:
+            self._scheduler.step()
+
+
+class Plan:
+    """A read of rows, as the event loop plans one."""
+
+    def __init__(self, rows: tuple[int, ...]) -> None:
+        self.rows, self.key, self.tags = rows, repr(rows), tuple(f"row{row}" for row in rows)
+        self.is_computed = False
+
+    def statement(self) -> tuple[str, Mapping[str, object]]:
+        return "", {"rows": self.rows}
+
+    def computed(self, row: Any) -> Computed:
+        self.is_computed = True
+        values, snapshot = row
+        return Computed(repr(values).encode(), snapshot)
+
+
+class Turns:
+    def taken(self, priority: Priority) -> nullcontext[None]:
+        return nullcontext()
+
+
 @dataclass
 class Process:
     belief: Belief
-    pool: SteppedPool
+    faults: Faults
     store: Store
     writer: Writer
     reader: Reader
-    memory: dict[tuple[int, ...], tuple[Proof, list[int]]] = field(default_factory=dict)
+    connector: Connector
+    memory: dict[tuple[int, ...], tuple[ValidatorSet, list[int]]] = field(default_factory=dict)
 
 
 class World:
@@ -79,8 +137,9 @@ class World:
         self.processes = [self._process() for _ in range(3)]
         self.restorer = Restorer(self.table, self.processes[2].store.takes_writes, self.scheduler.clock)
         for process in self.processes:
-            for actor in (self.poller, self.reader, self.reader, self.remembering_reader):
+            for actor in (self.poller, self.reader, self.reader):
                 self.scheduler.add(self._of(actor, process))
+            self.scheduler.add(self._of(self.server, process), weight=_REQUESTS)
         for process in self.processes[:2]:
             self.scheduler.add(self._of(self.writer, process))
         for solo in (self.relay, self.bystander, self.chaos):
@@ -99,11 +158,12 @@ class World:
         return self._generation
 
     def _process(self) -> Process:
-        pool = SteppedPool(self.redis, self.scheduler, Faults(self.chances.lost_call))
-        store, belief = Store("redis://unused", pool=pool), Belief(self.scheduler.clock)
-        sleep, clock = self.scheduler.sleep, self.scheduler.clock
-        reader = Reader(store, belief.generation, self.table.new_xid, 3600, sleep, clock)
-        return Process(belief, pool, store, Writer(store, self.table, sleep), reader)
+        faults = Faults(self.chances.lost_call, self.chances.slow_call)
+        store = Store("redis://unused", pool=SteppedPool(self.redis, self.scheduler, faults))
+        sleep, clock, belief = self.scheduler.sleep, self.scheduler.clock, Belief(self.scheduler.clock)
+        reader = Reader(store, belief.generation, self.table.new_xid, 3600, sleep, clock, lambda: Round(self.scheduler))
+        connector = Connector(self.redis, self.random, faults)
+        return Process(belief, faults, store, Writer(store, self.table, sleep), reader, connector)
 
     def _of(self, actor: Callable[[Process], None], process: Process) -> Callable[[], None]:
         return self._surviving(lambda: actor(process))
@@ -135,7 +195,7 @@ class World:
         process.belief.read(row)
 
     def reader(self, process: Process) -> None:
-        rows = tuple(sorted(self.random.sample(range(ROWS), self.random.choice((1, 2)))))
+        rows = self._some_rows()
         asked = self._now(rows)
 
         def compute() -> Computed:
@@ -144,34 +204,75 @@ class World:
             self.pause(0, 1, 20)
             return Computed(repr(values).encode(), snapshot)
 
-        result = process.reader.read_alone(repr(rows), [f"row{r}" for r in rows], compute)
-        values: list[int] = eval(result.payload)
-        if result.hit:
-            self._judge(rows, asked, values)
-        elif result.proof:
-            self.tally.kept += 1
-        if result.proof:
-            process.memory[rows] = (result.proof, values)
+        result = process.reader.read(repr(rows), [f"row{r}" for r in rows], compute)
+        self._take(rows, asked, result)
 
-    def remembering_reader(self, process: Process) -> None:
-        """Answers from the process's own memory, as the front door does."""
-        self.pause(1)
-        if not process.memory:
-            return
-        rows = self.random.choice(sorted(process.memory))
+    def server(self, process: Process) -> None:
+        """The event loop of a web server, and requests to it."""
+        checks = Checks(
+            Address.parse("redis://unused"), process.store, process.belief.generation, connect=process.connector
+        )
+        reader = LoopReader(
+            checks, process.store, self._fetch_row, Turns(), Counts(), 3600, copy_context(), self.scheduler.clock
+        )
+        SteppedLoop(self.scheduler).run(*(self._requests(process, checks, reader) for _ in range(_REQUESTS)))
+
+    async def _requests(self, process: Process, checks: Checks, reader: LoopReader) -> None:
+        while True:
+            await self._pause(0, 1)
+            try:
+                await self._request(process, checks, reader)
+            except (Lost, psycopg2.OperationalError):
+                await self._pause(1)
+
+    async def _request(self, process: Process, checks: Checks, reader: LoopReader) -> None:
+        """An answer from the process's own memory if it is fresh, else one through the cache."""
+        rows = self._some_rows()
         asked = self._now(rows)
-        self.pause(0, 1)
-        proof, values = process.memory[rows]
-        generation = process.belief.generation()
-        if generation is not None and process.store.check(generation, proof):
-            self._judge(rows, asked, values)
+        plan, known = Plan(rows), process.memory.get(rows)
+        result = await checks.ask(known and known[0], None, None if known else plan)
+        if known and result.fresh:
+            self.tally.remembered += 1
+            self._judge(rows, asked, known[1])
+            return
+        if known:
+            result = await checks.ask(None, None, plan)
+        answer = await reader.read(Wanted(None, None, plan, Priority.READ), result.found)  # type: ignore[arg-type]
+        self.tally.shared += not (answer.hit or plan.is_computed)
+        values = self._take(rows, asked, answer)
+        if answer.validator and (validators := ValidatorSet.over([answer.validator])):
+            process.memory[rows] = validators, values
+
+    async def _fetch_row(self, sql: str, values: Mapping[str, Any]) -> tuple[Any, ...]:
+        await self._pause(0, 0, 3)
+        try:
+            if sql == NEW_XID:
+                return (self.table.new_xid(),)
+            row = self.postgres.read(values["rows"])
+        except psycopg2.OperationalError as error:
+            raise Lost from error
+        await self._pause(0, 1, 20)
+        return row
+
+    async def _pause(self, *lengths: int) -> None:
+        for _ in range(self.random.choice(lengths)):
+            await asyncio.sleep(0)
+
+    def _some_rows(self) -> tuple[int, ...]:
+        return tuple(sorted(self.random.sample(range(ROWS), self.random.choice((1, 2)))))
+
+    def _take(self, rows: tuple[int, ...], asked: list[int], result: Result) -> list[int]:
+        values: list[int] = eval(result.payload)
+        self.tally.hits += result.hit
+        self.tally.kept += result.validator is not None and not result.hit
+        self._judge(rows, asked, values)
+        return values
 
     def _now(self, rows: tuple[int, ...]) -> list[int]:
         values = self.postgres.values()
         return [values[row] for row in rows]
 
     def _judge(self, rows: tuple[int, ...], asked: list[int], values: list[int]) -> None:
-        self.tally.hits += 1
         for row, before, value in zip(rows, asked, values, strict=True):
             history = self.postgres.committed[row]
             if value != before and value not in history[history.index(before) if before in history else -1 :]:
@@ -234,9 +335,8 @@ class World:
             redis.restart(with_copy=self.chance(0.7))
         if self.chance(chances.evict) and (names := redis.names()):
             redis.call(("DEL", self.random.choice(names)))
-        if self.chance(chances.cut):
-            faults = self.random.choice(self.processes).pool.faults
-            faults.cut = not faults.cut
+        faults = self.random.choice(self.processes).faults
+        faults.cut = self.chance(0.9) if faults.cut else self.chance(chances.cut)
         if redis.late and self.chance(0.3):
             redis.apply_late(self.random.randrange(len(redis.late)))
         if self.chance(chances.crash):

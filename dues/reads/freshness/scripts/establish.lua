@@ -1,4 +1,4 @@
--- Found the base: turn the claim that this process laid on it into the highest id any touch may have had so far.
+-- Establish the base: turn the claim that this process laid on it into the highest id any touch may have had so far.
 -- KEYS: the base.  ARGV: the mark of the claim, a transaction id that PostgreSQL gave out after the claim was laid,
 -- the base's life in seconds.  Answers 1 when done, 0 when the claim is gone.
 local base = redis.call('GET', KEYS[1])

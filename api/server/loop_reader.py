@@ -1,0 +1,146 @@
+"""Reads through the cache on the event loop: takes the steps of dues/reads/freshness/read_protocol.py, awaits each."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from contextvars import Context
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from api.routing import Route
+from api.server.admission import Priority
+from api.server.metrics_buffer import Tally
+from api.server.redis_batch import Checks
+from dues.errors import Unavailable
+from dues.postgres.aio import Lost
+from dues.reads import ReadPlan
+from dues.reads.freshness.read_protocol import (
+    Ask,
+    Compute,
+    Computed,
+    Look,
+    Lookup,
+    NewTransactionId,
+    Pause,
+    ReadProtocol,
+    Result,
+    Step,
+    Tell,
+    WaitFor,
+)
+from dues.reads.freshness.store import Store
+from dues.reads.freshness.switch import NEW_XID
+from dues.redis.wire import CacheAway
+from dues.stores.access import Access
+
+FetchRow = Callable[[str, Mapping[str, object]], Awaitable[tuple[Any, ...] | None]]
+
+
+@dataclass(slots=True)
+class Wanted:
+    """A read that a request asks for; `db_s` is how many seconds PostgreSQL took for it, -1 where it was not asked."""
+
+    route: Route
+    access: Access
+    plan: ReadPlan
+    priority: Priority
+    db_s: float = -1.0
+
+
+class Turns(Protocol):
+    """Who may have a statement run next: api/server/admission.py."""
+
+    def taken(self, priority: Priority) -> AbstractAsyncContextManager[None]: ...
+
+
+class LoopRound:
+    """A round that tasks wait for."""
+
+    __slots__ = ("_ended", "error", "result")
+
+    def __init__(self) -> None:
+        self._ended = asyncio.Event()
+        self.result: Result | None = None
+        self.error: Exception | None = None
+
+    def end(self) -> None:
+        self._ended.set()
+
+    def wait(self) -> Awaitable[Any]:
+        return self._ended.wait()
+
+
+class LoopReader:
+    """For one event loop. `fetch_row` raises Lost and Unavailable, as that of LoopPostgres; statements are written and
+    rows understood in `context`."""
+
+    def __init__(
+        self,
+        checks: Checks,
+        store: Store,
+        fetch_row: FetchRow,
+        turns: Turns,
+        tally: Tally,
+        life_s: float,
+        context: Context,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._checks, self._fetch_row, self._turns, self._tally = checks, fetch_row, turns, tally
+        self._context = context
+        self._protocol = ReadProtocol(store, life_s, LoopRound, tally.add_read, clock)
+
+    async def read(self, wanted: Wanted, found: Lookup) -> Result:
+        """The answer to what is wanted, which has been looked up already: see `ReadProtocol.read`.
+
+        Raises: Lost, Unavailable, and what the plan's own methods raise.
+        """
+        steps = self._protocol.read(wanted.plan.key, wanted.plan.tags)
+        next(steps)
+        try:
+            step = steps.send(found)
+            while True:
+                try:
+                    outcome = await self._take(step, wanted)
+                except BaseException as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(outcome)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+    async def _take(self, step: Step, wanted: Wanted) -> Any:
+        match step:
+            case Compute():
+                return await self._compute(wanted)
+            case Tell(commands):
+                self._checks.tell(commands)
+            case Look():
+                return (await self._checks.ask(None, None, wanted.plan)).found
+            case WaitFor(ahead):
+                await ahead.wait()
+            case Pause(seconds):
+                await asyncio.sleep(seconds)
+            case Ask(commands):
+                return await self._checks.call(commands)
+            case NewTransactionId():
+                return await self._transaction_id()
+        return None
+
+    async def _compute(self, wanted: Wanted) -> Computed:
+        sql, values = self._context.run(wanted.plan.statement)
+        async with self._turns.taken(wanted.priority):
+            began = time.perf_counter()
+            row = await self._fetch_row(sql, values)
+            wanted.db_s = time.perf_counter() - began
+        self._tally.add_statements(1, wanted.db_s)
+        return self._context.run(wanted.plan.computed, row)
+
+    async def _transaction_id(self) -> str:
+        try:
+            row = await self._fetch_row(NEW_XID, {})
+        except (Lost, Unavailable) as error:
+            raise CacheAway(f"no transaction id: {error}") from error
+        assert row
+        return str(row[0])

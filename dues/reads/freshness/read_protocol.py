@@ -1,0 +1,241 @@
+"""How an answer is taken from the cache, or computed and kept: every rule of it, and none of the I/O.
+
+`ReadProtocol.read()` is a generator. Each value it yields is a step for a driver to take; the driver sends back what
+came of the step, or throws into the generator what the step raised. reader.py takes the steps on a thread, and
+api/server/loop_reader.py on an event loop.
+"""
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Generator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from dues.reads.freshness.snapshot import covers
+from dues.reads.freshness.store import Hit, Miss, Store, Unestablished
+from dues.reads.freshness.validator import Validator
+from dues.redis.wire import CacheAway, Command
+
+# The longest that a read waits for another process to compute the answer.
+_WAIT_S = 2.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.02
+
+
+class Computed(NamedTuple):
+    """An answer from PostgreSQL: what to keep, the `pg_current_snapshot()::text` of the one statement that it is
+    made from, and for how many seconds it may be kept (0: not at all; None: the default)."""
+
+    payload: bytes
+    snapshot: str
+    life_s: float | None = None
+
+
+class Result(NamedTuple):
+    """`validator` is how to find out later whether `payload` is still fresh; None: it may not be kept. It may be kept
+    until `expires_at`, a time of the wall clock (`time.time()`), and no longer."""
+
+    payload: bytes
+    hit: bool
+    validator: Validator | None
+    expires_at: float = 0.0
+
+
+class Look(NamedTuple):
+    """Look the entry up. Send back a Lookup: None where the cache is off, or Redis did not answer."""
+
+
+class Compute(NamedTuple):
+    """Compute the answer from PostgreSQL. Send back a Computed."""
+
+
+class Pause(NamedTuple):
+    """Wait for so many seconds."""
+
+    seconds: float
+
+
+class WaitFor(NamedTuple):
+    """Wait until this round has ended."""
+
+    round: "Round"
+
+
+class Ask(NamedTuple):
+    """Have Redis carry out `commands`, and send back the replies. Throw CacheAway where it did not."""
+
+    commands: Sequence[Command]
+
+
+class Tell(NamedTuple):
+    """The same, but nobody needs the replies. Never throw."""
+
+    commands: Sequence[Command]
+
+
+class NewTransactionId(NamedTuple):
+    """Have PostgreSQL give out a transaction id, and send it back as text. Throw CacheAway where it did not."""
+
+
+Step = Look | Compute | Pause | WaitFor | Ask | Tell | NewTransactionId
+Lookup = Hit | Miss | Unestablished | None
+Steps = Generator[Step, Any, Result]
+
+
+class Round(Protocol):
+    """One computation of an answer, shared by all who asked for it before it began. `end()` wakes all who wait, and
+    never blocks; `wait()` is for the driver alone, which blocks in it or awaits what it returns."""
+
+    result: Result | None
+    error: Exception | None
+
+    def end(self) -> None: ...
+
+    def wait(self) -> Any: ...
+
+
+class ReadProtocol:
+    """The reads of one driver, and which of them are under way. `new_round` makes a round of the driver's kind;
+    `count` is told what each read came to: hit, kept or passed."""
+
+    def __init__(
+        self,
+        store: Store,
+        life_s: float,
+        new_round: Callable[[], Round],
+        count: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._life_s = store, life_s
+        self._new_round, self._count, self._clock = new_round, count, clock
+        # Never held over a step.
+        self._lock = threading.Lock()
+        self._in_flight: dict[str, Round] = {}
+        self._next_round: dict[str, Round] = {}
+
+    def read(self, key: str, tags: Sequence[str]) -> Steps:
+        """The answer that `key` names, and which depends on nothing but rows under `tags`.
+
+        On a miss while the same key is being computed here already, wait for the round after that one, and share it
+        with all who come meanwhile: nobody gets an answer whose computation began before they asked. What `Compute`
+        raises is raised for all who share the round, and not kept.
+        """
+        found: Lookup = yield Look()
+        if isinstance(found, Hit):
+            self._count("hit")
+            return unpack(found)
+        mine, ahead, is_mine_to_run = self._join(key)
+        if (ahead or not is_mine_to_run) and isinstance(found, Miss) and found.fills:
+            yield Tell(self._store.release_commands(found.validator, key))
+        if not is_mine_to_run:
+            yield WaitFor(mine)
+            if mine.error:
+                raise mine.error
+            return mine.result or (yield from self._read_alone(key, tags, (yield Look())))
+        try:
+            if ahead:
+                yield WaitFor(ahead)
+                self._begin(key, mine)
+                found = yield Look()
+            mine.result = yield from self._read_alone(key, tags, found)
+            return mine.result
+        except Exception as error:
+            mine.error = error
+            raise
+        finally:
+            self._end(key, mine)
+
+    def _join(self, key: str) -> tuple[Round, Round | None, bool]:
+        """The round to share, the one to wait for before it may begin, and whether it is the caller who runs it."""
+        with self._lock:
+            if found := self._next_round.get(key):
+                return found, None, False
+            ahead = self._in_flight.get(key)
+            mine = self._new_round()
+            (self._next_round if ahead else self._in_flight)[key] = mine
+            return mine, ahead, True
+
+    def _begin(self, key: str, mine: Round) -> None:
+        with self._lock:
+            del self._next_round[key]
+            self._in_flight[key] = mine
+
+    def _end(self, key: str, mine: Round) -> None:
+        with self._lock:
+            for rounds in (self._in_flight, self._next_round):
+                if rounds.get(key) is mine:
+                    del rounds[key]
+        mine.end()
+
+    def _read_alone(self, key: str, tags: Sequence[str], found: Lookup) -> Steps:
+        """As `read()` after a look has found `found`, sharing with nobody but through Redis."""
+        found = yield from self._wait_for_others(found)
+        if isinstance(found, Hit):
+            self._count("hit")
+            return unpack(found)
+        miss = found if isinstance(found, Miss) else None
+        try:
+            answer: Computed = yield Compute()
+        except BaseException:
+            if miss and miss.fills:
+                yield Tell(self._store.release_commands(miss.validator, key))
+            raise
+        result, entry = judge(miss, answer, self._life_s)
+        if miss and entry:
+            yield Tell(self._store.fill_commands(miss.validator, key, *entry))
+        elif miss and miss.fills:
+            yield Tell(self._store.release_commands(miss.validator, key))
+        self._count("kept" if entry else "passed")
+        return result
+
+    def _wait_for_others(self, found: Lookup) -> Generator[Step, Any, Lookup]:
+        """Look again until nobody else, in another process, is computing the entry or establishing the base."""
+        deadline, pause = self._clock() + _WAIT_S, _FIRST_PAUSE_S
+        while isinstance(found, Unestablished) or (isinstance(found, Miss) and found.must_wait):
+            if self._clock() >= deadline:
+                return found if isinstance(found, Miss) else None
+            if isinstance(found, Unestablished) and not found.is_claimed:
+                try:
+                    yield from establish_base(self._store, found.prefix)
+                except CacheAway:
+                    return None
+            else:
+                yield Pause(pause)
+                pause = min(pause * 2, _LONGEST_PAUSE_S)
+            found = yield Look()
+        return found
+
+
+def establish_base(store: Store, prefix: str) -> Generator[Step, Any, bool]:
+    """Claim the base, *then* have PostgreSQL give out an id, and write that id down. False if somebody else does.
+    Raises: CacheAway."""
+    mark = secrets.token_hex(8)
+    (claimed,) = yield Ask([store.claim_command(prefix, mark)])
+    if claimed is None:
+        return False
+    xid: str = yield NewTransactionId()
+    (established,) = yield Ask([store.establish_command(prefix, mark, xid)])
+    return bool(established == 1)
+
+
+class Entry(NamedTuple):
+    """What is kept of an answer, and for how many seconds."""
+
+    payload: bytes
+    life_s: float
+
+
+def judge(miss: Miss | None, answer: Computed, life_s: float) -> tuple[Result, Entry | None]:
+    """An answer that was computed after a look that missed, and what may be kept of it, for `life_s` at most: None
+    where its snapshot does not cover all that has touched its tags, or where nothing is known of them."""
+    if answer.life_s is not None:
+        life_s = min(answer.life_s, life_s)
+    if miss is None or life_s <= 0 or not covers(miss.validator.version, answer.snapshot):
+        return Result(answer.payload, False, None), None
+    expires_at = time.time() + life_s
+    entry = Entry(b"%.3f\n%b" % (expires_at, answer.payload), life_s)
+    return Result(answer.payload, False, miss.validator, expires_at), entry
+
+
+def unpack(hit: Hit) -> Result:
+    expires_at, _, payload = hit.payload.partition(b"\n")
+    return Result(payload, True, hit.validator, float(expires_at))
