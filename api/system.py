@@ -19,7 +19,7 @@ from api.http import json_reply
 from api.request import flask_request
 from config import Settings
 from dues import VERSION
-from dues.breaker import troubled_circuits
+from dues.breaker import troubled_circuits, webhook_circuits
 from dues.errors import Unauthenticated, Unavailable
 from dues.jobs.stats import QueueStats, queue_stats
 from dues.mail.ledger import count_unknown
@@ -57,8 +57,7 @@ def ready() -> Response:
 @system.get("/metrics")
 def metrics() -> Response:
     """Open where METRICS_TOKEN is empty: the web server listens on loopback unless told otherwise, the numbers tell
-    of no customer (but for the hosts of receivers that do not answer), and a gateway in front need not pass the path
-    on."""
+    of no customer, and a gateway in front need not pass the path on."""
     if wanted := settings().metrics_token:
         sent = bearer_token(flask_request()) or ""
         if not hmac.compare_digest(sent.encode(), wanted.encode()):
@@ -174,3 +173,11 @@ class _Circuits(Collector):
                 is_open.add_metric((circuit.name,), circuit.is_open)
         yield failures
         yield is_open
+        with suppress(SQLAlchemyError, psycopg2.Error):
+            webhooks = webhook_circuits()
+            yield GaugeMetricFamily(
+                "dues_webhook_endpoints_failing", "Webhook endpoints that did not answer of late", webhooks.failing
+            )
+            yield GaugeMetricFamily(
+                "dues_webhook_endpoints_left_alone", "Of those, the ones that are not called for now", webhooks.open
+            )

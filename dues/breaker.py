@@ -1,13 +1,14 @@
-"""Circuit breakers: what does not answer is left alone for a while, so that those who would wait for it need not.
+"""Circuit breakers, shared by all processes through PostgreSQL: what does not answer is not called for a while.
 
-    circuit = Circuit("webhook:example.com:443")
+    circuit = Circuit("gateway:sandbox")
     if wait := circuit.wait_s():        # open: come back then
         ...
     circuit.failed()                    # or succeeded(), by what became of the call
 
 Closed until `threshold` calls in a row have failed; then open for `first_s`, after which one call is let through, the
-probe: its success closes the circuit, its failure opens it for twice as long, up to `longest_s`. The state is a row, so
-that all processes share it and `/metrics` shows it; a circuit that works has none.
+probe: its success closes the circuit, its failure opens it for twice as long, up to `longest_s`. The state is a row,
+which a circuit that works does not have. A circuit is as narrow as what it protects from: where two tenants share one,
+the failures of the one's calls keep the other's from being made.
 """
 
 import logging
@@ -19,7 +20,7 @@ import psycopg2
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from dues.postgres import db, fetch_row_alone
+from dues.postgres import db, fetch_row, fetch_row_alone, unit_of_work
 
 log = logging.getLogger("dues.breaker")
 
@@ -51,11 +52,29 @@ _FAILED = f"""
 _SUCCEEDED = f"""
     delete from circuit_breakers c using {_UNHURRIED} where c.name = %(name)s returning c.name
 """
+_RESET = "delete from circuit_breakers where name = %(name)s returning name"
 _TROUBLED = text("""
     select name, failures, coalesce(open_until > clock_timestamp(), false) from circuit_breakers
-    where updated_at > now() - interval '1 day' order by updated_at desc limit 200
+    where updated_at > now() - interval '1 day' and not starts_with(name, :webhooks)
+    order by updated_at desc limit 200
 """)
+_WEBHOOKS = text("""
+    select count(*), count(*) filter (where open_until > clock_timestamp()) from circuit_breakers
+    where updated_at > now() - interval '1 day' and starts_with(name, :webhooks)
+""")
+_EXPIRED = """
+    with old as (
+        select name from circuit_breakers where updated_at < now() - interval '1 day'
+        limit %(most)s for update skip locked),
+    gone as (delete from circuit_breakers c using old where c.name = old.name returning 1)
+    select count(*) from gone
+"""
 
+
+# What the names of the circuits of webhook endpoints begin with. Operators see how many there are, and no more: those
+# are customers' receivers.
+WEBHOOKS = "webhook:"
+_MOST_DELETED = 1000
 
 # How long a process takes a circuit for closed without asking again, and until when it does so with each.
 _TRUST_S = 1.0
@@ -64,10 +83,10 @@ _trusted_until: dict[str, float] = {}
 
 @dataclass
 class Circuit:
-    """The way to something outside, by its name. `probe_s` is longer than a call can take.
+    """The breaker of something outside, by its name. `probe_s` is longer than a call can take.
 
-    What is written here is written apart from any transaction the caller is in. Another process's failures may be seen
-    a second late, so that what works costs next to nothing.
+    It writes apart from any transaction that the caller is in. Another process's failures may be seen a second late, so
+    that what works costs next to nothing.
     """
 
     name: str
@@ -121,7 +140,35 @@ class CircuitState:
     is_open: bool
 
 
+@dataclass(frozen=True)
+class WebhookCircuits:
+    """How many webhook endpoints have not answered of late, and how many of them are left alone now."""
+
+    failing: int
+    open: int
+
+
 def troubled_circuits() -> list[CircuitState]:
-    """Those that have failed of late, the latest first; at most 200."""
+    """Those that have failed of late, the latest first; at most 200. Those of webhook endpoints are not among them."""
     with db.engine.connect() as connection:
-        return [CircuitState(*row) for row in connection.execute(_TROUBLED)]
+        return [CircuitState(*row) for row in connection.execute(_TROUBLED, {"webhooks": WEBHOOKS})]
+
+
+def webhook_circuits() -> WebhookCircuits:
+    """The circuits of webhook endpoints, counted."""
+    with db.engine.connect() as connection:
+        return WebhookCircuits(*connection.execute(_WEBHOOKS, {"webhooks": WEBHOOKS}).one())
+
+
+def reset_circuit(name: str) -> None:
+    """Forget what has failed: it leads to something else now. Part of the caller's transaction()."""
+    unit_of_work()
+    fetch_row(_RESET, {"name": name})
+
+
+def delete_expired_circuits() -> int:
+    """Delete circuits that have not failed for a day, which counts no more, in the caller's transaction(). Returns: how
+    many; 0 means that none are left."""
+    unit_of_work()
+    (count,) = fetch_row(_EXPIRED, {"most": _MOST_DELETED}) or (0,)
+    return int(count)

@@ -8,13 +8,13 @@ import pytest
 from flask import Flask
 
 from dues import breaker
-from dues.breaker import Circuit, troubled_circuits
+from dues.breaker import WEBHOOKS, Circuit, WebhookCircuits, reset_circuit, troubled_circuits, webhook_circuits
 from dues.postgres import transaction
 from dues.postgres.statement_stats import counting_statements
 from tests.factory import Factory
 from tests.servers import wait_until
 
-NAME = "webhook:example.com:443"
+NAME = "gateway:sandbox"
 
 
 @pytest.fixture(autouse=True)
@@ -153,3 +153,33 @@ def test_metrics_show_what_has_failed(client):
     text = client.get("/metrics").text
     assert f'dues_circuit_open{{circuit="{NAME}"}} 1.0' in text
     assert f'dues_circuit_failures{{circuit="{NAME}"}} 3.0' in text
+
+
+def test_circuits_of_webhook_endpoints_are_counted_and_not_named(client):
+    fail(3)
+    for name, times in (("one", 3), ("two", 1), ("three", 3)):
+        for _ in range(times):
+            Circuit(WEBHOOKS + name, threshold=3).failed()
+    assert webhook_circuits() == WebhookCircuits(failing=3, open=2)
+    assert [state.name for state in troubled_circuits()] == [NAME]
+    text = client.get("/metrics").text
+    assert WEBHOOKS not in text
+    assert "dues_webhook_endpoints_failing 3.0" in text
+    assert "dues_webhook_endpoints_left_alone 2.0" in text
+
+
+def test_those_of_webhook_endpoints_drive_none_out_of_the_metrics(make: Factory):
+    fail(3)
+    make.rows(
+        "insert into circuit_breakers(name, failures, updated_at) select 'webhook:' || i, 1, clock_timestamp()"
+        " from generate_series(1, 300) i"
+    )
+    assert [state.name for state in troubled_circuits()] == [NAME]
+
+
+def test_a_circuit_that_leads_elsewhere_now_begins_anew():
+    fail(3)
+    with transaction():
+        reset_circuit(NAME)
+    assert circuit().wait_s() == 0
+    assert troubled_circuits() == []

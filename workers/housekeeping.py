@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from dues.accounts.tokens import delete_expired_tokens
+from dues.breaker import delete_expired_circuits
 from dues.jobs import Run, kinds
 from dues.postgres import transaction
 from dues.reports.retention import delete_expired_files
@@ -38,6 +39,11 @@ def report_files(run: Run) -> dict[str, int]:
 @job(kinds.FORGET_EVENTS)
 def events(run: Run) -> dict[str, int]:
     return _in_batches(run, delete_expired_events)
+
+
+@job(kinds.FORGET_CIRCUITS)
+def circuits(run: Run) -> dict[str, int]:
+    return _in_batches(run, delete_expired_circuits)
 
 
 def _in_batches(run: Run, forget: Callable[[], int]) -> dict[str, int]:

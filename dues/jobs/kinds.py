@@ -49,6 +49,7 @@ FORGET_JOBS = Kind("housekeeping.jobs", "slow")
 FORGET_TOKENS = Kind("housekeeping.tokens", "slow")
 FORGET_REPORT_FILES = Kind("housekeeping.report_files", "slow")
 FORGET_EVENTS = Kind("housekeeping.events", "slow")
+FORGET_CIRCUITS = Kind("housekeeping.circuits", "slow")
 
 KINDS: dict[str, Kind] = {
     kind.name: kind
@@ -68,5 +69,6 @@ KINDS: dict[str, Kind] = {
         FORGET_TOKENS,
         FORGET_REPORT_FILES,
         FORGET_EVENTS,
+        FORGET_CIRCUITS,
     )
 }

@@ -226,6 +226,15 @@ def fetch_row_alone(sql: str, params: Mapping[str, Any]) -> tuple[Any, ...] | No
         count_statement(sql, time.perf_counter() - started)
 
 
+def database_now() -> datetime:
+    """PostgreSQL's clock. It decides wherever a stored time is compared with the present: the clocks of the machines
+    that Dues runs on differ."""
+    row = fetch_row("select clock_timestamp()", {})
+    assert row
+    moment: datetime = row[0]
+    return moment
+
+
 def run_later(sql: str, params: Mapping[str, Any]) -> None:
     """Run a statement whose answer nobody needs, in the present unit of work: it goes out in one message with the next
     that is asked for, so it costs no round trip. What is wrong with it is raised there, or at the commit."""

@@ -3,11 +3,10 @@
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from dues.clock import now
 from dues.jobs import enqueue, kinds
 from dues.mail.message import Templates
 from dues.mail.service import queue_mail
-from dues.postgres import fetch_row
+from dues.postgres import database_now, fetch_row
 from dues.settings import settings
 from dues.webhooks.models import Endpoint
 
@@ -22,13 +21,13 @@ _WHY = {
 }
 
 
-def tell_of_failure(endpoint: Endpoint) -> None:
-    """Deliveries fail, and will be tried again. Part of the caller's transaction()."""
+def notify_failing(endpoint: Endpoint) -> None:
+    """Tell the owner that deliveries fail, and will be tried again. Part of the caller's transaction()."""
     _mail(endpoint, "webhook_failing", "Webhooks of {store} are failing", "")
 
 
-def tell_of_end(endpoint: Endpoint) -> None:
-    """The endpoint was disabled, and is told of nothing any more. Part of the caller's transaction()."""
+def notify_disabled(endpoint: Endpoint) -> None:
+    """Tell the owner that the endpoint was disabled, and gets no more events. Part of the caller's transaction()."""
     assert endpoint.disabled_reason
     _mail(endpoint, "webhook_disabled", "A webhook endpoint of {store} was disabled", _WHY[endpoint.disabled_reason])
 
@@ -37,7 +36,8 @@ def _mail(endpoint: Endpoint, template: str, subject: str, why: str) -> None:
     owner = fetch_row(_OWNER, {"store_id": endpoint.store_id})
     assert owner
     store, name, email = owner
-    since = endpoint.failing_since or now()
+    moment = database_now()
+    since = endpoint.failing_since or moment
     message = _templates.message(
         template,
         subject=subject.format(store=store),
@@ -54,5 +54,5 @@ def _mail(endpoint: Endpoint, template: str, subject: str, why: str) -> None:
         why=why,
         deliveries=f"{settings().public_url}/v1/stores/{endpoint.store_id}/webhook-deliveries?endpoint_id={endpoint.id}",
     )
-    email_id = queue_mail(f"{template}:{endpoint.id}:{now().isoformat()}", email, message)
-    enqueue(kinds.MAILING_SEND, {"email_id": str(email_id)}, dedupe_key=str(email_id))
+    email_id = queue_mail(f"{template}:{endpoint.id}:{moment.isoformat()}", email, message)
+    enqueue(kinds.MAILING_SEND, {"email_id": str(email_id)}, dedupe_key=str(email_id), store_id=endpoint.store_id)

@@ -1,10 +1,13 @@
-"""One attempt at a delivery, and the place a delivery's status changes.
+"""One attempt at a delivery, and the only place where a delivery's status changes.
 
     pending -> succeeded | failed
 
-The receiver is called outside of transactions, and may be called twice for one event: it knows that by `webhook-id`. A
-delivery has succeeded when a 2xx came. It has failed when its job has: out of attempts, or because its endpoint is gone
-or disabled; what was missed can be replayed.
+The receiver is called outside of transactions, and may be called twice for one event: it recognises that by
+`webhook-id`. A delivery has succeeded when a 2xx came. It has failed when its job has: out of attempts, or because its
+endpoint is gone or disabled; what was missed can be replayed.
+
+An endpoint that does not answer is left alone for a while by a circuit breaker of its own. Only attempts that were made
+count against an endpoint (`failing_since`), never those that were put off.
 """
 
 import time
@@ -25,20 +28,22 @@ from dues.observability.trace import current_trace
 from dues.postgres import fetch_row, transaction
 from dues.settings import settings
 from dues.webhooks import schedule
-from dues.webhooks.endpoints import disable_gone, note_failure, note_success
+from dues.webhooks.endpoints import circuit_name, disable_gone, note_failure, note_success
 from dues.webhooks.outbound import BadTarget, NoReply, Target, parse_target, post
 from dues.webhooks.signing import signed_headers
 
 _LOAD = """
-    select d.status, w.id, w.url, w.enabled, w.failing_since is not null, w.secret,
-        case when w.previous_secret_until > now() then w.previous_secret end,
+    select d.status, jsonb_array_length(d.attempts), w.id, w.url, w.enabled, w.failing_since is not null,
+        array[w.secret] || case when w.previous_secret_until > now() then array[w.previous_secret] else '{}' end
+            || array(select old ->> 'secret' from jsonb_array_elements(w.older_secrets) old
+                     where (old ->> 'until')::timestamptz > now()),
         e.id, e.seq, e.type, to_json(e.created_at) #>> '{}', e.data::text
     from webhook_deliveries d
     join webhook_endpoints w on w.store_id = d.store_id and w.id = d.endpoint_id
     join events e on e.store_id = d.store_id and e.seq = d.seq
     where d.store_id = %(store_id)s and d.id = %(delivery_id)s
 """
-_NOTE = """
+_UPDATE = """
     update webhook_deliveries set status = coalesce(%(status)s, status), version = version + 1,
         updated_at = clock_timestamp(), failure_code = %(failure_code)s,
         attempts = case when %(attempt)s is null then attempts
@@ -56,11 +61,12 @@ class DeliveryFailed(Problem):
 
 @dataclass(frozen=True)
 class Due:
-    """A delivery with all that an attempt needs. `secrets`: the present one, and the one before while that is valid."""
+    """A delivery with all that an attempt needs. `secrets`: the present one, and those before that still sign."""
 
     store_id: UUID
     delivery_id: UUID
     status: str
+    attempts: int
     endpoint_id: UUID
     url: str
     enabled: bool
@@ -104,25 +110,25 @@ def deliver(run: Run, store_id: UUID, delivery_id: UUID) -> None:
     try:
         target = parse_target(due.url, settings().webhook_allowed_hosts)
     except BadTarget as bad:
-        _come_back(run, due, Attempt(0.0, failure_code=bad.code, detail=f"the URL {bad}"))
-    circuit = _circuit(target)
+        _schedule_retry(run, due, Attempt(0.0, failure_code=bad.code, detail=f"the URL {bad}"))
+    circuit = _circuit(due)
     if wait := circuit.wait_s():
-        _stay_away(due, schedule.spread(wait))
+        _defer(due, schedule.spread(wait))
     run.check()
     failpoint("webhook.before_post")
     attempt = _attempt(due, target)
     failpoint("webhook.after_post")
-    # A receiver that answers is there, whatever it answers; others may share its host.
+    # A receiver that answers is there, whatever it answers.
     if attempt.status_code is None:
         circuit.failed()
     else:
         circuit.succeeded()
     if attempt.failure_code:
-        _come_back(run, due, attempt)
+        _schedule_retry(run, due, attempt)
     with run.completion(
         {"href": f"/v1/stores/{store_id}/webhook-deliveries/{delivery_id}", "type": "application/json"}
     ):
-        _note(due, status="succeeded", attempt=attempt)
+        _update(due, status="succeeded", attempt=attempt)
         if due.failing:
             note_success(store_id, due.endpoint_id)
 
@@ -131,18 +137,20 @@ def _load(store_id: UUID, delivery_id: UUID) -> Due | None:
     row = fetch_row(_LOAD, {"store_id": store_id, "delivery_id": delivery_id})
     if row is None:
         return None
-    status, endpoint_id, url, enabled, failing, secret, previous, event_id, seq, event_type, timestamp, data = row
+    status, attempts, endpoint_id, url, enabled, failing, secrets, event_id, seq, event_type, timestamp, data = row
     body = (
         f'{{"type":"{event_type}","timestamp":"{timestamp}","store_id":"{store_id}","seq":{seq},"data":{data}}}'
     ).encode()
-    secrets = (secret, previous) if previous else (secret,)
-    return Due(store_id, delivery_id, status, endpoint_id, url, enabled, failing, secrets, event_id, body)
+    return Due(
+        store_id, delivery_id, status, attempts, endpoint_id, url, enabled, failing, tuple(secrets), event_id, body
+    )
 
 
-def _circuit(target: Target) -> Circuit:
+def _circuit(due: Due) -> Circuit:
+    """The endpoint's own: one path of a host says nothing about another path, which may be another store's."""
     first_s, longest_s = schedule.rests_s()
     return Circuit(
-        f"webhook:{target.host}:{target.port}",
+        circuit_name(due.endpoint_id),
         first_s=first_s,
         longest_s=longest_s,
         probe_s=2 * settings().webhook_timeout_s,
@@ -170,13 +178,13 @@ def _attempt(due: Due, target: Target) -> Attempt:
     return Attempt(duration_s, reply.status, code, detail, reply.body, reply.retry_after_s)
 
 
-def _come_back(run: Run, due: Due, attempt: Attempt) -> NoReturn:
-    """Write down an attempt that failed. Raises: Retry; PermanentFailure where the receiver is gone for good."""
+def _schedule_retry(run: Run, due: Due, attempt: Attempt) -> NoReturn:
+    """Record an attempt that failed. Raises: Retry; PermanentFailure where the receiver is gone for good."""
     problem = DeliveryFailed(attempt.detail, code=attempt.failure_code or "")
     wait_s = schedule.wait_s(run.attempt, attempt.retry_after_s)
     is_gone = attempt.failure_code == "gone"
     with transaction():
-        _note(due, attempt=attempt, failure_code=attempt.failure_code, wait_s=None if is_gone else wait_s)
+        _update(due, attempt=attempt, failure_code=attempt.failure_code, wait_s=None if is_gone else wait_s)
         if is_gone:
             disable_gone(due.store_id, due.endpoint_id)
         else:
@@ -186,27 +194,28 @@ def _come_back(run: Run, due: Due, attempt: Attempt) -> NoReturn:
     raise Retry(wait_s, problem)
 
 
-def _stay_away(due: Due, wait_s: float) -> NoReturn:
-    """The host has not answered others just now. Raises: Retry, which is not one of the delivery's attempts."""
+def _defer(due: Due, wait_s: float) -> NoReturn:
+    """The endpoint has not answered of late, so it is not called now. Raises: Retry, which is not one of the delivery's
+    attempts."""
     with transaction():
-        _note(due, failure_code="circuit_open", wait_s=wait_s)
-        note_failure(due.store_id, due.endpoint_id)
-    raise Retry(wait_s, DeliveryFailed("the host does not answer", code="circuit_open"), charged=False)
+        _update(due, failure_code="circuit_open", wait_s=wait_s)
+    raise Retry(wait_s, DeliveryFailed("the receiver does not answer", code="circuit_open"), charged=False)
 
 
 @when_ended(kinds.WEBHOOK_DELIVER)
 def give_up(ending: Ending) -> None:
-    """The job has failed, and so has its delivery."""
+    """The job has failed, and so has its delivery. Where no attempt was recorded, as when each took its worker down,
+    that says nothing about the receiver."""
     due = _load(UUID(ending.args["store_id"]), UUID(ending.args["delivery_id"]))
     if due is None or due.status != "pending":
         return
     code = str((ending.error or {}).get("type", "")).removeprefix("/problems/") or None
-    _note(due, status="failed", failure_code=code)
-    if due.enabled:
+    _update(due, status="failed", failure_code=code)
+    if due.enabled and due.attempts:
         note_failure(due.store_id, due.endpoint_id, exhausted=True)
 
 
-def _note(
+def _update(
     due: Due,
     *,
     status: str | None = None,
@@ -214,7 +223,7 @@ def _note(
     failure_code: str | None = None,
     wait_s: float | None = None,
 ) -> None:
-    """Write down what has become of a delivery: the one function that does. Part of the caller's transaction()."""
+    """Record what has become of a delivery: the one function that does. Part of the caller's transaction()."""
     values: dict[str, Any] = {
         "store_id": due.store_id,
         "delivery_id": due.delivery_id,
@@ -223,4 +232,4 @@ def _note(
         "failure_code": failure_code,
         "wait_s": wait_s,
     }
-    fetch_row(_NOTE, values)
+    fetch_row(_UPDATE, values)

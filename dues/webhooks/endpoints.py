@@ -1,37 +1,41 @@
 """Endpoints: registered, changed, given a new secret, disabled, deleted. Each function is part of its caller's
 transaction.
 
-Whoever changes which of a store's endpoints are enabled holds the lock of the store's event stream, and so does whoever
-writes an event: after the commit of an endpoint no event of the store is passed on without it.
+A change of which endpoints of a store are enabled holds the lock of the store's event stream, and so does the writing
+of an event: after the commit of an endpoint no event of the store is passed on without it.
+
+No name is resolved here, where a resolver that does not answer would hold a thread and a transaction: each delivery
+resolves and vets the name that it sends to.
 """
 
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated, Literal
 from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 from sqlalchemy import func, select
 
-from dues.clock import now
+from dues.breaker import WEBHOOKS, reset_circuit
+from dues.clock import rfc3339
 from dues.errors import Conflict, NotFound, ValidationFailed
 from dues.events import EVENT_TYPES, EventType
 from dues.ids import new_id
-from dues.postgres import db, fetch_row
+from dues.postgres import database_now, db, fetch_row
 from dues.reads.tags import touch
 from dues.settings import settings
 from dues.webhooks import alerts, schedule
 from dues.webhooks.models import Endpoint
-from dues.webhooks.outbound import MAX_URL, BadTarget, NoReply, parse_target, vet
+from dues.webhooks.outbound import MAX_URL, BadTarget, parse_target
 from dues.webhooks.signing import write_secret
 
 # Each is one more delivery for each of a store's events.
 MOST_ENDPOINTS = 20
-# How long the secret before the present one signs too.
+# How long a secret that was replaced goes on signing.
 OVERLAP = timedelta(hours=24)
-# How long a name may take to be resolved while its caller waits.
-_RESOLVE_S = 2.0
+# Most secrets of an endpoint that sign at once: each adds 47 characters to a header of every attempt.
+MOST_SECRETS = 5
 
 Url = Annotated[str, Meta(min_length=1, max_length=MAX_URL)]
 Description = Annotated[str, Meta(max_length=500)]
@@ -121,11 +125,27 @@ def change_endpoint(endpoint: Endpoint, change: WebhookEndpointChange) -> None:
         endpoint.enabled = change.enabled
         endpoint.disabled_reason = endpoint.failing_since = endpoint.alerted_at = None
     _changed(endpoint)
+    reset_circuit(circuit_name(endpoint.id))
 
 
 def rotate_secret(endpoint: Endpoint, seed: bytes) -> None:
-    """A new secret; the present one goes on signing beside it for a day."""
-    endpoint.previous_secret, endpoint.previous_secret_until = endpoint.secret, now() + OVERLAP
+    """A new secret. The present one goes on signing beside it for a day, and so do those before it until their day is
+    over: a receiver that has any of them never rejects what it is sent.
+
+    Raises: Conflict where that would be more than MOST_SECRETS: dropping one would lock its receiver out.
+    """
+    moment = database_now()
+    older = [*endpoint.older_secrets]
+    if endpoint.previous_secret and endpoint.previous_secret_until:
+        older.append({"secret": endpoint.previous_secret, "until": rfc3339(endpoint.previous_secret_until)})
+    older = [old for old in older if datetime.fromisoformat(old["until"]) > moment]
+    if len(older) + 2 > MOST_SECRETS:
+        raise Conflict(
+            f"{MOST_SECRETS} secrets of this endpoint still sign: one can be added from {older[0]['until']} on",
+            code="too_many_webhook_secrets",
+        )
+    endpoint.older_secrets = older
+    endpoint.previous_secret, endpoint.previous_secret_until = endpoint.secret, moment + OVERLAP
     endpoint.secret = write_secret(seed, endpoint.id)
     touch(*_tags(endpoint))
 
@@ -133,9 +153,10 @@ def rotate_secret(endpoint: Endpoint, seed: bytes) -> None:
 def delete_endpoint(endpoint: Endpoint) -> None:
     """What was delivered to it can still be read; its secrets are gone."""
     _lock_stream(endpoint.store_id)
-    endpoint.deleted_at, endpoint.enabled = now(), False
-    endpoint.secret, endpoint.previous_secret = "", None
+    endpoint.deleted_at, endpoint.enabled = database_now(), False
+    endpoint.secret, endpoint.previous_secret, endpoint.older_secrets = "", None, []
     _changed(endpoint)
+    reset_circuit(circuit_name(endpoint.id))
 
 
 def require_enabled(endpoint: Endpoint) -> None:
@@ -153,20 +174,21 @@ def note_success(store_id: UUID, endpoint_id: UUID) -> None:
 
 
 def note_failure(store_id: UUID, endpoint_id: UUID, *, exhausted: bool = False) -> None:
-    """An attempt has failed, or with `exhausted` a delivery all of whose attempts have: once that goes on for long the
-    store's owner is told, and at last the endpoint is disabled."""
+    """Count an attempt that has failed, or with `exhausted` a delivery all of whose attempts have, against an endpoint:
+    once that goes on for long the store's owner is told, and at last the endpoint is disabled."""
     with suppress(NotFound):
         endpoint = get_endpoint(store_id, endpoint_id)
         if not endpoint.enabled:
             return
-        endpoint.failing_since = endpoint.failing_since or now()
+        moment = database_now()
+        endpoint.failing_since = endpoint.failing_since or moment
         touch(*_tags(endpoint))
-        failing_for = now() - endpoint.failing_since
+        failing_for = moment - endpoint.failing_since
         if schedule.is_hopeless(failing_for):
             _disable(endpoint, "failing")
         elif endpoint.alerted_at is None and (exhausted or schedule.is_alarming(failing_for)):
-            endpoint.alerted_at = now()
-            alerts.tell_of_failure(endpoint)
+            endpoint.alerted_at = moment
+            alerts.notify_failing(endpoint)
 
 
 def disable_gone(store_id: UUID, endpoint_id: UUID) -> None:
@@ -181,14 +203,18 @@ def _disable(endpoint: Endpoint, reason: Literal["gone", "failing"]) -> None:
     _lock_stream(endpoint.store_id)
     endpoint.enabled, endpoint.disabled_reason = False, reason
     _changed(endpoint)
-    alerts.tell_of_end(endpoint)
+    alerts.notify_disabled(endpoint)
+
+
+def circuit_name(endpoint_id: UUID) -> str:
+    """The name of an endpoint's circuit breaker."""
+    return f"{WEBHOOKS}{endpoint_id}"
 
 
 def _check_url(url: str) -> None:
-    """A name that cannot be resolved now is let through: it is vetted again before each request."""
+    """Scheme, port, and addresses that are written out. Raises: ValidationFailed."""
     try:
-        with suppress(NoReply):
-            vet(parse_target(url, settings().webhook_allowed_hosts), _RESOLVE_S)
+        parse_target(url, settings().webhook_allowed_hosts)
     except BadTarget as bad:
         raise ValidationFailed.of("#/url", str(bad), bad.code) from bad
 

@@ -40,7 +40,8 @@ class Endpoint(Versioned, Model):
 
     `disabled_reason` says why it is not `enabled` when that was not its manager's doing. `failing_since` is when the
     first of an unbroken row of attempts failed; `alerted_at` when the owner was told of that. `previous_secret` signs
-    beside `secret` until `previous_secret_until`.
+    beside `secret` until `previous_secret_until`; `older_secrets`, the oldest first, are those before it that still
+    sign, each with `secret` and `until`.
     """
 
     __tablename__ = "webhook_endpoints"
@@ -57,6 +58,7 @@ class Endpoint(Versioned, Model):
     secret: Mapped[str]
     previous_secret: Mapped[str | None]
     previous_secret_until: Mapped[datetime | None]
+    older_secrets: Mapped[list[dict[str, str]]] = mapped_column(JSONB, default=list)
     deleted_at: Mapped[datetime | None]
 
 

@@ -17,18 +17,14 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from functools import cache, lru_cache
-from http.client import HTTPConnection, HTTPException, HTTPResponse
+from http.client import HTTPConnection, HTTPException
 from ipaddress import IPv6Address
 
-from dues.clock import now
 from dues.webhooks.addresses import Address, is_public, parse_address
+from dues.webhooks.answers import Reply, read_reply
 
 MAX_URL = 2048
-# Of the answer's body.
-_READ_BYTES = 2000
-_SHOWN_CHARACTERS = 500
 _MOST_ADDRESSES = 4
 
 _URL = re.compile(r"(https?)://([^/?]*)(/[^?]*)?(\?.*)?", re.ASCII | re.IGNORECASE)
@@ -70,15 +66,6 @@ class Target:
         """As the Host header has it."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What a receiver answered: `body` is the beginning of it, `retry_after_s` how long it asks to be left alone."""
-
-    status: int
-    body: str
-    retry_after_s: float
 
 
 def parse_target(url: str, allowed: str = "") -> Target:
@@ -252,30 +239,9 @@ def _exchange(
         # Connected already: it neither resolves the name again nor knows of proxies.
         http.sock = connection
         http.request("POST", target.path, body, {"Host": target.netloc, **headers})
-        with http.getresponse() as answer:
-            # The library takes headers that were cut off for whole ones.
-            if time.monotonic() >= deadline:
-                raise TimeoutError
-            return Reply(answer.status, _beginning(answer), _retry_after_s(answer.headers.get("Retry-After", "")))
+        return read_reply(connection, deadline)
 
 
 @cache
 def tls_context() -> ssl.SSLContext:
     return ssl.create_default_context()
-
-
-def _beginning(answer: HTTPResponse) -> str:
-    """The first characters of a body; what cannot be read of it does not matter, since the status has come."""
-    with suppress(OSError, HTTPException):
-        text = answer.read(_READ_BYTES).decode("utf-8", "replace")
-        return "".join(c for c in text if c.isprintable() or c in "\n\t")[:_SHOWN_CHARACTERS]
-    return ""
-
-
-def _retry_after_s(text: str) -> float:
-    """RFC 9110: seconds, or a date. What is neither asks for nothing."""
-    if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII):
-        return float(text)
-    with suppress(ValueError, TypeError):
-        return max((parsedate_to_datetime(text) - now()).total_seconds(), 0.0)
-    return 0.0

@@ -15,10 +15,12 @@ from tests.webhooks.receiver import Receiver
 class Hooks:
     """What a store's manager does about webhooks, and what becomes of it."""
 
-    def __init__(self, app: Flask, receiver: Receiver, make: Factory, work: Work) -> None:
+    def __init__(
+        self, app: Flask, receiver: Receiver, make: Factory, work: Work, email: str = "olga@example.com"
+    ) -> None:
         self.app, self.receiver, self.make, self.work = app, receiver, make, work
         self.client = app.test_client()
-        self.owner = make.user(name="Olga Owner", email="olga@example.com")
+        self.owner = make.user(name="Olga Owner", email=email)
         self.store = make.store(self.owner, name="Climbing Hall")
         manager = make.user()
         make.staff(self.store, manager, role="manager")

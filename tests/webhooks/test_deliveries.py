@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import closing
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace as Row
 from typing import Any
 from unittest.mock import ANY
@@ -12,13 +12,17 @@ import pytest
 from flask import Flask
 from redis import Redis
 
+from dues.jobs import Ending
+from dues.jobs.exceptions import WORKER_LOST
 from dues.jobs.kinds import WEBHOOK_DELIVER
+from dues.postgres import transaction
 from dues.webhooks import outbound, schedule
+from dues.webhooks.deliveries import give_up
 from tests.factory import Factory
 from tests.payments.conftest import Work
 from tests.servers import Servers, wait_until
 from tests.webhooks.hooks import Hooks
-from tests.webhooks.receiver import Receiver
+from tests.webhooks.receiver import Answer, Receiver
 
 
 def waited(delivery: dict[str, Any]) -> float:
@@ -132,7 +136,7 @@ class TestFailing:
         assert len(hooks.receiver.calls) == 10
 
     @pytest.mark.parametrize(
-        ("status", "code"), [(199, "status"), (301, "redirect"), (307, "redirect"), (400, "status"), (503, "status")]
+        ("status", "code"), [(101, "status"), (301, "redirect"), (307, "redirect"), (400, "status"), (503, "status")]
     )
     def test_only_2xx_is_success(self, status: int, code: str, hooks: Hooks):
         hooks.register()
@@ -281,7 +285,7 @@ class TestDisabling:
         assert hooks.delivery()["failure_code"] == "endpoint_disabled"
 
 
-class TestAHostThatDoesNotAnswer:
+class TestAReceiverThatDoesNotAnswer:
     def test_is_left_alone_and_that_is_no_attempt(self, hooks: Hooks, make: Factory):
         hooks.register()
         hooks.receiver.hang_up()
@@ -293,7 +297,66 @@ class TestAHostThatDoesNotAnswer:
         assert all(25 < waited(delivery) < 46 for delivery in left)
         assert {hooks.job_of(delivery).attempt for delivery in left} == {0}
         metrics = hooks.client.get("/metrics").text
-        assert f'dues_circuit_open{{circuit="webhook:127.0.0.1:{hooks.receiver.port}"}} 1.0' in metrics
+        assert "dues_webhook_endpoints_left_alone 1.0" in metrics
+        assert str(hooks.receiver.port) not in metrics
+
+    def test_another_path_of_its_host_is_called_at_once(self, hooks: Hooks, make: Factory):
+        """Several stores may have receivers at one host; what the one's does is nothing to the other's."""
+        host = f"http://127.0.0.1:{hooks.receiver.port}"
+        hooks.receiver.answer = lambda call: None if call.path == "/late" else Answer()
+        late = hooks.register(url=f"{host}/late")
+        hooks.happen(6)
+        hooks.work.drain()
+        assert "circuit_open" in {delivery["failure_code"] for delivery in hooks.deliveries()}
+        hooks.receiver.calls.clear()
+        other = Hooks(hooks.app, hooks.receiver, make, hooks.work, "otto@example.com")
+        other.register(url=f"{host}/of-another-store")
+        hooks.register(url=f"{host}/of-the-same-store")
+        hooks.happen()
+        other.happen()
+        hooks.work.drain()
+        assert sorted(call.path for call in hooks.receiver.calls) == ["/of-another-store", "/of-the-same-store"]
+        failing = make.rows("select id::text from webhook_endpoints where failing_since is not null")
+        assert failing == [Row(id=late["id"])]
+
+    def test_what_was_not_tried_is_held_against_nobody(self, hooks: Hooks, make: Factory):
+        endpoint = hooks.register()
+        make.insert(
+            "circuit_breakers",
+            {
+                "name": f"webhook:{endpoint['id']}",
+                "failures": 5,
+                "open_until": datetime.now(UTC) + timedelta(hours=1),
+                "updated_at": datetime.now(UTC),
+            },
+        )
+        hooks.happen()
+        hooks.work.drain()
+        assert hooks.receiver.calls == []
+        assert hooks.delivery()["failure_code"] == "circuit_open"
+        assert hooks.endpoint(endpoint["id"])["failing_since"] is None
+
+    def test_a_delivery_that_only_took_workers_down_is_held_against_nobody(self, hooks: Hooks, make: Factory, mailbox):
+        endpoint = hooks.register()
+        hooks.happen()
+        hooks.work.drain()
+        make.rows("update webhook_deliveries set status = 'pending', attempts = '[]'")
+        job = hooks.job_of(hooks.delivery())
+        with hooks.app.app_context(), transaction():
+            give_up(Ending(job.id, job.kind, job.args, "failed", WORKER_LOST))
+        assert hooks.delivery()["status"] == "failed"
+        assert hooks.endpoint(endpoint["id"])["failing_since"] is None
+        assert mailbox.mails() == []
+
+    def test_a_new_url_is_called_at_once(self, hooks: Hooks):
+        endpoint = hooks.register()
+        hooks.receiver.hang_up()
+        hooks.happen(6)
+        hooks.work.drain()
+        hooks.receiver.always(204)
+        hooks.send("PATCH", f"/webhook-endpoints/{endpoint['id']}", {"url": hooks.receiver.url + "&moved=1"})
+        hooks.work.hurry()
+        assert {delivery["status"] for delivery in hooks.deliveries()} == {"succeeded"}
 
     def test_is_asked_again_and_then_gets_everything(self, hooks: Hooks, make: Factory):
         hooks.register()
@@ -306,7 +369,7 @@ class TestAHostThatDoesNotAnswer:
         assert {delivery["status"] for delivery in hooks.deliveries()} == {"succeeded"}
         assert make.rows("select 1 from circuit_breakers") == []
 
-    def test_a_host_that_answers_is_there_whatever_it_answers(self, hooks: Hooks):
+    def test_one_that_answers_is_there_whatever_it_answers(self, hooks: Hooks):
         hooks.register()
         hooks.receiver.always(500)
         hooks.happen(8)

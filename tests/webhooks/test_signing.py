@@ -7,6 +7,7 @@ import pytest
 from standardwebhooks import Webhook, WebhookVerificationError
 
 from dues.ids import new_id
+from dues.webhooks.endpoints import MOST_SECRETS
 from dues.webhooks.signing import signed_headers, write_secret
 from tests.webhooks.hooks import Hooks
 
@@ -108,12 +109,32 @@ class TestRotation:
         with pytest.raises(WebhookVerificationError):
             Webhook(endpoint["secret"]).verify(call.body, call.headers)
 
-    def test_rotated_twice_the_last_two_sign(self, hooks: Hooks):
+    def test_rotated_again_within_a_day_all_of_them_sign(self, hooks: Hooks):
+        """A receiver that has any of them keeps working, however often a client tried again."""
         endpoint = hooks.register()
-        second, third = self.rotate(hooks, endpoint), self.rotate(hooks, endpoint)
+        issued = [endpoint, *(self.rotate(hooks, endpoint) for _ in range(MOST_SECRETS - 1))]
         call = self.delivered(hooks)
-        for secret in (second["secret"], third["secret"]):
+        assert len(call.headers["webhook-signature"].split()) == MOST_SECRETS
+        for secret in (each["secret"] for each in issued):
             Webhook(secret).verify(call.body, call.headers)
+
+    def test_so_many_and_no_more(self, hooks: Hooks, make):
+        endpoint = hooks.register()
+        for _ in range(MOST_SECRETS - 1):
+            self.rotate(hooks, endpoint)
+        answer = hooks.send("POST", f"/webhook-endpoints/{endpoint['id']}/secrets")
+        assert (answer.status_code, (answer.json or {})["code"]) == (409, "too_many_webhook_secrets")
+        [oldest] = make.rows("select older_secrets -> 0 ->> 'until' as until from webhook_endpoints")
+        assert oldest.until in (answer.json or {})["detail"]
+        # Its day is over: there is room for one, and it signs no more.
+        make.rows(
+            "update webhook_endpoints set older_secrets ="
+            " jsonb_set(older_secrets, '{0,until}', to_jsonb(now() - interval '1 s'))"
+        )
+        rotated = self.rotate(hooks, endpoint)
+        call = self.delivered(hooks)
+        assert len(call.headers["webhook-signature"].split()) == MOST_SECRETS
+        Webhook(rotated["secret"]).verify(call.body, call.headers)
         with pytest.raises(WebhookVerificationError):
             Webhook(endpoint["secret"]).verify(call.body, call.headers)
 

@@ -25,6 +25,7 @@ HOUSEKEEPING = (
     kinds.FORGET_TOKENS,
     kinds.FORGET_REPORT_FILES,
     kinds.FORGET_EVENTS,
+    kinds.FORGET_CIRCUITS,
 )
 
 
@@ -73,6 +74,14 @@ def test_events_and_deliveries_of_long_ago(jobs: Jobs, make: Factory, monkeypatc
     assert [row.seq for row in make.rows("select seq from events order by seq")] == [2, 4]
     assert [row.seq for row in make.rows("select seq from webhook_deliveries order by seq")] == [2, 4]
     assert make.event(store).seq == 5
+
+
+def test_circuits_that_have_not_failed_for_a_day(jobs: Jobs, make: Factory, monkeypatch: pytest.MonkeyPatch):
+    for name, age in {"old": 25, "older": 100, "new": 23}.items():
+        make.insert("circuit_breakers", {"name": name, "failures": 1, "updated_at": ago(hours=age)})
+    monkeypatch.setattr("dues.breaker._MOST_DELETED", 1)
+    assert keep_house(jobs, kinds.FORGET_CIRCUITS) == 2
+    assert [row.name for row in make.rows("select name from circuit_breakers")] == ["new"]
 
 
 def test_jobs_that_ended_long_ago(jobs: Jobs, make: Factory):
