@@ -29,11 +29,12 @@ import ujson
 from flask import Flask
 
 from api.auth import admit, authorize, bearer_token, require_binding, require_scope
-from api.body import parse_json, read_body, validate
+from api.body import parse_json, read_body
 from api.http import Reply, conditional, require_match
 from api.idempotency import idempotency_key, once, secret_seed
 from api.long_poll import Waiting, leave, wanted_wait
 from api.request import Request, flask_request
+from api.validation import validate
 from dues.accounts.actor import Actor
 from dues.errors import Fault, InvalidParameter, Problem, Unauthenticated
 from dues.failpoints import failpoint
@@ -277,7 +278,7 @@ def _parse_parameters(call: Call) -> None:
         Fault(code="unknown", detail="is not a parameter", parameter=name) for name, _ in args if name not in known
     ]
     if faults:
-        raise InvalidParameter("; ".join(f"{f.parameter}: {f.detail}" for f in faults), errors=faults)
+        raise InvalidParameter.of_faults(faults)
 
 
 def write(route: Route, ids: dict[str, UUID], access: Access, sent: Request) -> Reply:

@@ -3,9 +3,14 @@
 Raised anywhere below the API, rendered as problem details (RFC 9457) in one place: `api/http.py`.
 """
 
-from typing import Any, ClassVar
+from collections.abc import Iterable
+from itertools import islice
+from typing import Any, ClassVar, Self
 
 import msgspec
+
+# Faults that one problem names: beyond, an answer would only grow with what is wrong with its question.
+MOST_FAULTS = 20
 
 
 class Fault(msgspec.Struct, omit_defaults=True):
@@ -15,6 +20,15 @@ class Fault(msgspec.Struct, omit_defaults=True):
     detail: str
     pointer: str = ""
     parameter: str = ""
+
+
+class InvalidValue(ValueError):
+    """What a function that reads one value raises where it is none: the code and the words of the fault, which whoever
+    knows where the value stands makes of it."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code, self.detail = code, detail
 
 
 class Problem(Exception):
@@ -43,6 +57,17 @@ class Problem(Exception):
         self.headers = headers or {}
         self.members = members
 
+    @classmethod
+    def of_faults(cls, faults: Iterable[Fault]) -> Self:
+        """A problem that names each of `faults`, of which it takes no more than it tells, and says where there are
+        more."""
+        told = list(islice(faults, MOST_FAULTS + 1))
+        detail = "; ".join(f"{fault.pointer or fault.parameter}: {fault.detail}" for fault in told[:MOST_FAULTS])
+        if len(told) > MOST_FAULTS:
+            told[MOST_FAULTS:] = [Fault(code="more", detail="and more", pointer="#")]
+            detail += "; and more"
+        return cls(detail, errors=told)
+
 
 class BadRequest(Problem):
     status, title, code = 400, "Bad request", "bad_request"
@@ -55,7 +80,7 @@ class InvalidParameter(BadRequest):
 
     @classmethod
     def of(cls, parameter: str, detail: str, code: str = "invalid") -> "InvalidParameter":
-        return cls(f"{parameter}: {detail}", errors=[Fault(code=code, detail=detail, parameter=parameter)])
+        return cls.of_faults([Fault(code=code, detail=detail, parameter=parameter)])
 
 
 class Unauthenticated(Problem):
@@ -113,7 +138,7 @@ class ValidationFailed(Problem):
 
     @classmethod
     def of(cls, pointer: str, detail: str, code: str = "invalid") -> "ValidationFailed":
-        return cls(f"{pointer}: {detail}", errors=[Fault(code=code, detail=detail, pointer=pointer)])
+        return cls.of_faults([Fault(code=code, detail=detail, pointer=pointer)])
 
 
 class TooManyRequests(Problem):

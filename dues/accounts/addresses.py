@@ -10,16 +10,16 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict
 from sqlalchemy import update
 
-from dues.accounts.fields import ONE_LINE
 from dues.accounts.models import Address, lock_user
 from dues.errors import NotFound
 from dues.ids import new_id
 from dues.postgres import db
 from dues.reads.tags import touch
+from dues.text import OneLine
 
-Label = Annotated[str, Meta(max_length=100)]
-Line = Annotated[str, Meta(min_length=1, max_length=200, pattern=ONE_LINE, description="one line of text")]
-PostalCode = Annotated[str, Meta(min_length=1, max_length=20, pattern=ONE_LINE, description="one line of text")]
+Label = Annotated[OneLine, Meta(max_length=100)]
+Line = Annotated[OneLine, Meta(min_length=1, max_length=200)]
+PostalCode = Annotated[OneLine, Meta(min_length=1, max_length=20)]
 Country = Annotated[str, Meta(pattern=r"^[A-Z]{2}$(?!\n)", description="ISO 3166-1 alpha-2 code")]
 
 

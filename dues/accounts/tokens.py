@@ -14,11 +14,11 @@ from typing import Annotated
 from uuid import UUID
 
 from msgspec import Meta, Struct
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, select, update
 
 from dues.accounts.actor import SCOPES, Actor, Scope
-from dues.accounts.fields import Name, TypedPassword
-from dues.accounts.models import Token, User, lock_user
+from dues.accounts.fields import Name, TypedEmail, TypedPassword
+from dues.accounts.models import Token, find_user, lock_user
 from dues.accounts.passwords import NOBODY, hash_password, is_outdated, is_password
 from dues.clock import now
 from dues.errors import Forbidden, NotFound, Unauthenticated, ValidationFailed
@@ -37,7 +37,7 @@ Seconds = Annotated[int, Meta(ge=1, le=int(LIFETIME.total_seconds()), descriptio
 class LogIn(Struct, forbid_unknown_fields=True):
     """What proves who one is."""
 
-    email: Annotated[str, Meta(max_length=254)]
+    email: TypedEmail
     password: TypedPassword
 
 
@@ -71,11 +71,7 @@ def log_in(credentials: LogIn, seed: bytes) -> Token:
 
     Raises: Unauthenticated.
     """
-    found = db.session.execute(
-        select(User.id, User.password_hash).where(
-            func.lower(User.email) == func.lower(credentials.email), User.deleted_at.is_(None)
-        )
-    ).first()
+    found = find_user(credentials.email)
     if not is_password(credentials.password, found.password_hash if found else NOBODY) or found is None:
         raise _bad_credentials()
     # Only who knows the password may lock the row. It may have been changed since it was read.

@@ -11,9 +11,9 @@ from dues.accounts.fields import Email, Name, Password, TypedPassword
 from dues.accounts.models import User
 from dues.accounts.passwords import hash_password, is_password
 from dues.accounts.tokens import revoke_others
-from dues.errors import Conflict, Fault, ValidationFailed
+from dues.errors import Conflict, ValidationFailed
 from dues.ids import new_id
-from dues.mail.address import parse_address
+from dues.mail.address import normal_address
 from dues.postgres import db
 from dues.postgres.constraints import on_violation
 from dues.reads.tags import touch
@@ -48,9 +48,14 @@ class UserChange(Struct, forbid_unknown_fields=True):
 
 
 def sign_up(new: NewUser) -> User:
-    """Raises: ValidationFailed for what is no mail address, Conflict where it is taken, whatever its case."""
-    parse_address(new.email)
-    user = User(id=new_id(), email=new.email, name=new.name, password_hash=hash_password(new.password))
+    """Raises: Conflict where the address, in whichever spelling, has an account."""
+    user = User(
+        id=new_id(),
+        email=new.email,
+        email_normal=normal_address(new.email),
+        name=new.name,
+        password_hash=hash_password(new.password),
+    )
     with _unless_email_taken():
         db.session.add(user)
     touch(f"user:{user.id}")
@@ -68,8 +73,7 @@ def change_user(user: User, change: UserChange, *, token_id: UUID) -> None:
         changed["password_hash"] = hash_password(change.password)
         revoke_others(user.id, token_id)
     if change.email is not UNSET:
-        parse_address(change.email)
-        changed["email"] = change.email
+        changed |= {"email": change.email, "email_normal": normal_address(change.email)}
     if change.name is not UNSET and change.name != user.name:
         changed["name"] = change.name
         _wait_for_referrers(user.id)
@@ -88,12 +92,9 @@ def _wait_for_referrers(user_id: UUID) -> None:
 
 def _require_password(user: User, typed: str | UnsetType) -> None:
     if typed is UNSET:
-        fault = Fault(code="required", detail="is required for a new password", pointer="#/current_password")
-    elif not is_password(typed, user.password_hash):
-        fault = Fault(code="wrong", detail="is not the present password", pointer="#/current_password")
-    else:
-        return
-    raise ValidationFailed(f"{fault.pointer}: {fault.detail}", errors=[fault])
+        raise ValidationFailed.of("#/current_password", "is required for a new password", "required")
+    if not is_password(typed, user.password_hash):
+        raise ValidationFailed.of("#/current_password", "is not the present password", "wrong")
 
 
 def _unless_email_taken() -> AbstractContextManager[None]:

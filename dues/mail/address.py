@@ -1,4 +1,4 @@
-"""Mail addresses: checked, and with their domain as the mail system writes it."""
+"""Mail addresses: read, and in the one form that stands for a mailbox however its address is spelt."""
 
 import re
 import unicodedata
@@ -6,35 +6,58 @@ from email.headerregistry import Address
 from email.utils import parseaddr
 from functools import lru_cache
 
-from dues.errors import ValidationFailed
+import idna
+
+from dues.errors import InvalidValue, ValidationFailed
+from dues.text import has_invisible
 
 # What may stand in an unquoted local part: no space, no control character, nothing that ends an address in a
 # header or an SMTP command.
 _LOCAL_PART = re.compile(r'[^\s\x00-\x20\x7f-\x9f<>()\[\]\\,;:"@]{1,64}')
 # Control characters, and halves of characters, which no encoding can write.
 _UNWRITABLE = ("Cc", "Cs")
-_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+# No top-level domain is a number: whatever ends in one is an IPv4 address, in whichever of its spellings.
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
+# Joiners that some scripts need; `idna` knows where.
+_JOINERS = re.compile("[\u200c\u200d]")
 
 
 def parse_address(text: str, name: str = "") -> Address:
     """`text` (`someone@example.org`) as an address that is safe in headers and SMTP commands.
 
-    The domain comes out in ASCII (IDNA); the local part stays as it is, because only its own server may read it.
-    Raises: ValidationFailed where `text` is no such address.
+    The domain comes out in ASCII (IDNA 2008); the local part stays as it is but for its Unicode form, because only its
+    own server may read it. Raises: ValidationFailed where `text` is no address of a mailbox on the Internet.
     """
-    local, at, domain = text.rpartition("@")
-    ascii_domain = _ascii_domain(domain)
-    dots_wrong = local.startswith(".") or local.endswith(".") or ".." in local
-    sendable = at and ascii_domain and not dots_wrong and _LOCAL_PART.fullmatch(local)
-    if not sendable or not _encodable(text) or len(f"{local}@{ascii_domain}".encode()) > 254:
-        raise ValidationFailed.of("#/email", "not a mail address", code="invalid_email")
-    return Address(display_name=clean(name), username=local, domain=ascii_domain)
+    try:
+        local, domain = _parts(text)
+    except InvalidValue as invalid:
+        raise ValidationFailed.of("#/email", invalid.detail, invalid.code) from None
+    return Address(display_name=clean(name), username=local, domain=domain)
+
+
+def normal_address(text: str) -> str:
+    """The address that all spellings of a mailbox share, and no other mailbox: `Ada@BÜCHER.example`,
+    `ada@xn--bcher-kva.example` and either in decomposed characters are one. Two are equal where this is.
+
+    Servers may tell capitals in a local part apart; none that is known does, and people do not. Raises: InvalidValue.
+    """
+    local, domain = _parts(text)
+    return f"{unicodedata.normalize('NFC', local.lower())}@{domain}"
+
+
+def check_address(text: str) -> str:
+    """For a field's type: `text` as it was typed. Raises: InvalidValue."""
+    _parts(text)
+    return text
 
 
 @lru_cache
 def parse_mailbox(text: str) -> Address:
-    """An address with or without a name: `Dues <no-reply@example.org>`. Raises: ValidationFailed."""
+    """An address of the operator or of a store, with or without a name: `Dues <no-reply@example.org>`. It may be one on
+    this machine (`dues@localhost`). Raises: ValidationFailed."""
     name, address = parseaddr(text)
+    if address.endswith("@localhost") and _LOCAL_PART.fullmatch(local := address.removesuffix("@localhost")):
+        return Address(display_name=clean(name), username=local, domain="localhost")
     return parse_address(address, name)
 
 
@@ -44,22 +67,32 @@ def clean(text: str) -> str:
     return " ".join(kept.split())
 
 
-def _encodable(text: str) -> bool:
+def _parts(text: str) -> tuple[str, str]:
+    """Local part and domain in ASCII. Raises: InvalidValue."""
+    local, at, domain = unicodedata.normalize("NFC", text).rpartition("@")
+    dots_wrong = local.startswith(".") or local.endswith(".") or ".." in local
+    if not at or dots_wrong or not _LOCAL_PART.fullmatch(local):
+        raise InvalidValue("invalid_email", "must be a mail address, such as ada@example.org")
+    if has_invisible(local) or has_invisible(_JOINERS.sub("", domain)) or not _is_writable(text):
+        raise InvalidValue("invalid_email", "must be a mail address without invisible characters")
+    ascii_domain = _ascii_domain(domain)
+    if len(f"{local}@{ascii_domain}".encode()) > 254:
+        raise InvalidValue("invalid_email", "must be a mail address of at most 254 bytes")
+    return local, ascii_domain
+
+
+def _is_writable(text: str) -> bool:
     return not any(unicodedata.category(c) in _UNWRITABLE for c in text)
 
 
 def _ascii_domain(domain: str) -> str:
-    """Nontransitional IDNA, which the codec of Python's library is not: it would take `straße.de` for `strasse.de`,
-    a domain that may belong to somebody else. Empty where `domain` is none."""
-    labels = []
-    for label in unicodedata.normalize("NFKC", domain.lower()).lower().split("."):
-        encoded = label
-        if not label.isascii():
-            try:
-                encoded = "xn--" + label.encode("punycode").decode("ascii")
-            except UnicodeError:
-                return ""
-        if not _LABEL.fullmatch(encoded):
-            return ""
-        labels.append(encoded)
-    return ".".join(labels) if len(labels) > 1 or labels == ["localhost"] else ""
+    """As the domain name system has it (UTS 46, nontransitional, then IDNA 2008: `straße.de` is not `strasse.de`).
+    Raises: InvalidValue where a mailbox of the Internet cannot be there."""
+    try:
+        name = idna.encode(domain, uts46=True, std3_rules=True).decode()
+    except idna.IDNAError:
+        raise InvalidValue("invalid_email", "must end in the name of a domain that can exist") from None
+    *upper, last = name.split(".")
+    if not upper or not last or last == "localhost" or _NUMBER.fullmatch(last):
+        raise InvalidValue("invalid_email", "must end in the full name of a domain on the Internet")
+    return name

@@ -16,9 +16,10 @@ from dues.packages.reads import packages
 from dues.postgres import db
 from dues.reads.tags import touch
 from dues.stores.models import Store
+from dues.text import OneLine, Paragraphs
 
-Name = Annotated[str, Meta(min_length=1, max_length=200)]
-Description = Annotated[str, Meta(max_length=5000)]
+Name = Annotated[OneLine, Meta(min_length=1, max_length=200)]
+Description = Annotated[Paragraphs, Meta(max_length=5000)]
 TrialDays = Annotated[int, Meta(ge=0, le=730)]
 Interval = Literal["once", "month", "year"]
 

@@ -19,8 +19,9 @@ from dues.payments.methods import Method, named_method
 from dues.payments.models import Payment, Refund
 from dues.payments.state import OpenPayment, move, open_payment, open_refund
 from dues.postgres import db
+from dues.text import OneLine
 
-Description = Annotated[str, Meta(max_length=500)]
+Description = Annotated[OneLine, Meta(max_length=500)]
 
 
 class NewPayment(Struct, forbid_unknown_fields=True):
@@ -97,7 +98,7 @@ def _check(new: NewPayment) -> None:
         code, detail = "conflict", "cannot be given together with package_id"
     if wrong:
         faults = [Fault(code=code, detail=detail, pointer=f"#/{name}") for name in wrong]
-        raise ValidationFailed("; ".join(f"{f.pointer}: {f.detail}" for f in faults), errors=faults)
+        raise ValidationFailed.of_faults(faults)
 
 
 def _package_for_sale(store_id: UUID, package_id: UUID) -> Package:

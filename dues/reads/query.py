@@ -95,8 +95,7 @@ def _parse(resource: Resource, args: tuple[tuple[str, str], ...], one: bool) -> 
     query = Query(reader.selection()) if one else reader.list_query()
     faults += [Fault(code="unknown", detail="is not a parameter of this resource", parameter=n) for n in reader.left]
     if faults:
-        detail = "; ".join(f"{fault.parameter}: {fault.detail}" for fault in faults)
-        raise InvalidParameter(detail, errors=faults)
+        raise InvalidParameter.of_faults(faults)
     return query
 
 

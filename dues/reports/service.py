@@ -86,7 +86,7 @@ def _check(new: NewReport) -> None:
     if new.range_from >= new.range_to:
         faults.append(Fault(code="range", detail="must be later than from", pointer="#/to"))
     if faults:
-        raise ValidationFailed("; ".join(f"{f.pointer}: {f.detail}" for f in faults), errors=faults)
+        raise ValidationFailed.of_faults(faults)
 
 
 def start_report(store_id: UUID, report_id: UUID) -> Report:

@@ -25,6 +25,7 @@ from dues.ids import new_id
 from dues.postgres import database_now, db, fetch_row
 from dues.reads.tags import touch
 from dues.settings import settings
+from dues.text import OneLine
 from dues.webhooks import alerts, schedule
 from dues.webhooks.models import Endpoint
 from dues.webhooks.outbound import MAX_URL, BadTarget, parse_target
@@ -37,8 +38,8 @@ OVERLAP = timedelta(hours=24)
 # Most secrets of an endpoint that sign at once: each adds 47 characters to a header of every attempt.
 MOST_SECRETS = 5
 
-Url = Annotated[str, Meta(min_length=1, max_length=MAX_URL)]
-Description = Annotated[str, Meta(max_length=500)]
+Url = Annotated[str, Meta(min_length=1, max_length=MAX_URL, description="URL of an endpoint")]
+Description = Annotated[OneLine, Meta(max_length=500)]
 Wanted = Annotated[
     list[Literal[EventType, "*"]],
     Meta(min_length=1, max_length=len(EVENT_TYPES), description="types of events, or `*` for all"),

@@ -141,7 +141,7 @@ def _check(new: NewReplay) -> None:
     if new.moment_to is not UNSET and new.moment_from is not UNSET and new.moment_from >= new.moment_to:
         faults.append(Fault(code="range", detail="must be later than from", pointer="#/to"))
     if faults:
-        raise ValidationFailed("; ".join(f"{f.pointer}: {f.detail}" for f in faults), errors=faults)
+        raise ValidationFailed.of_faults(faults)
 
 
 def _before(store_id: UUID, moment: datetime) -> int:

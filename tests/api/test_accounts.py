@@ -5,6 +5,7 @@ import pytest
 from dues.accounts.passwords import is_password
 from tests.contention import Contention
 from tests.factory import PASSWORD, Factory
+from tests.mail.test_address import IMPOSSIBLE, SAME
 from tests.recorder import QueryRecorder
 
 ADA = {"email": "Ada@Example.com", "name": "Ada Lovelace", "password": "first programme"}
@@ -45,6 +46,19 @@ class TestSigningUp:
         client.post("/v1/users", json=ADA)
         answer = client.post("/v1/users", json={**ADA, "email": email})
         assert (answer.status_code, answer.json["code"]) == (409, "email_taken")
+
+    @pytest.mark.parametrize(("first", "second"), SAME)
+    def test_a_mailbox_has_one_account_however_it_is_spelt(self, client, first: str, second: str):
+        assert client.post("/v1/users", json={**ADA, "email": first}).json["email"] == first
+        answer = client.post("/v1/users", json={**ADA, "email": second})
+        assert (answer.status_code, answer.json["code"]) == (409, "email_taken")
+        assert client.post("/v1/tokens", json={"email": second, "password": ADA["password"]}).status_code == 201
+
+    @pytest.mark.parametrize("email", IMPOSSIBLE)
+    def test_what_can_be_no_mailbox_is_refused(self, client, email: str):
+        answer = client.post("/v1/users", json={**ADA, "email": email, "admin": True})
+        assert answer.status_code == 422
+        assert pointers(answer).keys() == {"#/email", "#/admin"}
 
     def test_of_two_at_once_one_gets_the_e_mail(self, client, make: Factory, contention: Contention):
         insert = (

@@ -4,11 +4,15 @@ import gzip
 import io
 import json
 import zlib
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, get_args, get_origin
 
+import msgspec
 import pytest
 import zstandard
 
+from api.app import MODULES
+from api.routing import Route
 from tests.factory import Factory
 
 ADA = {"email": "ada@example.com", "name": "Ada Lovelace", "password": "first programme"}
@@ -217,3 +221,47 @@ def test_refusals_come_in_the_contracts_order(client, make: Factory):
     assert status(url, full, data=b"{", content_type="application/json") == 400
     assert status(url, full, json={}) == 422
     assert status(url, full, json={"name": "Gold", "amount": 1, "interval": "once"}) == 201
+
+
+def test_an_answer_does_not_grow_with_the_faults_of_its_question(client):
+    names = {f"field {i}": i for i in range(20)}
+    told = post(client, json.dumps(ADA | names).encode()).json["errors"]
+    assert [fault["code"] for fault in told] == ["unknown"] * 20
+    more = post(client, json.dumps(names).encode()).json["errors"]
+    assert len(more) == 21
+    assert more[20] == {"pointer": "#", "code": "more", "detail": "and more"}
+    many = post(client, json.dumps(ADA | {f"field {i}": i for i in range(40_000)}).encode()).json["errors"]
+    assert many == [{"pointer": "#", "code": "length", "detail": "has 40000 members that are no fields"}]
+    long = post(client, json.dumps(ADA | {"x" * 500_000: 1}).encode())
+    assert len(long.data) < 1000
+
+
+def test_a_list_of_any_length_is_told_of_before_its_items(client, make: Factory):
+    owner = make.user()
+    url, auth = f"/v1/stores/{make.store(owner).id}/webhook-endpoints", make.auth(owner)
+    short = client.post(url, headers=auth, json={"url": "https://1.1.1.1/", "events": ["x", "*", 1, "y" * 500_000]})
+    assert {fault["pointer"]: fault["code"] for fault in short.json["errors"]} == {
+        "#/events/0": "choice",
+        "#/events/2": "type",
+        "#/events/3": "choice",
+    }
+    assert len(short.data) < 2000
+    long = client.post(url, headers=auth, json={"url": "https://1.1.1.1/", "events": ["x"] * 250_000})
+    assert [(fault["pointer"], fault["code"]) for fault in long.json["errors"]] == [("#/events", "length")]
+
+
+@pytest.mark.parametrize("route", [route for module in MODULES for route in module.all if route.bodies], ids=str)
+def test_every_list_in_a_body_has_a_most_length(route: Route):
+    def lists(kind: Any) -> Iterator[Any]:
+        if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+            for field in msgspec.structs.fields(kind):
+                yield from lists(field.type)
+        elif get_origin(kind) is list:
+            yield kind
+        elif get_origin(getattr(kind, "__origin__", None)) is list:
+            assert any(meta.max_length for meta in kind.__metadata__), kind
+        else:
+            for part in get_args(kind):
+                yield from lists(part)
+
+    assert [kind for struct in route.bodies for kind in lists(struct)] == []

@@ -193,7 +193,7 @@ def test_a_draft_in_doubt_is_asked_about(office: PostOffice, mailbox: Mailbox):
 
 
 def test_a_draft_to_nobody_fails_for_good(office: PostOffice):
-    with pytest.raises(PermanentFailure, match="not a mail address"):
+    with pytest.raises(PermanentFailure, match="must be a mail address"):
         send_draft(Draft("payment:1", "nobody", MESSAGE), fence=uuid4(), may_commit=lambda: True)
 
 

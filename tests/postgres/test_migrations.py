@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url, te
 
 import dues
 from config import sqlalchemy_url
+from dues.ids import new_id
 from dues.postgres import Model
 from dues.postgres.migrate import alembic_config, head, is_current, migrate
 from tests.servers import Servers, create_database, drop_database
@@ -122,3 +124,44 @@ def test_a_database_of_the_next_release_serves_this_one_too(engine):
     with engine.begin() as connection:
         connection.execute(text("update alembic_version set version_num = 'of the next release'"))
     assert is_current(engine)
+
+
+def migrate_to(engine: Engine, revision: str) -> None:
+    with engine.begin() as connection:
+        config = alembic_config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
+def test_accounts_from_before_normal_addresses_can_all_log_in(engine, caplog: pytest.LogCaptureFixture):
+    """Each row: the address, and the normal form it gets. Rows are as old as they stand here."""
+    accounts = [
+        ("Ada@Example.com", "ada@example.com"),
+        ("a@bücher.example", "a@bücher.example"),
+        ("a@xn--bcher-kva.example", "a@xn--bcher-kva.example"),
+        ("José@example.com", "josé@example.com"),
+        ("Jose\u0301@example.com", "jose\u0301@example.com"),
+        ("root@localhost", "root@localhost"),
+    ]
+    migrate_to(engine, "0005")
+    insert = text("""
+        insert into users(id, email, name, password_hash, created_at)
+        values (:id, :email, 'A', '', now() + :age * interval '1 s')
+    """)
+    ids = [new_id() for _ in accounts]
+    with engine.begin() as connection:
+        for age, (id_, (email, _)) in enumerate(zip(ids, accounts, strict=True)):
+            connection.execute(insert, {"id": id_, "email": email, "age": age})
+    with caplog.at_level("WARNING", logger="dues.migrations"):
+        migrate_to(engine, "0006")
+    with engine.begin() as connection:
+        kept = connection.execute(text("select email, email_normal from users order by created_at")).all()
+        # What a process of the release before inserts.
+        connection.execute(insert, {"id": new_id(), "email": "Old@example.com", "age": 9})
+        assert connection.scalar(text("select email_normal from users where name = 'A' order by created_at desc")) == (
+            "old@example.com"
+        )
+    assert [tuple(row) for row in kept] == accounts
+    impossible, shared = (record.getMessage() for record in caplog.records)
+    assert impossible.endswith(str(ids[5]))
+    assert {str(ids[1]), str(ids[4])} == set(re.findall("[0-9a-f-]{36}", shared))
