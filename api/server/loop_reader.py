@@ -55,20 +55,25 @@ class Turns(Protocol):
 
 
 class LoopRound:
-    """A round that tasks wait for."""
+    """A round that tasks wait for. Most are waited for by none, so what they would wait on is made when one does."""
 
-    __slots__ = ("_ended", "error", "result")
+    __slots__ = ("_ended", "_has_ended", "error", "result")
 
     def __init__(self) -> None:
-        self._ended = asyncio.Event()
+        self._ended: asyncio.Event | None = None
+        self._has_ended = False
         self.result: Result | None = None
         self.error: Exception | None = None
 
     def end(self) -> None:
-        self._ended.set()
+        self._has_ended = True
+        if self._ended:
+            self._ended.set()
 
-    def wait(self) -> Awaitable[Any]:
-        return self._ended.wait()
+    async def wait(self) -> None:
+        if not self._has_ended:
+            self._ended = self._ended or asyncio.Event()
+            await self._ended.wait()
 
 
 class LoopReader:

@@ -168,7 +168,8 @@ class ReadProtocol:
 
     def _read_alone(self, key: str, tags: Sequence[str], found: Lookup) -> Steps:
         """As `read()` after a look has found `found`, sharing with nobody but through Redis."""
-        found = yield from self._wait_for_others(found)
+        if isinstance(found, Unestablished) or (isinstance(found, Miss) and found.must_wait):
+            found = yield from self._wait_for_others(found)
         if isinstance(found, Hit):
             self._count("hit")
             return unpack(found)

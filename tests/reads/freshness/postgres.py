@@ -36,6 +36,8 @@ class Postgres:
         self._values = itertools.count(1)
         self._newest_commit: dict[int, int] = {}
         self._lost: dict[int, int] = {}
+        # What a row's value is again, by the value that a crash has undone.
+        self.before_undone: dict[int, int] = {}
 
     def values(self) -> list[int]:
         """The present values of all rows, as nobody but an onlooker can see them at once."""
@@ -45,8 +47,10 @@ class Postgres:
     def _recover(self) -> None:
         if self._lost and self._scheduler.now >= self.down_until:
             for row, value in self._lost.items():
-                if self.committed[row][-1] == value:
-                    self.committed[row].pop()
+                history = self.committed[row]
+                if history[-1] == value:
+                    history.pop()
+                    self.before_undone[value] = history[-1]
             self._lost.clear()
 
     def _ask(self) -> None:

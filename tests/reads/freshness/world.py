@@ -274,8 +274,11 @@ class World:
 
     def _judge(self, rows: tuple[int, ...], asked: list[int], values: list[int]) -> None:
         for row, before, value in zip(rows, asked, values, strict=True):
-            history = self.postgres.committed[row]
-            if value != before and value not in history[history.index(before) if before in history else -1 :]:
+            history, oldest = self.postgres.committed[row], before
+            while oldest not in history:
+                oldest = self.postgres.before_undone[oldest]
+            # What a crash has undone was there when it was asked for.
+            if value != before and value not in history[history.index(oldest) :]:
                 self.tally.wrong += 1
                 return
 
