@@ -44,6 +44,7 @@ from dues.postgres import transaction
 from dues.reads import Query, ReadPlan, Resource, execute, parse_query, plan_list, plan_one
 from dues.reads.resource import Scope
 from dues.stores.access import Access
+from dues.stores.clock import require_still
 
 # What a GET reads is made by whoever serves it; what it answers by itself, and every write, is a Reply.
 Handler = Callable[..., Reply | ReadPlan]
@@ -62,6 +63,7 @@ class Route:
     slow: of a route that hands its work to a job: where the row with this id is read, of the resource it `returns`.
     waits: whether `Prefer: wait` is honoured, as it is on all that is slow. streams: whether it answers events.
     unbound: whether a token bound to a store is refused.
+    moves_clock: whether it may write to a test store while the store's clock is being moved.
     bearer_scope, bearer_body: of a PUBLIC route that does something else for who sends a token: the scope that it
     needs, and the struct its body must be.
     seal: puts a secret into an answer, the first and its replays alike. What the handler answers may be kept with
@@ -84,6 +86,7 @@ class Route:
     waits: bool = False
     streams: bool = False
     unbound: bool = False
+    moves_clock: bool = False
     bearer_scope: str = ""
     bearer_body: type[msgspec.Struct] | None = None
     seal: "Callable[[Call, Reply], Reply] | None" = None
@@ -343,6 +346,8 @@ def _handle(call: Call, raw: bytes) -> Reply:
     struct = route.bearer_body if route.bearer_body and call.access.actor else route.body
     if struct:
         call.data = validate(parse_json(call.request, raw), struct)
+    if call.access.is_test_store and not route.moves_clock:
+        require_still(call.ids["store_id"])
     reply = route.handler(call, **call.ids)
     assert isinstance(reply, Reply), "a write answers by itself"
     return reply

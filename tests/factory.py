@@ -82,7 +82,7 @@ class Factory:
         return {"Authorization": f"Bearer {self.token(user, *scopes, **columns)}"}
 
     def store(self, owner: Row | None = None, **columns: Any) -> Row:
-        """A store with its owner on the staff."""
+        """A store with its owner on the staff. The clock of a test store shows the present time."""
         owner = owner or self.user()
         number = next(self._numbers)
         defaults = {
@@ -93,6 +93,8 @@ class Factory:
             "currency": "EUR",
         }
         store = self.insert("stores", defaults | columns)
+        if store.test:
+            self.insert("store_clocks", {"store_id": store.id, "moment": datetime.now(UTC)})
         self.staff(store, owner, role="owner")
         return store
 

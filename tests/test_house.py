@@ -1,11 +1,14 @@
 """The house's own rules: what imports what, what may be called what, how long a file may grow."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+
+import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 PACKAGES = ("api", "dues", "local", "workers")
@@ -90,3 +93,30 @@ def test_only_a_transaction_commits() -> None:
         and ast.unparse(node.func.value).endswith(("session", "connection", "session()"))
     ]
     assert not commits, "open dues.postgres.orm.transaction() at the edge instead"
+
+
+# What asks for the real time, in Python and in SQL. `store_now()` asks for a store's.
+REAL_TIME = re.compile(
+    r"\b(?<!store_)(?:now|utcnow|today|clock_timestamp|statement_timestamp|transaction_timestamp|timeofday)\(|"
+    r"\b(?:current_timestamp|current_date|current_time|localtimestamp|localtime)\b|\btime\.(?:time|time_ns)\(",
+    re.IGNORECASE,
+)
+# What members pay for happens in their store's time, which is not the real one in a test store.
+IN_STORE_TIME = ("dues/subscriptions", "dues/billing", "dues/payments/state.py")
+
+
+def test_billing_asks_for_its_stores_time() -> None:
+    asked = [
+        f"{file}:{number}"
+        for file in files()
+        if str(file).startswith(IN_STORE_TIME)
+        for number, line in enumerate((PROJECT / file).read_text().splitlines(), 1)
+        if REAL_TIME.search(line)
+    ]
+    assert not asked, "ask dues/clock.py for store_now(), and give it to SQL as a value"
+
+
+@pytest.mark.parametrize("line", ["x = now()", "datetime.now(UTC)", "set at = NOW()", "current_date", "time.time()"])
+def test_the_real_time_is_recognised(line: str) -> None:
+    assert REAL_TIME.search(line)
+    assert not REAL_TIME.search("moment = store_now(store_id)")

@@ -3,6 +3,6 @@
 from types import ModuleType
 
 from workers import cdn as edge
-from workers import housekeeping, mail, payments, reports, webhooks
+from workers import clocks, housekeeping, mail, payments, reports, webhooks
 
-MODULES: tuple[ModuleType, ...] = (edge, housekeeping, mail, payments, reports, webhooks)
+MODULES: tuple[ModuleType, ...] = (edge, clocks, housekeeping, mail, payments, reports, webhooks)

@@ -231,7 +231,7 @@ def _responses(route: Route) -> Iterator[tuple[str, Part]]:
 
 def _success(route: Route, status: int) -> Part:
     names = ["X-Request-Id"]
-    if route.method == "POST":
+    if route.method == "POST" or status == 202:
         names.append("Location")
     if status == 202:
         names.append("Retry-After")

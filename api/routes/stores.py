@@ -1,4 +1,4 @@
-"""Stores, which anybody may found and read, and their staff, which their owners appoint."""
+"""Stores, which anybody may found and read, their staff, which their owners appoint, and the clocks of test stores."""
 
 from uuid import UUID
 
@@ -6,15 +6,18 @@ from api.auth import PUBLIC
 from api.http import Reply, no_content
 from api.routing import Call, Routes
 from dues.reads import ReadPlan
-from dues.stores import service
+from dues.reads.resource import Scope
+from dues.stores import clock, service
 from dues.stores import staff as staff_service
+from dues.stores.clock import ClockTime
 from dues.stores.models import Staff, Store
-from dues.stores.reads import staff, stores
+from dues.stores.reads import clocks, staff, stores
 from dues.stores.service import NewStore, StoreChange
 from dues.stores.staff import StaffRole
 
 routes = Routes("stores")
 LIST, ONE = "/v1/stores", "/v1/stores/{store_id}"
+CLOCK = "/v1/stores/{store_id}/clock"
 STAFF, STAFF_ONE = "/v1/stores/{store_id}/staff", "/v1/stores/{store_id}/staff/{user_id}"
 
 
@@ -76,3 +79,32 @@ def remove_staff(call: Call, store_id: UUID, user_id: UUID) -> Reply:
     call.match(call.row.version)
     staff_service.remove_staff(call.row)
     return no_content()
+
+
+def _moved(call: Call, store_id: UUID) -> Scope:
+    return {"store_id": store_id}
+
+
+@routes.get(CLOCK, "subscriptions:read", role="support", reads=clocks)
+def get_clock(call: Call, store_id: UUID) -> ReadPlan:
+    """A test store's clock"""
+    return call.one(clocks, {"store_id": store_id})
+
+
+@routes.put(
+    CLOCK,
+    "subscriptions:write",
+    role="manager",
+    body=ClockTime,
+    returns=clocks,
+    slow=_moved,
+    statuses=(202, 201),
+    moves_clock=True,
+)
+def move_clock(call: Call, store_id: UUID) -> Reply:
+    """Move a test store's clock
+
+    Forward only, over any distance. A job does all that falls due on the way, in its order; until it is done, other
+    writes to the store are refused.
+    """
+    return call.accepted(store_id, clock.move_clock(store_id, call.actor.user_id, call.data.now))

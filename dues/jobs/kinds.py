@@ -36,6 +36,8 @@ PAYMENT_RECONCILE = Kind("payment.reconcile", "default", timeout_s=60)
 # Not in the queue of charges: a mail server that hangs must not keep anybody from paying.
 PAYMENT_CONFIRMATION = Kind("payment.confirmation", "default", timeout_s=120)
 MAILING_SEND = Kind("mailing.send", "default", timeout_s=120)
+# Years may go by on the way; what is due in them is done one after the other.
+STORE_CLOCK = Kind("store.clock", "slow", timeout_s=3600, cancelable=True)
 EDGE_PURGE = Kind("edge.purge", "default", timeout_s=60)
 WEBHOOK_FAN_OUT = Kind("webhook.fan_out", "webhooks", timeout_s=60)
 # As many attempts as dues/webhooks/schedule.py has waits.
@@ -59,6 +61,7 @@ KINDS: dict[str, Kind] = {
         PAYMENT_RECONCILE,
         PAYMENT_CONFIRMATION,
         MAILING_SEND,
+        STORE_CLOCK,
         EDGE_PURGE,
         WEBHOOK_FAN_OUT,
         WEBHOOK_DELIVER,

@@ -75,10 +75,9 @@ def store_method(user_id: UUID, token: str, *, is_default: bool = False) -> Paym
         exp_month=stored.exp_month,
         exp_year=stored.exp_year,
     )
-    db.session.add(method)
-    db.session.flush()
     if is_default or find_default(user_id) is None:
-        make_default(method)
+        _become_default(method)
+    db.session.add(method)
     _touch(method)
     return method
 
@@ -95,8 +94,12 @@ def get_method(user_id: UUID, method_id: UUID) -> PaymentMethod:
 
 def make_default(method: PaymentMethod) -> None:
     """Make it the default; that it is already changes nothing. The user is locked."""
-    if method.is_default:
-        return
+    if not method.is_default:
+        _become_default(method)
+        _touch(method)
+
+
+def _become_default(method: PaymentMethod) -> None:
     db.session.execute(
         update(PaymentMethod)
         .where(
@@ -108,7 +111,6 @@ def make_default(method: PaymentMethod) -> None:
         .execution_options(synchronize_session=False)
     )
     method.is_default = True
-    _touch(method)
     for hook in _when_default:
         hook(method)
 

@@ -8,6 +8,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from sqlalchemy import func, select
 
 from dues.accounts.users import shows_users
+from dues.clock import store_now
 from dues.errors import Conflict, Fault, InvalidTransition, NotFound, ValidationFailed
 from dues.failpoints import failpoint
 from dues.ids import new_id
@@ -82,6 +83,7 @@ def create_payment(store_id: UUID, user_id: UUID, new: NewPayment) -> OpenPaymen
             owner_id=user_id,
             store_id=store_id,
         ),
+        created_at=store_now(store_id),
     )
     open_payment(payment)
     failpoint("payment.after_insert")

@@ -9,15 +9,17 @@
 
 `unknown` is a charge whose gateway did not answer: only reconciliation leads out of it, and never to another charge.
 Each change is one statement that is guarded by the states it may leave and appends to `payment_events`; what others
-should know of it is emitted as an event (dues/events.py).
+should know of it is emitted as an event (dues/events.py). Times are those of the store (dues/clock.py).
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 import ujson
 
+from dues.clock import store_now
 from dues.errors import InvalidTransition, NotFound
 from dues.events import EventType, emit
 from dues.ids import new_id
@@ -52,7 +54,7 @@ _MOVE = """
     with held as (
         select status from payments where store_id = %(store_id)s and id = %(payment_id)s for update),
     moved as (
-        update payments p set status = %(to)s, version = p.version + 1, updated_at = clock_timestamp(),
+        update payments p set status = %(to)s, version = p.version + 1, updated_at = %(at)s,
             next_action = %(next_action)s::jsonb,
             gateway_ref = coalesce(%(gateway_ref)s, p.gateway_ref),
             failure_code = coalesce(%(failure_code)s, p.failure_code),
@@ -63,22 +65,23 @@ _MOVE = """
         where p.store_id = %(store_id)s and p.id = %(payment_id)s and held.status = any(%(sources)s)
         returning p.user_id),
     logged as (
-        insert into payment_events(store_id, payment_id, id, from_status, to_status, reason)
-        select %(store_id)s, %(payment_id)s, %(event_id)s, held.status, %(to)s, %(reason)s from held, moved)
+        insert into payment_events(store_id, payment_id, id, from_status, to_status, reason, created_at)
+        select %(store_id)s, %(payment_id)s, %(event_id)s, held.status, %(to)s, %(reason)s, %(at)s from held, moved)
     select held.status, moved.user_id from held left join moved on true
 """
 _OPEN = """
     with opened as (
         insert into payments(store_id, id, user_id, package_id, amount, currency, status, description,
-            payment_method, payment_method_id, gateway, gateway_customer, job_id)
+            payment_method, payment_method_id, gateway, gateway_customer, job_id, created_at, updated_at)
         values (%(store_id)s, %(id)s, %(user_id)s, %(package_id)s, %(amount)s, %(currency)s, 'pending',
-            %(description)s, %(payment_method)s, %(payment_method_id)s, %(gateway)s, %(gateway_customer)s, %(job_id)s)
+            %(description)s, %(payment_method)s, %(payment_method_id)s, %(gateway)s, %(gateway_customer)s, %(job_id)s,
+            %(created_at)s, %(created_at)s)
         returning store_id, id, status)
-    insert into payment_events(store_id, payment_id, id, to_status, reason)
-    select store_id, id, %(event_id)s, status, 'asked for' from opened returning id
+    insert into payment_events(store_id, payment_id, id, to_status, reason, created_at)
+    select store_id, id, %(event_id)s, status, 'asked for', %(created_at)s from opened returning id
 """
 _SETTLE_REFUND = """
-    update refunds set status = %(to)s, version = version + 1, updated_at = clock_timestamp(),
+    update refunds set status = %(to)s, version = version + 1, updated_at = %(at)s,
         gateway_ref = %(gateway_ref)s, failure_code = %(failure_code)s
     where store_id = %(store_id)s and id = %(refund_id)s and status = 'pending' returning id
 """
@@ -100,6 +103,7 @@ class OpenPayment:
     gateway: str
     gateway_customer: str | None
     job_id: UUID
+    created_at: datetime
 
 
 def open_payment(payment: OpenPayment) -> None:
@@ -141,6 +145,7 @@ def move(
             "to": to,
             "sources": list(SOURCES[to]),
             "reason": reason,
+            "at": store_now(store_id),
             "gateway_ref": gateway_ref,
             "failure_code": failure_code,
             "next_action": ujson.dumps(next_action, escape_forward_slashes=False) if next_action else None,
@@ -163,6 +168,7 @@ def move(
 def open_refund(payment: Payment, refund: Refund) -> None:
     """A new refund of `payment` begins its life, `pending`. Part of the caller's transaction()."""
     refund.status = "pending"
+    refund.created_at = refund.updated_at = store_now(payment.store_id)
     db.session.add(refund)
     _emit_refund(payment, refund.id, "refund.created")
     touch_payment(payment.store_id, payment.user_id)
@@ -182,6 +188,7 @@ def settle_refund(
         "store_id": payment.store_id,
         "refund_id": refund_id,
         "to": to,
+        "at": store_now(payment.store_id),
         "gateway_ref": gateway_ref,
         "failure_code": failure_code,
     }

@@ -23,7 +23,8 @@ ROLES = ("support", "manager", "owner")
 
 _ACCESS = """
 select json_build_object('token', t.id, 'user', t.user_id, 'scopes', t.scopes, 'store', t.store_id,
-                         'expires_at', t.expires_at, 'store_exists', s.id is not null, 'role', r.role)::text,
+                         'expires_at', t.expires_at, 'store_exists', s.id is not null, 'role', r.role,
+                         'test', coalesce(s.test, false))::text,
        pg_current_snapshot()::text, extract(epoch from t.expires_at - now())::float8
 from api_tokens t
 join users u on u.id = t.user_id and u.deleted_at is null
@@ -48,6 +49,7 @@ class Access:
     validators: tuple[Validator, ...] | None = ()
     expires_at: float = float("inf")
     store_id: UUID | None = None
+    is_test_store: bool = False
 
     @property
     def ends_at(self) -> float:
@@ -97,7 +99,7 @@ def _parse(document: bytes) -> Access:
     found = ujson.loads(document)
     bound_to, expires_at = found["store"] and UUID(found["store"]), datetime.fromisoformat(found["expires_at"])
     actor = Actor(UUID(found["user"]), UUID(found["token"]), frozenset(found["scopes"]), bound_to, expires_at)
-    return Access(actor, found["store_exists"], found["role"])
+    return Access(actor, found["store_exists"], found["role"], is_test_store=found["test"])
 
 
 def _visitor(store_id: UUID) -> Access:

@@ -1,8 +1,9 @@
-"""Tables of stores and their staff."""
+"""Tables of stores, their staff, and the clocks of test stores."""
 
+from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey
+from sqlalchemy import ForeignKey, SmallInteger
 from sqlalchemy.dialects.postgresql import CHAR
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -11,6 +12,9 @@ from dues.postgres import Model, Versioned
 
 
 class Store(Versioned, Model):
+    """`timezone` is an IANA name. `dunning` says what becomes of a subscription whose payment was tried in vain, and
+    `grace_days` for how long its member keeps access meanwhile."""
+
     __tablename__ = "stores"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -18,6 +22,10 @@ class Store(Versioned, Model):
     name: Mapped[str]
     slug: Mapped[str]
     currency: Mapped[str] = mapped_column(CHAR(3))
+    timezone: Mapped[str] = mapped_column(default="UTC")
+    test: Mapped[bool] = mapped_column(default=False)
+    dunning: Mapped[str] = mapped_column(default="cancel")
+    grace_days: Mapped[int] = mapped_column(SmallInteger, default=7)
 
 
 class Staff(Versioned, Model):
@@ -27,3 +35,14 @@ class Staff(Versioned, Model):
     user_id: Mapped[UUID] = mapped_column(ForeignKey(User.id), primary_key=True)
     id: Mapped[UUID]
     role: Mapped[str]
+
+
+class Clock(Versioned, Model):
+    """What a test store's clock shows; `advancing_to` is set while `job_id` moves it there."""
+
+    __tablename__ = "store_clocks"
+
+    store_id: Mapped[UUID] = mapped_column(ForeignKey(Store.id), primary_key=True)
+    moment: Mapped[datetime]
+    advancing_to: Mapped[datetime | None]
+    job_id: Mapped[UUID | None]

@@ -1,8 +1,8 @@
-"""What may be read of stores and their staff."""
+"""What may be read of stores, their staff and the clocks of test stores."""
 
 from dues.reads import Computed, Equal, Resource
 from dues.reads.resource import Scope, links_schema
-from dues.stores.models import Staff, Store
+from dues.stores.models import Clock, Staff, Store
 
 
 def _store_tags(scope: Scope) -> tuple[str, ...]:
@@ -18,6 +18,10 @@ stores = Resource(
         "name": Store.name,
         "slug": Store.slug,
         "currency": Store.currency,
+        "timezone": Store.timezone,
+        "test": Store.test,
+        "dunning": Computed("{dunning}", {"type": "string", "enum": ["cancel", "stay"]}),
+        "grace_days": Store.grace_days,
         "version": Store.version,
         "created_at": Store.created_at,
         "updated_at": Store.updated_at,
@@ -50,4 +54,23 @@ staff = Resource(
     },
     sorts={"created_at": Staff.created_at},
     tags=lambda scope: (f"store:{scope['store_id']}",),
+)
+
+clocks = Resource(
+    "Clock",
+    Clock,
+    fields={
+        "id": Clock.store_id,
+        "store_id": Clock.store_id,
+        "now": Clock.moment,
+        "advancing_to": Clock.advancing_to,
+        "version": Clock.version,
+        "created_at": Clock.created_at,
+        "updated_at": Clock.updated_at,
+        "links": Computed(
+            "json_build_object('self', '/v1/stores/' || {store_id} || '/clock', 'job', '/v1/jobs/' || {job_id})",
+            links_schema("self", nullable=("job",)),
+        ),
+    },
+    tags=lambda scope: (f"store:{scope['store_id']}:clock",),
 )

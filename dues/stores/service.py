@@ -3,8 +3,10 @@
 import re
 import secrets
 import unicodedata
+import zoneinfo
 from contextlib import AbstractContextManager
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Literal
 from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -12,12 +14,13 @@ from msgspec.structs import asdict
 from sqlalchemy import exists, select
 
 from dues.accounts.fields import Name
-from dues.errors import Conflict, NotFound
+from dues.errors import Conflict, NotFound, ValidationFailed
 from dues.ids import new_id
 from dues.money import Currency
 from dues.postgres import db
 from dues.postgres.constraints import on_violation
 from dues.reads.tags import touch
+from dues.stores.clock import start_clock
 from dues.stores.models import Staff, Store
 
 MAX_SLUG = 63
@@ -33,27 +36,46 @@ Slug = Annotated[
 ]
 
 
+TimeZone = Annotated[str, Meta(min_length=1, max_length=64, description="IANA name of a time zone")]
+GraceDays = Annotated[int, Meta(ge=0, le=21)]
+Dunning = Literal["cancel", "stay"]
+
+
 class NewStore(Struct, forbid_unknown_fields=True):
-    """A store; without a slug it gets one made of its name. `currency` is what its prices are in unless they say."""
+    """A store; without a slug it gets one made of its name. `currency` is what its prices are in unless they say, and
+    `timezone` where its members' days and hours are those of. A `test` store has a clock of its own, which can be
+    moved, and nobody pays real money there. When a renewal was tried in vain for a week, `dunning` says whether the
+    subscription is canceled or stays; its member keeps access for `grace_days`."""
 
     name: Name
     currency: Currency
     slug: Slug | None = None
+    timezone: TimeZone = "UTC"
+    test: bool = False
+    dunning: Dunning = "cancel"
+    grace_days: GraceDays = 7
 
 
 class StoreChange(Struct, forbid_unknown_fields=True):
     name: Name | UnsetType = UNSET
     currency: Currency | UnsetType = UNSET
     slug: Slug | UnsetType = UNSET
+    timezone: TimeZone | UnsetType = UNSET
+    dunning: Dunning | UnsetType = UNSET
+    grace_days: GraceDays | UnsetType = UNSET
 
 
 def create_store(user_id: UUID, new: NewStore) -> Store:
-    """A store owned by `user_id`. Raises: Conflict where the slug is taken."""
+    """A store owned by `user_id`. Raises: ValidationFailed for a time zone that nobody knows; Conflict where the slug
+    is taken."""
+    _check_zone(new.timezone)
     slug = new.slug or _free_slug(new.name)
-    store = Store(id=new_id(), owner_id=user_id, name=new.name, slug=slug, currency=new.currency)
+    store = Store(id=new_id(), owner_id=user_id, **asdict(new) | {"slug": slug})
     with _unless_slug_taken():
         db.session.add(store)
     db.session.add(Staff(store_id=store.id, user_id=user_id, id=new_id(), role="owner"))
+    if store.test:
+        start_clock(store.id)
     touch("stores", f"store:{store.id}", f"user:{user_id}")
     return store
 
@@ -68,12 +90,28 @@ def lock_store(store_id: UUID) -> Store:
 
 
 def change_store(store: Store, change: StoreChange) -> None:
-    """Raises: Conflict where the slug is taken."""
+    """What runs keeps its time zone, and who is in arrears keeps the days that were promised.
+
+    Raises: ValidationFailed for a time zone that nobody knows; Conflict where the slug is taken.
+    """
+    if change.timezone is not UNSET:
+        _check_zone(change.timezone)
     with _unless_slug_taken():
         for name, value in asdict(change).items():
             if value is not UNSET:
                 setattr(store, name, value)
     touch("stores", f"store:{store.id}")
+
+
+def _check_zone(name: str) -> None:
+    if name not in _zones():
+        raise ValidationFailed.of("#/timezone", "is not the IANA name of a time zone", "choice")
+
+
+@cache
+def _zones() -> frozenset[str]:
+    """Those that mean the same on every machine."""
+    return frozenset(zoneinfo.available_timezones()) - {"localtime", "posixrules", "Factory"}
 
 
 def _unless_slug_taken() -> AbstractContextManager[None]:

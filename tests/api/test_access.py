@@ -46,6 +46,8 @@ GET    /v1/stores                                     -              200 200 200
 POST   /v1/stores                                     catalog:write  401 201 201 201 201 201 403 403
 GET    /v1/stores/{store_id}                          -              200 200 200 200 200 200 200 200
 PATCH  /v1/stores/{store_id}                          catalog:write  401 403 403 403 403 200 403 403
+GET    /v1/stores/{store_id}/clock                    subscriptions:read  401 403 403 200 200 200 403 403
+PUT    /v1/stores/{store_id}/clock                    subscriptions:write 401 403 403 403 202 202 403 403
 GET    /v1/stores/{store_id}/staff                    catalog:read   401 403 403 200 200 200 403 403
 GET    /v1/stores/{store_id}/staff/{user_id}          catalog:read   401 403 403 200 200 200 403 403
 PUT    /v1/stores/{store_id}/staff/{user_id}          catalog:write  401 403 403 403 403 200 403 403
@@ -118,10 +120,11 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PATCH", "/v1/me"): {"name": "Renamed"},
     ("POST", "/v1/me/addresses"): ADDRESS,
     ("PATCH", "/v1/me/addresses/{address_id}"): {"city": "York"},
-    ("POST", "/v1/me/payment-methods"): {"token": "sandbox_ok"},
+    ("POST", "/v1/me/payment-methods"): {"token": "sandbox_ok", "is_default": True},
     ("PATCH", "/v1/me/payment-methods/{payment_method_id}"): {"is_default": True},
     ("POST", "/v1/stores"): {"name": "Shop", "slug": "shop-{caller}", "currency": "EUR"},
     ("PATCH", "/v1/stores/{store_id}"): {"name": "Renamed"},
+    ("PUT", "/v1/stores/{store_id}/clock"): {"now": "2100-01-01T00:00:00Z"},
     ("PUT", "/v1/stores/{store_id}/staff/{user_id}"): {"role": "support"},
     ("POST", "/v1/stores/{store_id}/packages"): PACKAGE,
     ("PATCH", "/v1/stores/{store_id}/packages/{package_id}"): {"name": "Silver"},

@@ -46,6 +46,7 @@ READS = [
     "/v1/me/payment-methods/{payment_method_id}",
     "/v1/stores",
     "/v1/stores/{store_id}",
+    "/v1/stores/{store_id}/clock",
     "/v1/stores/{store_id}/staff",
     "/v1/stores/{store_id}/staff/{user_id}",
     "/v1/stores/{store_id}/packages",
