@@ -38,6 +38,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         64 * 1024 * 1024
     )
     public_url: Annotated[str, doc("where clients reach this API; used in mails")] = "http://127.0.0.1:8000"
+    account_link_url: Annotated[
+        str,
+        Meta(pattern=r"^(https?://.*\{code\}.*)?$"),
+        doc(
+            "what links in mails about accounts open, with `{code}` and, if need be, `{purpose}` (`verify-email` or "
+            "`reset-password`) in it; empty: a page of the API's own"
+        ),
+    ] = ""
 
     dues_home: Annotated[str, doc("folder for what Dues keeps on disk")] = "var"
     files_dir: Annotated[str, doc("folder of finished reports; `$DUES_HOME/files` if empty")] = ""

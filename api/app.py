@@ -8,17 +8,19 @@ from api.http import NoSessions, UJSONProvider, init_errors
 from api.limits import init_limits
 from api.openapi.document import init_openapi
 from api.request import refuse_other_spellings
-from api.routes import accounts, jobs, packages, payments, reports, stores, tokens, webhooks
+from api.routes import accounts, jobs, packages, payments, recovery, reports, stores, tokens, webhooks
 from api.system import init_system
 from api.telemetry import init_telemetry
 from api.threaded import init_threaded
 from config import Settings
+from dues.accounts.passwords import share_threads
 from dues.app import create_base
 
 # Every module of routes, in the order of the documentation.
 MODULES = (
     accounts.routes,
     tokens.routes,
+    recovery.routes,
     stores.routes,
     packages.routes,
     payments.routes,
@@ -40,6 +42,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     # Refused before it is read into memory; api/body.py bounds what it decodes to. One more, because a body without a
     # declared length is cut off here, and must be seen to be too long.
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes + 1
+    share_threads(config.web_threads)
     init_telemetry(app, config.slow_request_s)
     app.before_request(refuse_other_spellings)
     init_limits(app)

@@ -18,6 +18,7 @@ runs inside one `transaction()`.
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -36,7 +37,7 @@ from api.long_poll import Waiting, leave, wanted_wait
 from api.request import Request, flask_request
 from api.validation import validate
 from dues.accounts.actor import Actor
-from dues.errors import Fault, InvalidParameter, Problem, Unauthenticated
+from dues.errors import Fault, InvalidParameter, Outdated, Problem, Unauthenticated, Unavailable
 from dues.failpoints import failpoint
 from dues.ids import parse_id
 from dues.jobs.status import jobs
@@ -50,6 +51,8 @@ from dues.stores.clock import require_still
 Handler = Callable[..., Reply | ReadPlan]
 H = TypeVar("H", bound=Handler)
 
+_MOST_TRIES = 3
+
 
 @dataclass(frozen=True)
 class Route:
@@ -58,7 +61,10 @@ class Route:
     scope: the token's scope, or PUBLIC. role: the least role in the path's store.
     lists, reads: the resource whose list, or single row, the route answers; returns: what a write answers.
     body: the struct a body must be. idempotency: "no", "optional" or "required" Idempotency-Key.
-    find: gets the row that the path names into `call.row`, or raises NotFound, before anything else is looked at.
+    find: gets the row that the path names into `call.row`, or raises NotFound; after the role, so that whoever lacks it
+    is not told whether the row is there. `shows`: the row is also shown to some who lack the role: it is found first.
+    prepare: of a write, what takes long and needs no lock (the hash of a password), worked out before its transaction()
+    begins, from the body in `call.data`, and left in `call.prepared`. Where the handler raises Outdated, once more.
     statuses: the successes, first the usual one.
     slow: of a route that hands its work to a job: where the row with this id is read, of the resource it `returns`.
     waits: whether `Prefer: wait` is honoured, as it is on all that is slow. streams: whether it answers events.
@@ -81,6 +87,8 @@ class Route:
     body: type[msgspec.Struct] | None = None
     idempotency: str = "no"
     find: "Callable[[Call], Any] | None" = None
+    shows: bool = False
+    prepare: "Callable[[Call], Any] | None" = None
     statuses: tuple[int, ...] = (200,)
     slow: "Callable[[Call, UUID], Scope] | None" = None
     waits: bool = False
@@ -123,6 +131,9 @@ class Call:
     row: Any = None
     query: Query | None = None
     data: Any = None
+    prepared: Any = None
+    key: str | None = None
+    raw: bytes = b""
     seed: bytes = b""
 
     @property
@@ -293,32 +304,60 @@ def write(route: Route, ids: dict[str, UUID], access: Access, sent: Request) -> 
 
 def _write(call: Call) -> Reply:
     route = call.route
-    with transaction():
-        if route.find:
-            call.row = route.find(call)
-        if route.role:
-            call.access.require_role(route.role)
-        _parse_parameters(call)
-        reply = _perform(call)
-        failpoint("web.before_commit")
+    if route.prepare:
+        _receive(call)
+    reply = _commit(call)
     failpoint("web.after_commit")
     if route.slow:
         _wait_until_done(call, reply)
     return route.seal(call, reply) if route.seal else reply
 
 
-def _perform(call: Call) -> Reply:
-    route, sent = call.route, call.request
-    key = None if route.idempotency == "no" else idempotency_key(sent, required=route.idempotency == "required")
-    raw = read_body(sent)
+def _commit(call: Call) -> Reply:
+    """Raises: Unavailable where others changed three times in a row what was prepared."""
+    for _ in range(_MOST_TRIES):
+        if call.route.prepare:
+            call.prepared = call.route.prepare(call)
+        with suppress(Outdated), transaction():
+            _find_row(call)
+            if not call.route.prepare:
+                _receive(call)
+            reply = _perform(call)
+            failpoint("web.before_commit")
+            return reply
+    raise Unavailable("others keep changing this")
+
+
+def _find_row(call: Call) -> None:
+    route = call.route
+    if route.role and not route.shows:
+        call.access.require_role(route.role)
+    if route.find:
+        call.row = route.find(call)
+    if route.role:
+        call.access.require_role(route.role)
+
+
+def _receive(call: Call) -> None:
+    """What was sent: parameters, Idempotency-Key, body."""
+    route = call.route
+    _parse_parameters(call)
+    if route.idempotency != "no":
+        call.key = idempotency_key(call.request, required=route.idempotency == "required")
+    call.raw = read_body(call.request)
+    if struct := route.bearer_body if route.bearer_body and call.access.actor else route.body:
+        call.data = validate(parse_json(call.request, call.raw), struct)
     if route.seal:
-        call.seed = secret_seed(sent, key, raw)
-    if key is None:
-        return _handle(call, raw)
+        call.seed = secret_seed(call.request, call.key, call.raw)
+
+
+def _perform(call: Call) -> Reply:
+    if call.key is None:
+        return _handle(call)
     # Answers that hold a secret are given again only to the very token that asked.
     actor = call.access.actor
-    caller = None if actor is None else actor.token_id if route.seal else actor.user_id
-    return once(sent, caller, key, raw, partial(_handle, call, raw))
+    caller = None if actor is None else actor.token_id if call.route.seal else actor.user_id
+    return once(call.request, caller, call.key, call.raw, partial(_handle, call))
 
 
 def _wait_until_done(call: Call, reply: Reply) -> None:
@@ -341,13 +380,9 @@ def _finished(resource: Resource, scope: Scope) -> Reply:
     return reply
 
 
-def _handle(call: Call, raw: bytes) -> Reply:
-    route = call.route
-    struct = route.bearer_body if route.bearer_body and call.access.actor else route.body
-    if struct:
-        call.data = validate(parse_json(call.request, raw), struct)
-    if call.access.is_test_store and not route.moves_clock:
+def _handle(call: Call) -> Reply:
+    if call.access.is_test_store and not call.route.moves_clock:
         require_still(call.ids["store_id"])
-    reply = route.handler(call, **call.ids)
+    reply = call.route.handler(call, **call.ids)
     assert isinstance(reply, Reply), "a write answers by itself"
     return reply

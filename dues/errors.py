@@ -149,3 +149,7 @@ class Unavailable(Problem):
     """Something Dues stands on is away; the client may come back after `Retry-After`."""
 
     status, title, code = 503, "Service unavailable", "unavailable"
+
+
+class Outdated(Exception):
+    """What was worked out before a transaction() no longer holds inside it: it is to be worked out anew."""

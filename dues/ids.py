@@ -3,7 +3,6 @@
 import os
 import threading
 import time
-from datetime import datetime
 from functools import lru_cache
 from uuid import UUID
 
@@ -25,11 +24,6 @@ def new_id() -> UUID:
     milliseconds, fraction = step >> 12, step & 0xFFF
     random = int.from_bytes(os.urandom(8)) & ((1 << 62) - 1)
     return UUID(int=(milliseconds & ((1 << 48) - 1)) << 80 | 7 << 76 | fraction << 64 | 2 << 62 | random)
-
-
-def first_id(moment: datetime) -> UUID:
-    """What was made before `moment` has a lesser id than this, and what is made from then on a greater one."""
-    return UUID(int=int(moment.timestamp() * 1000) << 80)
 
 
 def parse_id(text: str) -> UUID | None:

@@ -33,6 +33,10 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",
+    # An error is logged without the statement that made it and without the row that it was about: both hold what people
+    # typed, and hashes of their passwords.
+    "log_min_error_statement": "panic",
+    "log_error_verbosity": "terse",
 }
 # For tests: what is lost when the machine (not the server) dies, and nothing that runs by itself in between.
 _FLEETING = {
@@ -85,7 +89,7 @@ class Postgres(Server):
             stop_signal=signal.SIGINT,
             before=self._end_leftovers,
             ready=self._is_ready,
-            log=self._home / "log" / "postgres.log",
+            log=self.log,
         )
 
     @property
@@ -96,6 +100,11 @@ class Postgres(Server):
     def url_of(self, database: str) -> str:
         """The URL of another database of this server, as the role `dues`, which may create databases."""
         return f"postgresql://dues@/{database}?host={quote(str(self._sockets), safe='/')}"
+
+    @property
+    def log(self) -> Path:
+        """The file where the server writes its log."""
+        return self._home / "log" / "postgres.log"
 
     def remove(self) -> None:
         """Delete the data: for servers of tests."""

@@ -102,8 +102,7 @@ def spawn(program: Program, output: IO[bytes] | int | None = None, run: str = ""
     program.before()
     with contextlib.ExitStack() as files:
         if program.log is not None:
-            program.log.parent.mkdir(parents=True, exist_ok=True)
-            output = files.enter_context(program.log.open("ab"))
+            output = files.enter_context(_private_log(program.log))
         return subprocess.Popen(
             program.argv,
             env={**program.env, _MARK: f"{run}:{program.name}"},
@@ -115,6 +114,15 @@ def spawn(program: Program, output: IO[bytes] | int | None = None, run: str = ""
             preexec_fn=_dies_with_parent(program.stop_signal),  # noqa: PLW1509  (no lock is taken in it)
             **as_account(program.account),
         )
+
+
+def _private_log(path: Path) -> IO[bytes]:
+    """A log to append to, in a folder of its own. Logs tell what people typed, so nobody else reads them."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.chmod(0o700)
+    path.touch(mode=0o600)
+    path.chmod(0o600)
+    return path.open("ab")
 
 
 def as_account(account: str | None) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from flask import Flask
@@ -48,6 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if is_first and not config.getoption("collectonly") and not config.getoption("help"):
         cluster = config.stash[_CLUSTER] = Cluster()
         os.environ["DUES_TESTS_CLUSTER"], os.environ["DUES_TESTS_TEMPLATE"] = cluster.url, cluster.template
+        os.environ["DUES_TESTS_LOG"] = str(cluster.log or "")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -141,6 +143,14 @@ def mailbox(servers: Servers) -> Iterator[Mailbox]:
     mailbox = Mailbox(servers.mail)
     yield mailbox
     mailbox.behave()
+
+
+@pytest.fixture(scope="session")
+def postgres_log() -> Path:
+    """What the PostgreSQL of the tests logs, where it is one that they have started."""
+    if not (path := os.environ["DUES_TESTS_LOG"]):
+        pytest.skip("the log of another's PostgreSQL cannot be read")
+    return Path(path)
 
 
 @pytest.fixture(scope="session")

@@ -81,6 +81,20 @@ class Factory:
         """Headers with a new token of `user`."""
         return {"Authorization": f"Bearer {self.token(user, *scopes, **columns)}"}
 
+    def code(self, user: Row, purpose: str, *, expires_in: timedelta = timedelta(hours=1), **columns: Any) -> str:
+        """A code as a mail to the user's address would have it."""
+        code = secrets.token_urlsafe(32)
+        defaults = {
+            "id": new_id(),
+            "user_id": user.id,
+            "purpose": purpose,
+            "email": user.email,
+            "code_hash": sha256(code.encode()).digest(),
+            "expires_at": datetime.now(UTC) + expires_in,
+        }
+        self.insert("account_codes", defaults | columns)
+        return code
+
     def store(self, owner: Row | None = None, **columns: Any) -> Row:
         """A store with its owner on the staff. The clock of a test store shows the present time."""
         owner = owner or self.user()

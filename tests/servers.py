@@ -71,6 +71,7 @@ class Cluster:
             self._postgres.start()
             url = self._postgres.url
         self.url = url
+        self.log = self._postgres.log if self._own else None
         create_database(url, _TEMPLATE)
         self.template = _with_database(url, _TEMPLATE)
         run_migrations(self.template)

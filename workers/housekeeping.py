@@ -3,6 +3,8 @@
 import time
 from collections.abc import Callable
 
+from dues.accounts.attempts import delete_expired_attempts
+from dues.accounts.codes import delete_expired_codes
 from dues.accounts.tokens import delete_expired_tokens
 from dues.breaker import delete_expired_circuits
 from dues.jobs import Run, kinds
@@ -29,6 +31,16 @@ def jobs(run: Run) -> dict[str, int]:
 @job(kinds.FORGET_TOKENS)
 def tokens(run: Run) -> dict[str, int]:
     return _in_batches(run, delete_expired_tokens)
+
+
+@job(kinds.FORGET_CODES)
+def codes(run: Run) -> dict[str, int]:
+    return _in_batches(run, delete_expired_codes)
+
+
+@job(kinds.FORGET_ATTEMPTS)
+def attempts(run: Run) -> dict[str, int]:
+    return _in_batches(run, delete_expired_attempts)
 
 
 @job(kinds.FORGET_REPORT_FILES)

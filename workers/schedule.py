@@ -49,6 +49,8 @@ SCHEDULE: tuple[Every, ...] = (
     every(_HOURLY, kinds.FORGET_KEYS),
     every(_HOURLY, kinds.FORGET_JOBS),
     every(_HOURLY, kinds.FORGET_TOKENS),
+    every(_HOURLY, kinds.FORGET_CODES),
+    every(_HOURLY, kinds.FORGET_ATTEMPTS),
     every(_HOURLY, kinds.FORGET_REPORT_FILES),
     every(_HOURLY, kinds.FORGET_EVENTS),
     every(_HOURLY, kinds.FORGET_CIRCUITS),

@@ -10,7 +10,7 @@ from dues.accounts import users as users_service
 from dues.accounts.addresses import AddressChange, NewAddress
 from dues.accounts.models import Address, User, lock_user
 from dues.accounts.reads import addresses
-from dues.accounts.users import NewUser, UserChange
+from dues.accounts.users import CheckedChange, NewUser, UserChange
 from dues.profiles.reads import me, profiles
 from dues.reads import ReadPlan
 from dues.reads.resource import Scope
@@ -28,10 +28,16 @@ def _scope(call: Call) -> Scope:
     return {"id": call.actor.user_id, "only_store": call.actor.store_id}
 
 
-@routes.post("/v1/users", PUBLIC, body=NewUser, returns=me)
+@routes.post(
+    "/v1/users", PUBLIC, prepare=lambda call: users_service.check_new_user(call.data), body=NewUser, returns=me
+)
 def sign_up(call: Call) -> Reply:
-    user = users_service.sign_up(call.data)
-    return call.created(me, {"id": user.id, "only_store": None})
+    """Sign up
+
+    Log in next, with `POST /v1/tokens`, and have the address verified, with `POST /v1/me/email-verifications`.
+    """
+    user_id = users_service.sign_up(call.data, call.prepared)
+    return call.created(me, {"id": user_id, "only_store": None})
 
 
 @routes.get("/v1/users/{user_id}", PUBLIC, reads=profiles)
@@ -53,14 +59,19 @@ def get_me(call: Call) -> ReadPlan:
     return call.one(me, _scope(call))
 
 
-@routes.patch(ME, "account:write", find=_myself, body=UserChange, returns=me)
+def _check_change(call: Call) -> CheckedChange:
+    return users_service.check_change(call.actor.user_id, call.data)
+
+
+@routes.patch(ME, "account:write", unbound=True, find=_myself, prepare=_check_change, body=UserChange, returns=me)
 def change_me(call: Call) -> Reply:
     """Change name, e-mail or password
 
-    A new password needs `current_password` and revokes every other token.
+    A new e-mail or password needs `current_password`, and the address that the account has is told by mail. A new
+    e-mail is not verified. A new password revokes every other token.
     """
     call.match(call.row.version)
-    users_service.change_user(call.row, call.data, token_id=call.actor.token_id)
+    users_service.change_user(call.row, call.data, call.prepared, token_id=call.actor.token_id)
     return call.written(me, _scope(call))
 
 
@@ -73,7 +84,7 @@ def list_addresses(call: Call) -> ReadPlan:
     return call.list(addresses, {"user_id": call.actor.user_id})
 
 
-@routes.post(ADDRESSES, "account:write", body=NewAddress, returns=addresses)
+@routes.post(ADDRESSES, "account:write", unbound=True, body=NewAddress, returns=addresses)
 def create_address(call: Call) -> Reply:
     address = addresses_service.create_address(call.actor.user_id, call.data)
     return call.created(addresses, {"user_id": address.user_id, "id": address.id})
@@ -84,14 +95,14 @@ def get_address(call: Call, address_id: UUID) -> ReadPlan:
     return call.one(addresses, {"user_id": call.actor.user_id, "id": address_id})
 
 
-@routes.patch(ADDRESS, "account:write", find=_address, body=AddressChange, returns=addresses)
+@routes.patch(ADDRESS, "account:write", unbound=True, find=_address, body=AddressChange, returns=addresses)
 def change_address(call: Call, address_id: UUID) -> Reply:
     call.match(call.row.version)
     addresses_service.change_address(call.row, call.data)
     return call.written(addresses, {"user_id": call.actor.user_id, "id": address_id})
 
 
-@routes.delete(ADDRESS, "account:write", find=_address)
+@routes.delete(ADDRESS, "account:write", unbound=True, find=_address)
 def delete_address(call: Call, address_id: UUID) -> Reply:
     call.match(call.row.version)
     addresses_service.delete_address(call.row)

@@ -98,6 +98,7 @@ def list_refunds(call: Call, store_id: UUID, payment_id: UUID) -> ReadPlan:
     "payments:write",
     role="manager",
     find=_find,
+    shows=True,
     body=NewRefund,
     returns=refunds,
     idempotency="required",

@@ -32,8 +32,8 @@ def list_stores(call: Call) -> ReadPlan:
 
 @routes.post(LIST, "catalog:write", unbound=True, body=NewStore, returns=stores)
 def create_store(call: Call) -> Reply:
-    store = service.create_store(call.actor.user_id, call.data)
-    return call.created(stores, {"id": store.id})
+    store_id = service.create_store(call.actor.user_id, call.data)
+    return call.created(stores, {"id": store_id})
 
 
 @routes.get(ONE, PUBLIC, reads=stores)

@@ -14,7 +14,7 @@ from api.routing import Call, Routes
 from dues.accounts import tokens as service
 from dues.accounts.models import Token
 from dues.accounts.reads import issued_tokens, tokens
-from dues.accounts.tokens import LogIn, NewToken
+from dues.accounts.tokens import CheckedLogIn, LogIn, NewToken
 from dues.reads import ReadPlan
 from dues.reads.resource import Scope
 
@@ -46,19 +46,34 @@ def list_tokens(call: Call) -> ReadPlan:
     return call.list(tokens, _scope(call))
 
 
+def _check_log_in(call: Call) -> CheckedLogIn | None:
+    return None if call.access.actor else service.check_log_in(call.data)
+
+
 @routes.post(
-    LIST, PUBLIC, body=LogIn, bearer_scope="account:write", bearer_body=NewToken, returns=issued_tokens, seal=_show
+    LIST,
+    PUBLIC,
+    prepare=_check_log_in,
+    body=LogIn,
+    bearer_scope="account:write",
+    bearer_body=NewToken,
+    returns=issued_tokens,
+    seal=_show,
 )
 def create_token(call: Call) -> Reply:
     """Log in, or issue a narrower token
 
     Logging in gives every scope for 30 days. A token that is sent issues one that does no more than itself: a subset
     of its scopes, for its store if it is bound to one, expiring no later. The token is shown in this answer only.
+
+    After 10 wrong passwords within 15 minutes, of an e-mail with an account or of one without, log-ins with it are 429
+    until those are over; a new password by mail (`POST /v1/password-resets`) ends that, too. A user has at most 100
+    tokens in force: beyond that a log-in ends the oldest one, and a narrower token is 409.
     """
     if call.access.actor:
         token = service.narrow_token(call.access.actor, call.data, call.seed)
     else:
-        token = service.log_in(call.data, call.seed)
+        token = service.log_in(call.prepared, call.seed)
     return call.created(issued_tokens, {"user_id": token.user_id, "id": token.id})
 
 

@@ -1,17 +1,22 @@
 """Tables of people: users, addresses, tokens."""
 
-from contextlib import suppress
 from datetime import datetime
-from typing import Any
+from typing import NamedTuple
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, LargeBinary, Row, Text, func, select
+from sqlalchemy import ForeignKey, LargeBinary, Text
 from sqlalchemy.dialects.postgresql import ARRAY, CHAR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dues.errors import InvalidValue
 from dues.mail.address import normal_address
-from dues.postgres import Model, Versioned, db
+from dues.postgres import Model, Versioned, db, fetch_row
+
+_BY_EMAIL = """
+    select id, password_hash, email from users
+    where email_normal in (lower(%(email)s), %(mailbox)s) and deleted_at is null
+    order by email_normal = lower(%(email)s) desc limit 1
+"""
 
 
 class User(Versioned, Model):
@@ -63,19 +68,27 @@ def lock_user(user_id: UUID) -> User:
     return db.session.get_one(User, user_id, with_for_update={"key_share": True})
 
 
-def find_user(email: str) -> "Row[UUID, str] | None":
-    """`id` and `password_hash` of the user with this mail address, in whichever spelling.
+class Found(NamedTuple):
+    """Who has a mail address; `email` is it as it was typed by its owner."""
+
+    id: UUID
+    password_hash: str
+    email: str
+
+
+def find_user(email: str) -> Found | None:
+    """The user with this mail address, in whichever spelling.
 
     Where several accounts have had one mailbox since before that was refused (migrations/versions/0006), all but one of
     them are found by their own spelling alone, which comes first.
     """
-    spelled = func.lower(email)
-    forms: list[Any] = [spelled]
-    with suppress(InvalidValue):
-        forms.append(normal_address(email))
-    return db.session.execute(
-        select(User.id, User.password_hash)
-        .where(User.email_normal.in_(forms), User.deleted_at.is_(None))
-        .order_by((User.email_normal == spelled).desc())
-        .limit(1)
-    ).first()
+    row = fetch_row(_BY_EMAIL, {"email": email, "mailbox": mailbox_of(email)})
+    return Found(*row) if row else None
+
+
+def mailbox_of(email: str) -> str:
+    """The one form of all spellings of an address; of what is no address, whatever stands for it alone."""
+    try:
+        return normal_address(email)
+    except InvalidValue:
+        return email.lower()

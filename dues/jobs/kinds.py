@@ -38,6 +38,9 @@ PAYMENT_CONFIRMATION = Kind("payment.confirmation", "default", timeout_s=120)
 MAILING_SEND = Kind("mailing.send", "default", timeout_s=120)
 # Years may go by on the way; what is due in them is done one after the other.
 STORE_CLOCK = Kind("store.clock", "slow", timeout_s=3600, cancelable=True)
+ACCOUNT_VERIFICATION = Kind("account.verification", "default", timeout_s=120)
+ACCOUNT_PASSWORD_RESET = Kind("account.password_reset", "default", timeout_s=120)
+ACCOUNT_NOTICE = Kind("account.notice", "default", timeout_s=120)
 EDGE_PURGE = Kind("edge.purge", "default", timeout_s=60)
 WEBHOOK_FAN_OUT = Kind("webhook.fan_out", "webhooks", timeout_s=60)
 # As many attempts as dues/webhooks/schedule.py has waits.
@@ -49,6 +52,8 @@ REPORT_BUILD = Kind("report.build", "slow", max_attempts=5, timeout_s=3600, canc
 FORGET_KEYS = Kind("housekeeping.keys", "slow")
 FORGET_JOBS = Kind("housekeeping.jobs", "slow")
 FORGET_TOKENS = Kind("housekeeping.tokens", "slow")
+FORGET_CODES = Kind("housekeeping.codes", "slow")
+FORGET_ATTEMPTS = Kind("housekeeping.attempts", "slow")
 FORGET_REPORT_FILES = Kind("housekeeping.report_files", "slow")
 FORGET_EVENTS = Kind("housekeeping.events", "slow")
 FORGET_CIRCUITS = Kind("housekeeping.circuits", "slow")
@@ -62,6 +67,9 @@ KINDS: dict[str, Kind] = {
         PAYMENT_CONFIRMATION,
         MAILING_SEND,
         STORE_CLOCK,
+        ACCOUNT_VERIFICATION,
+        ACCOUNT_PASSWORD_RESET,
+        ACCOUNT_NOTICE,
         EDGE_PURGE,
         WEBHOOK_FAN_OUT,
         WEBHOOK_DELIVER,
@@ -70,6 +78,8 @@ KINDS: dict[str, Kind] = {
         FORGET_KEYS,
         FORGET_JOBS,
         FORGET_TOKENS,
+        FORGET_CODES,
+        FORGET_ATTEMPTS,
         FORGET_REPORT_FILES,
         FORGET_EVENTS,
         FORGET_CIRCUITS,

@@ -23,7 +23,7 @@ from dues.errors import NotFound
 from dues.jobs.exceptions import PermanentFailure
 from dues.jobs.lease import LeaseLost
 from dues.mail.models import State
-from dues.postgres import after_commit, fetch_row, unit_of_work
+from dues.postgres import after_commit, fetch_row, run_later, unit_of_work
 
 Decision = Literal["sent", "pending"]
 
@@ -95,6 +95,7 @@ _SOURCES: dict[State, list[State]] = {
     "unknown": ["committing"],
     "rejected": ["sending", "committing"],
 }
+_FORGET = "update email_sends set raw = '' where id = %(id)s"
 _DOUBT_AGE = "select clock_timestamp() - dot_at from email_sends where id = %(id)s"
 _HELD = """
     select coalesce(json_agg(json_build_object('id', id, 'recipient', recipient, 'dot_at', dot_at) order by created_at),
@@ -177,6 +178,11 @@ def release(mail: Mail, reply: str) -> None:
     """Back to `pending`, because it was certainly not accepted, with the server's `reply`. Raises: Fenced."""
     _held(fetch_row(_RELEASE, {"id": mail.id, "fence": mail.fence, "reply": reply}))
     _log(mail.id, "pending", reply)
+
+
+def forget(email_id: UUID) -> None:
+    """Keep no more of a mail than that there was one, in the caller's transaction()."""
+    run_later(_FORGET, {"id": email_id})
 
 
 def finish(mail: Mail, state: State, reply: str | None) -> None:

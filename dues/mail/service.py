@@ -14,7 +14,7 @@ same again with its own lease, and the ledger tells it how far the mail had come
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from email.headerregistry import Address
 from typing import Literal
@@ -54,11 +54,13 @@ class MailDeferred(Retry):
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A mail that is not written down yet. `dedupe_key` says which mail it is."""
+    """A mail that is not written down yet. `dedupe_key` says which mail it is. What a `secret` one says is forgotten
+    once the mail server has accepted or refused it."""
 
     dedupe_key: str
     recipient: str
     message: Message
+    secret: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class Outcome:
     mail: Mail
     state: Literal["sent", "rejected", "unknown"]
     reply: str | None
+    secret: bool = False
 
     @property
     def email_id(self) -> UUID:
@@ -112,7 +115,7 @@ def send_draft(draft: Draft, *, fence: UUID, may_commit: Callable[[], bool]) -> 
         raise PermanentFailure(refused) from refused
     failpoint("mail.before_claim")
     mail = ledger.add_claimed(email_id, dedupe_key=draft.dedupe_key, recipient=to, raw=raw, fence=fence)
-    return _advance(mail, fence, may_commit)
+    return replace(_advance(mail, fence, may_commit), secret=draft.secret)
 
 
 def _composed(recipient: str, message: Message) -> tuple[UUID, str, bytes]:
@@ -133,13 +136,15 @@ def _advance(mail: Mail, fence: UUID, may_commit: Callable[[], bool]) -> Outcome
 
 
 def record(outcome: Outcome) -> None:
-    """Write an outcome down, in the caller's transaction(), which also ends the job.
+    """Write an outcome down, in the caller's transaction(), which also ends the job; forget what a secret mail said.
 
     Raises: Fenced when another worker has taken the mail over; everything must then be rolled back.
     """
     failpoint("mail.before_record")
     if outcome.mail.state != outcome.state:
         ledger.finish(outcome.mail, outcome.state, outcome.reply)
+    if outcome.secret and outcome.state != "unknown":
+        ledger.forget(outcome.email_id)
     failpoint("mail.after_record")
 
 

@@ -1,28 +1,22 @@
-"""A constraint of the database that a write breaks, as the refusal that the client is told.
+"""Values of which there is to be one, and which people choose: an e-mail, a slug.
 
-Asking first whether a value is free proves nothing: another writer may take it before the commit. The constraint
-decides, and a second writer waits until the first has committed or not.
+That a value is taken is found out before it is written. A unique constraint that is violated would do as well, but
+PostgreSQL logs the statement that did it, with all that was to be written. Asking alone proves nothing, since another
+writer may be about to take the value; so whoever is to write one first takes turns with all others who want the same:
+
+    take_turns("users.email", email.lower())
+    if fetch_row("select … where lower(email) = …"):
+        raise Conflict(…)
+
+An insert needs only `on conflict do nothing`, which waits for others by itself, but not for an update that takes turns.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from dues.postgres.orm import run_later
 
-from sqlalchemy.exc import IntegrityError
-
-from dues.errors import Problem
-from dues.postgres.orm import db
+_LOCK = "select pg_advisory_xact_lock(hashtextextended(%(name)s, 0))"
 
 
-@contextmanager
-def on_violation(constraint: str, problem: Problem) -> Iterator[None]:
-    """Write out what the block has changed, and raise `problem` where that breaks `constraint`.
-
-    The unit of work cannot go on after that; it is for its caller to begin another.
-    """
-    try:
-        yield
-        db.session.flush()
-    except IntegrityError as error:
-        if getattr(getattr(error.orig, "diag", None), "constraint_name", None) == constraint:
-            raise problem from None
-        raise
+def take_turns(column: str, value: str) -> None:
+    """Wait until nobody else is about to write this value, and have others wait until the present unit of work ends.
+    It goes out with the next statement."""
+    run_later(_LOCK, {"name": f"{column} {value}"})

@@ -2,9 +2,8 @@
 
 from datetime import timedelta
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
-from dues.clock import now
 from dues.postgres import db
 from dues.reads.tags import touch
 from dues.reports.files import file_store, report_folder
@@ -22,9 +21,9 @@ def delete_expired_files() -> int:
     The file goes first: where the transaction then fails, the report's download says that the file is gone, and the
     next run finds the report again.
     """
-    old = select(Report).where(
-        Report.file_key.is_not(None), Report.updated_at < now() - timedelta(days=settings().keep_report_files_days)
-    )
+    # By PostgreSQL's clock: what a fast clock of one machine deleted would be gone.
+    kept = timedelta(days=settings().keep_report_files_days)
+    old = select(Report).where(Report.file_key.is_not(None), Report.updated_at < func.now() - kept)
     found = db.session.scalars(old.limit(_MOST).with_for_update(skip_locked=True)).all()
     for report in found:
         file_store().delete(report_folder(report.id))

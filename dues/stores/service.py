@@ -4,7 +4,6 @@ import re
 import secrets
 import unicodedata
 import zoneinfo
-from contextlib import AbstractContextManager
 from functools import cache
 from typing import Annotated, Literal
 from uuid import UUID
@@ -12,13 +11,14 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict
 from sqlalchemy import exists, select
+from sqlalchemy.dialects.postgresql import insert
 
 from dues.accounts.fields import Name
 from dues.errors import Conflict, NotFound, ValidationFailed
 from dues.ids import new_id
 from dues.money import Currency
 from dues.postgres import db
-from dues.postgres.constraints import on_violation
+from dues.postgres.constraints import take_turns
 from dues.reads.tags import touch
 from dues.stores.clock import start_clock
 from dues.stores.models import Staff, Store
@@ -65,19 +65,19 @@ class StoreChange(Struct, forbid_unknown_fields=True):
     grace_days: GraceDays | UnsetType = UNSET
 
 
-def create_store(user_id: UUID, new: NewStore) -> Store:
-    """A store owned by `user_id`. Raises: ValidationFailed for a time zone that nobody knows; Conflict where the slug
-    is taken."""
+def create_store(user_id: UUID, new: NewStore) -> UUID:
+    """A store owned by `user_id`. Returns: its id. Raises: ValidationFailed for a time zone that nobody knows; Conflict
+    where the slug is taken."""
     _check_zone(new.timezone)
-    slug = new.slug or _free_slug(new.name)
-    store = Store(id=new_id(), owner_id=user_id, **asdict(new) | {"slug": slug})
-    with _unless_slug_taken():
-        db.session.add(store)
-    db.session.add(Staff(store_id=store.id, user_id=user_id, id=new_id(), role="owner"))
-    if store.test:
-        start_clock(store.id)
-    touch("stores", f"store:{store.id}", f"user:{user_id}")
-    return store
+    store_id, slug = new_id(), new.slug or _free_slug(new.name)
+    values = asdict(new) | {"id": store_id, "owner_id": user_id, "slug": slug}
+    if db.session.scalar(insert(Store).values(values).on_conflict_do_nothing().returning(Store.id)) is None:
+        raise _slug_taken()
+    db.session.add(Staff(store_id=store_id, user_id=user_id, id=new_id(), role="owner"))
+    if new.test:
+        start_clock(store_id)
+    touch("stores", f"store:{store_id}", f"user:{user_id}")
+    return store_id
 
 
 def lock_store(store_id: UUID) -> Store:
@@ -96,10 +96,14 @@ def change_store(store: Store, change: StoreChange) -> None:
     """
     if change.timezone is not UNSET:
         _check_zone(change.timezone)
-    with _unless_slug_taken():
-        for name, value in asdict(change).items():
-            if value is not UNSET:
-                setattr(store, name, value)
+    if change.slug not in (UNSET, store.slug):
+        assert isinstance(change.slug, str)
+        take_turns("stores.slug", change.slug)
+        if _is_taken(change.slug):
+            raise _slug_taken()
+    for name, value in asdict(change).items():
+        if value is not UNSET:
+            setattr(store, name, value)
     touch("stores", f"store:{store.id}")
 
 
@@ -114,8 +118,12 @@ def _zones() -> frozenset[str]:
     return frozenset(zoneinfo.available_timezones()) - {"localtime", "posixrules", "Factory"}
 
 
-def _unless_slug_taken() -> AbstractContextManager[None]:
-    return on_violation("stores_slug_key", Conflict("another store has this slug", code="slug_taken"))
+def _is_taken(slug: str) -> bool:
+    return bool(db.session.scalar(select(exists().where(Store.slug == slug))))
+
+
+def _slug_taken() -> Conflict:
+    return Conflict("another store has this slug", code="slug_taken")
 
 
 def _free_slug(name: str) -> str:
@@ -123,6 +131,8 @@ def _free_slug(name: str) -> str:
     ascii_name = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower()
     slug = "-".join(re.findall(r"[a-z0-9]+", ascii_name)) or "store"
     slug = slug[: MAX_SLUG - 7].strip("-")
-    if slug != "store" and not db.session.scalar(select(exists().where(Store.slug == slug))):
-        return slug
+    if slug != "store":
+        take_turns("stores.slug", slug)
+        if not _is_taken(slug):
+            return slug
     return f"{slug}-{secrets.token_hex(3)}"

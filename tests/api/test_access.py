@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+import ujson
 from flask import Flask
 from flask.testing import FlaskClient
 
@@ -30,12 +31,16 @@ GET    /v1/tokens                                     account:read   401 200 200
 GET    /v1/tokens/{token_id}                          account:read   401 404 200 404 404 404 403 404
 DELETE /v1/tokens/{token_id}                          account:write  401 404 204 404 404 404 403 404
 GET    /v1/me                                         account:read   401 200 200 200 200 200 403 -
-PATCH  /v1/me                                         account:write  401 200 200 200 200 200 403 -
+PATCH  /v1/me                                         account:write  401 200 200 200 200 200 403 403
+POST   /v1/me/email-verifications                     account:write  401 202 202 202 202 202 403 403
+POST   /v1/email-verifications/confirmations          -              204 204 204 204 204 204 204 204
+POST   /v1/password-resets                            -              202 202 202 202 202 202 202 202
+POST   /v1/password-resets/confirmations              -              204 204 204 204 204 204 204 204
 GET    /v1/me/addresses                               account:read   401 200 200 200 200 200 403 -
-POST   /v1/me/addresses                               account:write  401 201 201 201 201 201 403 -
+POST   /v1/me/addresses                               account:write  401 201 201 201 201 201 403 403
 GET    /v1/me/addresses/{address_id}                  account:read   401 404 200 404 404 404 403 -
-PATCH  /v1/me/addresses/{address_id}                  account:write  401 404 200 404 404 404 403 -
-DELETE /v1/me/addresses/{address_id}                  account:write  401 404 204 404 404 404 403 -
+PATCH  /v1/me/addresses/{address_id}                  account:write  401 404 200 404 404 404 403 403
+DELETE /v1/me/addresses/{address_id}                  account:write  401 404 204 404 404 404 403 403
 GET    /v1/me/payments                                payments:read  401 200 200 200 200 200 403 200
 GET    /v1/me/payment-methods                         payments:read  401 200 200 200 200 200 403 -
 POST   /v1/me/payment-methods                         payments:write 401 201 201 201 201 201 403 -
@@ -118,6 +123,7 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("POST", "/v1/users"): {"email": "new-{caller}@example.com", "name": "New", "password": PASSWORD},
     ("POST", "/v1/tokens"): {"name": "narrower", "scopes": ["jobs:read"]},
     ("PATCH", "/v1/me"): {"name": "Renamed"},
+    ("POST", "/v1/password-resets"): {"email": "{caller}@example.com"},
     ("POST", "/v1/me/addresses"): ADDRESS,
     ("PATCH", "/v1/me/addresses/{address_id}"): {"city": "York"},
     ("POST", "/v1/me/payment-methods"): {"token": "sandbox_ok", "is_default": True},
@@ -147,6 +153,10 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
 def body_of(row: Row, caller: str, world: World) -> dict[str, Any] | None:
     if row.route == ("POST", "/v1/tokens") and caller == "nobody":
         return {"email": world.customer.email, "password": PASSWORD}
+    if row.path.endswith("email-verifications/confirmations"):
+        return {"code": world.code("verify-email")}
+    if row.path.endswith("password-resets/confirmations"):
+        return {"code": world.code("reset-password"), "password": "another good passphrase"}
     body = BODIES.get(row.route, {})
     return {k: v.format(caller=caller) if isinstance(v, str) else v for k, v in body.items()} or None
 
@@ -181,6 +191,33 @@ def test_access(row: Row, world: World, make: Factory, app: Flask) -> None:
             assert int(status) < 500, f"{caller}: {answer.get_data(as_text=True)}"
         answered[caller] = "-" if row.expected[caller] == "-" else status
     assert answered == row.expected
+
+
+BELOW_A_STORE = [row for row in ROWS if row.path.startswith("/v1/stores/{store_id}/") and row.path.count("{") > 1]
+
+
+@pytest.mark.parametrize("row", BELOW_A_STORE, ids=str)
+def test_who_may_not_see_a_row_is_not_told_whether_it_is_there(
+    row: Row, world: World, make: Factory, app: Flask
+) -> None:
+    """A row that is there and an id that was made up are refused alike, whatever is asked to be done with it."""
+    client, store = app.test_client(), str(world.store.id)
+    for caller in CALLERS:
+        if row.expected[caller].startswith("2"):
+            continue
+        there = row.path.format_map(world.target(row.method, row.path))
+        made_up = re.sub(r"\{store_id\}", store, row.path)
+        made_up = re.sub(r"\{\w+\}", str(new_id()), made_up)
+        headers = headers_of(caller, row, world, make) | {"Idempotency-Key": new_id().hex}
+        seen_at = there[: there.rindex("/") if not row.path.endswith("}") else len(there)]
+        if caller != "unscoped" and client.get(seen_at, headers=headers).status_code == 200:
+            continue
+        body = body_of(row, caller, world)
+        answers = [client.open(path, method=row.method, headers=headers, json=body) for path in (there, made_up)]
+        problems = [ujson.loads(answer.data) for answer in answers]
+        refusals = [(problem["status"], problem["code"], problem["detail"]) for problem in problems]
+        assert refusals[0] == refusals[1], caller
+        assert refusals[0][0] in (401, 403, 404), caller
 
 
 def routes_of(app: Flask) -> set[tuple[str, str]]:

@@ -159,8 +159,14 @@ class TestIdempotency:
 
     def test_another_body_is_refused(self, client, user):
         log_in(client, **{"Idempotency-Key": "k"})
-        answer = log_in(client, password="guess", **{"Idempotency-Key": "k"})
+        answer = log_in(client, "Ada@example.com", **{"Idempotency-Key": "k"})
         assert (answer.status_code, answer.json["code"]) == (422, "idempotency_key_reused")
+
+    def test_with_a_password_that_no_longer_holds_nothing_is_given_again(self, client, make: Factory, user):
+        first = log_in(client, **{"Idempotency-Key": "k"})
+        body = {"password": "another password", "current_password": PASSWORD}
+        assert client.patch("/v1/me", json=body, headers=bearer(first)).status_code == 200
+        assert log_in(client, **{"Idempotency-Key": "k"}).status_code == 401
 
     def test_a_refusal_is_not_kept(self, client, make: Factory, user):
         assert log_in(client, password="guess", **{"Idempotency-Key": "k"}).status_code == 401

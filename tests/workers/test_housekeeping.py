@@ -3,13 +3,13 @@
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace as Row
 from typing import Any
-from uuid import UUID
 
 import pytest
+import time_machine
 from flask.testing import FlaskClient
 
 from dues.clock import now
-from dues.ids import first_id, new_id
+from dues.ids import new_id
 from dues.jobs import Kind, Run, kinds
 from dues.reports.files import file_store, report_key
 from tests.factory import Factory
@@ -23,6 +23,8 @@ HOUSEKEEPING = (
     kinds.FORGET_KEYS,
     kinds.FORGET_JOBS,
     kinds.FORGET_TOKENS,
+    kinds.FORGET_CODES,
+    kinds.FORGET_ATTEMPTS,
     kinds.FORGET_REPORT_FILES,
     kinds.FORGET_EVENTS,
     kinds.FORGET_CIRCUITS,
@@ -96,20 +98,31 @@ def test_jobs_that_ended_long_ago(jobs: Jobs, make: Factory):
 
 def test_tokens_that_open_nothing_any_more(jobs: Jobs, make: Factory):
     user = make.user()
-    made = {"expired": (40, -10), "of a year": (40, 325), "short": (1, -0.5), "fresh": (0, 30)}
-    for name, (age, left) in made.items():
-        make.token(user, name=name, id=id_of(ago(days=age)), expires_in=timedelta(days=left))
-    assert keep_house(jobs, kinds.FORGET_TOKENS) == 1
-    assert {row.name for row in make.rows("select name from api_tokens")} == made.keys() - {"expired"}
+    made = {"long over": -10, "over": -1.1, "just over": -0.9, "of a year": 325, "fresh": 30}
+    for name, left in made.items():
+        make.token(user, name=name, expires_in=timedelta(days=left))
+    assert keep_house(jobs, kinds.FORGET_TOKENS) == 2
+    assert {row.name for row in make.rows("select name from api_tokens")} == {"just over", "of a year", "fresh"}
 
 
-def id_of(moment: datetime) -> UUID:
-    return UUID(int=first_id(moment).int | new_id().int & ((1 << 80) - 1))
+def test_codes_and_counts_whose_time_is_over(jobs: Jobs, make: Factory):
+    user = make.user()
+    for left in (-1, 1):
+        make.code(user, "verify-email", expires_in=timedelta(hours=left))
+        make.insert("account_attempts", {"key": bytes([left + 1]), "used": 1, "ends_at": ago(hours=-left)})
+    assert keep_house(jobs, kinds.FORGET_CODES) == 1
+    assert keep_house(jobs, kinds.FORGET_ATTEMPTS) == 1
+    assert make.value("select count(*) from account_codes where expires_at > now()") == 1
+    assert make.value("select count(*) from account_attempts where ends_at > now()") == 1
 
 
-def test_ids_tell_when_they_were_made():
-    made = new_id()
-    assert first_id(now() - timedelta(milliseconds=2)) < made < first_id(now() + timedelta(milliseconds=2))
+@pytest.mark.parametrize("kind", [kinds.FORGET_TOKENS, kinds.FORGET_REPORT_FILES], ids=lambda kind: kind.name)
+def test_a_machine_whose_clock_is_fast_deletes_nothing(jobs: Jobs, make: Factory, kind: Kind):
+    make.token(make.user())
+    finished_report(make, make.store(), 1)
+    run = Run(*jobs.claimed(jobs.add(kind)))
+    with time_machine.travel(now() + timedelta(days=400), tick=False):
+        assert BODIES[kind.name].body(run) == {"forgotten": 0}
 
 
 def finished_report(make: Factory, store: Row, days: int) -> Row:
