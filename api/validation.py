@@ -133,7 +133,7 @@ def _parts(kind: Any) -> Iterator[Any]:
 def _detail(message: str, parts: list[Any]) -> str:
     """In words. Whoever broke a pattern is told what it describes: the pattern itself helps nobody."""
     described = [part.description for part in parts if isinstance(part, msgspec.Meta) and part.description]
-    if described and "matching regex" in message:
+    if described and any(part in message for part in ("matching regex", "RFC3339", "timezone component")):
         return f"must be: {described[0]}"
     sentence = _sentence(message)
     return sentence if len(sentence) <= _MOST_REPEATED else sentence[:_MOST_REPEATED] + "…"
@@ -143,6 +143,7 @@ _CODES: tuple[tuple[str, str], ...] = (
     ("Expected `str` of length", "length"),
     ("Expected `array` of length", "length"),
     ("matching regex", "pattern"),
+    ("timezone component", "format"),
     (">=", "range"),
     ("<=", "range"),
     ("Invalid enum value", "choice"),

@@ -1,5 +1,6 @@
 """The status document of a job, as `GET /v1/jobs/{id}` answers it and `GET /v1/jobs` lists it."""
 
+from dues.clock import sql_rfc3339
 from dues.jobs.kinds import KINDS
 from dues.jobs.models import Job
 from dues.reads import Computed, Equal, Range, Resource
@@ -46,7 +47,7 @@ jobs = Resource(
         "created_at": Job.created_at,
         "started_at": Job.started_at,
         "finished_at": Job.finished_at,
-        "next_attempt_at": Computed("case when {status} = 'queued' then {run_at} end", _TIME_OR_NULL),
+        "next_attempt_at": Computed(sql_rfc3339("case when {status} = 'queued' then {run_at} end"), _TIME_OR_NULL),
         "progress": Computed(
             f"case when {{progress}} is not null then json_build_object('completed', {_COMPLETED}, 'total', {_TOTAL},"
             " 'unit', {progress} ->> 'unit', 'percent',"

@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from uuid import UUID
 
-from sqlalchemy import Dialect
+from sqlalchemy import Dialect, types
 from sqlalchemy.dialects import postgresql
 
+from dues.clock import sql_rfc3339
 from dues.reads.query import OPERATORS, Condition, CursorPage, Page, Query, column_of
 from dues.reads.resource import INCLUDED_ROWS, Column, Computed, Flag, Many, One, Resource
 from dues.reads.selection import Selection
@@ -224,7 +225,10 @@ def _join(include: One | Many, alias: str, inner: str) -> str:
 
 
 def _field(declared: Column | Computed, alias: str) -> str:
-    return declared.render(alias) if isinstance(declared, Computed) else f"{alias}.{declared.name}"
+    if isinstance(declared, Computed):
+        return declared.render(alias)
+    column = f"{alias}.{declared.name}"
+    return sql_rfc3339(column) if isinstance(declared.type, types.DateTime) else column
 
 
 def bind(query: Query, scope: Mapping[str, UUID | str | bool | None], resource: Resource) -> dict[str, object]:

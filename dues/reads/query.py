@@ -7,13 +7,14 @@ Parameters: `fields`, `include`, `sort`, the resource's filters, and one of two 
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import types
 
+from dues.clock import parse_moment
 from dues.errors import Fault, InvalidParameter
 from dues.ids import parse_id
 from dues.reads.resource import Column, Equal, Flag, Range, Resource
@@ -26,8 +27,6 @@ OPERATORS = {"": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 _FILTER = re.compile(r"([a-z_]+)(?:\[(gt|gte|lt|lte)\])?")
 _INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
-# RFC 3339; what it leaves to be checked (a 31st of June, hour 25) datetime refuses.
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,6})?([Zz]|[+-]\d\d:\d\d)", re.ASCII)
 
 Value = str | int | bool | datetime | UUID
 
@@ -185,7 +184,7 @@ def read_value(text: str, kind: types.TypeEngine[Any]) -> Value:
                 raise ValueError("is not a UUID")
             return value
         case types.DateTime():
-            return read_time(text)
+            return parse_moment(text)
         case types.Boolean():
             if text not in ("true", "false"):
                 raise ValueError("is not true or false")
@@ -200,17 +199,6 @@ def read_value(text: str, kind: types.TypeEngine[Any]) -> Value:
                 raise ValueError(f"is longer than {kind.length} characters")
             return text
     raise TypeError(f"no parameter can be of type {kind!r}")
-
-
-def read_time(text: str) -> datetime:
-    """An RFC 3339 time, offset included. Raises: ValueError."""
-    if not _TIME.fullmatch(text):
-        raise ValueError("is not an RFC 3339 time with its offset, such as 2026-11-20T14:39:00Z")
-    try:
-        # In UTC, because PostgreSQL knows no offset beyond 16 hours.
-        return datetime.fromisoformat(text.upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError("is not a time that exists") from None
 
 
 def column_of(resource: Resource, name: str) -> Column:

@@ -2,12 +2,12 @@
 
 import logging
 from contextlib import suppress
-from datetime import UTC, datetime
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 from uuid import UUID
 
-from msgspec import Meta, Struct, field
+from msgspec import Struct, field
 
+from dues.clock import Moment
 from dues.errors import Fault, InvalidTransition, NotFound, ValidationFailed
 from dues.events import EventType, emit
 from dues.ids import new_id
@@ -22,8 +22,6 @@ from dues.reports.models import Report
 from dues.reports.reads import reports
 
 log = logging.getLogger("dues.reports")
-
-Moment = Annotated[datetime, Meta(tz=True)]
 
 # From which states a report may move to a state. Running again is the next attempt of a job that was interrupted; from
 # `failed` an operator has it tried again.
@@ -60,9 +58,8 @@ def request_report(store_id: UUID, requested_by: UUID, new: NewReport) -> Report
         requested_by=requested_by,
         kind=new.kind,
         format=new.format,
-        # In UTC, because PostgreSQL knows no offset beyond 16 hours.
-        range_from=new.range_from.astimezone(UTC),
-        range_to=new.range_to.astimezone(UTC),
+        range_from=new.range_from,
+        range_to=new.range_to,
         status="pending",
     )
     report.job_id = enqueue(
@@ -81,7 +78,7 @@ def _check(new: NewReport) -> None:
     if new.kind == "payments" and new.format == "pdf":
         faults.append(Fault(code="choice", detail="payments come as csv, xlsx or json", pointer="#/format"))
     for name, moment in (("from", new.range_from), ("to", new.range_to)):
-        if moment.year not in _YEARS or (moment.year in (_YEARS[0], _YEARS[-1]) and moment.utcoffset()):
+        if moment.year not in _YEARS:
             faults.append(Fault(code="range", detail="must be a time from 1970 to 9999", pointer=f"#/{name}"))
     if new.range_from >= new.range_to:
         faults.append(Fault(code="range", detail="must be later than from", pointer="#/to"))

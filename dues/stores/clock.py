@@ -4,14 +4,13 @@ A real store has no row here and lives in real time. Moving a clock is slow work
 done in order; meanwhile whatever else would write to the store is refused (`require_still`).
 """
 
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import lru_cache
-from typing import Annotated
 from uuid import UUID
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from dues.clock import now, shows_store_time
+from dues.clock import Moment, now, shows_store_time
 from dues.errors import Conflict, ValidationFailed
 from dues.jobs import Ending, enqueue, kinds, when_ended
 from dues.postgres import db, fetch_row
@@ -29,7 +28,7 @@ _IS_STILL = "select advancing_to from store_clocks where store_id = %(store_id)s
 class ClockTime(Struct, forbid_unknown_fields=True):
     """The time that a test store's clock is to show."""
 
-    now: Annotated[datetime, Meta(tz=True)]
+    now: Moment
 
 
 @shows_store_time
@@ -83,8 +82,6 @@ def move_clock(store_id: UUID, moved_by: UUID, to: datetime) -> UUID:
     clock = lock_clock(store_id)
     if clock.advancing_to is not None:
         raise Conflict("the store's clock is being moved already", code="clock_advancing")
-    # In UTC, because PostgreSQL knows no offset beyond 16 hours.
-    to = to.astimezone(UTC)
     if to < clock.moment:
         raise Conflict("a clock is never set back", code="clock_set_back")
     clock.advancing_to = to

@@ -14,7 +14,7 @@ from sqlalchemy import exists, select
 from sqlalchemy.dialects.postgresql import insert
 
 from dues.accounts.fields import Name
-from dues.errors import Conflict, NotFound, ValidationFailed
+from dues.errors import Conflict, InvalidValue, NotFound
 from dues.ids import new_id
 from dues.money import Currency
 from dues.postgres import db
@@ -36,7 +36,27 @@ Slug = Annotated[
 ]
 
 
-TimeZone = Annotated[str, Meta(min_length=1, max_length=64, description="IANA name of a time zone")]
+@cache
+def _zones() -> frozenset[str]:
+    """Those that mean the same on every machine."""
+    return frozenset(zoneinfo.available_timezones()) - {"localtime", "posixrules", "Factory"}
+
+
+def _known_zone(name: str) -> str:
+    if name not in _zones():
+        raise InvalidValue("choice", "is not the IANA name of a time zone")
+    return name
+
+
+TimeZone = Annotated[
+    str,
+    Meta(
+        max_length=64,
+        pattern=r"^[A-Za-z0-9_+/-]+$(?!\n)",
+        description="IANA name of a time zone, such as Europe/Berlin",
+        extra={"normalize": _known_zone},
+    ),
+]
 GraceDays = Annotated[int, Meta(ge=0, le=21)]
 Dunning = Literal["cancel", "stay"]
 
@@ -66,9 +86,7 @@ class StoreChange(Struct, forbid_unknown_fields=True):
 
 
 def create_store(user_id: UUID, new: NewStore) -> UUID:
-    """A store owned by `user_id`. Returns: its id. Raises: ValidationFailed for a time zone that nobody knows; Conflict
-    where the slug is taken."""
-    _check_zone(new.timezone)
+    """A store owned by `user_id`. Returns: its id. Raises: Conflict where the slug is taken."""
     store_id, slug = new_id(), new.slug or _free_slug(new.name)
     values = asdict(new) | {"id": store_id, "owner_id": user_id, "slug": slug}
     if db.session.scalar(insert(Store).values(values).on_conflict_do_nothing().returning(Store.id)) is None:
@@ -92,10 +110,8 @@ def lock_store(store_id: UUID) -> Store:
 def change_store(store: Store, change: StoreChange) -> None:
     """What runs keeps its time zone, and who is in arrears keeps the days that were promised.
 
-    Raises: ValidationFailed for a time zone that nobody knows; Conflict where the slug is taken.
+    Raises: Conflict where the slug is taken.
     """
-    if change.timezone is not UNSET:
-        _check_zone(change.timezone)
     if change.slug not in (UNSET, store.slug):
         assert isinstance(change.slug, str)
         take_turns("stores.slug", change.slug)
@@ -105,17 +121,6 @@ def change_store(store: Store, change: StoreChange) -> None:
         if value is not UNSET:
             setattr(store, name, value)
     touch("stores", f"store:{store.id}")
-
-
-def _check_zone(name: str) -> None:
-    if name not in _zones():
-        raise ValidationFailed.of("#/timezone", "is not the IANA name of a time zone", "choice")
-
-
-@cache
-def _zones() -> frozenset[str]:
-    """Those that mean the same on every machine."""
-    return frozenset(zoneinfo.available_timezones()) - {"localtime", "posixrules", "Factory"}
 
 
 def _is_taken(slug: str) -> bool:

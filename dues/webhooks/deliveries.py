@@ -37,7 +37,7 @@ _LOAD = """
         array[w.secret] || case when w.previous_secret_until > now() then array[w.previous_secret] else '{}' end
             || array(select old ->> 'secret' from jsonb_array_elements(w.older_secrets) old
                      where (old ->> 'until')::timestamptz > now()),
-        e.id, e.seq, e.type, to_json(e.created_at) #>> '{}', e.data::text
+        e.id, e.seq, e.type, e.created_at, e.data::text
     from webhook_deliveries d
     join webhook_endpoints w on w.store_id = d.store_id and w.id = d.endpoint_id
     join events e on e.store_id = d.store_id and e.seq = d.seq
@@ -137,9 +137,10 @@ def _load(store_id: UUID, delivery_id: UUID) -> Due | None:
     row = fetch_row(_LOAD, {"store_id": store_id, "delivery_id": delivery_id})
     if row is None:
         return None
-    status, attempts, endpoint_id, url, enabled, failing, secrets, event_id, seq, event_type, timestamp, data = row
+    status, attempts, endpoint_id, url, enabled, failing, secrets, event_id, seq, event_type, created_at, data = row
     body = (
-        f'{{"type":"{event_type}","timestamp":"{timestamp}","store_id":"{store_id}","seq":{seq},"data":{data}}}'
+        f'{{"type":"{event_type}","timestamp":"{rfc3339(created_at)}","store_id":"{store_id}","seq":{seq},'
+        f'"data":{data}}}'
     ).encode()
     return Due(
         store_id, delivery_id, status, attempts, endpoint_id, url, enabled, failing, tuple(secrets), event_id, body

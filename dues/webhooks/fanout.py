@@ -12,14 +12,13 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Struct, UnsetType, field
 from sqlalchemy import Row, text
 
+from dues.clock import Moment
 from dues.errors import Fault, NotFound, ValidationFailed
 from dues.ids import new_id
 from dues.jobs import Run, enqueue, kinds
 from dues.postgres import db, fetch_row, transaction
 from dues.webhooks.endpoints import get_endpoint, require_enabled
 from dues.webhooks.models import Delivery, Endpoint
-
-Moment = Annotated[datetime, Meta(tz=True)]
 
 _BATCH = 200
 # What is replayed makes way for what happens now.

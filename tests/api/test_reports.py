@@ -90,8 +90,8 @@ class TestAsking:
             "store_id": str(scene.store.id),
             "kind": "payments",
             "format": "csv",
-            "from": "2026-01-01T00:00:00+00:00",
-            "to": "2026-02-01T00:00:00+00:00",
+            "from": "2026-01-01T00:00:00.000000+00:00",
+            "to": "2026-02-01T00:00:00.000000+00:00",
             "status": "pending",
             "rows": None,
             "bytes": None,
@@ -116,7 +116,7 @@ class TestAsking:
     def test_times_may_have_any_offset(self, scene: Scene):
         changed: dict[str, Any] = {"from": "2026-01-01T00:00:00+23:00"}
         report = scene.ask(**changed).json
-        assert report["from"] == "2025-12-31T01:00:00+00:00"
+        assert report["from"] == "2025-12-31T01:00:00.000000+00:00"
 
     @pytest.mark.parametrize(
         ("changes", "pointers"),

@@ -82,7 +82,7 @@ def test_when_the_rest_will_be_done_follows_from_the_pace_of_this_attempt(clock:
     assert progress.document()["eta"] is None
     clock.seconds += 10
     progress.advance(60, 100, "rows")
-    assert progress.document()["eta"] == "2026-11-20T12:00:40+00:00"
+    assert progress.document()["eta"] == "2026-11-20T12:00:40.000000+00:00"
 
 
 @pytest.mark.parametrize("total", [0, 5])

@@ -160,8 +160,8 @@ def test_json_says_what_it_is_about(make: Factory, reports: Reports):
         "id": str(report.id),
         "store_id": str(store.id),
         "kind": "payments",
-        "from": "2026-01-01T00:00:00+00:00",
-        "to": "2026-02-01T00:00:00+00:00",
+        "from": "2026-01-01T00:00:00.000000+00:00",
+        "to": "2026-02-01T00:00:00.000000+00:00",
         "rows": 1,
     }
 

@@ -100,7 +100,7 @@ def test_X4_other_stores_and_the_real_time_are_untouched(
         ("3000-01-01T00:00:00Z", (422, "validation")),
         ("9999-12-31T23:59:59-23:59", (422, "validation")),
         ("0001-01-01T00:00:00+23:59", (422, "validation")),
-        ("1970-01-01T00:00:00+20:00", (409, "clock_set_back")),
+        ("1970-01-01T20:00:00+20:00", (409, "clock_set_back")),
         (1893456000, (422, "validation")),
     ],
 )
@@ -111,7 +111,7 @@ def test_what_is_no_time_to_move_to_is_refused(test_shop: Shop, time: Any, expec
 def test_offsets_of_any_size_are_times(test_shop: Shop, work: Work) -> None:
     assert move(test_shop, "2100-01-01T00:00:00+23:59").status_code == 202
     work.drain()
-    assert test_shop.get(clock_path(test_shop), test_shop.owner_auth)["now"] == "2099-12-31T00:01:00+00:00"
+    assert test_shop.get(clock_path(test_shop), test_shop.owner_auth)["now"] == "2099-12-31T00:01:00.000000+00:00"
 
 
 def test_while_it_moves_nothing_else_is_written(test_shop: Shop, work: Work, make: Factory) -> None:

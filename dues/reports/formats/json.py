@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import ujson
 
-from dues.clock import rfc3339
+from dues.clock import rfc3339, sql_rfc3339
 from dues.reports.files import Draft
 from dues.reports.formats.document import Document, Heading, copy_json
 from dues.reports.rows import CellType, Rows
@@ -12,6 +12,7 @@ from dues.reports.rows import CellType, Rows
 _CELLS: dict[CellType, str] = {
     # Text, because many readers of JSON turn a number into a binary fraction.
     "decimal": "({0})::text",
+    "time": sql_rfc3339("{0}"),
     "month": "to_char({0} at time zone 'UTC', 'YYYY-MM')",
 }
 
