@@ -1,0 +1,99 @@
+"""What is due next of a subscription, and when: read off from how it stands, so that nothing has to be remembered."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from typing import Literal
+
+from dues.subscriptions.dunning import DEADLINE, PATIENCE, next_retry
+from dues.subscriptions.subscription import Bill, Subscription
+
+# begin: one that was to start later; remind: of the trial's end or a year's; turn: the period is over; retry,
+# end_access, give_up: of what was declined; resume: after a pause; lapse: what its payer never finished.
+Action = Literal["begin", "remind", "turn", "retry", "end_access", "give_up", "resume", "lapse"]
+
+_DAY = timedelta(days=1)
+# A year's renewal comes long after it was agreed on.
+_YEARLY_NOTICE = timedelta(days=30)
+_MONTHS_A_YEAR = 12
+
+
+def next_action(subscription: Subscription) -> tuple[datetime, Action] | None:
+    """The first thing that is due; of several at one moment the one that comes first here."""
+    return min(_actions(subscription), key=lambda found: found[0], default=None)
+
+
+def next_charge(subscription: Subscription) -> tuple[datetime, int] | None:
+    """When its member will be charged next, and how much before any balance, as things stand."""
+    one = subscription
+    pending = one.pending.terms if one.pending and one.pending.when == "period_end" else None
+    amount = (pending or one.terms).amount
+    match one.status:
+        case "incomplete" if one.bill is None:
+            return (one.anchor_at, amount) if not one.trial_days else None
+        case "trialing" | "active" if one.cancel_at_period_end or one.current_period_end is None:
+            return None
+        case "trialing" | "active":
+            at = one.resumes_at if one.pause_at else one.current_period_end
+            return (at, amount) if at else None
+        case "past_due" if one.bill and (retry := _retry(one.bill)):
+            return retry, one.bill.amount
+        case "paused" if one.resumes_at:
+            return one.resumes_at, amount
+    return None
+
+
+def _actions(one: Subscription) -> Iterator[tuple[datetime, Action]]:
+    # In the order in which they are done where they are due at one moment.
+    match one.status:
+        case "incomplete" if one.bill is None:
+            yield one.anchor_at, "begin"
+        case "trialing" | "active":
+            yield from _of_a_period(one)
+        case "past_due":
+            yield from _of_arrears(one)
+        case "paused" if one.resumes_at and one.bill is None:
+            yield one.resumes_at, "resume"
+    if one.bill and one.bill.state == "waiting":
+        yield one.bill.tried_at + PATIENCE, "lapse"
+    elif one.bill and one.bill.state == "declined" and one.status == "incomplete":
+        yield one.bill.due_at + PATIENCE, "lapse"
+
+
+def _of_a_period(one: Subscription) -> Iterator[tuple[datetime, Action]]:
+    # A period that is not paid yet is followed by none.
+    if one.current_period_end is None or (one.bill and one.bill.kind == "renewal"):
+        return
+    yield one.current_period_end, "turn"
+    reminder = reminder_at(one)
+    if reminder and one.reminded_for != one.current_period_end:
+        yield reminder, "remind"
+
+
+def reminder_at(one: Subscription) -> datetime | None:
+    """When a member is reminded that they will be charged; None where they need not be."""
+    end, terms = one.current_period_end, one.terms
+    if end is None or one.cancel_at_period_end or one.pause_at or terms.amount == 0:
+        return None
+    if one.status == "trialing" and one.trial_start:
+        length = end - one.trial_start
+        return end - 3 * _DAY if length >= 3 * _DAY else end - _DAY if length >= _DAY else None
+    is_yearly = terms.interval == "year" or (terms.interval == "month" and terms.interval_count >= _MONTHS_A_YEAR)
+    return end - _YEARLY_NOTICE if is_yearly and one.status == "active" else None
+
+
+def _of_arrears(one: Subscription) -> Iterator[tuple[datetime, Action]]:
+    bill = one.bill
+    if bill is None:
+        return
+    retry = _retry(bill)
+    if retry:
+        yield retry, "retry"
+    if one.has_access and one.access_until:
+        yield one.access_until, "end_access"
+    # While a payment is under way nobody knows yet whether it was in vain.
+    if retry is None and bill.state == "declined":
+        yield bill.due_at + DEADLINE, "give_up"
+
+
+def _retry(bill: Bill) -> datetime | None:
+    return next_retry(bill.due_at, bill.tried_at, bill.failure_code) if bill.state == "declined" else None
