@@ -22,6 +22,8 @@ from typing import Any
 
 import urllib3
 
+from dues.money import format_money
+
 PROJECT = Path(__file__).resolve().parent.parent
 
 # Longer than any step takes on a slow machine.
@@ -256,8 +258,7 @@ def require(holds: bool, difference: str) -> None:
 
 
 def money(row: Document) -> str:
-    # The demo's currencies all have cents.
-    return f"{row['amount'] / 100:,.2f} {row['currency']}"
+    return format_money(row["amount"], row["currency"])
 
 
 def step(text: str) -> None:

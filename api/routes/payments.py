@@ -4,7 +4,7 @@ from uuid import UUID
 
 from api.http import Reply, no_content
 from api.routing import Call, Routes
-from dues.errors import Forbidden
+from dues.errors import Forbidden, PreconditionFailed
 from dues.payments import methods, service
 from dues.payments.methods import NewPaymentMethod, PaymentMethodChange
 from dues.payments.models import Payment, PaymentMethod
@@ -19,6 +19,13 @@ ONE = LIST + "/{payment_id}"
 REFUNDS, REFUND = ONE + "/refunds", ONE + "/refunds/{refund_id}"
 CONFIRMATIONS = ONE + "/confirmations"
 METHODS, METHOD = "/v1/me/payment-methods", "/v1/me/payment-methods/{payment_method_id}"
+
+_PACKAGE_SEEN = {
+    "name": "If-Match",
+    "in": "header",
+    "description": "The package's ETag when its price was shown: 412 where the package has changed since.",
+    "schema": {"type": "string"},
+}
 
 
 def _only(call: Call) -> UUID | None:
@@ -63,9 +70,21 @@ def list_payments(call: Call, store_id: UUID) -> ReadPlan:
     idempotency="required",
     slow=_payment,
     statuses=(202, 201),
+    responses={412: {}},
+    parameters=[_PACKAGE_SEEN],
 )
 def create_payment(call: Call, store_id: UUID) -> Reply:
-    payment = service.create_payment(store_id, call.actor.user_id, call.data)
+    """Pay for a package, or an amount
+
+    A package is paid at its price of this moment. Whoever has seen a price sends it along, as `amount` and `currency`
+    or by the package's ETag in `If-Match`: where the price, or the package, is another by now, nothing is paid.
+    """
+    order = service.read_order(store_id, call.data, call.access.currencies)
+    if order.package_id:
+        call.match(order.package_version)
+    elif call.request.header("if-match"):
+        raise PreconditionFailed("If-Match names the version of a package, and this payment is for none")
+    payment = service.create_payment(store_id, call.actor.user_id, order, call.data.payment_method)
     return call.accepted(payment.id, payment.job_id)
 
 

@@ -16,6 +16,7 @@ from dues.packages.reads import packages
 from dues.postgres import db
 from dues.reads.tags import touch
 from dues.stores.models import Store
+from dues.stores.service import wrong_currency
 from dues.text import OneLine, Paragraphs
 
 Name = Annotated[OneLine, Meta(min_length=1, max_length=200)]
@@ -47,8 +48,12 @@ class PackageChange(Struct, forbid_unknown_fields=True):
 
 
 def create_package(store_id: UUID, new: NewPackage) -> Package:
+    """Raises: ValidationFailed for a currency that the store does not take."""
     store = db.session.get_one(Store, store_id)
-    fields = asdict(new) | {"currency": new.currency or store.currency}
+    currency = new.currency or store.currency
+    if not store.takes(currency):
+        raise wrong_currency("#/currency")
+    fields = asdict(new) | {"currency": currency}
     package = Package(store_id=store_id, id=new_id(), **fields)
     db.session.add(package)
     _changed(package, "package.created")
@@ -64,9 +69,11 @@ def get_package(store_id: UUID, package_id: UUID) -> Package:
 
 
 def change_package(package: Package, change: PackageChange) -> None:
-    """Raises: Conflict once it is archived."""
+    """Raises: Conflict once it is archived; ValidationFailed for a currency that the store does not take."""
     if package.archived_at:
         raise Conflict("the package is archived", code="package_archived")
+    if change.currency is not UNSET and not db.session.get_one(Store, package.store_id).takes(change.currency):
+        raise wrong_currency("#/currency")
     for name, value in asdict(change).items():
         if value is not UNSET:
             setattr(package, name, value)

@@ -1,6 +1,8 @@
 """Asking for payments, refunds and a payer's confirmation. Each function is part of its caller's transaction: the row
 and the job that will do the work are there together or not at all. No gateway is called here."""
 
+from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Annotated, Literal
 from uuid import UUID
 
@@ -13,20 +15,24 @@ from dues.errors import Conflict, Fault, InvalidTransition, NotFound, Validation
 from dues.failpoints import failpoint
 from dues.ids import new_id
 from dues.jobs import enqueue, kinds
-from dues.money import Currency, PositiveAmount
+from dues.money import Currency, PositiveAmount, format_money
 from dues.packages.models import Package
 from dues.payments.gateways import SANDBOX
 from dues.payments.methods import Method, named_method
 from dues.payments.models import Payment, Refund
 from dues.payments.state import OpenPayment, move, open_payment, open_refund
 from dues.postgres import db
+from dues.stores.service import wrong_currency
 from dues.text import OneLine
 
 Description = Annotated[OneLine, Meta(max_length=500)]
 
 
 class NewPayment(Struct, forbid_unknown_fields=True):
-    """A payment for a package of the store, or of an amount: `package_id`, or `amount` and `currency`."""
+    """A payment for a package of the store, or of an amount: `package_id`, or `amount` and `currency`.
+
+    `amount` and `currency` beside `package_id` are the price that the payer has seen: where it is another by now,
+    nothing is paid."""
 
     payment_method: Method
     package_id: UUID | UnsetType = UNSET
@@ -48,32 +54,88 @@ class Confirmation(Struct, forbid_unknown_fields=True):
     outcome: Literal["succeed", "fail"]
 
 
-def create_payment(store_id: UUID, user_id: UUID, new: NewPayment) -> OpenPayment:
-    """A pending payment by `user_id`, and the job that will charge it.
+@dataclass(frozen=True)
+class Order:
+    """What is to be paid, and for what; `package_version` is 0 where it is for no package."""
 
-    Raises: ValidationFailed for a body that names both or neither of a package and an amount, a package that is free or
-    not the store's, or a payment method that is not the user's; Conflict for a package that is archived.
+    amount: int
+    currency: str
+    description: str
+    package_id: UUID | None = None
+    package_version: int = 0
+
+
+def read_order(store_id: UUID, new: NewPayment, currencies: Collection[str]) -> Order:
+    """What a request wants to pay in a store that takes `currencies`.
+
+    Raises: ValidationFailed for a body that names neither a package nor an amount, a package that is free or not the
+    store's, or a currency that it does not take; Conflict for a package that is archived, or whose price is not the one
+    that the request names.
     """
     _check(new)
-    package = None
     if new.package_id is not UNSET:
-        package = _package_for_sale(store_id, new.package_id)
-        amount, currency, description = package.amount, package.currency, package.name
+        return _order_package(store_id, new.package_id, new, currencies)
+    assert new.amount is not UNSET
+    assert new.currency is not UNSET
+    if new.currency not in currencies:
+        raise wrong_currency("#/currency")
+    return Order(new.amount, new.currency, new.description or "")
+
+
+def _check(new: NewPayment) -> None:
+    price = {"amount": new.amount, "currency": new.currency}
+    missing = [name for name, value in price.items() if value is UNSET]
+    if new.package_id is UNSET:
+        faults = [_fault(name, "required", "is required where there is no package_id") for name in missing]
     else:
-        assert new.amount is not UNSET
-        assert new.currency is not UNSET
-        amount, currency, description = new.amount, new.currency, new.description or ""
-    stored = named_method(user_id, new.payment_method)
+        faults = [_fault(name, "required", "goes with the rest of the price") for name in missing if len(missing) == 1]
+        if new.description is not UNSET:
+            faults.append(_fault("description", "conflict", "cannot be given together with package_id"))
+    if faults:
+        raise ValidationFailed.of_faults(faults)
+
+
+def _fault(name: str, code: str, detail: str) -> Fault:
+    return Fault(code=code, detail=detail, pointer=f"#/{name}")
+
+
+def _order_package(store_id: UUID, package_id: UUID, new: NewPayment, currencies: Collection[str]) -> Order:
+    package = db.session.get(Package, (store_id, package_id))
+    if package is None:
+        raise ValidationFailed.of("#/package_id", "is not a package of this store", "not_found")
+    if package.archived_at:
+        raise Conflict("the package is archived", code="package_archived")
+    if package.amount == 0:
+        raise ValidationFailed.of("#/package_id", "is a package that costs nothing", "free_of_charge")
+    if package.currency not in currencies:
+        raise wrong_currency("#/package_id")
+    if new.amount is not UNSET and (new.amount, new.currency) != (package.amount, package.currency):
+        raise Conflict(
+            f"the package costs {format_money(package.amount, package.currency)} now",
+            code="price_changed",
+            amount=package.amount,
+            currency=package.currency,
+            version=package.version,
+        )
+    return Order(package.amount, package.currency, package.name, package.id, package.version)
+
+
+def create_payment(store_id: UUID, user_id: UUID, order: Order, method: str) -> OpenPayment:
+    """A pending payment by `user_id`, and the job that will charge it.
+
+    Raises: ValidationFailed for a payment method that is not the user's.
+    """
+    stored = named_method(user_id, method)
     payment_id = new_id()
     payment = OpenPayment(
         store_id=store_id,
         id=payment_id,
         user_id=user_id,
-        package_id=package.id if package else None,
-        amount=amount,
-        currency=currency,
-        description=description,
-        payment_method=stored.gateway_ref if stored else new.payment_method,
+        package_id=order.package_id,
+        amount=order.amount,
+        currency=order.currency,
+        description=order.description,
+        payment_method=stored.gateway_ref if stored else method,
         payment_method_id=stored.id if stored else None,
         gateway=stored.gateway if stored else SANDBOX,
         gateway_customer=stored.gateway_customer if stored else None,
@@ -88,30 +150,6 @@ def create_payment(store_id: UUID, user_id: UUID, new: NewPayment) -> OpenPaymen
     open_payment(payment)
     failpoint("payment.after_insert")
     return payment
-
-
-def _check(new: NewPayment) -> None:
-    of_amount = {"amount": new.amount, "currency": new.currency}
-    if new.package_id is UNSET:
-        wrong = [name for name, value in of_amount.items() if value is UNSET]
-        code, detail = "required", "is required where there is no package_id"
-    else:
-        wrong = [name for name, value in (of_amount | {"description": new.description}).items() if value is not UNSET]
-        code, detail = "conflict", "cannot be given together with package_id"
-    if wrong:
-        faults = [Fault(code=code, detail=detail, pointer=f"#/{name}") for name in wrong]
-        raise ValidationFailed.of_faults(faults)
-
-
-def _package_for_sale(store_id: UUID, package_id: UUID) -> Package:
-    package = db.session.get(Package, (store_id, package_id))
-    if package is None:
-        raise ValidationFailed.of("#/package_id", "is not a package of this store", "not_found")
-    if package.archived_at:
-        raise Conflict("the package is archived", code="package_archived")
-    if package.amount == 0:
-        raise ValidationFailed.of("#/package_id", "is a package that costs nothing", "free_of_charge")
-    return package
 
 
 def payment_args(payment: Payment) -> dict[str, str]:

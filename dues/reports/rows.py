@@ -6,6 +6,7 @@ digits of its currency, in a column with `_decimal` to its name. Months and time
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Literal
 
 from dues.money import MINOR_DIGITS
@@ -56,13 +57,11 @@ def _cell(column: Column, cells: Mapping[CellType, str]) -> str:
 
 def _decimal(amount: str, currency: str) -> str:
     """Exact, and with as many digits as the currency has: PostgreSQL adds up the scales of the two factors."""
-    whole, thousandth = (
-        ",".join(sorted(code for code, digits in MINOR_DIGITS.items() if digits == wanted)) for wanted in (0, 3)
-    )
-    return (
-        f"{amount} * case when {currency} = any('{{{whole}}}'::bpchar[]) then 1"
-        f" when {currency} = any('{{{thousandth}}}'::bpchar[]) then 0.001 else 0.01 end"
-    )
+    cases = []
+    for digits in sorted(set(MINOR_DIGITS.values()) - {2}):
+        codes = ",".join(sorted(code for code in MINOR_DIGITS if MINOR_DIGITS[code] == digits))
+        cases.append(f"when {currency} = any('{{{codes}}}'::bpchar[]) then {Decimal(1).scaleb(-digits)}")
+    return f"{amount} * case {' '.join(cases)} else 0.01 end"
 
 
 def _money(name: str, amount: str, currency: str) -> tuple[Column, Column]:

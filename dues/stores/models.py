@@ -4,7 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import ForeignKey, SmallInteger
-from sqlalchemy.dialects.postgresql import CHAR
+from sqlalchemy.dialects.postgresql import ARRAY, CHAR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dues.accounts.models import User
@@ -12,8 +12,8 @@ from dues.postgres import Model, Versioned
 
 
 class Store(Versioned, Model):
-    """`timezone` is an IANA name. `dunning` says what becomes of a subscription whose payment was tried in vain, and
-    `grace_days` for how long its member keeps access meanwhile."""
+    """It takes `currency`, and those in `currencies`. `timezone` is an IANA name. `dunning` says what becomes of a
+    subscription whose payment was tried in vain, and `grace_days` for how long its member keeps access meanwhile."""
 
     __tablename__ = "stores"
 
@@ -22,10 +22,14 @@ class Store(Versioned, Model):
     name: Mapped[str]
     slug: Mapped[str]
     currency: Mapped[str] = mapped_column(CHAR(3))
+    currencies: Mapped[list[str]] = mapped_column(ARRAY(CHAR(3)), default=list)
     timezone: Mapped[str] = mapped_column(default="UTC")
     test: Mapped[bool] = mapped_column(default=False)
     dunning: Mapped[str] = mapped_column(default="cancel")
     grace_days: Mapped[int] = mapped_column(SmallInteger, default=7)
+
+    def takes(self, currency: str) -> bool:
+        return currency == self.currency or currency in self.currencies
 
 
 class Staff(Versioned, Model):

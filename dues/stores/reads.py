@@ -18,6 +18,14 @@ stores = Resource(
         "name": Store.name,
         "slug": Store.slug,
         "currency": Store.currency,
+        "currencies": Computed(
+            "array[{currency}] || array_remove({currencies}, {currency})",
+            {
+                "type": "array",
+                "items": {"type": "string"},
+                "description": "in which prices and payments may be, the store's own first",
+            },
+        ),
         "timezone": Store.timezone,
         "test": Store.test,
         "dunning": Computed("{dunning}", {"type": "string", "enum": ["cancel", "stay"]}),

@@ -8,15 +8,15 @@ from functools import cache
 from typing import Annotated, Literal
 from uuid import UUID
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 from msgspec.structs import asdict
 from sqlalchemy import exists, select
 from sqlalchemy.dialects.postgresql import insert
 
 from dues.accounts.fields import Name
-from dues.errors import Conflict, InvalidValue, NotFound
+from dues.errors import Conflict, InvalidValue, NotFound, ValidationFailed
 from dues.ids import new_id
-from dues.money import Currency
+from dues.money import MINOR_DIGITS, Currency
 from dues.postgres import db
 from dues.postgres.constraints import take_turns
 from dues.reads.tags import touch
@@ -57,18 +57,21 @@ TimeZone = Annotated[
         extra={"normalize": _known_zone},
     ),
 ]
+Currencies = Annotated[list[Currency], Meta(max_length=len(MINOR_DIGITS))]
 GraceDays = Annotated[int, Meta(ge=0, le=21)]
 Dunning = Literal["cancel", "stay"]
 
 
 class NewStore(Struct, forbid_unknown_fields=True):
-    """A store; without a slug it gets one made of its name. `currency` is what its prices are in unless they say, and
-    `timezone` where its members' days and hours are those of. A `test` store has a clock of its own, which can be
-    moved, and nobody pays real money there. When a renewal was tried in vain for a week, `dunning` says whether the
-    subscription is canceled or stays; its member keeps access for `grace_days`."""
+    """A store; without a slug it gets one made of its name. `currency` is what its prices are in unless they say; it
+    takes payments in others only where `currencies` lists them. `timezone` is where its members' days and hours are
+    those of. A `test` store has a clock of its own, which can be moved, and nobody pays real money there. When a
+    renewal was tried in vain for a week, `dunning` says whether the subscription is canceled or stays; its member keeps
+    access for `grace_days`."""
 
     name: Name
     currency: Currency
+    currencies: Currencies = field(default_factory=list)
     slug: Slug | None = None
     timezone: TimeZone = "UTC"
     test: bool = False
@@ -79,6 +82,7 @@ class NewStore(Struct, forbid_unknown_fields=True):
 class StoreChange(Struct, forbid_unknown_fields=True):
     name: Name | UnsetType = UNSET
     currency: Currency | UnsetType = UNSET
+    currencies: Currencies | UnsetType = UNSET
     slug: Slug | UnsetType = UNSET
     timezone: TimeZone | UnsetType = UNSET
     dunning: Dunning | UnsetType = UNSET
@@ -121,6 +125,11 @@ def change_store(store: Store, change: StoreChange) -> None:
         if value is not UNSET:
             setattr(store, name, value)
     touch("stores", f"store:{store.id}")
+
+
+def wrong_currency(pointer: str) -> ValidationFailed:
+    """For a price or a payment in a currency that the store does not take."""
+    return ValidationFailed.of(pointer, "is in a currency that this store does not take", "choice")
 
 
 def _is_taken(slug: str) -> bool:

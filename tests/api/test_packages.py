@@ -16,6 +16,7 @@ class Shop:
     def __init__(self, client, make: Factory) -> None:
         self.client, self.make = client, make
         self.store = make.store(currency="CHF")
+        self.owner = make.auth(Row(id=self.store.owner_id))
         self.manager = make.staff(self.store, role="manager")
         self.auth = make.auth(Row(id=self.manager.user_id))
         self.path = f"/v1/stores/{self.store.id}/packages"
@@ -61,7 +62,19 @@ class TestPosting:
 
     def test_a_package_with_everything(self, shop: Shop):
         whole = {**GOLD, "description": "All halls", "currency": "EUR", "trial_days": 14}
+        shop.client.patch(f"/v1/stores/{shop.store.id}", json={"currencies": ["EUR"]}, headers=shop.owner)
         assert shop.post(**whole).json.items() >= whole.items()
+
+    def test_prices_are_in_currencies_that_the_store_takes(self, shop: Shop):
+        for currency in ("EUR", "ZZZ"):
+            answer = shop.post(currency=currency)
+            assert answer.status_code == 422
+            assert [(f["pointer"], f["code"]) for f in answer.json["errors"]] == [("#/currency", "choice")]
+        url = shop.post(currency="CHF").headers["Location"]
+        answer = shop.client.patch(url, json={"currency": "EUR"}, headers=shop.owner)
+        assert [(f["pointer"], f["code"]) for f in answer.json["errors"]] == [("#/currency", "choice")]
+        shop.client.patch(f"/v1/stores/{shop.store.id}", json={"currencies": ["EUR"]}, headers=shop.owner)
+        assert shop.client.patch(url, json={"currency": "EUR"}, headers=shop.owner).json["currency"] == "EUR"
 
     def test_all_faults_are_told_at_once(self, shop: Shop):
         answer = shop.post(name="", amount=-1, interval="week", currency="eur", trial_days=1.5, colour="red")

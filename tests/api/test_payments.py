@@ -87,8 +87,11 @@ def test_a_payment_is_accepted_with_the_url_of_its_job(shop: Shop) -> None:
         ),
         (
             {"payment_method": "sandbox_ok", "package_id": str(new_id()), **AMOUNT, "description": ""},
-            {"#/amount": "conflict", "#/currency": "conflict", "#/description": "conflict"},
+            {"#/description": "conflict"},
         ),
+        ({"payment_method": "sandbox_ok", "package_id": str(new_id()), "amount": 1}, {"#/currency": "required"}),
+        ({"payment_method": "sandbox_ok", "package_id": str(new_id()), "currency": "EUR"}, {"#/amount": "required"}),
+        ({"payment_method": "sandbox_ok", "amount": 1, "currency": "ZZZ"}, {"#/currency": "choice"}),
         ({"payment_method": "sandbox_ok", "package_id": str(new_id())}, {"#/package_id": "not_found"}),
     ],
 )
@@ -111,6 +114,66 @@ def test_packages_that_cannot_be_bought(shop: Shop, make: Factory) -> None:
     assert answer.status_code == 409
     assert answer.json
     assert answer.json["code"] == "package_archived"
+
+
+def test_a_store_takes_its_own_currency_and_those_it_lists(shop: Shop, make: Factory) -> None:
+    def pay(currency: str) -> Any:
+        return shop.post(shop.path, {"payment_method": "sandbox_ok", "amount": 1000, "currency": currency})
+
+    store = f"/v1/stores/{shop.store.id}"
+    yen = make.package(shop.store, amount=1000, currency="JPY")
+    by_package = {"payment_method": "sandbox_ok", "package_id": str(yen.id)}
+    assert pay("EUR").status_code == 202
+    assert (pay("JPY").status_code, faults(pay("JPY"))) == (422, {"#/currency": "choice"})
+    assert faults(shop.post(shop.path, by_package)) == {"#/package_id": "choice"}
+    changed = shop.client.patch(store, json={"currencies": ["JPY", "CHF"]}, headers=shop.owner_auth)
+    assert changed.json
+    assert changed.json["currencies"] == ["EUR", "JPY", "CHF"]
+    assert [pay(currency).status_code for currency in ("EUR", "JPY", "CHF", "USD")] == [202, 202, 202, 422]
+    assert shop.post(shop.path, by_package).status_code == 202
+    shop.client.patch(store, json={"currency": "USD", "currencies": []}, headers=shop.owner_auth)
+    assert [pay(currency).status_code for currency in ("EUR", "JPY", "USD")] == [422, 422, 202]
+
+
+def test_a_price_that_was_seen_is_the_price_that_is_charged(shop: Shop, make: Factory) -> None:
+    package = make.package(shop.store, amount=1000, currency="EUR")
+    url, body = f"/v1/stores/{shop.store.id}/packages/{package.id}", {"payment_method": "sandbox_ok"}
+    seen = body | {"package_id": str(package.id), "amount": 1000, "currency": "EUR"}
+    paid = shop.post(shop.path, seen)
+    assert paid.json
+    assert (paid.status_code, paid.json["amount"], paid.json["package_id"]) == (202, 1000, str(package.id))
+    shop.client.patch(f"/v1/stores/{shop.store.id}", json={"currencies": ["KWD"]}, headers=shop.owner_auth)
+    shop.client.patch(url, json={"amount": 100_000, "currency": "KWD"}, headers=shop.owner_auth)
+    refused = shop.post(shop.path, seen)
+    assert refused.json
+    assert (refused.status_code, refused.json["code"]) == (409, "price_changed")
+    assert {name: refused.json[name] for name in ("amount", "currency", "version")} == {
+        "amount": 100_000,
+        "currency": "KWD",
+        "version": 2,
+    }
+    assert "100.000 KWD" in refused.json["detail"]
+    for differing in ({"amount": 100_000}, {"currency": "KWD"}):
+        assert shop.post(shop.path, seen | differing).status_code == 409
+    assert shop.post(shop.path, seen | {"amount": 100_000, "currency": "KWD"}).status_code == 202
+    assert make.value("select array_agg(amount order by id)::text from payments") == "{1000,100000}"
+
+
+def test_a_package_that_was_seen_is_the_one_that_is_paid(shop: Shop, make: Factory) -> None:
+    package = make.package(shop.store)
+    url = f"/v1/stores/{shop.store.id}/packages/{package.id}"
+    etag = shop.client.get(url, headers=shop.auth).headers["ETag"]
+
+    def pay(if_match: str, **body: Any) -> int:
+        headers = shop.auth | {"Idempotency-Key": new_id().hex, "If-Match": if_match}
+        body = {"payment_method": "sandbox_ok"} | (body or {"package_id": str(package.id)})
+        return shop.client.post(shop.path, json=body, headers=headers).status_code
+
+    assert [pay(etag), pay("*"), pay('"7.x"')] == [202, 202, 412]
+    shop.client.patch(url, json={"description": "Without the sauna"}, headers=shop.owner_auth)
+    assert pay(etag) == 412
+    assert pay(shop.client.get(url, headers=shop.auth).headers["ETag"]) == 202
+    assert [pay(etag, **AMOUNT), pay("*", **AMOUNT)] == [412, 412]
 
 
 @pytest.mark.parametrize("below", ["", "/{payment_id}/refunds"])

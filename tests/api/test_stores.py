@@ -23,6 +23,7 @@ class TestFounding:
             "name": "Kletterhalle",
             "slug": "kletterhalle",
             "currency": "EUR",
+            "currencies": ["EUR"],
             "timezone": "UTC",
             "test": False,
             "dunning": "cancel",

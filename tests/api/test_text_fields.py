@@ -13,6 +13,7 @@ import pytest
 
 from api.app import MODULES
 from api.validation import validate
+from dues.accounts.codes import Code
 from dues.accounts.fields import Password, TypedEmail, TypedPassword
 from dues.errors import ValidationFailed
 from dues.text import OneLine, Paragraphs
@@ -26,6 +27,7 @@ KINDS = {
     "typed password": TypedPassword,
     "typed email": TypedEmail,
     "url": Url,
+    "code": Code,
 }
 
 CONTROLS = [chr(code) for code in (*range(32), *range(0x7F, 0xA0)) if chr(code) not in "\t\n\r"]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import ujson
 
-from dues.money import MINOR_DIGITS, format_money
+from dues.money import format_money, minor_digits
 from dues.pdf.page import ACCENT, GREY, LEFT, RIGHT, RULE, SHADE, Pages
 from dues.pdf.text import printable
 from dues.reports.files import Draft
@@ -120,7 +120,7 @@ def _draw_section(pages: Pages, section: Section) -> None:
     pages.y -= 38
     _draw_totals(pages, section)
     bars = [Bar(_short(month), line.net, line.refunded) for month, line in _every_month(section)]
-    draw_bars(pages, bars, height=_CHART, scale=10 ** MINOR_DIGITS.get(section.currency, 2))
+    draw_bars(pages, bars, height=_CHART, scale=10 ** minor_digits(section.currency))
     _draw_table(pages, section)
     pages.on_new_page = None
     pages.y -= 24

@@ -9,7 +9,7 @@ from typing import Any
 import ujson
 import xlsxwriter
 
-from dues.money import MINOR_DIGITS
+from dues.money import MINOR_DIGITS, minor_digits
 from dues.reports.files import Draft
 from dues.reports.formats.document import DRAWN_CELLS, Document, Heading, copy_json
 from dues.reports.rows import CellType, Rows
@@ -46,7 +46,7 @@ class XLSXDocument(Document):
         self._time_format = self._book.add_format({"num_format": "yyyy-mm-dd hh:mm:ss"})
         self._decimal_formats = {
             digits: self._book.add_format({"num_format": "#,##0" + (f".{'0' * digits}" if digits else "")})
-            for digits in (0, 2, 3)
+            for digits in {2, *MINOR_DIGITS.values()}
         }
         names = [column.name for column in heading.rows.columns]
         self._types = [column.type for column in heading.rows.columns]
@@ -96,7 +96,7 @@ class XLSXDocument(Document):
             if kind == "integer":
                 sheet.write_number(row, i, value)
             elif kind == "decimal":
-                digits = MINOR_DIGITS.get(values[self._currency], 2)
+                digits = minor_digits(values[self._currency])
                 sheet.write_number(row, i, value, self._decimal_formats[digits])
             elif kind == "time":
                 sheet.write_number(row, i, _UNIX_EPOCH + value / _DAY_S, self._time_format)
