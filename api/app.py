@@ -8,7 +8,20 @@ from api.http import NoSessions, UJSONProvider, init_errors
 from api.limits import init_limits
 from api.openapi.document import init_openapi
 from api.request import refuse_other_spellings
-from api.routes import accounts, jobs, packages, payments, recovery, reports, stores, tokens, webhooks
+from api.routes import (
+    accounts,
+    comments,
+    follows,
+    jobs,
+    packages,
+    payments,
+    posts,
+    recovery,
+    reports,
+    stores,
+    tokens,
+    webhooks,
+)
 from api.system import init_system
 from api.telemetry import init_telemetry
 from api.threaded import init_threaded
@@ -25,6 +38,9 @@ MODULES = (
     packages.routes,
     payments.routes,
     reports.routes,
+    posts.routes,
+    comments.routes,
+    follows.routes,
     webhooks.routes,
     jobs.routes,
 )

@@ -29,7 +29,7 @@ import msgspec
 import ujson
 from flask import Flask
 
-from api.auth import admit, authorize, bearer_token, require_binding, require_scope
+from api.auth import PUBLIC, admit, authorize, bearer_token, require_binding, require_scope
 from api.body import parse_json, read_body
 from api.http import Reply, conditional, require_match
 from api.idempotency import idempotency_key, once, secret_seed
@@ -44,6 +44,7 @@ from dues.jobs.status import jobs
 from dues.postgres import transaction
 from dues.reads import Query, ReadPlan, Resource, execute, parse_query, plan_list, plan_one
 from dues.reads.resource import Scope
+from dues.social.visibility import Viewer
 from dues.stores.access import Access
 from dues.stores.clock import require_still
 
@@ -142,6 +143,14 @@ class Call:
         if self.access.actor is None:
             raise Unauthenticated("this needs an Authorization header: Bearer <token>")
         return self.access.actor
+
+    @property
+    def viewer(self) -> Viewer:
+        """As whom the caller sees posts. A token without the scope sees what everybody sees."""
+        actor, scope = self.access.actor, self.route.scope
+        if actor is None or ("social:read" if scope == PUBLIC else scope) not in actor.scopes:
+            return Viewer()
+        return Viewer(actor.user_id, actor.store_id)
 
     def require(self, scope: str, role: str) -> None:
         """Ask for more than the route does, because of what is asked for. Raises: Unauthenticated, Forbidden."""
@@ -244,7 +253,7 @@ def _view(route: Route) -> Callable[..., Any]:
 def plan_read(route: Route, ids: dict[str, UUID], access: Access, sent: Request) -> "ReadPlan | None":
     """What a GET asks for, by whom who may do what `access` says; None where its handler reads by itself. For a server
     that makes readings without Flask, in an application context. Raises: Problem, for whatever Flask would refuse."""
-    admit(access, route.scope, ids)
+    admit(access, route.scope, ids, unbound=route.unbound)
     if route.role:
         access.require_role(route.role)
     call = Call(route, ids, access, sent)

@@ -19,13 +19,14 @@ from dues.postgres import init_db
 from dues.postgres.migrate import init_migrate
 from dues.reads.freshness import init_cache
 from dues.reports import service as reports
+from dues.social import counters
 from dues.stores import clock
 from dues.webhooks import deliveries
 
 # Those who have a say in how jobs end (dues/jobs/on_failure.py), whichever process ends them.
 ENDINGS: tuple[ModuleType, ...] = (processing, reports, deliveries, clock)
 # Those who add to a commit (dues/postgres/orm.py), whichever process commits.
-COMMITS: tuple[ModuleType, ...] = (edge, events)
+COMMITS: tuple[ModuleType, ...] = (edge, events, counters)
 
 
 class Base(Flask):

@@ -45,6 +45,11 @@ EventType = Literal[
     "report.succeeded",
     "report.failed",
     "report.canceled",
+    "post.published",
+    "post.updated",
+    "post.deleted",
+    "comment.created",
+    "follow.created",
 ]
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 
@@ -67,16 +72,24 @@ _SHORTEN = """
     update events set data = item.document::json from ({read}) as item(document, version, snapshot)
     where events.store_id = %(store_id)s and events.seq = %(seq)s returning events.seq
 """
+# Of a row that is gone.
+_GIVEN = "select %(document)s::text, null, null"
+_GIVEN_SHORT = (
+    "select json_build_object('id', d.document -> 'id', 'links', d.document -> 'links')::text, null, null"
+    " from (select %(document)s::json) d(document)"
+)
 
 
 @dataclass(frozen=True)
 class Event:
-    """One that is about to be written: `scope` names the row of `resource` that it is about."""
+    """One that is about to be written: `scope` names the row of `resource` that it is about. `document` is what it
+    shows, where the row will be gone by then."""
 
     store_id: UUID
     event_type: EventType
     resource: Resource
     scope: Scope
+    document: str | None = None
 
 
 def emit(store_id: UUID, event_type: EventType, resource: Resource, scope: Scope) -> None:
@@ -85,6 +98,14 @@ def emit(store_id: UUID, event_type: EventType, resource: Resource, scope: Scope
     The event shows the row that `scope` names as a GET would answer it then, with all that the transaction did to it.
     """
     unit_of_work().events.append(Event(store_id, event_type, resource, scope))
+
+
+def emit_deletion(store_id: UUID, event_type: EventType, resource: Resource, scope: Scope) -> None:
+    """The same of a row that the caller is about to delete: the event shows it as it is now."""
+    shape = shape_of(resource, scope, Query(Selection(tuple(resource.fields))), None)
+    row = fetch_row(compile_one(shape), bind(Query(Selection(())), scope, resource))
+    assert row
+    unit_of_work().events.append(Event(store_id, event_type, resource, scope, row[0]))
 
 
 @last_before_commit
@@ -103,16 +124,20 @@ def _write(event: Event) -> tuple[int, bool]:
     resource = event.resource
     names = tuple(sorted(event.scope))
     values = bind(Query(Selection(())), event.scope, resource) | {"store_id": event.store_id}
-    row = fetch_row(
-        _statement(_WRITE, resource, names, tuple(resource.fields)),
-        values | {"event_id": new_id(), "event_type": event.event_type},
-        hot=True,
-    )
+    values |= {"event_id": new_id(), "event_type": event.event_type, "document": event.document}
+    if event.document is None:
+        statement = _statement(_WRITE, resource, names, tuple(resource.fields))
+    else:
+        statement = _WRITE.format(read=_GIVEN)
+    row = fetch_row(statement, values, hot=True)
     if row is None:
         raise LookupError(f"{event.event_type}: there is no such {resource.name.lower()}")
     seq, size, listened = row
     if size > MAX_DATA_BYTES:
-        fetch_row(_statement(_SHORTEN, resource, names, ("id", "links")), values | {"seq": seq})
+        short = _statement(_SHORTEN, resource, names, ("id", "links"))
+        if event.document is not None:
+            short = _SHORTEN.format(read=_GIVEN_SHORT)
+        fetch_row(short, values | {"seq": seq})
     return seq, listened
 
 

@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from workers import accounts, clocks, housekeeping, mail, payments, reports, webhooks
+from workers import accounts, clocks, housekeeping, mail, payments, posts, reports, webhooks
 from workers import cdn as edge
 
-MODULES: tuple[ModuleType, ...] = (accounts, edge, clocks, housekeeping, mail, payments, reports, webhooks)
+MODULES: tuple[ModuleType, ...] = (accounts, edge, clocks, housekeeping, mail, payments, posts, reports, webhooks)

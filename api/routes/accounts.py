@@ -43,7 +43,7 @@ def sign_up(call: Call) -> Reply:
 @routes.get("/v1/users/{user_id}", PUBLIC, reads=profiles)
 def get_user(call: Call, user_id: UUID) -> ReadPlan:
     """A public profile"""
-    return call.one(profiles, {"id": user_id})
+    return call.one(profiles, {**call.viewer.scope, "id": user_id})
 
 
 @routes.get(ME, "account:read", reads=me)

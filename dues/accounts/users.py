@@ -23,7 +23,7 @@ from dues.jobs import enqueue, kinds
 from dues.mail.address import normal_address
 from dues.postgres import db, fetch_row
 from dues.postgres.constraints import take_turns
-from dues.reads.tags import touch
+from dues.reads.tags import record_change, touch
 
 ShownIn = Callable[[UUID], Iterable[str]]
 Notice = Literal["email-changed", "password-changed"]
@@ -133,6 +133,7 @@ def change_user(user: User, change: UserChange, checked: CheckedChange, *, token
         user.name = change.name
         _wait_for_referrers(user.id)
         touch(*(tag for tags in _shown_in for tag in tags(user.id)))
+        record_change(user.id)
     touch(f"user:{user.id}")
 
 

@@ -41,6 +41,7 @@ STORE_CLOCK = Kind("store.clock", "slow", timeout_s=3600, cancelable=True)
 ACCOUNT_VERIFICATION = Kind("account.verification", "default", timeout_s=120)
 ACCOUNT_PASSWORD_RESET = Kind("account.password_reset", "default", timeout_s=120)
 ACCOUNT_NOTICE = Kind("account.notice", "default", timeout_s=120)
+POST_PUBLISH = Kind("post.publish", "default", timeout_s=60)
 EDGE_PURGE = Kind("edge.purge", "default", timeout_s=60)
 WEBHOOK_FAN_OUT = Kind("webhook.fan_out", "webhooks", timeout_s=60)
 # As many attempts as dues/webhooks/schedule.py has waits.
@@ -70,6 +71,7 @@ KINDS: dict[str, Kind] = {
         ACCOUNT_VERIFICATION,
         ACCOUNT_PASSWORD_RESET,
         ACCOUNT_NOTICE,
+        POST_PUBLISH,
         EDGE_PURGE,
         WEBHOOK_FAN_OUT,
         WEBHOOK_DELIVER,

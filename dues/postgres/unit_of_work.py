@@ -3,7 +3,7 @@
 How statements are sent is here, too: several in one message, prepared where they recur (prepared.py).
 """
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
@@ -73,6 +73,7 @@ class UnitOfWork:
         self._engine, self.session = engine, session
         self.tags: set[str] = set()
         self.events: list[Any] = []
+        self.counts: Counter[Any] = Counter()
         self.after_commit: list[Callable[[], None]] = []
         self._taken: tuple[Connection, Any, dict[Any, Any]] | None = None
         self._has_begun = False

@@ -5,7 +5,9 @@ from dues.accounts.reads import users
 from dues.payments.models import Payment
 from dues.payments.reads import payments
 from dues.reads import Computed, Many, Resource
-from dues.reads.resource import links_schema
+from dues.reads.resource import Schema, links_schema
+from dues.social.reads import NEXT_LAPSE, followed_by_me, visible_count
+from dues.social.visibility import HIDDEN, VISIBLE
 
 # Nobody has subscriptions yet; clients may ask for them already and find none.
 subscriptions = Resource(
@@ -46,15 +48,36 @@ me = Resource(
     tags=lambda scope: (f"user:{scope['id']}", "packages"),
 )
 
+_COUNT: Schema = {"type": "integer", "minimum": 0}
+
+# As `viewer` in the scope sees it.
 profiles = Resource(
     "Profile",
     User,
     fields={
         **users.fields,
-        "stores_count": Computed(
-            "(select count(*) from stores s where s.owner_id = {id})", {"type": "integer", "minimum": 0}
+        "stores_count": Computed("(select count(*) from stores s where s.owner_id = {id})", _COUNT),
+        "posts_count": Computed(
+            "(select count(*) from posts p where p.author_id = {id} and p.status = 'published'"
+            f" and {Computed(VISIBLE, {}).render('p')})",
+            _COUNT,
         ),
+        "followers_count": visible_count(
+            "(select s.followers from follow_stats s where s.user_id = {id})",
+            "follows w on w.followed_id = {id} and w.follower_id = h.user_id",
+        ),
+        "following_count": visible_count(
+            "(select s.following from follow_stats s where s.user_id = {id})",
+            "follows w on w.follower_id = {id} and w.followed_id = h.user_id",
+        ),
+        "followed_by_me": followed_by_me("id"),
     },
-    where="{deleted_at} is null",
-    tags=users.tags,
+    where=f"{{deleted_at}} is null and {{id}} not in {HIDDEN}",
+    until=NEXT_LAPSE,
+    tags=lambda scope: (
+        f"user:{scope['id']}",
+        f"user:{scope['id']}:counts",
+        "social",
+        *((f"user:{scope['viewer']}:sees",) if scope.get("viewer") else ()),
+    ),
 )

@@ -85,7 +85,7 @@ def compile_list(shape: Shape) -> tuple[str, str]:
     assert shape.page
     resource, by_number = shape.resource, shape.page.startswith("page")
     sort = shape.sort.removeprefix("-")
-    keys = [resource.sorts[sort].name, resource.key] if sort != resource.key else [resource.key]
+    keys = list(dict.fromkeys((resource.sorts[sort].name, resource.key)))
     shown = "desc" if shape.sort.startswith("-") else "asc"
     # Going back, the rows just before the cursor are the first in the opposite order.
     walked = {"desc": "asc", "asc": "desc"}[shown] if shape.page == "prev" else shown

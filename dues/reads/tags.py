@@ -9,7 +9,12 @@ store:S:customers        who buys there              stores               the li
 store:S:clock            a test store's clock
 store:S:reports          its reports                 store:S:webhooks     its webhook endpoints
 packages                 those of every store, for lists that embed packages of many
+user:U:sees              what U may see of others: whom U follows, blocks, is a member of and works for
+user:U:counts            how many U follows and is followed by, and who
+social                   all posts, and what hangs on them
 """
+
+from uuid import UUID
 
 from dues.postgres import unit_of_work
 
@@ -21,3 +26,9 @@ def token_tag(token_hash: bytes) -> str:
 def touch(*tags: str) -> None:
     """Note, before the commit of the present unit of work, that answers with these tags are out of date."""
     unit_of_work().tags.update(tags)
+
+
+def record_change(*things: UUID | None, public: bool = False) -> None:
+    """Note that what answers about posts show of these users, stores and posts is out of date; `public`: and what
+    everybody is shown."""
+    touch("social")

@@ -19,7 +19,7 @@ from dues.ids import new_id
 from dues.money import MINOR_DIGITS, Currency
 from dues.postgres import db
 from dues.postgres.constraints import take_turns
-from dues.reads.tags import touch
+from dues.reads.tags import record_change, touch
 from dues.stores.clock import start_clock
 from dues.stores.models import Staff, Store
 
@@ -98,7 +98,7 @@ def create_store(user_id: UUID, new: NewStore) -> UUID:
     db.session.add(Staff(store_id=store_id, user_id=user_id, id=new_id(), role="owner"))
     if new.test:
         start_clock(store_id)
-    touch("stores", f"store:{store_id}", f"user:{user_id}")
+    touch("stores", f"store:{store_id}", f"user:{user_id}", f"user:{user_id}:sees")
     return store_id
 
 
@@ -125,6 +125,7 @@ def change_store(store: Store, change: StoreChange) -> None:
         if value is not UNSET:
             setattr(store, name, value)
     touch("stores", f"store:{store.id}")
+    record_change(store.id)
 
 
 def wrong_currency(pointer: str) -> ValidationFailed:

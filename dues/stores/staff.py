@@ -61,7 +61,7 @@ def set_role(store_id: UUID, user_id: UUID, role: Role) -> None:
         if staff.role == "owner":
             _hand_over(store, user_id)
         staff.role = role
-    touch(f"store:{store_id}")
+    touch(f"store:{store_id}", f"user:{user_id}:sees")
 
 
 def remove_staff(staff: Staff) -> None:
@@ -69,7 +69,7 @@ def remove_staff(staff: Staff) -> None:
     if staff.role == "owner":
         _hand_over(lock_store(staff.store_id), staff.user_id)
     db.session.delete(staff)
-    touch(f"store:{staff.store_id}")
+    touch(f"store:{staff.store_id}", f"user:{staff.user_id}:sees")
 
 
 def _hand_over(store: Store, leaving: UUID) -> None:

@@ -8,21 +8,28 @@ from dues.payments.reads import payments, refunds
 from dues.reads import Computed, Equal, One, Range, Resource
 from dues.reads.resource import Schema, links_schema
 from dues.reports.reads import reports
+from dues.social.reads import follows, told_comments, told_posts
 from dues.webhooks.models import Delivery, Endpoint, Event
 
 # What each event shows; `emit()` is given the same.
 SHOWN: Mapping[EventType, Resource] = {
-    event_type: {"payment": payments, "refund": refunds, "package": packages, "report": reports}[
-        event_type.partition(".")[0]
-    ]
+    event_type: {
+        "payment": payments,
+        "refund": refunds,
+        "package": packages,
+        "report": reports,
+        "post": told_posts,
+        "comment": told_comments,
+        "follow": follows,
+    }[event_type.partition(".")[0]]
     for event_type in EVENT_TYPES
 }
 
 _TYPE: Schema = {"type": "string", "enum": list(EVENT_TYPES)}
 _DATA: Schema = {
     "type": "object",
-    "description": "the payment, refund, package or report as a GET answered it then; of one that would make the event "
-    "larger than 20 kB, `id` and `links` alone",
+    "description": "the payment, refund, package, report, post, comment or follow as a GET answered it then; of one "
+    "that would make the event larger than 20 kB, `id` and `links` alone",
 }
 _ATTEMPTS: Schema = {
     "type": "array",

@@ -85,6 +85,28 @@ GET    /v1/stores/{store_id}/webhook-deliveries/{delivery_id}            webhook
 POST   /v1/stores/{store_id}/webhook-deliveries/{delivery_id}/replays    webhooks:write 401 403 403 403 202 202 403 403
 DELETE /v1/stores/{store_id}/webhook-endpoints/{endpoint_id}             webhooks:write 401 403 403 403 204 204 403 403
 GET    /v1/stores/{store_id}/events                                      webhooks:read  401 403 403 403 200 200 403 403
+GET    /v1/posts                                      -              200 200 200 200 200 200 200 200
+POST   /v1/posts                                      social:write   401 201 201 201 201 201 403 403
+GET    /v1/posts/{post_id}                            -              200 200 200 200 200 200 200 200
+PATCH  /v1/posts/{post_id}                            social:write   401 403 200 403 403 403 403 403
+PUT    /v1/posts/{post_id}/like                       social:write   401 200 200 200 200 200 403 403
+DELETE /v1/posts/{post_id}/like                       social:write   401 204 204 204 204 204 403 403
+GET    /v1/posts/{post_id}/likes                      -              200 200 200 200 200 200 200 200
+GET    /v1/posts/{post_id}/comments                   -              200 200 200 200 200 200 200 200
+POST   /v1/posts/{post_id}/comments                   social:write   401 201 201 201 201 201 403 403
+GET    /v1/posts/{post_id}/comments/{comment_id}      -              200 200 200 200 200 200 200 200
+PATCH  /v1/posts/{post_id}/comments/{comment_id}      social:write   401 403 200 403 403 403 403 403
+DELETE /v1/posts/{post_id}/comments/{comment_id}      social:write   401 403 204 403 403 403 403 403
+DELETE /v1/posts/{post_id}                            social:write   401 403 204 403 403 403 403 403
+GET    /v1/users/{user_id}/posts                      -              200 200 200 200 200 200 200 200
+GET    /v1/stores/{store_id}/posts                    -              200 200 200 200 200 200 200 200
+GET    /v1/users/{user_id}/followers                  social:read    401 200 200 200 200 200 403 200
+GET    /v1/users/{user_id}/following                  social:read    401 200 200 200 200 200 403 200
+PUT    /v1/me/following/{user_id}                     social:write   401 409 200 200 200 200 403 403
+DELETE /v1/me/following/{user_id}                     social:write   401 204 204 204 204 204 403 403
+GET    /v1/me/blocks                                  social:read    401 200 200 200 200 200 403 403
+PUT    /v1/me/blocks/{user_id}                        social:write   401 409 200 200 200 200 403 403
+DELETE /v1/me/blocks/{user_id}                        social:write   401 204 204 204 204 204 403 403
 GET    /v1/jobs                                       jobs:read      401 200 200 200 200 200 403 200
 GET    /v1/jobs/{job_id}                              jobs:read      401 404 200 404 200 200 403 403
 GET    /v1/jobs/{job_id}/events                       jobs:read      401 404 200 404 200 200 403 403
@@ -143,6 +165,10 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
         "from": "2026-01-01T00:00:00Z",
         "to": "2026-02-01T00:00:00Z",
     },
+    ("POST", "/v1/posts"): {"title": "New wall", "body": "We open at seven.", "privacy": "public"},
+    ("PATCH", "/v1/posts/{post_id}"): {"body": "We open at eight."},
+    ("POST", "/v1/posts/{post_id}/comments"): {"body": "At last."},
+    ("PATCH", "/v1/posts/{post_id}/comments/{comment_id}"): {"body": "At last!"},
     # Nobody is there, and nobody is asked.
     ("POST", "/v1/stores/{store_id}/webhook-endpoints"): {"url": "https://1.1.1.1/hooks", "enabled": False},
     ("PATCH", "/v1/stores/{store_id}/webhook-endpoints/{endpoint_id}"): {"description": "Till"},
@@ -158,6 +184,8 @@ def body_of(row: Row, caller: str, world: World) -> dict[str, Any] | None:
     if row.path.endswith("password-resets/confirmations"):
         return {"code": world.code("reset-password"), "password": "another good passphrase"}
     body = BODIES.get(row.route, {})
+    if row.route == ("POST", "/v1/posts") and caller == "owner":
+        body = body | {"store_id": str(world.store.id)}
     return {k: v.format(caller=caller) if isinstance(v, str) else v for k, v in body.items()} or None
 
 

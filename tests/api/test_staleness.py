@@ -7,7 +7,7 @@ on its event loop), before and after each write, and then once more with all for
 import http.client
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from typing import Any
 
@@ -63,6 +63,17 @@ READS = [
     "/v1/stores/{store_id}/webhook-endpoints",
     "/v1/stores/{store_id}/webhook-endpoints/{endpoint_id}",
     "/v1/stores/{store_id}/webhook-deliveries/{delivery_id}",
+    "/v1/posts?include=author,store,comments.author",
+    "/v1/posts?published=false&cursor=",
+    "/v1/posts/{post_id}?include=author,comments.author",
+    "/v1/posts/{post_id}/likes?include=user",
+    "/v1/posts/{post_id}/comments?include=author",
+    "/v1/posts/{post_id}/comments/{comment_id}",
+    "/v1/users/{user_id}/posts?include=author&cursor=",
+    "/v1/users/{user_id}/followers",
+    "/v1/users/{user_id}/following",
+    "/v1/stores/{store_id}/posts?include=store",
+    "/v1/me/blocks",
 ]
 # Rows that nothing changes any more.
 FINISHED = {
@@ -77,7 +88,7 @@ WRITES = [row for row in ROWS if row.method != "GET" and not row.path.startswith
 Answers = dict[tuple[str, str], tuple[int, str | None, bytes]]
 
 
-Read = Callable[[str, dict[str, str]], tuple[int, Mapping[str, str], bytes]]
+Read = Callable[[str, dict[str, str]], tuple[int, Any, bytes]]
 
 
 class Onlookers:
@@ -90,6 +101,9 @@ class Onlookers:
         for path in READS:
             self.ids |= world.target("GET", path)
         self.ids |= {"user_id": world.customer.id}
+        # Shown to whoever becomes one of the staff.
+        for status in ("draft", "published"):
+            make.post(world.owner, store=world.store, privacy="members", status=status)
         self.hits = Counter[str]()
 
     def look(self, server: str = "flask") -> Answers:
@@ -111,6 +125,9 @@ def write(app: Flask, row: Row, onlookers: Onlookers, world: World, caller: str)
     ids = dict(onlookers.ids)
     if row.path.endswith("/confirmations"):
         ids |= world.target(row.method, row.path)
+    if "/me/following" in row.path or "/me/blocks" in row.path:
+        # Each the other.
+        ids["user_id"] = world.owner.id if caller == "customer" else world.customer.id
     headers = onlookers.auth[caller] | {"Idempotency-Key": new_id().hex}
     body = body_of(row, caller, world)
     return app.test_client().open(row.path.format_map(ids), method=row.method, headers=headers, json=body).status_code
@@ -133,7 +150,7 @@ def compare(onlookers: Onlookers, servers: Servers) -> tuple[Answers, list[str]]
 def read_on(app: Flask) -> Read:
     client = app.test_client()
 
-    def read(path: str, headers: dict[str, str]) -> tuple[int, Mapping[str, str], bytes]:
+    def read(path: str, headers: dict[str, str]) -> tuple[int, Any, bytes]:
         answer = client.get(path, headers=headers)
         return answer.status_code, answer.headers, answer.data
 
@@ -141,7 +158,7 @@ def read_on(app: Flask) -> Read:
 
 
 def read_from(web: WebServer) -> Read:
-    def read(path: str, headers: dict[str, str]) -> tuple[int, Mapping[str, str], bytes]:
+    def read(path: str, headers: dict[str, str]) -> tuple[int, Any, bytes]:
         with closing(http.client.HTTPConnection("127.0.0.1", web.port, timeout=60)) as connection:
             connection.request("GET", path, headers=headers)
             answer = connection.getresponse()

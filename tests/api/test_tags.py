@@ -41,7 +41,8 @@ def test_a_new_name_shows_wherever_one_works_and_buys(client, make: Factory, tou
     make.payment(buys, user)
     make.payment(other)
     client.patch("/v1/me", json={"name": "New"}, headers=make.auth(user))
-    assert touched == [{f"user:{user.id}", f"store:{own.id}", f"store:{works.id}", f"store:{buys.id}:customers"}]
+    shown_in = {f"store:{own.id}", f"store:{works.id}", f"store:{buys.id}:customers", "social"}
+    assert touched == [{f"user:{user.id}"} | shown_in]
 
 
 def test_tokens(client, make: Factory, touched: list[set[str]]):
@@ -71,10 +72,10 @@ def test_stores_and_staff(client, make: Factory, touched: list[set[str]]):
     client.put(f"{url}/staff/{heir.id}", json={"role": "owner"}, headers=auth)
     client.delete(f"{url}/staff/{user.id}", headers=auth)
     assert touched == [
-        {"stores", store, f"user:{user.id}"},
-        {"stores", store},
-        {store},
-        {"stores", store, f"user:{user.id}", f"user:{heir.id}"},
+        {"stores", store, f"user:{user.id}", f"user:{user.id}:sees"},
+        {"stores", store, "social"},
+        {store, f"user:{heir.id}:sees"},
+        {"stores", store, f"user:{user.id}", f"user:{user.id}:sees", f"user:{heir.id}"},
     ]
 
 

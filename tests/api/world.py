@@ -29,7 +29,9 @@ class World:
             make.rows("update store_clocks set advancing_to = null, version = 1")
         if "user_id" in names:
             is_staff = path.startswith("/v1/stores") and method != "PUT"
-            ids["user_id"] = make.staff(self.store).user_id if is_staff else self.customer.id
+            is_followed = path.startswith("/v1/me/")
+            user = self.other if is_followed else self.customer
+            ids["user_id"] = make.staff(self.store).user_id if is_staff else user.id
         if "token_id" in names:
             make.token(self.customer, id=(token_id := new_id()))
             ids["token_id"] = token_id
@@ -46,6 +48,7 @@ class World:
             ids["payment_id"] = payment.id
             if "refund_id" in names:
                 ids["refund_id"] = make.refund(payment).id
+        ids |= self._post(names)
         if "report_id" in names:
             ids["report_id"] = self._finished_report()
         if "endpoint_id" in names or "delivery_id" in names:
@@ -60,6 +63,13 @@ class World:
     def code(self, purpose: str) -> str:
         """A new code: to verify the customer's address, or to reset the password of somebody whom nobody knows."""
         return self._make.code(self.customer if purpose == "verify-email" else self._make.user(), purpose)
+
+    def _post(self, names: list[str]) -> dict[str, Any]:
+        if "post_id" not in names:
+            return {}
+        post = self._make.post(self.customer)
+        comment = {"comment_id": self._make.comment(post, self.customer).id} if "comment_id" in names else {}
+        return {"post_id": post.id, **comment}
 
     def _job_of_a_report(self) -> Any:
         report = self._make.insert("reports", self._new_report())

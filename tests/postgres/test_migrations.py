@@ -27,6 +27,10 @@ WITHOUT_MODEL = {
     "circuit_breakers",
     "account_codes",
     "account_attempts",
+    "follow_stats",
+    "post_packages",
+    "post_stats",
+    "store_members",
 }
 
 

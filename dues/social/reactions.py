@@ -1,0 +1,34 @@
+"""Likes. Each function is part of its caller's transaction; done again, it changes nothing."""
+
+from uuid import UUID
+
+from dues.ids import new_id
+from dues.postgres import fetch_row
+from dues.reads.tags import record_change
+from dues.social.comments import require_published
+from dues.social.counters import count
+from dues.social.visibility import SeenPost
+
+_LIKE = """
+    insert into likes(post_id, user_id, id) values (%(post_id)s, %(user_id)s, %(id)s)
+    on conflict do nothing returning id
+"""
+_UNLIKE = "delete from likes where post_id = %(post_id)s and user_id = %(user_id)s returning id"
+
+
+def like(post: SeenPost, user_id: UUID) -> None:
+    """Raises: Conflict for a post that is not published."""
+    require_published(post)
+    # What was liked meanwhile is not counted twice.
+    if not post.is_liked and fetch_row(_LIKE, {"post_id": post.id, "user_id": user_id, "id": new_id()}, hot=True):
+        _is_counted(post, 1)
+
+
+def unlike(post: SeenPost, user_id: UUID) -> None:
+    if post.is_liked and fetch_row(_UNLIKE, {"post_id": post.id, "user_id": user_id}, hot=True):
+        _is_counted(post, -1)
+
+
+def _is_counted(post: SeenPost, by: int) -> None:
+    count("likes", post.id, by)
+    record_change(post.id)

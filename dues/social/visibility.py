@@ -1,0 +1,114 @@
+"""Who may see a post: the one predicate by which every read and write that concerns a post goes.
+
+A **viewer** is a user, or None for a caller without a token. A post is visible to
+
+- its author, and the staff of its store, published or not;
+- once it is published, to everybody (`public`), to followers of its author (`followers`), or to those whose
+  membership of its store has not run out (`members`), where `package_ids` names tiers only to members of one of them;
+- never, but for the author and the staff, to somebody who has blocked its author or was blocked by them.
+
+What somebody may not see does not exist for them: it is 404, and not in lists, searches and counts; nor are comments,
+likes and profiles of those with whom there is a block. A token that is bound to a store shows, beside what is public,
+only what is that store's.
+"""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from dues.errors import Forbidden, NotFound
+from dues.postgres import fetch_row
+from dues.reads import Computed
+from dues.reads.resource import Scope
+
+VIEWER, ONLY_STORE = "%(viewer)s::uuid", "%(only_store)s::uuid"
+# Those with whom the viewer has a block, for `… not in`: read once by each statement.
+HIDDEN = f"(select h.user_id from hidden_users h where h.viewer_id = {VIEWER})"
+HAS_HIDDEN = f"exists (select from hidden_users h where h.viewer_id = {VIEWER})"
+# Of a resource's row, `{column}` as in Computed.
+VISIBLE = f"""(
+    ({{author_id}} = {VIEWER}
+        or exists (select from store_staff f where f.store_id = {{store_id}} and f.user_id = {VIEWER})
+        or {{status}} = 'published' and {{author_id}} not in {HIDDEN} and (
+            {{privacy}} = 'public'
+            or {{privacy}} = 'followers' and exists (
+                select from follows f where f.follower_id = {VIEWER} and f.followed_id = {{author_id}})
+            or {{privacy}} = 'members' and exists (
+                select from memberships m where m.user_id = {VIEWER} and m.store_id = {{store_id}}
+                    and (cardinality({{package_ids}}) = 0 or m.package_id = any({{package_ids}})))))
+    and ({ONLY_STORE} is null or {{store_id}} = {ONLY_STORE} or {{status}} = 'published' and {{privacy}} = 'public'))
+"""
+
+# A post that `%(post_id)s` names is there for the viewer.
+POST_IS_VISIBLE = (
+    f"""exists (select from posts p where p.id = %(post_id)s::uuid and {Computed(VISIBLE, {}).render("p")})"""
+)
+# A user that an SQL expression names is there for the viewer.
+USER_IS_VISIBLE = f"""exists (
+    select from users u where u.id = {{id}} and u.deleted_at is null and u.id not in {HIDDEN})"""
+
+_LOOK = f"""
+    select p.author_id, p.store_id, p.status,
+        (select f.role from store_staff f where f.store_id = p.store_id and f.user_id = {VIEWER}),
+        exists (select from likes l where l.post_id = p.id and l.user_id = {VIEWER})
+    from posts p where p.id = %(post_id)s::uuid and {Computed(VISIBLE, {}).render("p")}
+"""
+_USER = f"select {USER_IS_VISIBLE.format(id='%(user_id)s::uuid')}"
+_IS_HIDDEN = "select from hidden_users where viewer_id = %(viewer)s and user_id = %(user_id)s"
+
+
+@dataclass(frozen=True)
+class Viewer:
+    """Who looks: `user_id` is None without a token; `only_store` is the store that the token is bound to, if it is."""
+
+    user_id: UUID | None = None
+    only_store: UUID | None = None
+
+    @property
+    def scope(self) -> dict[str, UUID | None]:
+        """As reads bind it."""
+        return {"viewer": self.user_id, "only_store": self.only_store}
+
+
+@dataclass(frozen=True)
+class SeenPost:
+    """What decides who may write to a post, or to what hangs on it. `role` is the viewer's in the post's store;
+    `is_liked`: by the viewer."""
+
+    id: UUID
+    author_id: UUID
+    store_id: UUID | None
+    is_published: bool
+    role: str | None
+    is_liked: bool
+
+
+def values_of(scope: Scope) -> dict[str, object]:
+    """A scope as a statement takes it: ids as text."""
+    return {name: str(value) if isinstance(value, UUID) else value for name, value in scope.items()}
+
+
+def look_at_post(viewer: Viewer, post_id: UUID) -> SeenPost:
+    """Raises: NotFound where the viewer may not see it."""
+    row = fetch_row(_LOOK, values_of({**viewer.scope, "post_id": post_id}), hot=True)
+    if row is None:
+        raise NotFound("there is no such post")
+    author_id, store_id, status, role, is_liked = row
+    return SeenPost(post_id, author_id, store_id, status == "published", role, is_liked)
+
+
+def require_same_store(viewer: Viewer, store_id: UUID | None) -> None:
+    """A token that is bound to a store writes to nothing else. Raises: Forbidden."""
+    if viewer.only_store not in (None, store_id):
+        raise Forbidden("the token is bound to another store", code="wrong_store")
+
+
+def require_user(viewer: Viewer, user_id: UUID) -> None:
+    """Raises: NotFound for a user who is not there, or with whom the viewer has a block."""
+    row = fetch_row(_USER, values_of({"viewer": viewer.user_id, "user_id": user_id}), hot=True)
+    if row is None or not row[0]:
+        raise NotFound("there is no such user")
+
+
+def is_hidden(viewer: Viewer, user_id: UUID) -> bool:
+    """Whether there is a block between the two."""
+    return fetch_row(_IS_HIDDEN, {"viewer": viewer.user_id, "user_id": user_id}, hot=True) is not None

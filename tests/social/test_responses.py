@@ -1,0 +1,116 @@
+"""What others make of a post: comments and likes, and how they are counted."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from tests.factory import Factory
+from tests.social.conftest import People, Person
+
+
+def counts(person: Person, path: str) -> tuple[int, int]:
+    post = person.get(path)
+    return post["comments_count"], post["likes_count"]
+
+
+class TestComments:
+    def test_newest_first_with_their_authors(self, people: People):
+        ann, bob = people(), people()
+        path = ann.post()["links"]["self"]
+        first = bob.done("POST", f"{path}/comments", {"body": "one"})
+        second = ann.done("POST", f"{path}/comments", {"body": "two"})
+        found = people.nobody.get(f"{path}/comments?include=author&fields=id,body,author.name")
+        assert found["data"] == [
+            {"id": second["id"], "body": "two", "author": {"name": ann.user.name}},
+            {"id": first["id"], "body": "one", "author": {"name": bob.user.name}},
+        ]
+        assert people.nobody.get(first["links"]["self"]) == first
+        assert counts(ann, path) == (2, 0)
+        with_comments = ann.get(f"{path}?include=comments&fields=comments.body")
+        assert with_comments == {"comments": [{"body": "two"}, {"body": "one"}]}
+
+    def test_of_another_post_is_not_there(self, people: People):
+        ann = people()
+        one, other = ann.post()["links"]["self"], ann.post()["links"]["self"]
+        comment = ann.done("POST", f"{one}/comments", {"body": "x"})
+        for method in ("GET", "PATCH", "DELETE"):
+            assert ann.status(method, f"{other}/comments/{comment['id']}", {"body": "y"}) == 404
+
+    def test_is_changed_by_its_author_alone(self, people: People, make: Factory):
+        ann, bob = people(), people()
+        path = ann.post()["links"]["self"]
+        comment = bob.done("POST", f"{path}/comments", {"body": "x"})["links"]["self"]
+        assert ann.status("PATCH", comment, {"body": "y"}) == 403
+        assert bob.send("PATCH", comment, {"body": "y"}, If_Match='"9"').status_code == 412
+        changed = bob.done("PATCH", comment, {"body": "y"})
+        assert (changed["body"], changed["version"]) == ("y", 2)
+        assert bob.done("PATCH", comment, {"body": "y"})["version"] == 2
+        assert bob.refused("PATCH", comment, {"body": "  "})[2] == ["#/body"]
+
+    def test_is_deleted_by_its_author_the_posts_and_the_staff(self, people: People, make: Factory):
+        owner, support, ann, bob = people(), people(), people(), people()
+        store = make.store(owner.user)
+        make.staff(store, support.user, role="support")
+        make.staff(store, ann.user, role="manager")
+        path = ann.post(store_id=str(store.id))["links"]["self"]
+        for who in (bob, ann, support, owner):
+            comment = bob.done("POST", f"{path}/comments", {"body": "x"})["links"]["self"]
+            assert people().status("DELETE", comment) == 403
+            assert who.status("DELETE", comment) == 204
+            assert bob.status("GET", comment) == bob.status("DELETE", comment) == 404
+        assert counts(ann, path) == (0, 0)
+
+
+class TestLikes:
+    def test_once_each_however_often(self, people: People):
+        ann, bob = people(), people()
+        path = ann.post()["links"]["self"]
+        like = bob.done("PUT", f"{path}/like")
+        assert bob.done("PUT", f"{path}/like") == like
+        assert (like["user_id"], like["post_id"]) == (str(bob.id), path.rpartition("/")[2])
+        ann.done("PUT", f"{path}/like")
+        assert counts(bob, path) == (0, 2)
+        assert [bob.get(path)["liked_by_me"], people().get(path)["liked_by_me"]] == [True, False]
+        assert [item["user_id"] for item in people.nobody.get(f"{path}/likes")["data"]] == [str(ann.id), str(bob.id)]
+        assert bob.status("DELETE", f"{path}/like") == bob.status("DELETE", f"{path}/like") == 204
+        assert counts(bob, path) == (0, 1)
+        assert bob.get(path)["liked_by_me"] is False
+
+    def test_who_likes_can_be_shown_in_full(self, people: People):
+        ann, bob = people(), people()
+        path = ann.post()["links"]["self"]
+        bob.done("PUT", f"{path}/like")
+        ann.done("PUT", f"/v1/me/following/{bob.id}")
+        [item] = ann.get(f"{path}/likes?include=user&fields=user.name,user.followed_by_me")["data"]
+        assert item == {"user": {"name": bob.user.name, "followed_by_me": True}}
+
+    def test_many_at_once_are_counted_one_by_one(self, app: Flask, make: Factory, people: People):
+        post = make.post(make.user())
+        paths = [f"/v1/posts/{post.id}/like"] * 3 + [f"/v1/posts/{make.post(make.user()).id}/like"]
+        auths = [make.auth(make.user()) for _ in range(8)]
+
+        def click(auth: dict[str, str]) -> list[int]:
+            methods = ("PUT", "PUT", "DELETE", "PUT")
+            return [
+                app.test_client().open(path, method=method, headers=auth).status_code
+                for path, method in zip(paths, methods, strict=True)
+            ]
+
+        with ThreadPoolExecutor(4) as pool:
+            # Everybody twice at the same time.
+            answers = [status for done in pool.map(click, auths * 2) for status in done]
+        assert set(answers) <= {200, 204}
+        kept = "select p.likes, (select count(*) from likes l where l.post_id = p.post_id) as rows from post_stats p"
+        assert all(row.likes == row.rows for row in make.rows(kept))
+
+
+@pytest.mark.parametrize("token", [{}, {"scopes": ["social:read"]}])
+def test_without_the_scope_nobody_writes(people: People, make: Factory, token: dict[str, Any]):
+    person = people(**token) if token else people.nobody
+    post = make.post(make.user())
+    assert {
+        person.status("PUT", f"/v1/posts/{post.id}/like"),
+        person.status("POST", f"/v1/posts/{post.id}/comments", {"body": "x"}),
+    } == {403 if token else 401}

@@ -1,0 +1,192 @@
+"""Who sees what: every privacy before every kind of viewer, on each route that could show a post or hint at it.
+
+The table is written from docs and contract, not from the code.
+"""
+
+from dataclasses import dataclass
+from types import SimpleNamespace as Row
+
+import pytest
+
+from tests.factory import Factory
+from tests.social.conftest import People, Person
+
+VIEWERS = ("nobody", "stranger", "follower", "blocked", "gold", "silver", "lapsed", "support", "author")
+
+# A post of a person, or of a store where the author is a manager; `gold` and `silver` are members of the store's tiers.
+TABLE = """
+#                 nobody stranger follower blocked gold silver lapsed support author
+own    public        x      x        x        -     x     x      x       x      x
+own    followers     -      -        x        -     -     -      -       -      x
+own    private       -      -        -        -     -     -      -       -      x
+own    draft         -      -        -        -     -     -      -       -      x
+own    scheduled     -      -        -        -     -     -      -       -      x
+store  public        x      x        x        -     x     x      x       x      x
+store  followers     -      -        x        -     -     -      -       x      x
+store  members       -      -        -        -     x     x      -       x      x
+store  gold          -      -        -        -     x     -      -       x      x
+store  gold+silver   -      -        -        -     x     x      -       x      x
+store  private       -      -        -        -     -     -      -       x      x
+store  draft         -      -        -        -     -     -      -       x      x
+"""
+
+
+@dataclass(frozen=True)
+class Case:
+    whose: str
+    what: str
+    seen_by: frozenset[str]
+
+    def __str__(self) -> str:
+        return f"{self.whose} {self.what}"
+
+
+def read_table(text: str) -> list[Case]:
+    rows = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+    return [
+        Case(whose, what, frozenset(viewer for viewer, mark in zip(VIEWERS, marks, strict=True) if mark == "x"))
+        for whose, what, *marks in rows
+    ]
+
+
+CASES = read_table(TABLE)
+
+
+class House:
+    """An author, a store where they are a manager, and all who look."""
+
+    def __init__(self, people: People, make: Factory) -> None:
+        self.make = make
+        self.store = make.store()
+        self.tiers = {name: make.package(self.store) for name in ("gold", "silver")}
+        self.viewers = {name: people() for name in VIEWERS if name != "nobody"} | {"nobody": people.nobody}
+        self.author = self.viewers["author"]
+        make.staff(self.store, self.author.user, role="manager")
+        make.staff(self.store, self.viewers["support"].user, role="support")
+        make.follow(self.viewers["follower"].user, self.author.user)
+        make.block(self.author.user, self.viewers["blocked"].user)
+        make.member(self.store, self.viewers["gold"].user, self.tiers["gold"])
+        make.member(self.store, self.viewers["silver"].user, self.tiers["silver"])
+        for tier in self.tiers.values():
+            make.member(self.store, self.viewers["lapsed"].user, tier, days=-1)
+            # A block is stronger than what was paid for.
+            make.member(self.store, self.viewers["blocked"].user, tier)
+
+    def post(self, case: Case) -> Row:
+        """The post of a case, liked and commented on by its author."""
+        status = case.what if case.what in ("draft", "scheduled") else "published"
+        tiers = [self.tiers[name].id for name in case.what.split("+") if name in self.tiers]
+        privacy = "members" if tiers else case.what if status == "published" else "public"
+        extra = {"publish_at": "2030-01-01"} if status == "scheduled" else {}
+        store = self.store if case.whose == "store" else None
+        post = self.make.post(
+            self.author.user, store=store, privacy=privacy, status=status, package_ids=tiers, body="findable", **extra
+        )
+        if status == "published":
+            self.make.like(post, self.author.user)
+        post.comment = self.make.comment(post, self.author.user)
+        post.shown_in_lists = status == "published"
+        return post
+
+
+@pytest.fixture
+def house(people: People, make: Factory) -> House:
+    return House(people, make)
+
+
+def lists(house: House, post: Row) -> list[str]:
+    """Lists that would show the post, were it visible."""
+    found = ["/v1/posts", f"/v1/users/{house.author.id}/posts", f"/v1/posts?author_id={house.author.id}"]
+    if post.store_id:
+        found += [f"/v1/stores/{house.store.id}/posts", f"/v1/posts?store_id={house.store.id}"]
+    flag = "published=true" if post.shown_in_lists else "published=false"
+    return [f"{path}{'&' if '?' in path else '?'}{flag}{page}" for path in found for page in ("", "&cursor=")]
+
+
+def sees(person: Person, house: House, post: Row) -> dict[str, object]:
+    """What each route tells of the post."""
+    path, comment = f"/v1/posts/{post.id}", f"/v1/posts/{post.id}/comments/{post.comment.id}"
+    likes = person.status("GET", f"{path}/likes")
+    told: dict[str, object] = {
+        path: person.status("GET", path) == 200,
+        f"{path}/likes": likes == 200,
+        f"{path}/comments": person.status("GET", f"{path}/comments") == 200,
+        comment: person.status("GET", comment) == 200,
+    }
+    for list_path in lists(house, post):
+        answer = person.send("GET", list_path)
+        if answer.status_code == 404:
+            told[list_path] = False
+            continue
+        document = answer.json or {}
+        told[list_path] = [item["id"] for item in document["data"]] == [str(post.id)]
+        assert document["meta"].get("total", len(document["data"])) == len(document["data"])
+    profile = person.send("GET", f"/v1/users/{house.author.id}")
+    if post.shown_in_lists:
+        told["posts_count"] = profile.status_code == 200 and (profile.json or {})["posts_count"] == 1
+    return told
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_reads(case: Case, house: House) -> None:
+    post = house.post(case)
+    for name, person in house.viewers.items():
+        told = sees(person, house, post)
+        expected = name in case.seen_by
+        assert {route: seen for route, seen in told.items() if seen != expected} == {}, name
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_writes(case: Case, house: House) -> None:
+    """Who does not see a post cannot tell it from one that is not there, whatever is tried."""
+    post = house.post(case)
+    path, comment = f"/v1/posts/{post.id}", f"/v1/posts/{post.id}/comments/{post.comment.id}"
+    tries = [
+        ("PUT", f"{path}/like", None),
+        ("DELETE", f"{path}/like", None),
+        ("POST", f"{path}/comments", {"body": "x"}),
+        ("POST", f"{path}/comments", {"body": ""}),
+        ("PATCH", comment, {"body": "x"}),
+        ("DELETE", comment, None),
+        ("PATCH", path, {"body": "x"}),
+        ("DELETE", path, None),
+    ]
+    for name, person in house.viewers.items():
+        if name in ("nobody", "author"):
+            continue
+        answers = [person.status(*each) for each in tries]
+        if name in case.seen_by:
+            may_moderate = name == "support" and case.whose == "store"
+            not_yet = 409 if not post.shown_in_lists else 0
+            assert answers[:4] == [not_yet or 200, 204, not_yet or 201, 422], name
+            assert answers[4:] == [403, 204 if may_moderate else 403, 403, 403], name
+        else:
+            assert answers == [404] * len(tries), name
+        if name == "support" and case.whose == "store":
+            post.comment = house.make.comment(post, house.author.user)
+            comment = f"/v1/posts/{post.id}/comments/{post.comment.id}"
+            tries[4:6] = [("PATCH", comment, {"body": "x"}), ("DELETE", comment, None)]
+
+
+def test_a_token_without_the_scope_sees_what_everybody_sees(house: House, people: People) -> None:
+    ours = house.post(next(case for case in CASES if str(case) == "own private"))
+    public = house.post(next(case for case in CASES if str(case) == "own public"))
+    author = people(house.author.user, scopes=["account:read"])
+    assert author.ids("/v1/posts") == [str(public.id)]
+    assert author.status("GET", f"/v1/posts/{ours.id}") == 404
+    assert author.get(f"/v1/posts/{public.id}")["liked_by_me"] is None
+
+
+def test_a_membership_that_runs_out_ends_at_that_instant(house: House) -> None:
+    """Nothing is written then: an answer that was kept has to end by itself."""
+    post = house.post(next(case for case in CASES if str(case) == "store members"))
+    gold = house.viewers["gold"]
+    until = "update store_members set access_until = now() + interval '{}' where user_id = %(id)s"
+    house.make.rows(until.format("300 milliseconds"), {"id": gold.id})
+    path = f"/v1/posts/{post.id}"
+    while gold.status("GET", path) == 200:
+        pass
+    (left,) = house.make.rows(
+        "select access_until > now() as is_member from store_members where user_id = %(id)s", {"id": gold.id}
+    )
+    assert not left.is_member
