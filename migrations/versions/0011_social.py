@@ -7,8 +7,8 @@ for those reads no others: dues/feeds/query.py says which.
 
 from alembic import op
 
-revision = "0010"
-down_revision = "0009"
+revision = "0011"
+down_revision = "0010"
 
 POSTS = """
 create table posts(
