@@ -1,31 +1,64 @@
-"""A request's body: bounded in size, decoded, parsed, and validated with every fault reported at once."""
+"""A request's body: bounded in size, decoded, and parsed as JSON to the letter of RFC 8259."""
 
+import json
 import re
+import sys
 import zlib
-from typing import Any, TypeVar
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import msgspec
-import ujson
-import zstandard
 
 from api.request import Request
 from dues.errors import BadRequest, PayloadTooLarge, UnsupportedMediaType
 from dues.settings import settings
 
-T = TypeVar("T", bound=msgspec.Struct)
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
-# ujson takes these; PostgreSQL's text cannot hold them, and no JSON of ours may: NUL and halves of surrogate pairs.
-_SUSPECT = re.compile(r"\\u(?:0000|[dD][89a-fA-F])")
-_CONTENT_ENCODINGS = ("gzip", "deflate", "zstd")
+# Compressed data may come in several pieces, one after the other (RFC 1952 2.2, RFC 8878 3): tools that compress in
+# parallel write it so. Each piece costs a decoder, so there is a most of them.
+_MOST_PIECES = 100
+_ZSTD_OPTIONS = {int(zstd.DecompressionParameter.window_log_max): 23}
+
+
+class _Decoder(Protocol):
+    """Of one piece; `unused_data` is what came after its end."""
+
+    @property
+    def eof(self) -> bool: ...
+
+    @property
+    def unused_data(self) -> bytes: ...
+
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+_DECODERS: dict[str, Callable[[], _Decoder]] = {
+    "gzip": lambda: zlib.decompressobj(16 + zlib.MAX_WBITS),
+    # RFC 9110: what is called deflate is the zlib format.
+    "deflate": lambda: zlib.decompressobj(zlib.MAX_WBITS),
+    "zstd": lambda: zstd.ZstdDecompressor(options=_ZSTD_OPTIONS),
+}
+_ALIASES = {"x-gzip": "gzip"}
+
+# As an escape, and not as the words after an escaped backslash.
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+# Of what was sent, an answer repeats no more than so many characters.
+_MOST_REPEATED = 100
 
 
 def read_body(sent: Request) -> bytes:
-    """The decoded body. Raises: PayloadTooLarge past the bound (of what it decodes to), UnsupportedMediaType."""
+    """The decoded body. Raises: PayloadTooLarge past the bound (of what it decodes to), UnsupportedMediaType,
+    BadRequest for what is not whole."""
     limit = settings().max_body_bytes
     raw = sent.read()
     encoding = (sent.header("content-encoding") or "identity").strip().lower()
     if encoding != "identity":
-        raw = _decode(raw, encoding, limit)
+        raw = _decode(raw, _ALIASES.get(encoding, encoding), limit)
     if len(raw) > limit:
         raise PayloadTooLarge(f"a body may have at most {limit} bytes")
     return raw
@@ -33,59 +66,54 @@ def read_body(sent: Request) -> bytes:
 
 def _decode(raw: bytes, encoding: str, limit: int) -> bytes:
     """At most `limit` + 1 bytes are ever produced, whatever the body would decode to."""
-    if encoding not in _CONTENT_ENCODINGS:
-        raise UnsupportedMediaType(
-            f"Content-Encoding may be {', '.join(_CONTENT_ENCODINGS)}",
-            headers={"Accept-Encoding": ", ".join(_CONTENT_ENCODINGS)},
-        )
-    try:
-        if encoding == "zstd":
-            with zstandard.ZstdDecompressor(max_window_size=2**23).stream_reader(raw) as reader:
-                return reader.read(limit + 1)
-        # RFC 9110: deflate is the zlib format; 32 + MAX_WBITS tells it from gzip by its first bytes.
-        inflater = zlib.decompressobj(32 + zlib.MAX_WBITS)
-        body = inflater.decompress(raw, limit + 1)
-    except (zlib.error, zstandard.ZstdError):
-        raise BadRequest(f"the body is not valid {encoding}", code="malformed_encoding") from None
-    if len(body) <= limit and (not inflater.eof or inflater.unused_data):
-        raise BadRequest(f"the body is not one whole piece of {encoding} data", code="malformed_encoding")
-    return body
+    if encoding not in _DECODERS:
+        known = ", ".join(_DECODERS)
+        raise UnsupportedMediaType(f"Content-Encoding may be {known}", headers={"Accept-Encoding": known})
+    body = b""
+    for _ in range(1 if encoding == "deflate" else _MOST_PIECES):
+        decoder = _DECODERS[encoding]()
+        try:
+            body += decoder.decompress(raw, limit + 1 - len(body))
+        except (zlib.error, zstd.ZstdError):
+            raise BadRequest(f"the body is not valid {encoding}", code="malformed_encoding") from None
+        if len(body) > limit:
+            return body
+        if not decoder.eof:
+            raise BadRequest(f"the body's {encoding} data is cut off", code="malformed_encoding")
+        raw = decoder.unused_data
+        if not raw:
+            return body
+    raise BadRequest(f"the body is {encoding} data in too many pieces", code="malformed_encoding")
 
 
-def parse_json(sent: Request, raw: bytes) -> Any:
-    """Raises: UnsupportedMediaType unless JSON is declared, BadRequest for what is not JSON."""
+def parse_json(sent: Request, raw: bytes) -> tuple[Any, bytes]:
+    """The value, and its canonical form: the same bytes for whatever says the same, since neither spaces nor escapes
+    nor the order of members count.
+
+    Raises: UnsupportedMediaType unless JSON is declared; BadRequest for what is none, for an object that names a member
+    twice, and for NUL, which no text in PostgreSQL can hold.
+    """
     if (sent.header("content-type") or "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaType("the body must be application/json", headers={"Accept": "application/json"})
     try:
-        text = raw.decode()
-        value = ujson.loads(text)
-    except (ValueError, RecursionError):
-        raise BadRequest("the body is not JSON", code="malformed_json") from None
-    if "\\u" in text and _SUSPECT.search(text) and not _is_clean(value):
-        raise BadRequest("the body holds a character that text cannot have", code="malformed_json")
-    if "\0" in text or not _is_finite(value):
-        raise BadRequest("the body is not JSON", code="malformed_json")
-    return value
+        value = msgspec.json.decode(raw)
+        canonical = msgspec.json.encode(value, order="deterministic")
+        # As many colons, of members and within texts, as were sent: no member was lost because another of its name
+        # followed. Only a colon that was written as an escape makes a count a guess.
+        if raw.count(b":") != canonical.count(b":") or b"\\u003" in raw:
+            json.loads(raw, object_pairs_hook=_each_once)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"the body is not JSON: {error}", code="malformed_json") from None
+    except RecursionError:
+        raise BadRequest("the body is nested too deeply", code="malformed_json") from None
+    if b"\\u0000" in canonical and _NUL.search(canonical):
+        raise BadRequest("the body holds U+0000, which text cannot have", code="malformed_json")
+    return value, canonical
 
 
-def _walk(value: Any) -> Any:
-    """Every scalar in a parsed document, keys included."""
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, dict):
-            stack += item.keys()
-            stack += item.values()
-        elif isinstance(item, list):
-            stack += item
-        else:
-            yield item
-
-
-def _is_clean(value: Any) -> bool:
-    return not any(isinstance(item, str) and re.search("[\0\ud800-\udfff]", item) for item in _walk(value))
-
-
-def _is_finite(value: Any) -> bool:
-    infinite = (float("inf"), float("-inf"))
-    return not any(isinstance(item, float) and (item != item or item in infinite) for item in _walk(value))
+def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) != len(members):
+        name = next(name for name, count in Counter(name for name, _ in members).items() if count > 1)
+        raise BadRequest(f"the body has the member {name[:_MOST_REPEATED]!r} twice", code="malformed_json")
+    return found

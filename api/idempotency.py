@@ -20,7 +20,8 @@ from dues.errors import BadRequest, Conflict, ValidationFailed
 from dues.postgres import fetch_row, run_later
 from dues.settings import settings
 
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+# No comma: where a server joins two headers of one name, it is what stands between them.
+_KEY = re.compile(r"[\x21-\x2b\x2d-\x7e]{1,255}")
 
 # Two statements, sent together: each sees what is committed as it begins, so the look, which begins after the lock was
 # taken, finds what whoever held it before has kept. The second tells what became of the first.
@@ -46,8 +47,13 @@ def idempotency_key(sent: Request, *, required: bool) -> str | None:
     key = sent.header("idempotency-key")
     if key is None and required:
         raise BadRequest("this needs an Idempotency-Key header", code="idempotency_key_required")
-    if key is not None and not _KEY.fullmatch(key):
-        raise BadRequest("an Idempotency-Key is 1 to 255 visible ASCII characters", code="invalid_idempotency_key")
+    if key is None:
+        return None
+    if not _KEY.fullmatch(key := key.strip(" \t")):
+        raise BadRequest(
+            "there is one Idempotency-Key, of 1 to 255 visible ASCII characters without a comma",
+            code="invalid_idempotency_key",
+        )
     return key
 
 
@@ -57,16 +63,17 @@ def secret_seed(sent: Request, key: str | None, body: bytes) -> bytes:
     request itself holds a secret that is not among them (a password, or a token)."""
     if key is None:
         return secrets.token_bytes(32)
-    named = "\0".join((bearer_token(sent) or "", sent.method, sent.path, key))
+    named = "\0".join((bearer_token(sent) or "", sent.method, _path(sent), key))
     return _keyed_hash(b"seed\0" + sha256(named.encode()).digest() + body)
 
 
 def once(sent: Request, caller: UUID | None, key: str, body: bytes, write: Callable[[], Reply]) -> Reply:
-    """Call `write`, or give the answer that the same caller, key and body got before.
+    """Call `write`, or give the answer that the same caller, key and body got before; `body` is in its canonical form
+    (api/body.py), so that it is the same however a client writes it.
 
     Raises: Conflict while the first request still runs; ValidationFailed when the key was used with another body.
     """
-    named = {"scope": f"{caller or 'anonymous'} {sent.method} {sent.path}", "key": key}
+    named = {"scope": f"{caller or 'anonymous'} {sent.method} {_path(sent)}", "key": key}
     run_later(_LOCK, named)
     row = fetch_row(_FIND, named, hot=True)
     assert row
@@ -93,6 +100,11 @@ def once(sent: Request, caller: UUID | None, key: str, body: bytes, write: Calla
         }
         run_later(_KEEP, named | kept_as)
     return reply
+
+
+def _path(sent: Request) -> str:
+    """The route and the ids in it: a UUID is the same in capitals, and all else in a path is in lower case."""
+    return sent.path.lower()
 
 
 def _keyed_hash(data: bytes) -> bytes:

@@ -355,7 +355,8 @@ def _receive(call: Call) -> None:
         call.key = idempotency_key(call.request, required=route.idempotency == "required")
     call.raw = read_body(call.request)
     if struct := route.bearer_body if route.bearer_body and call.access.actor else route.body:
-        call.data = validate(parse_json(call.request, call.raw), struct)
+        document, call.raw = parse_json(call.request, call.raw)
+        call.data = validate(document, struct)
     if route.seal:
         call.seed = secret_seed(call.request, call.key, call.raw)
 

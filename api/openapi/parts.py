@@ -190,14 +190,14 @@ PARAMETERS: dict[str, Part] = {
         "Idempotency-Key",
         "Any text of yours, new for each new request: sent again within 24 hours it has no second effect and gets the "
         "first answer.",
-        pattern="^[!-~]{1,255}$",
+        pattern=r"^[!-+\--~]{1,255}$",
     ),
     "idempotency_key_required": {
         **_header(
             "Idempotency-Key",
             "Any text of yours, new for each new request: sent again within 24 hours it has no second effect and gets "
             "the first answer.",
-            pattern="^[!-~]{1,255}$",
+            pattern=r"^[!-+\--~]{1,255}$",
         ),
         "required": True,
         "example": "order-4711",
