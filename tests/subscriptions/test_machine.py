@@ -46,7 +46,7 @@ paused,_resuming      -        -        active past_due   -        -        canc
 canceled              -        -        -      -          -        -        -        -        -        -      -       -
 expired               -        -        -      -          -        -        -        -        -        -      -       -
 once                  -        -        -      -          -        active   -        -        canceled -      -       -
-"""
+"""  # noqa: E501  (a table)
 
 
 def cells() -> list[tuple[str, str, str]]:
