@@ -17,12 +17,14 @@ from sqlalchemy import Dialect, types
 from sqlalchemy.dialects import postgresql
 
 from dues.clock import sql_rfc3339
-from dues.reads.query import OPERATORS, Condition, CursorPage, Page, Query, column_of
+from dues.reads.query import OPERATORS, Condition, Page, Query, column_of
 from dues.reads.resource import INCLUDED_ROWS, Column, Computed, Flag, Many, One, Resource
 from dues.reads.selection import Selection
 
 # A page's total is counted up to here; beyond, the planner's estimate stands in.
 COUNTED_ROWS = 10_000
+
+_OPPOSITE = {"desc": "asc", "asc": "desc"}
 
 _DIALECT: Dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 
@@ -32,8 +34,8 @@ class Shape:
     """All of a query but its values: whatever has the same shape has the same statement.
 
     `scope` names the columns that must equal a value of the scope. `page` is None for a single row, else "page" or
-    "page exact" by number, "first", "next" or "prev" by cursor. `size` is part of the shape, so that the planner
-    knows how few rows are wanted; `deep` says that rows are skipped before them.
+    "page exact" by number; by cursor "first" and "last", or "next" and "prev" of the row that it stands at. `size` is
+    part of the shape, so that the planner knows how few rows are wanted; `deep` says that rows are skipped before them.
     """
 
     resource: Resource
@@ -57,12 +59,6 @@ def _condition_shape(resource: Resource, condition: Condition) -> tuple[str, str
     return condition.name, condition.operator, bool(condition.value) if flag else None
 
 
-def page_form(page: Page | CursorPage, forward: bool) -> str:
-    if isinstance(page, Page):
-        return "page exact" if page.exact else "page"
-    return "first" if not page.cursor else "next" if forward else "prev"
-
-
 @lru_cache(maxsize=2048)
 def compile_one(shape: Shape) -> str:
     """Columns of the answer: the row as JSON text, its version, the snapshot, for how many seconds it holds."""
@@ -80,29 +76,31 @@ def compile_list(shape: Shape) -> tuple[str, str]:
 
     Columns of the answer: the rows as a JSON array's text, how many rows were fetched (one more than shown when
     more follow), the snapshot, for how many seconds it holds, whether the resource's `within` holds, and then by page
-    the total (below zero: an estimate), by cursor the sort keys of the first and last row shown as JSON text.
+    the total (below zero: an estimate), by cursor the sort keys of the first and last row shown as JSON text, and
+    whether there are rows on the other side of the cursor.
     """
     assert shape.page
     resource, by_number = shape.resource, shape.page.startswith("page")
-    sort = shape.sort.removeprefix("-")
-    keys = list(dict.fromkeys((resource.sorts[sort].name, resource.key)))
+    keys = _sort_keys(shape)
     shown = "desc" if shape.sort.startswith("-") else "asc"
     # Going back, the rows just before the cursor are the first in the opposite order.
-    walked = {"desc": "asc", "asc": "desc"}[shown] if shape.page == "prev" else shown
+    walked = _OPPOSITE[shown] if shape.page in ("prev", "last") else shown
     where = _where(shape)
     source = f"{resource.table.name} t where {where}"
     if shape.page in ("next", "prev"):
-        source += f" and {_after(resource, keys, walked)}"
-    columns = ", ".join(f"t.{name}" for name in sorted(_columns(resource, shape.selection) | set(keys)))
-    order = ", ".join(f"t.{key} {walked}" for key in keys)
+        source += f" and {_beyond(keys, '<' if walked == 'desc' else '>')}"
+    named = [f"t.{name}" for name in sorted(_columns(resource, shape.selection))]
+    columns = ", ".join(named + [f"{key.sql} as key{i}" for i, key in enumerate(keys)])
+    order = ", ".join(f"{key.sql} {walked}" for key in keys)
+    page_order = ", ".join(f"t.key{i} {walked}" for i in range(len(keys)))
     limit = f"limit {shape.size + 1}" + (" offset %(offset)s" if shape.deep else "")
-    item_keys = ", ".join(f"t.{key} as key{i}" for i, key in enumerate(keys))
+    item_keys = ", ".join(f"t.key{i}" for i in range(len(keys)))
     item_order = ", ".join(f"x.key{i} {shown}" for i in range(len(keys)))
     counted = f"select 1 from {resource.table.name} t where {where}"
-    tail = _total(counted, order, shape) if by_number else _ends(keys, shown, walked)
+    tail = _total(counted, order, shape) if by_number else _ends(shape, keys, shown, walked)
     statement = (
         f"with page as (select {columns} from {source} order by {order} {limit}),"
-        f" shown as (select * from page t order by {order} limit {shape.size})"
+        f" shown as (select * from page t order by {page_order} limit {shape.size})"
         f" select (select '[' || coalesce(string_agg(x.item::text, ',' order by {item_order}), '') || ']' from"
         f" (select {_item(resource, shape.selection, 't')} as item, {item_keys} from shown t) x),"
         f" (select count(*) from page), pg_current_snapshot()::text, {_life(resource)},"
@@ -133,22 +131,50 @@ def _total(counted: str, order: str, shape: Shape) -> str:
     )
 
 
-def _ends(keys: list[str], shown: str, walked: str) -> str:
-    opposite = {"desc": "asc", "asc": "desc"}
-    row = ", ".join(f"t.{key}" for key in keys)
+def _ends(shape: Shape, keys: "list[_Key]", shown: str, walked: str) -> str:
+    row = ", ".join(f"t.key{i}" for i in range(len(keys)))
     first, last = (
         f"(select json_build_array({row})::text from shown t order by "
-        + ", ".join(f"t.{key} {direction}" for key in keys)
+        + ", ".join(f"t.key{i} {direction}" for i in range(len(keys)))
         + " limit 1)"
-        for direction in (shown, opposite[shown])
+        for direction in (shown, _OPPOSITE[shown])
     )
-    return f"{first}, {last}"
+    if shape.page not in ("next", "prev"):
+        return f"{first}, {last}, false"
+    # Looked for from the cursor on, since the row that it stands at is mostly still there.
+    order = ", ".join(f"{key.sql} {_OPPOSITE[walked]}" for key in keys)
+    behind = f"{_where(shape)} and {_beyond(keys, '>=' if walked == 'desc' else '<=')}"
+    table = shape.resource.table.name
+    return f"{first}, {last}, exists (select from (select from {table} t where {behind} order by {order} limit 1) b)"
 
 
-def _after(resource: Resource, keys: list[str], walked: str) -> str:
-    columns = ", ".join(f"t.{key}" for key in keys)
-    values = ", ".join(f"%(after{i})s::{_type(resource, key)}" for i, key in enumerate(keys))
-    return f"({columns}) {'<' if walked == 'desc' else '>'} ({values})"
+@dataclass(frozen=True)
+class _Key:
+    """A sort key, as an expression on `t` that an index has, and the type that a value of it is cast to."""
+
+    sql: str
+    type: str
+
+
+def _sort_keys(shape: Shape) -> list[_Key]:
+    resource = shape.resource
+    names = dict.fromkeys((resource.sorts[shape.sort.removeprefix("-")].name, resource.key))
+    return [_Key(_comparable(resource, name), _type(resource, name)) for name in names]
+
+
+def _comparable(resource: Resource, column: str) -> str:
+    """A column as what it is sorted by. Times that are null come before all others: a walk compares rows, and null is
+    neither more nor less than anything."""
+    if resource.table.c[column].nullable and any(sort.name == column for sort in resource.sorts.values()):
+        return f"coalesce(t.{column}, '-infinity')"
+    return f"t.{column}"
+
+
+def _beyond(keys: list[_Key], operator: str) -> str:
+    """Which rows are on one side of the row that a cursor stands at."""
+    row = ", ".join(key.sql for key in keys)
+    values = ", ".join(f"%(after{i})s::{key.type}" for i, key in enumerate(keys))
+    return f"({row}) {operator} ({values})"
 
 
 def _where(shape: Shape) -> str:
@@ -161,7 +187,10 @@ def _where(shape: Shape) -> str:
             terms.append(_flag(declared, bool(flag)))
         else:
             column = column_of(resource, name)
-            terms.append(f"t.{column.name} {OPERATORS[operator]} %(filter{i})s::{_type(resource, column.name)}")
+            compared = _comparable(resource, column.name)
+            terms.append(f"{compared} {OPERATORS[operator]} %(filter{i})s::{_type(resource, column.name)}")
+            if compared != f"t.{column.name}" and operator in ("lt", "lte"):
+                terms.append(f"t.{column.name} is not null")
     if shape.page is not None:
         for name, declared in resource.filters.items():
             if isinstance(declared, Flag) and declared.default is not None and name not in given:

@@ -21,8 +21,9 @@ def _sign(payload: bytes, binding: str, secret: str) -> bytes:
 
 def write_cursor(keys: str, *, forward: bool, binding: str, secret: str) -> str:
     """A cursor that continues after (`forward`) or before the row with these sort keys, a JSON array as PostgreSQL
-    writes one."""
-    payload = f"[{'true' if forward else 'false'}, {keys[1:]}".encode()
+    writes one; with none, before the end of the list."""
+    direction = "true" if forward else "false"
+    payload = f"[{direction}{', ' if keys != '[]' else ''}{keys[1:]}".encode()
     return _encode(_sign(payload, binding, secret) + payload)
 
 
@@ -31,7 +32,7 @@ def _encode(raw: bytes) -> str:
 
 
 def read_cursor(text: str, *, binding: str, secret: str) -> tuple[bool, list[str | int]]:
-    """The direction and sort keys of a cursor that `write_cursor` made with the same binding.
+    """Whether it goes forward, and the sort keys, of a cursor that `write_cursor` made with the same binding.
 
     Raises: InvalidParameter for one that is damaged, forged, or from another list.
     """

@@ -116,8 +116,8 @@ class Resource:
 
     def __post_init__(self) -> None:
         for name, column in self.sorts.items():
-            if column.nullable:
-                raise TypeError(f"{self.name}: cannot sort by {name}, which may be null")
+            if column.nullable and not isinstance(column.type, types.DateTime):
+                raise TypeError(f"{self.name}: cannot sort by {name}, which may be null and is no time")
         if self.sorts and self.default_sort.lstrip("-") not in self.sorts:
             raise TypeError(f"{self.name}: default_sort {self.default_sort!r} is not among the sorts")
 

@@ -17,7 +17,7 @@ from psycopg2.extensions import adapt
 
 from dues.errors import NotFound
 from dues.postgres import fetch_row
-from dues.reads.compile import bind, compile_list, compile_one, page_form, shape_of
+from dues.reads.compile import bind, compile_list, compile_one, shape_of
 from dues.reads.cursor import read_cursor, write_cursor
 from dues.reads.freshness import Computed, Result, Validator, read
 from dues.reads.query import CursorPage, Page, Query
@@ -99,8 +99,8 @@ class _Planned:
     def _bind(self) -> dict[str, object]:
         return bind(self.query, self.scope, self.resource)
 
-    def _list(self, page: Page | CursorPage, *, forward: bool = True) -> tuple[str, str]:
-        return compile_list(shape_of(self.resource, self.scope, self.query, page_form(page, forward)))
+    def _list(self, form: str) -> tuple[str, str]:
+        return compile_list(shape_of(self.resource, self.scope, self.query, form))
 
     def _link_base(self) -> str:
         """The part of a list's links that is the same on every page, as the client wrote it: `page` or `cursor`
@@ -125,7 +125,7 @@ class _SingleRow(_Planned):
 class _NumberedPage(_Planned):
     def statement(self) -> tuple[str, Mapping[str, object]]:
         page = self._page
-        sql, counted = self._list(page)
+        sql, counted = self._list("page exact" if page.exact else "page")
         values = {**self._bind(), "offset": (page.number - 1) * page.size}
         if not page.exact:
             values["estimated"] = _render(counted, values)
@@ -167,7 +167,7 @@ class _NumberedPage(_Planned):
 
 
 class _CursorPage(_Planned):
-    forward = True
+    form = "first"
 
     @property
     def _page(self) -> CursorPage:
@@ -177,30 +177,30 @@ class _CursorPage(_Planned):
     def statement(self) -> tuple[str, Mapping[str, object]]:
         page, values = self._page, self._bind()
         if page.cursor:
-            self.forward, keys = read_cursor(page.cursor, binding=self._binding(), secret=settings().secret_key)
+            forward, keys = read_cursor(page.cursor, binding=self._binding(), secret=settings().secret_key)
+            self.form = "next" if forward else "prev" if keys else "last"
             values |= {f"after{i}": key for i, key in enumerate(keys)}
-        return self._list(page, forward=self.forward)[0], values
+        return self._list(self.form)[0], values
 
     def computed(self, row: Row) -> Computed:
         assert row
         page, base = self._page, self._link_base()
-        data, fetched, snapshot, life_s, is_there, first, last = row
+        data, fetched, snapshot, life_s, is_there, first, last, behind = row
         _require(is_there)
-        beyond = fetched > page.size
-        # Who came here by a cursor came from rows on the other side of it.
-        more, before = (beyond, bool(page.cursor)) if self.forward else (True, beyond)
+        beyond, forward = fetched > page.size, self.form in ("first", "next")
+        more, before = (beyond, behind) if forward else (behind, beyond)
+        # Where all rows on this side of the cursor have been deleted, those on the other side are the whole list: going
+        # on leads to its beginning, and going back to its end.
         links = {
             "self": f"{base}cursor={page.cursor}",
             "first": f"{base}cursor=",
-            "prev": self._link(base, first, forward=False) if before else None,
-            "next": self._link(base, last, forward=True) if more else None,
+            "prev": self._link(base, first or "[]", forward=False) if before else None,
+            "next": (self._link(base, last, forward=True) if last else f"{base}cursor=") if more else None,
             "last": None,
         }
         return _computed(_envelope(data, {"limit": page.size, "has_more": more}, links), "", snapshot, life_s)
 
-    def _link(self, base: str, keys: str | None, *, forward: bool) -> str | None:
-        if keys is None:
-            return None
+    def _link(self, base: str, keys: str, *, forward: bool) -> str:
         cursor = write_cursor(keys, forward=forward, binding=self._binding(), secret=settings().secret_key)
         return f"{base}cursor={cursor}"
 

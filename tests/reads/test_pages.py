@@ -196,6 +196,54 @@ def test_a_walk_misses_and_repeats_nothing_while_others_write(shop, rows, size, 
     assert stays <= set(found)
 
 
+@quickly
+@given(
+    rows=rows_of_payments,
+    size=st.integers(1, 5),
+    sort=st.sampled_from(SORTS),
+    steps=st.lists(st.tuples(st.booleans(), st.sets(st.integers(0, 30))), max_size=8),
+)
+def test_links_tell_the_truth_whatever_was_deleted(shop, rows, size, sort, steps):
+    """Forward or back at each step, where there is a way, with some rows deleted in between."""
+    shop.new_store()
+    left = in_order(shop.add(rows), sort)
+    document = shop.get(cursor="", limit=size, sort=sort)
+    for forward, deleted in steps:
+        link = document["links"]["next" if forward else "prev"] or document["links"]["self"]
+        for gone in [id_ for at, id_ in enumerate(left) if at in deleted]:
+            shop.remove(gone)
+            left.remove(gone)
+        document = shop.get(link)
+        shown, links = ids(document), document["links"]
+        assert document["meta"]["has_more"] == (links["next"] is not None)
+        if shown:
+            at = left.index(shown[0])
+            assert shown == left[at : at + len(shown)]
+            assert (links["prev"] is not None, links["next"] is not None) == (at > 0, at + len(shown) < len(left))
+        else:
+            # Nothing is left on one side of where the page was: the other side is all there is.
+            assert ((links["prev"] is not None) ^ (links["next"] is not None)) == bool(left)
+        for name, there in (("next", links["next"]), ("prev", links["prev"])):
+            if there:
+                beyond = ids(shop.get(there))
+                edge = (left.index(shown[-1]) + 1 if name == "next" else left.index(shown[0])) if shown else 0
+                expected = left[edge:][:size] if name == "next" else (left[:edge] if shown else left)[-size:]
+                assert beyond == expected
+
+
+def test_going_back_to_a_page_that_was_deleted_is_no_dead_end(shop):
+    first, *others = in_order(shop.add([(1, second, "failed") for second in range(4)]), "-created_at")
+    back = shop.get(shop.get(cursor="", limit=1)["links"]["next"])["links"]["prev"]
+    shop.remove(first)
+    document = shop.get(back)
+    assert (ids(document), document["meta"]["has_more"], document["links"]["prev"]) == ([], True, None)
+    found = []
+    while document["links"]["next"]:
+        document = shop.get(document["links"]["next"])
+        found += ids(document)
+    assert found == others
+
+
 conditions = st.fixed_dictionaries(
     {},
     optional={

@@ -148,9 +148,10 @@ def forms(large: Large, **asked: Any) -> Iterator[tuple[str, float]]:
     document = large.get(cursor="", limit=SIZE, **asked)
     yield "cursor, first", SIZE + 1
     document = large.get(document["links"]["next"])
-    yield "cursor, next", SIZE + 1
+    # And one on the other side of the cursor, to know whether there is any.
+    yield "cursor, next", SIZE + 2
     large.get(document["links"]["prev"])
-    yield "cursor, prev", SIZE + 1
+    yield "cursor, prev", SIZE + 2
 
 
 @pytest.mark.parametrize("asked", [{"sort": sort} for sort in SORTS] + [{"filter": name} for name in FILTERS], ids=str)
