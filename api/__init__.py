@@ -13,5 +13,5 @@ telemetry.py    request ids and traces, durations, Server-Timing, the metrics of
 system.py       /healthz, /readyz, /metrics
 openapi.py      the OpenAPI document, generated from the same declarations; its shared parts are in openapi_parts.py,
                 its sample values in examples.py
-docs.py         /docs
+pages/          /docs, and what links in mails open
 """

@@ -3,10 +3,10 @@
 from flask import Flask
 
 from api.compress import Compression
-from api.docs import init_docs
 from api.http import NoSessions, UJSONProvider, init_errors
 from api.limits import init_limits
 from api.openapi.document import init_openapi
+from api.pages import init_pages
 from api.request import refuse_other_spellings
 from api.routes import (
     accounts,
@@ -68,6 +68,6 @@ def create_app(settings: Settings | None = None) -> Flask:
         routes.install(app)
     init_system(app, config)
     init_openapi(app, MODULES)
-    init_docs(app)
+    init_pages(app)
     init_threaded(app)
     return app

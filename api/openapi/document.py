@@ -9,6 +9,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
 import msgspec
 from flask import Flask, Response, request
@@ -31,7 +32,7 @@ from api.openapi.parts import (
     problem_answer,
     ref,
 )
-from api.openapi.webhooks import webhook_items
+from api.openapi.webhooks import EVENTS_TAG, SHORTENED, webhook_items
 from api.routing import Route, Routes
 from dues import VERSION
 from dues.reads import Equal, Flag, Range, Resource
@@ -45,9 +46,7 @@ _INFO = {
     "title": "Dues",
     "version": VERSION,
     "summary": "Memberships and payments",
-    "description": "Stores sell packages; people subscribe and pay; payments, receipts and reports are worked on in "
-    "the background, each followed by a status URL.\n\nTimes are RFC 3339 in UTC, ids UUIDs, amounts integers in the "
-    "currency's minor unit. Whatever is refused is answered with problem details.",
+    "description": (Path(__file__).parent / "introduction.md").read_text(encoding="utf-8"),
     "license": {"name": "MIT", "identifier": "MIT"},
 }
 
@@ -60,7 +59,9 @@ def init_openapi(app: Flask, modules: Sequence[Routes]) -> None:
     def openapi_document() -> Response:
         if not built:
             reply = json_reply(build_document(modules))
-            reply.headers = {"ETag": f'"{digest(reply.body or b"")}"', "Cache-Control": "public, no-cache"}
+            etag = f'"{digest(reply.body or b"")}"'
+            reply.headers = {"ETag": etag, "Cache-Control": "public, no-cache", "Vary": "Accept-Encoding"}
+            reply.headers["X-Content-Type-Options"] = "nosniff"
             built.append(reply)
         reply = built[0]
         if matches(request.headers.get("If-None-Match"), reply.headers["ETag"]):
@@ -80,7 +81,7 @@ def build_document(modules: Sequence[Routes]) -> Part:
         "openapi": "3.1.0",
         "info": _INFO,
         "servers": [{"url": "/"}],
-        "tags": [{"name": module.name, "description": _about(module)} for module in modules],
+        "tags": [*({"name": module.name, "description": _about(module)} for module in modules), EVENTS_TAG],
         "paths": paths,
         "webhooks": webhook_items(),
         "components": {
@@ -101,14 +102,12 @@ def _about(module: Routes) -> str:
 
 def _operation(route: Route, tag: str, schemas: dict[str, Part]) -> Part:
     summary, description = _words(route)
-    scope = [] if route.scope == PUBLIC else [route.scope]
-    bearer_scope = [route.bearer_scope] if route.bearer_scope else []
     operation: Part = {
         "operationId": route.handler.__name__,
         "tags": [tag],
         "summary": summary,
         "description": description,
-        "security": [{"bearer": scope}] if scope else [{}, {"bearer": bearer_scope}],
+        "security": _security(route),
         "parameters": list(_parameters(route)),
         "responses": dict(_responses(route)),
     }
@@ -117,29 +116,56 @@ def _operation(route: Route, tag: str, schemas: dict[str, Part]) -> Part:
     return operation
 
 
+def _security(route: Route) -> list[Part]:
+    if route.scope != PUBLIC:
+        return [{"bearer": [route.scope]}]
+    if route.writes and not route.bearer_scope:
+        return []
+    # With a token a request counts against the limit of its user, and may see more.
+    return [{}, {"bearer": [route.bearer_scope] if route.bearer_scope else []}]
+
+
 def _body(route: Route, schemas: dict[str, Part]) -> Part:
     names = [struct.__name__ for struct in route.bodies]
     either = [ref("schemas", name) for name in names]
-    examples = {name: {"value": BODIES.get(name) or sample(schemas[name], owner=name)} for name in names}
+    examples: dict[str, Part] = {}
+    for name in names:
+        alternatives = BODIES.get(name) or {"": sample(schemas[name], owner=name)}
+        for summary, value in alternatives.items():
+            examples[name + summary.title().replace(" ", "")] = {"summary": summary or name, "value": value}
     return {"schema": either[0] if len(either) == 1 else {"anyOf": either}, "examples": examples}
 
 
 def _words(route: Route) -> tuple[str, str]:
-    """An operation's summary, and what else there is to say, with the scope and the role it asks for."""
+    """An operation's summary, and what else there is to say: from its docstring, and from what it declares."""
     docstring = inspect.getdoc(route.handler) or ""
     first, _, rest = docstring.partition("\n\n")
     summary = " ".join(first.split()).rstrip(".") or route.handler.__name__.replace("_", " ").capitalize()
-    needs = [f"Scope: `{route.scope}`."] if route.scope != PUBLIC else ["Open to all."]
+    parts = (rest.strip(), _manners(route), " ".join(_needs(route)))
+    return summary, "\n\n".join(part for part in parts if part)
+
+
+def _manners(route: Route) -> str:
+    if route.slow:
+        return (
+            "The work is done in the background: the answer is 202, and `Location` is the status URL of the job that "
+            "does it. With `Prefer: wait=10` the answer comes when the job is done: 201."
+        )
+    if route.lists:
+        return "A page by number (`page`, `per_page`), with a total, or by cursor (`cursor`, `limit`), without."
+    return ""
+
+
+def _needs(route: Route) -> Iterator[str]:
     if route.bearer_scope and route.body and route.bearer_body:
-        needs = [
-            f"Without a token: a `{route.body.__name__}`; with one: a `{route.bearer_body.__name__}`, scope"
-            f" `{route.bearer_scope}`."
-        ]
-    if route.unbound:
-        needs.append("Not for a token that is bound to a store.")
+        yield f"Without a token: a `{route.body.__name__}`. With one that has the scope `{route.bearer_scope}`: a"
+        yield f"`{route.bearer_body.__name__}`."
+    elif route.scope == PUBLIC:
+        yield "Needs no token."
+    else:
+        yield f"Needs a token with the scope `{route.scope}`" + (", bound to no store." if route.unbound else ".")
     if route.role:
-        needs.append(f"Kept for the store's staff, from the role `{route.role}` up.")
-    return summary, "\n\n".join(part for part in (rest.strip(), " ".join(needs)) if part)
+        yield f"Kept for the store's staff, from the role `{route.role}` up."
 
 
 def _parameters(route: Route) -> Iterator[Part]:
@@ -179,7 +205,12 @@ def _selection(resource: Resource) -> Iterator[Part]:
     for path, below in _includes(resource):
         includes.append(path)
         fields += [f"{path}.{name}" for name in below.fields]
-    yield _names_parameter("fields", "Only these; those of an include as `include.field`.", fields)
+    yield _names_parameter(
+        "fields",
+        "Only these; those of an include as `include.field`. The answer then lacks what its schema calls required: a "
+        "client that checks that is not to send this.",
+        fields,
+    )
     if includes:
         yield _names_parameter("include", "Rows that belong to each, in the same answer.", includes)
 
@@ -284,24 +315,26 @@ def _schemas(routes: Sequence[Route]) -> dict[str, Part]:
         if schemas.setdefault(name, schema) != schema:
             raise TypeError(f"two schemas are called {name}")
 
-    structs = [struct for route in routes for struct in route.bodies]
-    structs += [route.returns for route in routes if isinstance(route.returns, type)]
+    answered = {route.returns.__name__: route.returns for route in routes if isinstance(route.returns, type)}
+    structs = [*(struct for route in routes for struct in route.bodies), *answered.values()]
     for name, schema in msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")[1].items():
-        add(name, schema)
+        add(name, schema | ({"examples": [sample(schema, owner=name)]} if name in answered else {}))
     paths = {route.reads: re.sub(r"\{\w+\}", ID, route.path) for route in routes if route.reads}
     for route in routes:
         for resource in (route.lists, route.reads, route.returns):
             if isinstance(resource, Resource):
                 for one in (resource, *(below for _, below in _includes(resource))):
                     add(one.name, _resource_schema(one, paths.get(one, "")))
-        if route.lists:
-            add(f"{route.lists.name}List", list_schema(route.lists.name))
+    for resource in {route.lists for route in routes if route.lists}:
+        path = paths.get(resource, "").rpartition("/")[0] or f"/v1/stores/{ID}"
+        add(f"{resource.name}List", list_schema(resource.name, schemas[resource.name]["examples"][0], path))
     for name, schema in {
         "Problem": PROBLEM,
         "Fault": FAULT,
         "PageLinks": LINKS,
         "PageMeta": PAGE_META,
         "CursorMeta": CURSOR_META,
+        "Shortened": SHORTENED,
     }.items():
         add(name, schema)
     return dict(sorted(schemas.items()))

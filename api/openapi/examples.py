@@ -16,6 +16,7 @@ _TIME = "2026-11-20T14:39:00.123456+00:00"
 _SAMPLES: dict[str, Any] = {
     "amount": 1900,
     "advancing_to": None,
+    "NewRefund.amount": 500,
     "archived_at": None,
     "attempt": 1,
     "body": "We open at seven.",
@@ -28,7 +29,10 @@ _SAMPLES: dict[str, Any] = {
     "currency": "EUR",
     "description": "All halls, every day",
     "done": False,
+    "EmailConfirmation.code": "pRz1hC8rHkUoFqCwYwNn0m3cXv2aTq7LJd5sZbE4gKA",
+    "PasswordResetConfirmation.code": "pRz1hC8rHkUoFqCwYwNn0m3cXv2aTq7LJd5sZbE4gKA",
     "email": "ada@example.com",
+    "email_verified": True,
     "error": None,
     "eta": "2026-11-20T14:40:10.000000+00:00",
     "exp_month": 12,
@@ -80,6 +84,7 @@ _SAMPLES: dict[str, Any] = {
     "rows": 340,
     "scopes": ["catalog:read", "payments:read"],
     "slug": "north-coast",
+    "StoreChange.slug": "north-coast-climbing",
     "status": "succeeded",
     "Job.status": "running",
     "current_password": "the passphrase until now",
@@ -96,6 +101,7 @@ _SAMPLES: dict[str, Any] = {
     "total": 1000,
     "trial_days": 14,
     "unit": "rows",
+    "url": "https://shop.example/hooks",
     "version": 1,
 }
 _KINDS: dict[type, set[str]] = {
@@ -107,9 +113,25 @@ _KINDS: dict[type, set[str]] = {
     list: {"array"},
     dict: {"object"},
 }
-# Bodies whose fields exclude one another.
-BODIES: dict[str, Any] = {
-    "NewPayment": {"package_id": ID, "payment_method": "sandbox_ok"},
+# Bodies whose fields exclude one another, by what each is.
+BODIES: dict[str, dict[str, Any]] = {
+    "NewReplay": {
+        "after an event": {"after_seq": 41, "missed": True},
+        "from a time": {"from": "2026-11-20T14:39:00Z"},
+    },
+    "UserChange": {
+        "a name": {"name": "Ada Lovelace"},
+        "a password": {"password": "a long enough passphrase", "current_password": "the passphrase until now"},
+    },
+    "NewPayment": {
+        "an amount": {
+            "amount": 1900,
+            "currency": "EUR",
+            "description": "Donation",
+            "payment_method": "sandbox_ok",
+        },
+        "a package": {"package_id": ID, "payment_method": "sandbox_ok"},
+    },
 }
 
 

@@ -170,19 +170,34 @@ def _header(name: str, description: str, **schema: Any) -> Part:
 
 
 PARAMETERS: dict[str, Part] = {
-    "page": _query("page", "A page by its number; any depth.", type="integer", minimum=1, maximum=MAX_PAGE, default=1),
+    # No defaults: clients that send what is declared as one would send both forms of page.
+    "page": _query(
+        "page",
+        "A page by its number, at any depth: 1 unless another is asked for. Not together with `cursor` or `limit`.",
+        type="integer",
+        minimum=1,
+        maximum=MAX_PAGE,
+    ),
     "per_page": _query(
-        "per_page", "Rows of such a page.", type="integer", minimum=1, maximum=MAX_ROWS, default=DEFAULT_ROWS
+        "per_page",
+        f"Rows of a page by number: {DEFAULT_ROWS} unless something else is asked for.",
+        type="integer",
+        minimum=1,
+        maximum=MAX_ROWS,
     ),
     "total": _query("total", "`exact` counts every row, however many there are.", type="string", enum=["exact"]),
     "cursor": _query(
         "cursor",
-        "A position from `links.next` or `links.prev`, empty for the beginning; not together with `page`, `per_page` "
-        "or `total`. Belongs to one list with its sort and filters.",
+        "A position from `links.next` or `links.prev`, empty for the beginning. Belongs to one list with its sort and "
+        "filters. Not together with `page`, `per_page` or `total`.",
         type="string",
     ),
     "limit": _query(
-        "limit", "Rows after the cursor.", type="integer", minimum=1, maximum=MAX_ROWS, default=DEFAULT_ROWS
+        "limit",
+        f"Rows of a page by cursor: {DEFAULT_ROWS} unless something else is asked for.",
+        type="integer",
+        minimum=1,
+        maximum=MAX_ROWS,
     ),
     "if_none_match": _header("If-None-Match", "The ETag of an earlier answer: 304 where it still holds."),
     "if_match": _header("If-Match", "The ETag last seen: 412 where the resource has changed since."),
@@ -228,8 +243,8 @@ HEADERS: dict[str, Part] = {
 SECURITY: Part = {
     "type": "http",
     "scheme": "bearer",
-    "description": "A token of `POST /v1/tokens`: `Authorization: Bearer dues_…`. Each operation names the scope it "
-    "needs, one of: " + ", ".join(f"`{scope}`" for scope in SCOPES) + ".",
+    "description": "A token of `POST /v1/tokens`: `Authorization: Bearer dues_…`. Each operation names the scope that "
+    "the token needs, one of: " + ", ".join(f"`{scope}`" for scope in SCOPES) + ". Logging in gives all of them.",
 }
 
 
@@ -255,8 +270,10 @@ def problem_answer(status: int) -> Part:
     }
 
 
-def list_schema(resource: str) -> Part:
-    """A page of a list, as a component."""
+def list_schema(resource: str, example: Part, path: str) -> Part:
+    """A page of a list of `resource`, as a component; `example` is one row, `path` where the list is."""
+    links = {"self": f"{path}?page=1", "first": f"{path}?page=1", "prev": None, "next": None, "last": f"{path}?page=1"}
+    meta = {"current_page": 1, "last_page": 1, "per_page": DEFAULT_ROWS, "total": 1, "total_is_exact": True}
     return {
         "type": "object",
         "properties": {
@@ -266,4 +283,5 @@ def list_schema(resource: str) -> Part:
         },
         "required": ["data", "meta", "links"],
         "additionalProperties": False,
+        "examples": [{"data": [example], "meta": meta, "links": links}],
     }

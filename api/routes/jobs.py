@@ -35,10 +35,8 @@ _EVENTS: dict[int, dict[str, Any]] = {
         "description": "Events: `id` is the job's version, `event` is `status`, `data` the status document",
         "content": {
             "text/event-stream": {
-                "schema": {
-                    "type": "object",
-                    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
-                }
+                "schema": {"type": "string"},
+                "examples": {"running": {"value": 'id: 3\nevent: status\ndata: {"status":"running","done":false}\n\n'}},
             }
         },
     },

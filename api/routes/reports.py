@@ -18,10 +18,11 @@ from dues.reports.service import NewReport
 routes = Routes("reports")
 LIST, ONE = "/v1/stores/{store_id}/reports", "/v1/stores/{store_id}/reports/{report_id}"
 
-_CONTENT: dict[str, Any] = {
-    # No schema for JSON: a range of it is none.
-    document.media_type: {} if document.extension == "json" else {"schema": {"type": "string", "format": "binary"}}
-    for document in FORMATS.values()
+_BYTES = {"schema": {"type": "string", "format": "binary"}}
+# Bytes whatever the format, which stands first for programs that know one type of an answer; then each format as it is
+# sent. No schema for JSON: a range of it is none.
+_CONTENT: dict[str, Any] = {"application/octet-stream": _BYTES} | {
+    document.media_type: {} if document.extension == "json" else _BYTES for document in FORMATS.values()
 }
 _FILE_RESPONSES: dict[int, dict[str, Any]] = {
     200: {"description": "The whole file", "content": _CONTENT},

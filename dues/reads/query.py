@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote_plus
 from uuid import UUID
 
 from sqlalchemy import types
@@ -25,6 +26,9 @@ DEFAULT_ROWS, MAX_ROWS = 20, 100
 MAX_PAGE = 10**12
 OPERATORS = {"": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
+# The parameters that are lists of names: joined by commas, or given once for each name, with `[]` or without.
+_NAMES = ("include", "fields")
+_IS_SPLIT = re.compile(r"\[\]|%5b%5d|(?:^|&)(include|fields)=.*&\1=", re.IGNORECASE)
 _FILTER = re.compile(r"([a-z_]+)(?:\[(gt|gte|lt|lte)\])?")
 _INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 
@@ -71,6 +75,30 @@ class Query:
         return next((bool(c.value) for c in self.conditions if c.name == name), None)
 
 
+def _joinable(arg: tuple[str, str]) -> tuple[str, str]:
+    """`include[]=…`, as some clients write lists, is `include=…`."""
+    name = arg[0].removesuffix("[]")
+    return (name, arg[1]) if name in _NAMES else arg
+
+
+def normal_text(text: str) -> str:
+    """A query string with each list of names written once, joined by commas: `include=a&include=b`, too, and
+    `include[]=a&include[]=b`, are `include=a,b`. Whatever else is in it stays as it was written."""
+    if not _IS_SPLIT.search(text):
+        return text
+    parts: dict[str, str] = {}
+    for place, part in enumerate(text.split("&")):
+        written, is_assigned, value = part.partition("=")
+        name = unquote_plus(written).removesuffix("[]")
+        if name not in _NAMES or not is_assigned:
+            parts[f"{place} {part}"] = part
+        elif name in parts:
+            parts[name] += f",{value}"
+        else:
+            parts[name] = f"{name}={value}"
+    return "&".join(parts.values())
+
+
 def parse_query(resource: Resource, args: Iterable[tuple[str, str]], *, one: bool = False) -> Query:
     """Read the parameters of a list, or with `one` of a single row (only `fields` and `include`).
 
@@ -84,8 +112,10 @@ def _parse(resource: Resource, args: tuple[tuple[str, str], ...], one: bool) -> 
     """Clients ask the same things over and over, and what a query says never changes."""
     faults: list[Fault] = []
     given: dict[str, str] = {}
-    for name, value in args:
-        if name in given:
+    for name, value in map(_joinable, args):
+        if name in given and name in _NAMES:
+            value = f"{given[name]},{value}"  # noqa: PLW2901
+        elif name in given:
             faults.append(Fault(code="repeated", detail="is given more than once", parameter=name))
         elif "\0" in value:
             faults.append(Fault(code="invalid", detail="holds a character that is not allowed", parameter=name))

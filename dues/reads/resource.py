@@ -131,8 +131,8 @@ class Resource:
         return declared.schema if isinstance(declared, Computed) else column_schema(declared)
 
     def schema(self) -> Schema:
-        """JSON schema of one item: its fields, and its includes as references. Nothing is required, since
-        `fields` may ask for any subset."""
+        """JSON schema of one item: its fields, all of which are there unless `fields` asks for some, and its includes
+        as references."""
         properties: dict[str, Schema] = {name: self.field_schema(name) for name in self.fields}
         for name, include in self.includes.items():
             reference: Schema = {"$ref": f"#/components/schemas/{include.resource.name}"}
@@ -141,7 +141,8 @@ class Resource:
                 if isinstance(include, One)
                 else {"type": "array", "items": reference, "maxItems": INCLUDED_ROWS}
             )
-        return {"type": "object", "properties": properties, "additionalProperties": False}
+        required = list(self.fields)
+        return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
 def column_schema(column: Column) -> Schema:

@@ -20,7 +20,7 @@ from dues.postgres import fetch_row
 from dues.reads.compile import bind, compile_list, compile_one, shape_of
 from dues.reads.cursor import read_cursor, write_cursor
 from dues.reads.freshness import Computed, Result, Validator, read
-from dues.reads.query import CursorPage, Page, Query
+from dues.reads.query import CursorPage, Page, Query, normal_text
 from dues.reads.resource import Resource, Scope
 from dues.settings import settings
 
@@ -92,8 +92,8 @@ class _Planned:
     def __init__(self, resource: Resource, scope: Scope, query: Query, path: str, text: str) -> None:
         # Ids as text, which is what keys, tags and statements are made of; made once, since it takes Python long.
         self.scope = {name: str(value) if isinstance(value, UUID) else value for name, value in scope.items()}
-        self.resource, self.query, self.path, self.text = resource, query, path, text
-        self.key = f"{resource.name} {path} {sorted(self.scope.items())} {text}"
+        self.resource, self.query, self.path, self.text = resource, query, path, normal_text(text)
+        self.key = f"{resource.name} {path} {sorted(self.scope.items())} {self.text}"
         self.tags = tuple(resource.tags(self.scope))
 
     def _bind(self) -> dict[str, object]:

@@ -6,12 +6,14 @@ The same requests each time. `--slow` makes forty times as many.
 from collections.abc import Iterable
 from typing import Any
 
+import jsonschema
 import pytest
 import schemathesis
 from flask import Flask
 from hypothesis import HealthCheck, settings
 from schemathesis.config import SchemathesisConfig
 from schemathesis.core.parameters import ParameterLocation
+from schemathesis.specs.openapi.checks import response_schema_conformance
 
 from api.app import MODULES
 from api.openapi.document import build_document
@@ -26,7 +28,14 @@ CONFIG = SchemathesisConfig.from_dict(
         "checks": {"positive_data_acceptance": {"enabled": False}},
     }
 )
-document = schemathesis.openapi.from_dict(build_document(MODULES), config=CONFIG)
+built = build_document(MODULES)
+document = schemathesis.openapi.from_dict(built, config=CONFIG)
+SPARSE = {
+    "schemas": {
+        name: {key: value for key, value in schema.items() if key != "required" or name.endswith(("List", "Meta"))}
+        for name, schema in built["components"]["schemas"].items()
+    }
+}
 served: dict[str, Flask] = {}
 
 
@@ -58,7 +67,16 @@ def check(case: "schemathesis.Case[Any]", world: World, headers: dict[str, str])
         for name, there in world.target(case.method, case.operation.path).items():
             if name in case.path_parameters and str(case.path_parameters[name])[-1:] not in "0123":
                 case.path_parameters[name] = str(there)
-    case.call_and_validate(headers=headers)
+    # An answer holds all that its schema requires unless `fields` asked for some of it.
+    is_sparse = "fields" in (case.query or {})
+    # OpenAPI 3.1 has no words for a stream of events, which generators take for text, and this would have each conform.
+    is_stream = case.operation.path.startswith("/v1/jobs/") and case.operation.path.endswith("/events")
+    excluded = [response_schema_conformance] if is_sparse or is_stream else []
+    answer = case.call_and_validate(headers=headers, excluded_checks=excluded)
+    declared = case.operation.definition.raw["responses"]["200"]["content"] if is_sparse else {}
+    if answer.status_code == 200 and answer.content and "application/json" in declared:
+        schema = {**declared["application/json"]["schema"], "components": SPARSE}
+        jsonschema.Draft202012Validator(schema).validate(answer.json())
 
 
 @document.parametrize()

@@ -8,6 +8,7 @@ import pytest
 
 from api.app import MODULES
 from dues.postgres import db
+from dues.reads.query import normal_text
 from dues.reads.resource import INCLUDED_ROWS
 
 EVERYTHING = "user,package,refunds"
@@ -72,6 +73,54 @@ def test_the_order_of_names_does_not_matter(get, path, payment):
         get(path, fields="status,id", include="user,package")["data"]
         == (get(path, fields="id,status", include="package,user")["data"])
     )
+
+
+LISTS = [
+    "include=user&include=package&fields=id&fields=user.name&fields=package.name",
+    "include[]=user&include[]=package&fields[]=id&fields[]=user.name&fields[]=package.name",
+    "include%5B%5D=user&include%5B%5D=package&fields%5b%5d=id,user.name&fields%5b%5d=package.name",
+    "include=user,package&fields=id%2Cuser.name&fields=package.name",
+    "fields=id&include=user&fields=user.name&include[]=package&fields=package.name&fields=id",
+]
+
+
+@pytest.mark.parametrize("query", LISTS)
+@pytest.mark.parametrize("single", [False, True])
+def test_lists_of_names_may_be_written_as_clients_write_lists(client, make, owner, path, payment, query, single):
+    where, headers = f"{path}/{payment.id}" if single else path, make.auth(owner)
+    joined = client.get(f"{where}?include=user,package&fields=id,user.name,package.name", headers=headers)
+    split = client.get(f"{where}?{query}", headers=headers)
+    assert split.status_code == 200, split.text
+    if single:
+        assert split.json == joined.json
+    else:
+        assert split.json["data"] == joined.json["data"]
+        # Links have one form, whoever follows them.
+        assert "[" not in split.json["links"]["next" if split.json["links"]["next"] else "self"]
+        assert split.json["links"]["self"].count("include=") == split.json["links"]["self"].count("fields=") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "normal"),
+    [
+        ("", ""),
+        ("page=2&include=a,b", "page=2&include=a,b"),
+        ("include=a&page=2&include=b", "include=a,b&page=2"),
+        ("include[]=a&sort=x&include%5b%5D=b%2Cc", "include=a,b%2Cc&sort=x"),
+        ("fields[]=a", "fields=a"),
+        ("fields=a&fields=a", "fields=a,a"),
+        ("status[]=a&status[]=b", "status[]=a&status[]=b"),
+        ("include&include[]=a", "include&include=a"),
+    ],
+)
+def test_a_query_has_one_normal_form(text: str, normal: str):
+    assert normal_text(text) == normal
+    assert normal_text(normal) == normal
+
+
+def test_other_parameters_are_given_once(get, path):
+    for query in ("status=failed&status=failed", "sort=amount&sort=amount", "sort[]=amount"):
+        assert get(f"{path}?{query}", 400)["code"] == "invalid_parameter"
 
 
 def test_fields_reach_into_includes(get, path, payment):
