@@ -132,7 +132,8 @@ def _body(route: Route, schemas: dict[str, Part]) -> Part:
     for name in names:
         alternatives = BODIES.get(name) or {"": sample(schemas[name], owner=name)}
         for summary, value in alternatives.items():
-            examples[name + summary.title().replace(" ", "")] = {"summary": summary or name, "value": value}
+            key = name + re.sub(r"\W+", "", summary.title())
+            examples[key] = {"summary": summary or name, "value": value}
     return {"schema": either[0] if len(either) == 1 else {"anyOf": either}, "examples": examples}
 
 

@@ -115,6 +115,15 @@ _KINDS: dict[type, set[str]] = {
 }
 # Bodies whose fields exclude one another, by what each is.
 BODIES: dict[str, dict[str, Any]] = {
+    "NewPost": {
+        "one's own": {"title": "New wall", "body": "We open at seven.", "privacy": "public"},
+        "a store's, for its members": {
+            "store_id": ID,
+            "body": "The new wall is up. Members climb first.",
+            "privacy": "members",
+        },
+    },
+    "PostChange": {"a text": {"body": "We open at eight.", "privacy": "followers"}},
     "NewReplay": {
         "after an event": {"after_seq": 41, "missed": True},
         "from a time": {"from": "2026-11-20T14:39:00Z"},

@@ -27,7 +27,9 @@ function fillIn(description, ids) {
       }
       const examples = operation.requestBody?.content["application/json"].examples ?? {};
       for (const example of Object.values(examples)) {
-        if (ids.package_id && example.value?.package_id) example.value.package_id = ids.package_id;
+        for (const name of ["store_id", "package_id"]) {
+          if (ids[name] && example.value?.[name]) example.value[name] = ids[name];
+        }
       }
     }
   }
