@@ -49,6 +49,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     dues_home: Annotated[str, doc("folder for what Dues keeps on disk")] = "var"
     files_dir: Annotated[str, doc("folder of finished reports; `$DUES_HOME/files` if empty")] = ""
+    fonts_dir: Annotated[
+        str, doc("folder of further fonts for documents, for scripts that Noto's have no letters of; empty: none")
+    ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
         doc("least severe line that is logged; `debug`: one for each request"),

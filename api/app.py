@@ -11,6 +11,7 @@ from api.request import refuse_other_spellings
 from api.routes import (
     accounts,
     comments,
+    documents,
     follows,
     jobs,
     packages,
@@ -37,6 +38,7 @@ MODULES = (
     stores.routes,
     packages.routes,
     payments.routes,
+    documents.routes,
     reports.routes,
     posts.routes,
     comments.routes,

@@ -39,6 +39,7 @@ EventType = Literal[
     "refund.created",
     "refund.succeeded",
     "refund.failed",
+    "document.delivery_failed",
     "package.created",
     "package.updated",
     "package.archived",

@@ -201,6 +201,32 @@ class Factory:
         }
         return self.insert("refunds", defaults | columns)
 
+    def document(self, store: Row, user: Row, **columns: Any) -> Row:
+        """An issued receipt with its file, of a payment where one is given."""
+        document_id = new_id()
+        file = b"%PDF-1.7 of a test"
+        defaults = {
+            "store_id": store.id,
+            "id": document_id,
+            "kind": "receipt",
+            "subject_id": document_id,
+            "number": f"T-{document_id}",
+            "user_id": user.id,
+            "data": {
+                "number": f"T-{document_id}",
+                "seller": {"name": store.name},
+                "payer": {"name": user.name, "email": user.email},
+                "amount": 1500,
+                "currency": "EUR",
+                "description": "Tea",
+                "paid_at": "2026-11-20T14:39:00Z",
+            },
+            "content": file,
+            "sha256": sha256(file).hexdigest(),
+            "bytes": len(file),
+        }
+        return self.insert("documents", defaults | columns)
+
     def endpoint(self, store: Row, **columns: Any) -> Row:
         """A webhook endpoint that is told of all events."""
         self.rows(

@@ -23,14 +23,20 @@ _WHY = {
 }
 
 
-def send_mail(run: Run, draft: Draft) -> None:
-    """Raises: MailDeferred (a Retry), PermanentFailure, LeaseLost."""
-    _finish(run, send_draft(draft, fence=run.lease.token, may_commit=_keeper(run)))
+Ended = Callable[[Outcome], None]
+
+
+def send_mail(run: Run, draft: Draft, ended: Ended = lambda outcome: None) -> None:
+    """`ended(outcome)` writes down what else depends on the mail's end, in the same transaction.
+
+    Raises: MailDeferred (a Retry), PermanentFailure, LeaseLost.
+    """
+    _finish(run, send_draft(draft, fence=run.lease.token, may_commit=_keeper(run)), ended)
 
 
 @job(kinds.MAILING_SEND)
 def send_queued(run: Run, email_id: str) -> None:
-    _finish(run, send(UUID(email_id), fence=run.lease.token, may_commit=_keeper(run)))
+    _finish(run, send(UUID(email_id), fence=run.lease.token, may_commit=_keeper(run)), lambda outcome: None)
 
 
 def _keeper(run: Run) -> Callable[[], bool]:
@@ -44,26 +50,31 @@ def _keeper(run: Run) -> Callable[[], bool]:
     return is_still_ours
 
 
-def _finish(run: Run, outcome: Outcome) -> None:
+def _finish(run: Run, outcome: Outcome, ended: Ended) -> None:
     if outcome.state == "sent":
-        _write_sent(run, outcome)
+        _write_sent(run, outcome, ended)
         return
-    with transaction():
-        record(outcome)
+    _write_down(outcome, ended)
     raise PermanentFailure(MailNotSent(_WHY[outcome.state]))
 
 
-def _write_sent(run: Run, outcome: Outcome) -> None:
+def _write_down(outcome: Outcome, ended: Ended) -> None:
+    with transaction():
+        record(outcome)
+        ended(outcome)
+
+
+def _write_sent(run: Run, outcome: Outcome, ended: Ended) -> None:
     """That the mail server has the mail is known to this process alone: so it is written down, though PostgreSQL may be
     away for a while, and though the job may have another worker by then."""
 
     def write() -> None:
         with run.completion():
             record(outcome)
+            ended(outcome)
 
     try:
         patiently(write, though_stopping=True)
     except LeaseLost:
-        with transaction():
-            record(outcome)
+        _write_down(outcome, ended)
         raise

@@ -1,9 +1,12 @@
 """Jobs about payments; what they do is in dues/payments."""
 
+from functools import partial
 from uuid import UUID
 
+from dues.documents.deliveries import end_delivery
 from dues.jobs import Run, kinds
 from dues.payments import notices, processing
+from dues.payments.confirmation import About
 from workers.job import job
 from workers.mail import send_mail
 
@@ -26,7 +29,22 @@ def refund(run: Run, store_id: str, refund_id: str) -> None:
 @job(kinds.PAYMENT_CONFIRMATION)
 def confirm(run: Run, store_id: str, payment_id: str, refund_id: str | None = None) -> None:
     if refund_id is None:
-        draft = notices.confirmation(UUID(store_id), UUID(payment_id))
+        _send(run, notices.confirmation(run.job_id, UUID(store_id), UUID(payment_id)))
     else:
-        draft = notices.refund_notice(UUID(store_id), UUID(payment_id), UUID(refund_id))
-    send_mail(run, draft)
+        _send(run, notices.refund_notice(run.job_id, UUID(store_id), UUID(payment_id), UUID(refund_id)))
+
+
+@job(kinds.DOCUMENT_DELIVERY)
+def deliver(run: Run, store_id: str, payment_id: str) -> None:
+    _send(run, notices.receipt_again(run.job_id, UUID(store_id), UUID(payment_id)))
+
+
+@job(kinds.PAYMENT_NOTICE)
+def tell(run: Run, store_id: str, payment_id: str, about: About, user_id: str | None = None) -> None:
+    draft = notices.payment_notice(UUID(store_id), UUID(payment_id), about, UUID(user_id) if user_id else None)
+    if draft:
+        send_mail(run, draft)
+
+
+def _send(run: Run, mail: notices.DocumentMail) -> None:
+    send_mail(run, mail.draft, partial(end_delivery, mail.document, run.job_id))

@@ -57,6 +57,29 @@ class AddressChange(Struct, forbid_unknown_fields=True):
     is_default: bool | UnsetType = UNSET
 
 
+# Where the postal code stands behind the city.
+_CODE_LAST = frozenset("AU CA GB HK IE IN NZ SG TW US ZA".split())
+
+
+def address_lines(
+    *,
+    line1: str | None = None,
+    line2: str | None = None,
+    city: str | None = None,
+    region: str | None = None,
+    postal_code: str | None = None,
+    country: str | None = None,
+) -> list[str]:
+    """An address as it is printed, the country by its English name; what is not there is left out."""
+    if country in _CODE_LAST:
+        place = " ".join(part for part in (f"{city}," if city and region else city, region, postal_code) if part)
+    else:
+        place = " ".join(part for part in (postal_code, city) if part)
+        place += f", {region}" if region else ""
+    known = countries_by_alpha2.get(country or "")
+    return [line for line in (line1, line2, place, known.name if known else country) if line]
+
+
 def create_address(user_id: UUID, new: NewAddress) -> Address:
     if new.is_default:
         _end_default(user_id)

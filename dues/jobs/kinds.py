@@ -35,6 +35,8 @@ PAYMENT_REFUND = Kind("payment.refund", "critical", timeout_s=60)
 PAYMENT_RECONCILE = Kind("payment.reconcile", "default", timeout_s=60)
 # Not in the queue of charges: a mail server that hangs must not keep anybody from paying.
 PAYMENT_CONFIRMATION = Kind("payment.confirmation", "default", timeout_s=120)
+PAYMENT_NOTICE = Kind("payment.notice", "default", timeout_s=120)
+DOCUMENT_DELIVERY = Kind("document.delivery", "default", timeout_s=120)
 MAILING_SEND = Kind("mailing.send", "default", timeout_s=120)
 # Years may go by on the way; what is due in them is done one after the other.
 STORE_CLOCK = Kind("store.clock", "slow", timeout_s=3600, cancelable=True)
@@ -66,6 +68,8 @@ KINDS: dict[str, Kind] = {
         PAYMENT_REFUND,
         PAYMENT_RECONCILE,
         PAYMENT_CONFIRMATION,
+        PAYMENT_NOTICE,
+        DOCUMENT_DELIVERY,
         MAILING_SEND,
         STORE_CLOCK,
         ACCOUNT_VERIFICATION,

@@ -37,7 +37,8 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What a mail says, not yet to whom.
+    """What a mail says, not yet to whom. `from_name` is shown as its sender, before the operator's address, instead of
+    the operator's own name.
 
     Without `unsubscribe_url` it is transactional: the answer to something its recipient did. Anything else needs
     one, an https URL that unsubscribes on POST (RFC 8058).
@@ -47,13 +48,15 @@ class Message:
     text: str
     html: str
     to_name: str = ""
+    from_name: str = ""
     reply_to: str = ""
     attachments: tuple[Attachment, ...] = ()
     unsubscribe_url: str = ""
 
 
 class Templates:
-    """Mail templates of one folder, on top of the layout that all mails share (dues/mail/templates)."""
+    """Mail templates of one folder, on top of the layout that all mails share (dues/mail/templates). What people wrote
+    is given to them as `Words`, money as `Amount` (wording.py)."""
 
     def __init__(self, folder: Path) -> None:
         self._environment = Environment(
@@ -71,6 +74,7 @@ class Templates:
         *,
         subject: str,
         to_name: str = "",
+        from_name: str = "",
         reply_to: str = "",
         attachments: tuple[Attachment, ...] = (),
         unsubscribe_url: str = "",
@@ -89,6 +93,7 @@ class Templates:
             text=text,
             html=html,
             to_name=to_name,
+            from_name=from_name,
             reply_to=reply_to,
             attachments=attachments,
             unsubscribe_url=unsubscribe_url,
@@ -106,8 +111,9 @@ def compose(message: Message, *, email_id: UUID, sender: Address, recipient: Add
 
     All ASCII, but for the address headers of a mail to a local part that is not: that one needs SMTPUTF8.
     """
+    from_name = clean(message.from_name) or sender.display_name
     headers = {
-        "From": _mailbox("From", sender),
+        "From": _mailbox("From", Address(from_name, sender.username, sender.domain)),
         "To": _mailbox("To", Address(clean(message.to_name), recipient.username, recipient.domain)),
         "Reply-To": _mailbox("Reply-To", parse_mailbox(message.reply_to)) if message.reply_to else "",
         "Subject": _unstructured("Subject", clean(message.subject)),

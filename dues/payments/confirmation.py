@@ -1,53 +1,131 @@
-"""The mails about a payment: that it was received, and that some of it was given back. Data in, message out."""
+"""The mails about a payment: data in, message out.
 
+What customers wrote (names, descriptions, reasons, and what is printed in a receipt) goes only to an address that was
+shown to be its owner's: Dues carries no stranger's words to whoever they name. Others are told the amount and the time.
+"""
+
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from dues.mail.message import Attachment, Message, Templates
-from dues.payments.receipt import STATUS_WORDS, Receipt, receipt_pdf
+from dues.mail.wording import Amount, Words
+from dues.payments.receipt import Receipt
 
 _templates = Templates(Path(__file__).parent / "templates")
 
+# What a mail is about: the name of its template.
+About = Literal["confirmation", "receipt", "refunded", "failed", "requires_action", "received"]
+
 # A line of a mail's table: what, how much or which, and whether it stands out.
-Fact = tuple[str, str, bool]
+Fact = tuple[str, str | Words | Amount, bool]
+
+_SUBJECTS: dict[About, str] = {
+    "confirmation": "Your payment to {shop}: {amount.text}",
+    "receipt": "Your receipt from {shop}: {amount.text}",
+    "refunded": "Your refund from {shop}: {refunded.text}",
+    "failed": "Your payment to {shop} did not go through",
+    "requires_action": "Your payment to {shop} waits for you",
+    "received": "New payment to {shop}: {amount.text}",
+}
+# The same in words of ours alone.
+_PLAIN: dict[About, tuple[str, str]] = {
+    "confirmation": ("Your payment of {amount}", "A payment of {amount} was received."),
+    "receipt": ("Your payment of {amount}", "A payment of {amount} was received."),
+    "refunded": ("Your refund of {refunded}", "{refunded} of a payment of {amount} were refunded."),
+    "failed": ("A payment did not go through", "A payment of {amount} did not go through; nothing was charged."),
+    "requires_action": ("A payment waits for you", "A payment of {amount} waits to be confirmed by its payer."),
+    "received": ("A new payment of {amount}", "Your store has received a payment of {amount}."),
+}
 
 
-def confirmation_message(receipt: Receipt, *, store_email: str = "") -> Message:
-    """What the payer is told once a payment has succeeded, with the receipt. `store_email` is where answers go."""
-    facts = [*_facts(receipt), ("Total paid", receipt.money(receipt.amount), True)]
-    subject = f"Your payment to {receipt.store}: {receipt.money(receipt.amount)}"
-    return _message("payment_confirmation", subject, receipt, facts, store_email)
+@dataclass(frozen=True, slots=True)
+class Recipient:
+    """Who gets a mail. `is_verified`: has shown that the address is theirs."""
+
+    name: str
+    email: str
+    is_verified: bool
 
 
-def refund_message(receipt: Receipt, refund: int, *, store_email: str = "") -> Message:
-    """What the payer is told once `refund` minor units were given back; `receipt` already counts them as refunded."""
-    facts: list[Fact] = [
-        *_facts(receipt),
-        ("Total paid", receipt.money(receipt.amount), False),
-        ("Refunded in all", receipt.money(receipt.refunded), True),
-        ("Status", STATUS_WORDS.get(receipt.status, receipt.status), False),
-    ]
-    subject = f"Your refund from {receipt.store}: {receipt.money(refund)}"
-    return _message("payment_refunded", subject, receipt, facts, store_email, refund=receipt.money(refund))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Subject:
+    """What a mail is about: `receipt` says what was paid, with its file where there is one."""
+
+    about: About
+    receipt: Receipt
+    payment_id: str
+    file: bytes | None = None
 
 
-def _message(
-    template: str, subject: str, receipt: Receipt, facts: list[Fact], store_email: str, **values: str
-) -> Message:
-    return _templates.message(
-        template,
-        subject=subject,
-        to_name=receipt.payer,
-        reply_to=store_email,
-        attachments=(Attachment(f"receipt-{receipt.number}.pdf", receipt_pdf(receipt), "application/pdf"),),
-        receipt=receipt,
-        total=receipt.money(receipt.amount),
-        facts=facts,
-        greeting=f"Hello {receipt.payer}," if receipt.payer else "Hello,",
-        can_reply=bool(store_email),
+def payment_message(subject: Subject, to: Recipient, *, site: str) -> Message:
+    """The mail about a payment. `site` is how the operator's service is called."""
+    values = _values(subject.receipt)
+    if not to.is_verified:
+        return _plain_message(subject, values, site)
+    receipt, seller = subject.receipt, subject.receipt.seller
+    is_owner = subject.about == "received"
+    shown: dict[str, Any] = {
+        "greeting": f"Hello {Words(to.name)}," if to.name else "Hello,",
+        "facts": _facts(subject),
+        "can_reply": bool(seller.contact_email),
+        "website": seller.website,
         **values,
+    }
+    return _templates.message(
+        f"payment_{subject.about}",
+        subject=_SUBJECTS[subject.about].format_map(values),
+        to_name=to.name,
+        from_name=seller.name,
+        reply_to=receipt.payer.email if is_owner else seller.contact_email,
+        attachments=_attachments(subject),
+        **shown,
     )
 
 
-def _facts(receipt: Receipt) -> list[Fact]:
-    lines = [(line.description or "Payment", receipt.money(line.amount), False) for line in receipt.lines]
-    return [("Receipt number", receipt.number, False), ("Date", receipt.date, False), *lines]
+def _plain_message(subject: Subject, values: dict[str, Words | Amount], site: str) -> Message:
+    title, sentence = (text.format_map(values) for text in _PLAIN[subject.about])
+    facts = [("Date", subject.receipt.moment(subject.receipt.issued_at), False), ("Payment", subject.payment_id, False)]
+    shown: dict[str, Any] = {"title": title, "sentence": sentence, "facts": facts, "site": site}
+    return _templates.message("payment_unverified", subject=title.replace("\N{NO-BREAK SPACE}", " "), **shown)
+
+
+def _values(receipt: Receipt) -> dict[str, Words | Amount]:
+    refunded = receipt.refund.amount if receipt.refund else 0
+    return {
+        "shop": Words(receipt.seller.name),
+        "amount": Amount(receipt.money(receipt.amount)),
+        "refunded": Amount(receipt.money(refunded)),
+    }
+
+
+def _facts(subject: Subject) -> list[Fact]:
+    receipt, refund = subject.receipt, subject.receipt.refund
+    facts: list[Fact] = [
+        (f"{receipt.title} number", receipt.number, False),
+        ("Date", receipt.moment(receipt.issued_at), False),
+        ("For", Words(receipt.what), False),
+        ("Total paid" if receipt.number else "Amount", Amount(receipt.money(receipt.amount)), refund is None),
+    ]
+    if refund:
+        left = receipt.amount - refund.before - refund.amount
+        facts += [
+            ("Reason", Words(refund.reason), False),
+            ("For receipt", refund.receipt_number, False),
+            ("This refund", Amount(receipt.money(refund.amount)), True),
+            ("Paid after refunds", Amount(receipt.money(left)), False),
+        ]
+    if subject.about == "received":
+        facts += [("Paid by", Words(receipt.payer.name), False), ("Payment", subject.payment_id, False)]
+    return [fact for fact in facts if fact[1]]
+
+
+def _attachments(subject: Subject) -> tuple[Attachment, ...]:
+    if subject.file is None:
+        return ()
+    return (Attachment(file_name(subject.receipt), subject.file, "application/pdf"),)
+
+
+def file_name(receipt: Receipt) -> str:
+    """What a document is called once it is saved."""
+    return f"{receipt.title.lower()}-{receipt.number}.pdf"

@@ -1,57 +1,76 @@
-"""The mails about a payment: one for each payment that succeeded, and one for each refund, however often they are
-asked for."""
+"""Which mail about a payment goes to whom: one for each thing that happens to it, however often it is asked for."""
 
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
 from uuid import UUID
 
+from dues.documents.service import Issued
 from dues.errors import NotFound
 from dues.jobs import PermanentFailure
 from dues.mail.service import Draft
-from dues.payments.confirmation import confirmation_message, refund_message
-from dues.payments.receipt import Line, Receipt
+from dues.payments.confirmation import About, Recipient, Subject, payment_message
+from dues.payments.receipts import IssuedReceipt, describe_payment, issue_receipt, issue_refund
 from dues.postgres import fetch_row
+from dues.settings import settings
 
-_RECEIPT = """
-    select s.name, s.slug, u.name, u.email, p.amount, p.currency, p.description, p.status, p.refunded_amount,
-        coalesce((select min(e.created_at) from payment_events e
-            where e.store_id = p.store_id and e.payment_id = p.id and e.to_status = 'succeeded'), p.created_at)
-    from payments p
-    join stores s on s.id = p.store_id
-    join users u on u.id = p.user_id
-    where p.store_id = %(store_id)s and p.id = %(payment_id)s
-"""
-_REFUNDED = "select amount from refunds where store_id = %(store_id)s and id = %(refund_id)s"
+_USER = "select name, email, email_verified_at is not null, deleted_at is null from users where id = %(user_id)s"
 
 
-def confirmation(store_id: UUID, payment_id: UUID) -> Draft:
-    """Tells the payer that a payment was received. Raises: PermanentFailure."""
-    receipt = get_receipt(store_id, payment_id)
-    return Draft(f"payment-confirmation:{payment_id}", receipt.payer_email, confirmation_message(receipt))
+@dataclass(frozen=True, slots=True)
+class DocumentMail:
+    """A mail with a document, whose sending is written down with it."""
+
+    draft: Draft
+    document: Issued
 
 
-def refund_notice(store_id: UUID, payment_id: UUID, refund_id: UUID) -> Draft:
-    """Tells the payer that a refund was made. Raises: PermanentFailure."""
-    receipt = get_receipt(store_id, payment_id)
-    row = fetch_row(_REFUNDED, {"store_id": store_id, "refund_id": refund_id})
-    if row is None:
-        raise PermanentFailure(NotFound("there is no such refund"))
-    return Draft(f"payment-refund:{refund_id}", receipt.payer_email, refund_message(receipt, row[0]))
+def confirmation(job_id: UUID, store_id: UUID, payment_id: UUID) -> DocumentMail:
+    """Tells the payer that a payment was received, with the receipt. Raises: PermanentFailure."""
+    issued = issue_receipt(store_id, payment_id, job_id)
+    return _with_document("confirmation", issued, payment_id, f"payment-confirmation:{payment_id}")
 
 
-def get_receipt(store_id: UUID, payment_id: UUID) -> Receipt:
-    """What the receipt of a payment says at present. Raises: PermanentFailure where there is no such payment."""
-    row = fetch_row(_RECEIPT, {"store_id": store_id, "payment_id": payment_id})
-    if row is None:
-        raise PermanentFailure(NotFound("there is no such payment"))
-    store, slug, payer, email, amount, currency, description, status, refunded, paid_at = row
-    return Receipt(
-        number=str(payment_id),
-        store=store,
-        store_slug=slug,
-        payer=payer,
-        payer_email=email,
-        paid_at=paid_at,
-        currency=currency,
-        lines=(Line(description, amount),),
-        status=status,
-        refunded=refunded,
-    )
+def refund_notice(job_id: UUID, store_id: UUID, payment_id: UUID, refund_id: UUID) -> DocumentMail:
+    """Tells the payer that a refund was made, with a document about it. Raises: PermanentFailure."""
+    issued = issue_refund(store_id, payment_id, refund_id, job_id)
+    return _with_document("refunded", issued, payment_id, f"payment-refund:{refund_id}")
+
+
+def receipt_again(job_id: UUID, store_id: UUID, payment_id: UUID) -> DocumentMail:
+    """Sends the payer the receipt once more, as it was issued. Raises: PermanentFailure."""
+    issued = issue_receipt(store_id, payment_id, job_id)
+    return _with_document("receipt", issued, payment_id, f"document-delivery:{job_id}")
+
+
+def payment_notice(store_id: UUID, payment_id: UUID, about: About, user_id: UUID | None = None) -> Draft | None:
+    """Tells the payer, or with `user_id` one of the store's owners, of something that comes without a document.
+
+    Returns: None where the payment no longer waits. Raises: PermanentFailure.
+    """
+    payer_id, status, receipt = describe_payment(store_id, payment_id)
+    if about == "requires_action" and status != about:
+        return None
+    to = _recipient(user_id or payer_id)
+    subject = Subject(about=about, receipt=receipt, payment_id=str(payment_id))
+    key = f"payment-{about.replace('_', '-')}:{payment_id}" + (f":{user_id}" if user_id else "")
+    return Draft(key, to.email, payment_message(subject, to, site=_site()))
+
+
+def _with_document(about: About, issued: IssuedReceipt, payment_id: UUID, key: str) -> DocumentMail:
+    to = _recipient(issued.document.user_id)
+    subject = Subject(about=about, receipt=issued.receipt, payment_id=str(payment_id), file=issued.file)
+    # A name is frozen with the document; whether the address is still the payer's is asked now.
+    message = payment_message(subject, replace(to, name=issued.receipt.payer.name), site=_site())
+    return DocumentMail(Draft(key, to.email, message), issued.document)
+
+
+def _recipient(user_id: UUID) -> Recipient:
+    row = fetch_row(_USER, {"user_id": user_id})
+    if row is None or not row[3]:
+        raise PermanentFailure(NotFound("there is no such user"))
+    name, email, is_verified, _ = row
+    return Recipient(name, email, is_verified)
+
+
+def _site() -> str:
+    return urlsplit(settings().public_url).netloc

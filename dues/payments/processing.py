@@ -20,6 +20,7 @@ from dues.clock import now
 from dues.errors import NotFound
 from dues.failpoints import failpoint
 from dues.jobs import Ending, Retry, Run, enqueue, kinds, when_ended
+from dues.payments.confirmation import About
 from dues.payments.gateway import Charge, Gateway, GatewayTimeout, Operation
 from dues.payments.gateways import GATEWAYS
 from dues.payments.models import Payment, PaymentStatus, Refund
@@ -31,6 +32,8 @@ log = logging.getLogger("dues.payments")
 
 # What a gateway could not answer just now it may soon.
 _RECONCILE_AFTER = timedelta(seconds=5)
+# Most payers act at once.
+_REMIND_AFTER = timedelta(minutes=10)
 # When a job has used up its attempts, most of them an hour apart, the next takes over so much later.
 _GO_ON_AFTER = timedelta(hours=1)
 
@@ -110,10 +113,21 @@ def _write_down(payment: Payment, operation: Operation) -> None:
         case "declined":
             code = operation.failure_code
             move(*key, "failed", f"declined: {code}", gateway_ref=operation.reference, failure_code=code)
+            _tell_payer(payment, "failed")
         case "requires_action":
             href = f"/v1/stores/{payment.store_id}/payments/{payment.id}/confirmations"
             action = {"type": "confirm", "method": "POST", "href": href}
             move(*key, "requires_action", "its payer has to act", gateway_ref=operation.reference, next_action=action)
+            _tell_payer(payment, "requires_action")
+
+
+def _tell_payer(payment: Payment, about: About) -> None:
+    """Have a mail say that it did not succeed, or has waited for its payer for a while. Payments of subscriptions have
+    mails of their own."""
+    if payment.subscription_id is not None:
+        return
+    run_at = now() + _REMIND_AFTER if about == "requires_action" else None
+    enqueue(kinds.PAYMENT_NOTICE, payment_args(payment) | {"about": about}, store_id=payment.store_id, run_at=run_at)
 
 
 def _leave_unknown(payment: Payment, reason: str) -> None:
@@ -149,6 +163,7 @@ def reconcile(run: Run, store_id: UUID, payment_id: UUID) -> None:
     with run.completion(_result(payment)):
         if operation is None:
             move(store_id, payment_id, "failed", "the gateway never charged it", failure_code="gateway_timeout")
+            _tell_payer(payment, "failed")
         else:
             _write_down(payment, operation)
 

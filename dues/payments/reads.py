@@ -43,8 +43,10 @@ refunds = Resource(
         "updated_at": Refund.updated_at,
         "links": Computed(
             f"json_build_object('self', {_PAYMENT}{{payment_id}} || '/refunds/' || {{id}},"
-            " 'job', '/v1/jobs/' || {job_id})",
-            links_schema("self", nullable=("job",)),
+            " 'job', '/v1/jobs/' || {job_id},"
+            f" 'receipt', case when {{status}} = 'succeeded' then {_PAYMENT}{{payment_id}} || '/refunds/' || {{id}}"
+            " || '/receipt' end)",
+            links_schema("self", nullable=("job", "receipt")),
         ),
     },
     sorts={"created_at": Refund.created_at},
@@ -78,8 +80,9 @@ payments = Resource(
         "updated_at": Payment.updated_at,
         "links": Computed(
             f"json_build_object('self', {_PAYMENT}{{id}}, 'job', '/v1/jobs/' || {{job_id}},"
-            f" 'confirmation', '/v1/jobs/' || {{confirmation_job_id}}, 'refunds', {_PAYMENT}{{id}} || '/refunds')",
-            links_schema("self", "refunds", nullable=("job", "confirmation")),
+            f" 'confirmation', '/v1/jobs/' || {{confirmation_job_id}}, 'refunds', {_PAYMENT}{{id}} || '/refunds',"
+            f" 'receipt', case when {{confirmation_job_id}} is not null then {_PAYMENT}{{id}} || '/receipt' end)",
+            links_schema("self", "refunds", nullable=("job", "confirmation", "receipt")),
         ),
     },
     includes={

@@ -1,170 +1,158 @@
-"""A payment's receipt as a PDF page."""
+"""Receipts, and what is given for a refund: what they say, as data that is kept, and the document as a PDF."""
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from io import BytesIO
+from typing import Any
+from zoneinfo import ZoneInfo
 
-from reportlab.lib.colors import Color, HexColor
-from reportlab.lib.pagesizes import A4
-from reportlab.pdfgen.canvas import Canvas
+from msgspec import Struct
 
 from dues.money import format_money
-from dues.pdf.text import draw, printable, wrap
+from dues.pdf import typeset
 
-STATUS_WORDS = {"succeeded": "Paid", "partially_refunded": "Partially refunded", "refunded": "Refunded"}
-
-_INK, _QUIET, _RULE = HexColor("#1b2430"), HexColor("#5f6b7a"), HexColor("#d5dae1")
-_WIDTH, _HEIGHT = A4
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64.0, _WIDTH - 64.0, _HEIGHT - 84.0, 84.0
+_TEMPLATE = "payments/templates/receipt.typ"
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What was paid for, and how much in minor units of the receipt's currency."""
+class Seller(Struct, frozen=True, kw_only=True):
+    """Who was paid, as they were called then. `name` is the store's; `lines` say the rest: legal name, address, tax
+    id."""
 
-    description: str
+    name: str
+    lines: list[str] = []
+    country: str = ""
+    contact_email: str = ""
+    website: str = ""
+    note: str = ""
+
+
+class Payer(Struct, frozen=True, kw_only=True):
+    """Who paid; `lines` are their address."""
+
+    name: str
+    email: str
+    lines: list[str] = []
+
+
+class Refunded(Struct, frozen=True, kw_only=True):
+    """What was given back by one refund, in minor units; `before` by those that were made earlier."""
+
     amount: int
+    refunded_at: datetime
+    receipt_number: str
+    before: int = 0
+    reason: str = ""
+    reference: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Receipt:
-    """What a receipt says. Amounts are minor units of `currency`; `status` is the payment's.
+class Receipt(Struct, frozen=True, kw_only=True):
+    """What a receipt says; with `refund` it is about that, and not about the payment.
 
-    `store_slug` is printed where the store's name is in a script that cannot be (dues/pdf/text.py).
+    Amounts are minor units of `currency`. Dates are those of the store's `timezone`. `test`: the store is a test store,
+    where nobody pays money.
     """
 
     number: str
-    store: str
-    store_slug: str
-    payer: str
-    payer_email: str
-    paid_at: datetime
+    seller: Seller
+    payer: Payer
+    amount: int
     currency: str
-    lines: tuple[Line, ...]
-    status: str = "succeeded"
-    refunded: int = 0
+    description: str
+    paid_at: datetime
+    timezone: str = "UTC"
+    test: bool = False
+    method: str = ""
+    reference: str = ""
+    refund: Refunded | None = None
 
     @property
-    def amount(self) -> int:
-        return sum(line.amount for line in self.lines)
+    def title(self) -> str:
+        return "Refund" if self.refund else "Receipt"
 
     @property
-    def date(self) -> str:
-        """For people: `20 November 2026`, in UTC."""
-        day = self.paid_at.astimezone(UTC)
-        return f"{day.day} {day:%B %Y}"
+    def what(self) -> str:
+        """What was paid for."""
+        return self.description or "Payment"
+
+    @property
+    def issued_at(self) -> datetime:
+        return self.refund.refunded_at if self.refund else self.paid_at
 
     def money(self, amount: int) -> str:
         return format_money(amount, self.currency)
 
+    def day(self, moment: datetime) -> str:
+        """For people: `20 November 2026`, where the store is."""
+        there = self._there(moment)
+        return f"{there.day} {there:%B %Y}"
+
+    def moment(self, moment: datetime) -> str:
+        """For people: `20 November 2026, 15:39 UTC+01:00`. Names of zones would mean several."""
+        there = self._there(moment)
+        offset = there.isoformat()[-6:]
+        return f"{self.day(moment)}, {there:%H:%M} UTC{'' if offset == '+00:00' else offset}"
+
+    def _there(self, moment: datetime) -> datetime:
+        return moment.astimezone(UTC if self.timezone == "UTC" else ZoneInfo(self.timezone))
+
 
 def receipt_pdf(receipt: Receipt) -> bytes:
-    """The receipt as a PDF. The same receipt gives the same bytes."""
-    file = BytesIO()
-    canvas = Canvas(file, pagesize=A4, invariant=1)
-    canvas.setTitle(f"Receipt {receipt.number}")
-    canvas.setAuthor(receipt.store)
-    canvas.setCreator("Dues")
-    sheet = _Sheet(canvas, footer=f"Receipt {receipt.number}")
-    _head(sheet, receipt)
-    _facts(sheet, receipt)
-    _amounts(sheet, receipt)
-    sheet.end()
-    return file.getvalue()
+    """The document as a PDF. The same receipt gives the same bytes. Needs an application context."""
+    return typeset(_TEMPLATE, _shown(receipt), receipt.issued_at, country=receipt.seller.country)
 
 
-def _head(sheet: "_Sheet", receipt: Receipt) -> None:
-    sheet.text(_RIGHT, "Receipt", 12, colour=_QUIET, right=True)
-    for line in wrap(printable(receipt.store) or receipt.store_slug, 20, _RIGHT - _LEFT - 90, bold=True):
-        sheet.text(_LEFT, line, 20, bold=True)
-        sheet.down(26)
-    sheet.down(26)
-    sheet.text(_LEFT, f"{receipt.money(receipt.amount)} paid on {receipt.date}", 15, bold=True)
-    sheet.down(34)
+def _shown(receipt: Receipt) -> dict[str, Any]:
+    """What the template shows, word for word."""
+    about = _about_refund(receipt, receipt.refund) if receipt.refund else _about_payment(receipt)
+    seller = receipt.seller
+    contact = [" · ".join(word for word in (seller.contact_email, seller.website) if word)]
+    return about | {
+        "title": receipt.title,
+        "number": receipt.number,
+        "is_test": receipt.test,
+        "seller": {"name": seller.name, "lines": [line for line in (*seller.lines, *contact) if line]},
+        "notes": [line for line in seller.note.splitlines() if line.strip()],
+    }
 
 
-def _facts(sheet: "_Sheet", receipt: Receipt) -> None:
-    payer = printable(receipt.payer)
-    moment = receipt.paid_at.astimezone(UTC)
-    facts = [
-        ("Receipt number", [receipt.number]),
-        ("Date", [f"{receipt.date}, {moment:%H:%M} UTC"]),
-        ("Paid by", [*([payer] if payer else []), printable(receipt.payer_email) or ""]),
-        ("Status", [STATUS_WORDS.get(receipt.status, receipt.status)]),
-    ]
-    for name, values in facts:
-        sheet.text(_LEFT, name, 10, colour=_QUIET)
-        for value in values:
-            for line in wrap(value, 10, _RIGHT - _LEFT - 110):
-                sheet.text(_LEFT + 110, line, 10)
-                sheet.down(16)
-        sheet.down(2)
-    sheet.down(26)
+def _about_payment(receipt: Receipt) -> dict[str, Any]:
+    paid = receipt.money(receipt.amount)
+    return {
+        "headline": [paid, f"paid on {receipt.day(receipt.paid_at)}"],
+        "facts": [
+            ["Receipt number", [receipt.number]],
+            ["Date", [receipt.moment(receipt.paid_at)]],
+            ["Paid by", _payer(receipt)],
+            ["Payment method", [receipt.method]],
+            ["Reference", [receipt.reference]],
+        ],
+        "lines": [[receipt.what, paid]],
+        "sums": [["Total paid", paid, True]],
+    }
 
 
-def _amounts(sheet: "_Sheet", receipt: Receipt) -> None:
-    sheet.text(_LEFT, "Description", 9, colour=_QUIET)
-    sheet.text(_RIGHT, "Amount", 9, colour=_QUIET, right=True)
-    sheet.rule()
-    for item in receipt.lines:
-        sheet.keep(48)
-        sheet.text(_RIGHT, receipt.money(item.amount), 11, right=True)
-        for line in wrap(printable(item.description) or "Payment", 11, _RIGHT - _LEFT - 150):
-            sheet.text(_LEFT, line, 11)
-            sheet.down(16)
-        sheet.down(-9)
-        sheet.rule()
-    totals = [("Total paid", receipt.amount)]
-    if receipt.refunded:
-        totals += [("Refunded", -receipt.refunded), ("Total after refunds", receipt.amount - receipt.refunded)]
-    for name, amount in totals:
-        strong = name != "Refunded"
-        sheet.text(_RIGHT - 150, name, 11, bold=strong, right=True)
-        sheet.text(_RIGHT, receipt.money(amount), 11, bold=strong, right=True)
-        sheet.down(20)
+def _about_refund(receipt: Receipt, refund: Refunded) -> dict[str, Any]:
+    given = receipt.money(refund.amount)
+    left = receipt.amount - refund.before - refund.amount
+    earlier = [["Refunded before", receipt.money(-refund.before), False]] if refund.before else []
+    return {
+        "headline": [given, f"refunded on {receipt.day(refund.refunded_at)}"],
+        "facts": [
+            ["Refund number", [receipt.number]],
+            ["Date", [receipt.moment(refund.refunded_at)]],
+            ["Refunded to", _payer(receipt)],
+            ["Payment method", [receipt.method]],
+            ["Reason", [refund.reason]],
+            ["Reference", [refund.reference]],
+            ["For receipt", [f"{refund.receipt_number} of {receipt.day(receipt.paid_at)}"]],
+        ],
+        "lines": [[receipt.what, receipt.money(receipt.amount)]],
+        "sums": [
+            ["Paid", receipt.money(receipt.amount), False],
+            *earlier,
+            ["This refund", receipt.money(-refund.amount), True],
+            ["Paid after refunds", receipt.money(left), False],
+        ],
+    }
 
 
-class _Sheet:
-    """Pages with a place to write next, `y`, which moves down; a full page is followed by another."""
-
-    def __init__(self, canvas: Canvas, footer: str) -> None:
-        self._canvas = canvas
-        self._footer = footer
-        self.y = _TOP
-
-    def text(
-        self, x: float, text: str, size: float, *, bold: bool = False, right: bool = False, colour: Color = _INK
-    ) -> None:
-        self._canvas.setFillColor(colour)
-        draw(self._canvas, x, self.y, text, size, bold=bold, right=right)
-
-    def rule(self) -> None:
-        self.down(8)
-        self._canvas.setStrokeColor(_RULE)
-        self._canvas.setLineWidth(0.75)
-        self._canvas.line(_LEFT, self.y, _RIGHT, self.y)
-        self.down(18)
-
-    def down(self, points: float) -> None:
-        self.y -= points
-        if self.y < _BOTTOM:
-            self._turn()
-
-    def keep(self, points: float) -> None:
-        """Turn the page if fewer `points` are left on it."""
-        if self.y - points < _BOTTOM:
-            self._turn()
-
-    def end(self) -> None:
-        self._finish()
-        self._canvas.save()
-
-    def _turn(self) -> None:
-        self._finish()
-        self._canvas.showPage()
-        self.y = _TOP
-
-    def _finish(self) -> None:
-        self._canvas.setFillColor(_QUIET)
-        draw(self._canvas, _LEFT, 48, self._footer, 8)
-        draw(self._canvas, _RIGHT, 48, f"Page {self._canvas.getPageNumber()}", 8, right=True)
+def _payer(receipt: Receipt) -> list[str]:
+    return [receipt.payer.name, receipt.payer.email, *receipt.payer.lines]

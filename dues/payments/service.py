@@ -1,6 +1,7 @@
 """Asking for payments, refunds and a payer's confirmation. Each function is part of its caller's transaction: the row
 and the job that will do the work are there together or not at all. No gateway is called here."""
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -11,7 +12,9 @@ from sqlalchemy import func, select
 
 from dues.accounts.users import shows_users
 from dues.clock import store_now
-from dues.errors import Conflict, Fault, InvalidTransition, NotFound, ValidationFailed
+from dues.documents.deliveries import begin_delivery, count_recent
+from dues.documents.service import get_file
+from dues.errors import Conflict, Fault, InvalidTransition, NotFound, TooManyRequests, ValidationFailed
 from dues.failpoints import failpoint
 from dues.ids import new_id
 from dues.jobs import enqueue, kinds
@@ -24,6 +27,10 @@ from dues.payments.state import OpenPayment, move, open_payment, open_refund
 from dues.postgres import db
 from dues.stores.service import wrong_currency
 from dues.text import OneLine
+
+# Of one receipt in a day, the first included.
+MOST_DELIVERIES = 5
+_DAY_S = 86_400
 
 Description = Annotated[OneLine, Meta(max_length=500)]
 
@@ -210,6 +217,22 @@ def create_refund(payment: Payment, requested_by: UUID, new: NewRefund) -> Refun
     refund.job_id = enqueue(kinds.PAYMENT_REFUND, refund_args(refund), owner_id=requested_by, store_id=payment.store_id)
     open_refund(payment, refund)
     return refund
+
+
+def send_receipt_again(payment: Payment, asked_by: UUID) -> tuple[UUID, UUID]:
+    """Have the receipt mailed to its payer once more. Returns: the document's id, and the job's.
+
+    Raises: NotFound where there is none yet; TooManyRequests.
+    """
+    document = get_file(payment.store_id, "receipt", payment.id)
+    count, wait_s = count_recent(document, _DAY_S)
+    if count >= MOST_DELIVERIES:
+        raise TooManyRequests(
+            f"a receipt is sent at most {MOST_DELIVERIES} times a day", headers={"Retry-After": str(math.ceil(wait_s))}
+        )
+    job_id = enqueue(kinds.DOCUMENT_DELIVERY, payment_args(payment), owner_id=asked_by, store_id=payment.store_id)
+    begin_delivery(document, job_id)
+    return document.id, job_id
 
 
 def refund_args(refund: Refund) -> dict[str, str]:

@@ -1,10 +1,11 @@
 """Tables of stores, their staff, and the clocks of test stores."""
 
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ForeignKey, SmallInteger
-from sqlalchemy.dialects.postgresql import ARRAY, CHAR
+from sqlalchemy.dialects.postgresql import ARRAY, CHAR, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dues.accounts.models import User
@@ -13,7 +14,8 @@ from dues.postgres import Model, Versioned
 
 class Store(Versioned, Model):
     """It takes `currency`, and those in `currencies`. `timezone` is an IANA name. `dunning` says what becomes of a
-    subscription whose payment was tried in vain, and `grace_days` for how long its member keeps access meanwhile."""
+    subscription whose payment was tried in vain, and `grace_days` for how long its member keeps access meanwhile. What
+    it prints about itself is in seller.py."""
 
     __tablename__ = "stores"
 
@@ -27,6 +29,15 @@ class Store(Versioned, Model):
     test: Mapped[bool] = mapped_column(default=False)
     dunning: Mapped[str] = mapped_column(default="cancel")
     grace_days: Mapped[int] = mapped_column(SmallInteger, default=7)
+    legal_name: Mapped[str | None]
+    address: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    country: Mapped[str | None] = mapped_column(CHAR(2))
+    tax_id: Mapped[str | None]
+    contact_email: Mapped[str | None]
+    website: Mapped[str | None]
+    invoice_prefix: Mapped[str | None]
+    invoice_note: Mapped[str | None]
+    notify_new_payment: Mapped[bool] = mapped_column(default=False)
 
     def takes(self, currency: str) -> bool:
         return currency == self.currency or currency in self.currencies

@@ -3,6 +3,7 @@
 from dues.reads import Computed, Equal, Resource
 from dues.reads.resource import Scope, links_schema
 from dues.stores.models import Clock, Staff, Store
+from dues.stores.seller import ADDRESS_SCHEMA
 
 
 def _store_tags(scope: Scope) -> tuple[str, ...]:
@@ -30,6 +31,15 @@ stores = Resource(
         "test": Store.test,
         "dunning": Computed("{dunning}", {"type": "string", "enum": ["cancel", "stay"]}),
         "grace_days": Store.grace_days,
+        "legal_name": Store.legal_name,
+        "address": Computed("{address}", ADDRESS_SCHEMA),
+        "country": Store.country,
+        "tax_id": Store.tax_id,
+        "contact_email": Store.contact_email,
+        "website": Store.website,
+        "invoice_prefix": Store.invoice_prefix,
+        "invoice_note": Store.invoice_note,
+        "notify_new_payment": Store.notify_new_payment,
         "version": Store.version,
         "created_at": Store.created_at,
         "updated_at": Store.updated_at,

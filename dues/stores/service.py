@@ -8,12 +8,13 @@ from functools import cache
 from typing import Annotated, Literal
 from uuid import UUID
 
-from msgspec import UNSET, Meta, Struct, UnsetType, field
+from msgspec import UNSET, Meta, Struct, UnsetType, field, to_builtins
 from msgspec.structs import asdict
 from sqlalchemy import exists, select
 from sqlalchemy.dialects.postgresql import insert
 
-from dues.accounts.fields import Name
+from dues.accounts.addresses import Country
+from dues.accounts.fields import Email, Name
 from dues.errors import Conflict, InvalidValue, NotFound, ValidationFailed
 from dues.ids import new_id
 from dues.money import MINOR_DIGITS, Currency
@@ -22,6 +23,7 @@ from dues.postgres.constraints import take_turns
 from dues.reads.tags import record_change, touch
 from dues.stores.clock import start_clock
 from dues.stores.models import Staff, Store
+from dues.stores.seller import InvoiceNote, InvoicePrefix, LegalName, SellerAddress, TaxId, Website
 
 MAX_SLUG = 63
 
@@ -80,6 +82,9 @@ class NewStore(Struct, forbid_unknown_fields=True):
 
 
 class StoreChange(Struct, forbid_unknown_fields=True):
+    """What is to change. From `legal_name` to `invoice_note` it is what receipts and invoices say about the seller, to
+    everybody; null takes it away. `notify_new_payment`: the store's owners get a mail for each payment."""
+
     name: Name | UnsetType = UNSET
     currency: Currency | UnsetType = UNSET
     currencies: Currencies | UnsetType = UNSET
@@ -87,6 +92,15 @@ class StoreChange(Struct, forbid_unknown_fields=True):
     timezone: TimeZone | UnsetType = UNSET
     dunning: Dunning | UnsetType = UNSET
     grace_days: GraceDays | UnsetType = UNSET
+    legal_name: LegalName | UnsetType | None = UNSET
+    address: SellerAddress | UnsetType | None = UNSET
+    country: Country | UnsetType | None = UNSET
+    tax_id: TaxId | UnsetType | None = UNSET
+    contact_email: Email | UnsetType | None = UNSET
+    website: Website | UnsetType | None = UNSET
+    invoice_prefix: InvoicePrefix | UnsetType | None = UNSET
+    invoice_note: InvoiceNote | UnsetType | None = UNSET
+    notify_new_payment: bool | UnsetType = UNSET
 
 
 def create_store(user_id: UUID, new: NewStore) -> UUID:
@@ -123,7 +137,7 @@ def change_store(store: Store, change: StoreChange) -> None:
             raise _slug_taken()
     for name, value in asdict(change).items():
         if value is not UNSET:
-            setattr(store, name, value)
+            setattr(store, name, to_builtins(value) if isinstance(value, Struct) else value)
     touch("stores", f"store:{store.id}")
     record_change(store.id)
 

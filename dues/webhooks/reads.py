@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from dues.documents.reads import documents
 from dues.events import EVENT_TYPES, EventType
 from dues.packages.reads import packages
 from dues.payments.reads import payments, refunds
@@ -16,6 +17,7 @@ SHOWN: Mapping[EventType, Resource] = {
     event_type: {
         "payment": payments,
         "refund": refunds,
+        "document": documents,
         "package": packages,
         "report": reports,
         "post": told_posts,
@@ -28,8 +30,8 @@ SHOWN: Mapping[EventType, Resource] = {
 _TYPE: Schema = {"type": "string", "enum": list(EVENT_TYPES)}
 _DATA: Schema = {
     "type": "object",
-    "description": "the payment, refund, package, report, post, comment or follow as a GET answered it then; of one "
-    "that would make the event larger than 20 kB, `id` and `links` alone",
+    "description": "the payment, refund, document, package, report, post, comment or follow as a GET answered it then; "
+    "of one that would make the event larger than 20 kB, `id` and `links` alone",
 }
 _ATTEMPTS: Schema = {
     "type": "array",

@@ -70,6 +70,11 @@ POST   /v1/stores/{store_id}/payments/{payment_id}/confirmations       payments:
 GET    /v1/stores/{store_id}/payments/{payment_id}/refunds             payments:read  401 404 200 200 200 200 403 403
 POST   /v1/stores/{store_id}/payments/{payment_id}/refunds             payments:write 401 404 403 403 202 202 403 403
 GET    /v1/stores/{store_id}/payments/{payment_id}/refunds/{refund_id} payments:read  401 404 200 200 200 200 403 403
+GET    /v1/stores/{store_id}/documents                payments:read  401 200 200 200 200 200 403 403
+GET    /v1/stores/{store_id}/documents/{document_id}  payments:read  401 404 200 200 200 200 403 403
+GET    /v1/stores/{store_id}/payments/{payment_id}/receipt             payments:read  401 404 200 200 200 200 403 403
+POST   /v1/stores/{store_id}/payments/{payment_id}/receipt/deliveries  payments:write 401 404 202 202 202 202 403 403
+GET    /v1/stores/{store_id}/payments/{payment_id}/refunds/{refund_id}/receipt payments:read 401 404 200 200 200 200 403 403
 GET    /v1/stores/{store_id}/reports                  reports:read   401 403 403 403 200 200 403 403
 POST   /v1/stores/{store_id}/reports                  reports:write  401 403 403 403 202 202 403 403
 GET    /v1/stores/{store_id}/reports/{report_id}      reports:read   401 403 403 403 200 200 403 403
@@ -111,7 +116,7 @@ GET    /v1/jobs                                       jobs:read      401 200 200
 GET    /v1/jobs/{job_id}                              jobs:read      401 404 200 404 200 200 403 403
 GET    /v1/jobs/{job_id}/events                       jobs:read      401 404 200 404 200 200 403 403
 DELETE /v1/jobs/{job_id}                              jobs:write     401 404 200 404 200 200 403 403
-"""
+"""  # noqa: E501
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,10 @@ READS = [
     f"{PAYMENTS}/{{payment_id}}?include=user,package,refunds",
     f"{PAYMENTS}/{{payment_id}}/refunds",
     f"{PAYMENTS}/{{payment_id}}/refunds/{{refund_id}}",
+    "/v1/stores/{store_id}/documents",
+    "/v1/stores/{store_id}/documents/{document_id}",
+    # Of the payment that is written to below.
+    f"{PAYMENTS}/{{payment_id}}/refunds/{{refund_id}}/receipt",
     "/v1/stores/{store_id}/reports",
     "/v1/stores/{store_id}/reports/{report_id}",
     "/v1/stores/{store_id}/webhook-endpoints",
@@ -78,11 +82,13 @@ READS = [
 # Rows that nothing changes any more.
 FINISHED = {
     f"{PAYMENTS}/{{payment_id}}/refunds/{{refund_id}}",
+    "/v1/stores/{store_id}/documents/{document_id}",
+    f"{PAYMENTS}/{{payment_id}}/refunds/{{refund_id}}/receipt",
     "/v1/stores/{store_id}/reports/{report_id}",
     "/v1/stores/{store_id}/webhook-deliveries/{delivery_id}",
 }
 # Jobs, files, and what workers write all the time.
-NEVER_CACHED = re.compile(r"/v1/jobs|.*/(file|events|webhook-deliveries)$")
+NEVER_CACHED = re.compile(r"/v1/jobs|.*/(file|receipt|events|webhook-deliveries)$")
 WRITES = [row for row in ROWS if row.method != "GET" and not row.path.startswith("/v1/jobs")]
 
 Answers = dict[tuple[str, str], tuple[int, str | None, bytes]]

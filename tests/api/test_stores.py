@@ -7,6 +7,16 @@ from tests.contention import Contention
 from tests.factory import Factory
 from tests.recorder import QueryRecorder
 
+SELLER = {
+    "legal_name": "Kestrel e.V.",
+    "address": {"line1": "Felsgasse 12", "line2": None, "city": "Berlin", "region": None, "postal_code": "10115"},
+    "country": "DE",
+    "tax_id": "DE123456789",
+    "contact_email": "hello@kestrel.example",
+    "website": "https://kestrel.example/shop",
+    "invoice_prefix": "KES-1",
+    "invoice_note": "Exempt from VAT.\nThank you!",
+}
 NOBODY = "019aa1c2-5d3e-7f60-8a41-3c5e7d9b1f20"
 
 
@@ -28,6 +38,8 @@ class TestFounding:
             "test": False,
             "dunning": "cancel",
             "grace_days": 7,
+            **dict.fromkeys(SELLER),
+            "notify_new_payment": False,
             "version": 1,
             "created_at": ANY,
             "updated_at": ANY,
@@ -148,6 +160,48 @@ class TestChanging:
         assert (answer.json["slug"], answer.json["version"]) == ("new", 2)
         assert client.patch(url, json={"slug": make.store().slug}, headers=auth).status_code == 409
         assert client.patch(url, json={"owner_id": NOBODY}, headers=auth).status_code == 422
+
+    def test_what_it_prints_about_itself_is_shown_to_everybody_and_can_be_taken_away(self, client, make: Factory):
+        owner = make.user()
+        store = make.store(owner)
+        path, auth = f"/v1/stores/{store.id}", make.auth(owner)
+        answer = client.patch(path, json=SELLER | {"notify_new_payment": True}, headers=auth)
+        assert answer.status_code == 200, answer.text
+        shown = client.get(path).json
+        assert {name: shown[name] for name in SELLER} == SELLER
+        assert shown["notify_new_payment"] is True
+        client.patch(path, json=dict.fromkeys(SELLER), headers=auth)
+        assert {name: value for name, value in client.get(path).json.items() if name in SELLER} == dict.fromkeys(SELLER)
+
+    @pytest.mark.parametrize(
+        ("field", "value"),
+        [
+            ("legal_name", ""),
+            ("legal_name", "two\nlines"),
+            ("legal_name", "x" * 201),
+            ("address", {"line1": "Felsgasse 12"}),
+            ("address", {"line1": "Felsgasse 12", "city": "Berlin", "country": "DE"}),
+            ("address", ["Felsgasse 12", "Berlin"]),
+            ("country", "ZZ"),
+            ("tax_id", "\u202e321ED"),
+            ("contact_email", "nobody"),
+            ("contact_email", "a@b.example\r\nBcc: c@d.example"),
+            ("website", "javascript:alert(1)"),
+            ("website", "https://user:pass@kestrel.example"),
+            ("website", "https://kestrel.example/ x"),
+            ("invoice_prefix", "kes"),
+            ("invoice_prefix", "KES-"),
+            ("invoice_prefix", "A" * 13),
+            ("invoice_note", "x" * 1001),
+            ("notify_new_payment", "yes"),
+        ],
+    )
+    def test_what_it_prints_is_checked(self, client, make: Factory, field: str, value: object):
+        owner = make.user()
+        store = make.store(owner)
+        answer = client.patch(f"/v1/stores/{store.id}", json={field: value}, headers=make.auth(owner))
+        assert answer.status_code == 422
+        assert answer.json["errors"][0]["pointer"].startswith(f"#/{field}")
 
     def test_if_match_names_the_version(self, client, make: Factory):
         owner = make.user()

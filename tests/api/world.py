@@ -49,6 +49,7 @@ class World:
             if "refund_id" in names:
                 ids["refund_id"] = make.refund(payment).id
         ids |= self._post(names)
+        ids |= self._document(path, names, ids)
         if "report_id" in names:
             ids["report_id"] = self._finished_report()
         if "endpoint_id" in names or "delivery_id" in names:
@@ -70,6 +71,18 @@ class World:
         post = self._make.post(self.customer)
         comment = {"comment_id": self._make.comment(post, self.customer).id} if "comment_id" in names else {}
         return {"post_id": post.id, **comment}
+
+    def _document(self, path: str, names: list[str], ids: dict[str, Any]) -> dict[str, Any]:
+        """Of the payment or the refund that the path names, else of one of its own."""
+        if "document_id" not in names and "/receipt" not in path:
+            return {}
+        payment_id = ids.get("payment_id") or self._make.payment(self.store, self.customer).id
+        of_payment = {"payment_id": payment_id, "subject_id": payment_id}
+        document = self._make.document(self.store, self.customer, **of_payment)
+        if "refund_id" in names:
+            of_refund = {"kind": "refund", "subject_id": ids["refund_id"]}
+            document = self._make.document(self.store, self.customer, **of_payment | of_refund)
+        return {"document_id": document.id} if "document_id" in names else {}
 
     def _job_of_a_report(self) -> Any:
         report = self._make.insert("reports", self._new_report())

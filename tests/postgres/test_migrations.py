@@ -25,6 +25,7 @@ WITHOUT_MODEL = {
     "schedule_ticks",
     "cache_switch",
     "circuit_breakers",
+    "document_series",
     "account_codes",
     "account_attempts",
     "follow_stats",

@@ -2,13 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from dues.pdf.page import ACCENT, ACCENT_LIGHT, GREY, LEFT, RIGHT, RULE, Pages
-
-_AXIS = 52.0  # room for the figures beside the chart
-_HEAD, _FOOT = 18.0, 16.0  # for the legend and the names of months
-_LABEL = 34.0
+# As many names as there is room for below the bars.
+_NAMES = 15
 
 
 class Bar(NamedTuple):
@@ -19,33 +16,23 @@ class Bar(NamedTuple):
     refunded: int
 
 
-def draw_bars(pages: Pages, bars: Sequence[Bar], *, height: float, scale: int) -> None:
-    """Draw below the pen, and move it there. `scale` is how many minor units a whole one of the currency has."""
+def chart(bars: Sequence[Bar], *, scale: int) -> dict[str, Any]:
+    """What the template draws: heights as shares of the chart's. `scale` is how many minor units a whole one of the
+    currency has."""
     ticks = find_ticks(max(bar.kept + bar.refunded for bar in bars) / scale)
-    top, floor = pages.y - _HEAD, pages.y - height + _FOOT
-    per_unit = (top - floor) / (ticks[-1] * scale)
-    _draw_legend(pages)
-    for tick in ticks:
-        y = floor + tick * scale * per_unit
-        pages.line(LEFT + _AXIS, RIGHT, y, RULE)
-        pages.text(LEFT + _AXIS - 6, y - 2.5, _short_number(tick), size=7.5, color=GREY, align="right")
-    step = (RIGHT - LEFT - _AXIS) / len(bars)
-    width = min(step * 0.68, 40)
-    named = math.ceil(_LABEL / step)
-    for i, bar in enumerate(bars):
-        center = LEFT + _AXIS + (i + 0.5) * step
-        kept, refunded = bar.kept * per_unit, bar.refunded * per_unit
-        pages.box(center - width / 2, floor, width, kept, ACCENT)
-        pages.box(center - width / 2, floor + kept, width, refunded, ACCENT_LIGHT)
-        if i % named == 0:
-            pages.text(center, floor - 11, bar.name, size=7.5, color=GREY, align="center")
-    pages.y -= height
-
-
-def _draw_legend(pages: Pages) -> None:
-    for x, color, name in ((RIGHT - 104, ACCENT, "Net"), (RIGHT - 62, ACCENT_LIGHT, "Refunded")):
-        pages.box(x, pages.y - 7, 8, 8, color)
-        pages.text(x + 12, pages.y - 6, name, size=8, color=GREY)
+    whole = ticks[-1] * scale
+    named = math.ceil(len(bars) / _NAMES)
+    return {
+        "ticks": [[tick / ticks[-1], _short_number(tick)] for tick in ticks],
+        "bars": [
+            {
+                "name": bar.name if i % named == 0 else "",
+                "kept": max(bar.kept, 0) / whole,
+                "refunded": max(bar.refunded, 0) / whole,
+            }
+            for i, bar in enumerate(bars)
+        ],
+    }
 
 
 def find_ticks(largest: float) -> list[float]:

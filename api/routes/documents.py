@@ -1,0 +1,101 @@
+"""What was issued: receipts and documents of refunds, to read about, to download, and to have sent again. Staff see the
+store's, others their own."""
+
+from typing import Any
+from uuid import UUID
+
+from flask import request
+
+from api.http import Reply, matches
+from api.routes.payments import ONE as PAYMENT
+from api.routes.payments import REFUND
+from api.routing import Call, Routes
+from dues.documents.reads import documents
+from dues.documents.service import Issued, get_file
+from dues.errors import NotFound
+from dues.payments import service
+from dues.payments.models import Payment
+from dues.reads import ReadPlan
+from dues.reads.resource import Scope
+
+routes = Routes("documents")
+LIST, ONE = "/v1/stores/{store_id}/documents", "/v1/stores/{store_id}/documents/{document_id}"
+RECEIPT, REFUND_RECEIPT = PAYMENT + "/receipt", REFUND + "/receipt"
+
+_FILE: dict[int, dict[str, Any]] = {
+    200: {
+        "description": "The document, as it was issued",
+        "content": {"application/pdf": {"schema": {"type": "string", "format": "binary"}}},
+    },
+    304: {"description": "Not modified: what you have still holds"},
+}
+
+
+def _only(call: Call) -> UUID | None:
+    """Whose documents the caller may see: None means everybody's."""
+    return None if call.access.is_staff else call.actor.user_id
+
+
+def _visible(call: Call) -> dict[str, UUID]:
+    only = _only(call)
+    return {"store_id": call.ids["store_id"]} | ({"user_id": only} if only else {})
+
+
+def _find_payment(call: Call) -> Payment:
+    return service.get_payment(call.ids["store_id"], call.ids["payment_id"], _only(call))
+
+
+def _document(call: Call, document_id: UUID) -> Scope:
+    return {"store_id": call.ids["store_id"], "id": document_id}
+
+
+@routes.get(LIST, "payments:read", lists=documents)
+def list_documents(call: Call, store_id: UUID) -> ReadPlan:
+    return call.list(documents, _visible(call))
+
+
+@routes.get(ONE, "payments:read", reads=documents)
+def get_document(call: Call, store_id: UUID, document_id: UUID) -> ReadPlan:
+    return call.one(documents, _visible(call) | {"id": document_id})
+
+
+@routes.get(RECEIPT, "payments:read", responses=_FILE)
+def download_receipt(call: Call, store_id: UUID, payment_id: UUID) -> Reply:
+    """The receipt of a payment, as it was issued; 404 until it is."""
+    return _download(call, get_file(store_id, "receipt", payment_id))
+
+
+@routes.get(REFUND_RECEIPT, "payments:read", responses=_FILE)
+def download_refund_receipt(call: Call, store_id: UUID, payment_id: UUID, refund_id: UUID) -> Reply:
+    """The document of a refund, as it was issued; 404 until it is."""
+    return _download(call, get_file(store_id, "refund", refund_id), payment_id)
+
+
+@routes.post(
+    f"{RECEIPT}/deliveries",
+    "payments:write",
+    find=_find_payment,
+    returns=documents,
+    slow=_document,
+    statuses=(202, 201),
+)
+def send_receipt_again(call: Call, store_id: UUID, payment_id: UUID) -> Reply:
+    """Have the receipt mailed to its payer again
+
+    At most five times a day, the first mail included.
+    """
+    document_id, job_id = service.send_receipt_again(call.row, call.actor.user_id)
+    return call.accepted(document_id, job_id)
+
+
+def _download(call: Call, document: Issued, payment_id: UUID | None = None) -> Reply:
+    """Raises: NotFound for a document of another's, or of another payment, as if there were none."""
+    only = _only(call)
+    if only not in (None, document.user_id) or payment_id not in (None, document.payment_id):
+        raise NotFound(f"there is no {document.kind} yet", code="not_issued")
+    etag = f'"{document.sha256}"'
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache", "Vary": "Authorization"}
+    if matches(request.headers.get("If-None-Match"), etag):
+        return Reply(None, 304, headers)
+    headers["Content-Disposition"] = f'attachment; filename="{document.kind}-{document.number}.pdf"'
+    return Reply(document.content, 200, headers, "application/pdf")

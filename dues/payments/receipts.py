@@ -1,0 +1,216 @@
+"""Issuing receipts, and what is given for refunds: what they say is read once, written down under a number of the
+store's, and never made anew. However often a job asks for one, it gets the same number and the same bytes."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from msgspec import convert, to_builtins
+
+from dues.accounts.addresses import address_lines
+from dues.documents.deliveries import begin_delivery
+from dues.documents.service import Issued, Kind, Subject, issue, keep
+from dues.errors import NotFound
+from dues.jobs import PermanentFailure, enqueue, kinds
+from dues.jobs.outbox import JSON
+from dues.payments.receipt import Payer, Receipt, Refunded, Seller, receipt_pdf
+from dues.postgres import fetch_row, transaction
+from dues.stores.seller import seller_lines
+
+_PAYMENT = """
+    select p.id, p.user_id, p.status, p.amount, p.currency, p.description, p.gateway, p.gateway_ref,
+        coalesce((select min(e.created_at) from payment_events e
+            where e.store_id = p.store_id and e.payment_id = p.id and e.to_status = 'succeeded'), p.created_at),
+        m.brand, m.last4, s.name as store, s.timezone, s.test, s.legal_name, s.address, s.country, s.tax_id,
+        s.contact_email, s.website, s.invoice_note, u.name as payer, u.email,
+        a.line1, a.line2, a.city, a.region, a.postal_code, a.country as payer_country
+    from payments p
+    join stores s on s.id = p.store_id
+    join users u on u.id = p.user_id
+    left join payment_methods m on m.user_id = p.user_id and m.id = p.payment_method_id
+    left join addresses a on a.user_id = p.user_id and a.is_default
+    where p.store_id = %(store_id)s and p.id = %(payment_id)s
+"""
+_REFUND = """
+    select r.amount, r.reason, r.gateway_ref, r.updated_at,
+        (select coalesce(sum(e.amount), 0) from refunds e
+            where e.store_id = r.store_id and e.payment_id = r.payment_id and e.status = 'succeeded'
+                and (e.updated_at, e.id) < (r.updated_at, r.id))::bigint as before
+    from refunds r
+    where r.store_id = %(store_id)s and r.payment_id = %(payment_id)s and r.id = %(refund_id)s
+        and r.status = 'succeeded'
+"""
+
+
+_OWNERS = """
+    select coalesce(array_agg(o.user_id order by o.user_id), '{}')::text[] from store_staff o
+    join stores s on s.id = o.store_id and s.notify_new_payment
+    where o.store_id = %(store_id)s and o.role = 'owner'
+"""
+
+
+class _Paid(NamedTuple):
+    """A payment with its store and its payer, as they are now."""
+
+    payment_id: UUID
+    user_id: UUID
+    status: str
+    amount: int
+    currency: str
+    description: str
+    gateway: str
+    gateway_ref: str | None
+    paid_at: datetime
+    brand: str | None
+    last4: str | None
+    store: str
+    timezone: str
+    test: bool
+    legal_name: str | None
+    address: dict[str, Any] | None
+    country: str | None
+    tax_id: str | None
+    contact_email: str | None
+    website: str | None
+    invoice_note: str | None
+    payer: str
+    email: str
+    line1: str | None
+    line2: str | None
+    city: str | None
+    region: str | None
+    postal_code: str | None
+    payer_country: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedReceipt:
+    """A document with its file, and what it says."""
+
+    document: Issued
+    receipt: Receipt
+    file: bytes
+
+
+def issue_receipt(store_id: UUID, payment_id: UUID, sent_by: UUID) -> IssuedReceipt:
+    """The receipt of a payment that has succeeded, which the job `sent_by` is to send. The store's owners are told of
+    the payment where the store wants it. Not in a transaction. Raises: PermanentFailure where there is no such payment.
+    """
+    with transaction():
+        document = _receipt(store_id, _paid(store_id, payment_id))
+        begin_delivery(document, sent_by)
+    made = open_receipt(document)
+    if document.content is None:
+        with transaction():
+            if keep(document, made.file):
+                _tell_owners(store_id, payment_id)
+    return made
+
+
+def issue_refund(store_id: UUID, payment_id: UUID, refund_id: UUID, sent_by: UUID) -> IssuedReceipt:
+    """The same for a refund that was made. The receipt of its payment has a number before it, whatever order the two
+    are asked for in. Raises: PermanentFailure where there is no such refund."""
+    with transaction():
+        paid = _paid(store_id, payment_id)
+        refunded = _refunded(store_id, payment_id, refund_id, _receipt(store_id, paid).number)
+        document = _issue(store_id, "refund", refund_id, paid, refunded)
+        begin_delivery(document, sent_by)
+    made = open_receipt(document)
+    if document.content is None:
+        with transaction():
+            keep(document, made.file)
+    return made
+
+
+def describe_payment(store_id: UUID, payment_id: UUID) -> tuple[UUID, str, Receipt]:
+    """Who pays, the payment's status, and what a receipt would say that has no number. Raises: PermanentFailure."""
+    paid = _paid(store_id, payment_id)
+    return paid.user_id, paid.status, _says(paid, "", None)
+
+
+def open_receipt(document: Issued) -> IssuedReceipt:
+    """What an issued document says, and its file, which is made where there is none yet."""
+    receipt = convert(document.data, Receipt)
+    return IssuedReceipt(document, receipt, document.content or receipt_pdf(receipt))
+
+
+def _receipt(store_id: UUID, paid: _Paid) -> Issued:
+    return _issue(store_id, "receipt", paid.payment_id, paid)
+
+
+def _issue(store_id: UUID, kind: Kind, subject_id: UUID, paid: _Paid, refunded: Refunded | None = None) -> Issued:
+    subject = Subject(store_id=store_id, kind=kind, id=subject_id, user_id=paid.user_id, payment_id=paid.payment_id)
+    return issue(subject, lambda number: to_builtins(_says(paid, number, refunded)))
+
+
+def _paid(store_id: UUID, payment_id: UUID) -> _Paid:
+    row = fetch_row(_PAYMENT, {"store_id": store_id, "payment_id": payment_id})
+    if row is None:
+        raise PermanentFailure(NotFound("there is no such payment"))
+    return _Paid(*row)
+
+
+def _refunded(store_id: UUID, payment_id: UUID, refund_id: UUID, receipt_number: str) -> Refunded:
+    row = fetch_row(_REFUND, {"store_id": store_id, "payment_id": payment_id, "refund_id": refund_id})
+    if row is None:
+        raise PermanentFailure(NotFound("there is no such refund"))
+    amount, reason, reference, refunded_at, before = row
+    return Refunded(
+        amount=amount,
+        refunded_at=refunded_at,
+        receipt_number=receipt_number,
+        before=before,
+        reason=reason,
+        reference=reference or "",
+    )
+
+
+def _says(paid: _Paid, number: str, refunded: Refunded | None) -> Receipt:
+    return Receipt(
+        number=number,
+        seller=Seller(
+            name=paid.store,
+            lines=seller_lines(paid.store, paid.legal_name, paid.address, paid.country, paid.tax_id),
+            country=paid.country or "",
+            contact_email=paid.contact_email or "",
+            website=paid.website or "",
+            note=paid.invoice_note or "",
+        ),
+        payer=Payer(
+            name=paid.payer,
+            email=paid.email,
+            lines=address_lines(
+                line1=paid.line1,
+                line2=paid.line2,
+                city=paid.city,
+                region=paid.region,
+                postal_code=paid.postal_code,
+                country=paid.payer_country,
+            ),
+        ),
+        amount=paid.amount,
+        currency=paid.currency,
+        description=paid.description,
+        paid_at=paid.paid_at,
+        timezone=paid.timezone,
+        test=paid.test,
+        method=_method(paid),
+        reference=paid.gateway_ref or "",
+        refund=refunded,
+    )
+
+
+def _method(paid: _Paid) -> str:
+    """How it was paid, as far as the gateway told."""
+    if paid.last4:
+        return f"{(paid.brand or 'card').title()} •••• {paid.last4}"
+    return f"{paid.gateway.title()} card"
+
+
+def _tell_owners(store_id: UUID, payment_id: UUID) -> None:
+    """Have each owner told of a new payment, by a job of their own. Part of the caller's transaction()."""
+    found = fetch_row(_OWNERS, {"store_id": store_id})
+    for user_id in found[0] if found else ():
+        args: dict[str, JSON] = {"store_id": str(store_id), "payment_id": str(payment_id)}
+        enqueue(kinds.PAYMENT_NOTICE, args | {"about": "received", "user_id": str(user_id)}, store_id=store_id)
