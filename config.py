@@ -111,13 +111,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     webhook_retry_scale: Annotated[float, Meta(ge=1), doc("divides the waits between a webhook's attempts")] = 1.0
 
+    webhook_threads: Annotated[
+        Positive, doc("requests that a worker process of `webhooks` makes at once, each in a thread")
+    ] = 16
+    webhooks_per_store: Annotated[
+        Positive, doc("most deliveries of one store that run at once, over all workers; others get the rest")
+    ] = 8
+    webhooks_per_host: Annotated[
+        Positive,
+        doc("most deliveries to one host that a worker process makes at once; a store may always make one there"),
+    ] = 8
+
     gateway_timeout_s: Annotated[float, doc("longest a payment gateway may take to answer")] = 10.0
     job_lease_s: Annotated[float, Meta(gt=0), doc("a job whose worker is silent this long is taken over")] = 15.0
     worker_queues: Annotated[
         str,
         Meta(pattern=r"^[a-z]+:\d+(,[a-z]+:\d+)*$"),
         doc("worker processes of each queue"),
-    ] = "critical:1,default:1,slow:1,webhooks:1"
+    ] = "critical:1,default:1,events:1,slow:2,webhooks:1"
+    slow_jobs_per_store: Annotated[
+        Positive,
+        doc("most jobs of the queue `slow` (reports, replays) of one store that run at once, over all workers"),
+    ] = 1
     keep_jobs_days: Annotated[Positive, doc("days after which finished jobs are forgotten")] = 30
     keep_report_files_days: Annotated[
         Positive, doc("days after which the files of finished reports are deleted; the reports themselves stay listed")

@@ -128,9 +128,13 @@ class _Queues(Collector):
     _GAUGES = {
         "dues_queue_depth": ("depth", "Jobs that are due"),
         "dues_queue_latency_seconds": ("latency_s", "How long the oldest due job has waited"),
-        "dues_queue_relay_lag_seconds": ("relay_lag_s", "How long the oldest has waited to be handed to RQ"),
+        "dues_queue_relay_lag_seconds": ("relay_lag_s", "How much of that no relay has looked"),
         "dues_queue_running": ("running", "Jobs that a worker has claimed"),
         "dues_queue_expired_leases": ("expired", "Of those, the ones whose worker is silent"),
+        "dues_queue_unknown_kinds": (
+            "unknown",
+            "Jobs that wait for a worker of another release, which knows their kind",
+        ),
         "dues_queue_objective_seconds": ("objective_s", "The longest that a job should wait"),
         "dues_queue_arrivals_per_second": ("arrivals_per_s", "Jobs that came to be due in the last minute"),
         "dues_queue_failures_per_second": ("failures_per_s", "Jobs that failed for good in the last minute"),

@@ -4,11 +4,11 @@ import argparse
 import signal
 import sys
 
-from bench import depth, freshness, jobs, memory, payments, reads, slow, waits
+from bench import depth, fairness, freshness, jobs, memory, payments, reads, slow, waits
 from bench.load import require_wrk
 from bench.report import save
 
-SUITES = ("reads", "slow", "depth", "payments", "jobs", "waits", "freshness", "memory")
+SUITES = ("reads", "slow", "depth", "payments", "jobs", "fairness", "waits", "freshness", "memory")
 
 
 def main() -> None:
@@ -43,6 +43,9 @@ def main() -> None:
     if "jobs" in suites:
         rounds, times, rows = (2, 2, 200_000) if options.quick else (5, 5, options.report_rows)
         save([jobs.run(rounds, times, rows)], options.quick)
+    if "fairness" in suites:
+        rounds, samples, batch = (1, 25, 20_000) if options.quick else (3, 50, 100_000)
+        save([fairness.run(rounds, samples, batch)], options.quick)
     if "waits" in suites:
         count = 2_000 if options.quick else 10_000
         save([waits.run(2 if options.quick else 5, 2 if options.quick else 10, count)], options.quick)

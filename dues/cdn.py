@@ -14,7 +14,6 @@ no such answer can be under way any longer. What no purge reaches, a cache lets 
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import timedelta
 
 import ujson
 import urllib3
@@ -23,7 +22,6 @@ from urllib3.util import Timeout, parse_url
 
 from dues import VERSION
 from dues.breaker import Circuit
-from dues.clock import now
 from dues.errors import Problem
 from dues.jobs.attempt import Run
 from dues.jobs.batching import finish, waiting
@@ -75,11 +73,9 @@ def _ask_for_purge(work: UnitOfWork) -> None:
 
 def _enqueue(tags: Iterable[str], *, again: bool = False) -> None:
     until = int(time.time()) + SHARED_S + _AGAIN_S
-    run_at = now() + timedelta(seconds=_AGAIN_S) if again else None
     for part in _parts(sorted(tags), _MOST_TAGS):
-        # Ahead of mails: until then others are shown what was.
         args: dict[str, JSON] = {"tags": [*part], "until": until, "again": again}
-        enqueue(EDGE_PURGE, args, run_at=run_at, priority=50)
+        enqueue(EDGE_PURGE, args, delay_s=_AGAIN_S if again else 0)
 
 
 def _parts(tags: Sequence[str], most: int) -> Iterator[list[str]]:

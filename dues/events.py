@@ -117,7 +117,7 @@ def _write_all(work: UnitOfWork) -> None:
         numbers = [_write(event) for event in group]
         if listened := [seq for seq, is_listened in numbers if is_listened]:
             args: dict[str, JSON] = {"store_id": str(store_id), "first": listened[0], "last": listened[-1]}
-            enqueue(WEBHOOK_FAN_OUT, args, store_id=store_id, priority=50)
+            enqueue(WEBHOOK_FAN_OUT, args, store_id=store_id)
 
 
 def _write(event: Event) -> tuple[int, bool]:

@@ -278,7 +278,7 @@ def test_from_the_web_server_to_the_cache(
 ) -> None:
     owner = make.user()
     store = make.store(owner)
-    processes.start_both("default:1", PURGE_URL=receiver.url)
+    processes.start_both("webhooks:1", PURGE_URL=receiver.url)
     with WebServer(servers, PURGE_URL=receiver.url) as web, PoolManager() as http:
         address = f"{web.url}/v1/stores/{store.id}"
         # The last comes from the front door's memory.

@@ -135,7 +135,7 @@ def test_where_somebody_listens_all_events_of_a_transaction_are_one_job(make: Fa
         create_package(other.id, GOLD)
         archive_package(package)
     [job] = jobs(make)
-    assert (job.queue, job.store_id) == ("webhooks", store.id)
+    assert (job.queue, job.store_id) == ("events", store.id)
     assert job.args == {"store_id": str(store.id), "first": 1, "last": 3}
 
 

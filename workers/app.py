@@ -6,7 +6,7 @@ from flask import Flask
 from config import Settings, load_settings
 from dues.app import create_base
 
-# The body's own, the one that renews its lease, and one for what a body does beside its transaction.
+# The handler's own, the one that renews its lease, and one for what a handler does beside its transaction.
 _CONNECTIONS = 3
 
 

@@ -1,7 +1,7 @@
 """Doing all that is due in a queue, in this process: `python -m workers.drain QUEUE`, or `flask jobs drain QUEUE`.
 
-It takes jobs straight from PostgreSQL, with the same claims as workers: beside them, in their place, without Redis.
-What becomes due meanwhile is done too; what is to be tried again later is left. SIGTERM ends it as it ends a worker.
+It claims jobs as workers do, beside them or in their place, one at a time, and needs neither Redis nor a relay. What
+becomes due meanwhile is done too; what is to be tried again later is left. SIGTERM ends it as it ends a worker.
 """
 
 import logging
@@ -9,22 +9,24 @@ import signal
 import sys
 
 from config import ConfigError
-from dues.jobs.kinds import QUEUES
+from dues.jobs.kinds import QUEUES, QueueName
 from dues.observability.logs import start_logging
 from dues.settings import settings
-from workers import registry as bodies
+from workers import registry
 from workers.app import create_worker_app
 from workers.interrupts import interrupts
-from workers.job import UndeclaredJob, check_declared, perform_next, use_app
+from workers.job import UndeclaredJob, check_declared, perform, promote, use_app
 
 log = logging.getLogger("dues.worker")
 
 
-def drain(queue: str) -> int:
+def drain(queue: QueueName) -> int:
     """Returns: how many attempts were made."""
-    count = 0
-    while not interrupts.stopping and perform_next(queue):
-        count += 1
+    count, more = 0, True
+    while more and not interrupts.stopping:
+        became_due = promote()
+        done = perform(queue, lambda: interrupts.stopping)
+        count, more = count + done, bool(became_due or done)
     return count
 
 
@@ -41,8 +43,9 @@ def main(arguments: list[str]) -> None:
     use_app(app)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: interrupts.request_stop())
-    log.info("draining %s; bodies from %s", arguments[0], ", ".join(module.__name__ for module in bodies.MODULES))
-    log.info("%d attempts at jobs of %s", drain(arguments[0]), arguments[0])
+    [queue] = [name for name in QUEUES if name == arguments[0]]
+    log.info("draining %s; handlers from %s", queue, ", ".join(module.__name__ for module in registry.MODULES))
+    log.info("%d attempts at jobs of %s", drain(queue), queue)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Running a body in a process of its own: it can be killed at its time limit, and its memory ends with it.
+"""Running a handler in a process of its own: it can be killed at its time limit, and its memory ends with it.
 
-The parent holds the lease, renews it and watches; the child runs the body and writes how it ended. A socket between
+The parent holds the lease, renews it and watches; the child runs the handler and writes how it ended. A socket between
 them, on which nothing is sent, tells either at once when the other is gone.
 """
 

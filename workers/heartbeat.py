@@ -1,7 +1,8 @@
-"""Keeping the lease of the job that is running, from a thread beside its body."""
+"""Keeping the leases of the jobs that are running, from a thread beside their handlers."""
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,31 +14,44 @@ from dues.jobs.lease import Lease
 
 log = logging.getLogger("dues.jobs")
 
+# A handler that has used up its time has this much longer to be stopped, and its end to be written.
+_GRACE_S = 30.0
+
 
 class Renewer:
-    """Renews one process's lease, if it holds one, every third of the lease's time.
+    """Renews the leases that one process holds, each every third of its time.
 
-    On a connection of its own, so that neither a long transaction of the body nor a slow statement delays it.
+    On a connection of its own, so that neither a long transaction of a handler nor a slow statement delays it. A lease
+    is renewed for as long as its kind's time limit and a little more: nothing can stop a handler that hangs in a
+    thread, but another worker can take its job over.
     """
 
     def __init__(self, app: Flask, every_s: float) -> None:
         self._app = app
         self._every_s = every_s
-        self._lease: Lease | None = None
+        self._leases: dict[Lease, float] = {}
         self._thread: threading.Thread | None = None
         self._ended = threading.Event()
+        self._lock = threading.Lock()
 
     @contextmanager
-    def keeping(self, lease: Lease) -> Iterator[None]:
+    def keeping(self, lease: Lease, timeout_s: float) -> Iterator[None]:
         """Renew `lease` while the block runs."""
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._renew, name="lease-renewal", daemon=True)
-            self._thread.start()
-        self._lease = lease
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._renew_all, name="lease-renewal", daemon=True)
+                self._thread.start()
+            self._leases[lease] = time.monotonic() + timeout_s + _GRACE_S
         try:
             yield
         finally:
-            self._lease = None
+            with self._lock:
+                del self._leases[lease]
+
+    def held(self) -> list[Lease]:
+        """The leases of the jobs that are running."""
+        with self._lock:
+            return list(self._leases)
 
     def end(self) -> None:
         """Stop the thread, and wait until it is gone: a process with one thread can be forked safely."""
@@ -47,14 +61,17 @@ class Renewer:
             self._ended.clear()
             self._thread = None
 
-    def _renew(self) -> None:
+    def _renew_all(self) -> None:
         while not self._ended.wait(self._every_s):
-            lease = self._lease
-            if lease is None or lease.lost:
-                continue
-            try:
-                with self._app.app_context():
-                    lease.renew()
-            except (psycopg2.Error, sqlalchemy.exc.SQLAlchemyError) as error:
-                # The next turn, or the body's own check, tries again; meanwhile the lease runs down.
-                log.warning("could not renew the lease of job %s: %s", lease.job_id, type(error).__name__)
+            for lease in self._due():
+                try:
+                    with self._app.app_context():
+                        lease.renew()
+                except (psycopg2.Error, sqlalchemy.exc.SQLAlchemyError) as error:
+                    # The next turn, or the handler's own check, tries again; meanwhile the lease runs down.
+                    log.warning("could not renew the lease of job %s: %s", lease.job_id, type(error).__name__)
+
+    def _due(self) -> list[Lease]:
+        moment = time.monotonic()
+        with self._lock:
+            return [lease for lease, until in self._leases.items() if not lease.lost and moment < until]

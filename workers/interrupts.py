@@ -1,6 +1,7 @@
-"""Stopping the body that runs in the main thread: at its time limit, or 20 s after the worker was told to stop.
+"""Stopping the handler that runs in the main thread: at its time limit, or 20 s after the worker was told to stop.
 
-One alarm serves both. It can only be raised inside `during_body()`, so it never hits the code that claims and finishes.
+One alarm serves both. It can only be raised inside `during_handler()`, so it never hits the code that claims and
+finishes.
 """
 
 import signal
@@ -25,7 +26,7 @@ class Interrupts:
         self._timeout_at: float | None = None
 
     def request_stop(self, drain_s: float | None = None) -> None:
-        """The process is to end: a body gets `drain_s` (DRAIN_S) more seconds. Safe in a signal handler."""
+        """The process is to end: a handler gets `drain_s` (DRAIN_S) more seconds. Safe in a signal handler."""
         if not self.stopping:
             self.stopping = True
             self._drain_at = time.monotonic() + (DRAIN_S if drain_s is None else drain_s)
@@ -37,7 +38,7 @@ class Interrupts:
         return self._drain_at is not None and time.monotonic() >= self._drain_at
 
     @contextmanager
-    def during_body(self, timeout_s: float) -> Iterator[None]:
+    def during_handler(self, timeout_s: float) -> Iterator[None]:
         """Raise TimedOut after `timeout_s`, or Drained when a requested stop leaves no more time, inside the block.
 
         Only in the main thread, where Python runs signal handlers; in others there are no limits.

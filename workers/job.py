@@ -1,4 +1,4 @@
-"""The place a job is declared, and what happens around its body: claim, renew, finish, retry.
+"""Where a job's handler is declared, and what happens around it: claim, renew, finish, retry.
 
     @job(kinds.PAYMENT_CHARGE)
     def charge(run: Run, payment_id: str) -> None:
@@ -6,27 +6,28 @@
         with run.completion():      # what the block writes and the job's success commit together, or not at all
             ...
 
-A body may run twice: killed anywhere, it is run again. It returns the job's result, a dict or None, unless it has used
-`run.completion()`; what it may raise is in dues/jobs/exceptions.py.
+A handler may run twice: killed anywhere, it is run again. It returns the job's result, a dict or None, unless it has
+used `run.completion()`; what it may raise is in dues/jobs/exceptions.py.
 """
 
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, TypeVar
-from uuid import UUID
 
 from flask import Flask, current_app
 
 from dues.failpoints import failpoint
 from dues.jobs import Canceled, Kind, LeaseLost, Retry, Run
-from dues.jobs.exceptions import Drained, PermanentFailure, TimedOut, backoff_s, problem_of
-from dues.jobs.kinds import KINDS
-from dues.jobs.lease import Claim, Lease, claim, claim_next
+from dues.jobs.exceptions import UNKNOWN_KIND, Drained, PermanentFailure, TimedOut, backoff_s, problem_of
+from dues.jobs.kinds import KINDS, QueueName
+from dues.jobs.lease import Claim, Lease
+from dues.jobs.turns import Turns, become_due
 from dues.observability.logs import log_fields
 from dues.observability.trace import tracing
 from dues.settings import settings
@@ -38,11 +39,14 @@ from workers.retry_db import patiently
 
 log = logging.getLogger("dues.jobs")
 
-Body = Callable[..., dict[str, Any] | None]
-B = TypeVar("B", bound=Body)
+Handler = Callable[..., dict[str, Any] | None]
+H = TypeVar("H", bound=Handler)
+Held = tuple[Claim, Lease]
 
-# How a body says what is to be done next; whatever else it raises is somebody's mistake, or the world's.
+# How a handler says what is to be done next; whatever else it raises is somebody's mistake, or the world's.
 _FORESEEN = (LeaseLost, Canceled, Drained, PermanentFailure, Retry)
+# How soon a job of a kind that is not known here is offered again.
+_UNKNOWN_AGAIN_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -50,116 +54,131 @@ class Declared:
     """A kind and the function that does it."""
 
     kind: Kind
-    body: Body
+    handler: Handler
 
 
-BODIES: dict[str, Declared] = {}
+HANDLERS: dict[str, Declared] = {}
 
 
-def job(kind: Kind) -> Callable[[B], B]:
-    """Declare the decorated function as the body of `kind`: it is called with a `Run` and the job's arguments."""
+def job(kind: Kind) -> Callable[[H], H]:
+    """Declare the decorated function as the handler of `kind`: it is called with a `Run` and the job's arguments."""
 
-    def declare(body: B) -> B:
-        if kind.name in BODIES:
-            raise RuntimeError(f"{kind.name} already has a body: {BODIES[kind.name].body.__qualname__}")
-        BODIES[kind.name] = Declared(kind, body)
-        return body
+    def declare(handler: H) -> H:
+        if kind.name in HANDLERS:
+            raise RuntimeError(f"{kind.name} already has a handler: {HANDLERS[kind.name].handler.__qualname__}")
+        HANDLERS[kind.name] = Declared(kind, handler)
+        return handler
 
     return declare
 
 
 class UndeclaredJob(Exception):
-    """The table of kinds and the bodies do not agree; the message names each difference and its remedy."""
+    """The table of kinds and the handlers do not agree; the message names each difference and its remedy."""
 
 
-def check_declared(kinds: Mapping[str, Kind] = KINDS, bodies: Mapping[str, Declared] = BODIES) -> None:
+def check_declared(kinds: Mapping[str, Kind] = KINDS, handlers: Mapping[str, Declared] = HANDLERS) -> None:
     """Called before a worker starts. Raises: UndeclaredJob."""
     faults = [
-        f"{name} is in dues/jobs/kinds.py but has no body: declare one with @job in a module of workers/registry.py"
-        for name in sorted(kinds.keys() - bodies.keys())
+        f"{name} is in dues/jobs/kinds.py but has no handler: declare one with @job in a module of workers/registry.py"
+        for name in sorted(kinds.keys() - handlers.keys())
     ] + [
-        f"{bodies[name].body.__qualname__} is the body of {name}, which is not in dues/jobs/kinds.py: add it to KINDS"
-        for name in sorted(bodies.keys() - kinds.keys())
+        f"{handlers[name].handler.__qualname__} is the handler of {name}, which is not in dues/jobs/kinds.py: add it to"
+        " KINDS"
+        for name in sorted(handlers.keys() - kinds.keys())
     ]
     if faults:
         raise UndeclaredJob("\n".join(faults))
 
 
-def perform(job_id: str, delivery: int = 0) -> None:
-    """What a delivery in RQ calls, by this function's name. Never raises: the job's row says how it went."""
+def perform(queue: QueueName, is_over: Callable[[], bool] = lambda: False) -> int:
+    """Do what is due in a queue, one job after the other, until nothing is or `is_over()`. Deliveries in RQ name this
+    function. Never raises: the jobs' rows say how it went. Returns: how many attempts were made."""
+    first = begin(queue)
+    return 0 if first is None else go_on(queue, first, is_over)
+
+
+def begin(queue: QueueName) -> Held | None:
+    """Claim the job whose turn it is, if there is one. Never raises."""
     try:
         with _app().app_context():
-            execute(UUID(job_id))
+            return patiently(partial(_turns(queue).claim, _worker_name()))
     except Exception:
-        # Not even the failure could be written: the lease runs out, and the relay brings the job back.
-        log.exception("job %s could not be begun, or not be ended", job_id)
+        log.exception("no job of %s could be claimed", queue)
+        return None
 
 
-def perform_next(queue: str) -> bool:
-    """Do the job of `queue` that has been due for longest, without a delivery. Returns: whether there was one. Never
-    raises."""
+def go_on(queue: QueueName, first: Held, is_over: Callable[[], bool]) -> int:
+    """Do a job that was claimed, and then those whose turn it is. Never raises. Returns: how many attempts were
+    made."""
+    held: Held | None = first
+    count = 0
+    while held is not None:
+        try:
+            with _app().app_context():
+                execute(*held)
+        except Exception:
+            # Not even the failure could be written: the lease runs out, and the relay brings the job back.
+            log.exception("job %s could not be ended", held[0].job_id)
+        count += 1
+        held = None if is_over() else begin(queue)
+    return count
+
+
+def promote() -> int:
+    """Have jobs whose time has come be due, which is the relay's task: for when there is none. Never raises. Returns:
+    how many."""
     try:
         with _app().app_context():
-            claimed = patiently(partial(claim_next, queue, _worker_name()))
-            if claimed is not None:
-                _run(*claimed)
-            return claimed is not None
-    except Exception:
-        log.exception("a job of %s could not be begun, or not be ended", queue)
-        return False
+            return become_due()
+    except Exception as error:
+        log.warning("could not look for jobs whose time has come: %s", type(error).__name__)
+        return 0
 
 
-def execute(job_id: UUID) -> None:
-    """Claim a job and run one attempt at it; quietly nothing where it is not to be had (a duplicate delivery)."""
-    failpoint("worker.before_claim")
-    claimed = patiently(partial(claim, job_id, _worker_name()))
+def execute(claim: Claim, lease: Lease) -> None:
+    """Run one attempt at a job that was claimed, and write how it ended."""
     failpoint("worker.after_claim")
-    if claimed is not None:
-        _run(*claimed)
-
-
-def _run(held: Claim, lease: Lease) -> None:
-    declared = BODIES.get(held.kind)
-    run = Run(held, lease)
+    declared = HANDLERS.get(claim.kind)
+    run = Run(claim, lease)
     started = time.monotonic()
-    with tracing(held.trace), log_fields(job_id=str(held.job_id)):
+    with tracing(claim.trace), log_fields(job_id=str(claim.job_id)):
         if declared and declared.kind.forked:
-            _renewer().end()
-            status = run_forked(run, held.timeout_s, lambda: attempt(held, run, declared.body))
+            renewer().end()
+            status = run_forked(run, claim.timeout_s, lambda: attempt(claim, run, declared.handler))
         else:
-            with _renewer().keeping(lease):
-                status = attempt(held, run, declared.body if declared else _unknown)
+            with renewer().keeping(lease, claim.timeout_s):
+                status = attempt(claim, run, declared.handler if declared else partial(_unknown, claim.kind))
         failpoint("worker.after_complete")
         log.info(
             "job %s %s: attempt %d %s after %.3f s",
-            held.job_id,
-            held.kind,
-            held.attempt,
+            claim.job_id,
+            claim.kind,
+            claim.attempt,
             status,
             time.monotonic() - started,
         )
 
 
-def attempt(held: Claim, run: Run, body: Body) -> str:
-    """Run the body once and write how it ended. Returns: the job's new status, or `lost`."""
+def attempt(claim: Claim, run: Run, handler: Handler) -> str:
+    """Run the handler once and write how it ended. Returns: the job's new status, or `lost`."""
     try:
         try:
-            with interrupts.during_body(held.timeout_s):
-                result = body(run, **held.args)
+            with interrupts.during_handler(claim.timeout_s):
+                result = handler(run, **claim.args)
             if not run.completed:
                 run.complete(result)
         except (Exception, TimedOut, Drained) as error:
             if run.completed or not isinstance(error, _FORESEEN):
                 what = "failed after its completion" if run.completed else "failed"
-                log.error("job %s %s: attempt %d %s", held.job_id, held.kind, held.attempt, what, exc_info=error)
-            return patiently(partial(_end, held, run, error))
+                log.error("job %s %s: attempt %d %s", claim.job_id, claim.kind, claim.attempt, what, exc_info=error)
+            return patiently(partial(_end, claim, run, error))
     except LeaseLost:
-        log.warning("job %s %s: attempt %d lost its lease; another goes on", held.job_id, held.kind, held.attempt)
+        log.warning("job %s %s: attempt %d lost its lease; another goes on", claim.job_id, claim.kind, claim.attempt)
         return "lost"
     return "succeeded"
 
 
-def _end(held: Claim, run: Run, error: BaseException) -> str:
+def _end(claim: Claim, run: Run, error: BaseException) -> str:
     """Write what an attempt's failure means for the job. Raises: LeaseLost."""
     lease = run.lease
     if run.completed:
@@ -174,14 +193,21 @@ def _end(held: Claim, run: Run, error: BaseException) -> str:
         case PermanentFailure():
             return lease.give_back(error=problem_of(error), final=True)
         case Retry():
-            after_s = backoff_s(held.attempt) if error.after_s is None else error.after_s
+            after_s = backoff_s(claim.attempt) if error.after_s is None else error.after_s
             return lease.give_back(error=problem_of(error), after_s=after_s, uncharged=not error.charged)
-    return lease.give_back(error=problem_of(error), after_s=backoff_s(held.attempt))
+    return lease.give_back(error=problem_of(error), after_s=backoff_s(claim.attempt))
 
 
-def _unknown(run: Run, **args: object) -> None:
-    """The body of a kind that this version of Dues does not have; another, being rolled out, may."""
-    raise Retry(after_s=30)
+_unknown_kinds: set[str] = set()
+
+
+def _unknown(kind: str, run: Run, **args: object) -> None:
+    """The handler of a kind that this version of Dues does not have; another, being rolled out or back, may. The job
+    waits for it, as long as it takes and at no cost of attempts."""
+    if kind not in _unknown_kinds:
+        _unknown_kinds.add(kind)
+        log.warning("jobs of the kind %s wait for workers that know it: those of this process do not", kind)
+    raise Retry(_UNKNOWN_AGAIN_S, UNKNOWN_KIND, charged=False)
 
 
 def _worker_name() -> str:
@@ -197,7 +223,7 @@ _process_app: Flask | None = None
 
 
 def use_app(app: Flask) -> None:
-    """Have this process's deliveries run with `app` rather than with one made from the environment."""
+    """Have this process's jobs run with `app` rather than with one made from the environment."""
     global _process_app
     _process_app = app
 
@@ -209,9 +235,21 @@ def _app() -> Flask:
     return _process_app
 
 
-def _renewer() -> Renewer:
-    renewer: Renewer | None = current_app.extensions.get("jobs.renewer")
-    if renewer is None:
-        app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-        renewer = current_app.extensions["jobs.renewer"] = Renewer(app, settings().job_lease_s / 3)
-    return renewer
+# Threads that begin at once agree on one.
+_once = threading.Lock()
+
+
+def _turns(queue: QueueName) -> Turns:
+    with _once:
+        turns: dict[QueueName, Turns] = current_app.extensions.setdefault("jobs.turns", {})
+        return turns.setdefault(queue, Turns(queue))
+
+
+def renewer() -> Renewer:
+    """What renews the leases of the present application's jobs."""
+    with _once:
+        found: Renewer | None = current_app.extensions.get("jobs.renewer")
+        if found is None:
+            app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+            found = current_app.extensions["jobs.renewer"] = Renewer(app, settings().job_lease_s / 3)
+        return found

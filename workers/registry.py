@@ -1,4 +1,4 @@
-"""The one list of the modules that declare jobs. Importing it declares them all."""
+"""The one list of the modules that declare handlers of jobs. Importing it declares them all."""
 
 from types import ModuleType
 

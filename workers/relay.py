@@ -1,8 +1,8 @@
-"""The relay, `python -m workers.relay`: hands due jobs to RQ, brings lost ones back, and keeps the schedule.
+"""The relay, `python -m workers.relay`: wakes workers for due jobs, brings back lost ones, and keeps the schedule.
 
-Any number may run at once. Nothing is in their memory: a job is handed over in the transaction that marks it, so a
-relay or a Redis that dies half-way leaves it due, and the worst that can happen is a delivery too many, whose claim
-finds nothing to do.
+Any number may run at once. Nothing is in their memory: what is due stands in PostgreSQL, and each look makes as many
+deliveries as RQ lacks. Whatever a relay, a Redis or a worker loses is made up for by the next look; a delivery too many
+wakes a worker that finds nothing to do.
 """
 
 import logging
@@ -10,8 +10,6 @@ import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 import psycopg2
@@ -19,96 +17,85 @@ import redis
 import sqlalchemy.exc
 from flask import Flask, current_app
 from redis.client import PubSub
-from sqlalchemy import Row, TextClause, text
+from sqlalchemy import TextClause, text
 
 from dues.failpoints import failpoint
 from dues.jobs.exceptions import WORKER_LOST
 from dues.jobs.kinds import QUEUES
 from dues.jobs.lease import take_back
 from dues.jobs.notifications import CHANNEL
+from dues.jobs.turns import MOST_BECOMING_DUE, become_due, count_turns
 from dues.observability.logs import start_logging
-from dues.postgres import db, transaction
+from dues.postgres import db, fetch_row, transaction
 from dues.reads.freshness import restore_cache_once
 from dues.settings import settings
-from workers import registry as bodies
+from workers import registry
 from workers.app import create_worker_app
-from workers.rq_queues import Deliveries, Delivery, connect
+from workers.rq_queues import Deliveries, connect
 from workers.schedule import tick_once
 
 log = logging.getLogger("dues.relay")
 
-# A queue in RQ is kept short, so that `priority` means something and comparing it with the rows is cheap.
-MOST_WAITING = 1000
-_BATCH = 200
-# A delivery that is in no queue after this long was lost, not just taken by a worker that has yet to claim.
-_LOST_AFTER_S = 3.0
+# Most deliveries that wait in a queue of RQ: enough for all workers that might be idle. Those that are busy go on by
+# themselves.
+MOST_WAITING = 50
+# That no other relay does the same at once, which would wake workers twice. Any number that no other advisory lock has.
+_LOCK = 7_305_114_901
 _HOUSEKEEPING_EVERY_S = 1.0
 _REDIS_TIMEOUT_S = 2.0
 
-_OFFER = text("""
-    with due as (
-        select offered.id from unnest(cast(:queues as text[]), cast(:rooms as int[])) as q(name, room)
-        cross join lateral (
-            select id from jobs
-            where queue = q.name and status = 'queued' and dispatched_at is null and run_at <= now()
-            order by priority, run_at, id limit q.room for update skip locked) offered)
-    update jobs set dispatched_at = now(), delivery = delivery + 1 from due where jobs.id = due.id
-    returning jobs.id, jobs.delivery, jobs.queue, jobs.timeout_s, jobs.priority, jobs.run_at
-""")
+_BEGIN = "select pg_try_advisory_xact_lock(%(lock)s)"
+# Metrics tell from it whether a relay is at work. A crash may lose it.
+_LOOKED = """
+    insert into relay_looks as r (one, looked_at)
+    select true, clock_timestamp() from (select set_config('synchronous_commit', 'off', true)) unhurried
+    on conflict (one) do update set looked_at = excluded.looked_at returning one
+"""
 _EXPIRED = text("""
     select id from jobs where status = 'running' and lease_until < clock_timestamp() order by lease_until limit 500
-""")
-_LOST = text("""
-    with lost as (
-        select id from jobs
-        where queue = :queue and status = 'queued' and run_at <= now()
-            and dispatched_at < clock_timestamp() - make_interval(secs => :after_s)
-            and not exists (select 1 from unnest(cast(:waiting as text[])) as w(rq_id)
-                            where w.rq_id = replace(jobs.id::text, '-', '') || '-' || delivery)
-        limit 1000 for update skip locked)
-    update jobs set dispatched_at = null from lost where jobs.id = lost.id returning jobs.id
-""")
-_OVER = text("""
-    select t.rq_id from unnest(cast(:taken as text[])) as t(rq_id)
-    left join jobs on jobs.id = cast(split_part(t.rq_id, '-', 1) as uuid)
-    where jobs.id is null or jobs.status not in ('queued', 'running')
-        or t.rq_id <> replace(jobs.id::text, '-', '') || '-' || jobs.delivery
-        or jobs.status = 'queued' and jobs.dispatched_at is null
 """)
 
 
 def relay_once() -> int:
-    """Hand over due jobs, the most urgent of each queue first. Returns how many.
+    """Have jobs whose time has come be due, and wake workers for all that is due. Returns: how many jobs became due and
+    how many deliveries were made.
 
-    Raises: redis.RedisError, and then nothing has changed.
+    Raises: redis.RedisError; then no worker was woken, and those that are idle look by themselves.
     """
+    became_due = become_due()
     deliveries = _deliveries()
-    rooms = [max(0, min(_BATCH, MOST_WAITING - length)) for length in deliveries.lengths(QUEUES)]
-    with transaction() as session:
-        rows = session.execute(_OFFER, {"queues": list(QUEUES), "rooms": rooms}).all()
-        if not rows:
-            return 0
-        failpoint("relay.after_select")
-        deliveries.push(Delivery(row.id, row.delivery, row.queue, row.timeout_s) for row in sorted(rows, key=_urgency))
-        failpoint("relay.after_push")
-    failpoint("relay.after_commit")
-    return len(rows)
+    with transaction():
+        (mine,) = fetch_row(_BEGIN, {"lock": _LOCK}, hot=True) or (False,)
+        if not mine:
+            return became_due
+        counts = _missing(deliveries)
+        if counts:
+            failpoint("relay.after_select")
+            deliveries.push(counts)
+            failpoint("relay.after_push")
+    if counts:
+        failpoint("relay.after_commit")
+    return became_due + sum(counts.values())
 
 
-def _urgency(row: Row[Any]) -> tuple[int, datetime, UUID]:
-    return row.priority, row.run_at, row.id
+def _missing(deliveries: Deliveries) -> dict[str, int]:
+    """How many deliveries each queue lacks: a worker for each job that could be begun, up to MOST_WAITING."""
+    found: dict[str, int] = {}
+    for name, length in zip(QUEUES, deliveries.lengths(QUEUES), strict=True):
+        if length < MOST_WAITING and (count := count_turns(name, MOST_WAITING) - length) > 0:
+            found[name] = count
+    return found
+
+
+def note_look() -> int:
+    """Say that a relay is at work: that it reaches Redis as well as PostgreSQL. Raises: redis.RedisError."""
+    _deliveries().lengths(QUEUES)
+    fetch_row(_LOOKED, {})
+    return 0
 
 
 def sweep_once() -> int:
-    """Bring back the jobs of workers that let their lease run out, and those whose delivery was lost. Returns how
-    many. Raises: redis.RedisError, after the leases."""
-    count, deliveries = _sweep_leases(), _deliveries()
-    for name in QUEUES:
-        count += _sweep_lost(deliveries, name)
-    return count
-
-
-def _sweep_leases() -> int:
+    """Bring back the jobs of workers that let their lease run out. Returns: how many."""
     count = 0
     for job_id in _ids(_EXPIRED):
         try:
@@ -121,20 +108,6 @@ def _sweep_leases() -> int:
             count += 1
             log.warning("job %s lost its worker and is %s now", job_id, status)
     return count
-
-
-def _sweep_lost(deliveries: Deliveries, name: str) -> int:
-    waiting = deliveries.waiting(name)
-    with transaction() as session:
-        lost = session.execute(_LOST, {"queue": name, "waiting": waiting, "after_s": _LOST_AFTER_S}).all()
-    if lost:
-        log.warning("%d deliveries to the queue %s were lost and are offered again", len(lost), name)
-    if taken := deliveries.taken(name):
-        with db.engine.connect() as connection:
-            over = list(connection.execute(_OVER, {"taken": taken}).scalars())
-        if over:
-            deliveries.put_away(name, over)
-    return len(lost)
 
 
 def _ids(statement: TextClause) -> list[UUID]:
@@ -181,7 +154,7 @@ class Wakeups:
 
 
 class Relay:
-    """The process's loop: hand over what is due, and every second sweep, tick and see to the cache, until `stop()`.
+    """The process's loop: wake workers, and every second sweep, tick and see to the cache, until `stop()`.
 
     What fails is logged when it begins to fail and when it works again, and never keeps the other tasks from running.
     """
@@ -200,13 +173,14 @@ class Relay:
             wakeups = Wakeups(settings().redis_url)
         housekeeping_at = 0.0
         while not self._stopping:
-            moved = self._try("handing over", relay_once)
+            moved = self._try("waking workers", relay_once)
             if time.monotonic() >= housekeeping_at:
                 housekeeping_at = time.monotonic() + _HOUSEKEEPING_EVERY_S
                 self._try("sweeping", sweep_once)
+                self._try("its sign of life", note_look)
                 self._try("the schedule", tick_once)
                 self._try("the cache's switch", restore_cache_once)
-            if moved < _BATCH:
+            if moved < MOST_BECOMING_DUE:
                 wakeups.wait(poll_s)
         wakeups.close()
 
@@ -232,7 +206,7 @@ def main() -> None:
     relay = Relay(app)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: relay.stop())
-    log.info("relay started; bodies from %s", ", ".join(module.__name__ for module in bodies.MODULES))
+    log.info("relay started; handlers from %s", ", ".join(module.__name__ for module in registry.MODULES))
     relay.run()
 
 

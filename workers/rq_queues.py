@@ -1,21 +1,23 @@
-"""RQ's queues as Dues uses them: a delivery says which job, and its row in PostgreSQL says all the rest."""
+"""RQ's queues as Dues uses them: a delivery wakes a worker, which then asks PostgreSQL what is to be done.
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from uuid import UUID
+So it does not matter which delivery a worker takes, or whether one is lost: which job is next is decided by the worker
+that is free (dues/jobs/turns.py), and the relay sees to it that there are deliveries for as long as something is due.
+"""
+
+from collections.abc import Iterable, Mapping
 
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from rq import Queue
-from rq.job import Job
 from rq.queue import EnqueueData
 from rq.serializers import JSONSerializer
-from rq.utils import as_text
+
+from dues.ids import new_id
 
 _PERFORM = "workers.job.perform"
-# What is left of a delivery that nobody took goes away by itself.
-_KEPT_S = 24 * 3600
+# What is left of a delivery that was lost goes away by itself.
+_KEPT_S = 3600
 
 
 def connect(redis_url: str, timeout_s: float = 5.0) -> Redis:
@@ -27,25 +29,6 @@ def connect(redis_url: str, timeout_s: float = 5.0) -> Redis:
 
 def queue(name: str, redis: Redis) -> Queue:
     return Queue(name, connection=redis, serializer=JSONSerializer)
-
-
-@dataclass(frozen=True)
-class Delivery:
-    """One attempt to hand a job to a worker. RQ knows it as `{job id in hex}-{number}`: an id is never used twice,
-    so what is left of an earlier delivery cannot be mistaken for this one."""
-
-    job_id: UUID
-    number: int
-    queue: str
-    timeout_s: int
-
-    @property
-    def rq_id(self) -> str:
-        return f"{self.job_id.hex}-{self.number}"
-
-
-def job_id_of(rq_id: str) -> UUID:
-    return UUID(hex=rq_id.partition("-")[0])
 
 
 class Deliveries:
@@ -67,39 +50,21 @@ class Deliveries:
                 pipeline.llen(self._queue(name).key)
             return [int(length) for length in pipeline.execute()]
 
-    def waiting(self, name: str) -> list[str]:
-        """The RQ ids of the deliveries that wait in a queue."""
-        return [str(rq_id) for rq_id in self._queue(name).get_job_ids()]
-
-    def push(self, deliveries: Iterable[Delivery]) -> None:
-        """Put all of them into their queues, or none. Raises: redis.RedisError."""
-        by_queue: dict[str, list[Delivery]] = {}
-        for delivery in deliveries:
-            by_queue.setdefault(delivery.queue, []).append(delivery)
+    def push(self, counts: Mapping[str, int]) -> None:
+        """Put so many deliveries into each queue, all of them or none. Raises: redis.RedisError."""
         with self._redis.pipeline(transaction=True) as pipeline:
-            for name, group in by_queue.items():
-                self._queue(name).enqueue_many([_data(delivery) for delivery in group], pipeline=pipeline)
-            pipeline.execute()
-
-    def taken(self, name: str) -> list[str]:
-        """The RQ ids that workers have taken from a queue and not yet put away."""
-        return [as_text(rq_id) for rq_id in self._redis.lrange(self._queue(name).intermediate_queue_key, 0, -1)]
-
-    def put_away(self, name: str, rq_ids: Iterable[str]) -> None:
-        """Remove what workers that died had taken."""
-        with self._redis.pipeline(transaction=False) as pipeline:
-            for rq_id in rq_ids:
-                pipeline.lrem(self._queue(name).intermediate_queue_key, 1, rq_id)
-                pipeline.delete(Job.key_for(rq_id))
+            for name, count in counts.items():
+                self._queue(name).enqueue_many([_data(name) for _ in range(count)], pipeline=pipeline)
             pipeline.execute()
 
 
-def _data(delivery: Delivery) -> EnqueueData:
+def _data(name: str) -> EnqueueData:
     return Queue.prepare_data(
         _PERFORM,
-        args=(str(delivery.job_id), delivery.number),
-        job_id=delivery.rq_id,
-        timeout=delivery.timeout_s,
+        args=(name,),
+        # A worker of the release before takes it for the name of a job, finds none, and takes the next.
+        job_id=f"{new_id().hex}-0",
+        timeout=-1,
         result_ttl=0,
         ttl=_KEPT_S,
         description="",

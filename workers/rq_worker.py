@@ -1,9 +1,9 @@
-"""The loop that takes deliveries from one queue and has them done, in this process.
+"""The loop that waits at one queue of RQ, and does what is due in it when it is woken, in this process.
 
 RQ's SimpleWorker makes 18 round trips to Redis for a job, keeps it from others for minutes when it is killed, and
-loses it when a SIGTERM comes between taking and starting. The truth is in PostgreSQL, so this one needs two: take
-the delivery; put it away. While Redis or the relay is away it takes what is due from PostgreSQL itself. It registers
-with RQ and moves deliveries as RQ does, so RQ's tools see it.
+loses it when a SIGTERM comes between taking and starting. The truth is in PostgreSQL, so here a delivery only wakes a
+worker, which then does one job after the other, each as it is its store's turn, until nothing is due. While Redis or
+the relay is away it looks by itself. It registers with RQ and takes deliveries as RQ does, so RQ's tools see it.
 """
 
 import logging
@@ -11,10 +11,12 @@ import os
 import socket
 import time
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import redis
+from flask import Flask
 from redis import Redis
 from rq import Queue, SimpleWorker, worker_registration
 from rq.job import Job
@@ -22,9 +24,11 @@ from rq.serializers import JSONSerializer
 from rq.utils import as_text, now
 
 from dues.failpoints import failpoint
+from dues.jobs.kinds import QueueName
 from workers.interrupts import interrupts
-from workers.job import perform, perform_next
-from workers.rq_queues import job_id_of, queue
+from workers.job import begin, go_on, promote
+from workers.rq_queues import queue
+from workers.threads import Threads
 
 log = logging.getLogger("dues.worker")
 
@@ -32,17 +36,15 @@ log = logging.getLogger("dues.worker")
 _LOOK_S = 1.0
 _HEARTBEAT_EVERY_S = 30.0
 _KEPT_S = 120
-# How often a worker with nothing to do looks for itself, in case that no relay runs.
+# How often a worker looks for itself, in case that no relay runs.
 _LOOK_EVERY_S = 5.0
-# How long to go on without Redis before it is asked again, which takes as long when it hangs.
-_WITHOUT_REDIS_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 1.0
 
 
 class LeanWorker(SimpleWorker):
-    """Serves one queue until it is told to stop or its parent is gone."""
+    """Serves one queue until it is told to stop or its parent is gone, with so many `threads`, or in its main one."""
 
-    def __init__(self, queue_name: str, connection: Redis) -> None:
+    def __init__(self, app: Flask, queue_name: QueueName, connection: Redis, threads: int = 0) -> None:
         super().__init__(
             [queue(queue_name, connection)],
             name=f"{socket.gethostname()}.{os.getpid()}.{queue_name}.{os.urandom(4).hex()}",
@@ -55,6 +57,9 @@ class LeanWorker(SimpleWorker):
         self._parent = os.getppid()
         self._heartbeat_at = 0.0
         self._look_at = time.monotonic() + _LOOK_EVERY_S
+        self._promote_at = self._look_at
+        self._app, self._queue = app, queue_name
+        self._threads = Threads(threads) if threads else None
 
     @property
     def connection_timeout(self) -> int:
@@ -105,64 +110,73 @@ class LeanWorker(SimpleWorker):
         """The next delivery, or None when it is time to stop (or, in burst mode, the queue is empty)."""
         source, pause_s = self.queues[0], _FIRST_PAUSE_S
         while not self._is_over():
+            if self._threads and not self._threads.wait(_LOOK_S):
+                continue
             try:
-                self.heartbeat()
                 taken = self._take(source, timeout)
             except (redis.RedisError, OSError) as error:
                 if pause_s == _FIRST_PAUSE_S:
                     log.warning("Redis cannot be asked for work: %s; trying until it can", type(error).__name__)
-                if not self._work_undelivered(source.name):
+                if not self._work():
                     time.sleep(pause_s)
                 pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
                 continue
             if taken:
                 failpoint("worker.after_pop")
-                if not self._stop_requested:
-                    return Job(taken, connection=self.connection, serializer=self.serializer), source
-                self._hand_back(source, taken)
-            elif timeout is None:
+                return Job(taken, connection=self.connection, serializer=self.serializer), source
+            if timeout is None:
                 return None
-            elif time.monotonic() >= self._look_at:
-                self._work_undelivered(source.name)
+            if time.monotonic() >= self._look_at:
                 self._look_at = time.monotonic() + _LOOK_EVERY_S
+                self._work()
         return None
 
-    def _work_undelivered(self, queue_name: str) -> bool:
-        """The relay and Redis bring word of what is due, and PostgreSQL knows it too: do that, for a while. Returns:
-        whether there was any."""
-        until, is_due = time.monotonic() + _WITHOUT_REDIS_S, False
-        while not self._is_over() and time.monotonic() < until and perform_next(queue_name):
-            is_due = True
-        return is_due
-
     def _take(self, source: Queue, timeout: int | None) -> str | None:
+        """A delivery is taken for good: where its worker dies, or is told to stop, the relay makes another."""
+        self.heartbeat()
         if timeout is None:
-            taken = self.connection.lmove(source.key, source.intermediate_queue_key)
+            taken = self.connection.lpop(source.key)
         else:
             # The command takes fractions of a second, whatever the client's types say.
-            taken = self.connection.blmove(source.key, source.intermediate_queue_key, _LOOK_S)  # type: ignore[arg-type]
-        return as_text(taken) if taken else None
+            _, taken = self.connection.blpop([source.key], _LOOK_S) or (None, None)
+        return as_text(taken) if isinstance(taken, bytes) else None
 
-    def _hand_back(self, source: Queue, taken: str) -> None:
-        """Another worker need not wait until the relay misses it."""
-        with suppress(redis.RedisError, OSError), self.connection.pipeline(transaction=True) as together:
-            together.lrem(source.intermediate_queue_key, 1, taken)
-            together.lpush(source.key, taken)
-            together.execute()
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        """Do what is due."""
+        with suppress(redis.RedisError, OSError):
+            self.connection.delete(job.key)
+        failpoint("worker.before_claim")
+        self._work()
+
+    def _work(self) -> bool:
+        """Do one job after the other until nothing is due, in a thread where this worker has some. Returns: whether
+        there was any."""
+        self._between_jobs()
+        first = None if self._is_over() else begin(self._queue)
+        if first is None:
+            return False
+        if self._threads:
+            self._threads.run(partial(go_on, self._queue, first, self._is_over))
+        else:
+            go_on(self._queue, first, self._between_jobs)
+        return True
+
+    def _between_jobs(self) -> bool:
+        """What is to be seen to now and then, however busy a worker is. Returns: whether it is time to end."""
+        self.heartbeat()
+        if time.monotonic() >= self._promote_at:
+            self._promote_at = time.monotonic() + _LOOK_EVERY_S
+            promote()
+        return self._is_over()
 
     def _is_over(self) -> bool:
         # A worker whose supervisor was killed would otherwise serve on beside its replacement.
         return self._stop_requested or os.getppid() != self._parent
 
-    def execute_job(self, job: Job, queue: Queue) -> None:
-        """Do the job. However that went, its row knows, so the delivery is put away."""
-        perform(str(job_id_of(job.id)))
-        failpoint("worker.before_ack")
-        with suppress(redis.RedisError, OSError), self.connection.pipeline(transaction=False) as together:
-            together.lrem(queue.intermediate_queue_key, 1, job.id)
-            together.delete(job.key)
-            together.execute()
-
     def teardown(self) -> None:
+        if self._threads:
+            # Whether or not a signal came: what is running gets as much time as after one.
+            interrupts.request_stop()
+            self._threads.finish(self._app)
         with suppress(redis.RedisError, OSError):
             self.register_death()  # type: ignore[no-untyped-call]

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from flask import Flask
 
 from config import ConfigError
-from dues.jobs.kinds import QUEUES
+from dues.jobs.kinds import QUEUES, QueueName
 from dues.observability.logs import start_logging
 from dues.settings import settings
 from workers.app import create_worker_app
@@ -34,14 +34,15 @@ _RESTART_EVERY_S = 1.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
 
-def parse_queues(text: str) -> list[str]:
+def parse_queues(text: str) -> list[QueueName]:
     """`critical:2,slow:1` as the queue of each process. Raises: ConfigError for a queue that does not exist."""
-    processes: list[str] = []
+    known: dict[str, QueueName] = {name: name for name in QUEUES}
+    processes: list[QueueName] = []
     for entry in text.split(","):
         name, _, count = entry.partition(":")
-        if name not in QUEUES:
+        if name not in known:
             raise ConfigError(f"WORKER_QUEUES: there is no queue {name}, only {', '.join(QUEUES)}")
-        processes += [name] * int(count)
+        processes += [known[name]] * int(count)
     return processes
 
 
@@ -49,7 +50,7 @@ def parse_queues(text: str) -> list[str]:
 class Slot:
     """A place for one worker process of a queue; `pid` is None while there is none."""
 
-    queue: str
+    queue: QueueName
     pid: int | None = None
     not_before: float = 0.0
 
@@ -57,7 +58,7 @@ class Slot:
 class Supervisor:
     """Keeps every slot filled until it is told to stop."""
 
-    def __init__(self, app: Flask, queues: list[str]) -> None:
+    def __init__(self, app: Flask, queues: list[QueueName]) -> None:
         self._app = app
         self._slots = [Slot(name) for name in queues]
 
@@ -67,8 +68,11 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         gc.collect()
         gc.freeze()
-        log.info("bodies from %s", ", ".join(module.__name__ for module in MODULES))
-        log.info("workers: %s", ", ".join(f"{n}:{count}" for n, count in Counter(s.queue for s in self._slots).items()))
+        served = Counter(slot.queue for slot in self._slots)
+        log.info("handlers from %s", ", ".join(module.__name__ for module in MODULES))
+        log.info("workers: %s", ", ".join(f"{name}:{count}" for name, count in served.items()))
+        if missing := [name for name in QUEUES if name not in served]:
+            log.warning("no worker of this supervisor serves %s: some other must", ", ".join(missing))
         while True:
             self._fill()
             received = signal.sigtimedwait(_SIGNALS, _RESTART_EVERY_S)
@@ -83,7 +87,7 @@ class Supervisor:
                 slot.not_before = time.monotonic() + _RESTART_EVERY_S
                 slot.pid = self._fork(slot.queue)
 
-    def _fork(self, queue: str) -> int:
+    def _fork(self, queue: QueueName) -> int:
         pid = os.fork()
         if pid:
             return pid
@@ -122,12 +126,13 @@ class Supervisor:
                 os.kill(slot.pid, number)
 
 
-def serve(app: Flask, queue: str) -> None:
+def serve(app: Flask, queue: QueueName) -> None:
     """Be one worker of `queue` until told to stop."""
     use_app(app)
     with app.app_context():
         redis_url = settings().redis_url
-    LeanWorker(queue, connect(redis_url)).work(logging_level=None)
+        threads = settings().webhook_threads if queue == "webhooks" else 0
+    LeanWorker(app, queue, connect(redis_url), threads).work(logging_level=None)
 
 
 def supervise() -> None:

@@ -1,4 +1,4 @@
-"""One attempt at a job as its body sees it: progress, and the completion that commits with what the body did."""
+"""One attempt at a job as its handler sees it: progress, and the completion that commits with what the handler did."""
 
 import time
 from collections.abc import Iterator
@@ -75,7 +75,7 @@ class Run:
         self.completed = True
 
     def complete(self, result: dict[str, Any] | None) -> None:
-        """Success of a body that left nothing to commit with it. Raises: LeaseLost."""
+        """Success of a handler that left nothing to commit with it. Raises: LeaseLost."""
         tell_change(self.job_id, self.lease.complete(result, self._progress.finished()))
         self.completed = True
 

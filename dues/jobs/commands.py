@@ -36,9 +36,10 @@ _STATS: dict[str, Callable[[QueueStats], str]] = {
     "depth": lambda found: str(found.depth),
     "latency": lambda found: f"{found.latency_s:.1f} s",
     "objective": lambda found: f"{found.objective_s:g} s",
-    "not relayed": lambda found: f"{found.relay_lag_s:.1f} s",
+    "no relay for": lambda found: f"{found.relay_lag_s:.1f} s",
     "running": lambda found: str(found.running),
     "expired leases": lambda found: str(found.expired),
+    "unknown": lambda found: str(found.unknown),
     "arrivals": lambda found: f"{found.arrivals_per_s:.2f} /s",
     "mean": lambda found: "-" if found.mean_s is None else f"{found.mean_s:.3f} s",
     "workers wanted": lambda found: str(found.recommended_workers),
@@ -120,7 +121,7 @@ def cancel_jobs(job_ids: Sequence[UUID]) -> None:
 @click.argument("queue", type=click.Choice(QUEUES))
 def drain(queue: str) -> None:
     """Do all that is due in a queue here and now, beside its workers or without any, and without Redis."""
-    # The bodies of jobs are not for this floor to import.
+    # The handlers of jobs are not for this floor to import.
     done = subprocess.run([sys.executable, "-m", "workers.drain", queue], check=False)
     sys.exit(done.returncode)
 

@@ -1,4 +1,4 @@
-"""How an attempt can end other than by success. Job bodies raise these; anything else they raise is tried again."""
+"""How an attempt can end other than by success. Handlers raise these; anything else they raise is tried again."""
 
 import random
 from typing import Any
@@ -9,7 +9,7 @@ _LONGEST_BACKOFF_S = 3600.0
 
 
 class Canceled(Exception):
-    """Somebody asked for the job to be canceled. Raised by `Run.progress()`; a body lets it pass."""
+    """Somebody asked for the job to be canceled. Raised by `Run.progress()`; a handler lets it pass."""
 
 
 class Retry(Exception):
@@ -36,7 +36,7 @@ class PermanentFailure(Exception):
 
 
 class Interrupted(BaseException):
-    """A body was stopped from outside. Not an Exception: a body that catches those must still stop."""
+    """A handler was stopped from outside. Not an Exception: a handler that catches those must still stop."""
 
 
 class TimedOut(Interrupted):
@@ -74,4 +74,11 @@ def problem(code: str, title: str, status: int, detail: str) -> dict[str, Any]:
     return {"type": f"/problems/{code}", "title": title, "status": status, "detail": detail}
 
 
+class UnknownKind(Problem):
+    """No worker that has seen the job knows what to do with it; one of another release may."""
+
+    status, title, code = 503, "The job waits for another release", "unknown_job_kind"
+
+
+UNKNOWN_KIND = UnknownKind("the worker that took it does not know this kind of job")
 WORKER_LOST = problem("worker_lost", "The worker was lost", 500, "the worker of the last attempt was killed or cut off")

@@ -1,16 +1,22 @@
 """The one table of job kinds: what slow work there is, where it runs and how often it is tried.
 
-A kind stands here only when workers/ has a body for it: a worker refuses to start otherwise.
+A kind stands here only when workers/ has a handler for it: a worker refuses to start otherwise.
 """
 
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-QueueName = Literal["critical", "default", "slow", "webhooks"]
+QueueName = Literal["critical", "default", "events", "slow", "webhooks"]
 QUEUES: tuple[QueueName, ...] = get_args(QueueName)
 
 # The longest that a job should wait for a worker: what scaling workers aims at. Seconds.
-OBJECTIVES_S: dict[QueueName, float] = {"critical": 2.0, "default": 10.0, "slow": 120.0, "webhooks": 30.0}
+OBJECTIVES_S: dict[QueueName, float] = {
+    "critical": 2.0,
+    "default": 10.0,
+    "events": 5.0,
+    "slow": 120.0,
+    "webhooks": 30.0,
+}
 
 
 @dataclass(frozen=True)
@@ -18,8 +24,9 @@ class Kind:
     """One kind of job.
 
     `timeout_s` bounds one attempt. `cancelable` jobs can be canceled by those who see them; a running one only
-    notices where its body reports progress. A `forked` kind runs in a process of its own, which is killed at its
-    timeout and gives its memory back: for long work. Others run in the worker's process.
+    notices where its handler reports progress. A `forked` kind runs in a process of its own, which is killed at its
+    timeout and gives its memory back: for long work. Others run in the worker's process, those of `webhooks` in one of
+    its threads, where nothing can stop a handler that exceeds its time: it must bound each of its calls itself.
     """
 
     name: str
@@ -32,8 +39,10 @@ class Kind:
 
 PAYMENT_CHARGE = Kind("payment.charge", "critical", timeout_s=60)
 PAYMENT_REFUND = Kind("payment.refund", "critical", timeout_s=60)
-PAYMENT_RECONCILE = Kind("payment.reconcile", "default", timeout_s=60)
-# Not in the queue of charges: a mail server that hangs must not keep anybody from paying.
+# With the charges: what waits for the gateway waits together, and nothing else does.
+PAYMENT_RECONCILE = Kind("payment.reconcile", "critical", timeout_s=60)
+# Mails have a queue of their own: a mail server that hangs must not keep anybody from paying, and what else may hang
+# must not keep mails.
 PAYMENT_CONFIRMATION = Kind("payment.confirmation", "default", timeout_s=120)
 PAYMENT_NOTICE = Kind("payment.notice", "default", timeout_s=120)
 DOCUMENT_DELIVERY = Kind("document.delivery", "default", timeout_s=120)
@@ -44,8 +53,10 @@ ACCOUNT_VERIFICATION = Kind("account.verification", "default", timeout_s=120)
 ACCOUNT_PASSWORD_RESET = Kind("account.password_reset", "default", timeout_s=120)
 ACCOUNT_NOTICE = Kind("account.notice", "default", timeout_s=120)
 POST_PUBLISH = Kind("post.publish", "default", timeout_s=60)
-EDGE_PURGE = Kind("edge.purge", "default", timeout_s=60)
-WEBHOOK_FAN_OUT = Kind("webhook.fan_out", "webhooks", timeout_s=60)
+# With the deliveries, because it is one: a request to the outside, made by one thread of many.
+EDGE_PURGE = Kind("edge.purge", "webhooks", timeout_s=60)
+# Rows and nothing else, so it never waits behind receivers that do not answer.
+WEBHOOK_FAN_OUT = Kind("webhook.fan_out", "events", timeout_s=60)
 # As many attempts as dues/webhooks/schedule.py has waits.
 WEBHOOK_DELIVER = Kind("webhook.deliver", "webhooks", max_attempts=10, timeout_s=60)
 WEBHOOK_REPLAY = Kind("webhook.replay", "slow", timeout_s=3600, cancelable=True)

@@ -1,10 +1,11 @@
 """Who holds a job: the statements that claim, keep, finish and give back one attempt.
 
-Every one is fenced by the token of the claim: from the moment another worker has taken the job over, nothing that this
-one still does to it has any effect.
+Each is fenced by the token of the claim: from the moment another worker has taken the job over, nothing that this one
+still does to it has any effect. Which job a worker claims is decided in turns.py.
 """
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -27,21 +28,25 @@ class LeaseLost(Exception):
 _UNHURRIED = "(select set_config('synchronous_commit', 'off', true)) unhurried"
 _MINE = "id = %(job_id)s and lease_token = %(token)s and status = 'running'"
 
+# Whose job it is, when jobs take turns: the store's, else its owner's, else everybody's.
+TENANT = "coalesce(store_id, owner_id, '00000000-0000-0000-0000-000000000000'::uuid)"
+
+# The first of `turns` that is to be had. They are looked at in the order in which they come, one at a time: an `order
+# by` would lock all of them.
 _CLAIM = f"""
+    {{given}}
     update jobs set status = 'running', attempt = attempt + 1, lease_token = %(token)s, leased_by = %(worker)s,
         lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s),
         started_at = coalesce(started_at, clock_timestamp()), version = version + 1
     from {_UNHURRIED}
-    where id = {{which}} and run_at <= now() and attempt < max_attempts and cancel_requested_at is null
-        and (status = 'queued' or (status = 'running' and lease_until < clock_timestamp()))
-    returning id, kind, args::text, attempt, timeout_s, progress::text, trace, version
+    where id = (
+        select held.id from {{turns}} turns(id) cross join lateral (
+            select id from jobs where jobs.id = turns.id and status = 'queued' and run_at <= now()
+                and attempt < max_attempts and cancel_requested_at is null
+            for update skip locked) held
+        limit 1)
+    returning id, kind, args::text, attempt, timeout_s, progress::text, trace, version, {TENANT}, {{all_turns}}
 """
-_CLAIM_ONE = _CLAIM.format(which="%(job_id)s")
-_CLAIM_NEXT = _CLAIM.format(
-    which="""(
-        select id from jobs where queue = %(queue)s and status = 'queued' and run_at <= now()
-        order by run_at limit 1 for update skip locked)"""
-)
 _RENEW = f"""
     update jobs set lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s) from {_UNHURRIED}
     where {_MINE} returning cancel_requested_at is not null
@@ -64,7 +69,8 @@ _GIVE_BACK = """
                         else 'queued' end as becomes
         from jobs where {whose} for update {patience})
     update jobs set status = becomes, finished_at = case when becomes <> 'queued' then clock_timestamp() end,
-        attempt = attempt - %(uncharged)s, dispatched_at = null, lease_token = null, lease_until = null,
+        attempt = attempt - %(uncharged)s, lease_token = null, lease_until = null,
+        due = coalesce(%(after_s)s, 0) <= 0,
         run_at = coalesce(clock_timestamp() + make_interval(secs => %(after_s)s), run_at),
         error = coalesce(%(error)s::jsonb, error), version = version + 1
     from held where jobs.id = held.id
@@ -90,35 +96,51 @@ class Claim:
     trace: str | None
 
 
-def claim(job_id: UUID, worker: str) -> tuple[Claim, "Lease"] | None:
-    """Begin an attempt, or None: the job is not due, another worker has it, or it is over. Of any number of
-    workers that ask at once exactly one gets it."""
-    return _claim(_CLAIM_ONE, {"job_id": job_id, "worker": worker})
+@dataclass(frozen=True)
+class Begun:
+    """What a claim has got, and of whose jobs it is. `turns` are all that were looked up for it, in their order."""
+
+    claim: Claim
+    lease: "Lease"
+    tenant: UUID
+    turns: list[UUID]
 
 
-def claim_next(queue: str, worker: str) -> tuple[Claim, "Lease"] | None:
-    """Begin an attempt at the job of `queue` that has been due for longest, handed over to RQ or not; None where none
-    is due. It takes no notice of priorities: it is for a queue that RQ does not serve just now."""
-    return _claim(_CLAIM_NEXT, {"queue": queue, "worker": worker})
+def claim_statement(turns: str) -> str:
+    """SQL that looks up `turns`, a common table expression of that name with `id` and `position`, and claims the first
+    of these jobs that is to be had."""
+    all_turns = "(select array_agg(turns.id order by turns.position) from turns)"
+    return _CLAIM.format(given=f"with {turns}", turns="turns", all_turns=all_turns)
 
 
-def _claim(sql: str, values: dict[str, Any]) -> tuple[Claim, "Lease"] | None:
+def begin(statement: str, values: Mapping[str, Any], worker: str) -> Begun | None:
+    """Begin an attempt with what `claim_statement()` made; None where no job is to be had. Of any number of workers
+    that ask at once one gets each job."""
     token, lease_s, asked_at = uuid4(), settings().job_lease_s, time.monotonic()
     # Apart from any transaction: within one it would keep the job's row locked, and no renewal could get through.
-    row = fetch_row_alone(sql, {**values, "token": token, "lease_s": lease_s})
+    row = fetch_row_alone(statement, {**values, "token": token, "lease_s": lease_s, "worker": worker})
     if row is None:
         return None
-    job_id, kind, args, attempt, timeout_s, progress, trace, version = row
+    job_id, kind, args, attempt, timeout_s, progress, trace, version, tenant, turns = row
     tell_change(job_id, version)
-    return Claim(
+    claim = Claim(
         job_id, token, kind, ujson.loads(args), attempt, timeout_s, ujson.loads(progress) if progress else None, trace
-    ), Lease(job_id, token, lease_s, asked_at)
+    )
+    return Begun(claim, Lease(job_id, token, lease_s, asked_at), tenant, turns or [])
+
+
+_KNOWN = _CLAIM.format(given="", turns="unnest(%(ids)s::uuid[])", all_turns="null::uuid[]")
+
+
+def claim(job_ids: Sequence[UUID], worker: str) -> Begun | None:
+    """Begin an attempt at the first of these jobs that is to be had: queued, and not held by somebody else just now."""
+    return begin(_KNOWN, {"ids": list(job_ids)}, worker)
 
 
 class Lease:
     """The right to work on a job, which lasts `seconds` from the last renewal.
 
-    Renewed by a thread beside the body, or by the body's own `check()`, whichever comes first.
+    Renewed by a thread beside the job's handler, or by the handler's own `check()`, whichever comes first.
     """
 
     def __init__(self, job_id: UUID, token: UUID, seconds: float, since: float) -> None:

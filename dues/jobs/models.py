@@ -1,4 +1,5 @@
-"""The table of slow work. Its rows are written with SQL (outbox.py, lease.py, service.py); this is for reading."""
+"""The table of slow work. Its rows are written with SQL (outbox.py, turns.py, lease.py, service.py); this is for
+reading."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +13,8 @@ from dues.postgres import Model
 
 
 class Job(Model):
-    """One piece of slow work, and the proof that it is wanted: the row is the outbox."""
+    """One piece of slow work, and the proof that it is wanted: the row is the outbox. `due` says that `run_at` has
+    come, as far as anybody has noticed."""
 
     __tablename__ = "jobs"
 
@@ -26,6 +28,8 @@ class Job(Model):
     dedupe_key: Mapped[str | None]
     status: Mapped[str]
     run_at: Mapped[datetime]
+    due: Mapped[bool]
+    # These two are for processes of the release before, which may still run. The next release drops them.
     dispatched_at: Mapped[datetime | None]
     delivery: Mapped[int] = mapped_column(Integer)
     attempt: Mapped[int] = mapped_column(Integer)

@@ -12,7 +12,6 @@ from uuid import UUID
 
 import ujson
 
-from dues.clock import now
 from dues.ids import new_id
 from dues.jobs.kinds import Kind
 from dues.jobs.notifications import wake_relay
@@ -25,10 +24,11 @@ JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | Non
 MAX_ARGS_BYTES = 4096
 
 _INSERT = """
-    insert into jobs(id, kind, queue, priority, args, owner_id, store_id, dedupe_key, run_at, max_attempts, timeout_s,
-                     cancelable, trace)
+    insert into jobs(id, kind, queue, priority, args, owner_id, store_id, dedupe_key, run_at, due, max_attempts,
+                     timeout_s, cancelable, trace)
     values (%(id)s, %(kind)s, %(queue)s, %(priority)s, %(args)s::jsonb, %(owner_id)s, %(store_id)s, %(dedupe_key)s,
-            coalesce(%(run_at)s, now()), %(max_attempts)s, %(timeout_s)s, %(cancelable)s, %(trace)s)
+            coalesce(%(run_at)s, now() + make_interval(secs => %(delay_s)s)),
+            coalesce(%(run_at)s <= now(), %(delay_s)s <= 0), %(max_attempts)s, %(timeout_s)s, %(cancelable)s, %(trace)s)
     on conflict (kind, dedupe_key) where dedupe_key is not null and status in ('queued', 'running') do nothing
     returning id
 """
@@ -45,14 +45,16 @@ def enqueue(
     owner_id: UUID | None = None,
     store_id: UUID | None = None,
     dedupe_key: str | None = None,
+    delay_s: float = 0.0,
     run_at: datetime | None = None,
     priority: int = 100,
 ) -> UUID:
-    """Have a worker call the body of `kind` with `args` once the present `transaction()` is committed.
+    """Have a worker call the handler of `kind` with `args` once the present `transaction()` is committed.
 
-    `args` are small JSON: ids, as strings. `owner_id` and `store_id` say who may see the job. With `dedupe_key`,
-    and a job of this kind and key that is not finished, that one's id is returned and nothing is added. It runs at
-    `run_at` at the earliest; within a queue, a lower `priority` goes first.
+    `args` are small JSON: ids, as strings. `owner_id` and `store_id` say who may see the job, and whose turn it takes:
+    stores take turns in a queue, and among the jobs of one store a lower `priority` goes first. With `dedupe_key`, and
+    a job of this kind and key that is not finished, that one's id is returned and nothing is added. It runs `delay_s`
+    from now at the earliest, by PostgreSQL's clock, or at a moment that something stored says, `run_at`.
 
     Returns: the job's id, by which its status is known from the commit on.
     Raises: TypeError or ValueError for arguments that are not small JSON; RuntimeError outside `transaction()`.
@@ -69,6 +71,7 @@ def enqueue(
         "store_id": store_id,
         "dedupe_key": dedupe_key,
         "run_at": run_at,
+        "delay_s": delay_s,
         "max_attempts": kind.max_attempts,
         "timeout_s": kind.timeout_s,
         "cancelable": kind.cancelable,
@@ -79,7 +82,8 @@ def enqueue(
         job_id = row_id
     else:
         job_id = _insert(row)
-    if run_at is None or run_at <= now():
+    # One that is not due yet is found by the relay's next look, as it would be when it is.
+    if run_at is None and delay_s <= 0:
         after_commit(wake_relay)
     return job_id
 

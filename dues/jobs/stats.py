@@ -22,11 +22,11 @@ _QUEUES = text("""
     select q.name, coalesce(due.depth, 0), coalesce(due.latency_s, 0), coalesce(due.relay_lag_s, 0),
         coalesce(held.running, 0), coalesce(held.expired, 0),
         (coalesce(due.arrived, 0) + coalesce(held.arrived, 0) + coalesce(ended.arrived, 0)) / 60.0,
-        coalesce(ended.failed, 0) / 60.0, ended.mean_s
+        coalesce(ended.failed, 0) / 60.0, coalesce(unknown.jobs, 0), ended.mean_s
     from unnest(cast(:queues as text[])) with ordinality q(name, position)
     left join (select queue, count(*) as depth, extract(epoch from clock_timestamp() - min(run_at)) as latency_s,
-                   extract(epoch from clock_timestamp() - min(run_at) filter (where dispatched_at is null))
-                       as relay_lag_s,
+                   extract(epoch from clock_timestamp()
+                       - greatest(min(run_at), (select looked_at from relay_looks))) as relay_lag_s,
                    count(*) filter (where run_at > now() - interval '1 min') as arrived
                from jobs where status = 'queued' and run_at <= now() group by queue) due on due.queue = q.name
     left join (select queue, count(*) as running,
@@ -37,6 +37,9 @@ _QUEUES = text("""
                    count(*) filter (where status = 'failed') as failed,
                    avg(extract(epoch from finished_at - greatest(started_at, run_at))) as mean_s
                from jobs where finished_at > now() - interval '1 min' group by queue) ended on ended.queue = q.name
+    left join (select queue, count(*) as jobs from jobs
+               where status = 'queued' and error ->> 'type' = '/problems/unknown_job_kind'
+               group by queue) unknown on unknown.queue = q.name
     order by q.position
 """)
 
@@ -44,7 +47,8 @@ _QUEUES = text("""
 @dataclass(frozen=True)
 class QueueStats:
     """A queue now. `depth` is the jobs that are due; `latency_s` how long the oldest of them has waited, and
-    `relay_lag_s` the oldest not yet handed to RQ; `expired` those of the `running` whose worker is silent.
+    `relay_lag_s` for how much of that no relay has looked, which is some seconds where all is well; `expired` those of
+    the `running` whose worker is silent; `unknown` those that wait for a worker that knows their kind.
 
     Of the last minute: how many jobs came to be due or failed for good in a second, and how long one takes on average
     (None where none ended).
@@ -59,6 +63,7 @@ class QueueStats:
     objective_s: float
     arrivals_per_s: float = 0.0
     failures_per_s: float = 0.0
+    unknown: int = 0
     mean_s: float | None = None
 
     @property
@@ -102,7 +107,8 @@ def queue_stats() -> list[QueueStats]:
             OBJECTIVES_S[queue],
             float(arrivals),
             float(failures),
+            unknown,
             None if mean_s is None else float(mean_s),
         )
-        for queue, depth, latency_s, relay_lag_s, running, expired, arrivals, failures, mean_s in rows
+        for queue, depth, latency_s, relay_lag_s, running, expired, arrivals, failures, unknown, mean_s in rows
     ]

@@ -9,14 +9,12 @@ leaves the payment `unknown`: it is never charged again, and reconciliation find
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
 
 from dues.breaker import Circuit
-from dues.clock import now
 from dues.errors import NotFound
 from dues.failpoints import failpoint
 from dues.jobs import Ending, Retry, Run, enqueue, kinds, when_ended
@@ -31,11 +29,11 @@ from dues.postgres import db, transaction
 log = logging.getLogger("dues.payments")
 
 # What a gateway could not answer just now it may soon.
-_RECONCILE_AFTER = timedelta(seconds=5)
+_RECONCILE_AFTER_S = 5.0
 # Most payers act at once.
-_REMIND_AFTER = timedelta(minutes=10)
+_REMIND_AFTER_S = 600.0
 # When a job has used up its attempts, most of them an hour apart, the next takes over so much later.
-_GO_ON_AFTER = timedelta(hours=1)
+_GO_ON_AFTER_S = 3600.0
 
 
 def charge(run: Run, store_id: UUID, payment_id: UUID, outcome: str | None = None) -> None:
@@ -55,7 +53,7 @@ def charge(run: Run, store_id: UUID, payment_id: UUID, outcome: str | None = Non
         if operation is None:
             _leave_unknown(payment, "the gateway did not answer")
         else:
-            _write_down(payment, operation)
+            _record_result(payment, operation)
         failpoint("payment.before_commit")
     failpoint("payment.after_commit")
 
@@ -98,7 +96,7 @@ def _gateway(payment: Payment) -> Iterator[Gateway]:
     circuit.succeeded()
 
 
-def _write_down(payment: Payment, operation: Operation) -> None:
+def _record_result(payment: Payment, operation: Operation) -> None:
     """The gateway's answer as the payment's state. In the transaction() that ends the job which asked."""
     key = payment.store_id, payment.id
     match operation.outcome:
@@ -126,23 +124,25 @@ def _tell_payer(payment: Payment, about: About) -> None:
     mails of their own."""
     if payment.subscription_id is not None:
         return
-    run_at = now() + _REMIND_AFTER if about == "requires_action" else None
-    enqueue(kinds.PAYMENT_NOTICE, payment_args(payment) | {"about": about}, store_id=payment.store_id, run_at=run_at)
+    delay_s = _REMIND_AFTER_S if about == "requires_action" else 0.0
+    enqueue(kinds.PAYMENT_NOTICE, payment_args(payment) | {"about": about}, store_id=payment.store_id, delay_s=delay_s)
 
 
 def _leave_unknown(payment: Payment, reason: str) -> None:
     """For reconciliation to find out; the client follows its job from now on."""
-    job_id = _reconcile_after(payment, _RECONCILE_AFTER)
+    job_id = _reconcile_after(payment, _RECONCILE_AFTER_S)
     move(payment.store_id, payment.id, "unknown", reason, job_id=job_id)
 
 
-def _reconcile_after(payment: Payment, delay: timedelta) -> UUID:
+def _reconcile_after(payment: Payment, delay_s: float) -> UUID:
     return enqueue(
         kinds.PAYMENT_RECONCILE,
         payment_args(payment),
         owner_id=payment.user_id,
         store_id=payment.store_id,
-        run_at=now() + delay,
+        delay_s=delay_s,
+        # Charges that somebody waits for go first.
+        priority=200,
     )
 
 
@@ -165,7 +165,7 @@ def reconcile(run: Run, store_id: UUID, payment_id: UUID) -> None:
             move(store_id, payment_id, "failed", "the gateway never charged it", failure_code="gateway_timeout")
             _tell_payer(payment, "failed")
         else:
-            _write_down(payment, operation)
+            _record_result(payment, operation)
 
 
 def refund(run: Run, store_id: UUID, refund_id: UUID) -> None:
@@ -237,7 +237,7 @@ def reconciliation_given_up(ending: Ending) -> None:
     payment = _payment_of(ending)
     if payment.status == "unknown":
         log.error("payment %s is still unknown after all attempts to find out", payment.id)
-        payment.job_id = _reconcile_after(payment, _GO_ON_AFTER)
+        payment.job_id = _reconcile_after(payment, _GO_ON_AFTER_S)
         touch_payment(payment.store_id, payment.user_id)
 
 
@@ -247,9 +247,7 @@ def refund_given_up(ending: Ending) -> None:
     due, payment = _get_refund(UUID(ending.args["store_id"]), UUID(ending.args["refund_id"]))
     if due.status == "pending":
         log.error("refund %s is still pending after all attempts", due.id)
-        due.job_id = enqueue(
-            kinds.PAYMENT_REFUND, refund_args(due), store_id=payment.store_id, run_at=now() + _GO_ON_AFTER
-        )
+        due.job_id = enqueue(kinds.PAYMENT_REFUND, refund_args(due), store_id=payment.store_id, delay_s=_GO_ON_AFTER_S)
         touch_payment(payment.store_id, payment.user_id)
 
 

@@ -15,10 +15,12 @@ from math import ceil
 import psutil
 import redis
 
+from dues.jobs.kinds import QUEUES
 from tests.faults.house import Mode, Role, family, frozen
 from tests.faults.play import Play
 from tests.servers import wait_until
 from tests.workers.conftest import ended
+from workers.rq_queues import queue
 
 Act = Callable[[Play], None]
 
@@ -116,10 +118,12 @@ for line, moment in (
 def many_sweepers(play: Play) -> None:
     def disturb() -> None:
         play.strike()
-        for _ in range(10):
-            play.make.rows("update jobs set lease_until = clock_timestamp() where status = 'running'")
-            play.make.rows("update jobs set dispatched_at = null where status = 'queued'")
-            time.sleep(0.1)
+        with closing(redis.Redis.from_url(play.house.redis_url)) as client:
+            for _ in range(10):
+                play.make.rows("update jobs set lease_until = clock_timestamp() where status = 'running'")
+                for name in QUEUES:
+                    queue(name, client).empty()
+                time.sleep(0.1)
 
     play.pay_during(60, disturb, after=5)
 

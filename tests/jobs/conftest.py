@@ -9,7 +9,8 @@ import pytest
 from flask import Flask
 
 from dues.jobs import Kind, enqueue
-from dues.jobs.lease import Claim, Lease, claim
+from dues.jobs.exceptions import WORKER_LOST
+from dues.jobs.lease import Claim, Lease, claim, take_back
 from dues.postgres import transaction
 from tests.factory import Factory
 
@@ -27,10 +28,12 @@ class Jobs:
             return enqueue(kind, args or {}, **options)
 
     def claimed(self, job_id: UUID | None = None) -> tuple[Claim, Lease]:
-        """A job (a new one unless it is named) with a worker on it."""
-        found = claim(job_id or self.add(), "tester")
-        assert found
-        return found
+        """A job (a new one unless it is named) with a worker on it, whose worker before, if it had one, was silent."""
+        job_id = job_id or self.add()
+        take_back(job_id, WORKER_LOST)
+        begun = claim([job_id], "tester")
+        assert begun
+        return begun.claim, begun.lease
 
     def row(self, job_id: UUID) -> Row:
         return self._make.rows("select * from jobs where id = %(id)s", {"id": job_id})[0]

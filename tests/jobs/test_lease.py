@@ -9,9 +9,10 @@ from flask import Flask
 
 from dues.jobs import Kind, LeaseLost
 from dues.jobs.exceptions import WORKER_LOST, problem
-from dues.jobs.lease import Lease, claim, claim_next, take_back
+from dues.jobs.lease import Lease, claim, take_back
 from dues.postgres import fetch_row, transaction
 from dues.reads.tags import touch
+from tests.contention import Contention
 from tests.factory import Factory
 from tests.jobs.conftest import QUICK, Jobs
 
@@ -26,35 +27,12 @@ def test_of_many_workers_at_once_exactly_one_gets_the_job(in_app: Flask, jobs: J
     def ask(number: int) -> bool:
         with in_app.app_context():
             at_once.wait()
-            return claim(job_id, f"worker {number}") is not None
+            return claim([job_id], f"worker {number}") is not None
 
     with ThreadPoolExecutor(8) as threads:
         assert sorted(threads.map(ask, range(8))) == [False] * 7 + [True]
     row = jobs.row(job_id)
     assert (row.status, row.attempt, row.version) == ("running", 1, 2)
-
-
-def test_the_next_job_of_a_queue_is_the_one_that_has_been_due_for_longest(jobs: Jobs):
-    later, second, first = (jobs.add() for _ in range(3))
-    elsewhere = jobs.add(Kind("test.elsewhere", "slow"))
-    jobs.change(later, "run_at = now() + interval '1 h'")
-    jobs.change(second, "run_at = now() - interval '1 s'")
-    jobs.change(first, "run_at = now() - interval '2 s', dispatched_at = now()")
-    found = [claim_next(QUICK.queue, "tester") for _ in range(3)]
-    assert [claimed[0].job_id if claimed else None for claimed in found] == [first, second, None]
-    assert jobs.row(elsewhere).status == "queued"
-
-
-def test_of_many_workers_at_once_each_gets_another_next_job(in_app: Flask, jobs: Jobs):
-    made = {jobs.add() for _ in range(8)}
-
-    def work(number: int) -> UUID | None:
-        with in_app.app_context():
-            claimed = claim_next(QUICK.queue, f"worker {number}")
-            return claimed[0].job_id if claimed else None
-
-    with ThreadPoolExecutor(4) as threads:
-        assert set(threads.map(work, range(8))) == made
 
 
 def test_a_claim_tells_all_that_an_attempt_needs(jobs: Jobs):
@@ -82,19 +60,32 @@ def test_a_job_that_is_not_due_or_over_cannot_be_claimed(jobs: Jobs, change: str
     job_id = jobs.add()
     jobs.change(job_id, change)
     before = jobs.row(job_id)
-    assert claim(job_id, "tester") is None
+    assert claim([job_id], "tester") is None
     assert jobs.row(job_id) == before
 
 
 def test_a_job_can_be_taken_over_only_when_its_lease_has_run_out(jobs: Jobs):
     job_id = jobs.add()
     jobs.claimed(job_id)
-    assert claim(job_id, "other") is None
+    assert take_back(job_id, WORKER_LOST) is None
+    assert claim([job_id], "other") is None
     jobs.expire(job_id)
-    again = claim(job_id, "other")
+    assert take_back(job_id, WORKER_LOST) == "queued"
+    again = claim([job_id], "other")
     assert again
-    assert again[0].attempt == 2
+    assert again.claim.attempt == 2
     assert jobs.row(job_id).leased_by == "other"
+
+
+def test_of_several_jobs_the_first_that_is_to_be_had_is_claimed(jobs: Jobs, contention: Contention):
+    over, running, locked, free, other = (jobs.add() for _ in range(5))
+    jobs.change(over, "status = 'succeeded', finished_at = now()")
+    jobs.claimed(running)
+    with contention.held("select from jobs where id = %(id)s for update", id=str(locked)):
+        begun = claim([over, running, locked, free, other], "tester")
+    assert begun
+    assert begun.claim.job_id == free
+    assert jobs.row(other).status == "queued"
 
 
 def test_what_a_zombie_did_is_rolled_back_with_its_completion(jobs: Jobs, make: Factory):
@@ -159,7 +150,7 @@ def test_renewing_extends_the_lease_and_changes_nothing_that_clients_see(jobs: J
     assert not lease.lost
 
 
-def test_a_renewal_goes_through_while_the_body_has_the_job_open_in_a_transaction(jobs: Jobs):
+def test_a_renewal_goes_through_while_the_handler_has_the_job_open_in_a_transaction(jobs: Jobs):
     job_id = jobs.add()
     _, lease = jobs.claimed(job_id)
     with transaction():
@@ -186,8 +177,8 @@ def test_a_failed_attempt_waits_and_keeps_its_error(jobs: Jobs):
     _, lease = jobs.claimed(job_id)
     assert lease.give_back(error=BAD, after_s=60.0) == "queued"
     row = jobs.row(job_id)
-    assert (row.status, row.attempt, row.error, row.dispatched_at, row.lease_token) == ("queued", 1, BAD, None, None)
-    assert claim(job_id, "tester") is None
+    assert (row.status, row.attempt, row.error, row.due, row.lease_token) == ("queued", 1, BAD, False, None)
+    assert claim([job_id], "tester") is None
     jobs.change(job_id, "run_at = now()")
     _, lease = jobs.claimed(job_id)
     lease.complete(None, None)
@@ -212,7 +203,7 @@ def test_a_released_attempt_is_not_charged_and_due_at_once(jobs: Jobs):
     _, lease = jobs.claimed(job_id := jobs.add(ONCE))
     assert lease.give_back(uncharged=True) == "queued"
     row = jobs.row(job_id)
-    assert (row.status, row.attempt) == ("queued", 0)
+    assert (row.status, row.attempt, row.due) == ("queued", 0, True)
     held, _ = jobs.claimed(job_id)
     assert held.attempt == 1
 

@@ -102,8 +102,14 @@ def test_two_transactions_with_the_same_key_make_one_job(in_app: Flask, jobs: Jo
 def test_a_job_for_later_is_not_claimed_before(jobs: Jobs):
     later = datetime.now(UTC) + timedelta(hours=1)
     job_id = jobs.add(run_at=later)
-    assert jobs.row(job_id).run_at == later
-    assert claim(job_id, "tester") is None
+    row = jobs.row(job_id)
+    assert (row.run_at, row.due) == (later, False)
+    assert claim([job_id], "tester") is None
+
+
+def test_how_much_later_is_counted_by_postgresqls_clock(jobs: Jobs):
+    row = jobs.row(jobs.add(delay_s=60))
+    assert ((row.run_at - row.created_at).total_seconds(), row.due) == (60, False)
 
 
 def test_the_relay_is_told_after_the_commit_and_not_of_what_is_for_later(jobs: Jobs, servers: Servers):
@@ -113,6 +119,7 @@ def test_the_relay_is_told_after_the_commit_and_not_of_what_is_for_later(jobs: J
         # A hint of what was done before may still be on its way.
         wait_until(lambda: hints.get_message(timeout=0.1) is None)
         jobs.add(run_at=datetime.now(UTC) + timedelta(hours=1))
+        jobs.add(delay_s=5)
         with transaction():
             enqueue(QUICK, {})
             assert hints.get_message(timeout=0.05) is None

@@ -139,7 +139,7 @@ def test_a_job_that_is_not_there(jobs: Jobs):
 def test_a_queued_job_is_canceled_at_once_and_nobody_gets_it(jobs: Jobs):
     job_id = jobs.add()
     assert canceled(job_id) == "canceled"
-    assert claim(job_id, "tester") is None
+    assert claim([job_id], "tester") is None
     assert canceled(job_id) == "canceled"
     assert document(job_id)["status"] == "canceled"
 
@@ -181,7 +181,7 @@ def test_canceling_and_claiming_at_once_agree_on_what_happened(in_app: Flask, jo
         for _ in range(20):
             job_id, at_once = jobs.add(), Barrier(2)
             cancelling = threads.submit(in_thread, canceled, job_id, at_once)
-            claiming = threads.submit(in_thread, lambda job_id: claim(job_id, "tester"), job_id, at_once)
+            claiming = threads.submit(in_thread, lambda job_id: claim([job_id], "tester"), job_id, at_once)
             outcome = (cancelling.result(), claiming.result() is not None, jobs.row(job_id).status)
             assert outcome in {("canceled", False, "canceled"), ("requested", True, "running")}
 

@@ -20,16 +20,16 @@ from dues.mail.smtp import disconnect
 from dues.postgres import db
 from tests.factory import Factory
 from tests.servers import Servers
-from workers import registry as bodies
+from workers import registry
 from workers.job import perform, use_app
 from workers.relay import relay_once
-from workers.rq_queues import job_id_of, queue
+from workers.rq_queues import queue
 
-assert bodies.MODULES
+assert registry.MODULES
 
 
 class Work:
-    """The relay and the workers, in this process: what is due is handed to RQ, taken from there and done."""
+    """The relay and the workers, in this process: what is due is done."""
 
     def __init__(self, app: Flask, redis: Redis, make: Factory) -> None:
         self._app = app
@@ -39,11 +39,12 @@ class Work:
     def drain(self) -> None:
         """Do what is due, and what becomes due by it."""
         use_app(self._app)
-        # A body in the main thread would take the alarm that bounds the test.
+        # A handler in the main thread would take the alarm that bounds the test.
         with ThreadPoolExecutor(1) as worker:
             while worker.submit(self._hand_over).result():
                 for name in QUEUES:
-                    self._serve(worker, name)
+                    queue(name, self._redis).empty()
+                    worker.submit(perform, name).result()
             worker.submit(disconnect).result()
 
     def hurry(self) -> None:
@@ -54,13 +55,6 @@ class Work:
     def _hand_over(self) -> int:
         with self._app.app_context():
             return relay_once()
-
-    def _serve(self, worker: ThreadPoolExecutor, name: str) -> None:
-        waiting = queue(name, self._redis)
-        deliveries = waiting.get_job_ids()
-        waiting.empty()
-        for delivery in deliveries:
-            worker.submit(perform, str(job_id_of(delivery))).result()
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ WITHOUT_MODEL = {
     "cache_switch",
     "circuit_breakers",
     "document_series",
+    "relay_looks",
     "account_codes",
     "account_attempts",
     "follow_stats",

@@ -13,7 +13,8 @@ import pytest
 from flask import Flask
 
 from dues.jobs import Run
-from dues.jobs.lease import claim
+from dues.jobs.exceptions import WORKER_LOST
+from dues.jobs.lease import claim, take_back
 from dues.postgres import transaction
 from dues.reports.files import LocalFiles, file_store
 from dues.reports.service import NewReport, request_report
@@ -51,15 +52,17 @@ class Reports:
         return self._make.rows("select * from jobs where id = %(id)s", {"id": report.job_id})[0]
 
     def claimed(self, report: Row) -> Run:
-        found = claim(report.job_id, "tester")
-        assert found
-        return Run(*found)
+        begun = claim([report.job_id], "tester")
+        assert begun
+        return Run(begun.claim, begun.lease)
 
     def build(self, report: Row) -> Row:
-        """One attempt of a worker, in this process. Returns: the report as it is then."""
-        held = claim(report.job_id, "tester")
-        assert held
-        attempt(held[0], Run(*held), build_report)
+        """One attempt of a worker, in this process, where the one before, if any, fell silent. Returns: the report as it is
+        then."""
+        take_back(report.job_id, WORKER_LOST)
+        begun = claim([report.job_id], "tester")
+        assert begun
+        attempt(begun.claim, Run(begun.claim, begun.lease), build_report)
         return self.row(report.id)
 
     def built(

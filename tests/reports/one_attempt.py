@@ -17,9 +17,9 @@ from workers.reports import build_report
 
 def main() -> None:
     with create_worker_app().app_context():
-        held = claim(UUID(sys.argv[1]), "a process of its own")
-        assert held
-        attempt(held[0], Run(*held), build_report)
+        begun = claim([UUID(sys.argv[1])], "a process of its own")
+        assert begun
+        attempt(begun.claim, Run(begun.claim, begun.lease), build_report)
     # Not ru_maxrss, in which the memory of the process that started this one counts.
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found

@@ -15,7 +15,8 @@ import pytest
 
 from dues.jobs import Canceled, LeaseLost
 from dues.jobs.attempt import Run
-from dues.jobs.lease import claim
+from dues.jobs.exceptions import WORKER_LOST
+from dues.jobs.lease import claim, take_back
 from dues.postgres import transaction
 from dues.reports.build import build_file
 from dues.reports.files import Draft, file_store
@@ -163,7 +164,8 @@ def test_a_completion_that_comes_too_late_takes_its_file_with_it(make: Factory, 
     def lose_the_lease_at_the_end(completed: int, total: int, unit: str) -> None:
         if completed == total:
             make.rows("update jobs set lease_until = clock_timestamp() - interval '1 ms'")
-            assert claim(report.job_id, "another")
+            assert take_back(report.job_id, WORKER_LOST) == "queued"
+            assert claim([report.job_id], "another")
 
     late.progress = lose_the_lease_at_the_end  # type: ignore[method-assign]
     with pytest.raises(LeaseLost):

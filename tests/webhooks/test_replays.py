@@ -93,9 +93,7 @@ def test_one_that_was_interrupted_goes_on(hooks: Hooks, make: Factory, monkeypat
     replay(hooks, endpoint, after_seq=0)
     assert numbers(hooks) == [1, 2, 3, 4, 5]
     # As if the worker had died before it could say that it was done.
-    hooks.make.rows(
-        "update jobs set status = 'queued', finished_at = null, dispatched_at = null where kind = 'webhook.replay'"
-    )
+    hooks.make.rows("update jobs set status = 'queued', finished_at = null where kind = 'webhook.replay'")
     hooks.work.drain()
     assert numbers(hooks) == [1, 2, 3, 4, 5]
 

@@ -1,4 +1,4 @@
-"""Kinds of jobs that only tests have, with bodies that say in a file what they do."""
+"""Kinds of jobs that only tests have, with handlers that say in a file what they do."""
 
 import os
 import signal

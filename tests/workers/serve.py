@@ -1,8 +1,8 @@
-"""The supervisor or the relay with the bodies of tests/workers/deeds.py, in a process of its own."""
+"""The supervisor or the relay with the handlers of tests/workers/deeds.py, in a process of its own."""
 
 import os
 
-import tests.workers.deeds  # noqa: F401  (declares its bodies)
+import tests.workers.deeds  # noqa: F401  (declares its handlers)
 from dues import failpoints
 from workers import forked, interrupts, relay, rq_worker, schedule
 from workers import supervisor as run
@@ -20,7 +20,6 @@ def serve(what: str, environ: dict[str, str], drain_s: float) -> None:
     failpoints._armed = failpoints.parse(environ.get("DUES_FAILPOINTS", ""))
     forked._GRACE_S = 0.5
     interrupts.DRAIN_S = drain_s
-    relay._LOST_AFTER_S = 0.5
     rq_worker._LOOK_S = 0.2
     if not environ.get("DUES_TESTS_SCHEDULE"):
         schedule.SCHEDULE = ()

@@ -17,7 +17,7 @@ from tests.jobs.conftest import Jobs
 from tests.servers import wait_until
 from tests.workers.conftest import Processes
 from workers import housekeeping, schedule
-from workers.job import BODIES
+from workers.job import HANDLERS
 
 HOUSEKEEPING = (
     kinds.FORGET_KEYS,
@@ -32,9 +32,9 @@ HOUSEKEEPING = (
 
 
 def keep_house(jobs: Jobs, kind: Kind) -> int:
-    """Run the body of a kind. Returns: how much it says it has forgotten."""
+    """Run the handler of a kind. Returns: how much it says it has forgotten."""
     run = Run(*jobs.claimed(jobs.add(kind)))
-    result = BODIES[kind.name].body(run)
+    result = HANDLERS[kind.name].handler(run)
     run.complete(result)
     assert result
     return int(result["forgotten"])

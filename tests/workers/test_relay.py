@@ -1,5 +1,6 @@
-"""What is due goes to RQ, what was lost comes back, and a relay that dies half-way changes nothing."""
+"""Workers are woken for what is due, what was lost comes back, and a relay that dies half-way changes nothing."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,78 +9,105 @@ import pytest
 import redis
 from flask import Flask
 from redis import Redis
-from rq.utils import as_text
+from rq import SimpleWorker
+from rq.serializers import JSONSerializer
+from rq.timeouts import TimerDeathPenalty
 
 from dues.failpoints import Armed, FailpointReached
 from dues.jobs import Kind, enqueue
 from dues.jobs.notifications import CHANNEL
 from dues.jobs.on_failure import Ending
+from dues.jobs.stats import queue_stats
 from dues.postgres import db, transaction
 from tests.factory import Factory
 from tests.jobs.conftest import QUICK, Jobs
 from tests.servers import Servers, wait_until
+from tests.workers import deeds
+from tests.workers.conftest import Notes
 from workers import relay
 from workers.app import create_worker_app
+from workers.job import use_app
 from workers.relay import Relay, Wakeups, relay_once, sweep_once
-from workers.rq_queues import job_id_of, queue
+from workers.rq_queues import queue
 
 SLOW = Kind("test.slow", "slow")
 
 
 @pytest.fixture
 def waiting(redis_client: Redis, in_app: Flask) -> Callable[..., list[str]]:
-    """The RQ ids in a queue, the next to be taken first."""
+    """The deliveries in a queue, by their ids in RQ."""
     return lambda name="default": queue(name, redis_client).get_job_ids()
 
 
-def test_a_due_job_is_handed_over_once(jobs: Jobs, waiting):
-    job_id = jobs.add()
-    assert relay_once() == 1
+def test_there_is_a_delivery_for_each_job_that_is_due(jobs: Jobs, waiting):
+    for _ in range(3):
+        jobs.add()
+    jobs.add(SLOW)
+    jobs.add(delay_s=3600)
+    assert relay_once() == 4
+    assert (len(waiting()), len(waiting("slow"))) == (3, 1)
     assert relay_once() == 0
-    row = jobs.row(job_id)
-    assert (row.delivery, row.status, row.version) == (1, "queued", 1)
-    assert row.dispatched_at
-    assert waiting() == [f"{job_id.hex}-1"]
-    assert job_id_of(waiting()[0]) == job_id
 
 
-def test_rq_knows_what_to_call_and_nothing_else(jobs: Jobs, redis_client: Redis, waiting):
-    job_id = jobs.add(args={"secret": "x"})
+def test_rq_knows_what_to_call_and_nothing_of_the_jobs(jobs: Jobs, redis_client: Redis, waiting):
+    jobs.add(args={"secret": "x"})
     relay_once()
     delivery = queue("default", redis_client).fetch_job(waiting()[0])
     assert delivery
-    assert (delivery.func_name, delivery.args, delivery.kwargs) == ("workers.job.perform", [str(job_id), 1], {})
-    assert (delivery.result_ttl, delivery.retries_left, delivery.timeout) == (0, None, QUICK.timeout_s)
+    assert (delivery.func_name, delivery.args, delivery.kwargs) == ("workers.job.perform", ["default"], {})
+    assert (delivery.result_ttl, delivery.retries_left) == (0, None)
     assert redis_client.ttl(delivery.key) > 0
 
 
-def test_each_queue_gets_its_own_the_most_urgent_first(jobs: Jobs, waiting):
-    later, sooner, urgent, slow = jobs.add(), jobs.add(), jobs.add(priority=1), jobs.add(SLOW)
-    jobs.change(sooner, "run_at = now() - interval '1 minute'")
-    jobs.add(run_at=None, priority=50)
-    assert relay_once() == 5
-    assert [job_id_of(rq_id) for rq_id in waiting()][:1] == [urgent]
-    assert [job_id_of(rq_id) for rq_id in waiting()][2:] == [sooner, later]
-    assert [job_id_of(rq_id) for rq_id in waiting("slow")] == [slow]
+def test_a_worker_of_rq_itself_could_do_it(jobs: Jobs, redis_client: Redis, in_app: Flask, notes: Notes):
+    use_app(in_app)
+    for _ in range(3):
+        jobs.add(deeds.NOTE, notes.args)
+    relay_once()
+    with ThreadPoolExecutor(1) as thread:
+        # Its alarms are for a main thread; what they bound, a delivery of ours does not have.
+        worker = SimpleWorker([queue("default", redis_client)], connection=redis_client, serializer=JSONSerializer)
+        worker.death_penalty_class = TimerDeathPenalty
+        worker._install_signal_handlers = lambda: None  # type: ignore[method-assign]
+        thread.submit(worker.work, burst=True, logging_level="ERROR").result()
+    assert notes.words() == ["done"] * 3
 
 
-def test_a_queue_in_rq_is_kept_short_so_that_the_urgent_can_overtake(jobs: Jobs, waiting, monkeypatch):
+def test_a_queue_in_rq_is_kept_short_however_much_is_due(jobs: Jobs, waiting, monkeypatch):
     monkeypatch.setattr(relay, "MOST_WAITING", 3)
     with transaction():
         for _ in range(5):
             enqueue(QUICK, {})
-        other = enqueue(SLOW, {})
+        enqueue(SLOW, {})
     assert relay_once() == 4
-    urgent = jobs.add(priority=1)
-    assert relay_once() == 0
-    assert [job_id_of(rq_id) for rq_id in waiting("slow")] == [other]
     queue("default", relay._deliveries()._redis).pop_job_id()
     assert relay_once() == 1
-    assert job_id_of(waiting()[-1]) == urgent
+    assert (len(waiting()), len(waiting("slow"))) == (3, 1)
+
+
+def test_what_no_worker_may_begin_now_wakes_none(jobs: Jobs, make: Factory, waiting):
+    """A store has as many slow jobs running as it may."""
+    store, other = make.store(), make.store()
+    jobs.claimed(jobs.add(SLOW, store_id=store.id))
+    for _ in range(5):
+        jobs.add(SLOW, store_id=store.id)
+    assert relay_once() == 0
+    jobs.add(SLOW, store_id=other.id)
+    assert relay_once() == 1
+    assert len(waiting("slow")) == 1
+
+
+def test_a_job_becomes_due_when_its_time_has_come(jobs: Jobs, waiting):
+    job_id = jobs.add(delay_s=3600)
+    assert relay_once() == 0
+    jobs.change(job_id, "run_at = now()")
+    assert relay_once() == 2
+    assert (jobs.row(job_id).due, len(waiting())) == (True, 1)
 
 
 def test_without_redis_everything_stays_due(jobs: Jobs, make: Factory, monkeypatch):
     jobs.add()
+    jobs.change(jobs.add(delay_s=3600), "run_at = now()")
 
     def refuse(*_: object, **__: object) -> None:
         raise redis.ConnectionError
@@ -87,35 +115,43 @@ def test_without_redis_everything_stays_due(jobs: Jobs, make: Factory, monkeypat
     monkeypatch.setattr("workers.rq_queues.Deliveries.push", refuse)
     with pytest.raises(redis.ConnectionError):
         relay_once()
-    assert make.value("select count(*) from jobs where dispatched_at is null and delivery = 0") == 1
+    assert make.value("select count(*) from jobs where status = 'queued' and due") == 2
 
 
 @pytest.mark.parametrize("moment", ["after_select", "after_push", "after_commit"])
 def test_a_relay_that_dies_half_way_loses_nothing(jobs: Jobs, waiting, moment: str, tmp_path, monkeypatch):
     armed = {f"relay.{moment}": Armed("raise", f"{tmp_path}/marker")}
     monkeypatch.setattr("dues.failpoints._armed", armed)
-    job_id = jobs.add()
+    jobs.add()
     with pytest.raises(FailpointReached):
         relay_once()
     relay_once()
-    assert {job_id_of(rq_id) for rq_id in waiting()} == {job_id}
-    # Where the push was not undone with the transaction, the same delivery is there twice: one claim finds nothing.
-    assert len(waiting()) == (2 if moment == "after_push" else 1)
-    assert jobs.row(job_id).delivery == 1
+    assert len(waiting()) == 1
 
 
-def test_many_relays_hand_over_each_job_once(in_app: Flask, jobs: Jobs, waiting):
+def test_many_relays_make_each_delivery_once(in_app: Flask, jobs: Jobs, waiting):
     with transaction():
-        made = {enqueue(QUICK, {}) for _ in range(120)}
+        for _ in range(40):
+            enqueue(QUICK, {})
+    at_once = threading.Barrier(4)
 
     def work(_: int) -> int:
         with in_app.app_context():
-            return sum(iter(relay_once, 0))
+            at_once.wait()
+            return sum(relay_once() for _ in range(5))
 
     with ThreadPoolExecutor(4) as threads:
-        assert sum(threads.map(work, range(4))) == 120
-    assert len(waiting()) == 120
-    assert {job_id_of(rq_id) for rq_id in waiting()} == made
+        assert sum(threads.map(work, range(4))) == 40
+    assert len(waiting()) == 40
+
+
+def test_a_relay_at_work_is_seen(jobs: Jobs):
+    jobs.change(jobs.add(), "run_at = now() - interval '60 s'")
+    lag_s = {found.queue: found.relay_lag_s for found in queue_stats()}["default"]
+    assert 59 < lag_s < 70
+    relay.note_look()
+    lag_s = {found.queue: found.relay_lag_s for found in queue_stats()}["default"]
+    assert lag_s < 30
 
 
 def test_the_jobs_of_a_silent_worker_come_back(jobs: Jobs, waiting):
@@ -123,8 +159,8 @@ def test_the_jobs_of_a_silent_worker_come_back(jobs: Jobs, waiting):
     jobs.expire(silent)
     assert sweep_once() == 1
     assert [jobs.row(job_id).status for job_id in (silent, alive)] == ["queued", "running"]
+    assert jobs.row(silent).due
     assert relay_once() == 1
-    assert [job_id_of(rq_id) for rq_id in waiting()] == [silent]
 
 
 def test_two_sweepers_take_each_job_back_once(in_app: Flask, jobs: Jobs, make: Factory):
@@ -155,52 +191,13 @@ def test_one_job_that_cannot_be_ended_does_not_keep_others(jobs: Jobs, monkeypat
     assert [jobs.row(job_id).status for job_id in (stuck, other)] == ["running", "queued"]
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "_LOST_AFTER_S", 0.0)
-
-
-@pytest.mark.usefixtures("impatient")
-def test_deliveries_that_redis_lost_are_offered_again(jobs: Jobs, redis_client: Redis, waiting):
-    lost = [jobs.add(), jobs.add(SLOW)]
-    relay_once()
-    redis_client.flushall()
-    assert sweep_once() == 2
-    assert relay_once() == 2
-    assert waiting() == [f"{lost[0].hex}-2"]
-    assert waiting("slow") == [f"{lost[1].hex}-2"]
-
-
-@pytest.mark.usefixtures("impatient")
-def test_a_backlog_is_not_taken_for_lost(jobs: Jobs):
-    for _ in range(3):
-        jobs.add()
-    relay_once()
-    assert sweep_once() == 0
-    assert relay_once() == 0
-
-
-def test_a_delivery_that_was_just_taken_is_not_taken_for_lost(jobs: Jobs, redis_client: Redis):
+def test_deliveries_that_redis_lost_are_made_again(jobs: Jobs, redis_client: Redis, waiting):
     jobs.add()
+    jobs.add(SLOW)
     relay_once()
     redis_client.flushall()
-    assert sweep_once() == 0
-
-
-@pytest.mark.usefixtures("impatient")
-def test_what_dead_workers_had_taken_is_put_away(jobs: Jobs, redis_client: Redis, waiting):
-    source = queue("default", redis_client)
-    running, finished, unclaimed = jobs.add(), jobs.add(), jobs.add()
-    relay_once()
-    for _ in range(3):
-        redis_client.lmove(source.key, source.intermediate_queue_key)
-    jobs.claimed(running)
-    jobs.claimed(finished)[1].complete(None, None)
-    assert sweep_once() == 1
-    assert jobs.row(unclaimed).dispatched_at is None
-    taken = redis_client.lrange(source.intermediate_queue_key, 0, -1)
-    assert [job_id_of(as_text(rq_id)) for rq_id in taken] == [running]
-    assert len(redis_client.keys("rq:job:*")) == 1
+    assert relay_once() == 2
+    assert (len(waiting()), len(waiting("slow"))) == (1, 1)
 
 
 @pytest.fixture

@@ -17,9 +17,10 @@ from tests.jobs.conftest import Jobs
 from tests.servers import Home, running, wait_until
 from tests.workers import deeds
 from tests.workers.conftest import Notes, Processes, children, ended, wait_for_status
+from workers.rq_queues import queue
 from workers.supervisor import parse_queues
 
-LINES = ("after_pop", "before_claim", "after_claim", "after_complete", "before_ack")
+LINES = ("after_pop", "before_claim", "after_claim", "after_complete")
 
 
 def test_workers_killed_at_every_line_cost_no_job(processes: Processes, jobs: Jobs, notes: Notes, tmp_path):
@@ -32,23 +33,25 @@ def test_workers_killed_at_every_line_cost_no_job(processes: Processes, jobs: Jo
     assert notes.words() == ["done"] * len(made)
 
 
-def test_a_worker_told_to_stop_between_taking_and_starting_hands_the_job_back(
+def test_a_worker_told_to_stop_between_taking_and_starting_leaves_the_job_to_another(
     processes: Processes, jobs: Jobs, notes: Notes, tmp_path
 ):
     processes.start_both("default:1", DUES_FAILPOINTS=f"worker.after_pop=term:{tmp_path}/marker")
     job_id = jobs.add(deeds.NOTE, notes.args)
     wait_for_status(jobs, job_id, "succeeded")
     assert (tmp_path / "marker").exists()
-    assert (jobs.row(job_id).attempt, jobs.row(job_id).delivery) == (1, 1)
+    assert jobs.row(job_id).attempt == 1
 
 
-def test_a_stopped_worker_finishes_what_fits_and_takes_no_more(processes: Processes, jobs: Jobs, notes: Notes):
+def test_a_stopped_worker_finishes_what_fits_and_takes_no_more(
+    processes: Processes, jobs: Jobs, notes: Notes, redis_client: Redis
+):
     _, workers = processes.start_both("default:1")
     first = jobs.add(deeds.WAIT, notes.args)
     notes.wait("began")
     workers.terminate()
     second = jobs.add(deeds.NOTE, notes.args)
-    wait_until(lambda: jobs.row(second).dispatched_at, 5)
+    wait_until(lambda: queue("default", redis_client).count, 5, "a delivery that nobody takes")
     notes.go()
     assert ended(workers) == 0
     assert (jobs.row(first).status, jobs.row(second).status) == ("succeeded", "queued")
@@ -64,7 +67,7 @@ def test_what_does_not_fit_is_given_back_uncharged(processes: Processes, jobs: J
     workers.terminate()
     assert ended(workers) == 0
     for row in map(jobs.row, made):
-        assert (row.status, row.attempt, row.dispatched_at) == ("queued", 0, None)
+        assert (row.status, row.attempt, row.due) == ("queued", 0, True)
     assert not any(psutil.pid_exists(pid) for pid in notes.pids())
 
 

@@ -15,7 +15,7 @@ from tests.workers.test_payments import lethal, wait_until_all_is_done
 
 __all__ = ["receiver", "shop"]
 
-QUEUES = "critical:1,default:1,webhooks:1"
+QUEUES = "critical:1,default:1,events:1,webhooks:1"
 
 
 def listen(shop: Shop, receiver: Receiver) -> Webhook:

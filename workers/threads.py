@@ -1,0 +1,67 @@
+"""Several jobs at once in one worker process, each in a thread: for queues whose jobs mostly wait for the network."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+import psycopg2
+import sqlalchemy.exc
+from flask import Flask
+
+from dues.jobs import LeaseLost
+from workers.interrupts import interrupts
+from workers.job import renewer
+
+log = logging.getLogger("dues.worker")
+
+_LOOK_S = 0.05
+
+
+class Threads:
+    """Up to `count` pieces of work at once. Used by one thread, the worker's main one."""
+
+    def __init__(self, count: int) -> None:
+        self._free = threading.Semaphore(count)
+        self._count = count
+
+    def wait(self, longest_s: float) -> bool:
+        """Wait until one is free, for at most `longest_s`. Returns: whether there is one."""
+        if not self._free.acquire(timeout=longest_s):
+            return False
+        self._free.release()
+        return True
+
+    def run(self, work: Callable[[], object]) -> None:
+        """Have `work` done by a thread. It must not raise."""
+        self._free.acquire()
+
+        def do() -> None:
+            try:
+                work()
+            finally:
+                self._free.release()
+
+        threading.Thread(target=do, name="job", daemon=True).start()
+
+    def finish(self, app: Flask) -> None:
+        """Wait until all is done, or the time that a stop leaves is over: then what is still running is given back, to
+        be done again by another worker at no cost of attempts. The process is to end afterwards."""
+        while not interrupts.drained():
+            if self._idle():
+                return
+            time.sleep(_LOOK_S)
+        with app.app_context():
+            for lease in renewer().held():
+                log.warning("job %s does not end in time and is given back", lease.job_id)
+                with suppress(LeaseLost, psycopg2.Error, sqlalchemy.exc.SQLAlchemyError):
+                    lease.give_back(uncharged=True)
+
+    def _idle(self) -> bool:
+        taken = 0
+        while taken < self._count and self._free.acquire(blocking=False):
+            taken += 1
+        for _ in range(taken):
+            self._free.release()
+        return taken == self._count
