@@ -120,7 +120,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     webhooks_per_host: Annotated[
         Positive,
         doc("most deliveries to one host that a worker process makes at once; a store may always make one there"),
-    ] = 8
+    ] = 12
 
     gateway_timeout_s: Annotated[float, doc("longest a payment gateway may take to answer")] = 10.0
     job_lease_s: Annotated[float, Meta(gt=0), doc("a job whose worker is silent this long is taken over")] = 15.0

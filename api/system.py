@@ -126,9 +126,10 @@ class _Queues(Collector):
     """How far behind the queues are. Absent while PostgreSQL is away, which `dues_database_up` tells."""
 
     _GAUGES = {
-        "dues_queue_depth": ("depth", "Jobs that are due"),
-        "dues_queue_latency_seconds": ("latency_s", "How long the oldest due job has waited"),
-        "dues_queue_relay_lag_seconds": ("relay_lag_s", "How much of that no relay has looked"),
+        "dues_queue_depth": ("depth", "Jobs that are due, without those that are held back"),
+        "dues_queue_held_back": ("held_back", "Jobs that are due, of stores that have as many running as they may"),
+        "dues_queue_latency_seconds": ("latency_s", "How long the oldest job of the depth has waited"),
+        "dues_queue_relay_lag_seconds": ("relay_lag_s", "How long no relay has looked at what is due"),
         "dues_queue_running": ("running", "Jobs that a worker has claimed"),
         "dues_queue_expired_leases": ("expired", "Of those, the ones whose worker is silent"),
         "dues_queue_unknown_kinds": (

@@ -42,9 +42,10 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 1.0
 
 
 class LeanWorker(SimpleWorker):
-    """Serves one queue until it is told to stop or its parent is gone, with so many `threads`, or in its main one."""
+    """Serves one queue until it is told to stop or its parent is gone: one job at a time in its main thread, or as many
+    at once as it has `threads`."""
 
-    def __init__(self, app: Flask, queue_name: QueueName, connection: Redis, threads: int = 0) -> None:
+    def __init__(self, app: Flask, queue_name: QueueName, connection: Redis, threads: int = 1) -> None:
         super().__init__(
             [queue(queue_name, connection)],
             name=f"{socket.gethostname()}.{os.getpid()}.{queue_name}.{os.urandom(4).hex()}",
@@ -59,7 +60,7 @@ class LeanWorker(SimpleWorker):
         self._look_at = time.monotonic() + _LOOK_EVERY_S
         self._promote_at = self._look_at
         self._app, self._queue = app, queue_name
-        self._threads = Threads(threads) if threads else None
+        self._threads = Threads(threads) if threads > 1 else None
 
     @property
     def connection_timeout(self) -> int:

@@ -18,6 +18,7 @@ from flask import Flask
 
 from config import ConfigError
 from dues.jobs.kinds import QUEUES, QueueName
+from dues.jobs.queues import threads
 from dues.observability.logs import start_logging
 from dues.settings import settings
 from workers.app import create_worker_app
@@ -131,8 +132,8 @@ def serve(app: Flask, queue: QueueName) -> None:
     use_app(app)
     with app.app_context():
         redis_url = settings().redis_url
-        threads = settings().webhook_threads if queue == "webhooks" else 0
-    LeanWorker(app, queue, connect(redis_url), threads).work(logging_level=None)
+        count = threads(queue)
+    LeanWorker(app, queue, connect(redis_url), count).work(logging_level=None)
 
 
 def supervise() -> None:

@@ -1,6 +1,7 @@
 """Slow work: asked for in the transaction that needs it, done by workers, followed by a status URL.
 
     kinds.py          the one table of kinds
+    queues.py         what the settings say about queues
     outbox.py         asking for a job: a row
     turns.py          whose job is next: stores take turns
     lease.py          claiming, keeping, finishing and giving back one attempt

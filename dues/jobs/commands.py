@@ -34,6 +34,7 @@ _group = AppGroup("jobs", help="Look at slow work, and have a hand in it.")
 _STATS: dict[str, Callable[[QueueStats], str]] = {
     "queue": lambda found: found.queue,
     "depth": lambda found: str(found.depth),
+    "held back": lambda found: str(found.held_back),
     "latency": lambda found: f"{found.latency_s:.1f} s",
     "objective": lambda found: f"{found.objective_s:g} s",
     "no relay for": lambda found: f"{found.relay_lag_s:.1f} s",

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from sqlalchemy import text
 
 from dues.jobs.kinds import OBJECTIVES_S, QUEUES
+from dues.jobs.lease import TENANT
+from dues.jobs.queues import store_limit, threads
 from dues.postgres import db
 
 # The share of its time that a worker should be at work: with more, jobs queue up behind one another.
@@ -18,17 +20,28 @@ _BUSY = 0.7
 
 # Rates are those of the last minute. A job that became due in it is due still, running, or ended in it as well. The
 # length of an attempt is the time from when the job was last due to its end, less what it waited before its first.
-_QUEUES = text("""
-    select q.name, coalesce(due.depth, 0), coalesce(due.latency_s, 0), coalesce(due.relay_lag_s, 0),
-        coalesce(held.running, 0), coalesce(held.expired, 0),
+_QUEUES = text(f"""
+    with queues as (
+        select * from unnest(cast(:queues as text[]), cast(:limits as int[])) with ordinality q(name, most, position)),
+    at_limit as (
+        select queue, {TENANT} as tenant from jobs join queues on name = queue
+        where status = 'running' and most is not null group by 1, 2, most having count(*) >= most),
+    due as (
+        select jobs.queue, at_limit.tenant is not null as held_back, run_at from jobs
+        left join at_limit on at_limit.queue = jobs.queue and at_limit.tenant = {TENANT}
+        where status = 'queued' and run_at <= now())
+    select q.name, coalesce(due.depth, 0), coalesce(due.held_back, 0), coalesce(due.latency_s, 0),
+        coalesce(due.relay_lag_s, 0), coalesce(held.running, 0), coalesce(held.expired, 0),
         (coalesce(due.arrived, 0) + coalesce(held.arrived, 0) + coalesce(ended.arrived, 0)) / 60.0,
         coalesce(ended.failed, 0) / 60.0, coalesce(unknown.jobs, 0), ended.mean_s
-    from unnest(cast(:queues as text[])) with ordinality q(name, position)
-    left join (select queue, count(*) as depth, extract(epoch from clock_timestamp() - min(run_at)) as latency_s,
+    from queues q
+    left join (select queue, count(*) filter (where not held_back) as depth,
+                   count(*) filter (where held_back) as held_back,
+                   extract(epoch from clock_timestamp() - min(run_at) filter (where not held_back)) as latency_s,
                    extract(epoch from clock_timestamp()
                        - greatest(min(run_at), (select looked_at from relay_looks))) as relay_lag_s,
                    count(*) filter (where run_at > now() - interval '1 min') as arrived
-               from jobs where status = 'queued' and run_at <= now() group by queue) due on due.queue = q.name
+               from due group by queue) due on due.queue = q.name
     left join (select queue, count(*) as running,
                    count(*) filter (where lease_until < clock_timestamp()) as expired,
                    count(*) filter (where run_at > now() - interval '1 min') as arrived
@@ -46,9 +59,11 @@ _QUEUES = text("""
 
 @dataclass(frozen=True)
 class QueueStats:
-    """A queue now. `depth` is the jobs that are due; `latency_s` how long the oldest of them has waited, and
-    `relay_lag_s` for how much of that no relay has looked, which is some seconds where all is well; `expired` those of
-    the `running` whose worker is silent; `unknown` those that wait for a worker that knows their kind.
+    """A queue now. `depth` is the jobs that are due, without those that are `held_back` because their store has as many
+    running as it may, for which more workers would do nothing. `latency_s` is how long the oldest of the `depth` has
+    waited; `relay_lag_s` how long no relay has looked at what is due, which is below some seconds where all is well;
+    `expired` those of the `running` whose worker is silent; `unknown` those that wait for a worker that knows their
+    kind. A worker process does `threads` jobs at once.
 
     Of the last minute: how many jobs came to be due or failed for good in a second, and how long one takes on average
     (None where none ended).
@@ -63,8 +78,10 @@ class QueueStats:
     objective_s: float
     arrivals_per_s: float = 0.0
     failures_per_s: float = 0.0
-    unknown: int = 0
     mean_s: float | None = None
+    held_back: int = 0
+    unknown: int = 0
+    threads: int = 1
 
     @property
     def recommended_workers(self) -> int:
@@ -75,7 +92,7 @@ class QueueStats:
         if self.latency_s > self.objective_s / 2:
             # Of a queue in which nothing ends nobody knows how long a job takes; one more worker is a beginning.
             wanted = max(wanted + self.depth * mean_s / self.objective_s, self.running + 1)
-        return max(1, math.ceil(wanted))
+        return max(1, math.ceil(wanted / self.threads))
 
 
 _notices: list[Callable[[], str]] = []
@@ -94,8 +111,9 @@ def notices() -> list[str]:
 
 def queue_stats() -> list[QueueStats]:
     """Every queue, empty ones too."""
+    asked = {"queues": list(QUEUES), "limits": [store_limit(queue) for queue in QUEUES]}
     with db.engine.connect() as connection:
-        rows = connection.execute(_QUEUES, {"queues": list(QUEUES)}).all()
+        rows = connection.execute(_QUEUES, asked).all()
     return [
         QueueStats(
             queue,
@@ -107,8 +125,12 @@ def queue_stats() -> list[QueueStats]:
             OBJECTIVES_S[queue],
             float(arrivals),
             float(failures),
-            unknown,
             None if mean_s is None else float(mean_s),
+            held_back,
+            unknown,
+            threads(queue),
         )
-        for queue, depth, latency_s, relay_lag_s, running, expired, arrivals, failures, unknown, mean_s in rows
+        for queue, depth, held_back, latency_s, relay_lag_s, running, expired, arrivals, failures, unknown, mean_s in (
+            rows
+        )
     ]

@@ -17,8 +17,8 @@ from uuid import UUID
 
 from dues.jobs.kinds import QueueName
 from dues.jobs.lease import TENANT, Begun, Claim, Lease, begin, claim, claim_statement
+from dues.jobs.queues import store_limit
 from dues.postgres import fetch_row
-from dues.settings import settings
 
 # A job is `due` from the start, or becomes so when the relay (or a worker, now and then) finds that its time has come.
 # There is an index of due jobs alone, in which the next store is one step away.
@@ -81,11 +81,6 @@ _TRUST_TIMES = 5
 MOST_BECOMING_DUE = 1000
 
 _FIRST = UUID(int=0)
-
-
-def store_limit(queue: QueueName) -> int | None:
-    """How many jobs of one store may run at once in a queue; None: any number."""
-    return {"slow": settings().slow_jobs_per_store, "webhooks": settings().webhooks_per_store}.get(queue)
 
 
 class Turns:

@@ -6,6 +6,8 @@
     schedule.py     when the next attempt is made, and when an endpoint is given up
     signing.py      secrets and signatures
     outbound.py     the one way out: a POST to a URL that a customer chose
+    answers.py      what comes back, whatever it is
+    hosts.py        how many requests wait for one host at once
     addresses.py    where that must never lead
     alerts.py       the mails to a store's owner when an endpoint fails
     retention.py    how long it is kept

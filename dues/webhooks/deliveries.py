@@ -29,6 +29,7 @@ from dues.postgres import fetch_row, transaction
 from dues.settings import settings
 from dues.webhooks import schedule
 from dues.webhooks.endpoints import circuit_name, disable_gone, note_failure, note_success
+from dues.webhooks.hosts import hosts
 from dues.webhooks.outbound import BadTarget, NoReply, Target, parse_target, post
 from dues.webhooks.signing import signed_headers
 
@@ -113,10 +114,13 @@ def deliver(run: Run, store_id: UUID, delivery_id: UUID) -> None:
         _schedule_retry(run, due, Attempt(0.0, failure_code=bad.code, detail=f"the URL {bad}"))
     circuit = _circuit(due)
     if wait := circuit.wait_s():
-        _defer(due, schedule.spread(wait))
-    run.check()
-    failpoint("webhook.before_post")
-    attempt = _attempt(due, target)
+        _defer(due, schedule.spread(wait), "circuit_open", "the receiver does not answer")
+    with hosts.place(target.host, store_id, settings().webhooks_per_host) as is_free:
+        if not is_free:
+            _defer(due, schedule.spread(schedule.BUSY_S), "host_busy", "many deliveries to its host are under way")
+        run.check()
+        failpoint("webhook.before_post")
+        attempt = _attempt(due, target)
     failpoint("webhook.after_post")
     # A receiver that answers is there, whatever it answers.
     if attempt.status_code is None:
@@ -195,12 +199,11 @@ def _schedule_retry(run: Run, due: Due, attempt: Attempt) -> NoReturn:
     raise Retry(wait_s, problem)
 
 
-def _defer(due: Due, wait_s: float) -> NoReturn:
-    """The endpoint has not answered of late, so it is not called now. Raises: Retry, which is not one of the delivery's
-    attempts."""
+def _defer(due: Due, wait_s: float, code: str, why: str) -> NoReturn:
+    """The receiver is not called now. Raises: Retry, which is not one of the delivery's attempts."""
     with transaction():
-        _update(due, failure_code="circuit_open", wait_s=wait_s)
-    raise Retry(wait_s, DeliveryFailed("the receiver does not answer", code="circuit_open"), charged=False)
+        _update(due, failure_code=code, wait_s=wait_s)
+    raise Retry(wait_s, DeliveryFailed(why, code=code), charged=False)
 
 
 @when_ended(kinds.WEBHOOK_DELIVER)

@@ -27,8 +27,10 @@ _LONGEST_RETRY_AFTER_S = 24 * _HOUR
 
 _ALERT_AFTER = timedelta(days=1)
 _GIVE_UP_AFTER = timedelta(days=5)
-# How long a host that does not answer is left alone: at first, and at most.
+# How long a receiver that does not answer is left alone: at first, and at most.
 _REST_S, _LONGEST_REST_S = 30.0, 30.0 * _MINUTE
+# How soon to look again whether others have done with a host.
+BUSY_S = 5.0
 
 
 def wait_s(attempt: int, retry_after_s: float = 0.0) -> float | None:

@@ -8,6 +8,7 @@ from flask import Flask
 
 from dues.jobs import Kind
 from dues.jobs.stats import QueueStats, queue_stats
+from tests.factory import Factory
 from tests.jobs.conftest import QUICK, Jobs
 
 
@@ -34,6 +35,19 @@ def test_depth_latency_and_silent_workers(jobs: Jobs):
     assert (found.depth, found.running, found.expired) == (2, 2, 1)
     assert found.latency_s == pytest.approx(60, abs=2)
     assert found.relay_lag_s == pytest.approx(60, abs=2)
+
+
+def test_what_is_held_back_asks_for_no_more_workers(jobs: Jobs, make: Factory):
+    """A store has as many slow jobs running as it may: others' wait tells how far behind the queue is."""
+    slow, store, other = Kind("test.slow", "slow"), make.store(), make.store()
+    jobs.claimed(jobs.add(slow, store_id=store.id))
+    for _ in range(3):
+        jobs.change(jobs.add(slow, store_id=store.id), "run_at = now() - interval '1000 s'")
+    jobs.change(jobs.add(slow, store_id=other.id), "run_at = now() - interval '10 s'")
+    found = of_queue("slow")
+    assert (found.depth, found.held_back, found.running) == (1, 3, 1)
+    assert found.latency_s == pytest.approx(10, abs=2)
+    assert found.recommended_workers == 1
 
 
 def test_what_arrived_and_ended_in_the_last_minute(jobs: Jobs):
@@ -73,6 +87,9 @@ IDLE = QueueStats("default", 0, 0.0, 0.0, 0, 0, objective_s=10.0)
         ({"arrivals_per_s": 20.0, "mean_s": 0.1, "depth": 600, "latency_s": 5.1}, 9),
         # Nobody knows how long they take.
         ({"depth": 5, "latency_s": 60.0, "running": 2}, 3),
+        # A process that does several at once.
+        ({"arrivals_per_s": 20.0, "mean_s": 1.0, "threads": 16}, 2),
+        ({"depth": 5, "latency_s": 60.0, "running": 16, "threads": 16}, 2),
     ],
 )
 def test_how_many_workers_would_keep_up(changes: dict[str, Any], workers: int):
@@ -84,7 +101,7 @@ def test_the_table_for_operators(in_app: Flask, jobs: Jobs):
     result = in_app.test_cli_runner().invoke(args=["jobs", "stats"])
     assert result.exit_code == 0
     lines = result.output.splitlines()
-    assert lines[0].split()[:6] == ["queue", "depth", "latency", "objective", "no", "relay"]
+    assert lines[0].split()[:5] == ["queue", "depth", "held", "back", "latency"]
     assert [line.split()[:2] for line in lines[1:3]] == [["critical", "0"], ["default", "1"]]
-    assert 7 <= float(lines[2].split()[2]) < 20
+    assert 7 <= float(lines[2].split()[3]) < 20
     assert len({len(line) for line in lines}) == 1

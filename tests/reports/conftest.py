@@ -57,8 +57,7 @@ class Reports:
         return Run(begun.claim, begun.lease)
 
     def build(self, report: Row) -> Row:
-        """One attempt of a worker, in this process, where the one before, if any, fell silent. Returns: the report as it is
-        then."""
+        """One attempt of a worker, in this process; the one before, if any, fell silent. Returns: the report then."""
         take_back(report.job_id, WORKER_LOST)
         begun = claim([report.job_id], "tester")
         assert begun

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace as Row
 from typing import Any
@@ -12,12 +12,14 @@ import pytest
 from flask import Flask
 from redis import Redis
 
+from config import Settings
 from dues.jobs import Ending
 from dues.jobs.exceptions import WORKER_LOST
 from dues.jobs.kinds import WEBHOOK_DELIVER
 from dues.postgres import transaction
 from dues.webhooks import outbound, schedule
 from dues.webhooks.deliveries import give_up
+from dues.webhooks.hosts import hosts
 from tests.factory import Factory
 from tests.payments.conftest import Work
 from tests.servers import Servers, wait_until
@@ -421,3 +423,40 @@ def test_a_receiver_that_is_down_for_a_day_misses_nothing(
         assert last > 10
         assert numbers == set(range(1, last + 1))
         assert make.rows("select distinct status from webhook_deliveries") == [Row(status="succeeded")]
+
+
+class TestABusyHost:
+    def test_is_left_to_those_who_are_at_it(self, hooks: Hooks):
+        hooks.register()
+        hooks.happen(2)
+        most = settings_of(hooks).webhooks_per_host
+        with ExitStack() as stack:
+            for _ in range(most):
+                assert stack.enter_context(hosts.place("127.0.0.1", hooks.store.id, most))
+            hooks.work.drain()
+            assert hooks.receiver.calls == []
+            delivery = hooks.deliveries()[0]
+            assert (delivery["status"], delivery["failure_code"], delivery["attempts"]) == ("pending", "host_busy", [])
+            assert 4 < waited(delivery) < 8
+            assert hooks.job_of(delivery).attempt == 0
+        hooks.work.hurry()
+        assert {delivery["status"] for delivery in hooks.deliveries()} == {"succeeded"}
+
+    def test_takes_one_of_each_store_all_the_same(self, hooks: Hooks, make: Factory):
+        endpoint = hooks.register()
+        hooks.happen()
+        others = make.store()
+        most = settings_of(hooks).webhooks_per_host
+        with ExitStack() as stack:
+            for _ in range(most):
+                assert stack.enter_context(hosts.place("127.0.0.1", others.id, most))
+            assert not stack.enter_context(hosts.place("127.0.0.1", others.id, most))
+            hooks.work.drain()
+        assert hooks.delivery()["status"] == "succeeded"
+        assert hooks.endpoint(endpoint["id"])["failing_since"] is None
+        assert vars(hosts)["_of_host"] == vars(hosts)["_of_store"] == {}
+
+
+def settings_of(hooks: Hooks) -> Settings:
+    settings: Settings = hooks.app.extensions["settings"]
+    return settings

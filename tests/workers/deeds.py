@@ -13,11 +13,14 @@ NOTE = Kind("test.note", "default")
 WAIT = Kind("test.wait", "default", cancelable=True, timeout_s=60)
 FAIL = Kind("test.fail", "default", max_attempts=3)
 OVERTIME = Kind("test.overtime", "default", timeout_s=1)
+THREADED = Kind("test.threaded", "webhooks", timeout_s=60, cancelable=True)
+THREADED_NOTE = Kind("test.threaded.note", "webhooks")
 FORKED = Kind("test.forked", "slow", timeout_s=60, cancelable=True, forked=True)
 FORKED_FAIL = Kind("test.forked.fail", "slow", forked=True)
 FORKED_DEAF = Kind("test.forked.deaf", "slow", timeout_s=1, forked=True)
 
 
+@job(THREADED_NOTE)
 @job(NOTE)
 def note(run: Run, file: str, word: str = "done") -> dict[str, Any]:
     with Path(file).open("a") as notes:
@@ -25,6 +28,7 @@ def note(run: Run, file: str, word: str = "done") -> dict[str, Any]:
     return {"attempt": run.attempt}
 
 
+@job(THREADED)
 @job(FORKED)
 @job(WAIT)
 def wait(run: Run, file: str) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def test_a_machine_whose_clock_is_fast_deletes_nothing(jobs: Jobs, make: Factory
     finished_report(make, make.store(), 1)
     run = Run(*jobs.claimed(jobs.add(kind)))
     with time_machine.travel(now() + timedelta(days=400), tick=False):
-        assert BODIES[kind.name].body(run) == {"forgotten": 0}
+        assert HANDLERS[kind.name].handler(run) == {"forgotten": 0}
 
 
 def finished_report(make: Factory, store: Row, days: int) -> Row:
