@@ -6,8 +6,8 @@ give back for later, is then passed over until its time has come.
 
 from alembic import op
 
-revision = "0012"
-down_revision = "0011"
+revision = "0013"
+down_revision = "0012"
 
 _TENANT = "coalesce(store_id, owner_id, '00000000-0000-0000-0000-000000000000'::uuid)"
 
