@@ -24,6 +24,7 @@ _LONG = {
     "slow": "tests that take a minute or so",
     "soak": "hours of load, watching memory",
     "large": "millions of rows",
+    "generators": "clients that generators make of the OpenAPI document; installs these from PyPI and npm",
 }
 
 

@@ -10,8 +10,10 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
+import ujson
 from flask import Flask, Response, request
 
 from api.auth import PUBLIC
@@ -119,10 +121,9 @@ def _operation(route: Route, tag: str, schemas: dict[str, Part]) -> Part:
 def _security(route: Route) -> list[Part]:
     if route.scope != PUBLIC:
         return [{"bearer": [route.scope]}]
-    if route.writes and not route.bearer_scope:
-        return []
-    # With a token a request counts against the limit of its user, and may see more.
-    return [{}, {"bearer": [route.bearer_scope] if route.bearer_scope else []}]
+    # What anybody may write has no lock: some generators take one that may be left out for one that must be there, and
+    # nobody could log in with their client. With a token a read counts against the limit of its user, and may see more.
+    return [] if route.writes else [{}, {"bearer": []}]
 
 
 def _body(route: Route, schemas: dict[str, Part]) -> Part:
@@ -319,7 +320,7 @@ def _schemas(routes: Sequence[Route]) -> dict[str, Part]:
     answered = {route.returns.__name__: route.returns for route in routes if isinstance(route.returns, type)}
     structs = [*(struct for route in routes for struct in route.bodies), *answered.values()]
     for name, schema in msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")[1].items():
-        add(name, schema | ({"examples": [sample(schema, owner=name)]} if name in answered else {}))
+        add(name, _portable(schema) | ({"examples": [sample(schema, owner=name)]} if name in answered else {}))
     paths = {route.reads: re.sub(r"\{\w+\}", ID, route.path) for route in routes if route.reads}
     for route in routes:
         for resource in (route.lists, route.reads, route.returns):
@@ -339,6 +340,29 @@ def _schemas(routes: Sequence[Route]) -> dict[str, Part]:
     }.items():
         add(name, schema)
     return dict(sorted(schemas.items()))
+
+
+def _portable(schema: Any) -> Any:
+    """The same in words that other languages' tools understand: a boolean that can only be one as a constant,
+    patterns without what only Python needs (its `$` matches before a last line break, too), docstrings unindented, and
+    defaults in the description, because generators have clients send them, or ask for whatever has one."""
+    if isinstance(schema, list):
+        return [_portable(value) for value in schema]
+    if not isinstance(schema, dict):
+        return schema
+    said = {key: _portable(value) for key, value in schema.items()}
+    if said.get("enum") in ([True], [False]):
+        said |= {"type": "boolean", "const": said.pop("enum")[0]}
+    if isinstance(said.get("pattern"), str):
+        said["pattern"] = said["pattern"].replace(r"$(?!\n)", "$")
+    # Not a field of that name.
+    if not isinstance(default := said.get("default"), dict) and "default" in said:
+        del said["default"]
+        words = f"`{ujson.dumps(default)}` unless something else is sent" if default else ""
+        said["description"] = "; ".join(part for part in (said.get("description"), words) if part)
+    if isinstance(said.get("description"), str):
+        said["description"] = inspect.cleandoc(said["description"])
+    return said
 
 
 def _resource_schema(resource: Resource, path: str) -> Part:

@@ -7,22 +7,16 @@ const REQUESTS = {
   "reset-password": { path: "/v1/password-resets/confirmations", done: "Your password is set. Log in with it now." },
 };
 
-const [purpose, code] = location.hash.slice(1).split("=");
-const request = REQUESTS[purpose];
-// The code stays neither in the address line nor in the history.
-history.replaceState(null, "", location.pathname);
-
 function tell(text, failed) {
   const outcome = document.getElementById("outcome");
   outcome.textContent = text;
   outcome.classList.toggle("failed", failed);
 }
 
-async function redeem(event) {
-  event.preventDefault();
-  const button = event.target.querySelector("button");
+async function redeem(form, request, code) {
+  const button = form.querySelector("button");
   button.disabled = true;
-  const password = event.target.querySelector("input")?.value;
+  const password = form.querySelector("input")?.value;
   try {
     const answer = await fetch(request.path, {
       method: "POST",
@@ -30,22 +24,44 @@ async function redeem(event) {
       body: JSON.stringify(password === undefined ? { code } : { code, password }),
     });
     if (answer.ok) {
-      event.target.remove();
+      form.hidden = true;
       tell(request.done, false);
-      return;
+    } else {
+      tell(inWords(await answer.json()), true);
     }
-    const problem = await answer.json();
-    const faults = (problem.errors ?? []).map(({ pointer, detail }) => `${pointer === "#/code" ? "This link" : "The password"} ${detail}.`);
-    tell(faults.join(" ") || `That did not work: ${problem.detail}.`, true);
   } catch {
     tell("The server cannot be reached. Try again in a moment.", true);
   }
   button.disabled = false;
 }
 
-if (request && code) {
-  document.getElementById("nothing").hidden = true;
-  const section = document.getElementById(purpose);
-  section.hidden = false;
-  section.querySelector("form").addEventListener("submit", redeem);
+function inWords(problem) {
+  const faults = (problem.errors ?? []).map(
+    ({ pointer, detail }) => `${pointer === "#/code" ? "This link" : "The password"} ${detail}.`,
+  );
+  return faults.join(" ") || `That did not work: ${problem.detail}.`;
 }
+
+function begin() {
+  const [purpose, code] = location.hash.slice(1).split("=");
+  const request = REQUESTS[purpose];
+  // The code stays neither in the address line nor in the history.
+  history.replaceState(null, "", location.pathname);
+  for (const section of document.querySelectorAll("section")) section.hidden = true;
+  tell("", false);
+  if (!request || !code) {
+    document.getElementById("nothing").hidden = false;
+    return;
+  }
+  const section = document.getElementById(purpose);
+  const form = section.querySelector("form");
+  section.hidden = form.hidden = false;
+  form.onsubmit = (event) => {
+    event.preventDefault();
+    redeem(form, request, code);
+  };
+}
+
+begin();
+// Another link, opened in the same tab.
+addEventListener("hashchange", begin);

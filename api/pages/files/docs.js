@@ -39,6 +39,13 @@ async function show() {
   const [description, ids] = await Promise.all([get("/openapi.json"), firstIds()]);
   fillIn(description, ids);
   window.ui = SwaggerUIBundle({
+    // Logging in needs no token, so the console would not send the one that a narrower token is asked for with.
+    requestInterceptor: (request) => {
+      const isNarrower = request.url.endsWith("/v1/tokens") && request.method === "POST" && /"scopes"/.test(request.body);
+      const bearer = window.ui?.authSelectors.authorized().getIn(["bearer", "value"]);
+      if (isNarrower && bearer) request.headers.Authorization = `Bearer ${bearer}`;
+      return request;
+    },
     spec: description,
     dom_id: "#swagger-ui",
     deepLinking: true,
