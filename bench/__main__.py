@@ -44,7 +44,7 @@ def main() -> None:
         rounds, times, rows = (2, 2, 200_000) if options.quick else (5, 5, options.report_rows)
         save([jobs.run(rounds, times, rows)], options.quick)
     if "fairness" in suites:
-        rounds, samples, batch = (1, 25, 20_000) if options.quick else (3, 50, 100_000)
+        rounds, samples, batch = (2, 25, 20_000) if options.quick else (3, 50, 100_000)
         save([fairness.run(rounds, samples, batch)], options.quick)
     if "waits" in suites:
         count = 2_000 if options.quick else 10_000

@@ -1,8 +1,8 @@
 """Workers of Dues that also know how to do nothing: `python -m bench.jobs_worker [QUEUE]`.
 
 Without QUEUE: `python -m workers.supervisor` with two more kinds of job. With it: the loop of workers/rq_worker.py and
-nothing below it. Each delivery is taken and put away as always, but in place of a job of Dues it names an RQ job, which
-is fetched and called: what RQ's own workers do for one.
+nothing below it. Each delivery is taken as always, but in place of waking the worker for jobs of Dues it is an RQ job
+of its own, which is fetched, called and deleted: what RQ's own workers do for one.
 """
 
 import os
@@ -10,16 +10,17 @@ import sys
 from uuid import UUID
 
 from redis import Redis
+from rq import Queue
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from dues.jobs import Kind, Run
-from workers import registry as bodies
-from workers import rq_worker
-from workers import supervisor as run
+from workers import registry
 from workers.app import create_worker_app
 from workers.job import job
 from workers.rq_queues import connect
+from workers.rq_worker import LeanWorker
+from workers.supervisor import supervise
 
 NOTHING = Kind("bench.nothing", "default")
 MARK = Kind("bench.mark", "default")
@@ -36,23 +37,23 @@ def mark(run: Run, name: str) -> None:
 
 
 def rq_id(job_id: UUID) -> str:
-    """An RQ job's id as that of a delivery."""
+    """An RQ job's id as those of deliveries are."""
     return f"{job_id.hex}-0"
 
 
+class _Bare(LeanWorker):
+    def execute_job(self, job: Job, queue: Queue) -> None:
+        Job.fetch(job.id, connection=self.connection, serializer=JSONSerializer).perform()
+        self.connection.delete(job.key)
+
+
 def _serve_bare(queue: str) -> None:
-    redis = connect(os.environ["REDIS_URL"])
-
-    def perform(job_id: str, delivery: int = 0) -> None:
-        Job.fetch(rq_id(UUID(job_id)), connection=redis, serializer=JSONSerializer).perform()
-
-    rq_worker.perform = perform  # type: ignore[attr-defined]
-    run.serve(create_worker_app(), queue)
+    _Bare(create_worker_app(), queue, connect(os.environ["REDIS_URL"])).work(logging_level=None)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
-    assert bodies.MODULES
+    assert registry.MODULES
     if sys.argv[1:]:
         _serve_bare(sys.argv[1])
     else:
-        run.supervise()
+        supervise()

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -54,5 +55,7 @@ def describe(postgres_version: str, redis_version: str) -> dict[str, str]:
 
 
 def _wrk_version() -> str:
+    if not shutil.which("wrk"):
+        return "none"
     answer = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False)
     return (answer.stdout + answer.stderr).split("[")[0].replace("wrk", "").strip()
