@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from dues.jobs import Run, kinds
-from dues.webhooks import deliveries, fanout
+from dues.webhooks import deliveries, fanout, replays
 from workers.job import job
 
 
@@ -19,4 +19,4 @@ def deliver(run: Run, store_id: str, delivery_id: str) -> None:
 
 @job(kinds.WEBHOOK_REPLAY)
 def replay(run: Run, store_id: str, endpoint_id: str, after: int, last: int, missed: bool) -> None:
-    fanout.replay(run, UUID(store_id), UUID(endpoint_id), after=after, last=last, missed=missed)
+    replays.replay(run, UUID(store_id), UUID(endpoint_id), after=after, last=last, missed=missed)

@@ -10,11 +10,11 @@ from api.routing import Call, Routes
 from dues.reads import ReadPlan
 from dues.reads.resource import Scope
 from dues.webhooks import endpoints as service
-from dues.webhooks import fanout
+from dues.webhooks import replays
 from dues.webhooks.endpoints import NewWebhookEndpoint, WebhookEndpointChange
-from dues.webhooks.fanout import NewReplay, WebhookReplay
 from dues.webhooks.models import Delivery, Endpoint
 from dues.webhooks.reads import deliveries, endpoints, events, issued_endpoints
+from dues.webhooks.replays import NewReplay, WebhookReplay
 from dues.webhooks.signing import write_secret
 
 routes = Routes("webhooks")
@@ -28,7 +28,7 @@ def _find(call: Call) -> Endpoint:
 
 
 def _find_delivery(call: Call) -> Delivery:
-    return fanout.get_delivery(call.ids["store_id"], call.ids["delivery_id"])
+    return replays.get_delivery(call.ids["store_id"], call.ids["delivery_id"])
 
 
 def _delivery(call: Call, delivery_id: UUID) -> Scope:
@@ -102,9 +102,10 @@ def rotate_webhook_secret(call: Call, store_id: UUID, endpoint_id: UUID) -> Repl
 def replay_webhook_events(call: Call, store_id: UUID, endpoint_id: UUID) -> Reply:
     """Send events to an endpoint again
 
-    Those above a number or from a time on, or of these only what it has missed.
+    Those above a number or from a time on, or of these only what it has missed. A replay of an endpoint has to be over
+    before the next; it waits while many deliveries to the endpoint are pending.
     """
-    job_id, replay = fanout.request_replay(call.row, call.actor.user_id, call.data)
+    job_id, replay = replays.request_replay(call.row, call.actor.user_id, call.data)
     headers = {"Location": f"/v1/jobs/{job_id}", "Retry-After": "1"}
     return json_reply(msgspec.to_builtins(replay), 202, **headers)
 
@@ -133,7 +134,7 @@ def replay_webhook_delivery(call: Call, store_id: UUID, delivery_id: UUID) -> Re
 
     It becomes another delivery, to the endpoint as it is now.
     """
-    new_delivery_id, job_id = fanout.replay_delivery(call.row, call.actor.user_id)
+    new_delivery_id, job_id = replays.replay_delivery(call.row, call.actor.user_id)
     return call.accepted(new_delivery_id, job_id)
 
 

@@ -41,6 +41,11 @@ class Run:
         self._progress = _Progress(claim.progress)
         self._written_at = -_PROGRESS_EVERY_S
 
+    @property
+    def reported(self) -> int:
+        """How many units earlier attempts have reported as done."""
+        return self._progress.completed
+
     def check(self) -> None:
         """Before something that cannot be undone: make sure the job is still ours. Raises: LeaseLost."""
         self.lease.check()
@@ -99,6 +104,10 @@ class _Progress:
         self._eta = rfc3339(now() + timedelta(seconds=(total - completed) * seconds / done)) if done else None
         if self._shown is None or completed * self._shown["total"] >= self._shown["completed"] * total:
             self._shown = {"completed": completed, "total": total, "unit": unit}
+
+    @property
+    def completed(self) -> int:
+        return int(self._shown["completed"]) if self._shown else 0
 
     def document(self) -> dict[str, Any]:
         assert self._shown is not None

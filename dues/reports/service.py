@@ -8,13 +8,14 @@ from uuid import UUID
 from msgspec import Struct, field
 
 from dues.clock import Moment
-from dues.errors import Fault, InvalidTransition, NotFound, ValidationFailed
+from dues.errors import Conflict, Fault, InvalidTransition, NotFound, ValidationFailed
 from dues.events import EventType, emit
 from dues.ids import new_id
 from dues.jobs import kinds
 from dues.jobs.on_failure import Ending, when_ended
 from dues.jobs.outbox import enqueue
-from dues.postgres import after_commit, db
+from dues.postgres import after_commit, db, fetch_row
+from dues.postgres.constraints import take_turns
 from dues.reads.tags import touch
 from dues.reports.build import BuiltFile
 from dues.reports.files import file_store, report_folder
@@ -36,6 +37,9 @@ _EVENTS: dict[str, EventType] = {
     "failed": "report.failed",
     "canceled": "report.canceled",
 }
+# Most reports of a store that wait or are being built.
+MOST_UNFINISHED = 20
+_UNFINISHED = "select count(*) from reports where store_id = %(store_id)s and status in ('pending', 'running')"
 _YEARS = range(1970, 10_000)
 
 
@@ -50,8 +54,15 @@ class NewReport(Struct, forbid_unknown_fields=True):
 
 
 def request_report(store_id: UUID, requested_by: UUID, new: NewReport) -> Report:
-    """A pending report, and the job that will build it. Raises: ValidationFailed."""
+    """A pending report, and the job that will build it.
+
+    Raises: ValidationFailed; Conflict where too many of the store's reports are not built yet.
+    """
     _check(new)
+    take_turns("unfinished reports of a store", str(store_id))
+    (unfinished,) = fetch_row(_UNFINISHED, {"store_id": store_id}) or (0,)
+    if unfinished >= MOST_UNFINISHED:
+        raise Conflict(f"{MOST_UNFINISHED} reports of this store are not built yet", code="too_many_unfinished")
     report = Report(
         store_id=store_id,
         id=new_id(),

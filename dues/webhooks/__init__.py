@@ -1,7 +1,8 @@
 """Webhooks: what happens in a store is told to the URLs that its managers have registered (Standard Webhooks).
 
     endpoints.py    the place endpoints are registered, changed, disabled; their secrets
-    fanout.py       an event becomes one delivery for each endpoint that wants it; replays
+    fanout.py       an event becomes one delivery for each endpoint that wants it
+    replays.py      events are sent to an endpoint again
     deliveries.py   one attempt at a delivery, and what comes of it: the one writer of deliveries
     schedule.py     when the next attempt is made, and when an endpoint is given up
     signing.py      secrets and signatures

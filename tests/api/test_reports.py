@@ -15,7 +15,9 @@ from werkzeug.http import http_date
 from dues.ids import new_id
 from dues.postgres import db
 from dues.reports.files import file_store, report_key
+from dues.reports.service import MOST_UNFINISHED
 from dues.settings import settings
+from tests.contention import Contention
 from tests.factory import Factory
 
 ASKED = {"kind": "payments", "format": "csv", "from": "2026-01-01T00:00:00Z", "to": "2026-02-01T00:00:00Z"}
@@ -339,3 +341,26 @@ class TestDownloading:
     def test_an_unknown_parameter_is_refused(self, scene: Scene):
         path = f"{scene.path}/{scene.finished().id}/file?as=csv"
         assert scene.client.get(path, headers=scene.headers).status_code == 400
+
+
+class TestHowManyAtOnce:
+    """Each takes a worker's time, which is others' too."""
+
+    def test_so_many_of_a_store_that_are_not_built_yet(self, scene: Scene, make: Factory):
+        unfinished = [scene.ask() for _ in range(MOST_UNFINISHED)]
+        assert {answer.status_code for answer in unfinished} == {202}
+        refused = scene.ask()
+        assert (refused.status_code, refused.json["code"]) == (409, "too_many_unfinished")
+        assert scene.client.delete(unfinished[0].headers["Location"], headers=scene.headers).status_code == 200
+        make.rows("update reports set status = 'running' where status = 'pending'")
+        assert [scene.ask().status_code for _ in range(2)] == [202, 409]
+        assert Scene(scene.client, make).ask().status_code == 202
+
+    def test_of_two_requests_for_the_last_place_one_gets_it(self, scene: Scene, contention: Contention):
+        for _ in range(MOST_UNFINISHED - 1):
+            scene.report()
+        app, sent = scene.client.application, {"json": ASKED, "headers": scene.headers}
+        lock = "select pg_advisory_xact_lock(hashtextextended('unfinished reports of a store ' || %(store)s, 0))"
+        with contention.held(lock, store=str(scene.store.id)):
+            futures = contention.start(*[lambda: app.test_client().post(scene.path, **sent)] * 2)
+        assert sorted(future.result().status_code for future in futures) == [202, 409]
