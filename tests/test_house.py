@@ -120,3 +120,26 @@ def test_billing_asks_for_its_stores_time() -> None:
 def test_the_real_time_is_recognised(line: str) -> None:
     assert REAL_TIME.search(line)
     assert not REAL_TIME.search("moment = store_now(store_id)")
+
+
+# Where the process's clock is compared with something, and why PostgreSQL's need not decide there.
+OWN_CLOCK = {
+    "dues/jobs/commands.py": "how long ago something was is shown to an operator",
+    "dues/social/posts.py": "what somebody has typed is to lie ahead",
+    "dues/stores/access.py": "PostgreSQL has said when the token runs out, and a cache keeps that for a moment",
+}
+
+
+def test_stored_times_are_compared_by_postgresqls_clock() -> None:
+    """The clocks of machines differ: one that is fast would delete what is young and begin what is to come."""
+    compared = {
+        str(file)
+        for file, node in nodes(ast.Compare)
+        if file.parts[0] in ("dues", "workers")
+        if any(
+            isinstance(part, ast.Call) and ast.unparse(part.func).split(".")[-1] in ("now", "utcnow")
+            for part in ast.walk(node)
+        )
+        and "func.now" not in ast.unparse(node)
+    }
+    assert compared == OWN_CLOCK.keys(), "compare in SQL with now(), or with dues.postgres.database_now()"

@@ -6,17 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from dues.clock import now
 from dues.jobs import Kind, enqueue, kinds
 from dues.jobs.outbox import JSON
-from dues.postgres import fetch_row, transaction
+from dues.postgres import database_now, fetch_row, transaction
 
 _TICK = """
     insert into schedule_ticks(name, due_at, job_id) values (%(name)s, %(due_at)s, gen_random_uuid())
     on conflict do nothing returning name
 """
 _TICKED = "update schedule_ticks set job_id = %(job_id)s where name = %(name)s and due_at = %(due_at)s returning name"
-# Not at once: a relay whose clock is slow must still find the slot taken.
+# Not at once: a relay of the release before, whose clock decides there and may be slow, must still find the slot taken.
 _FORGET = """
     with old as (
         delete from schedule_ticks where name = %(name)s and due_at < %(due_at)s - interval '1 day' returning 1)
@@ -58,12 +57,13 @@ SCHEDULE: tuple[Every, ...] = (
 
 
 def tick_once(schedule: tuple[Every, ...] | None = None) -> int:
-    """Enqueue what has become due. Returns how many jobs."""
-    return sum(_tick(entry) for entry in (SCHEDULE if schedule is None else schedule))
+    """Enqueue what has become due, by PostgreSQL's clock: the relay's own may be wrong. Returns how many jobs."""
+    moment = database_now()
+    return sum(_tick(entry, moment) for entry in (SCHEDULE if schedule is None else schedule))
 
 
-def _tick(entry: Every) -> bool:
-    tick: dict[str, object] = {"name": entry.name, "due_at": entry.due_at(now())}
+def _tick(entry: Every, moment: datetime) -> bool:
+    tick: dict[str, object] = {"name": entry.name, "due_at": entry.due_at(moment)}
     with transaction():
         if fetch_row(_TICK, tick) is None:
             return False

@@ -1,4 +1,4 @@
-"""Finding what is not over: the deliveries to an endpoint that are pending, the reports of a store that are not built."""
+"""Finding what is not over: the deliveries to an endpoint that are pending, a store's reports that are not built."""
 
 from alembic import op
 
