@@ -12,13 +12,16 @@ from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import msgspec
+from click import ClickException
 from msgspec import Meta
 
 Positive = Annotated[int, Meta(ge=1)]
 
+_SWITCHES = {"on": True, "yes": True, "true": True, "1": True, "off": False, "no": False, "false": False, "0": False}
 
-class ConfigError(Exception):
-    """One or more settings are wrong; the message has a line for each."""
+
+class ConfigError(ClickException):
+    """One or more settings are wrong; the message has a line for each. Commands end with it and no traceback."""
 
 
 def doc(text: str) -> Meta:
@@ -186,17 +189,44 @@ def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
                 faults.append(f"{variable} is not set: {description(field)}")
             continue
         try:
-            values[field.name] = msgspec.convert(text, field.type, strict=False)
-        except msgspec.ValidationError as error:
-            faults.append(f"{variable} is wrong: {error}")
+            # How people write switches; what JSON calls them is among these.
+            value = _SWITCHES.get(text.lower(), text) if _schema(field)["type"] == "boolean" else text
+            values[field.name] = msgspec.convert(value, field.type, strict=False)
+        except msgspec.ValidationError:
+            faults.append(f"{variable} {_fault(field)}: {description(field)}")
     if faults:
         raise ConfigError("\n".join(faults))
     return Settings(**values)
 
 
 def description(field: msgspec.structs.FieldInfo) -> str:
-    schema = msgspec.json.schema(field.type)
-    return str(schema.get("description", ""))
+    return str(_schema(field).get("description", ""))
+
+
+def _schema(field: msgspec.structs.FieldInfo) -> dict[str, Any]:
+    return {"type": "string"} | msgspec.json.schema(field.type)
+
+
+def _fault(field: msgspec.structs.FieldInfo) -> str:
+    """What is wrong with a value that is none, without the value."""
+    schema = _schema(field)
+    if "enum" in schema:
+        return f"is not one of {', '.join(schema['enum'])}"
+    bounds = [
+        f"{words} {schema[name]:g}"
+        for name, words in (("minimum", "at least"), ("exclusiveMinimum", "above"), ("maximum", "at most"))
+        if name in schema
+    ]
+    match schema["type"]:
+        case "boolean":
+            return "is neither on nor off"
+        case "integer":
+            return " ".join(("is not a whole number", " and ".join(bounds))).strip()
+        case "number":
+            return " ".join(("is not a number", " and ".join(bounds))).strip()
+    if "minLength" in schema:
+        return f"is shorter than {schema['minLength']} characters"
+    return "does not read as it should"
 
 
 def settings_page() -> str:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
@@ -17,7 +18,7 @@ from pathlib import Path
 import psycopg2
 import redis
 
-from config import ConfigError, load_settings
+from config import ConfigError, Settings, load_settings
 from local import folders, ports
 from local.mailsink import MailSink
 from local.postgres import Postgres
@@ -73,6 +74,7 @@ def _run(supervisor: Supervisor, home: Path, payments: int | None) -> None:
     }
     env |= _bring_up_servers(supervisor, home)
     _check_settings(env)
+    _keep_settings(home, env)
     release, web, worker, relay = read_procfile(PROJECT / "Procfile", ("release", "web", "worker", "relay"), env)
     supervisor.complete(release)
     demo = [sys.executable, "-m", "local.demo", *([f"--payments={payments}"] if payments is not None else [])]
@@ -136,6 +138,13 @@ def _check_settings(env: Mapping[str, str]) -> None:
         raise CannotStart("; ".join(str(error).splitlines())) from error
 
 
+def _keep_settings(home: Path, env: Mapping[str, str]) -> None:
+    """For bin/flask: where the servers are that were started here, and all else that is set."""
+    names = [field.upper() for field in Settings.__struct_fields__]
+    lines = [f"{name}={shlex.quote(env[name])}\n" for name in names if env.get(name)]
+    folders.write_whole(home / "env", "".join(lines))
+
+
 def _own_home(home: Path) -> Path:
     """Make the folder that all is kept in and hold it until this process ends.
 
@@ -165,8 +174,8 @@ def _port() -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise CannotStart(f"PORT is {text}, which is no port: set it to a number up to 65535")
     port = int(text) or ports.free_port()
-    if not ports.is_free(port):
-        raise CannotStart(f"port {port} is taken: choose another, for instance PORT={ports.free_port()} bin/run")
+    if why_not := ports.why_not(port):
+        raise CannotStart(f"port {port} {why_not}: choose another, for instance PORT={ports.free_port()} bin/run")
     return port
 
 

@@ -1,5 +1,6 @@
 """Ports on the loopback interface."""
 
+import errno
 import random
 import socket
 
@@ -9,13 +10,19 @@ _RANGE = range(20_000, 32_000)
 
 
 def is_free(port: int) -> bool:
+    return why_not(port) is None
+
+
+def why_not(port: int) -> str | None:
+    """What keeps us from listening on `port`, in words that complete "port 80 …"; None where nothing does."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((_LOOPBACK, port))
-        except OSError:
-            return False
-        return True
+        except OSError as error:
+            is_refused = error.errno in (errno.EACCES, errno.EPERM)
+            return "is not this user's to listen on (those below 1024 are root's)" if is_refused else "is taken"
+        return None
 
 
 def free_port() -> int:

@@ -5,13 +5,15 @@ owner asks for a report, sees its progress and downloads it. Each step says what
 differs ends the tour with one line and the status 1.
 """
 
+import argparse
 import csv
 import json
 import os
+import re
 import secrets
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
@@ -39,8 +41,13 @@ class Differs(Exception):
     """Something is not as the tour tells it; the message is the line that says what."""
 
 
-def main() -> int:
+def main(argv: Sequence[str]) -> int:
     """Returns: the exit status."""
+    argparse.ArgumentParser(
+        prog="bin/tour",
+        description="Sign up, pay, follow the status URL, receive the mail and download a report, on the server that "
+        "bin/run has started. DUES_HOME says which (./var).",
+    ).parse_args(argv)
     home = Path(os.environ.get("DUES_HOME") or PROJECT / "var")
     # Not every terminal can show every letter.
     if isinstance(sys.stdout, TextIOWrapper):
@@ -61,6 +68,10 @@ def take_tour(home: Path) -> None:
 
     step("Somebody signs up, and logs in.")
     visitor, email = sign_up(demo["url"])
+
+    if (home / "mail").is_dir():
+        step("A link that is mailed proves the address. Receipts go to proved addresses alone.")
+        prove_address(visitor, home / "mail", email)
 
     step("The store's packages are public. This one it shall be:")
     package = visitor.get(f"{store}/packages")["data"][0]
@@ -113,6 +124,20 @@ def sign_up(url: str) -> tuple["Client", str]:
     return Client(url, token["token"]), email
 
 
+def prove_address(visitor: "Client", folder: Path, email: str) -> None:
+    """Have a link mailed, and send back the code that is in it."""
+    visitor.post("/v1/me/email-verifications", {}, 202)
+    follow(visitor, visitor.headers["Location"])
+    (mail,) = mails_to(email, folder)
+    say(f"Subject: {mail['Subject']}")
+    body = mail.get_body(("plain",))
+    found = re.search(r"#verify-email=([\w-]+)", body.get_content() if body else "")
+    require(found is not None, "the mail has no link")
+    visitor.post("/v1/email-verifications/confirmations", {"code": found[1] if found else ""}, 204)
+    require(visitor.get("/v1/me")["email_verified"], "the address is not proved")
+    say("its code was sent back: the address is proved")
+
+
 def pay(visitor: "Client", store: str, package: Document) -> tuple[Document, str]:
     """Buy `package`. Returns: the payment, and the URL of its job."""
     key = secrets.token_hex(8)
@@ -131,7 +156,8 @@ def show_mail(folder: Path, email: str, payment: Document) -> None:
     if not folder.is_dir():
         say("the mail went to the server that SMTP_URL names, so there is none to show here")
         return
-    mails = [mail for mail in map(read_mail, sorted(folder.glob("*.eml"))) if mail["Delivered-To"] == email]
+    # The first one proved the address.
+    mails = mails_to(email, folder)[1:]
     require(len(mails) == 1, f"{len(mails)} mails arrived instead of one")
     mail = mails[0]
     text, receipts = mail.get_body(("plain",)), list(mail.iter_attachments())
@@ -145,6 +171,11 @@ def show_mail(folder: Path, email: str, payment: Document) -> None:
     size = len(receipts[0].get_payload(decode=True))
     quote(f"[{receipts[0].get_filename()}, {size:,} bytes]")
     require(money(payment) in mail["Subject"], "the mail's subject does not say the amount")
+
+
+def mails_to(email: str, folder: Path) -> list[EmailMessage]:
+    """Those that arrived there, the oldest first."""
+    return [mail for mail in map(read_mail, sorted(folder.glob("*.eml"))) if mail["Delivered-To"] == email]
 
 
 def read_mail(file: Path) -> EmailMessage:
@@ -229,7 +260,8 @@ class Client:
         return document
 
     def post(self, path: str, body: Document, status: int, key: str = "") -> Document:
-        document: Document = self._request("POST", path, status, key, json=body).json()
+        answer = self._request("POST", path, status, key, json=body)
+        document: Document = answer.json() if answer.data else {}
         return document
 
     def download(self, path: str) -> TextIOWrapper:
@@ -289,4 +321,4 @@ def drawing() -> Iterator[Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -44,6 +44,31 @@ def test_numbers_and_switches_are_read_from_text():
     assert (found.port, found.db_prepare, found.slow_request_s) == (0, False, 0.25)
 
 
+@pytest.mark.parametrize(
+    ("word", "is_on"), [("on", True), ("Yes", True), ("1", True), ("off", False), ("NO", False), ("false", False)]
+)
+def test_a_switch_is_written_as_people_write_it(word: str, is_on: bool):
+    assert load_settings({**LEAST, "DB_PREPARE": word}).db_prepare is is_on
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("DB_PREPARE", "perhaps", "is neither on nor off: prepare hot statements"),
+        ("PORT", "eighty", "is not a whole number at least 0 and at most 65535: port"),
+        ("WEB_THREADS", "0", "is not a whole number at least 1: threads"),
+        ("SMTP_TIMEOUT_S", "0", "is not a number above 0: longest wait"),
+        ("LOG_LEVEL", "loud", "is not one of debug, error, info, warning: least severe"),
+        ("RATE_LIMIT", "lots", "does not read as it should: requests per seconds"),
+        ("SECRET_KEY", "short", "is shorter than 32 characters: signs cursors"),
+    ],
+)
+def test_what_is_wrong_is_said_in_words(name: str, value: str, words: str):
+    with pytest.raises(ConfigError) as raised:
+        load_settings({**LEAST, name: value})
+    assert str(raised.value).startswith(f"{name} {words}")
+
+
 def test_what_follows_from_others():
     found = load_settings({**LEAST, "DUES_HOME": "/srv/dues", "PUBLIC_URL": "https://pay.example/"})
     assert found.cache_redis_url == "redis://h"

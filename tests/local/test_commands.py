@@ -62,6 +62,18 @@ def test_the_tests_environment_serves_both(environment: Environment) -> None:
     assert [line.partition(" tests/")[2] for line in asked] == ["local -k word"]
 
 
+def test_flask_needs_what_bin_run_has_kept(environment: Environment, tmp_path: Path) -> None:
+    environment.call("run")
+    status, said, _ = environment.call("flask", "jobs", "stats", DUES_HOME=str(tmp_path))
+    assert status == 1
+    assert said.startswith(f"bin/flask: there is no {tmp_path}/env: start bin/run first")
+    (tmp_path / "env").write_text("DATABASE_URL='postgresql://a b'\n")
+    environment.python.write_text(f'{PYTHON}echo "$DATABASE_URL"\n')
+    status, said, asked = environment.call("flask", "jobs", "stats", DUES_HOME=str(tmp_path))
+    assert (status, said.splitlines()[-1]) == (0, "postgresql://a b")
+    assert asked == ["-m flask --app wsgi jobs stats"]
+
+
 def test_installs_again_when_the_requirements_have_changed(environment: Environment) -> None:
     environment.call("run")
     (environment.folder / "requirements.txt.installed").write_text("of another version\n")

@@ -1,5 +1,6 @@
 """The whole of `bin/run`, on a home of its own: what it prints, keeps, restarts and leaves behind."""
 
+import errno
 import http.client
 import json
 import os
@@ -97,6 +98,15 @@ def status(port: int, path: str, token: str = "") -> int:
         connection.close()
 
 
+def flask(home: Path, *arguments: str) -> str:
+    """What `bin/flask` says, with the settings that bin/run has kept."""
+    assert (home / "env").stat().st_mode & 0o777 == 0o600
+    env = {name: value for name, value in os.environ.items() if not name.endswith("_URL")}
+    env |= {"DUES_HOME": str(home), "DUES_VENV": sys.prefix}
+    command = [str(PROJECT / "bin" / "flask"), *arguments]
+    return str(subprocess.run(command, check=True, env=env, capture_output=True, text=True).stdout)
+
+
 @pytest.mark.timeout(300)
 def test_a_life_of_bin_run(home: Path, start: Callable[..., Run]) -> None:
     run = start("--payments", "300")
@@ -104,6 +114,10 @@ def test_a_life_of_bin_run(home: Path, start: Callable[..., Run]) -> None:
     log_ins = home / "demo.json"
     assert log_ins.stat().st_mode & 0o777 == 0o600
     assert (home / "secret_key").stat().st_mode & 0o777 == 0o600
+    # What people type is in there, too.
+    assert (home / "log" / "postgres.log").stat().st_mode & 0o777 == 0o600
+    assert (home / "log").stat().st_mode & 0o777 == 0o700
+    assert "critical" in flask(home, "jobs", "stats")
     demo = json.loads(log_ins.read_text())
     assert demo["url"] == f"http://127.0.0.1:{run.port}"
     for line in (demo["url"], f"{demo['url']}/docs", demo["owner"]["email"], demo["member"]["password"]):
@@ -166,6 +180,14 @@ def kill_and_see_it_return(run: Run, name: str) -> None:
     assert run.said().count(f"{name} was killed by SIGKILL; starting it again\n") == 1
 
 
+def test_a_port_that_is_not_ours_to_open_is_not_called_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket.socket, "bind", refuse)
+    assert ports.why_not(80) == "is not this user's to listen on (those below 1024 are root's)"
+
+
 def test_a_taken_port_is_one_line(start: Callable[..., Run]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -214,8 +236,8 @@ def test_wrong_settings_are_one_line(start: Callable[..., Run]) -> None:
     assert run.process.wait(40) == 1
     [line] = run.said().splitlines()
     assert line.startswith("bin/run: ")
-    assert "WEB_THREADS is wrong" in line
-    assert "JOB_LEASE_S is wrong" in line
+    assert "WEB_THREADS is not a whole number at least 1" in line
+    assert "JOB_LEASE_S is not a number above 0" in line
 
 
 def test_a_signal_while_it_starts_ends_it(start: Callable[..., Run]) -> None:

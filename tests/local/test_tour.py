@@ -14,9 +14,9 @@ from tests.local.test_run import PROJECT, Run, home, start
 __all__ = ["home", "start"]
 
 
-def take_tour(home: Path) -> "subprocess.CompletedProcess[str]":
+def take_tour(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "local.tour"],
+        [sys.executable, "-m", "local.tour", *arguments],
         cwd=PROJECT,
         env=os.environ | {"DUES_HOME": str(home)},
         capture_output=True,
@@ -24,6 +24,13 @@ def take_tour(home: Path) -> "subprocess.CompletedProcess[str]":
         timeout=100,
         check=False,
     )
+
+
+def test_asked_what_it_does_it_does_nothing(home: Path) -> None:
+    tour = take_tour(home, "--help")
+    assert tour.returncode == 0
+    assert tour.stdout.startswith("usage: bin/tour")
+    assert take_tour(home, "--fast").returncode == 2
 
 
 @pytest.mark.timeout(300)

@@ -51,7 +51,7 @@ class FreshCache(BaseCache):
         """Forget everything, by a new generation. Takes a second: every process must notice first."""
         row = self.switch.read()
         if row and row.on:
-            self.switch.close(row.generation)
+            self.switch.close(row.generation, "all that is in it is to be forgotten")
         if not (row and row.settled):
             time.sleep(SETTLE_S)
             self.switch.settle(row.generation if row else None)

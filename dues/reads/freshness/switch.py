@@ -74,10 +74,10 @@ class SwitchTable:
         with closing(self.connect()) as connection:
             return read_row(connection)
 
-    def close(self, generation: int) -> None:
+    def close(self, generation: int, why: str = "a write could not reach Redis") -> None:
         if self._run(_CLOSE, (generation,)):
             CACHE_CLOSED.inc()
-            log.warning("the cache is off: a write could not reach Redis")
+            log.warning("the cache is off: %s", why)
 
     def settle(self, generation: int | None) -> None:
         """Note that nobody believes any more that `generation` (None: whatever was before the row was lost) is on."""
