@@ -131,7 +131,7 @@ class Table(SwitchTable):
         self._postgres._ask()
         return self._postgres.switch
 
-    def close(self, generation: int) -> None:
+    def close(self, generation: int, why: str = "") -> None:
         row = self.read()
         if row and row.on and row.generation == generation:
             self._postgres.switch = Row(generation, on=False, settled=False)
