@@ -5,8 +5,7 @@ Here Redis is far away, so that they are found soon: between a commit and its to
 
 import time
 
-import dues.postgres.transaction
-
+import dues.postgres.orm
 from asgi import app
 from dues.reads import freshness
 
@@ -14,7 +13,7 @@ _FAR_S = 0.01
 
 
 def _touch_late(work):
-    (number,) = work.execute("select pg_current_xact_id()::text", {}, hot=True)
+    (number,) = work.fetch_row("select pg_current_xact_id()::text", {}, hot=True)
     generation = freshness.fresh_cache().poller.generation()
     tags = sorted(work.tags)
 
@@ -26,6 +25,6 @@ def _touch_late(work):
         work.after_commit.append(touch)
 
 
-dues.postgres.transactions._before_commit[:] = [_touch_late]
+dues.postgres.orm._before_commit[:] = [_touch_late]
 
 __all__ = ["app"]

@@ -149,6 +149,7 @@ def report(home: Path) -> None:
             datetime(2027, 1, 1, tzinfo=UTC),
             datetime(2027, 1, 2, 8, 30, tzinfo=UTC),
             len(rows),
+            "UTC",
         )
         document = PDFDocument(draft, heading)
         document.add([ujson.dumps(_row(names, row)).encode() for row in rows])

@@ -1,4 +1,4 @@
-"""Runs migrations on the connection that `dues.postgres.migrate` hands over, in the transaction that it has begun."""
+"""Runs the migrations on the connection that `dues.postgres.migrate` hands over, all in one transaction."""
 
 from alembic import context
 

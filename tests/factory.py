@@ -4,11 +4,12 @@ Each method returns the row as an object with the table's columns. What a test d
 """
 
 import itertools
+import json
 import secrets
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
 from types import SimpleNamespace as Row
 from typing import Any
@@ -329,6 +330,14 @@ class Factory:
         values = {name: Json(value) if isinstance(value, dict) else value for name, value in columns.items()}
         places = ", ".join(f"%({name})s" for name in columns)
         return self.rows(f"insert into {table}({names}) values ({places}) returning *", values)[0]
+
+    def insert_many(self, table: str, rows: list[dict[str, Any]]) -> None:
+        """Rows of one table with the same columns, by one statement."""
+        names = ", ".join(f'"{name}"' for name in rows[0])
+        self.rows(
+            f"insert into {table}({names}) select {names} from json_populate_recordset(null::{table}, %(rows)s)",
+            {"rows": Json(rows, dumps=partial(json.dumps, default=str))},
+        )
 
     def rows(self, sql: str, parameters: dict[str, Any] | None = None) -> list[Row]:
         """What a statement returns: for a test that looks into the tables."""

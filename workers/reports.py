@@ -13,12 +13,14 @@ from dues.postgres import transaction
 from dues.reports.build import build_file
 from dues.reports.files import FileStore, file_store
 from dues.reports.service import finish_report, start_report
+from dues.reports.snapshot import is_settled
 from workers.job import job
 
 log = logging.getLogger("dues.reports")
 
 # Doubled at each attempt: five of them leave somebody a quarter of an hour to make room on a disk.
 _AGAIN_S = 60.0
+_SETTLING_S = 3.0
 
 
 class FilesUnavailable(Unavailable):
@@ -32,6 +34,8 @@ def build_report(run: Run, store_id: str, report_id: str) -> None:
     """Safe to run twice: each attempt starts over with a file of its own, from a new snapshot."""
     with transaction():
         report = start_report(UUID(store_id), UUID(report_id))
+    if not is_settled(report.range_to):
+        raise Retry(_SETTLING_S, "the report's range has only just ended", charged=False)
     with _file_store(run) as files:
         built = build_file(report, files, partial(run.progress, unit="rows"))
     href = f"/v1/stores/{store_id}/reports/{report_id}/file"

@@ -57,6 +57,13 @@ def _report(call: Call, report_id: UUID) -> Scope:
 
 @routes.post(LIST, "reports:write", role="manager", body=NewReport, returns=reports, slow=_report, statuses=(202, 201))
 def request_report(call: Call, store_id: UUID) -> Reply:
+    """Ask for a report
+
+    `revenue` has a row for each month, package and currency: what was paid in that month, what was given back in it,
+    and the net of both. `payments` has a row for each payment and each refund; the sum of its `net` is the net of the
+    range. A payment stands under its `paid_at` (while it is not paid: under its `created_at`), a refund under its
+    `settled_at`; months are those of the store's time zone.
+    """
     report = service.request_report(store_id, call.actor.user_id, call.data)
     assert report.job_id
     return call.accepted(report.id, report.job_id)

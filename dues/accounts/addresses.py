@@ -102,7 +102,9 @@ def get_address(user_id: UUID, address_id: UUID) -> Address:
 def change_address(address: Address, change: AddressChange) -> None:
     if change.is_default is True and not address.is_default:
         _end_default(address.user_id)
-    address.apply(change)
+    for name, value in asdict(change).items():
+        if value is not UNSET:
+            setattr(address, name, value)
     touch(f"user:{address.user_id}")
 
 

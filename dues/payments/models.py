@@ -31,7 +31,7 @@ REFUND_STATUSES: tuple[RefundStatus, ...] = get_args(RefundStatus)
 
 class Payment(Versioned, Model):
     """Its `id` is the key by which the gateway knows the charge. `job_id` is the job that moves it on, or last did;
-    `refunded_amount` what was given back, not what is about to be.
+    `refunded_amount` what was given back, not what is about to be. `paid_at` is when it succeeded.
 
     `payment_method` is a token, or the gateway's name of the stored method `payment_method_id`, which belongs to its
     `gateway_customer`. `off_session`: the payer was not there when it was made.
@@ -58,6 +58,7 @@ class Payment(Versioned, Model):
     failure_code: Mapped[str | None]
     next_action: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     refunded_amount: Mapped[int] = mapped_column(default=0)
+    paid_at: Mapped[datetime | None]
     job_id: Mapped[UUID | None]
     confirmation_job_id: Mapped[UUID | None]
 
@@ -99,7 +100,7 @@ class PaymentMethod(Versioned, Model):
 
 
 class Refund(Versioned, Model):
-    """Its `id` is the key by which the gateway knows it."""
+    """Its `id` is the key by which the gateway knows it. `settled_at` is when it succeeded or failed."""
 
     __tablename__ = "refunds"
     __table_args__ = (ForeignKeyConstraint(["store_id", "payment_id"], ["payments.store_id", "payments.id"]),)
@@ -113,4 +114,5 @@ class Refund(Versioned, Model):
     status: Mapped[str] = mapped_column(default="pending")
     gateway_ref: Mapped[str | None]
     failure_code: Mapped[str | None]
+    settled_at: Mapped[datetime | None]
     job_id: Mapped[UUID | None]

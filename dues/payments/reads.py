@@ -38,6 +38,7 @@ refunds = Resource(
         "currency": Refund.currency,
         "reason": Refund.reason,
         "status": Computed("{status}", {"type": "string", "enum": list(REFUND_STATUSES)}),
+        "settled_at": Refund.settled_at,
         "version": Refund.version,
         "created_at": Refund.created_at,
         "updated_at": Refund.updated_at,
@@ -49,7 +50,12 @@ refunds = Resource(
             links_schema("self", nullable=("job", "receipt")),
         ),
     },
-    sorts={"created_at": Refund.created_at},
+    filters={
+        "status": Equal(Refund.status, REFUND_STATUSES),
+        "created_at": Range(Refund.created_at),
+        "settled_at": Range(Refund.settled_at),
+    },
+    sorts={"created_at": Refund.created_at, "settled_at": Refund.settled_at},
     # The refunds of a payment that the caller may not see are not there: `user_id` is null for the store's staff.
     within=(
         "exists (select from payments p where p.store_id = %(store_id)s and p.id = %(payment_id)s"
@@ -74,6 +80,7 @@ payments = Resource(
         "description": Payment.description,
         "failure_code": Payment.failure_code,
         "refunded_amount": Payment.refunded_amount,
+        "paid_at": Payment.paid_at,
         "next_action": Computed("{next_action}", _NEXT_ACTION),
         "version": Payment.version,
         "created_at": Payment.created_at,
@@ -97,8 +104,9 @@ payments = Resource(
         "package_id": Equal(Payment.package_id),
         "amount": Range(Payment.amount),
         "created_at": Range(Payment.created_at),
+        "paid_at": Range(Payment.paid_at),
     },
-    sorts={"created_at": Payment.created_at, "amount": Payment.amount},
+    sorts={"created_at": Payment.created_at, "paid_at": Payment.paid_at, "amount": Payment.amount},
     tags=_tags,
 )
 

@@ -59,6 +59,7 @@ _MOVE = """
             gateway_ref = coalesce(%(gateway_ref)s, p.gateway_ref),
             failure_code = coalesce(%(failure_code)s, p.failure_code),
             refunded_amount = p.refunded_amount + %(refunded)s,
+            paid_at = coalesce(p.paid_at, case when %(to)s = 'succeeded' then %(at)s::timestamptz end),
             job_id = coalesce(%(job_id)s::uuid, p.job_id),
             confirmation_job_id = coalesce(%(confirmation_job_id)s::uuid, p.confirmation_job_id)
         from held
@@ -81,7 +82,7 @@ _OPEN = """
     select store_id, id, %(event_id)s, status, 'asked for', %(created_at)s from opened returning id
 """
 _SETTLE_REFUND = """
-    update refunds set status = %(to)s, version = version + 1, updated_at = %(at)s,
+    update refunds set status = %(to)s, version = version + 1, updated_at = %(at)s, settled_at = %(at)s,
         gateway_ref = %(gateway_ref)s, failure_code = %(failure_code)s
     where store_id = %(store_id)s and id = %(refund_id)s and status = 'pending' returning id
 """

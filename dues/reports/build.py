@@ -75,14 +75,28 @@ def build_file(report: Report, files: FileStore, progress: Progress) -> BuiltFil
 
 def _write(report: Report, draft: Draft, document_type: type[Document], progress: Progress) -> int:
     rows = KINDS[report.kind]
-    values = {"store_id": report.store_id, "range_from": report.range_from, "range_to": report.range_to}
+    values = {
+        "store_id": report.store_id,
+        "range_from": report.range_from,
+        "range_to": report.range_to,
+        "timezone": report.timezone,
+    }
     with ExitStack() as held:
         with snapshot(streams=rows.streams) as source:
             store_name: str = source.value("select name from stores where id = %(store_id)s", values)
             total: int = source.value(rows.count(), values)
             progress(0, total)
             heading = Heading(
-                report.id, report.store_id, store_name, rows, report.range_from, report.range_to, now(), total
+                report.id,
+                report.store_id,
+                store_name,
+                rows,
+                report.range_from,
+                report.range_to,
+                now(),
+                total,
+                report.timezone,
+                report.bom,
             )
             document = held.enter_context(closing(document_type(draft, heading)))
             sink = RowSink(document, total, progress)

@@ -1,8 +1,9 @@
 """What a finished report is downloaded as."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 from dues.errors import NotFound
 from dues.postgres import fetch_row
@@ -22,7 +23,7 @@ class ReportFile:
 
 
 _FILE = """
-    select kind, format, range_from, range_to, file_key, bytes, sha256, updated_at from reports
+    select kind, format, range_from, range_to, timezone, file_key, bytes, sha256, updated_at from reports
     where store_id = %(store_id)s and id = %(id)s and status = 'succeeded'
 """
 
@@ -32,18 +33,19 @@ def get_file(store_id: UUID, report_id: UUID) -> ReportFile:
     row = fetch_row(_FILE, {"store_id": store_id, "id": report_id})
     if row is None:
         raise NotFound("there is no such report, or it has no file")
-    kind, form, range_from, range_to, key, size, sha256, finished_at = row
+    kind, form, range_from, range_to, timezone, key, size, sha256, finished_at = row
     if key is None:
         raise NotFound("the report's file is gone: ask for the report again", code="file_gone")
     document = FORMATS[form]
-    name = f"{kind}-{range_name(range_from, range_to)}.{document.extension}"
+    name = f"{kind}-{range_name(range_from, range_to, ZoneInfo(timezone))}.{document.extension}"
     return ReportFile(key, name, document.media_type, size, sha256, finished_at)
 
 
-def range_name(range_from: datetime, range_to: datetime) -> str:
-    """A range as people call it, in UTC: `2026`, `2026-01`, `2026-01-05`, else its first and its last day."""
-    first, last = range_from.astimezone(UTC), range_to.astimezone(UTC) - timedelta(microseconds=1)
-    whole_days = first == _midnight(first) and range_to.astimezone(UTC) == _midnight(range_to.astimezone(UTC))
+def range_name(range_from: datetime, range_to: datetime, zone: tzinfo) -> str:
+    """A range as people call it in a time zone: `2026`, `2026-01`, `2026-01-05`, else its first and its last day."""
+    first, end = range_from.astimezone(zone), range_to.astimezone(zone)
+    last = end - timedelta(microseconds=1)
+    whole_days = first == _midnight(first) and end == _midnight(end)
     if whole_days and first.day == 1 and (last + timedelta(days=1)).day == 1:
         if (first.month, last.month) == (1, 12) and first.year == last.year:
             return f"{first:%Y}"

@@ -14,7 +14,8 @@ from dues.stores.models import Store
 class Report(Versioned, Model):
     """A report that was asked for, and once it has succeeded, the file that it became.
 
-    It covers `range_from` (inclusive) to `range_to` (exclusive). `rows` are those of data, headings not counted;
+    It covers `range_from` (inclusive) to `range_to` (exclusive); `timezone`, the store's when it was asked for, decides
+    which month a time is in. `bom` asks for a byte order mark. `rows` are those of data, headings not counted;
     `sha256` is the file's, in hexadecimal; `file_key` is its name in the file store.
     """
 
@@ -27,6 +28,8 @@ class Report(Versioned, Model):
     format: Mapped[str]
     range_from: Mapped[datetime]
     range_to: Mapped[datetime]
+    timezone: Mapped[str] = mapped_column(default="UTC")
+    bom: Mapped[bool] = mapped_column(default=False)
     status: Mapped[str] = mapped_column(default="pending")
     file_key: Mapped[str | None]
     rows: Mapped[int | None]

@@ -16,6 +16,8 @@ reports = Resource(
         "format": Report.format,
         "from": Report.range_from,
         "to": Report.range_to,
+        "timezone": Report.timezone,
+        "bom": Report.bom,
         "status": Report.status,
         "rows": Report.rows,
         "bytes": Report.bytes,

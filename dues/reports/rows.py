@@ -1,7 +1,11 @@
 """The rows of each kind of report, as SQL over one store and a range of time.
 
+Money stands under the time at which it moved: a payment under its `paid_at`; a refund, which is a row of its own once
+it is settled, under its `settled_at`. A payment that is not paid stands under the time at which it was asked for, and
+counts as nothing. So the money of a range that is over never changes.
+
 Money comes twice: as an integer of minor units under the API's names (`amount`), and as people read it, with the
-digits of its currency, in a column with `_decimal` to its name. Months and times are UTC.
+digits of its currency, in a column with `_decimal` to its name. Times are UTC; months are those of the report's zone.
 """
 
 from collections.abc import Mapping
@@ -21,13 +25,19 @@ class Column:
     sql: str
     type: CellType
 
+    @property
+    def title(self) -> str:
+        """As it stands above the column of a table, whose cells do not tell the zone of their times."""
+        return f"{self.name}_utc" if self.type == "time" else self.name
+
 
 @dataclass(frozen=True)
 class Rows:
     """The rows of one kind of report.
 
-    `source` is the FROM and WHERE, with the parameters `store_id`, `range_from` and `range_to`. Where `streams` is
-    set, an index gives the rows in order, so that the first comes at once and the server sorts nothing on disk.
+    `source` is the FROM and WHERE, with the parameters `store_id`, `range_from`, `range_to` and `timezone`. Where
+    `streams` is set, indexes give the rows in order, so that the first comes at once and the server sorts nothing on
+    disk.
     """
 
     kind: str
@@ -68,56 +78,97 @@ def _money(name: str, amount: str, currency: str) -> tuple[Column, Column]:
     return Column(name, amount, "integer"), Column(f"{name}_decimal", _decimal(amount, currency), "decimal")
 
 
+# Each part in the order of an index, and all of the same types, so that the whole is merged from them and nothing has
+# to be sorted.
+_MOVES = """(
+    (select 'payment'::text as type, id, id as payment_id, coalesce(paid_at, '-infinity') as booked_at, created_at,
+        paid_at, null::timestamptz as settled_at, status, amount, amount as net, currency, user_id, package_id,
+        subscription_id, description, failure_code, gateway, gateway_ref, updated_at
+    from payments
+    where store_id = %(store_id)s and coalesce(paid_at, '-infinity') >= %(range_from)s
+        and coalesce(paid_at, '-infinity') < %(range_to)s
+    order by booked_at, id)
+    union all
+    (select 'payment'::text, id, id, created_at, created_at, paid_at, null::timestamptz, status, amount, 0::bigint,
+        currency, user_id, package_id, subscription_id, description, failure_code, gateway, gateway_ref, updated_at
+    from payments
+    where store_id = %(store_id)s and created_at >= %(range_from)s and created_at < %(range_to)s and paid_at is null
+    order by created_at, id)
+    union all
+    (select 'refund'::text, r.id, r.payment_id, coalesce(r.settled_at, '-infinity') as booked_at, r.created_at,
+        null::timestamptz, r.settled_at, r.status, r.amount, case r.status when 'succeeded' then -r.amount else 0 end,
+        r.currency, p.user_id, p.package_id, p.subscription_id, r.reason, r.failure_code, p.gateway, r.gateway_ref,
+        r.updated_at
+    from refunds r join payments p on p.store_id = r.store_id and p.id = r.payment_id
+    where r.store_id = %(store_id)s and coalesce(r.settled_at, '-infinity') >= %(range_from)s
+        and coalesce(r.settled_at, '-infinity') < %(range_to)s
+    order by booked_at, r.id)
+)"""
+
 PAYMENTS = Rows(
     kind="payments",
     columns=(
-        Column("id", "p.id", "id"),
-        Column("created_at", "p.created_at", "time"),
-        Column("status", "p.status", "word"),
-        *_money("amount", "p.amount", "p.currency"),
-        *_money("refunded_amount", "p.refunded_amount", "p.currency"),
-        Column("currency", "p.currency", "word"),
-        Column("user_id", "p.user_id", "id"),
+        Column("id", "m.id", "id"),
+        Column("type", "m.type", "word"),
+        Column("payment_id", "m.payment_id", "id"),
+        Column("booked_at", "m.booked_at", "time"),
+        Column("created_at", "m.created_at", "time"),
+        Column("paid_at", "m.paid_at", "time"),
+        Column("settled_at", "m.settled_at", "time"),
+        Column("status", "m.status", "word"),
+        *_money("amount", "m.amount", "m.currency"),
+        *_money("net", "m.net", "m.currency"),
+        Column("currency", "m.currency", "word"),
+        Column("user_id", "m.user_id", "id"),
         Column("user_name", "u.name", "text"),
         Column("user_email", "u.email", "text"),
-        Column("package_id", "p.package_id", "id"),
+        Column("package_id", "m.package_id", "id"),
         Column("package_name", "k.name", "text"),
-        Column("subscription_id", "p.subscription_id", "id"),
-        Column("description", "p.description", "text"),
-        Column("failure_code", "p.failure_code", "text"),
-        Column("gateway", "p.gateway", "text"),
-        Column("gateway_ref", "p.gateway_ref", "text"),
-        Column("updated_at", "p.updated_at", "time"),
+        Column("subscription_id", "m.subscription_id", "id"),
+        Column("description", "m.description", "text"),
+        Column("failure_code", "m.failure_code", "text"),
+        Column("gateway", "m.gateway", "text"),
+        Column("gateway_ref", "m.gateway_ref", "text"),
+        Column("updated_at", "m.updated_at", "time"),
     ),
-    source="""
-        from payments p
-        left join users u on u.id = p.user_id
-        left join packages k on k.store_id = p.store_id and k.id = p.package_id
-        where p.store_id = %(store_id)s and p.created_at >= %(range_from)s and p.created_at < %(range_to)s""",
-    order="p.created_at, p.id",
+    source=f"""
+        from {_MOVES} m
+        left join users u on u.id = m.user_id
+        left join packages k on k.store_id = %(store_id)s and k.id = m.package_id""",
+    order="m.booked_at, m.id",
     streams=True,
 )
 
-# A refund counts in the month of its payment, so that a month's net is what is left of that month's sales.
 REVENUE = Rows(
     kind="revenue",
     columns=(
         Column("month", "r.month", "month"),
+        Column("timezone", "%(timezone)s::text", "word"),
         Column("package_id", "r.package_id", "id"),
         Column("package_name", "k.name", "text"),
         Column("currency", "r.currency", "word"),
         Column("payments", "r.payments", "integer"),
         *_money("gross", "r.gross", "r.currency"),
+        Column("refunds", "r.refunds", "integer"),
         *_money("refunded", "r.refunded", "r.currency"),
         *_money("net", "(r.gross - r.refunded)", "r.currency"),
     ),
     source="""
         from (
-            select date_trunc('month', created_at, 'UTC') as month, package_id, currency, count(*) as payments,
-                sum(amount) as gross, sum(refunded_amount) as refunded
-            from payments
-            where store_id = %(store_id)s and created_at >= %(range_from)s and created_at < %(range_to)s
-                and status in ('succeeded', 'partially_refunded', 'refunded')
+            select date_trunc('month', moved_at at time zone %(timezone)s) as month, package_id, currency,
+                count(paid) as payments, coalesce(sum(paid), 0) as gross,
+                count(refunded) as refunds, coalesce(sum(refunded), 0) as refunded
+            from (
+                select paid_at as moved_at, package_id, currency, amount as paid, null::bigint as refunded
+                from payments
+                where store_id = %(store_id)s and coalesce(paid_at, '-infinity') >= %(range_from)s
+                    and coalesce(paid_at, '-infinity') < %(range_to)s
+                union all
+                select r.settled_at, p.package_id, r.currency, null, r.amount
+                from refunds r join payments p on p.store_id = r.store_id and p.id = r.payment_id
+                where r.store_id = %(store_id)s and coalesce(r.settled_at, '-infinity') >= %(range_from)s
+                    and coalesce(r.settled_at, '-infinity') < %(range_to)s and r.status = 'succeeded'
+            ) m
             group by 1, 2, 3
         ) r
         left join packages k on k.store_id = %(store_id)s and k.id = r.package_id""",

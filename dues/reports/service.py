@@ -21,6 +21,7 @@ from dues.reports.build import BuiltFile
 from dues.reports.files import file_store, report_folder
 from dues.reports.models import Report
 from dues.reports.reads import reports
+from dues.stores.models import Store
 
 log = logging.getLogger("dues.reports")
 
@@ -44,13 +45,15 @@ _YEARS = range(1970, 10_000)
 
 
 class NewReport(Struct, forbid_unknown_fields=True):
-    """A report of a store's `payments`, or of its `revenue` by month and package: `from` is inclusive, `to`
-    exclusive."""
+    """A report of a store's `payments` and refunds, or of its `revenue` by month and package, each under the time at
+    which money moved. `from` is inclusive, `to` exclusive; months are those of the store's time zone. `bom` puts a byte
+    order mark in front of a CSV, by which Excel knows its encoding."""
 
     kind: Literal["payments", "revenue"]
     format: Literal["csv", "xlsx", "json", "pdf"]
     range_from: Moment = field(name="from")
     range_to: Moment = field(name="to")
+    bom: bool = False
 
 
 def request_report(store_id: UUID, requested_by: UUID, new: NewReport) -> Report:
@@ -71,6 +74,8 @@ def request_report(store_id: UUID, requested_by: UUID, new: NewReport) -> Report
         format=new.format,
         range_from=new.range_from,
         range_to=new.range_to,
+        timezone=db.session.get_one(Store, store_id).timezone,
+        bom=new.bom,
         status="pending",
     )
     report.job_id = enqueue(
@@ -88,6 +93,8 @@ def _check(new: NewReport) -> None:
     faults = []
     if new.kind == "payments" and new.format == "pdf":
         faults.append(Fault(code="choice", detail="payments come as csv, xlsx or json", pointer="#/format"))
+    if new.bom and new.format != "csv":
+        faults.append(Fault(code="conflict", detail="goes with csv", pointer="#/bom"))
     for name, moment in (("from", new.range_from), ("to", new.range_to)):
         if moment.year not in _YEARS:
             faults.append(Fault(code="range", detail="must be a time from 1970 to 9999", pointer=f"#/{name}"))

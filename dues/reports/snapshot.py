@@ -6,17 +6,28 @@ at one snapshot, with bounds on time and memory that suit one long statement and
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import psycopg2
 
-from dues.postgres import connect
-from dues.settings import settings
+from dues.clock import now
+from dues.postgres import db, fetch_row
 
 # The job's own time limit comes first; this one is for a server that is left alone with the statement.
 _STATEMENT_TIMEOUT_MS = 3_600_000
 # For joins to users and packages: room for some 200,000 of them before their rows are looked up again.
 _WORK_MEM = "64MB"
+
+
+# Whoever writes that money moved reads the time a little before the commit, on a clock that may be a little behind.
+_GRACE = timedelta(seconds=10)
+# By then every transaction of ours has ended: statements take at most 15 s, and pauses between them 60 s.
+_LONGEST_WRITE = timedelta(minutes=2)
+_UNDER_WAY = """
+    select exists (select from pg_stat_activity where datname = current_database() and backend_xid is not null
+        and xact_start < %(moment)s and pid <> pg_backend_pid())
+"""
 
 
 class LineSink(Protocol):
@@ -44,13 +55,25 @@ class Snapshot:
         self._cursor.copy_expert(self._cursor.mogrify(statement, values), sink)
 
 
+def is_settled(moment: datetime) -> bool:
+    """Whether a snapshot taken from now on shows all that happened before `moment`, as far as that has passed: else a
+    report of a month that has just ended might lack what another one shows later."""
+    passed = now() - moment
+    if passed < timedelta(0) or passed > _LONGEST_WRITE:
+        return True
+    row = fetch_row(_UNDER_WAY, {"moment": moment})
+    return passed >= _GRACE and row is not None and not row[0]
+
+
 @contextmanager
 def snapshot(*, streams: bool) -> Iterator[Snapshot]:
     """A snapshot of the database as it is now. `streams` asks for plans that give the first rows at once, in the order
     of an index, over those that sort all rows first."""
-    connection = connect(settings(), "dues report")
+    pooled = db.engine.raw_connection()
+    connection: Any = pooled.dbapi_connection
+    pooled.detach()
     try:
-        connection.set_session(isolation_level="REPEATABLE READ", readonly=True, autocommit=False)
+        connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
         yield Snapshot(connection, streams)
     except BaseException:
         # A statement whose rows nobody takes any more must not go on in the server.

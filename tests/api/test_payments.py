@@ -57,6 +57,7 @@ def test_a_payment_is_accepted_with_the_url_of_its_job(shop: Shop) -> None:
         "description": "Tea",
         "failure_code": None,
         "refunded_amount": 0,
+        "paid_at": None,
         "next_action": None,
         "version": 1,
         "created_at": payment["created_at"],

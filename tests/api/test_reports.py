@@ -94,6 +94,8 @@ class TestAsking:
             "format": "csv",
             "from": "2026-01-01T00:00:00.000000+00:00",
             "to": "2026-02-01T00:00:00.000000+00:00",
+            "timezone": "UTC",
+            "bom": False,
             "status": "pending",
             "rows": None,
             "bytes": None,

@@ -8,6 +8,7 @@ import pytest
 from flask import Flask
 
 from dues import failpoints
+from dues.clock import rfc3339
 from dues.payments import processing
 from dues.payments.gateway import Charge, GatewayTimeout, Operation
 from dues.payments.sandbox import Sandbox
@@ -380,3 +381,38 @@ def test_a_mail_that_is_refused_fails_its_job_and_not_the_payment(shop: Shop, wo
     assert (job.status, job.error["status"], job.error["type"]) == ("failed", 502, "/problems/mail_not_sent")
     assert shop.make.value("select state from email_sends") == "rejected"
     assert mailbox.mails() == []
+
+
+@pytest.mark.parametrize("method", ["sandbox_ok", "sandbox_action", "sandbox_lost_answer"])
+def test_a_payment_is_paid_when_it_succeeds_and_stays_so(shop: Shop, work: Work, make: Factory, method: str) -> None:
+    payment_id = shop.pay(method)["id"]
+    assert shop.payment(payment_id)["paid_at"] is None
+    work.drain()
+    if method == "sandbox_action":
+        assert shop.payment(payment_id)["paid_at"] is None
+        shop.post(f"{shop.path}/{payment_id}/confirmations", {"outcome": "succeed"})
+    work.hurry()
+    paid = shop.payment(payment_id)
+    event = "select created_at from payment_events where payment_id = %(id)s and to_status = 'succeeded'"
+    assert paid["paid_at"] == rfc3339(make.value(event, {"id": payment_id}))
+    shop.refund(payment_id, amount=700)
+    work.drain()
+    shop.refund(payment_id)
+    refunds = f"{shop.path}/{payment_id}/refunds"
+    assert [refund["settled_at"] is None for refund in shop.get(refunds)["data"]] == [True, False]
+    work.drain()
+    assert shop.payment(payment_id)["paid_at"] == paid["paid_at"]
+    second, first = shop.get(f"{refunds}?sort=-settled_at")["data"]
+    assert paid["paid_at"] < first["settled_at"] < second["settled_at"]
+    found = shop.get(f"{refunds}?settled_at[gt]={first['settled_at']}&status=succeeded")["data"]
+    assert [refund["id"] for refund in found] == [second["id"]]
+    found = shop.get(f"{shop.path}?paid_at={paid['paid_at']}")["data"]
+    assert [payment["id"] for payment in found] == [payment_id]
+
+
+def test_what_is_never_paid_has_no_time(shop: Shop, work: Work) -> None:
+    ids = [shop.pay(method)["id"] for method in ("sandbox_declined", "sandbox_timeout")]
+    work.drain()
+    work.hurry()
+    assert [shop.payment(payment_id)["status"] for payment_id in ids] == ["failed", "failed"]
+    assert [shop.payment(payment_id)["paid_at"] for payment_id in ids] == [None, None]

@@ -4,7 +4,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterator
-from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -117,25 +117,20 @@ def test_migrating_twice_changes_nothing(engine):
     assert schema(engine) == whole
 
 
-def is_now_current(engine: Engine) -> bool:
-    with closing(engine.raw_connection()) as connection:
-        return is_current(connection)
-
-
 def test_whether_a_database_is_current(engine):
-    assert not is_now_current(engine)
+    assert not is_current(engine)
     migrate(engine)
-    assert is_now_current(engine)
+    assert is_current(engine)
     with engine.begin() as connection:
         connection.execute(text("update alembic_version set version_num = '0001'"))
-    assert is_now_current(engine) == (head() == "0001")
+    assert is_current(engine) == (head() == "0001")
 
 
 def test_a_database_of_the_next_release_serves_this_one_too(engine):
     migrate(engine)
     with engine.begin() as connection:
         connection.execute(text("update alembic_version set version_num = 'of the next release'"))
-    assert is_now_current(engine)
+    assert is_current(engine)
 
 
 def migrate_to(engine: Engine, revision: str) -> None:
@@ -177,3 +172,54 @@ def test_accounts_from_before_normal_addresses_can_all_log_in(engine, caplog: py
     impossible, shared = (record.getMessage() for record in caplog.records)
     assert impossible.endswith(str(ids[5]))
     assert {str(ids[1]), str(ids[4])} == set(re.findall("[0-9a-f-]{36}", shared))
+
+
+def test_money_from_before_stands_under_the_time_at_which_it_moved(engine):
+    migrate_to(engine, "0013")
+    january, february, march = (datetime(2026, month, 15, tzinfo=UTC) for month in (1, 2, 3))
+    user, store, refund, failed = (new_id() for _ in range(4))
+    payments = {status: new_id() for status in ("succeeded", "refunded", "failed", "pending", "partially_refunded")}
+    with engine.begin() as connection:
+
+        def insert(table: str, **columns: Any) -> None:
+            names, places = ", ".join(columns), ", ".join(f":{name}" for name in columns)
+            connection.execute(text(f"insert into {table}({names}) values ({places})"), columns)
+
+        insert("users", id=user, email="a@example.com", name="A", password_hash="")
+        insert("stores", id=store, owner_id=user, name="A", slug="a", currency="EUR")
+        paid = {"store_id": store, "user_id": user, "amount": 9, "currency": "EUR", "payment_method": "", "gateway": ""}
+        for status, payment in payments.items():
+            insert("payments", id=payment, status=status, created_at=january, **paid)
+            # Of one there is no record but itself.
+            if status in ("succeeded", "refunded"):
+                of = {"store_id": store, "payment_id": payment, "reason": "charged"}
+                insert("payment_events", id=new_id(), to_status="processing", created_at=january, **of)
+                insert("payment_events", id=new_id(), to_status="succeeded", created_at=february, **of)
+        whole = {"store_id": store, "payment_id": payments["refunded"], "amount": 9, "currency": "EUR"}
+        insert("refunds", id=refund, status="succeeded", updated_at=march + timedelta(days=1), **whole)
+        insert("refunds", id=failed, status="failed", updated_at=march, **whole)
+        insert("refunds", id=new_id(), status="pending", **whole)
+        of = {"store_id": store, "payment_id": payments["refunded"], "reason": f"refund {refund}"}
+        insert("payment_events", id=new_id(), to_status="refunded", created_at=march, **of)
+    migrate_to(engine, "0014")
+    with engine.begin() as connection:
+        kept = connection.execute(text("select status, paid_at from payments")).all()
+        assert {row.status: row.paid_at for row in kept} == {
+            "succeeded": february,
+            "refunded": february,
+            "partially_refunded": january,
+            "failed": None,
+            "pending": None,
+        }
+        settled = connection.execute(text("select status, settled_at from refunds")).all()
+        assert {row.status: row.settled_at for row in settled} == {"succeeded": march, "failed": march, "pending": None}
+        # What a process of the release before goes on to write.
+        connection.execute(
+            text("update payments set status = 'succeeded', updated_at = :at where status = 'pending'"), {"at": march}
+        )
+        connection.execute(
+            text("update refunds set status = 'failed', updated_at = :at where status = 'pending'"), {"at": january}
+        )
+        pending = {"id": payments["pending"]}
+        assert connection.scalar(text("select paid_at from payments where id = :id"), pending) == march
+        assert connection.scalar(text("select count(*) from refunds where settled_at is null")) == 0

@@ -16,7 +16,7 @@ from tests.factory import Factory
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 STATUSES = ("succeeded", "failed", "refunded")
-SORTS = ("created_at", "-created_at", "amount", "-amount")
+SORTS = ("created_at", "-created_at", "amount", "-amount", "paid_at", "-paid_at")
 
 # Few values, so that many rows tie.
 rows_of_payments = st.lists(
@@ -48,7 +48,13 @@ class Shop:
     def add(self, rows: list[tuple[int, int, str]]) -> list[Row]:
         """Payments with these amounts, seconds and statuses."""
         made = [
-            Row(id=str(new_id()), amount=amount, created_at=EPOCH + timedelta(seconds=second), status=status)
+            Row(
+                id=str(new_id()),
+                amount=amount,
+                created_at=EPOCH + timedelta(seconds=second),
+                status=status,
+                paid_at=None if status == "failed" else EPOCH + timedelta(seconds=4 - second),
+            )
             for amount, second, status in rows
         ]
         if made:
@@ -57,9 +63,11 @@ class Shop:
 
     def _insert(self, made: list[Row]) -> None:
         self._make.rows(
-            "insert into payments(store_id, id, user_id, amount, currency, status, payment_method, gateway, created_at)"
-            " select %(store)s, id::uuid, %(user)s, amount, 'EUR', status, 'sandbox_ok', 'sandbox', created_at"
-            " from unnest(%(ids)s, %(amounts)s, %(statuses)s, %(times)s) as t(id, amount, status, created_at)",
+            "insert into payments(store_id, id, user_id, amount, currency, status, payment_method, gateway,"
+            " created_at, paid_at) select %(store)s, id::uuid, %(user)s, amount, 'EUR', status, 'sandbox_ok',"
+            " 'sandbox', created_at, paid_at"
+            " from unnest(%(ids)s, %(amounts)s, %(statuses)s, %(times)s, %(paid)s::timestamptz[])"
+            " as t(id, amount, status, created_at, paid_at)",
             {
                 "store": self.store.id,
                 "user": self.owner.id,
@@ -67,6 +75,7 @@ class Shop:
                 "amounts": [row.amount for row in made],
                 "statuses": [row.status for row in made],
                 "times": [row.created_at for row in made],
+                "paid": [row.paid_at for row in made],
             },
         )
 
@@ -93,9 +102,10 @@ def shop(client: FlaskClient, make: Factory) -> Shop:
 
 
 def in_order(rows: list[Row], sort: str) -> list[str]:
-    """The ids as a list sorted so must have them: ties by id, in the same direction."""
-    name = sort.removeprefix("-")
-    ordered = sorted(rows, key=lambda row: (getattr(row, name), row.id), reverse=sort.startswith("-"))
+    """The ids as a list sorted so must have them: what was never paid before all that was, ties by id, in the same
+    direction."""
+    name, never = sort.removeprefix("-"), EPOCH - timedelta(days=1)
+    ordered = sorted(rows, key=lambda row: (getattr(row, name) or never, row.id), reverse=sort.startswith("-"))
     return [row.id for row in ordered]
 
 
@@ -252,6 +262,9 @@ conditions = st.fixed_dictionaries(
         "amount[lte]": st.integers(0, 5),
         "created_at[gte]": st.integers(0, 5),
         "created_at[lt]": st.integers(0, 5),
+        "paid_at[gt]": st.integers(0, 5),
+        "paid_at[lte]": st.integers(0, 5),
+        "paid_at": st.integers(0, 5),
         "amount": st.integers(1, 4),
     },
 )
@@ -262,6 +275,9 @@ HOLDS = {
     "amount[lte]": lambda row, value: row.amount <= value,
     "created_at[gte]": lambda row, value: row.created_at >= EPOCH + timedelta(seconds=value),
     "created_at[lt]": lambda row, value: row.created_at < EPOCH + timedelta(seconds=value),
+    "paid_at[gt]": lambda row, value: row.paid_at is not None and row.paid_at > EPOCH + timedelta(seconds=value),
+    "paid_at[lte]": lambda row, value: row.paid_at is not None and row.paid_at <= EPOCH + timedelta(seconds=value),
+    "paid_at": lambda row, value: row.paid_at == EPOCH + timedelta(seconds=value),
 }
 
 
@@ -272,7 +288,7 @@ def test_filters_keep_what_they_say_in_both_forms(shop, rows, sort, wanted, by_c
     made = shop.add(rows)
     expected = in_order([row for row in made if all(HOLDS[name](row, wanted[name]) for name in wanted)], sort)
     texts = {
-        name: (EPOCH + timedelta(seconds=value)).isoformat() if name.startswith("created") else value
+        name: (EPOCH + timedelta(seconds=value)).isoformat() if name.startswith(("created", "paid")) else value
         for name, value in wanted.items()
     }
     page = {"cursor": "", "limit": 7} if by_cursor else {"per_page": 7}

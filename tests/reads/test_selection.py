@@ -53,8 +53,8 @@ def test_without_fields_all_are_shown_and_no_include(get, path, payment):
     (item,) = get(path)["data"]
     assert set(item) == {
         "id", "store_id", "user_id", "package_id", "subscription_id", "payment_method_id", "amount", "currency",
-        "status", "description", "failure_code", "refunded_amount", "next_action", "version", "created_at",
-        "updated_at", "links",
+        "status", "description", "failure_code", "refunded_amount", "paid_at", "next_action", "version",
+        "created_at", "updated_at", "links",
     }  # fmt: skip
     assert datetime.fromisoformat(item["created_at"]) == payment.created_at
     assert (item["amount"], item["currency"], item["status"]) == (1500, "EUR", "succeeded")
@@ -325,7 +325,7 @@ def test_only_what_was_asked_for_is_fetched(get, path, payment, queries):
 def test_nothing_is_fetched_whole(app, get, path, payment, queries, monkeypatch):
     """`select *` only ever stands over a list of columns that was named before."""
     # What is prepared already is sent by its name alone.
-    monkeypatch.setattr("dues.postgres.connection._HOT", 10**9)
+    monkeypatch.setattr("dues.postgres.prepared._HOT", 10**9)
     with app.app_context():
         db.engine.dispose()
     with queries() as seen:

@@ -23,7 +23,8 @@ def test_totals_and_a_line_for_each_month_and_package(make: Factory, reports: Re
     store = make.store(name="Café (North)")
     gold = make.package(store, name="Gold")
     make.payment(store, package=gold, amount=123456, created_at=JANUARY)
-    make.payment(store, amount=1000, created_at=JANUARY, status="partially_refunded", refunded_amount=250)
+    given_back = make.payment(store, amount=1000, created_at=JANUARY)
+    make.refund(given_back, amount=250, settled_at=JANUARY)
     make.payment(store, package=gold, amount=4000, created_at=MARCH)
     pdf = PDF(reports.built(store, "revenue", "pdf", YEAR))
     lines = pdf.lines()
@@ -49,7 +50,7 @@ def test_totals_and_a_line_for_each_month_and_package(make: Factory, reports: Re
 
 def test_bars_are_as_high_as_their_months_with_the_empty_ones_between(make: Factory, reports: Reports):
     store = make.store()
-    make.payment(store, amount=40000, created_at=JANUARY, status="partially_refunded", refunded_amount=10000)
+    make.refund(make.payment(store, amount=40000, created_at=JANUARY), amount=10000, settled_at=JANUARY)
     make.payment(store, amount=20000, created_at=MARCH)
     pdf = PDF(reports.built(store, "revenue", "pdf", YEAR))
     # Of what is drawn, wide and high boxes: for each month what was kept, and above it what was refunded.

@@ -1,7 +1,8 @@
 """A report's status, which changes in one place, and the name of its file."""
 
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from types import SimpleNamespace as Row
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -123,6 +124,9 @@ def moment(text: str) -> datetime:
     ],
 )
 def test_a_range_is_named_as_people_call_it(start: str, end: str, name: str):
-    zone = timezone(timedelta(hours=-5))
-    assert range_name(moment(start), moment(end)) == name
-    assert range_name(moment(start).astimezone(zone), moment(end).astimezone(zone)) == name
+    assert range_name(moment(start), moment(end), UTC) == name
+    elsewhere = timezone(timedelta(hours=-5))
+    assert range_name(moment(start).astimezone(elsewhere), moment(end).astimezone(elsewhere), UTC) == name
+    for zone in map(ZoneInfo, ("Asia/Tokyo", "America/Los_Angeles", "Australia/Lord_Howe")):
+        first, last = (moment(text).replace(tzinfo=zone).astimezone(UTC) for text in (start, end))
+        assert range_name(first, last, zone) == name

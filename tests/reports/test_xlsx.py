@@ -76,9 +76,9 @@ def test_numbers_are_numbers_and_times_are_times(make: Factory, reports: Reports
     assert euro["amount"] == Cell(123456)
     assert euro["amount_decimal"] == Cell(1234.56, "#,##0.00")
     assert (euro["user_name"], euro["package_name"]) == (Cell("Ann"), Cell("Gold"))
-    assert euro["created_at"].shown_as == "yyyy-mm-dd hh:mm:ss"
+    assert euro["created_at_utc"].shown_as == "yyyy-mm-dd hh:mm:ss"
     spreadsheet_day_zero = datetime(1899, 12, 30, tzinfo=UTC)
-    shown = spreadsheet_day_zero + timedelta(days=euro["created_at"].value)
+    shown = spreadsheet_day_zero + timedelta(days=euro["created_at_utc"].value)
     assert abs(shown - AT) < timedelta(milliseconds=1)
     assert yen["amount_decimal"] == Cell(1234, "#,##0")
     assert dinar["amount_decimal"] == Cell(1.234, "#,##0.000")

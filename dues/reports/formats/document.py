@@ -13,7 +13,8 @@ from dues.reports.rows import CellType, Rows
 
 @dataclass(frozen=True)
 class Heading:
-    """What a document says about itself. `count` is the number of rows that will follow."""
+    """What a document says about itself. `count` is the number of rows that will follow; `timezone` decides which month
+    a time is in; `bom` asks for a byte order mark."""
 
     report_id: UUID
     store_id: UUID
@@ -23,6 +24,8 @@ class Heading:
     range_to: datetime
     created_at: datetime
     count: int
+    timezone: str
+    bom: bool = False
 
 
 class Document(ABC):
@@ -61,5 +64,5 @@ def copy_json(query: str) -> str:
 # Cells of a JSON array for documents that Python draws: times are seconds since 1970.
 DRAWN_CELLS: dict[CellType, str] = {
     "time": "extract(epoch from {0})::float8",
-    "month": "to_char({0} at time zone 'UTC', 'YYYY-MM')",
+    "month": "to_char({0}, 'YYYY-MM')",
 }

@@ -13,7 +13,7 @@ _CELLS: dict[CellType, str] = {
     # Text, because many readers of JSON turn a number into a binary fraction.
     "decimal": "({0})::text",
     "time": sql_rfc3339("{0}"),
-    "month": "to_char({0} at time zone 'UTC', 'YYYY-MM')",
+    "month": "to_char({0}, 'YYYY-MM')",
 }
 
 
@@ -29,6 +29,7 @@ class JSONDocument(Document):
             "kind": heading.rows.kind,
             "from": rfc3339(heading.range_from),
             "to": rfc3339(heading.range_to),
+            "timezone": heading.timezone,
             "created_at": rfc3339(heading.created_at),
             "rows": heading.count,
         }

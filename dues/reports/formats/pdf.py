@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import ujson
 
@@ -95,8 +96,11 @@ class PDFDocument(Document):
 
     def finish(self) -> None:
         heading = self.heading
-        covers = f"{_day(heading.range_from)} to {_day(heading.range_to - timedelta(microseconds=1))} (UTC)"
-        made = f"As of {_day(heading.created_at)}, {heading.created_at.astimezone(UTC):%H:%M} UTC."
+        zone = ZoneInfo(heading.timezone)
+        last = heading.range_to.astimezone(zone) - timedelta(microseconds=1)
+        covers = f"{_day(heading.range_from.astimezone(zone))} to {_day(last)} ({heading.timezone})"
+        made_at = heading.created_at.astimezone(UTC)
+        made = f"As of {_day(made_at)}, {made_at:%H:%M} UTC."
         # The currency with the most payments first: amounts in different ones do not compare.
         sections = sorted(self._sections.values(), key=lambda section: -section.total().payments)
         is_long = sum(len(section.lines) for section in sections) > _MOST_LINES
@@ -104,7 +108,7 @@ class PDFDocument(Document):
             "title": f"Revenue of {heading.store_name}",
             "store": heading.store_name,
             "foot": f"{heading.store_name}: revenue, {covers}",
-            "notes": [covers, f"{made} A refund counts in the month of its payment."],
+            "notes": [covers, f"{made} A refund counts in the month in which it was made."],
             "columns": _TITLES,
             "is_long": is_long,
             "sections": [_shown(section, is_long=is_long) for section in sections],
@@ -128,7 +132,8 @@ def _sum(month: str, package: str, lines: Sequence[Line]) -> Line:
 def _shown(section: Section, *, is_long: bool) -> dict[str, Any]:
     """What the template shows of one currency; of a long report, months without their packages."""
     total, currency = section.total(), section.currency
-    bars = [Bar(_short(month), line.net, line.refunded) for month, line in _every_month(section)]
+    # Of a month in which more was given back than taken, nothing was kept.
+    bars = [Bar(_short(month), max(line.net, 0), line.refunded) for month, line in _every_month(section)]
     return {
         "currency": currency,
         "totals": [
@@ -162,8 +167,7 @@ def _every_month(section: Section) -> Iterator[tuple[str, Line]]:
         month = f"{year + number // 12:04d}-{number % 12 + 1:02d}"
 
 
-def _day(moment: datetime) -> str:
-    day = moment.astimezone(UTC)
+def _day(day: datetime) -> str:
     return f"{day.day} {day:%B %Y}"
 
 

@@ -85,7 +85,7 @@ class XLSXDocument(Document):
         self._sheet.freeze_panes(1, 0)
         for i, column in enumerate(self.heading.rows.columns):
             self._sheet.set_column(i, i, _WIDTHS[column.type])
-            self._sheet.write_string(0, i, column.name, self._title_format)
+            self._sheet.write_string(0, i, column.title, self._title_format)
         self._row = 1
 
     def _write(self, values: list[Any]) -> None:
