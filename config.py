@@ -88,7 +88,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 10
     db_pool_timeout_s: Annotated[float, doc("how long a request waits for a connection before 503")] = 5.0
     db_statement_timeout_s: Annotated[float, doc("longest a statement of a request may run")] = 15.0
-    db_prepare: Annotated[bool, doc("prepare hot statements; off behind a transaction-pooling proxy")] = True
+    db_network_timeout_s: Annotated[
+        float,
+        Meta(ge=2),
+        doc("how long the network to PostgreSQL or Redis may be silent"),
+    ] = 10.0
+    db_prepare: Annotated[
+        bool,
+        doc("prepare hot statements and set up sessions as they start; `false` behind a proxy that pools transactions"),
+    ] = True
 
     smtp_url: Annotated[
         str,

@@ -6,13 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import psycopg2
 import ujson
 from flask import Flask, Request, Response, g, request
 from flask.json.provider import JSONProvider
 from flask.sessions import NullSession, SessionInterface
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from api.request_extras import DOOR, Leftover
@@ -28,6 +25,7 @@ from dues.errors import (
     Unauthenticated,
     Unavailable,
 )
+from dues.postgres import failure_of, sqlstate_of
 from dues.reads import Answer
 from dues.stores.access import Access
 
@@ -37,9 +35,6 @@ log = logging.getLogger("dues.api")
 _COMPRESSION_SUFFIX = re.compile(r':(zstd|br|gzip|deflate)"$')
 
 _MOST_PURGE_KEYS = 16
-
-# What psycopg2 raises when PostgreSQL is away, shutting down, or cancels a statement that took too long.
-_AWAY = (psycopg2.OperationalError, psycopg2.InterfaceError)
 
 
 class UJSONProvider(JSONProvider):
@@ -193,14 +188,9 @@ def problem_of(error: Exception) -> Problem:
             return error
         case HTTPException():
             return _translate(error)
-        case PoolTimeout():
-            log.warning("no database connection was free in time")
-            return Unavailable("the database is busy")
-    cause = error.orig if isinstance(error, DBAPIError) else error
-    if isinstance(cause, _AWAY):
-        sqlstate = getattr(cause, "pgcode", None)
-        log.warning("the database is away: %s", type(cause).__name__, extra={"sqlstate": sqlstate})
-        return Unavailable("the database is not available")
+    if failure := failure_of(error):
+        log.warning("%s: %s", failure.detail, type(error).__name__, extra={"sqlstate": sqlstate_of(error)})
+        return Unavailable(failure.detail)
     log.error("unhandled %s", type(error).__name__, exc_info=error)
     return Problem("something went wrong here; the request id finds it in the logs")
 

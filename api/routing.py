@@ -41,7 +41,7 @@ from dues.errors import Fault, InvalidParameter, Outdated, Problem, Unauthentica
 from dues.failpoints import failpoint
 from dues.ids import parse_id
 from dues.jobs.status import jobs
-from dues.postgres import transaction
+from dues.postgres import repeated, transaction
 from dues.reads import Query, ReadPlan, Resource, execute, parse_query, plan_list, plan_one
 from dues.reads.resource import Scope
 from dues.social.visibility import Viewer
@@ -315,7 +315,7 @@ def _write(call: Call) -> Reply:
     route = call.route
     if route.prepare:
         _receive(call)
-    reply = _commit(call)
+    reply = repeated(partial(_commit, call))
     failpoint("web.after_commit")
     if route.slow:
         _wait_until_done(call, reply)

@@ -2,16 +2,13 @@
 
 import hmac
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 
 import psycopg2
 from flask import Blueprint, Flask, Response, current_app
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-from redis import Redis, RedisError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-from sqlalchemy import NullPool, create_engine
+from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.auth import bearer_token
@@ -24,7 +21,10 @@ from dues.errors import Unauthenticated, Unavailable
 from dues.jobs.stats import QueueStats, queue_stats
 from dues.mail.ledger import count_unknown
 from dues.observability.metrics import CONTENT_TYPE, exposition
+from dues.postgres import connect
 from dues.postgres.migrate import is_current
+from dues.postgres.sessions import WrongSession, is_read_only, wrong_settings
+from dues.redis.client import redis_client
 from dues.settings import settings
 
 # A probe is asked every few seconds and given up soon; two is also the least that libpq takes.
@@ -50,7 +50,7 @@ def ready() -> Response:
     """Whether requests should be sent here; 503 names what is missing."""
     readiness: Readiness = current_app.extensions["readiness"]
     if missing := readiness.missing():
-        raise Unavailable(f"not there: {', '.join(missing)}", code="not_ready", missing=missing)
+        raise Unavailable("; ".join(missing.values()), code="not_ready", missing=list(missing))
     return _now({"status": "ready"})
 
 
@@ -79,40 +79,35 @@ class Readiness:
     """Asks what Dues stands on, each within a short time, on connections of its own: a busy pool is not an outage."""
 
     def __init__(self, config: Settings) -> None:
-        self._engine = create_engine(
-            config.database_url,
-            poolclass=NullPool,
-            connect_args={
-                "application_name": "dues-readiness",
-                "connect_timeout": _DATABASE_TIMEOUT_S,
-                "options": f"-c statement_timeout={_DATABASE_TIMEOUT_S * 1000}",
-            },
-        )
+        self._config = config
         # Usually two names of one server, which is then asked once.
-        self._servers = [
-            Redis.from_url(
-                url,
-                socket_timeout=_REDIS_TIMEOUT_S,
-                socket_connect_timeout=_REDIS_TIMEOUT_S,
-                retry=Retry(NoBackoff(), 0),
-            )
-            for url in {config.redis_url, config.cache_redis_url}
-        ]
+        self._servers = [redis_client(url, _REDIS_TIMEOUT_S) for url in {config.redis_url, config.cache_redis_url}]
 
-    def missing(self) -> list[str]:
-        """What is not there, of `database`, `migrations` and `redis`."""
-        found = []
-        try:
-            if not is_current(self._engine):
-                found.append("migrations")
-        except (SQLAlchemyError, psycopg2.Error):
-            found.append("database")
+    def missing(self) -> dict[str, str]:
+        """What is not as it should be, of `database`, `migrations` and `redis`: each with a sentence."""
+        found = self._missing_of_database()
         try:
             for server in self._servers:
                 server.ping()
         except (RedisError, OSError):
-            found.append("redis")
+            found["redis"] = "redis is not there"
         return found
+
+    def _missing_of_database(self) -> dict[str, str]:
+        limit = {"statement_timeout": str(_DATABASE_TIMEOUT_S * 1000)}
+        try:
+            with closing(connect(self._config, "dues-readiness", _DATABASE_TIMEOUT_S, **limit)) as connection:
+                if not is_current(connection):
+                    return {"migrations": "migrations are missing"}
+                if is_read_only(connection):
+                    return {"database": "database is read-only"}
+                if wrong := wrong_settings(self._config, connection, **limit):
+                    return {"database": f"sessions of the database are not set up: {', '.join(wrong)}"}
+        except WrongSession as error:
+            return {"database": str(error)}
+        except psycopg2.Error:
+            return {"database": "database is not there"}
+        return {}
 
 
 class _Build(Collector):

@@ -5,7 +5,8 @@ Here Redis is far away, so that they are found soon: between a commit and its to
 
 import time
 
-import dues.postgres.orm
+import dues.postgres.transaction
+
 from asgi import app
 from dues.reads import freshness
 
@@ -13,7 +14,7 @@ _FAR_S = 0.01
 
 
 def _touch_late(work):
-    (number,) = work.fetch_row("select pg_current_xact_id()::text", {}, hot=True)
+    (number,) = work.execute("select pg_current_xact_id()::text", {}, hot=True)
     generation = freshness.fresh_cache().poller.generation()
     tags = sorted(work.tags)
 
@@ -25,6 +26,6 @@ def _touch_late(work):
         work.after_commit.append(touch)
 
 
-dues.postgres.orm._before_commit[:] = [_touch_late]
+dues.postgres.transactions._before_commit[:] = [_touch_late]
 
 __all__ = ["app"]

@@ -25,7 +25,7 @@ from dues.webhooks import deliveries
 
 # Those who have a say in how jobs end (dues/jobs/on_failure.py), whichever process ends them.
 ENDINGS: tuple[ModuleType, ...] = (processing, reports, deliveries, clock)
-# Those who add to a commit (dues/postgres/orm.py), whichever process commits.
+# Those who add to a commit (dues/postgres/transactions.py), whichever process commits.
 COMMITS: tuple[ModuleType, ...] = (edge, events, counters)
 
 

@@ -34,6 +34,7 @@ from dues.ids import new_id
 from dues.packages.models import Package
 from dues.payments.models import Payment
 from dues.postgres import transaction
+from dues.postgres.pool import UNBOUNDED
 from dues.reads.tags import touch
 from dues.settings import settings
 from dues.stores.models import Staff, Store
@@ -99,6 +100,7 @@ def load(payments: int | None) -> UUID | None:
     with transaction() as session:
         # Two at once: the second finds what the first has loaded.
         session.execute(text("select pg_advisory_xact_lock(hashtext('dues demo data'))"))
+        session.connection().execution_options(**{UNBOUNDED: True})
         session.execute(text("set local statement_timeout = 0"))
         store_id = _first_store(session)
         if store_id is None:

@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that `dues.postgres.migrate` hands over, all in one transaction."""
+"""Runs migrations on the connection that `dues.postgres.migrate` hands over, in the transaction that it has begun."""
 
 from alembic import context
 

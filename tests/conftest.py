@@ -25,6 +25,7 @@ _LONG = {
     "soak": "hours of load, watching memory",
     "large": "millions of rows",
     "generators": "clients that generators make of the OpenAPI document; installs these from PyPI and npm",
+    "sdk": "the clients as packages: built, installed, type-checked, in every Python and in a browser",
 }
 
 

@@ -16,7 +16,7 @@ from urllib3 import PoolManager
 from config import ConfigError, load_settings
 from dues import breaker
 from dues.ids import new_id
-from dues.postgres import orm as db
+from dues.postgres import transactions as db
 from dues.postgres.unit_of_work import UnitOfWork
 from dues.reads.tags import touch
 from tests.factory import Factory

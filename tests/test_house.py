@@ -92,7 +92,7 @@ def test_only_a_transaction_commits() -> None:
         if file != Path("dues/postgres/unit_of_work.py")
         and ast.unparse(node.func.value).endswith(("session", "connection", "session()"))
     ]
-    assert not commits, "open dues.postgres.orm.transaction() at the edge instead"
+    assert not commits, "open dues.postgres.transaction() at the edge instead"
 
 
 # What asks for the real time, in Python and in SQL. `store_now()` asks for a store's.

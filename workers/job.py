@@ -30,6 +30,7 @@ from dues.jobs.lease import Claim, Lease
 from dues.jobs.turns import Turns, become_due
 from dues.observability.logs import log_fields
 from dues.observability.trace import tracing
+from dues.postgres import failure_of
 from dues.settings import settings
 from workers.app import create_worker_app
 from workers.forked import run_forked
@@ -102,8 +103,8 @@ def begin(queue: QueueName) -> Held | None:
     try:
         with _app().app_context():
             return patiently(partial(_turns(queue).claim, _worker_name()))
-    except Exception:
-        log.exception("no job of %s could be claimed", queue)
+    except Exception as error:
+        _log(f"no job of {queue} could be claimed", error)
         return None
 
 
@@ -116,12 +117,19 @@ def go_on(queue: QueueName, first: Held, is_over: Callable[[], bool]) -> int:
         try:
             with _app().app_context():
                 execute(*held)
-        except Exception:
+        except Exception as error:
             # Not even the failure could be written: the lease runs out, and the relay brings the job back.
-            log.exception("job %s could not be ended", held[0].job_id)
+            _log(f"job {held[0].job_id} could not be ended", error)
         count += 1
         held = None if is_over() else begin(queue)
     return count
+
+
+def _log(what: str, error: Exception) -> None:
+    """A bug with its traceback; that PostgreSQL cannot do it, each time that it is met, in a line."""
+    failure = failure_of(error)
+    why = failure.detail if failure else type(error).__name__
+    log.error("%s: %s", what, why, exc_info=None if failure else error)
 
 
 def promote() -> int:

@@ -7,13 +7,12 @@ that is free (dues/jobs/turns.py), and the relay sees to it that there are deliv
 from collections.abc import Iterable, Mapping
 
 from redis import Redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from rq import Queue
 from rq.queue import EnqueueData
 from rq.serializers import JSONSerializer
 
 from dues.ids import new_id
+from dues.redis.client import redis_client
 
 _PERFORM = "workers.job.perform"
 # What is left of a delivery that was lost goes away by itself.
@@ -22,9 +21,7 @@ _KEPT_S = 3600
 
 def connect(redis_url: str, timeout_s: float = 5.0) -> Redis:
     """A client that waits at most `timeout_s` for an answer and leaves trying again to its user."""
-    return Redis.from_url(
-        redis_url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0)
-    )
+    return redis_client(redis_url, timeout_s)
 
 
 def queue(name: str, redis: Redis) -> Queue:

@@ -102,9 +102,7 @@ def get_address(user_id: UUID, address_id: UUID) -> Address:
 def change_address(address: Address, change: AddressChange) -> None:
     if change.is_default is True and not address.is_default:
         _end_default(address.user_id)
-    for name, value in asdict(change).items():
-        if value is not UNSET:
-            setattr(address, name, value)
+    address.apply(change)
     touch(f"user:{address.user_id}")
 
 

@@ -13,9 +13,8 @@ from uuid import UUID
 
 from flask import current_app
 from redis import Redis, RedisError
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
+from dues.redis.client import redis_client
 from dues.settings import settings
 
 CHANNEL = "dues:jobs:due"
@@ -66,7 +65,7 @@ class Waker:
             hinted.clear()
             try:
                 if redis is None:
-                    redis = _connect(self._redis_url)
+                    redis = redis_client(self._redis_url, _TIMEOUT_S)
                 if self._is_due:
                     self._is_due = False
                     redis.publish(CHANNEL, b"")
@@ -93,12 +92,6 @@ def read_changes(message: bytes) -> list[tuple[UUID, int]]:
     """What a message on `CHANGES` tells. Raises: ValueError for what is none of ours."""
     pairs = (word.split(":") for word in message.decode("ascii").split())
     return [(UUID(job_id), int(version)) for job_id, version in pairs]
-
-
-def _connect(url: str) -> Redis:
-    return Redis.from_url(
-        url, socket_timeout=_TIMEOUT_S, socket_connect_timeout=_TIMEOUT_S, retry=Retry(NoBackoff(), 0)
-    )
 
 
 def wake_relay() -> None:

@@ -74,9 +74,7 @@ def change_package(package: Package, change: PackageChange) -> None:
         raise Conflict("the package is archived", code="package_archived")
     if change.currency is not UNSET and not db.session.get_one(Store, package.store_id).takes(change.currency):
         raise wrong_currency("#/currency")
-    for name, value in asdict(change).items():
-        if value is not UNSET:
-            setattr(package, name, value)
+    package.apply(change)
     _changed(package, "package.updated")
 
 

@@ -24,6 +24,7 @@ from sqlalchemy.exc import OperationalError
 
 from dues.ids import new_id
 from dues.payments.gateway import Charge, GatewayTimeout, Operation, Outcome, StoredMethod
+from dues.postgres.sessions import connect_args
 from dues.settings import settings
 
 METHOD_PATTERN = r"sandbox_(?:ok|declined|insufficient|stolen|action|timeout|lost_answer|fail_after:[0-9]{1,4})"
@@ -183,10 +184,8 @@ def _books() -> Engine:
             pool_size=1,
             pool_pre_ping=True,
             hide_parameters=True,
-            connect_args={
-                "application_name": "dues sandbox gateway",
-                "connect_timeout": max(1, int(timeout_s)),
-                "options": f"-c statement_timeout={int(timeout_s * 1000)}",
-            },
+            connect_args=connect_args(
+                settings(), "dues sandbox gateway", timeout_s, statement_timeout=str(int(timeout_s * 1000))
+            ),
         )
     return engine

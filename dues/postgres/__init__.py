@@ -1,51 +1,54 @@
-"""PostgreSQL: the connection pool, the unit of work, and statements that run alone.
+"""PostgreSQL: how it is connected to, the unit of work, and statements that run alone.
 
-orm.py              models, the pool, `transaction()` (the only place that commits), `fetch_row()` and `run_later()`
-unit_of_work.py     what one `transaction()` does: its connection, and several statements in one message
-pool.py             the pool, measured
-prepared.py         statements that recur, prepared on the server
+models.py           the base of every table's model
+sessions.py         how every connection is opened, and with which settings
+sqlstate.py         what an error of the server's means
+connection.py       one connection, and the one way to run statements on it
+pool.py, engine.py  the pool, and SQLAlchemy's engine and session on it
+unit_of_work.py     what one `transaction()` does
+transactions.py     `transaction()`, the only place that commits
+statements.py       `fetch_row()` and `run_later()`
 aio.py              the connections of an event loop
 statement_stats.py  how many statements a piece of work sends, and how long they take
 constraints.py      what a violated constraint means
 migrate.py          `flask migrate`
 """
 
-from dues.postgres.orm import (
-    Model,
-    Versioned,
+from dues.postgres.engine import db, init_db
+from dues.postgres.models import Model, Versioned
+from dues.postgres.sessions import connect
+from dues.postgres.sqlstate import Failure, failure_of, sqlstate_of
+from dues.postgres.statements import database_now, fetch_row, fetch_row_alone, run_later
+from dues.postgres.transactions import (
     after_commit,
     before_commit,
-    database_now,
-    db,
-    driver_url,
-    fetch_row,
-    fetch_row_alone,
     in_transaction,
-    init_db,
     last_before_commit,
-    run_later,
-    session_options,
+    repeated,
     transaction,
     unit_of_work,
 )
 from dues.postgres.unit_of_work import UnitOfWork
 
 __all__ = [
+    "Failure",
     "Model",
     "UnitOfWork",
     "Versioned",
     "after_commit",
     "before_commit",
+    "connect",
     "database_now",
     "db",
-    "driver_url",
+    "failure_of",
     "fetch_row",
     "fetch_row_alone",
     "in_transaction",
     "init_db",
     "last_before_commit",
+    "repeated",
     "run_later",
-    "session_options",
+    "sqlstate_of",
     "transaction",
     "unit_of_work",
 ]

@@ -5,24 +5,19 @@ threads take away from one another and from the loop: that wait, not the work, i
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
 import psycopg2
-from psycopg2.extensions import POLL_OK, POLL_WRITE
+from psycopg2.extensions import POLL_OK, POLL_READ, POLL_WRITE
 
 from config import Settings
 from dues.errors import Unavailable
 from dues.observability.metrics import READ_CONNECTIONS
-from dues.postgres import prepared
-from dues.postgres.orm import driver_url, session_options
-
-_CONNECT_S = 5.0
-# Longer than PostgreSQL itself lets a statement run: only one that does not even say so is given up here.
-_GRACE_S = 2.0
-
-Row = tuple[Any, ...]
+from dues.postgres.connection import Connection, Row
+from dues.postgres.sessions import CONNECT_S, Address, addresses_of, check, connect_args, driver_url
+from dues.postgres.sqlstate import failure_of
+from dues.postgres.watchdog import GRACE_S
 
 
 class Lost(Exception):
@@ -34,10 +29,11 @@ class LoopPostgres:
 
     def __init__(self, settings: Settings) -> None:
         self._url = driver_url(settings)
-        self._options: dict[str, Any] = {"async_": True, **session_options(settings)}
+        self._args: dict[str, Any] = {"async_": True, **connect_args(settings)}
         self._prepare = settings.db_prepare
-        self._longest_s = settings.db_statement_timeout_s + _GRACE_S
+        self._longest_s = settings.db_statement_timeout_s + GRACE_S
         self._idle: list[_Connection] = []
+        self._answered: Address = {}
 
     async def fetch_row(self, sql: str, values: Mapping[str, object]) -> Row | None:
         """Run one statement in autocommit mode and return its first row.
@@ -48,10 +44,13 @@ class LoopPostgres:
         try:
             row = await connection.run(sql, values, self._longest_s)
         except psycopg2.Error as error:
-            is_lost = connection.is_lost
             connection.close()
-            if isinstance(error, psycopg2.OperationalError) and not is_lost:
-                raise Unavailable("the database is not available") from error
+            failure = failure_of(error)
+            if failure and not failure.drops:
+                raise Unavailable(failure.detail) from error
+            if failure:
+                # What ended one ended its neighbours.
+                self.close()
             raise Lost from error
         except BaseException:
             connection.close()
@@ -67,24 +66,36 @@ class LoopPostgres:
         return None
 
     async def _open(self) -> "_Connection":
-        def start() -> Any:
-            return psycopg2.connect(self._url, **self._options)
-
-        loop = asyncio.get_running_loop()
+        """A new connection, to the address that the last one had, or the next that answers."""
         try:
-            async with asyncio.timeout(_CONNECT_S):
-                # On a thread, because it looks up the host's name.
-                connection = _Connection(await loop.run_in_executor(None, start), prepare=self._prepare)
-                try:
-                    await connection.ready()
-                except BaseException:
-                    connection.close()
-                    raise
-                return connection
-        except (psycopg2.Error, TimeoutError) as error:
+            # On a thread, because it looks up the host's name.
+            addresses = await asyncio.get_running_loop().run_in_executor(None, addresses_of, self._url)
+        except OSError as error:
             raise Lost from error
+        addresses.sort(key=lambda address: address != self._answered)
+        failure: Exception | None = None
+        for address in addresses:
+            try:
+                async with asyncio.timeout(CONNECT_S / len(addresses)):
+                    connection = await self._open_at(address)
+            except (psycopg2.Error, TimeoutError) as error:
+                failure = error
+            else:
+                self._answered = address
+                return connection
+        raise Lost from failure
+
+    async def _open_at(self, address: Address) -> "_Connection":
+        connection = _Connection(psycopg2.connect(self._url, **(self._args | address)), prepare=self._prepare)
+        try:
+            await connection.ready()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     def close(self) -> None:
+        """Close those that lie idle."""
         while self._idle:
             self._idle.pop().close()
 
@@ -92,37 +103,58 @@ class LoopPostgres:
 class _Connection:
     """One connection; `_advance` is called when its socket has something to read, or again room to write."""
 
-    def __init__(self, raw: Any, *, prepare: bool) -> None:
-        self._raw, self._prepare = raw, prepare
-        self._kept: OrderedDict[str, str] = OrderedDict()
+    def __init__(self, driver: Any, *, prepare: bool) -> None:
+        self._driver, self._connection = driver, Connection(driver, prepare=prepare, longest_s=0)
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[None] | None = None
-        self._socket: int = raw.fileno()
+        self._socket = -1
         self._writes = False
-        self._loop.add_reader(self._socket, self._advance)
         self.is_open = True
         READ_CONNECTIONS.inc()
 
-    @property
-    def is_lost(self) -> bool:
-        return bool(self._raw.closed)
-
     async def ready(self) -> None:
-        """Wait until it is connected."""
+        """Wait until it is connected. Raises: psycopg2.Error."""
         self._done = self._loop.create_future()
-        self._advance()
+        self._connect()
         await self._done
+        check(self._driver)
+        self._loop.add_reader(self._watched(), self._advance)
+
+    def _connect(self) -> None:
+        """Go on connecting. libpq may give up an address and try the next on another socket, which has the same number
+        more often than not: each time, the one there is now is watched anew."""
+        self._unwatch()
+        try:
+            state = self._driver.poll()
+        except psycopg2.Error as error:
+            self._fail(error)
+            return
+        if state == POLL_OK:
+            assert self._done
+            if not self._done.done():
+                self._done.set_result(None)
+        elif state == POLL_WRITE:
+            self._loop.add_writer(self._watched(), self._connect)
+        elif state == POLL_READ:
+            self._loop.add_reader(self._watched(), self._connect)
+
+    def _watched(self) -> int:
+        self._socket = self._driver.fileno()
+        return self._socket
+
+    def _unwatch(self) -> None:
+        if self._socket >= 0:
+            self._loop.remove_reader(self._socket)
+            self._loop.remove_writer(self._socket)
+            self._socket = -1
 
     async def run(self, sql: str, values: Mapping[str, object], longest_s: float) -> Row | None:
-        """Raises: psycopg2.Error; the connection is then to be closed."""
+        """Raises: psycopg2.Error, Unavailable; the connection is then to be closed."""
         self._done = self._loop.create_future()
-        timer = self._loop.call_later(longest_s, self._fail, psycopg2.OperationalError("no answer in time"))
-        with self._raw.cursor() as cursor:
+        timer = self._loop.call_later(longest_s, self._fail, Unavailable("the database did not answer in time"))
+        with self._driver.cursor() as cursor:
             try:
-                if self._prepare:
-                    prepared.execute(cursor, self._kept, [(sql, values)])
-                else:
-                    cursor.execute(sql, values)
+                self._connection.send(cursor, [(sql, values)])
                 self._advance()
                 await self._done
             finally:
@@ -132,7 +164,7 @@ class _Connection:
 
     def _advance(self) -> None:
         try:
-            state = self._raw.poll()
+            state = self._driver.poll()
         except psycopg2.Error as error:
             self._fail(error)
             return
@@ -145,7 +177,7 @@ class _Connection:
         if state == POLL_OK and self._done and not self._done.done():
             self._done.set_result(None)
 
-    def _fail(self, error: psycopg2.Error) -> None:
+    def _fail(self, error: Exception) -> None:
         """Whoever waits is told; a connection that nobody uses is only closed."""
         if self._done and not self._done.done():
             self._done.set_exception(error)
@@ -155,7 +187,6 @@ class _Connection:
     def close(self) -> None:
         if self.is_open:
             self.is_open = False
-            self._loop.remove_reader(self._socket)
-            self._loop.remove_writer(self._socket)
-            self._raw.close()
+            self._unwatch()
+            self._driver.close()
             READ_CONNECTIONS.dec()

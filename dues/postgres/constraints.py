@@ -11,7 +11,7 @@ writer may be about to take the value; so whoever is to write one first takes tu
 An insert needs only `on conflict do nothing`, which waits for others by itself, but not for an update that takes turns.
 """
 
-from dues.postgres.orm import run_later
+from dues.postgres.statements import run_later
 
 _LOCK = "select pg_advisory_xact_lock(hashtextextended(%(name)s, 0))"
 

@@ -1,7 +1,12 @@
 """Bring the database's tables up to date, and tell whether they are: `flask --app wsgi migrate`."""
 
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import click
 from alembic import command
@@ -9,12 +14,35 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import Flask
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, NullPool, create_engine, text
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from dues.postgres.orm import db
+from config import Settings
+from dues.postgres.pool import UNBOUNDED
+from dues.postgres.sessions import WrongSession, connect, connect_args, session_settings
+from dues.postgres.sqlstate import sqlstate_of
 
 # Any number that no other advisory lock of Dues uses: two releases at once migrate one after the other.
 _LOCK = 0x64756573
+# A change of a table waits for whoever uses it, and all who come meanwhile wait behind it: so it waits no longer than
+# this, lets them pass, and tries again.
+_LOCK_TIMEOUT_S = 2.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
+_GIVE_UP_AFTER_S = 900.0
+# A lock that was not to be had in time, a deadlock, and a transaction that would have to be done again.
+_TRY_AGAIN = ("55P03", "40P01", "40001")
+
+_BLOCKERS = text("""
+    select pid, usename, application_name, state, round(extract(epoch from clock_timestamp() - xact_start)) as seconds
+    from pg_stat_activity where pid = any(pg_blocking_pids(:pid))
+""")
+_SET_FOR_ROLE = """
+    do $$ begin
+        execute format('alter role current_user in database %I set {name} = %L', current_database(), '{value}');
+    end $$
+"""
+
+Tell = Callable[[str], None]
 
 
 def alembic_config() -> Config:
@@ -23,14 +51,66 @@ def alembic_config() -> Config:
     return config
 
 
-def migrate(engine: Engine) -> None:
-    """Apply every migration that is missing, all or none."""
-    config = alembic_config()
-    with engine.begin() as connection:
+def migrate(engine: Engine, tell: Tell = lambda _: None, give_up_after_s: float = _GIVE_UP_AFTER_S) -> None:
+    """Apply every migration that is missing, each in a transaction of its own.
+
+    One that cannot lock what it changes within two seconds is tried again, for `give_up_after_s` in all; `tell` is
+    given a line about what it waits for. Raises: sqlalchemy.exc.DBAPIError.
+    """
+    until, pause_s = time.monotonic() + give_up_after_s, _FIRST_PAUSE_S
+    while True:
+        try:
+            if not _apply_next(engine, tell):
+                return
+            pause_s = _FIRST_PAUSE_S
+        except DBAPIError as error:
+            if sqlstate_of(error) not in _TRY_AGAIN or time.monotonic() + pause_s > until:
+                raise
+            tell(f"could not lock what it changes: trying again in {pause_s:.0f} s")
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+
+def _apply_next(engine: Engine, tell: Tell) -> bool:
+    """Apply the oldest migration that is missing. False where none is."""
+    options: Any = {"isolation_level": "READ COMMITTED", UNBOUNDED: True}
+    with engine.connect().execution_options(**options) as connection, connection.begin():
         connection.execute(text("set local statement_timeout = 0"))
-        connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        connection.execute(text(f"set local lock_timeout = {int(_LOCK_TIMEOUT_S * 1000)}"))
+        with _telling_of_blockers(engine, connection, tell):
+            connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            revision = _next_after(MigrationContext.configure(connection).get_current_revision())
+            if revision is None:
+                return False
+            tell(f"applying migration {revision}")
+            config = alembic_config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, revision)
+    return True
+
+
+@contextmanager
+def _telling_of_blockers(engine: Engine, connection: Connection, tell: Tell) -> Iterator[None]:
+    """While the block runs, tell of those who hold a lock that it waits for."""
+    pid = connection.execute(text("select pg_backend_pid()")).scalar_one()
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.wait(_LOCK_TIMEOUT_S / 2):
+            with suppress(SQLAlchemyError), engine.connect() as other:
+                for blocker in other.execute(_BLOCKERS, {"pid": pid}):
+                    tell(
+                        f"waiting for process {blocker.pid} of PostgreSQL ({blocker.usename},"
+                        f" {blocker.application_name or 'unnamed'}), {blocker.state} for {blocker.seconds} s"
+                    )
+
+    thread = threading.Thread(target=look, name="migrate-blockers")
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()
 
 
 @cache
@@ -44,18 +124,52 @@ def head() -> str:
     return _revisions()[0]
 
 
-def is_current(engine: Engine) -> bool:
-    """Whether the database has every migration this code was written for.
+def _next_after(revision: str | None) -> str | None:
+    """None where there is none, or the database is at one that is newer than this code."""
+    oldest_first = _revisions()[::-1]
+    if revision is None:
+        return oldest_first[0]
+    if revision not in oldest_first:
+        return None
+    return next(iter(oldest_first[oldest_first.index(revision) + 1 :]), None)
+
+
+def is_current(connection: Any) -> bool:
+    """Whether the database has every migration this code was written for. `connection` is the driver's.
 
     It may have later ones: they are applied before the release that brings them takes over from this one.
     """
-    with engine.connect() as connection:
-        revision = MigrationContext.configure(connection).get_current_revision()
-    return revision is not None and revision not in _revisions()[1:]
+    with connection.cursor() as cursor:
+        cursor.execute("select to_regclass('alembic_version') is not null")
+        if not cursor.fetchone()[0]:
+            return False
+        cursor.execute("select version_num from alembic_version")
+        found = cursor.fetchone()
+    return found is not None and found[0] not in _revisions()[1:]
+
+
+def set_for_role(engine: Engine, config: Settings) -> None:
+    """Have PostgreSQL give every session of this role, in this database, what `connect()` does not send along where a
+    proxy pools transactions."""
+    with engine.begin() as connection:
+        for name, value in session_settings(config).items():
+            connection.exec_driver_sql(_SET_FOR_ROLE.format(name=name, value=value).replace("%", "%%"))
 
 
 def init_migrate(app: Flask) -> None:
     @app.cli.command("migrate", help="Bring the database's tables up to date.")
     def migrate_command() -> None:
-        migrate(db.engine)
+        config: Settings = app.extensions["settings"]
+        try:
+            if config.db_prepare:
+                connect(config, "dues migrate").close()
+            # Not the application's engine, which refuses sessions that are not set up yet.
+            args = connect_args(config, "dues migrate")
+            engine = create_engine(config.database_url, poolclass=NullPool, connect_args=args)
+            if not config.db_prepare:
+                set_for_role(engine, config)
+                click.echo("the role has the settings of its sessions: have the proxy reconnect to PostgreSQL")
+            migrate(engine, click.echo)
+        except WrongSession as error:
+            raise click.ClickException(str(error)) from error
         click.echo(f"database is at migration {head()}")

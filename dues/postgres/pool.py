@@ -1,15 +1,29 @@
-"""The connection pool, measured: a queue before the database is the first sign that a server has too few of them."""
+"""The connection pool: its connections, measured (a queue before the database is the first sign that a server has too
+few of them), and dropped where what the server said tells that they are of no more use (sqlstate.py).
+"""
 
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import event
+from sqlalchemy import Connection as SQLAlchemyConnection
+from sqlalchemy import Engine, event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.pool import ConnectionPoolEntry, Pool, QueuePool
+from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
+from config import Settings
 from dues.observability.metrics import POOL_IN_USE, POOL_OPEN, POOL_SIZE, POOL_TIMEOUTS, POOL_WAIT_SECONDS, POOL_WAITS
+from dues.postgres.connection import Connection
+from dues.postgres.sessions import check
+from dues.postgres.sqlstate import failure_of
+from dues.postgres.watchdog import watchdog
+
+# An execution option of SQLAlchemy's connections whose statements may take longer than others'.
+UNBOUNDED = "dues_unbounded"
+# Under this name the pool keeps our side of a connection with it.
+_OURS = "dues"
 
 
 class MeasuredPool(QueuePool):
@@ -29,32 +43,81 @@ class MeasuredPool(QueuePool):
             POOL_WAIT_SECONDS.inc(time.perf_counter() - started)
 
     @contextmanager
-    def borrowed(self) -> Iterator[ConnectionPoolEntry]:
-        """One of the pool's connections as the driver has it, for a statement that runs alone: what SQLAlchemy puts
-        around a connection, to undo what a borrower left open, is a tenth of what a short read costs in Python.
-
-        The block leaves nothing open, and calls `invalidate()` on what it found broken.
-        """
+    def borrowed(self) -> Iterator[Connection]:
+        """A connection for a statement that runs alone: what SQLAlchemy puts around one, to undo what a borrower left
+        open, is a tenth of what a short read costs in Python. The block leaves nothing open."""
         entry = self._do_get()
         try:
             entry.get_connection()  # type: ignore[attr-defined]  # opens it, where it is not open
+            connection = connection_of(entry.info)
             POOL_IN_USE.inc()
             try:
-                yield entry
+                yield connection
             finally:
                 POOL_IN_USE.dec()
+                if connection.is_useless:
+                    entry.invalidate()
+                connection.has_lain_idle = True
         finally:
             self._do_return_conn(entry)
 
+    def forget_older(self) -> None:
+        """Give out no connection any more that was opened before now, as SQLAlchemy does of a pool one of whose
+        connections was lost: what ended one ended its neighbours."""
+        self._invalidate_time = time.time()
 
-def measure(pool: Pool, size: int) -> None:
-    """Keep the gauges of `pool`, which opens up to `size` connections; those of a process begin with its first."""
 
-    def opened(connection: Any, entry: Any) -> None:
-        POOL_SIZE.set(size)
+def pool_of(engine: Engine) -> MeasuredPool:
+    """The pool that `engine` has at this moment: it makes another as it forks, or is disposed of."""
+    assert isinstance(engine.pool, MeasuredPool)
+    return engine.pool
+
+
+def connection_of(info: dict[Any, Any]) -> Connection:
+    """Our side of a pooled connection, from what the pool keeps with it."""
+    connection: Connection = info[_OURS]
+    return connection
+
+
+def watch(engine: Engine, config: Settings) -> None:
+    """Look after the connections of `engine`'s pool, and keep its gauges; those of a process begin with its first."""
+    longest_s = config.db_statement_timeout_s
+
+    def opened(driver: Any, entry: ConnectionPoolEntry) -> None:
+        check(driver)
+        entry.info[_OURS] = Connection(driver, prepare=config.db_prepare, longest_s=longest_s)
+        POOL_SIZE.set(config.db_pool_size)
         POOL_OPEN.inc()
 
+    def given_back(driver: Any, entry: ConnectionPoolEntry) -> None:
+        POOL_IN_USE.dec()
+        if _OURS in entry.info:
+            connection_of(entry.info).has_lain_idle = True
+
+    def before_statement(connection: SQLAlchemyConnection, *_: object) -> None:
+        if UNBOUNDED not in connection.get_execution_options():
+            watchdog.watch(connection.connection.dbapi_connection, longest_s)
+
+    def after_statement(connection: SQLAlchemyConnection, *_: object) -> None:
+        watchdog.done(connection.connection.dbapi_connection)
+
+    def dropped(*_: object) -> None:
+        pool_of(engine).forget_older()
+
+    def failed(context: ExceptionContext) -> None:
+        if context.connection and not context.connection.closed:
+            after_statement(context.connection)
+        failure = failure_of(context.original_exception)
+        if failure and failure.drops:
+            context.is_disconnect = True
+
+    # They stay with the pools that take this one's place.
+    pool = engine.pool
     event.listen(pool, "connect", opened)
     event.listen(pool, "close", lambda *_: POOL_OPEN.dec())
     event.listen(pool, "checkout", lambda *_: POOL_IN_USE.inc())
-    event.listen(pool, "checkin", lambda *_: POOL_IN_USE.dec())
+    event.listen(pool, "checkin", given_back)
+    event.listen(pool, "invalidate", dropped)
+    event.listen(engine, "before_cursor_execute", before_statement)
+    event.listen(engine, "after_cursor_execute", after_statement)
+    event.listen(engine, "handle_error", failed)

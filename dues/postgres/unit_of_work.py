@@ -1,62 +1,27 @@
-"""The unit of work: a `transaction()`'s one connection, and what it has gathered to do around its commit (orm.py).
-
-How statements are sent is here, too: several in one message, prepared where they recur (prepared.py).
+"""The unit of work: a `transaction()`'s one connection, and what it has gathered to do around its commit
+(transactions.py).
 """
 
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
 import psycopg2
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection as SQLAlchemyConnection
+from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
-from sqlalchemy.pool import Pool
 
-from dues.postgres import prepared
-
-# Under this name the pool keeps what a connection has prepared, where it may.
-_PREPARED = "prepared"
-# And under this one, that a connection lay in the pool since it was last used.
-_LAY_IDLE = "lay idle"
-
-
-def watch(pool: Pool, *, prepare: bool) -> None:
-    """Know of the connections of `pool` which have lain idle; and have them `prepare` what recurs."""
-    event.listen(pool, "checkin", lambda _, entry: entry.info.update({_LAY_IDLE: True}))
-    if prepare:
-        event.listen(pool, "connect", lambda _, entry: entry.info.update({_PREPARED: OrderedDict()}))
-
-
-def execute(
-    cursor: Any,
-    info: dict[Any, Any],
-    statements: Sequence[prepared.Statement],
-    *,
-    prepare: bool,
-    first: str = "",
-) -> None:
-    """Run statements in one message. `info` is what the pool keeps with the connection; `first` is run before them as
-    it is."""
-    kept = info.get(_PREPARED) if prepare else None
-    if kept is not None:
-        prepared.execute(cursor, kept, statements, first)
-    else:
-        prepared.send(cursor, [(first, {}), *statements] if first else statements)
-
-
-def first_row(cursor: Any) -> tuple[Any, ...] | None:
-    row: tuple[Any, ...] | None = cursor.fetchone()
-    return row
-
+from dues.postgres.connection import Connection, Row, Statement
+from dues.postgres.pool import connection_of
 
 present_work: "ContextVar[UnitOfWork | None]" = ContextVar("unit_of_work", default=None)
 
 
 @event.listens_for(Engine, "before_cursor_execute")
-def _before_statement(connection: Connection, *_: object) -> None:
+def _before_statement(connection: SQLAlchemyConnection, *_: object) -> None:
     if work := present_work.get():
         work.before_statement(connection)
 
@@ -75,79 +40,77 @@ class UnitOfWork:
         self.events: list[Any] = []
         self.counts: Counter[Any] = Counter()
         self.after_commit: list[Callable[[], None]] = []
-        self._taken: tuple[Connection, Any, dict[Any, Any]] | None = None
-        self._has_begun = False
-        self.is_over = False
-        self._later: list[prepared.Statement] = []
+        self._taken: tuple[SQLAlchemyConnection, Connection] | None = None
+        self._has_begun = self.is_over = False
+        self._later: list[Statement] = []
 
-    def connection(self) -> Connection:
+    def connection(self) -> SQLAlchemyConnection:
         """SQLAlchemy's, which neither begins nor commits anything: it is begun already."""
         if not self._has_begun:
-            self._run([], hot=True)
+            self._run([])
         return self._take()[0]
 
-    def _take(self) -> tuple[Connection, Any, dict[Any, Any]]:
-        """The connection, as SQLAlchemy and as the driver has it, and what the pool keeps with it."""
+    def _take(self) -> tuple[SQLAlchemyConnection, Connection]:
+        """The connection, as SQLAlchemy has it and as we do."""
         if self._taken is None:
             connection = self._engine.connect()
-            pooled = connection.connection
-            driver: Any = pooled.dbapi_connection
-            driver.autocommit = True
-            self._taken = connection, driver, pooled.info
+            ours = connection_of(connection.connection.info)
+            if ours.is_read_only and ours.has_lain_idle:
+                # Another may lead to where writes are taken now.
+                connection.invalidate()
+                connection.close()
+                connection = self._engine.connect()
+                ours = connection_of(connection.connection.info)
+            self._taken = connection, ours
         return self._taken
 
-    def run_later(self, sql: str, values: Mapping[str, Any]) -> None:
+    def execute(self, sql: str, values: Mapping[str, Any], *, hot: bool = False, later: bool = False) -> Row | None:
+        """Run a statement, prepared if it is `hot`, and return its first row; or run it `later`, in one message with
+        the next whose answer is asked for, and return None."""
         # What the session still has to write was written before.
         self.flush_session()
+        if not later:
+            return self._run([(sql, values)], prepare=hot)
         self._later.append((sql, values))
+        return None
 
-    def before_statement(self, connection: Connection) -> None:
+    def before_statement(self, connection: SQLAlchemyConnection) -> None:
         """SQLAlchemy is about to run a statement of its own: what was to run before it does."""
         if self._later and self._taken and connection is self._taken[0]:
-            self._run([], hot=True)
-
-    def fetch_row(self, sql: str, values: Mapping[str, Any], *, hot: bool) -> tuple[Any, ...] | None:
-        self.flush_session()
-        return self._run([(sql, values)], hot=hot)
+            self._run([])
 
     def flush(self) -> None:
         """Have PostgreSQL know all that was written."""
         self.flush_session()
         if self._later:
-            self._run([], hot=True)
+            self._run([])
 
     def flush_session(self) -> None:
         if self.session:
             self.session.flush()
 
-    def _run(self, statements: list[prepared.Statement], *, hot: bool) -> tuple[Any, ...] | None:
+    def _run(self, statements: list[Statement], *, prepare: bool = True) -> Row | None:
         later, self._later = self._later, []
-        message, returns = [*later, *statements], bool(statements)
+        prepare = prepare or bool(later)
+        message = [*later, *statements]
         if self._has_begun:
-            return self._send(message, returns, prepare=hot or bool(later))
+            return self._take()[1].execute(message, prepare=prepare)
         self._has_begun = True
         while True:
             try:
-                return self._send(message, returns, prepare=hot or bool(later), first="begin")
-            except (psycopg2.OperationalError, psycopg2.InterfaceError):
+                return self._take()[1].execute(message, first="begin", prepare=prepare)
+            except psycopg2.Error:
                 if not self._replace():
                     raise
 
-    def _send(
-        self, message: list[prepared.Statement], returns: bool, *, prepare: bool, first: str = ""
-    ) -> tuple[Any, ...] | None:
-        _, driver, info = self._take()
-        with driver.cursor() as cursor:
-            execute(cursor, info, message, prepare=prepare, first=first)
-            return first_row(cursor) if returns else None
-
     def _replace(self) -> bool:
-        """Take another connection where the server had closed this one while it lay idle."""
-        connection, driver, info = self._take()
-        if not driver.closed or _LAY_IDLE not in info:
+        """Take another connection where this one, with which nothing is done yet, had become useless while it lay
+        idle."""
+        sqlalchemy_connection, connection = self._take()
+        if not (connection.is_useless and connection.has_lain_idle):
             return False
-        connection.invalidate()
-        connection.close()
+        sqlalchemy_connection.invalidate()
+        sqlalchemy_connection.close()
         self._taken = None
         return True
 
@@ -163,7 +126,7 @@ class UnitOfWork:
 
     def rollback(self) -> None:
         """Never fails: a connection that cannot be brought back to order is closed."""
-        if self._taken and self._taken[1].closed:
+        if self._taken and (self._taken[1].is_useless or self._taken[1].driver.closed):
             # Else the session would try to roll it back.
             self._taken[0].invalidate()
             self._has_begun = False
@@ -175,20 +138,16 @@ class UnitOfWork:
                 self._end("rollback")
 
     def _end(self, word: str) -> None:
-        with self._take()[1].cursor() as cursor:
-            cursor.execute(word)
-            if cursor.statusmessage != word.upper():
-                # PostgreSQL answers a COMMIT so, without an error, where a statement had failed and nobody minded.
-                raise RuntimeError("a statement of this transaction() had failed: it was rolled back")
+        if self._take()[1].end(word) != word.upper():
+            # PostgreSQL answers a COMMIT so, without an error, where a statement had failed and nobody minded.
+            raise RuntimeError("a statement of this transaction() had failed: it was rolled back")
         self._has_begun = False
 
     def release(self) -> None:
         """Give the connection back to the pool."""
         if self._taken is None:
             return
-        connection, driver, _ = self._taken
-        if driver.get_transaction_status() == TRANSACTION_STATUS_IDLE:
-            driver.autocommit = False
-        else:
-            connection.invalidate()
-        connection.close()
+        sqlalchemy_connection, connection = self._taken
+        if connection.driver.get_transaction_status() != TRANSACTION_STATUS_IDLE:
+            sqlalchemy_connection.invalidate()
+        sqlalchemy_connection.close()

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import psycopg2
 
 from dues.clock import now
-from dues.postgres import db, fetch_row
+from dues.postgres import connect, fetch_row
+from dues.settings import settings
 
 # The job's own time limit comes first; this one is for a server that is left alone with the statement.
 _STATEMENT_TIMEOUT_MS = 3_600_000
@@ -69,11 +70,9 @@ def is_settled(moment: datetime) -> bool:
 def snapshot(*, streams: bool) -> Iterator[Snapshot]:
     """A snapshot of the database as it is now. `streams` asks for plans that give the first rows at once, in the order
     of an index, over those that sort all rows first."""
-    pooled = db.engine.raw_connection()
-    connection: Any = pooled.dbapi_connection
-    pooled.detach()
+    connection = connect(settings(), "dues report")
     try:
-        connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        connection.set_session(isolation_level="REPEATABLE READ", readonly=True, autocommit=False)
         yield Snapshot(connection, streams)
     except BaseException:
         # A statement whose rows nobody takes any more must not go on in the server.

@@ -8,7 +8,7 @@ from functools import cache
 from typing import Annotated, Literal
 from uuid import UUID
 
-from msgspec import UNSET, Meta, Struct, UnsetType, field, to_builtins
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 from msgspec.structs import asdict
 from sqlalchemy import exists, select
 from sqlalchemy.dialects.postgresql import insert
@@ -135,9 +135,7 @@ def change_store(store: Store, change: StoreChange) -> None:
         take_turns("stores.slug", change.slug)
         if _is_taken(change.slug):
             raise _slug_taken()
-    for name, value in asdict(change).items():
-        if value is not UNSET:
-            setattr(store, name, to_builtins(value) if isinstance(value, Struct) else value)
+    store.apply(change)
     touch("stores", f"store:{store.id}")
     record_change(store.id)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from dues.accounts.tokens import hash_token
-from dues.postgres import orm as db
+from dues.postgres import transactions as db
 from dues.postgres.unit_of_work import UnitOfWork
 from dues.reads.tags import token_tag
 from tests.factory import PASSWORD, Factory

@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -117,20 +118,25 @@ def test_migrating_twice_changes_nothing(engine):
     assert schema(engine) == whole
 
 
+def is_now_current(engine: Engine) -> bool:
+    with closing(engine.raw_connection()) as connection:
+        return is_current(connection)
+
+
 def test_whether_a_database_is_current(engine):
-    assert not is_current(engine)
+    assert not is_now_current(engine)
     migrate(engine)
-    assert is_current(engine)
+    assert is_now_current(engine)
     with engine.begin() as connection:
         connection.execute(text("update alembic_version set version_num = '0001'"))
-    assert is_current(engine) == (head() == "0001")
+    assert is_now_current(engine) == (head() == "0001")
 
 
 def test_a_database_of_the_next_release_serves_this_one_too(engine):
     migrate(engine)
     with engine.begin() as connection:
         connection.execute(text("update alembic_version set version_num = 'of the next release'"))
-    assert is_current(engine)
+    assert is_now_current(engine)
 
 
 def migrate_to(engine: Engine, revision: str) -> None:

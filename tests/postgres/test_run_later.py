@@ -8,7 +8,8 @@ import pytest
 from flask import Flask
 from sqlalchemy import text
 
-from dues.postgres import fetch_row, fetch_row_alone, prepared, run_later, transaction
+from dues.postgres import connection as prepared
+from dues.postgres import fetch_row, fetch_row_alone, run_later, transaction
 from tests.recorder import Queries
 
 Recording = Callable[[], AbstractContextManager[Queries]]

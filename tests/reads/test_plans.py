@@ -12,7 +12,7 @@ from sqlalchemy import event, make_url
 from api.app import create_app
 from dues.payments.reads import payments
 from dues.postgres import db
-from dues.postgres.prepared import _numbered
+from dues.postgres.connection import _numbered
 from dues.reads import Equal
 from dues.reads.compile import COUNTED_ROWS
 from tests.factory import Factory

@@ -325,7 +325,7 @@ def test_only_what_was_asked_for_is_fetched(get, path, payment, queries):
 def test_nothing_is_fetched_whole(app, get, path, payment, queries, monkeypatch):
     """`select *` only ever stands over a list of columns that was named before."""
     # What is prepared already is sent by its name alone.
-    monkeypatch.setattr("dues.postgres.prepared._HOT", 10**9)
+    monkeypatch.setattr("dues.postgres.connection._HOT", 10**9)
     with app.app_context():
         db.engine.dispose()
     with queries() as seen:

@@ -5,6 +5,7 @@ What knows only time (`get`, `set`, and with them `@cached` and `memoize`) is re
 """
 
 import time
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,21 +13,24 @@ from typing import Any, NoReturn
 from flask import Flask
 from flask_caching.backends.base import BaseCache
 
+from config import Settings
+from dues.postgres import connect
 from dues.reads.freshness.reader import Reader
 from dues.reads.freshness.store import Store
 from dues.reads.freshness.switch import SETTLE_S, Poller, Restorer, SwitchTable
 from dues.reads.freshness.writer import Writer
 
+_CONNECT_S = 2
 _PROGRAM = Path(__file__).resolve().parents[2]
 
 
 class FreshCache(BaseCache):
     """One process's parts of the protocol, put together."""
 
-    def __init__(self, database_url: str, redis_url: str, prefix: str, life_s: float, release: bytes = b"") -> None:
+    def __init__(self, config: Settings, redis_url: str, prefix: str, life_s: float, release: bytes = b"") -> None:
         super().__init__(default_timeout=int(life_s))
         self.store = Store(redis_url, prefix, release)
-        self.switch = SwitchTable(database_url)
+        self.switch = SwitchTable(partial(connect, config, "dues cache switch", _CONNECT_S))
         self.poller = Poller(self.switch)
         self.writer = Writer(self.store, self.switch)
         self.restorer = Restorer(self.switch, self.store.takes_writes)
@@ -36,7 +40,7 @@ class FreshCache(BaseCache):
     def factory(cls, app: Flask, config: dict[str, Any], args: list[Any], kwargs: dict[str, Any]) -> "FreshCache":
         """Called by Flask-Caching."""
         return cls(
-            config["SQLALCHEMY_DATABASE_URI"],
+            app.extensions["settings"],
             config["CACHE_REDIS_URL"],
             config["CACHE_KEY_PREFIX"],
             config["CACHE_DEFAULT_TIMEOUT"],

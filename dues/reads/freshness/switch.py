@@ -33,6 +33,8 @@ _LONGEST_PATIENCE_S = 30.0
 SETTLE_S = 1.1
 
 READ = 'select generation, "on", settled from cache_switch'
+# In one message with what follows, so that it holds for that, whoever pools the connection.
+_BOUNDED = "set local statement_timeout = 2000; set local lock_timeout = 2000; "
 NEW_XID = "select pg_current_xact_id()::text"
 _CLOSE = 'update cache_switch set "on" = false, settled = false where generation = %s and "on"'
 _SETTLE = (
@@ -56,21 +58,16 @@ class Row(NamedTuple):
 
 
 class SwitchTable:
-    """The row, each change in a transaction of its own on a connection of its own: a writer that is in the middle of
-    a transaction makes them, and the pool may be empty. Raises: psycopg2.Error."""
+    """The row, each change in a transaction of its own on a connection of its own, which `connect` opens in autocommit
+    mode: a writer that is in the middle of a transaction makes them, and the pool may be empty. Raises: psycopg2.Error.
+    """
 
-    def __init__(self, database_url: str) -> None:
-        self._url = database_url.replace("postgresql+psycopg2:", "postgresql:", 1)
-
-    def connect(self) -> psycopg2.extensions.connection:
-        options = "-c statement_timeout=2000 -c lock_timeout=2000"
-        connection = psycopg2.connect(self._url, connect_timeout=2, options=options)
-        connection.autocommit = True
-        return connection
+    def __init__(self, connect: Callable[[], psycopg2.extensions.connection]) -> None:
+        self.connect = connect
 
     def _run(self, sql: str, values: Sequence[object] = ()) -> int:
         with closing(self.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(sql, values)
+            cursor.execute(_BOUNDED + sql, values)
             return cursor.rowcount
 
     def read(self) -> Row | None:
@@ -96,14 +93,14 @@ class SwitchTable:
     def new_xid(self) -> str:
         """A transaction id that is given out now."""
         with closing(self.connect()) as connection, connection.cursor() as cursor:
-            cursor.execute(NEW_XID)
+            cursor.execute(_BOUNDED + NEW_XID)
             (xid,) = cursor.fetchone() or ("",)
             return str(xid)
 
 
 def read_row(connection: psycopg2.extensions.connection) -> Row | None:
     with connection.cursor() as cursor:
-        cursor.execute(READ)
+        cursor.execute(_BOUNDED + READ)
         found = cursor.fetchone()
     return Row(*found) if found else None
 

@@ -31,7 +31,7 @@ def operator(valkey: Valkey) -> Iterator[redis.Redis]:
 @pytest.fixture
 def fresh(servers: Servers, clean: None, valkey: Valkey) -> Iterator[FreshCache]:
     """A process's cache, on the tests' database (whose switch is on) and a Valkey of the test's own."""
-    cache = FreshCache(servers.database_url, valkey.url, "t:", life_s=60)
+    cache = FreshCache(servers.settings(), valkey.url, "t:", life_s=60)
     turn_on(cache)
     yield cache
     cache.stop()

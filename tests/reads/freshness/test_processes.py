@@ -89,7 +89,7 @@ def scene(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             stack.enter_context(WebServer(servers, threads=2, CACHE_REDIS_URL=url)) for url in (valkey.url, proxy.url)
         ]
         auth = make.auth(owner)
-        stack.enter_context(_relay(FreshCache(servers.database_url, valkey.url, "dues:", 60)))
+        stack.enter_context(_relay(FreshCache(servers.settings(), valkey.url, "dues:", 60)))
         path = f"/v1/stores/{package.store_id}/packages/{package.id}"
         clients = [stack.enter_context(closing(Client(web, auth))) for web in webs]
         yield Scene(clients, path, store, make, valkey, operator, proxy)

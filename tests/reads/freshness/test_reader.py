@@ -141,7 +141,7 @@ def test_two_hundred_at_once_on_a_cold_key_run_one_statement(
 def test_processes_wait_for_one_another(
     read: Read, fresh: FreshCache, statement: Statement, servers: Servers, valkey: Valkey
 ) -> None:
-    others = [FreshCache(servers.database_url, valkey.url, "t:", 60) for _ in range(3)]
+    others = [FreshCache(servers.settings(), valkey.url, "t:", 60) for _ in range(3)]
     statement.may_end.clear()
     caches = [fresh, *others]
     threads, results = in_threads(4, lambda: caches.pop().reader.read("k", ["a"], statement))

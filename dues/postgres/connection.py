@@ -1,0 +1,146 @@
+"""One connection to PostgreSQL, and the one way to run statements on it: several in one message, prepared on the server
+where they recur. PostgreSQL then parses and plans a statement once for each connection instead of each time, which is
+half of what a short read costs. (`DB_PREPARE=false` turns it off: sessions.py.)
+"""
+
+import itertools
+import re
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import psycopg2
+
+from dues.postgres.sqlstate import failure_of
+from dues.postgres.statement_stats import count_statement
+from dues.postgres.watchdog import watchdog
+
+Row = tuple[Any, ...]
+Statement = tuple[str, Mapping[str, Any]]
+
+# A statement is prepared once it has been seen this often, so that rare shapes cost the server no memory.
+_HOT = 3
+# Most prepared statements a connection keeps; the least recently used goes first.
+_KEPT = 128
+_SEEN_BOUND = 10_000
+
+_PARAMETER = re.compile(r"%\((\w+)\)s")
+
+_seen: Counter[str] = Counter()
+_numbers = itertools.count(1)
+
+
+class Connection:
+    """`driver` is psycopg2's connection, in autocommit mode, whose server lets a statement run for `longest_s`.
+
+    is_useless: what the server said of the last statement ends the connection. has_lain_idle: it was given back to the
+    pool since it was opened, so the server may have ended it meanwhile.
+    """
+
+    __slots__ = ("_longest_s", "_prepared", "driver", "has_lain_idle", "is_useless")
+
+    def __init__(self, driver: Any, *, prepare: bool, longest_s: float) -> None:
+        self.driver, self._longest_s = driver, longest_s
+        self.is_useless = self.has_lain_idle = False
+        # A statement's text to the call of it.
+        self._prepared: OrderedDict[str, str] | None = OrderedDict() if prepare else None
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the server has said of itself, since PostgreSQL 14 unasked, that it takes no writes here."""
+        said = self.driver.get_parameter_status
+        return "on" in (said("default_transaction_read_only"), said("in_hot_standby"))
+
+    def execute(self, statements: Sequence[Statement], *, first: str = "", prepare: bool = True) -> Row | None:
+        """Run statements in one message, and so in one round trip: the first row of the last one. `first` is run
+        before all of them as it is. Raises: psycopg2.Error."""
+        started = time.perf_counter()
+        watchdog.watch(self.driver, self._longest_s)
+        try:
+            with self.driver.cursor() as cursor:
+                self.send(cursor, statements, first=first, prepare=prepare)
+                row: Row | None = cursor.fetchone() if cursor.description else None
+                return row
+        except psycopg2.Error as error:
+            failure = failure_of(error)
+            self.is_useless = bool(self.driver.closed) or (failure is not None and failure.drops)
+            raise
+        finally:
+            watchdog.done(self.driver)
+            seconds = time.perf_counter() - started
+            for sql, _ in statements:
+                count_statement(sql, seconds)
+                seconds = 0.0
+
+    def end(self, word: str) -> str:
+        """Send COMMIT or ROLLBACK. Returns: what PostgreSQL has done. Raises: psycopg2.Error."""
+        watchdog.watch(self.driver, self._longest_s)
+        try:
+            with self.driver.cursor() as cursor:
+                cursor.execute(word)
+                return str(cursor.statusmessage)
+        finally:
+            watchdog.done(self.driver)
+
+    def send(self, cursor: Any, statements: Sequence[Statement], *, first: str = "", prepare: bool = True) -> None:
+        """The same on a cursor, which then has the answer to the last."""
+        before: list[Statement] = [(first, {})] if first else []
+        kept = self._prepared if prepare else None
+        if kept is None:
+            _send(cursor, [*before, *statements])
+            return
+        fresh: dict[str, str] = {}
+        parts = [_call(sql, values, kept, fresh) for sql, values in statements]
+        if fresh:
+            used = {sql for sql, _ in statements}
+            before = [(f"deallocate {name}", {}) for name in _make_room(kept, len(fresh), used)] + before
+        _send(cursor, before + parts)
+        kept.update(fresh)
+
+
+def _call(sql: str, values: Mapping[str, Any], kept: OrderedDict[str, str], fresh: dict[str, str]) -> Statement:
+    """A statement as it is, or the call of it: of one that was prepared before, or that is `fresh` in this message."""
+    if call := kept.get(sql):
+        kept.move_to_end(sql)
+        return call, values
+    if call := fresh.get(sql):
+        return call, values
+    if not _is_hot(sql):
+        return sql, values
+    # A name is never used twice, so that a failure after it was prepared cannot confuse two statements.
+    name = f"dues_{next(_numbers)}"
+    text, arguments = _numbered(sql)
+    call = fresh[sql] = f"execute {name}{arguments}"
+    escaped = text.replace("%", "%%")
+    return f"prepare {name} as {escaped}; {call}", values
+
+
+@lru_cache(maxsize=2048)
+def _numbered(sql: str) -> tuple[str, str]:
+    """`… = %(id)s` as the text to prepare, `… = $1`, and the arguments to execute it with, `(%(id)s)`."""
+    names = list(dict.fromkeys(_PARAMETER.findall(sql)))
+    text = _PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", sql).replace("%%", "%")
+    return text, "(" + ", ".join(f"%({name})s" for name in names) + ")" if names else ""
+
+
+def _is_hot(sql: str) -> bool:
+    """Whether a statement recurs; this is one time more."""
+    if len(_seen) > _SEEN_BOUND:
+        _seen.clear()
+    _seen[sql] += 1
+    return _seen[sql] >= _HOT
+
+
+def _make_room(kept: OrderedDict[str, str], count: int, used: Collection[str]) -> list[str]:
+    """The names of the least recently used, which are no longer kept, so that `count` more can be; none of `used`."""
+    least = [sql for sql in kept if sql not in used][: max(0, len(kept) + count - _KEPT)]
+    return [kept.pop(sql).removeprefix("execute ").partition("(")[0] for sql in least]
+
+
+def _send(cursor: Any, statements: Sequence[Statement]) -> None:
+    if len(statements) == 1:
+        cursor.execute(*statements[0])
+    else:
+        cursor.execute(b"; ".join([cursor.mogrify(*statement) for statement in statements]))

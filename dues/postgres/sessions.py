@@ -1,0 +1,137 @@
+"""How every connection to PostgreSQL is opened: where to, how long that may take, how soon a silent network is noticed,
+and with which settings of the session.
+
+The settings go along as the connection starts. A proxy that pools transactions drops them, or refuses the connection:
+with `DB_PREPARE=false` they are not sent, and belong to the role instead, where `flask migrate` writes them. Either way
+they are looked at again (`check()`, and /readyz): what is read and written would be wrong without them.
+"""
+
+import socket
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+import psycopg2.extras
+
+from config import Settings
+
+psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]
+
+# A host, a port and an address of that host, as libpq takes them.
+Address = dict[str, str]
+
+CONNECT_S = 5
+_WHAT_TO_DO = (
+    "a proxy between here and PostgreSQL drops the settings of sessions. Set DB_PREPARE=false, have"
+    " `flask --app wsgi migrate` write them for the role, and have the proxy reconnect"
+)
+_IDLE_IN_TRANSACTION_MS = 60_000
+
+
+class WrongSession(psycopg2.OperationalError):
+    """The sessions of this database are not as Dues needs them; the message says what to do."""
+
+
+def session_settings(config: Settings) -> dict[str, str]:
+    """What holds in every session, by the names and in the units of PostgreSQL. They run in UTC, bounded in time, and
+    without the JIT, which costs short statements more than it saves; docs/decisions/0015-no-sequential-scans.md has the
+    reason for the last."""
+    return {
+        "TimeZone": "UTC",
+        "statement_timeout": str(int(config.db_statement_timeout_s * 1000)),
+        "idle_in_transaction_session_timeout": str(_IDLE_IN_TRANSACTION_MS),
+        "jit": "off",
+        "enable_seqscan": "off",
+    }
+
+
+def connect_args(config: Settings, name: str = "dues", timeout_s: float = CONNECT_S, **settings: str) -> dict[str, Any]:
+    """What `psycopg2.connect()` is called with beside the URL. `name` is shown in pg_stat_activity; `settings` of the
+    session take the place of those above.
+
+    A network that has gone silent is noticed by the kernel: what was sent and not acknowledged, or a peer that does not
+    answer its keep-alives, ends the connection after `DB_NETWORK_TIMEOUT_S`, whoever waits for it.
+    """
+    silence_s = config.db_network_timeout_s
+    args: dict[str, Any] = {
+        "application_name": name,
+        # libpq takes no less than two.
+        "connect_timeout": max(2, int(timeout_s)),
+        "tcp_user_timeout": int(silence_s * 1000),
+        "keepalives_idle": max(1, int(silence_s / 2)),
+        "keepalives_interval": max(1, int(silence_s / 4)),
+        "keepalives_count": 2,
+    }
+    if config.db_prepare:
+        found = {**session_settings(config), **settings}
+        args["options"] = " ".join(f"-c {setting}={value}" for setting, value in found.items())
+    return args
+
+
+def check(driver: Any) -> None:
+    """Close a fresh connection whose session has other settings than it was opened with. Raises: WrongSession.
+
+    Looked at is the one that answers would be wrong without, of which the server tells without being asked; /readyz
+    has the others.
+    """
+    zone = driver.get_parameter_status("TimeZone")
+    if zone != "UTC":
+        driver.close()
+        raise WrongSession(f"sessions of the database are in the time zone {zone}: {_WHAT_TO_DO}")
+
+
+def driver_url(config: Settings) -> str:
+    """The database's URL as psycopg2 itself takes it."""
+    return config.database_url.replace("postgresql+psycopg2:", "postgresql:", 1)
+
+
+def addresses_of(url: str) -> list[Address]:
+    """Every address that a URL of `driver_url()` may mean, to be tried one after the other: what libpq does by itself,
+    except on an event loop, where it waits for the first without end. Raises: OSError where a name is not known."""
+    parts = psycopg2.extensions.parse_dsn(url)
+    hosts = parts.get("host", "").split(",")
+    if "hostaddr" in parts or hosts[0] == "":
+        return [{}]
+    ports = parts.get("port", "").split(",")
+    found: list[Address] = []
+    for host, port in zip(hosts, ports if len(ports) == len(hosts) else ports * len(hosts), strict=True):
+        address = {"host": host, "port": port or "5432"}
+        if host.startswith(("/", "@")):
+            found.append(address)
+        else:
+            infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+            found += [address | {"hostaddr": str(info[4][0])} for info in infos]
+    return found
+
+
+def connect(config: Settings, name: str = "dues", timeout_s: float = CONNECT_S, **settings: str) -> Any:
+    """A connection apart from the pool, in autocommit mode, to be closed by the caller.
+
+    Raises: psycopg2.Error; of those, WrongSession with what to do.
+    """
+    try:
+        connection = psycopg2.connect(driver_url(config), **connect_args(config, name, timeout_s, **settings))
+    except psycopg2.OperationalError as error:
+        if "unsupported startup parameter" in str(error):
+            raise WrongSession(f"sessions of the database cannot be set up: {_WHAT_TO_DO}") from error
+        raise
+    check(connection)
+    connection.autocommit = True
+    return connection
+
+
+def wrong_settings(config: Settings, connection: Any, **settings: str) -> list[str]:
+    """The settings of a session that was opened by `connect()` with `settings` which are not as they should be, each
+    as a sentence. Raises: psycopg2.Error."""
+    expected = session_settings(config) | (settings if config.db_prepare else {})
+    with connection.cursor() as cursor:
+        cursor.execute("select name, setting from pg_settings where name = any(%s)", (list(expected),))
+        found = dict(cursor.fetchall())
+    return [f"{name} is {found[name]} and not {value}" for name, value in expected.items() if found[name] != value]
+
+
+def is_read_only(connection: Any) -> bool:
+    """Whether the server takes no writes: a standby, or one that was set so, as hosters do when its disk is full."""
+    with connection.cursor() as cursor:
+        cursor.execute("show transaction_read_only")
+        return bool(cursor.fetchone()[0] == "on")

@@ -1,0 +1,70 @@
+"""What an error of PostgreSQL means for whoever met it: decided by what the server said (its SQLSTATE, chapter
+"PostgreSQL Error Codes" of its manual), not by the class that the driver makes of it.
+"""
+
+from typing import NamedTuple
+
+import psycopg2
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+
+class Failure(NamedTuple):
+    """A failure that is no fault of the program.
+
+    detail: a sentence for the client. drops: the connection is of no more use, and those opened before it hardly are
+    (the server goes away, or takes no writes any more), so the next is to be opened anew. repeatable: the same unit of
+    work may well succeed if it is done again at once.
+    """
+
+    detail: str
+    drops: bool = False
+    repeatable: bool = False
+
+
+_BUSY = Failure("the database is busy")
+_AWAY = Failure("the database is not available", drops=True)
+_READ_ONLY = Failure("the database takes no writes at the moment", drops=True)
+_TOO_SLOW = Failure("the database did not answer in time")
+_FULL = Failure("the database has no room or memory left for this at the moment")
+_CONTENDED = Failure("others are changing the same at this moment", repeatable=True)
+_OUTDATED = Failure("the database has changed meanwhile", drops=True, repeatable=True)
+
+# By the whole code, else by its class: the first two letters.
+_FAILURES = {
+    "08": _AWAY,
+    "25006": _READ_ONLY,
+    "25P03": Failure("the database gave up a transaction that stood still", drops=True),
+    "25P04": Failure("the database gave up a transaction that took too long", drops=True),
+    "26000": _OUTDATED,
+    "40001": _CONTENDED,
+    "40P01": _CONTENDED,
+    "53": _FULL,
+    "53300": Failure("the database has no connection left", drops=True),
+    "55P03": _TOO_SLOW,
+    "57014": _TOO_SLOW,
+    "57P": _AWAY,
+    "58": Failure("the database's disk fails"),
+}
+
+
+def sqlstate_of(error: BaseException | None) -> str | None:
+    """The code that the server gave; None where it said nothing, or it is no error of the database's."""
+    driver_error = error.orig if isinstance(error, DBAPIError) else error
+    return driver_error.pgcode if isinstance(driver_error, psycopg2.Error) else None
+
+
+def failure_of(error: BaseException | None) -> Failure | None:
+    """What an error of the driver's, of SQLAlchemy's around it, or of the pool's means; None where it is a bug of
+    ours, or no error of the database's."""
+    if isinstance(error, PoolTimeout):
+        return _BUSY
+    code = sqlstate_of(error)
+    if code is None:
+        # The server said nothing: it could not be reached, or the connection broke.
+        driver_error = error.orig if isinstance(error, DBAPIError) else error
+        is_lost = isinstance(driver_error, (psycopg2.OperationalError, psycopg2.InterfaceError))
+        return _AWAY if is_lost else None
+    if code == "0A000" and "cached plan" in str(error):
+        return _OUTDATED
+    return next((_FAILURES[code[:length]] for length in (5, 3, 2) if code[:length] in _FAILURES), None)

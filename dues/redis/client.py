@@ -1,0 +1,32 @@
+"""redis-py's client as Dues uses it: bounded in time, and leaving trying again to its user."""
+
+import socket
+from typing import Any
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+# A connection that only listens sends nothing, and so would never learn that its peer is gone: the kernel asks after
+# five seconds of silence, and gives up after five more.
+_KEEP_ALIVE = {
+    getattr(socket, name): value
+    for name, value in (
+        ("TCP_KEEPIDLE", 5),
+        ("TCP_KEEPINTVL", 2),
+        ("TCP_KEEPCNT", 2),
+        ("TCP_USER_TIMEOUT", 10_000),
+    )
+    # Not every system knows all of them.
+    if hasattr(socket, name)
+}
+
+
+def redis_client(url: str, timeout_s: float) -> Redis:
+    """A client that waits at most `timeout_s` for a connection, and as long for an answer. Nothing is connected yet."""
+    options: dict[str, Any] = {}
+    if not url.startswith("unix:"):
+        options = {"socket_keepalive": True, "socket_keepalive_options": _KEEP_ALIVE}
+    return Redis.from_url(
+        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0), **options
+    )

@@ -1,0 +1,2 @@
+# Made from ../_async by `python -m sdk.generator`: change it there.
+"""The client in its `async` form, from which the blocking form in _sync is made by `python -m sdk.generator`."""

@@ -1,0 +1,181 @@
+"""For every list that is declared: each sort, and each equality filter with the default sort, has an index that gives
+the rows in their order; and what lies in a store is asked for by its store.
+
+The planner is asked, with all ways but an index forbidden: it sorts and reads tables whole where no index serves.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+from uuid import UUID
+
+import pytest
+from flask import Flask
+from sqlalchemy import types
+
+from api.app import MODULES
+from api.request import Request
+from api.routing import Route, plan_read
+from dues.ids import new_id
+from dues.postgres import db, fetch_row
+from dues.reads import Equal, Resource
+from dues.stores.access import access_of
+from tests.api.world import World
+from tests.factory import Factory
+
+READS = [route for module in MODULES for route in module.all if (route.lists or route.reads) and route.method == "GET"]
+LISTS = [route for route in READS if route.lists]
+
+# Sorts and filters without an index of their own, and why that is enough.
+_ONES_OWN = "a person's own payments are looked through: there are as many as one person makes"
+_POSTS = "of a viewer's posts, which lie in several partial indexes, none of which holds all of them"
+WITHOUT = {
+    ("/v1/stores", "slug"): "a slug is one store's",
+    (
+        "/v1/stores/{store_id}/packages",
+        "interval",
+    ): "a store's packages are looked through: a page or two",
+    ("/v1/me/payments", "amount"): _ONES_OWN,
+    ("/v1/me/payments", "status"): _ONES_OWN,
+    ("/v1/me/payments", "currency"): _ONES_OWN,
+    ("/v1/me/payments", "user_id"): _ONES_OWN,
+    ("/v1/me/payments", "package_id"): _ONES_OWN,
+    ("/v1/jobs", "status"): "a caller's jobs of some days are looked through: an index more would cost every job",
+    ("/v1/jobs", "kind"): "the same",
+    ("/v1/stores/{store_id}/documents", "number"): "a number is one document's",
+    ("/v1/stores/{store_id}/documents", "payment_id"): "a payment's documents are two or three, which its index finds",
+    ("/v1/posts", "published_at"): _POSTS,
+    ("/v1/posts", "privacy"): _POSTS,
+    ("/v1/users/{user_id}/posts", "author_id"): "the author again",
+    ("/v1/users/{user_id}/posts", "privacy"): _POSTS,
+    ("/v1/stores/{store_id}/posts", "author_id"): _POSTS,
+    ("/v1/stores/{store_id}/posts", "store_id"): "the store again",
+    ("/v1/stores/{store_id}/posts", "privacy"): _POSTS,
+}
+
+
+def asked_of(resource: Resource) -> Iterator[tuple[str, str]]:
+    """What a list may be asked for, by its name and as a query string."""
+    for name in resource.sorts:
+        for sign in ("", "-"):
+            yield name, f"sort={sign}{name}"
+    for name, declared in resource.filters.items():
+        if isinstance(declared, Equal):
+            yield name, f"{name}={value_of(declared)}"
+
+
+def value_of(declared: Equal) -> str:
+    if declared.choices:
+        return declared.choices[0]
+    column_type = declared.column.type
+    if isinstance(column_type, types.Uuid):
+        return str(new_id())
+    return "true" if isinstance(column_type, types.Boolean) else "EUR"
+
+
+class Owner:
+    """The store's owner, who asks for lists."""
+
+    def __init__(self, world: World, make: Factory) -> None:
+        self._world, self._token = world, make.token(world.owner)
+        self._ids: dict[str, dict[str, UUID]] = {}
+
+    def plan(self, route: Route, text: str = "") -> Any:
+        """How the route reads; None where its handler does so by itself."""
+        if route.path not in self._ids:
+            found = self._world.target("GET", route.path).items()
+            self._ids[route.path] = {name: UUID(str(value)) for name, value in found if f"{{{name}}}" in route.path}
+        ids = self._ids[route.path]
+        access = access_of(self._token, ids.get("store_id"))
+        return plan_read(route, ids, access, Request("GET", route.path.format_map(ids), text, lambda _: None, bytes))
+
+
+@pytest.fixture
+def world(app: Flask, make: Factory) -> World:
+    return World(make, app)
+
+
+@pytest.fixture
+def owner(world: World, make: Factory) -> Owner:
+    return Owner(world, make)
+
+
+def test_every_sort_and_equality_filter_has_its_index(app: Flask, owner: Owner) -> None:
+    found: dict[tuple[str, str], str] = {}
+    asked = 0
+    with app.app_context():
+        for route in LISTS:
+            assert route.lists
+            for name, text in asked_of(route.lists):
+                plan = owner.plan(route, f"cursor=&{text}")
+                if plan is None:
+                    # Its handler reads by itself.
+                    continue
+                asked += 1
+                if faults := list(faults_of(plan, route.lists, name if text.startswith(name) else "")):
+                    found[route.path, name] = ", ".join(faults)
+    missing = {case: fault for case, fault in found.items() if case not in WITHOUT}
+    assert not missing, f"add an index, or say in WITHOUT why none is needed: {missing}"
+    assert not WITHOUT.keys() - found.keys(), "these have an index now, and need not be among those WITHOUT"
+    assert asked > 50
+
+
+def faults_of(plan: Any, resource: Resource, filtered: str) -> Iterator[str]:
+    """What is wrong with how the rows of the page are found."""
+    statement, values = plan.statement()
+    page = page_plan(statement, values)
+    kinds = {node["Node Type"] for node in page}
+    if kinds & {"Sort", "Incremental Sort"}:
+        yield "the rows are sorted"
+    table = [node for node in page if node.get("Relation Name") == resource.table.name]
+    if "Seq Scan" in {node["Node Type"] for node in table}:
+        yield "the table is read whole"
+    if filtered:
+        declared = resource.filters[filtered]
+        assert isinstance(declared, Equal)
+        conditions = " ".join(node.get("Index Cond", "") for node in table)
+        if not re.search(rf"\b{declared.column.name}\b", conditions):
+            yield f"{declared.column.name} is not in the index that is used, but looked at row by row"
+
+
+def page_plan(statement: str, values: Any) -> list[dict[str, Any]]:
+    """The nodes that find the page's rows."""
+    forbidden = ("enable_seqscan", "enable_sort", "enable_incremental_sort", "enable_bitmapscan")
+    with db.engine.connect() as connection, closing(connection.connection.cursor()) as cursor:
+        settings = "; ".join(f"set local {name} = off" for name in forbidden)
+        cursor.execute(f"{settings}; explain (format json) {statement}", values)
+        ((document,),) = cursor.fetchall()
+    return next(list(nodes(node)) for node in nodes(document[0]["Plan"]) if node.get("Subplan Name") == "CTE page")
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for below in plan.get("Plans", ()):
+        yield from nodes(below)
+
+
+def test_what_lies_in_a_store_is_asked_for_by_its_store(app: Flask, world: World, owner: Owner) -> None:
+    asked = 0
+    with app.app_context():
+        for route in READS:
+            resource = route.lists or route.reads
+            assert resource
+            if "{store_id}" not in route.path or "store_id" not in resource.table.c:
+                continue
+            plan = owner.plan(route)
+            if plan is not None:
+                asked += 1
+                assert plan.scope["store_id"] == str(world.store.id), route.path
+                assert "t.store_id = %(store_id)s" in plan.statement()[0], route.path
+    assert asked > 10
+
+
+def test_a_sort_without_an_index_is_found_out(app: Flask, owner: Owner) -> None:
+    with app.app_context():
+        plan = owner.plan(next(route for route in LISTS if route.path.endswith("/payments")), "cursor=")
+        statement, values = plan.statement()
+        by_another = statement.replace("order by t.created_at", "order by t.description")
+        assert by_another != statement
+        assert {node["Node Type"] for node in page_plan(by_another, values)} & {"Sort", "Incremental Sort"}
+        assert fetch_row("select 1", {}) == (1,)
