@@ -181,7 +181,7 @@ def test_accounts_from_before_normal_addresses_can_all_log_in(engine, caplog: py
 
 
 def test_money_from_before_stands_under_the_time_at_which_it_moved(engine):
-    migrate_to(engine, "0013")
+    migrate_to(engine, "0015")
     january, february, march = (datetime(2026, month, 15, tzinfo=UTC) for month in (1, 2, 3))
     user, store, refund, failed = (new_id() for _ in range(4))
     payments = {status: new_id() for status in ("succeeded", "refunded", "failed", "pending", "partially_refunded")}
@@ -207,7 +207,7 @@ def test_money_from_before_stands_under_the_time_at_which_it_moved(engine):
         insert("refunds", id=new_id(), status="pending", **whole)
         of = {"store_id": store, "payment_id": payments["refunded"], "reason": f"refund {refund}"}
         insert("payment_events", id=new_id(), to_status="refunded", created_at=march, **of)
-    migrate_to(engine, "0014")
+    migrate_to(engine, "0016")
     with engine.begin() as connection:
         kept = connection.execute(text("select status, paid_at from payments")).all()
         assert {row.status: row.paid_at for row in kept} == {

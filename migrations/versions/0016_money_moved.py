@@ -6,8 +6,8 @@ and so does what is written with SQL alone: no money is in no month.
 
 from alembic import op
 
-revision = "0014"
-down_revision = "0013"
+revision = "0016"
+down_revision = "0015"
 
 COLUMNS = """
 alter table payments add column paid_at timestamptz;
