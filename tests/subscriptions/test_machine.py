@@ -32,21 +32,21 @@ EVENTS: dict[str, Callable[[Subscription], Subscription]] = {
 }
 # What each event makes of each situation; `-` is a refusal.
 TABLE = """
--                     trial    turn     pay    decline    retry    change   cancel   uncancel end      pause  unpause wait
-incomplete            trialing -        active incomplete -        -        expired  -        expired  -      -       -
-trialing              -        active   -      -          -        trialing trialing -        canceled -      -       -
-active                -        active   -      -          -        active   active   -        canceled active -       -
-active,_set_to_cancel -        canceled -      -          -        -        active   active   canceled -      -       -
-active,_to_be_paused  -        paused   -      -          -        active   active   -        canceled active active  -
-active,_renewing      -        active   active past_due   -        -        active   -        canceled active -       -
-active,_changing      -        active   active active     -        -        active   -        canceled active -       -
-past_due              -        -        active past_due   past_due -        canceled -        canceled -      -       -
-paused                -        -        -      -          -        paused   canceled -        canceled -      -       paused
-paused,_resuming      -        -        active past_due   -        -        canceled -        canceled -      -       -
-canceled              -        -        -      -          -        -        -        -        -        -      -       -
-expired               -        -        -      -          -        -        -        -        -        -      -       -
-once                  -        -        -      -          -        active   -        -        canceled -      -       -
-"""  # noqa: E501  (a table)
+-                trial    turn     pay    decline    retry    change   cancel   uncancel end      pause  unpause wait
+incomplete       trialing -        active incomplete -        -        expired  -        expired  -      -       -
+trialing         -        active   -      -          -        trialing trialing -        canceled -      -       -
+active           -        active   -      -          -        active   active   -        canceled active -       -
+active,_canceled -        canceled -      -          -        -        active   active   canceled -      -       -
+active,_pausing  -        paused   -      -          -        active   active   -        canceled active active  -
+active,_renewing -        active   active past_due   -        -        active   -        canceled active -       -
+active,_changing -        active   active active     -        -        active   -        canceled active -       -
+past_due         -        -        active past_due   past_due -        canceled -        canceled -      -       -
+paused           -        -        -      -          -        paused   canceled -        canceled -      -       paused
+paused,_resuming -        -        active past_due   -        -        canceled -        canceled -      -       -
+canceled         -        -        -      -          -        -        -        -        -        -      -       -
+expired          -        -        -      -          -        -        -        -        -        -      -       -
+once             -        -        -      -          -        active   -        -        canceled -      -       -
+"""
 
 
 def cells() -> list[tuple[str, str, str]]:
