@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import parse_qsl
 
 from flask import request
 
@@ -61,3 +62,10 @@ def flask_request() -> Request:
         lambda: request.get_data(cache=False),
         environ.get(WAITS),
     )
+
+
+def query_parameters(text: str) -> list[tuple[str, str]]:
+    """Of a query string as servers hand it on, with bytes that are no ASCII as Latin-1: what Flask calls args."""
+    if not text.isascii():
+        text = text.encode("latin-1").decode(errors="replace")
+    return parse_qsl(text, keep_blank_values=True, errors="werkzeug.url_quote")

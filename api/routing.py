@@ -22,7 +22,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, TypeVar
-from urllib.parse import parse_qsl
 from uuid import UUID
 
 import msgspec
@@ -34,7 +33,7 @@ from api.body import parse_json, read_body
 from api.http import Reply, conditional, require_match
 from api.idempotency import idempotency_key, once, secret_seed
 from api.long_poll import Waiting, leave, wanted_wait
-from api.request import Request, flask_request
+from api.request import Request, flask_request, query_parameters
 from api.validation import validate
 from dues.accounts.actor import Actor
 from dues.errors import Fault, InvalidParameter, Outdated, Problem, Unauthenticated, Unavailable
@@ -66,11 +65,11 @@ class Route:
     is not told whether the row is there. `shows`: the row is also shown to some who lack the role: it is found first.
     prepare: of a write, what takes long and needs no lock (the hash of a password), worked out before its transaction()
     begins, from the body in `call.data`, and left in `call.prepared`. Where the handler raises Outdated, once more.
-    statuses: the successes, first the usual one.
+    statuses: the successes, first the usual one. unbound: whether a token bound to a store is refused.
     slow: of a route that hands its work to a job: where the row with this id is read, of the resource it `returns`.
     waits: whether `Prefer: wait` is honoured, as it is on all that is slow. streams: whether it answers events.
-    unbound: whether a token bound to a store is refused.
-    moves_clock: whether it may write to a test store while the store's clock is being moved.
+    moves_clock: whether it may write to a test store whose clock moves. optional_body: whether `body` may be left out.
+    also: a struct that it may answer instead of `returns`.
     bearer_scope, bearer_body: of a PUBLIC route that does something else for who sends a token: the scope that it
     needs, and the struct its body must be.
     seal: puts a secret into an answer, the first and its replays alike. What the handler answers may be kept with
@@ -96,6 +95,8 @@ class Route:
     streams: bool = False
     unbound: bool = False
     moves_clock: bool = False
+    optional_body: bool = False
+    also: type[msgspec.Struct] | None = None
     bearer_scope: str = ""
     bearer_body: type[msgspec.Struct] | None = None
     seal: "Callable[[Call, Reply], Reply] | None" = None
@@ -283,15 +284,8 @@ def _answer(call: Call) -> Reply:
     return found if isinstance(found, Reply) else conditional(execute(found), call.access)
 
 
-def _parameters(text: str) -> list[tuple[str, str]]:
-    """Of a query string as servers hand it on, with bytes that are no ASCII as Latin-1: what Flask calls args."""
-    if not text.isascii():
-        text = text.encode("latin-1").decode(errors="replace")
-    return parse_qsl(text, keep_blank_values=True, errors="werkzeug.url_quote")
-
-
 def _parse_parameters(call: Call) -> None:
-    args = _parameters(call.request.query)
+    args = query_parameters(call.request.query)
     resource = call.route.lists or call.route.reads
     if resource:
         call.query = parse_query(resource, args, one=call.route.lists is None)
@@ -354,7 +348,8 @@ def _receive(call: Call) -> None:
     if route.idempotency != "no":
         call.key = idempotency_key(call.request, required=route.idempotency == "required")
     call.raw = read_body(call.request)
-    if struct := route.bearer_body if route.bearer_body and call.access.actor else route.body:
+    struct = route.bearer_body if route.bearer_body and call.access.actor else route.body
+    if struct and (call.raw or not route.optional_body):
         document, call.raw = parse_json(call.request, call.raw)
         call.data = validate(document, struct)
     if route.seal:

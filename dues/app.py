@@ -12,6 +12,8 @@ from flask import Flask
 from config import Settings, load_settings
 from dues import cdn as edge
 from dues import events
+from dues.billing import credit_notes, methods, numbering, settlement
+from dues.billing.commands import init_billing
 from dues.jobs.commands import init_jobs
 from dues.mail.commands import init_mail
 from dues.payments import processing
@@ -26,7 +28,9 @@ from dues.webhooks import deliveries
 # Those who have a say in how jobs end (dues/jobs/on_failure.py), whichever process ends them.
 ENDINGS: tuple[ModuleType, ...] = (processing, reports, deliveries, clock)
 # Those who add to a commit (dues/postgres/transactions.py), whichever process commits.
-COMMITS: tuple[ModuleType, ...] = (edge, events, counters)
+COMMITS: tuple[ModuleType, ...] = (edge, numbering, events, counters)
+# Those who act on what becomes of payments and payment methods, whichever process writes that.
+PAYMENTS: tuple[ModuleType, ...] = (settlement, credit_notes, methods)
 
 
 class Base(Flask):
@@ -50,4 +54,5 @@ def create_base(settings: Settings | None = None) -> Flask:
     init_migrate(app)
     init_jobs(app)
     init_mail(app)
+    init_billing(app)
     return app

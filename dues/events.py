@@ -51,6 +51,20 @@ EventType = Literal[
     "post.deleted",
     "comment.created",
     "follow.created",
+    "subscription.created",
+    "subscription.activated",
+    "subscription.renewed",
+    "subscription.updated",
+    "subscription.past_due",
+    "subscription.paused",
+    "subscription.resumed",
+    "subscription.canceled",
+    "subscription.ended",
+    "subscription.trial_ending",
+    "invoice.paid",
+    "invoice.voided",
+    "credit_note.created",
+    "payment_method.updated",
 ]
 EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 

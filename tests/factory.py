@@ -163,6 +163,96 @@ class Factory:
         }
         return self.insert("payment_methods", defaults | columns)
 
+    def customer(self, store: Row, user: Row) -> None:
+        """Make somebody a customer of a store, if they are not yet."""
+        self.rows(
+            "insert into customers(store_id, user_id, created_at, updated_at)"
+            " values (%(store)s, %(user)s, now(), now()) on conflict do nothing",
+            {"store": store.id, "user": user.id},
+        )
+
+    def subscription(self, store: Row, user: Row | None = None, *, package: Row | None = None, **columns: Any) -> Row:
+        """An active subscription that is paid for a month from now on; no invoice goes with it."""
+        user, package = user or self.user(), package or self.package(store)
+        self.customer(store, user)
+        now = datetime.now(UTC)
+        defaults = {
+            "store_id": store.id,
+            "id": new_id(),
+            "user_id": user.id,
+            "status": "active",
+            "package_id": package.id,
+            "amount": package.amount,
+            "currency": package.currency,
+            "interval": package.interval,
+            "interval_count": package.interval_count,
+            "anchor_at": now,
+            "timezone": store.timezone,
+            "trial_days": 0,
+            "trial_refused": False,
+            "period_number": 0,
+            "current_period_start": now,
+            "current_period_end": now + timedelta(days=30),
+            "cancel_at_period_end": False,
+            "has_access": True,
+            "access_until": now + timedelta(days=30),
+            "next_action_at": now + timedelta(days=30),
+            "test": store.test,
+            "version": 1,
+            "created_at": now,
+            "updated_at": now,
+        }
+        return self.insert("subscriptions", defaults | columns)
+
+    def invoice(self, store: Row, user: Row | None = None, **columns: Any) -> Row:
+        """A draft of an invoice of 15.00 with one line, unless said otherwise."""
+        user, now = user or self.user(), datetime.now(UTC)
+        self.customer(store, user)
+        final = {"seller": {"name": store.name}, "buyer": {"name": user.name}, "issued_at": now}
+        defaults = {
+            "store_id": store.id,
+            "id": new_id(),
+            "user_id": user.id,
+            "kind": "payment",
+            "status": "draft",
+            "currency": store.currency,
+            "subtotal": 1500,
+            "tax": 0,
+            "total": 1500,
+            "balance_applied": 0,
+            "amount_due": 1500,
+            "version": 1,
+            "created_at": now,
+            "updated_at": now,
+        }
+        found = self.insert(
+            "invoices", defaults | (final if columns.get("status", "draft") != "draft" else {}) | columns
+        )
+        line = {"store_id": store.id, "invoice_id": found.id, "position": 1, "description": "Tea", "quantity": 1}
+        self.insert("invoice_lines", line | {"amount": found.subtotal})
+        return found
+
+    def credit_note(self, invoice: Row, **columns: Any) -> Row:
+        """A credit note that is issued, without a number."""
+        now = datetime.now(UTC)
+        defaults = {
+            "store_id": invoice.store_id,
+            "id": new_id(),
+            "invoice_id": invoice.id,
+            "user_id": invoice.user_id,
+            "status": "issued",
+            "currency": invoice.currency,
+            "subtotal": 100,
+            "tax": 0,
+            "total": 100,
+            "reason": "",
+            "issued_at": now,
+            "version": 1,
+            "created_at": now,
+            "updated_at": now,
+        }
+        return self.insert("credit_notes", defaults | columns)
+
     def payments(self, store: Row, count: int, *, users: list[Row], packages: list[Row] | None = None) -> None:
         """Many payments at once, a second apart and ending now, users and packages taking turns; then ANALYZE."""
         with self._direct.cursor() as cursor:

@@ -1,13 +1,13 @@
 """The job that moves a test store's clock."""
 
+from datetime import datetime
 from uuid import UUID
 
+from dues.billing.advance import advance
 from dues.jobs import Run, kinds
-from dues.stores.clock import arrive
-from workers.job import job
+from workers.job import job, perform_here
 
 
 @job(kinds.STORE_CLOCK)
-def move_clock(run: Run, store_id: str) -> None:
-    with run.completion({"href": f"/v1/stores/{store_id}/clock", "type": "application/json"}):
-        arrive(UUID(store_id))
+def move_clock(run: Run, store_id: str, began_at: str) -> None:
+    advance(run, UUID(store_id), datetime.fromisoformat(began_at), perform_here)

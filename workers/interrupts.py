@@ -46,15 +46,17 @@ class Interrupts:
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = signal.signal(signal.SIGALRM, self._on_alarm)
+        before, around = signal.signal(signal.SIGALRM, self._on_alarm), self._timeout_at
         self._timeout_at = time.monotonic() + timeout_s
         self._arm()
         try:
             yield
         finally:
-            self._timeout_at = None
+            self._timeout_at = around
             signal.setitimer(signal.ITIMER_REAL, 0)
             signal.signal(signal.SIGALRM, before)
+            if around is not None:
+                self._arm()
 
     def _arm(self) -> None:
         moments = [moment for moment in (self._timeout_at, self._drain_at) if moment is not None]

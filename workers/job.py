@@ -19,18 +19,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any, TypeVar
+from uuid import UUID
 
 from flask import Flask, current_app
 
 from dues.failpoints import failpoint
 from dues.jobs import Canceled, Kind, LeaseLost, Retry, Run
+from dues.jobs import lease as leases
 from dues.jobs.exceptions import UNKNOWN_KIND, Drained, PermanentFailure, TimedOut, backoff_s, problem_of
 from dues.jobs.kinds import KINDS, QueueName
 from dues.jobs.lease import Claim, Lease
 from dues.jobs.turns import Turns, become_due
 from dues.observability.logs import log_fields
 from dues.observability.trace import tracing
-from dues.postgres import failure_of
+from dues.postgres import failure_of, fetch_row
 from dues.settings import settings
 from workers.app import create_worker_app
 from workers.forked import run_forked
@@ -39,6 +41,12 @@ from workers.interrupts import interrupts
 from workers.retry_db import patiently
 
 log = logging.getLogger("dues.jobs")
+
+# A job that waits for its next attempt need not.
+_HURRY = "update jobs set run_at = now() where id = %(id)s and status = 'queued' and run_at > now() returning id"
+_STATUS = "select status from jobs where id = %(id)s"
+# How often to look whether another worker is done with a job.
+_LOOK_S = 0.02
 
 Handler = Callable[..., dict[str, Any] | None]
 H = TypeVar("H", bound=Handler)
@@ -141,6 +149,18 @@ def promote() -> int:
     except Exception as error:
         log.warning("could not look for jobs whose time has come: %s", type(error).__name__)
         return 0
+
+
+def perform_here(job_id: UUID) -> None:
+    """Do a job as part of another one's handler, now, even where it was to be tried again later; or wait until the
+    worker that has it has done what there is to do now."""
+    fetch_row(_HURRY, {"id": job_id})
+    begun = patiently(partial(leases.claim, [job_id], _worker_name()))
+    if begun is not None:
+        execute(begun.claim, begun.lease)
+        return
+    while (found := fetch_row(_STATUS, {"id": job_id})) and found[0] == "running":
+        time.sleep(_LOOK_S)
 
 
 def execute(claim: Claim, lease: Lease) -> None:

@@ -21,6 +21,11 @@ def reconcile(run: Run, store_id: str, payment_id: str) -> None:
     processing.reconcile(run, UUID(store_id), UUID(payment_id))
 
 
+@job(kinds.PAYMENT_CANCEL)
+def cancel(run: Run, store_id: str, payment_id: str) -> None:
+    processing.cancel(run, UUID(store_id), UUID(payment_id))
+
+
 @job(kinds.PAYMENT_REFUND)
 def refund(run: Run, store_id: str, refund_id: str) -> None:
     processing.refund(run, UUID(store_id), UUID(refund_id))

@@ -2,7 +2,18 @@
 
 from types import ModuleType
 
-from workers import accounts, clocks, housekeeping, mail, payments, posts, reports, webhooks
+from workers import accounts, clocks, housekeeping, mail, payments, posts, reports, subscriptions, webhooks
 from workers import cdn as edge
 
-MODULES: tuple[ModuleType, ...] = (accounts, edge, clocks, housekeeping, mail, payments, posts, reports, webhooks)
+MODULES: tuple[ModuleType, ...] = (
+    accounts,
+    edge,
+    clocks,
+    housekeeping,
+    mail,
+    payments,
+    posts,
+    reports,
+    subscriptions,
+    webhooks,
+)

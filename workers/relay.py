@@ -19,6 +19,7 @@ from flask import Flask, current_app
 from redis.client import PubSub
 from sqlalchemy import TextClause, text
 
+from dues.billing.renewals import offer
 from dues.failpoints import failpoint
 from dues.jobs.exceptions import WORKER_LOST
 from dues.jobs.kinds import QUEUES
@@ -179,6 +180,7 @@ class Relay:
                 self._try("sweeping", sweep_once)
                 self._try("its sign of life", note_look)
                 self._try("the schedule", tick_once)
+                self._try("what is due of subscriptions", offer)
                 self._try("the cache's switch", restore_cache_once)
             if moved < MOST_BECOMING_DUE:
                 wakeups.wait(poll_s)

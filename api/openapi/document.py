@@ -114,7 +114,8 @@ def _operation(route: Route, tag: str, schemas: dict[str, Part]) -> Part:
         "responses": dict(_responses(route)),
     }
     if route.bodies:
-        operation["requestBody"] = {"required": True, "content": {"application/json": _body(route, schemas)}}
+        required = not route.optional_body
+        operation["requestBody"] = {"required": required, "content": {"application/json": _body(route, schemas)}}
     return operation
 
 
@@ -290,7 +291,8 @@ def _answer_schema(route: Route) -> Part | None:
     answered = route.reads or route.returns
     if answered is None:
         return None
-    return ref("schemas", answered.name if isinstance(answered, Resource) else answered.__name__)
+    schema = ref("schemas", answered.name if isinstance(answered, Resource) else answered.__name__)
+    return {"anyOf": [schema, ref("schemas", route.also.__name__)]} if route.also else schema
 
 
 def _refusals(route: Route) -> set[int]:
@@ -317,7 +319,8 @@ def _schemas(routes: Sequence[Route]) -> dict[str, Part]:
         if schemas.setdefault(name, schema) != schema:
             raise TypeError(f"two schemas are called {name}")
 
-    answered = {route.returns.__name__: route.returns for route in routes if isinstance(route.returns, type)}
+    answers = [answer for route in routes for answer in (route.returns, route.also) if isinstance(answer, type)]
+    answered = {answer.__name__: answer for answer in answers}
     structs = [*(struct for route in routes for struct in route.bodies), *answered.values()]
     for name, schema in msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")[1].items():
         add(name, _portable(schema) | ({"examples": [sample(schema, owner=name)]} if name in answered else {}))

@@ -18,6 +18,9 @@ _SAMPLES: dict[str, Any] = {
     "advancing_to": None,
     "NewRefund.amount": 500,
     "archived_at": None,
+    "balance_applied": 0,
+    "cancel_comment": None,
+    "cancel_reason": None,
     "attempt": 1,
     "body": "We open at seven.",
     "brand": "visa",
@@ -54,6 +57,25 @@ _SAMPLES: dict[str, Any] = {
     "Document.refund_id": None,
     "delivery_status": "sent",
     "Job.kind": "report.build",
+    "Invoice.status": "paid",
+    "Subscription.status": "active",
+    "SubscriptionPreview.lines": [
+        {
+            "description": "Unused time: Silver",
+            "amount": -950,
+            "quantity": 1,
+            "period": {"start": _TIME, "end": "2026-12-05T00:00:00.000000+00:00"},
+        },
+        {
+            "description": "Gold",
+            "amount": 1900,
+            "quantity": 1,
+            "period": {"start": _TIME, "end": "2026-12-05T00:00:00.000000+00:00"},
+        },
+    ],
+    "SubscriptionPreview.subtotal": 950,
+    "SubscriptionPreview.due": 950,
+    "SubscriptionPreview.next_period": {"start": _TIME, "end": "2026-12-05T00:00:00.000000+00:00"},
     "label": "Home",
     "last4": "4242",
     "legal_name": "North Coast Climbing GmbH",
@@ -126,6 +148,18 @@ _KINDS: dict[type, set[str]] = {
 }
 # Bodies whose fields exclude one another, by what each is.
 BODIES: dict[str, dict[str, Any]] = {
+    "NewSubscription": {
+        "a package": {"package_id": ID, "payment_method": "sandbox_ok"},
+        "at the price that was seen": {"package_id": ID, "amount": 1900, "currency": "EUR"},
+    },
+    "SubscriptionChange": {
+        "cancel at the period's end": {"cancel_at_period_end": True, "reason": "Moving away"},
+        "another package now": {"package_id": ID, "when": "now"},
+        "pause": {"paused": True, "resumes_at": "2027-03-01T00:00:00Z"},
+        "another card": {"payment_method": "sandbox_ok"},
+    },
+    "SubscriptionEnding": {"with a refund": {"refund": "unused"}},
+    "NewCreditNote": {"to the balance": {"amount": 500, "reason": "Closed for a week", "to": "balance"}},
     "NewPost": {
         "one's own": {"title": "New wall", "body": "We open at seven.", "privacy": "public"},
         "a store's, for its members": {
@@ -165,7 +199,8 @@ def sample(schema: Schema, name: str = "", owner: str = "") -> Any:
     kinds = _kinds(schema)
     if "object" in kinds:
         properties = schema.get("properties", {})
-        return {key: sample(below, key, owner) for key, below in properties.items() if not _include(below)}
+        shown = {key: below for key, below in properties.items() if not _include(below) or f"{owner}.{key}" in _SAMPLES}
+        return {key: sample(below, key, owner) for key, below in shown.items()}
     if "array" in kinds:
         return [sample(schema.get("items", {}), name, owner)]
     return _scalar(schema, kinds)
@@ -194,4 +229,6 @@ def _takes(schema: Schema, value: Any) -> bool:
         return any(_takes(option, value) for option in either)
     if "enum" in schema:
         return value in schema["enum"]
+    if "$ref" in schema:
+        return isinstance(value, dict)
     return not _KINDS[type(value)].isdisjoint(_kinds(schema))

@@ -38,6 +38,8 @@ class Kind:
 
 
 PAYMENT_CHARGE = Kind("payment.charge", "critical", timeout_s=60)
+# The last word of the gateway on a charge whose payer is not waited for any more.
+PAYMENT_CANCEL = Kind("payment.cancel", "default", timeout_s=60)
 PAYMENT_REFUND = Kind("payment.refund", "critical", timeout_s=60)
 # With the charges: what waits for the gateway waits together, and nothing else does.
 PAYMENT_RECONCILE = Kind("payment.reconcile", "critical", timeout_s=60)
@@ -46,6 +48,9 @@ PAYMENT_RECONCILE = Kind("payment.reconcile", "critical", timeout_s=60)
 PAYMENT_CONFIRMATION = Kind("payment.confirmation", "default", timeout_s=120)
 PAYMENT_NOTICE = Kind("payment.notice", "default", timeout_s=120)
 DOCUMENT_DELIVERY = Kind("document.delivery", "default", timeout_s=120)
+# Does what is due of subscriptions, a batch after the other: the charges are jobs of their own.
+SUBSCRIPTION_RENEW = Kind("subscription.renew", "default", timeout_s=300)
+SUBSCRIPTION_NOTICE = Kind("subscription.notice", "default", timeout_s=120)
 MAILING_SEND = Kind("mailing.send", "default", timeout_s=120)
 # Years may go by on the way; what is due in them is done one after the other.
 STORE_CLOCK = Kind("store.clock", "slow", timeout_s=3600, cancelable=True)
@@ -76,7 +81,10 @@ KINDS: dict[str, Kind] = {
     kind.name: kind
     for kind in (
         PAYMENT_CHARGE,
+        PAYMENT_CANCEL,
         PAYMENT_REFUND,
+        SUBSCRIPTION_RENEW,
+        SUBSCRIPTION_NOTICE,
         PAYMENT_RECONCILE,
         PAYMENT_CONFIRMATION,
         PAYMENT_NOTICE,

@@ -3,14 +3,14 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Integer
+from sqlalchemy import ForeignKey, Integer, SmallInteger
 from sqlalchemy.dialects.postgresql import CHAR
 from sqlalchemy.orm import Mapped, mapped_column
 
 from dues.postgres import Model, Versioned
 from dues.stores.models import Store
 
-INTERVALS = ("once", "month", "year")
+INTERVALS = ("once", "week", "month", "year")
 
 
 class Package(Versioned, Model):
@@ -23,5 +23,6 @@ class Package(Versioned, Model):
     amount: Mapped[int]
     currency: Mapped[str] = mapped_column(CHAR(3))
     interval: Mapped[str]
+    interval_count: Mapped[int] = mapped_column(SmallInteger, default=1)
     trial_days: Mapped[int] = mapped_column(Integer)
     archived_at: Mapped[datetime | None]

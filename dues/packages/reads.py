@@ -15,6 +15,7 @@ packages = Resource(
         "amount": Package.amount,
         "currency": Package.currency,
         "interval": Package.interval,
+        "interval_count": Package.interval_count,
         "trial_days": Package.trial_days,
         "archived_at": Package.archived_at,
         "version": Package.version,

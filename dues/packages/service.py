@@ -7,10 +7,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict
 
 from dues.clock import now
-from dues.errors import Conflict, NotFound
+from dues.errors import Conflict, NotFound, ValidationFailed
 from dues.events import EventType, emit
 from dues.ids import new_id
-from dues.money import Amount, Currency
+from dues.money import Amount, Currency, format_money
 from dues.packages.models import Package
 from dues.packages.reads import packages
 from dues.postgres import db
@@ -22,16 +22,19 @@ from dues.text import OneLine, Paragraphs
 Name = Annotated[OneLine, Meta(min_length=1, max_length=200)]
 Description = Annotated[Paragraphs, Meta(max_length=5000)]
 TrialDays = Annotated[int, Meta(ge=0, le=730)]
-Interval = Literal["once", "month", "year"]
+Interval = Literal["once", "week", "month", "year"]
+IntervalCount = Annotated[int, Meta(ge=1, le=24)]
 
 
 class NewPackage(Struct, forbid_unknown_fields=True):
-    """A package to sell; its currency is the store's unless said otherwise."""
+    """A package to sell; its currency is the store's unless said otherwise. It is paid every `interval_count`
+    intervals: 3 months are a quarter."""
 
     name: Name
     amount: Amount
     interval: Interval
     description: Description = ""
+    interval_count: IntervalCount = 1
     currency: Currency | None = None
     trial_days: TrialDays = 0
 
@@ -43,18 +46,21 @@ class PackageChange(Struct, forbid_unknown_fields=True):
     description: Description | UnsetType = UNSET
     amount: Amount | UnsetType = UNSET
     interval: Interval | UnsetType = UNSET
+    interval_count: IntervalCount | UnsetType = UNSET
     currency: Currency | UnsetType = UNSET
     trial_days: TrialDays | UnsetType = UNSET
 
 
 def create_package(store_id: UUID, new: NewPackage) -> Package:
-    """Raises: ValidationFailed for a currency that the store does not take."""
+    """Raises: ValidationFailed for a currency that the store does not take, or for what is sold once and has a count of
+    intervals."""
     store = db.session.get_one(Store, store_id)
     currency = new.currency or store.currency
     if not store.takes(currency):
         raise wrong_currency("#/currency")
     fields = asdict(new) | {"currency": currency}
     package = Package(store_id=store_id, id=new_id(), **fields)
+    _check_interval(package)
     db.session.add(package)
     _changed(package, "package.created")
     return package
@@ -69,12 +75,14 @@ def get_package(store_id: UUID, package_id: UUID) -> Package:
 
 
 def change_package(package: Package, change: PackageChange) -> None:
-    """Raises: Conflict once it is archived; ValidationFailed for a currency that the store does not take."""
+    """Raises: Conflict once it is archived; ValidationFailed for a currency that the store does not take, or for what
+    is sold once and has a count of intervals."""
     if package.archived_at:
         raise Conflict("the package is archived", code="package_archived")
     if change.currency is not UNSET and not db.session.get_one(Store, package.store_id).takes(change.currency):
         raise wrong_currency("#/currency")
     package.apply(change)
+    _check_interval(package)
     _changed(package, "package.updated")
 
 
@@ -83,6 +91,23 @@ def archive_package(package: Package) -> None:
     if package.archived_at is None:
         package.archived_at = now()
         _changed(package, "package.archived")
+
+
+def require_price(package: Package, amount: int, currency: str | UnsetType) -> None:
+    """Raises: Conflict where the price is another than the one that a buyer has seen."""
+    if (amount, currency) != (package.amount, package.currency):
+        raise Conflict(
+            f"the package costs {format_money(package.amount, package.currency)} now",
+            code="price_changed",
+            amount=package.amount,
+            currency=package.currency,
+            version=package.version,
+        )
+
+
+def _check_interval(package: Package) -> None:
+    if package.interval == "once" and package.interval_count != 1:
+        raise ValidationFailed.of("#/interval_count", "must be 1 for what is sold once", "conflict")
 
 
 def _changed(package: Package, event_type: EventType) -> None:

@@ -5,6 +5,7 @@ The model is that of PaymentIntents: a customer has stored payment methods; a ch
 says whether its payer is there to act (`off_session`: they are not).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -53,6 +54,16 @@ class Charge:
     off_session: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A charge or a refund that a gateway has made, by the key under which it was asked for."""
+
+    key: str
+    kind: Literal["charge", "refund"]
+    amount: int
+    currency: str
+
+
 class Gateway(Protocol):
     """Every method but `describe` may raise GatewayTimeout."""
 
@@ -84,4 +95,8 @@ class Gateway(Protocol):
     def close(self, key: str) -> Operation | None:
         """The last word on a charge, `succeeded` or `declined`; or None, and then nothing will ever be charged under
         this key, not even by a request that is still on its way."""
+        ...
+
+    def records(self) -> Iterable[Record]:
+        """Every charge and every refund that was made, as the gateway itself has them on record."""
         ...

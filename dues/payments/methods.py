@@ -75,10 +75,13 @@ def store_method(user_id: UUID, token: str, *, is_default: bool = False) -> Paym
         exp_month=stored.exp_month,
         exp_year=stored.exp_year,
     )
-    if is_default or find_default(user_id) is None:
+    becomes_default = is_default or find_default(user_id) is None
+    if becomes_default:
         _become_default(method)
     db.session.add(method)
     _touch(method)
+    if becomes_default:
+        _tell(method)
     return method
 
 
@@ -97,6 +100,7 @@ def make_default(method: PaymentMethod) -> None:
     if not method.is_default:
         _become_default(method)
         _touch(method)
+        _tell(method)
 
 
 def _become_default(method: PaymentMethod) -> None:
@@ -111,6 +115,9 @@ def _become_default(method: PaymentMethod) -> None:
         .execution_options(synchronize_session=False)
     )
     method.is_default = True
+
+
+def _tell(method: PaymentMethod) -> None:
     for hook in _when_default:
         hook(method)
 

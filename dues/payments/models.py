@@ -45,6 +45,7 @@ class Payment(Versioned, Model):
     user_id: Mapped[UUID] = mapped_column(ForeignKey(User.id))
     package_id: Mapped[UUID | None]
     subscription_id: Mapped[UUID | None]
+    invoice_id: Mapped[UUID | None]
     amount: Mapped[int]
     currency: Mapped[str] = mapped_column(CHAR(3))
     status: Mapped[str] = mapped_column(default="pending")

@@ -168,6 +168,31 @@ def reconcile(run: Run, store_id: UUID, payment_id: UUID) -> None:
             _record_result(payment, operation)
 
 
+def cancel(run: Run, store_id: UUID, payment_id: UUID) -> None:
+    """The payer of a payment that requires their action is not waited for any more: the gateway has the last word.
+
+    Raises: Retry while the gateway does not answer.
+    """
+    with transaction():
+        payment = get_payment(store_id, payment_id)
+        if is_waiting := payment.status == "requires_action":
+            move(store_id, payment_id, "processing", "its payer is not waited for any more", job_id=run.job_id)
+    # Where the payer acted first, that is what counts.
+    if not is_waiting and (payment.status, payment.job_id) != ("processing", run.job_id):
+        run.complete(_result(payment))
+        return
+    try:
+        with _gateway(payment) as gateway:
+            operation = gateway.close(str(payment.id))
+    except GatewayTimeout as timeout:
+        raise Retry(problem=timeout) from timeout
+    with run.completion(_result(payment)):
+        if operation is None:
+            move(store_id, payment_id, "failed", "its payer did not act", failure_code="authentication_failed")
+        else:
+            _record_result(payment, operation)
+
+
 def refund(run: Run, store_id: UUID, refund_id: UUID) -> None:
     """Have a refund made. Raises: Retry while the gateway does not answer: under the same key it is made once."""
     with transaction():
@@ -229,6 +254,14 @@ def charge_given_up(ending: Ending) -> None:
         move(payment.store_id, payment.id, "processing", "its charge was given up")
     if payment.status in ("pending", "processing"):
         _leave_unknown(payment, "its charge was given up")
+
+
+@when_ended(kinds.PAYMENT_CANCEL)
+def cancellation_given_up(ending: Ending) -> None:
+    """Whether it was charged only the gateway can say."""
+    payment = _payment_of(ending)
+    if payment.status == "processing" and payment.job_id == ending.job_id:
+        _leave_unknown(payment, "its cancellation was given up")
 
 
 @when_ended(kinds.PAYMENT_RECONCILE)

@@ -101,6 +101,7 @@ payments = Resource(
         "status": Equal(Payment.status, PAYMENT_STATUSES),
         "currency": Equal(Payment.currency),
         "user_id": Equal(Payment.user_id),
+        "subscription_id": Equal(Payment.subscription_id),
         "package_id": Equal(Payment.package_id),
         "amount": Range(Payment.amount),
         "created_at": Range(Payment.created_at),

@@ -15,7 +15,7 @@ those of a real gateway would.
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from flask import current_app
@@ -23,7 +23,7 @@ from sqlalchemy import Engine, TextClause, create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from dues.ids import new_id
-from dues.payments.gateway import Charge, GatewayTimeout, Operation, Outcome, StoredMethod
+from dues.payments.gateway import Charge, GatewayTimeout, Operation, Outcome, Record, StoredMethod
 from dues.postgres.sessions import connect_args
 from dues.settings import settings
 
@@ -69,6 +69,7 @@ _CONFIRM = text("""
 _CHARGED = text("""
     select amount from sandbox_gateway.operations where key = :key and kind = 'charge' and outcome = 'succeeded'
 """)
+_RECORDS = text("select key, kind, amount, currency from sandbox_gateway.operations where outcome = 'succeeded'")
 # Which charge of its method a key is, counted from 1; a key that comes again is still the same.
 _NUMBER = text("""
     insert into sandbox_gateway.methods as m (reference, keys) values (:method, array[:key])
@@ -134,6 +135,11 @@ class Sandbox:
         _run(_CONFIRM, {"key": key, "outcome": "declined", "failure_code": "authentication_failed"})
         self._book(key, "charge", 0, "XXX", _CLOSED, "declined")
         return self.find(key)
+
+    def records(self) -> Iterable[Record]:
+        with _books().connect() as connection:
+            for row in connection.execute(_RECORDS):
+                yield Record(row.key, row.kind, row.amount, row.currency)
 
     def _book(
         self, key: str, kind: str, amount: int, currency: str, method: str, outcome: Outcome, code: str | None = None

@@ -18,8 +18,9 @@ from dues.errors import Conflict, Fault, InvalidTransition, NotFound, TooManyReq
 from dues.failpoints import failpoint
 from dues.ids import new_id
 from dues.jobs import enqueue, kinds
-from dues.money import Currency, PositiveAmount, format_money
+from dues.money import Currency, PositiveAmount
 from dues.packages.models import Package
+from dues.packages.service import require_price
 from dues.payments.gateways import SANDBOX
 from dues.payments.methods import Method, named_method
 from dues.payments.models import Payment, Refund
@@ -116,14 +117,8 @@ def _order_package(store_id: UUID, package_id: UUID, new: NewPayment, currencies
         raise ValidationFailed.of("#/package_id", "is a package that costs nothing", "free_of_charge")
     if package.currency not in currencies:
         raise wrong_currency("#/package_id")
-    if new.amount is not UNSET and (new.amount, new.currency) != (package.amount, package.currency):
-        raise Conflict(
-            f"the package costs {format_money(package.amount, package.currency)} now",
-            code="price_changed",
-            amount=package.amount,
-            currency=package.currency,
-            version=package.version,
-        )
+    if new.amount is not UNSET:
+        require_price(package, new.amount, new.currency)
     return Order(package.amount, package.currency, package.name, package.id, package.version)
 
 

@@ -12,6 +12,7 @@ Each change is one statement that is guarded by the states it may leave and appe
 should know of it is emitted as an event (dues/events.py). Times are those of the store (dues/clock.py).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -64,19 +65,21 @@ _MOVE = """
             confirmation_job_id = coalesce(%(confirmation_job_id)s::uuid, p.confirmation_job_id)
         from held
         where p.store_id = %(store_id)s and p.id = %(payment_id)s and held.status = any(%(sources)s)
-        returning p.user_id),
+        returning p.user_id, p.subscription_id, p.invoice_id, p.package_id, p.amount, p.currency, p.description,
+            p.gateway, p.failure_code),
     logged as (
         insert into payment_events(store_id, payment_id, id, from_status, to_status, reason, created_at)
         select %(store_id)s, %(payment_id)s, %(event_id)s, held.status, %(to)s, %(reason)s, %(at)s from held, moved)
-    select held.status, moved.user_id from held left join moved on true
+    select held.status, moved.* from held left join moved on true
 """
 _OPEN = """
     with opened as (
         insert into payments(store_id, id, user_id, package_id, amount, currency, status, description,
-            payment_method, payment_method_id, gateway, gateway_customer, job_id, created_at, updated_at)
+            payment_method, payment_method_id, off_session, gateway, gateway_customer, job_id, subscription_id,
+            invoice_id, created_at, updated_at)
         values (%(store_id)s, %(id)s, %(user_id)s, %(package_id)s, %(amount)s, %(currency)s, 'pending',
-            %(description)s, %(payment_method)s, %(payment_method_id)s, %(gateway)s, %(gateway_customer)s, %(job_id)s,
-            %(created_at)s, %(created_at)s)
+            %(description)s, %(payment_method)s, %(payment_method_id)s, %(off_session)s, %(gateway)s,
+            %(gateway_customer)s, %(job_id)s, %(subscription_id)s, %(invoice_id)s, %(created_at)s, %(created_at)s)
         returning store_id, id, status)
     insert into payment_events(store_id, payment_id, id, to_status, reason, created_at)
     select store_id, id, %(event_id)s, status, 'asked for', %(created_at)s from opened returning id
@@ -84,7 +87,7 @@ _OPEN = """
 _SETTLE_REFUND = """
     update refunds set status = %(to)s, version = version + 1, updated_at = %(at)s, settled_at = %(at)s,
         gateway_ref = %(gateway_ref)s, failure_code = %(failure_code)s
-    where store_id = %(store_id)s and id = %(refund_id)s and status = 'pending' returning id
+    where store_id = %(store_id)s and id = %(refund_id)s and status = 'pending' returning amount, reason
 """
 
 
@@ -105,6 +108,58 @@ class OpenPayment:
     gateway_customer: str | None
     job_id: UUID
     created_at: datetime
+    subscription_id: UUID | None = None
+    invoice_id: UUID | None = None
+    off_session: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A payment that has changed its status, at a moment of the store's time; of those that hooks are told of, it has
+    come to an end of its way, or waits for its payer."""
+
+    store_id: UUID
+    id: UUID
+    status: PaymentStatus
+    at: datetime
+    user_id: UUID
+    subscription_id: UUID | None
+    invoice_id: UUID | None
+    package_id: UUID | None
+    amount: int
+    currency: str
+    description: str
+    gateway: str
+    failure_code: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Refunded:
+    """A refund of `payment`, which is locked, that was made, or failed."""
+
+    payment: Payment
+    id: UUID
+    status: RefundStatus
+    at: datetime
+    amount: int
+    reason: str
+
+
+_SETTLING = ("succeeded", "failed", "requires_action")
+_when_settled: list[Callable[[Settled], None]] = []
+_when_refunded: list[Callable[[Refunded], None]] = []
+
+
+def when_settled(hook: Callable[[Settled], None]) -> Callable[[Settled], None]:
+    """Have `hook` called, in the same transaction(), when a payment succeeds, fails or requires an action."""
+    _when_settled.append(hook)
+    return hook
+
+
+def when_refunded(hook: Callable[[Refunded], None]) -> Callable[[Refunded], None]:
+    """Have `hook` called, in the same transaction(), when a refund was made, or failed."""
+    _when_refunded.append(hook)
+    return hook
 
 
 def open_payment(payment: OpenPayment) -> None:
@@ -137,6 +192,7 @@ def move(
     Raises: InvalidTransition where the payment's present status does not lead to `to`; NotFound.
     """
     unit_of_work()
+    at = store_now(store_id)
     row = fetch_row(
         _MOVE,
         {
@@ -146,7 +202,7 @@ def move(
             "to": to,
             "sources": list(SOURCES[to]),
             "reason": reason,
-            "at": store_now(store_id),
+            "at": at,
             "gateway_ref": gateway_ref,
             "failure_code": failure_code,
             "next_action": ujson.dumps(next_action, escape_forward_slashes=False) if next_action else None,
@@ -158,12 +214,19 @@ def move(
     )
     if row is None:
         raise NotFound("there is no such payment")
-    status, user_id = row
-    if user_id is None:
+    status, *columns = row
+    if columns[0] is None:
         raise InvalidTransition(f"a payment that is {status} cannot become {to}")
-    if event_type := _EVENTS.get(to):
-        emit(store_id, event_type, payments, {"store_id": store_id, "id": payment_id})
-    touch_payment(store_id, user_id)
+    _announce(Settled(store_id, payment_id, to, at, *columns))
+
+
+def _announce(payment: Settled) -> None:
+    if event_type := _EVENTS.get(payment.status):
+        emit(payment.store_id, event_type, payments, {"store_id": payment.store_id, "id": payment.id})
+    touch_payment(payment.store_id, payment.user_id)
+    if payment.status in _SETTLING:
+        for hook in _when_settled:
+            hook(payment)
 
 
 def open_refund(payment: Payment, refund: Refund) -> None:
@@ -185,7 +248,7 @@ def settle_refund(
 ) -> None:
     """`pending -> succeeded | failed`. Part of the caller's transaction(). Raises: InvalidTransition."""
     unit_of_work()
-    values = {
+    values: dict[str, Any] = {
         "store_id": payment.store_id,
         "refund_id": refund_id,
         "to": to,
@@ -193,10 +256,13 @@ def settle_refund(
         "gateway_ref": gateway_ref,
         "failure_code": failure_code,
     }
-    if fetch_row(_SETTLE_REFUND, values) is None:
+    row = fetch_row(_SETTLE_REFUND, values)
+    if row is None:
         raise InvalidTransition(f"the refund is not pending and cannot become {to}")
     _emit_refund(payment, refund_id, "refund.succeeded" if to == "succeeded" else "refund.failed")
     touch_payment(payment.store_id, payment.user_id)
+    for hook in _when_refunded:
+        hook(Refunded(payment, refund_id, to, values["at"], *row))
 
 
 def _emit_refund(payment: Payment, refund_id: UUID, event_type: EventType) -> None:

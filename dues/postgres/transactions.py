@@ -32,7 +32,7 @@ def transaction() -> Iterator[Session]:
         yield cast(Session, db.session)
         # What was left for later goes out with the first statement of a hook.
         work.flush_session()
-        for hook in (*_before_commit, *_last_before_commit):
+        for hook in (*_before_commit, *_next_to_last_before_commit, *_last_before_commit):
             hook(work)
         work.flush()
         work.commit()
@@ -82,6 +82,7 @@ def repeated(work: Callable[[], T]) -> T:
 Hook = Callable[[UnitOfWork], None]
 
 _before_commit: list[Hook] = []
+_next_to_last_before_commit: list[Hook] = []
 _last_before_commit: list[Hook] = []
 
 
@@ -91,7 +92,13 @@ def before_commit(hook: Hook) -> Hook:
     return hook
 
 
-def last_before_commit(hook: Hook) -> Hook:
+def next_to_last_before_commit(hook: Hook) -> Hook:
     """The same, after all of those: for a hook that locks what others wait for."""
+    _next_to_last_before_commit.append(hook)
+    return hook
+
+
+def last_before_commit(hook: Hook) -> Hook:
+    """The same, after all others: for a hook that locks what others wait for, and shows what they have written."""
     _last_before_commit.append(hook)
     return hook

@@ -2,22 +2,14 @@
 
 from dues.accounts.models import User
 from dues.accounts.reads import users
+from dues.billing.reads import subscriptions
 from dues.payments.models import Payment
 from dues.payments.reads import payments
 from dues.reads import Computed, Many, Resource
 from dues.reads.resource import Schema, links_schema
 from dues.social.reads import NEXT_LAPSE, followed_by_me, visible_count
 from dues.social.visibility import HIDDEN, VISIBLE
-
-# Nobody has subscriptions yet; clients may ask for them already and find none.
-subscriptions = Resource(
-    "Subscription",
-    User,
-    fields={"id": User.id},
-    sorts={"created_at": User.created_at},
-    where="false",
-    tags=lambda scope: (),
-)
+from dues.subscriptions.models import SubscriptionRow
 
 # `only_store` in the scope is the store that the caller's token is bound to, or null.
 me = Resource(
@@ -38,7 +30,11 @@ me = Resource(
         ),
     },
     includes={
-        "subscriptions": Many(subscriptions, {User.id: User.id}),
+        "subscriptions": Many(
+            subscriptions,
+            {SubscriptionRow.user_id: User.id},
+            where="(%(only_store)s::uuid is null or {store_id} = %(only_store)s::uuid)",
+        ),
         "payments": Many(
             payments,
             {Payment.user_id: User.id},

@@ -6,7 +6,8 @@ token:H                  what the token lets its holder do; H is half its hash (
 store:S                  the store itself and its staff
 store:S:packages         a store's packages          store:S:payments     its payments and refunds
 store:S:customers        who buys there              stores               the list of all stores
-store:S:clock            a test store's clock        store:S:documents    receipts and the like
+store:S:clock            a test store's clock         store:S:documents    receipts and the like
+store:S:subscriptions    its subscriptions           store:S:invoices     its invoices and credit notes
 store:S:reports          its reports                 store:S:webhooks     its webhook endpoints
 packages                 those of every store, for lists that embed packages of many
 user:U:sees              what U may see of others: whom U follows, blocks, is a member of and works for

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from dues.clock import Moment, now, shows_store_time
+from dues.clock import Moment, now, rfc3339, shows_store_time
 from dues.errors import Conflict, ValidationFailed
 from dues.jobs import Ending, enqueue, kinds, when_ended
 from dues.postgres import db, fetch_row
@@ -86,7 +86,10 @@ def move_clock(store_id: UUID, moved_by: UUID, to: datetime) -> UUID:
         raise Conflict("a clock is never set back", code="clock_set_back")
     clock.advancing_to = to
     clock.job_id = enqueue(
-        kinds.STORE_CLOCK, {"store_id": str(clock.store_id)}, owner_id=moved_by, store_id=clock.store_id
+        kinds.STORE_CLOCK,
+        {"store_id": str(clock.store_id), "began_at": rfc3339(clock.moment)},
+        owner_id=moved_by,
+        store_id=clock.store_id,
     )
     touch(f"store:{clock.store_id}:clock")
     return clock.job_id

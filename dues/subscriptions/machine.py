@@ -196,7 +196,7 @@ def declined(one: Subscription, failure_code: str | None, now: datetime, grace_d
     bill = _bill(one)
     if bill.kind == "change":
         return without_change(replace(one, bill=None), "payment")
-    one = replace(one, bill=replace(bill, state="declined", failure_code=failure_code))
+    one = replace(one, bill=replace(bill, state="declined", failure_code=failure_code, declined_at=now))
     if bill.kind == "create" or one.status == "past_due":
         return one
     if bill.kind == "resume":

@@ -22,8 +22,8 @@ BillState = Literal["trying", "waiting", "declined", "over"]
 
 class Bill(msgspec.Struct, frozen=True, kw_only=True):
     """What is to be paid: an invoice that is not final. All that follows from a decline counts from `due_at`, when it
-    was first due; `tried_at` is when it was last tried, `amount` what is asked for then. `manual_tries` are those of
-    the payer."""
+    was first due; `tried_at` is when its last try was due, `declined_at` when that was heard to have failed. `amount`
+    is what is asked for; `manual_tries` are those of the payer."""
 
     invoice_id: UUID
     kind: BillKind
@@ -31,6 +31,7 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True):
     tried_at: datetime
     amount: int
     state: BillState = "trying"
+    declined_at: datetime | None = None
     failure_code: str | None = None
     manual_tries: int = 0
 

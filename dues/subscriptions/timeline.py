@@ -96,4 +96,5 @@ def _of_arrears(one: Subscription) -> Iterator[tuple[datetime, Action]]:
 
 
 def _retry(bill: Bill) -> datetime | None:
-    return next_retry(bill.due_at, bill.tried_at, bill.failure_code) if bill.state == "declined" else None
+    heard_at = bill.declined_at or bill.tried_at
+    return next_retry(bill.due_at, heard_at, bill.failure_code) if bill.state == "declined" else None

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping
 
+from dues.billing.reads import credit_notes, invoices, subscriptions
 from dues.documents.reads import documents
 from dues.events import EVENT_TYPES, EventType
 from dues.packages.reads import packages
-from dues.payments.reads import payments, refunds
+from dues.payments.reads import payment_methods, payments, refunds
 from dues.reads import Computed, Equal, One, Range, Resource
 from dues.reads.resource import Schema, links_schema
 from dues.reports.reads import reports
@@ -23,6 +24,10 @@ SHOWN: Mapping[EventType, Resource] = {
         "post": told_posts,
         "comment": told_comments,
         "follow": follows,
+        "subscription": subscriptions,
+        "invoice": invoices,
+        "credit_note": credit_notes,
+        "payment_method": payment_methods,
     }[event_type.partition(".")[0]]
     for event_type in EVENT_TYPES
 }
@@ -30,8 +35,8 @@ SHOWN: Mapping[EventType, Resource] = {
 _TYPE: Schema = {"type": "string", "enum": list(EVENT_TYPES)}
 _DATA: Schema = {
     "type": "object",
-    "description": "the payment, refund, document, package, report, post, comment or follow as a GET answered it then; "
-    "of one that would make the event larger than 20 kB, `id` and `links` alone",
+    "description": "what the event is about (a payment, a subscription, a post, …) as a GET answered it then; where "
+    "that would make the event larger than 20 kB, `id` and `links` alone",
 }
 _ATTEMPTS: Schema = {
     "type": "array",

@@ -8,6 +8,7 @@ owner with every scope but the row's, and `elsewhere` the owner with a token tha
 
 import re
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -75,6 +76,17 @@ GET    /v1/stores/{store_id}/documents/{document_id}  payments:read  401 404 200
 GET    /v1/stores/{store_id}/payments/{payment_id}/receipt             payments:read  401 404 200 200 200 200 403 403
 POST   /v1/stores/{store_id}/payments/{payment_id}/receipt/deliveries  payments:write 401 404 202 202 202 202 403 403
 GET    /v1/stores/{store_id}/payments/{payment_id}/refunds/{refund_id}/receipt payments:read 401 404 200 200 200 200 403 403
+GET    /v1/me/subscriptions                               subscriptions:read  401 200 200 200 200 200 403 200
+GET    /v1/stores/{store_id}/subscriptions                subscriptions:read  401 200 200 200 200 200 403 403
+POST   /v1/stores/{store_id}/subscriptions                subscriptions:write 401 202 202 202 202 202 403 403
+GET    /v1/stores/{store_id}/subscriptions/{subscription_id} subscriptions:read  401 404 200 200 200 200 403 403
+PATCH  /v1/stores/{store_id}/subscriptions/{subscription_id} subscriptions:write 401 404 200 403 200 200 403 403
+DELETE /v1/stores/{store_id}/subscriptions/{subscription_id} subscriptions:write 401 404 200 403 200 200 403 403
+GET    /v1/stores/{store_id}/invoices                     payments:read  401 200 200 200 200 200 403 403
+GET    /v1/stores/{store_id}/invoices/{invoice_id}        payments:read  401 404 200 200 200 200 403 403
+GET    /v1/stores/{store_id}/invoices/{invoice_id}/credit-notes payments:read  401 404 200 200 200 200 403 403
+POST   /v1/stores/{store_id}/invoices/{invoice_id}/credit-notes payments:write 401 404 403 403 201 201 403 403
+GET    /v1/stores/{store_id}/invoices/{invoice_id}/credit-notes/{note_id} payments:read 401 404 200 200 200 200 403 403
 GET    /v1/stores/{store_id}/reports                  reports:read   401 403 403 403 200 200 403 403
 POST   /v1/stores/{store_id}/reports                  reports:write  401 403 403 403 202 202 403 403
 GET    /v1/stores/{store_id}/reports/{report_id}      reports:read   401 403 403 403 200 200 403 403
@@ -157,13 +169,16 @@ BODIES: dict[tuple[str, str], dict[str, Any]] = {
     ("PATCH", "/v1/me/payment-methods/{payment_method_id}"): {"is_default": True},
     ("POST", "/v1/stores"): {"name": "Shop", "slug": "shop-{caller}", "currency": "EUR"},
     ("PATCH", "/v1/stores/{store_id}"): {"name": "Renamed"},
-    ("PUT", "/v1/stores/{store_id}/clock"): {"now": "2100-01-01T00:00:00Z"},
+    # Nothing falls due on the way.
+    ("PUT", "/v1/stores/{store_id}/clock"): {"now": (datetime.now(UTC) + timedelta(days=1)).isoformat()},
     ("PUT", "/v1/stores/{store_id}/staff/{user_id}"): {"role": "support"},
     ("POST", "/v1/stores/{store_id}/packages"): PACKAGE,
     ("PATCH", "/v1/stores/{store_id}/packages/{package_id}"): {"name": "Silver"},
     ("POST", PAYMENTS): {"amount": 500, "currency": "EUR", "description": "Tea", "payment_method": "sandbox_ok"},
     ("POST", PAYMENTS + "/{payment_id}/confirmations"): {"outcome": "succeed"},
     ("POST", PAYMENTS + "/{payment_id}/refunds"): {"amount": 100},
+    ("PATCH", "/v1/stores/{store_id}/subscriptions/{subscription_id}"): {"cancel_at_period_end": True},
+    ("POST", "/v1/stores/{store_id}/invoices/{invoice_id}/credit-notes"): {"amount": 100, "to": "balance"},
     ("POST", "/v1/stores/{store_id}/reports"): {
         "kind": "payments",
         "format": "csv",
@@ -189,6 +204,8 @@ def body_of(row: Row, caller: str, world: World) -> dict[str, Any] | None:
     if row.path.endswith("password-resets/confirmations"):
         return {"code": world.code("reset-password"), "password": "another good passphrase"}
     body = BODIES.get(row.route, {})
+    if row.route == ("POST", "/v1/stores/{store_id}/subscriptions"):
+        return {"package_id": str(world.package.id), "payment_method": "sandbox_ok"}
     if row.route == ("POST", "/v1/posts") and caller == "owner":
         body = body | {"store_id": str(world.store.id)}
     return {k: v.format(caller=caller) if isinstance(v, str) else v for k, v in body.items()} or None

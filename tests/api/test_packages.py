@@ -49,6 +49,7 @@ class TestPosting:
             "amount": 4900,
             "currency": "CHF",
             "interval": "month",
+            "interval_count": 1,
             "trial_days": 0,
             "archived_at": None,
             "version": 1,
@@ -77,7 +78,7 @@ class TestPosting:
         assert shop.client.patch(url, json={"currency": "EUR"}, headers=shop.owner).json["currency"] == "EUR"
 
     def test_all_faults_are_told_at_once(self, shop: Shop):
-        answer = shop.post(name="", amount=-1, interval="week", currency="eur", trial_days=1.5, colour="red")
+        answer = shop.post(name="", amount=-1, interval="day", currency="eur", trial_days=1.5, colour="red")
         assert answer.status_code == 422
         assert {fault["pointer"]: fault["code"] for fault in answer.json["errors"]} == {
             "#/amount": "range",
@@ -152,7 +153,7 @@ class TestReading:
         assert amounts("interval=month") == [300, 200]
         assert amounts("amount[gte]=200&amount[lt]=400&sort=created_at") == [200, 300]
         assert amounts("amount=400") == [400]
-        for query in ("interval=week", "amount[gt]=x", "colour=red", "sort=name", "archived=1", "page=1&cursor="):
+        for query in ("interval=day", "amount[gt]=x", "colour=red", "sort=name", "archived=1", "page=1&cursor="):
             assert client.get(f"{shop.path}?{query}").status_code == 400
 
 

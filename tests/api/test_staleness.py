@@ -62,6 +62,14 @@ READS = [
     "/v1/stores/{store_id}/documents/{document_id}",
     # Of the payment that is written to below.
     f"{PAYMENTS}/{{payment_id}}/refunds/{{refund_id}}/receipt",
+    "/v1/me/subscriptions?include=user,package,payments,invoices",
+    "/v1/stores/{store_id}/subscriptions?include=user,package,payments,invoices",
+    "/v1/stores/{store_id}/subscriptions?cursor=&sort=current_period_end",
+    "/v1/stores/{store_id}/subscriptions/{subscription_id}?include=user,package,payments,invoices",
+    "/v1/stores/{store_id}/invoices?include=user,credit_notes",
+    "/v1/stores/{store_id}/invoices/{invoice_id}?include=user,credit_notes",
+    "/v1/stores/{store_id}/invoices/{invoice_id}/credit-notes",
+    "/v1/stores/{store_id}/invoices/{invoice_id}/credit-notes/{note_id}",
     "/v1/stores/{store_id}/reports",
     "/v1/stores/{store_id}/reports/{report_id}",
     "/v1/stores/{store_id}/webhook-endpoints",
@@ -84,6 +92,7 @@ FINISHED = {
     f"{PAYMENTS}/{{payment_id}}/refunds/{{refund_id}}",
     "/v1/stores/{store_id}/documents/{document_id}",
     f"{PAYMENTS}/{{payment_id}}/refunds/{{refund_id}}/receipt",
+    "/v1/stores/{store_id}/invoices/{invoice_id}/credit-notes/{note_id}",
     "/v1/stores/{store_id}/reports/{report_id}",
     "/v1/stores/{store_id}/webhook-deliveries/{delivery_id}",
 }

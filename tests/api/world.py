@@ -19,6 +19,7 @@ class World:
         self.owner, self.customer, self.other = (make.user(email_verified_at=None) for _ in range(3))
         self.support, self.manager = (make.user(email_verified_at=None) for _ in range(2))
         self.store, self.elsewhere = make.store(self.owner, test=True), make.store(self.owner)
+        self.package = make.package(self.store)
         for role in ("support", "manager"):
             make.staff(self.store, getattr(self, role), role=role)
 
@@ -50,6 +51,7 @@ class World:
                 ids["refund_id"] = make.refund(payment).id
         ids |= self._post(names)
         ids |= self._document(path, names, ids)
+        ids |= self._membership(names)
         if "report_id" in names:
             ids["report_id"] = self._finished_report()
         if "endpoint_id" in names or "delivery_id" in names:
@@ -64,6 +66,18 @@ class World:
     def code(self, purpose: str) -> str:
         """A new code: to verify the customer's address, or to reset the password of somebody whom nobody knows."""
         return self._make.code(self.customer if purpose == "verify-email" else self._make.user(), purpose)
+
+    def _membership(self, names: list[str]) -> dict[str, Any]:
+        make, ids = self._make, {}
+        if "subscription_id" in names:
+            make.rows("update subscriptions set status = 'canceled', ended_at = now() where status <> 'canceled'")
+            ids["subscription_id"] = make.subscription(self.store, self.customer).id
+        if "invoice_id" in names:
+            invoice = make.invoice(self.store, self.customer, status="paid")
+            ids["invoice_id"] = invoice.id
+            if "note_id" in names:
+                ids["note_id"] = make.credit_note(invoice).id
+        return ids
 
     def _post(self, names: list[str]) -> dict[str, Any]:
         if "post_id" not in names:

@@ -4,8 +4,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from msgspec.structs import replace
-
 from dues.subscriptions import machine
 from dues.subscriptions.calendar import Interval
 from dues.subscriptions.subscription import Bill, BillKind, BillState, Pending, Subscription
@@ -111,7 +109,3 @@ SITUATIONS: dict[str, Subscription] = {
     "expired": machine.over(new(), START),
     "once": active(terms(interval="once")),
 }
-
-
-def expiring(one: Subscription, **changes: Any) -> Subscription:
-    return replace(one, **changes)

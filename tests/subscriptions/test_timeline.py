@@ -130,8 +130,9 @@ def test_dunning(code: str, grace_days: int, expected: str) -> None:
 
 def test_N8_retries_are_counted_from_when_the_charge_was_due() -> None:
     one = examples.renewing()
-    late = machine.declined(one, "gateway_timeout", at("2024-02-29T10:00"), 7)
-    assert next_action(late) == (at("2024-03-01"), "retry")
+    for heard, retry in (("2024-02-29T10:00", "2024-03-01"), ("2024-03-01T06:00", "2024-03-03")):
+        late = machine.declined(one, "gateway_timeout", at(heard), 7)
+        assert next_action(late) == (at(retry), "retry")
 
 
 def test_a_card_that_dies_during_dunning_is_not_tried_again() -> None:

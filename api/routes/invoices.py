@@ -1,0 +1,82 @@
+"""Invoices and credit notes: staff see the store's, others their own."""
+
+from uuid import UUID
+
+from api.http import Reply
+from api.routing import Call, Routes
+from dues.billing.credit_notes import NewCreditNote, create_credit_note, get_invoice
+from dues.billing.invoices import Invoice
+from dues.billing.reads import credit_notes, invoices
+from dues.errors import NotFound
+from dues.reads import ReadPlan
+from dues.reads.resource import Scope
+
+routes = Routes("invoices")
+LIST = "/v1/stores/{store_id}/invoices"
+ONE = LIST + "/{invoice_id}"
+NOTES, NOTE = ONE + "/credit-notes", ONE + "/credit-notes/{note_id}"
+
+
+def _only(call: Call) -> UUID | None:
+    """Whose invoices the caller may see: None means everybody's."""
+    return None if call.access.is_staff else call.actor.user_id
+
+
+def _visible(call: Call) -> dict[str, UUID]:
+    only = _only(call)
+    return {"store_id": call.ids["store_id"]} | ({"user_id": only} if only else {})
+
+
+def _find(call: Call) -> Invoice:
+    invoice = get_invoice(call.ids["store_id"], call.ids["invoice_id"])
+    if _only(call) not in (None, invoice.user_id):
+        raise NotFound("there is no such invoice")
+    return invoice
+
+
+def _note(call: Call, note_id: UUID) -> Scope:
+    ids = call.ids
+    return {"store_id": ids["store_id"], "invoice_id": ids["invoice_id"], "viewer_id": None, "id": note_id}
+
+
+@routes.get(LIST, "payments:read", lists=invoices)
+def list_invoices(call: Call, store_id: UUID) -> ReadPlan:
+    return call.list(invoices, _visible(call))
+
+
+@routes.get(ONE, "payments:read", reads=invoices)
+def get_one_invoice(call: Call, store_id: UUID, invoice_id: UUID) -> ReadPlan:
+    """An invoice"""
+    return call.one(invoices, _visible(call) | {"id": invoice_id})
+
+
+@routes.get(NOTES, "payments:read", lists=credit_notes)
+def list_credit_notes(call: Call, store_id: UUID, invoice_id: UUID) -> ReadPlan:
+    return call.list(credit_notes, {"store_id": store_id, "invoice_id": invoice_id, "viewer_id": _only(call)})
+
+
+@routes.post(
+    NOTES,
+    "payments:write",
+    role="manager",
+    find=_find,
+    shows=True,
+    body=NewCreditNote,
+    returns=credit_notes,
+    idempotency="required",
+    slow=_note,
+    statuses=(202, 201),
+)
+def credit_invoice(call: Call, store_id: UUID, invoice_id: UUID) -> Reply:
+    """Take back some of an invoice
+
+    By a refund, which a job makes (202), or to the member's balance (201).
+    """
+    note_id, job_id = create_credit_note(call.row, call.actor.user_id, call.data)
+    return call.accepted(note_id, job_id) if job_id else call.created(credit_notes, _note(call, note_id))
+
+
+@routes.get(NOTE, "payments:read", reads=credit_notes)
+def get_credit_note(call: Call, store_id: UUID, invoice_id: UUID, note_id: UUID) -> ReadPlan:
+    scope = {"store_id": store_id, "invoice_id": invoice_id, "viewer_id": _only(call), "id": note_id}
+    return call.one(credit_notes, scope)

@@ -1,0 +1,143 @@
+"""Subscriptions, which members keep for years: begun, changed, paused, canceled; staff see the store's, others their
+own."""
+
+from typing import Any
+from uuid import UUID
+
+import msgspec
+
+from api.http import Reply, json_reply
+from api.request import query_parameters
+from api.routing import Call, Routes
+from dues.billing import manage
+from dues.billing.accounts import lock_subscription
+from dues.billing.bills import job_of_payment
+from dues.billing.changes import SubscriptionPreview
+from dues.billing.manage import SubscriptionChange, SubscriptionEnding
+from dues.billing.reads import subscriptions
+from dues.billing.subscribe import NewSubscription, subscribe
+from dues.errors import Forbidden, InvalidParameter
+from dues.reads import ReadPlan
+from dues.reads.resource import Scope
+from dues.subscriptions.subscription import Subscription
+
+routes = Routes("subscriptions")
+LIST = "/v1/stores/{store_id}/subscriptions"
+ONE = LIST + "/{subscription_id}"
+
+_PREVIEW = {
+    "name": "preview",
+    "in": "query",
+    "description": "Only show what a change of package would cost: nothing is written.",
+    "schema": {"type": "boolean", "default": False},
+}
+
+
+def _only(call: Call) -> UUID | None:
+    """Whose subscriptions the caller may see: None means everybody's."""
+    return None if call.access.is_staff else call.actor.user_id
+
+
+def _visible(call: Call) -> dict[str, UUID]:
+    only = _only(call)
+    return {"store_id": call.ids["store_id"]} | ({"user_id": only} if only else {})
+
+
+def _subscription(call: Call, subscription_id: UUID) -> Scope:
+    return {"store_id": call.ids["store_id"], "id": subscription_id}
+
+
+def _find(call: Call) -> Subscription:
+    """The subscription, for its member or a manager. Raises: NotFound, Forbidden."""
+    one = lock_subscription(call.ids["store_id"], call.ids["subscription_id"], _only(call))
+    if one.user_id != call.actor.user_id:
+        call.access.require_role("manager")
+    return one
+
+
+@routes.get(LIST, "subscriptions:read", lists=subscriptions)
+def list_subscriptions(call: Call, store_id: UUID) -> ReadPlan:
+    return call.list(subscriptions, _visible(call))
+
+
+@routes.post(
+    LIST,
+    "subscriptions:write",
+    body=NewSubscription,
+    returns=subscriptions,
+    idempotency="required",
+    slow=_subscription,
+    statuses=(202, 201),
+)
+def create_subscription(call: Call, store_id: UUID) -> Reply:
+    """Subscribe to a package
+
+    Where something is to be paid first, a job charges it (202); a trial, or what costs nothing, begins at once (201).
+    """
+    one = subscribe(store_id, call.actor.user_id, call.data, call.access.currencies)
+    if one.bill is None or one.latest_payment_id is None:
+        return call.created(subscriptions, _subscription(call, one.id))
+    return call.accepted(one.id, job_of_payment(one))
+
+
+@routes.get(ONE, "subscriptions:read", reads=subscriptions)
+def get_subscription(call: Call, store_id: UUID, subscription_id: UUID) -> ReadPlan:
+    return call.one(subscriptions, _visible(call) | {"id": subscription_id})
+
+
+@routes.patch(
+    ONE,
+    "subscriptions:write",
+    find=_find,
+    body=SubscriptionChange,
+    returns=subscriptions,
+    parameters=(_PREVIEW,),
+    also=SubscriptionPreview,
+)
+def change_subscription(call: Call, store_id: UUID, subscription_id: UUID) -> Reply:
+    """Change, cancel, pause or resume a subscription, or what it is charged to
+
+    Another package that costs money now holds once that is paid: `pending_package_id` until then, `links.job` is the
+    charge. With `preview=true` the answer is what it would cost.
+    """
+    if _wants_preview(call):
+        shown = manage.preview_change(call.row, call.data, call.access.currencies)
+        return json_reply(msgspec.to_builtins(shown))
+    call.match(call.row.version)
+    manage.change_subscription(call.row, call.data, call.actor.user_id, call.access.currencies)
+    return call.written(subscriptions, _subscription(call, subscription_id))
+
+
+def _wants_preview(call: Call) -> bool:
+    values = [value for name, value in query_parameters(call.request.query) if name == "preview"] or ["false"]
+    if values not in (["true"], ["false"]):
+        raise InvalidParameter.of("preview", "is not true or false")
+    return values == ["true"]
+
+
+@routes.delete(
+    ONE,
+    "subscriptions:write",
+    find=_find,
+    body=SubscriptionEnding,
+    optional_body=True,
+    returns=subscriptions,
+    statuses=(200,),
+)
+def end_subscription(call: Call, store_id: UUID, subscription_id: UUID) -> Reply:
+    """End a subscription now
+
+    No money moves, unless a manager has the unused share refunded.
+    """
+    call.match(call.row.version)
+    ending: Any = call.data or SubscriptionEnding()
+    if ending.refund != "none" and not call.access.has_role("manager"):
+        raise Forbidden("refunds are kept for a store's managers")
+    manage.end_subscription(call.row, ending, call.actor.user_id)
+    return call.written(subscriptions, _subscription(call, subscription_id))
+
+
+@routes.get("/v1/me/subscriptions", "subscriptions:read", lists=subscriptions)
+def list_my_subscriptions(call: Call) -> ReadPlan:
+    bound_to = call.actor.store_id
+    return call.list(subscriptions, {"user_id": call.actor.user_id} | ({"store_id": bound_to} if bound_to else {}))

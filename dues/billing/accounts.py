@@ -1,0 +1,102 @@
+"""What has to be known of a member to charge them: their balance, what is charged, and how their store deals with it.
+
+Whoever handles a member's money at a store holds the lock on their row of `customers`; a subscription is locked after
+that, and whatever else is locked comes later. So nobody ever waits for one who waits for them.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Literal
+from uuid import UUID
+
+import msgspec
+
+from dues.errors import NotFound
+from dues.postgres import fetch_row, unit_of_work
+from dues.reads.tags import touch
+from dues.subscriptions import state
+from dues.subscriptions.subscription import Subscription
+
+
+class Method(msgspec.Struct, frozen=True):
+    """A stored payment method, as a payment names it."""
+
+    id: UUID
+    gateway: str
+    gateway_customer: str
+    gateway_ref: str
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """`balance` is what of the member's credit, in the subscription's currency, no open bill has claimed yet. `method`
+    is charged: the subscription's own, or the member's default."""
+
+    subscription_id: UUID
+    balance: int
+    method: Method | None
+    grace_days: int
+    dunning: Literal["cancel", "stay"]
+    package_name: str
+    pending_name: str | None
+
+
+_BALANCE = """
+    (select coalesce(sum(c.amount), 0) from credits c
+        where c.store_id = {s}.store_id and c.user_id = {s}.user_id and c.currency = {s}.currency)
+    - (select coalesce(sum(i.balance_applied), 0) from invoices i
+        where i.store_id = {s}.store_id and i.user_id = {s}.user_id and i.currency = {s}.currency
+            and i.status = 'draft')
+"""
+_ACCOUNTS = f"""
+    select coalesce(json_agg(json_build_object(
+        'subscription_id', k.id,
+        'balance', {_BALANCE.format(s="k")},
+        'method', (select json_build_object('id', m.id, 'gateway', m.gateway, 'gateway_customer', m.gateway_customer,
+                'gateway_ref', m.gateway_ref)
+            from payment_methods m
+            where m.user_id = k.user_id and m.deleted_at is null and (m.id = k.payment_method_id or m.is_default)
+            order by m.id is not distinct from k.payment_method_id desc limit 1),
+        'grace_days', s.grace_days, 'dunning', s.dunning, 'package_name', p.name, 'pending_name', q.name)), '[]')::text
+    from jsonb_populate_recordset(null::subscriptions, %(rows)s::jsonb) k
+    join stores s on s.id = k.store_id
+    join packages p on p.store_id = k.store_id and p.id = k.package_id
+    left join packages q on q.store_id = k.store_id and q.id = (k.pending ->> 'package_id')::uuid
+"""
+_LOCK_CUSTOMER = """
+    insert into customers(store_id, user_id, version, created_at, updated_at)
+    values (%(store_id)s, %(user_id)s, 1, %(at)s, %(at)s)
+    on conflict (store_id, user_id) do update set version = customers.version returning created_at = %(at)s
+"""
+_WHOSE = "select user_id from subscriptions where store_id = %(store_id)s and id = %(id)s"
+_LOCK = "select from customers where store_id = %(store_id)s and user_id = %(user_id)s for update"
+
+
+def lock_customer(store_id: UUID, user_id: UUID, at: datetime) -> None:
+    """Lock a member's money at a store, whose customer they are from now on. Part of the caller's transaction()."""
+    unit_of_work()
+    fetch_row(_LOCK_CUSTOMER, {"store_id": store_id, "user_id": user_id, "at": at}, hot=True)
+    touch(f"store:{store_id}:customers", f"user:{user_id}")
+
+
+def lock_subscription(store_id: UUID, subscription_id: UUID, user_id: UUID | None = None) -> Subscription:
+    """A subscription, locked with its member's money; with `user_id` only one of that user's. Raises: NotFound."""
+    unit_of_work()
+    found = fetch_row(_WHOSE, {"store_id": store_id, "id": subscription_id}, hot=True)
+    if found is None or (user_id is not None and found[0] != user_id):
+        raise NotFound("there is no such subscription")
+    fetch_row(_LOCK, {"store_id": store_id, "user_id": found[0]}, hot=True)
+    one = state.load(store_id, subscription_id)
+    assert one
+    return one
+
+
+def accounts_of(subscriptions: Sequence[Subscription]) -> dict[UUID, Account]:
+    """What has to be known of the members of subscriptions, which are locked; by the subscription's id."""
+    values = {"rows": msgspec.json.encode(subscriptions).decode()}
+    (document,) = fetch_row(_ACCOUNTS, values, hot=True) or ("[]",)
+    found = msgspec.json.decode(document, type=list[Account])
+    return {account.subscription_id: account for account in found}
+
+
+def account_of(subscription: Subscription) -> Account:
+    return accounts_of([subscription])[subscription.id]

@@ -1,0 +1,81 @@
+"""Moving a test store's clock: all that falls due on the way is done, one thing after the other, in order of the time
+at which it was due and then of the subscription's id, each while the clock shows just that time.
+
+What is charged on the way is charged before anything else is done, by the very job that would charge it in real time.
+Each step is a transaction that also moves the clock, so a worker that is killed goes on where it stood.
+"""
+
+import time
+from collections.abc import Callable
+from datetime import datetime
+from uuid import UUID
+
+from dues.billing.accounts import lock_subscription
+from dues.billing.renewals import do_all
+from dues.failpoints import failpoint
+from dues.jobs import Retry, Run
+from dues.postgres import fetch_row, transaction, unit_of_work
+from dues.reads.tags import touch
+from dues.stores.clock import arrive
+
+# Others in the queue get their turn after so long.
+_LONGEST_S = 300.0
+
+_WHERE = "select moment, advancing_to from store_clocks where store_id = %(store_id)s"
+_NEXT = """
+    select id, next_action_at from subscriptions
+    where store_id = %(store_id)s and test and next_action_at <= %(goal)s order by next_action_at, id limit 1
+"""
+_MOVE = """
+    update store_clocks set moment = greatest(moment, %(to)s), version = version + 1
+    where store_id = %(store_id)s and advancing_to is not null returning moment
+"""
+# Payments of subscriptions that are under way: each by the job that moves it on.
+_UNDER_WAY = """
+    select job_id from payments
+    where store_id = %(store_id)s and status = any('{pending,processing,unknown}') and subscription_id is not null
+    order by id limit 1
+"""
+
+
+def advance(run: Run, store_id: UUID, began_at: datetime, perform: Callable[[UUID], None]) -> None:
+    """`perform` does a job here and now. Raises: Canceled, LeaseLost; Retry, to go on later."""
+    until = time.monotonic() + _LONGEST_S
+    while True:
+        _settle(store_id, perform)
+        moment, goal = fetch_row(_WHERE, {"store_id": store_id}) or (None, None)
+        if goal is None or not _step(store_id, goal):
+            break
+        failpoint("clock.after_step")
+        assert moment
+        run.progress(int((moment - began_at).total_seconds()), int((goal - began_at).total_seconds()), "seconds")
+        if time.monotonic() > until:
+            raise Retry(0, "the clock goes on moving", charged=False)
+    with run.completion({"href": f"/v1/stores/{store_id}/clock", "type": "application/json"}):
+        arrive(store_id)
+
+
+def _settle(store_id: UUID, perform: Callable[[UUID], None]) -> None:
+    """Have every charge that is under way come to its end."""
+    while found := fetch_row(_UNDER_WAY, {"store_id": store_id}, hot=True):
+        perform(found[0])
+
+
+def _step(store_id: UUID, goal: datetime) -> bool:
+    """Do the next thing that is due, and move the clock to it. Returns: whether there was one."""
+    with transaction():
+        unit_of_work()
+        found = fetch_row(_NEXT, {"store_id": store_id, "goal": goal}, hot=True)
+        if found is None:
+            return False
+        one = lock_subscription(store_id, found[0])
+        if one.next_action_at is None or one.next_action_at != found[1]:
+            # Its member has changed it meanwhile, by another default card.
+            return True
+        moved = fetch_row(_MOVE, {"store_id": store_id, "to": one.next_action_at}, hot=True)
+        if moved is None:
+            return False
+        touch(f"store:{store_id}:clock")
+        do_all([one], moved[0])
+        failpoint("clock.before_commit")
+    return True

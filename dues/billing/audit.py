@@ -1,0 +1,209 @@
+"""Proving the books: everything is derived anew from payments, refunds, invoices, credits, the ledger and what the
+gateways themselves have on record, and each difference is told in a sentence. `flask audit` prints them.
+"""
+
+from collections.abc import Iterator
+
+from sqlalchemy import text
+
+from dues.payments.gateways import GATEWAYS
+from dues.postgres import db
+
+# Statuses of a payment that was charged, whatever was given back since.
+_CHARGED = "('succeeded', 'partially_refunded', 'refunded')"
+
+# Each yields one sentence for each difference.
+_CHECKS = (
+    # Every charge and every refund is booked, at its gateway, once.
+    f"""
+    select format('payment %s of %s %s was charged, and the books have %s at its gateway', p.id, p.amount, p.currency,
+        coalesce(b.booked, 0))
+    from payments p
+    left join lateral (
+        select sum(e.amount) as booked from ledger_transactions t
+        join ledger_entries e on e.store_id = t.store_id and e.transaction_id = t.id
+        where t.store_id = p.store_id and e.account = 'gateway:' || p.gateway and e.currency = p.currency
+            and t.source in ('payment:' || p.id, 'invoice:' || (
+                select i.id from invoices i where i.store_id = p.store_id and i.payment_id = p.id))) b on true
+    where p.status in {_CHARGED} and coalesce(b.booked, 0) <> p.amount
+    """,
+    """
+    select format('refund %s of %s %s was made, and the books have %s at its gateway', r.id, r.amount, r.currency,
+        coalesce(-b.booked, 0))
+    from refunds r join payments p on p.store_id = r.store_id and p.id = r.payment_id
+    left join lateral (
+        select sum(e.amount) as booked from ledger_transactions t
+        join ledger_entries e on e.store_id = t.store_id and e.transaction_id = t.id
+        where t.store_id = r.store_id and t.source = 'refund:' || r.id and e.account = 'gateway:' || p.gateway
+        ) b on true
+    where r.status = 'succeeded' and coalesce(-b.booked, 0) <> r.amount
+    """,
+    f"""
+    select format('store %s has %s %s at %s by its payments, and %s by the books', coalesce(a.store_id, b.store_id),
+        coalesce(a.amount, 0), coalesce(a.currency, b.currency), coalesce(a.gateway, b.gateway), coalesce(b.amount, 0))
+    from (
+        select store_id, gateway, currency, sum(amount - refunded_amount) as amount from payments
+        where status in {_CHARGED} group by 1, 2, 3) a
+    full join (
+        select store_id, substr(account, 9) as gateway, currency, sum(amount) as amount from ledger_entries
+        where account like 'gateway:%' group by 1, 2, 3) b using (store_id, gateway, currency)
+    where coalesce(a.amount, 0) <> coalesce(b.amount, 0)
+    """,
+    """
+    select format('payment %s says that %s of it were given back, and its refunds %s', p.id, p.refunded_amount,
+        coalesce(sum(r.amount), 0))
+    from payments p left join refunds r
+        on r.store_id = p.store_id and r.payment_id = p.id and r.status = 'succeeded'
+    group by p.store_id, p.id, p.refunded_amount having p.refunded_amount <> coalesce(sum(r.amount), 0)
+    """,
+    """
+    select format('ledger transaction %s (%s) is off by %s %s', t.id, t.source, sum(e.amount), e.currency)
+    from ledger_transactions t join ledger_entries e on e.store_id = t.store_id and e.transaction_id = t.id
+    group by t.id, t.source, e.currency having sum(e.amount) <> 0
+    """,
+    # What members have is what the store owes them.
+    """
+    select format('member %s of store %s has a balance of %s %s, and %s by the books', coalesce(a.user_id, b.user_id),
+        coalesce(a.store_id, b.store_id), coalesce(a.amount, 0), coalesce(a.currency, b.currency),
+        coalesce(b.amount, 0))
+    from (select store_id, user_id, currency, sum(amount) as amount from credits group by 1, 2, 3) a
+    full join (
+        select t.store_id, t.user_id, e.currency, -sum(e.amount) as amount from ledger_entries e
+        join ledger_transactions t on t.store_id = e.store_id and t.id = e.transaction_id
+        where e.account = 'balance' group by 1, 2, 3) b using (store_id, user_id, currency)
+    where coalesce(a.amount, 0) <> coalesce(b.amount, 0)
+    """,
+    # Revenue is what final invoices say, less what credit notes took back.
+    """
+    select format('store %s has earned %s %s by its invoices, and %s by the books', coalesce(a.store_id, b.store_id),
+        coalesce(a.amount, 0), coalesce(a.currency, b.currency), coalesce(b.amount, 0))
+    from (
+        select store_id, currency, sum(amount) as amount from (
+            select store_id, currency, subtotal as amount from invoices where issued_at is not null
+            union all select store_id, currency, -subtotal from credit_notes where status = 'issued') x
+        group by 1, 2) a
+    full join (
+        select store_id, currency, -sum(amount) as amount from ledger_entries where account = 'revenue'
+        group by 1, 2) b using (store_id, currency)
+    where coalesce(a.amount, 0) <> coalesce(b.amount, 0)
+    """,
+    """
+    select format('store %s owes %s %s that nobody owed it, and has refunded or is refunding %s', e.store_id,
+        -sum(e.amount), e.currency, coalesce((
+            select sum(r.amount) from refunds r
+            join ledger_transactions t on t.store_id = r.store_id and t.source = 'payment:' || r.payment_id
+            where r.store_id = e.store_id and r.currency = e.currency and r.status = 'pending'), 0))
+    from ledger_entries e where e.account = 'unapplied' group by e.store_id, e.currency
+    having -sum(e.amount) <> coalesce((
+        select sum(r.amount) from refunds r
+        join ledger_transactions t on t.store_id = r.store_id and t.source = 'payment:' || r.payment_id
+        where r.store_id = e.store_id and r.currency = e.currency and r.status = 'pending'), 0)
+    """,
+    # Numbers have no gap.
+    """
+    select format('store %s has %s final %s, and the last number is %s', store_id, count(*), series, max(sequence))
+    from (
+        select store_id, 'invoices' as series, sequence from invoices where sequence is not null
+        union all select store_id, 'credit_notes', sequence from credit_notes where sequence is not null) n
+    group by store_id, series
+    having count(*) <> max(sequence) or count(distinct sequence) <> count(*)
+        or max(sequence) <> coalesce((
+            select c.last from number_counters c where c.store_id = n.store_id and c.series = n.series), 0)
+    """,
+    """
+    select format('invoice %s is %s and has %s', id, status, coalesce('the number ' || number, 'no number'))
+    from invoices where (issued_at is not null) <> (number is not null)
+    union all
+    select format('credit note %s is %s and has %s', id, status, coalesce('the number ' || number, 'no number'))
+    from credit_notes where (status = 'issued') <> (number is not null)
+    """,
+    # An invoice says what was paid.
+    """
+    select format('the lines of invoice %s add up to %s, and its subtotal is %s', i.id, coalesce(sum(l.amount), 0),
+        i.subtotal)
+    from invoices i left join invoice_lines l on l.store_id = i.store_id and l.invoice_id = i.id
+    group by i.store_id, i.id, i.subtotal having coalesce(sum(l.amount), 0) <> i.subtotal
+    """,
+    f"""
+    select format('invoice %s is paid, and %s of %s %s were charged for it', i.id, coalesce(p.amount, 0), i.amount_due,
+        i.currency)
+    from invoices i
+    left join payments p on p.store_id = i.store_id and p.id = i.payment_id and p.status in {_CHARGED}
+    where i.issued_at is not null and coalesce(p.amount, 0) <> i.amount_due
+    """,
+    """
+    select format('invoice %s took %s from the balance, and the balance knows of %s', i.id, i.balance_applied,
+        coalesce(-sum(c.amount), 0))
+    from invoices i left join credits c
+        on c.store_id = i.store_id and c.invoice_id = i.id and c.kind = 'invoice'
+    where i.issued_at is not null
+    group by i.store_id, i.id, i.balance_applied having i.balance_applied <> coalesce(-sum(c.amount), 0)
+    """,
+    """
+    select format('invoice %s says that %s of it were credited, and its credit notes %s', i.id, i.credited,
+        coalesce(sum(n.total), 0))
+    from invoices i left join credit_notes n
+        on n.store_id = i.store_id and n.invoice_id = i.id and n.status = 'issued'
+    group by i.store_id, i.id, i.credited, i.total
+    having i.credited <> coalesce(sum(n.total), 0) or i.credited > greatest(i.total, 0)
+    """,
+    # Nothing is charged for twice, and nothing is left lying.
+    f"""
+    select format('invoice %s was charged for %s times', p.invoice_id, count(*)) from payments p
+    join invoices i on i.store_id = p.store_id and i.id = p.invoice_id
+    where p.status in {_CHARGED} and not exists (
+        select from ledger_transactions t where t.store_id = p.store_id and t.source = 'payment:' || p.id)
+    group by p.store_id, p.invoice_id having count(*) > 1
+    """,
+    """
+    select format('invoice %s is being collected, and no subscription knows of it', i.id) from invoices i
+    left join subscriptions s on s.store_id = i.store_id and s.id = i.subscription_id
+    where i.status = 'draft' and (s.bill ->> 'invoice_id') is distinct from i.id::text
+    union all
+    select format('subscription %s owes invoice %s, which is %s', s.id, s.bill ->> 'invoice_id',
+        coalesce(i.status, 'not there'))
+    from subscriptions s
+    left join invoices i on i.store_id = s.store_id and i.id = (s.bill ->> 'invoice_id')::uuid
+    where s.bill is not null and i.status is distinct from 'draft'
+    """,
+    """
+    select format('two periods of subscription %s overlap at %s', a.subscription_id, b.starts_at)
+    from subscription_periods a
+    join invoices i on i.store_id = a.store_id and i.id = a.invoice_id and i.kind = 'renewal'
+    join subscription_periods b on b.store_id = a.store_id and b.subscription_id = a.subscription_id
+        and b.starts_at > a.starts_at and b.starts_at < a.ends_at
+    join invoices j on j.store_id = b.store_id and j.id = b.invoice_id and j.kind = 'renewal'
+    """,
+)
+_OF_GATEWAY = f"""
+    select id::text, amount, currency from payments where gateway = :gateway and status in {_CHARGED}
+    union all
+    select r.id::text, -r.amount, r.currency from refunds r
+    join payments p on p.store_id = r.store_id and p.id = r.payment_id
+    where p.gateway = :gateway and r.status = 'succeeded'
+"""
+
+
+def audit() -> list[str]:
+    """Every difference, in a sentence each; none where the books are clean."""
+    with db.engine.connect() as connection:
+        connection.execute(text("set local statement_timeout = 0"))
+        found = [row[0] for check in _CHECKS for row in connection.execute(text(check))]
+    return [*found, *(difference for name in GATEWAYS for difference in _compare_with_gateway(name))]
+
+
+def _compare_with_gateway(name: str) -> Iterator[str]:
+    """What the gateway has done under our keys, against what we say it has."""
+    with db.engine.connect() as connection:
+        rows = connection.execute(text(_OF_GATEWAY), {"gateway": name})
+        ours = {row.id: (row.amount, row.currency) for row in rows}
+    for record in GATEWAYS[name].records():
+        amount = record.amount if record.kind == "charge" else -record.amount
+        known = ours.pop(record.key, None)
+        if known is None:
+            what = f"{record.kind} {record.key} of {record.amount} {record.currency}"
+            yield f"{name} has made the {what}, and we know of none"
+        elif known != (amount, record.currency):
+            yield f"{name} has {amount} {record.currency} under {record.key}, and we {known[0]} {known[1]}"
+    for key, (amount, currency) in ours.items():
+        yield f"we have {amount} {currency} under {key}, of which {name} knows nothing"

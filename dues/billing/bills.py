@@ -1,0 +1,215 @@
+"""Bills: what a subscription has to be paid for. Each is the draft of an invoice, collected by one payment at a time
+until it is paid, or void. Decided here, written by a Posting."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from msgspec.structs import replace
+
+from dues.billing import invoices, periods
+from dues.billing.accounts import Account, Method
+from dues.billing.balance import apply_balance
+from dues.billing.invoices import Invoice, Line
+from dues.billing.periods import Period
+from dues.billing.posting import Posting
+from dues.ids import new_id
+from dues.jobs import enqueue, kinds
+from dues.payments.state import OpenPayment
+from dues.postgres import fetch_row
+from dues.subscriptions import machine
+from dues.subscriptions.subscription import Bill, BillKind, Subscription
+
+_JOB = "select job_id from payments where store_id = %(store_id)s and id = %(id)s"
+
+NO_METHOD = "no_payment_method"
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A bill that was drawn up as `draft`, and what has become of its subscription by it."""
+
+    subscription: Subscription
+    draft: Invoice
+    is_paid: bool
+
+
+def open_bill(
+    posting: Posting,
+    one: Subscription,
+    account: Account,
+    kind: BillKind,
+    lines: Sequence[Line],
+    *,
+    due: datetime,
+    off_session: bool,
+) -> Opened:
+    """Draw up what is to be paid from `due` on, and have it collected; what nothing is due of is paid at once. The last
+    line is of the time that is charged."""
+    draft = _draft(posting, one, account, kind, lines)
+    posting.draw_up(draft, lines)
+    covered = _period(posting, one, lines[-1], draft.id)
+    if kind == "renewal":
+        posting.bill(covered)
+    elif draft.amount_due == 0:
+        posting.cover(covered)
+    bill = Bill(invoice_id=draft.id, kind=kind, due_at=due, tried_at=due, amount=draft.amount_due)
+    owing = machine.owing(one, bill)
+    if draft.amount_due == 0:
+        posting.settle(draft)
+        return Opened(machine.paid(owing, posting.at), draft, True)
+    return Opened(_collect(posting, owing, account, draft, off_session=off_session), draft, False)
+
+
+def _draft(posting: Posting, one: Subscription, account: Account, kind: BillKind, lines: Sequence[Line]) -> Invoice:
+    total = sum(line.amount for line in lines)
+    applied, due = apply_balance(total, account.balance, one.currency)
+    last = lines[-1]
+    return Invoice(
+        store_id=one.store_id,
+        id=new_id(),
+        user_id=one.user_id,
+        subscription_id=one.id,
+        kind=kind,
+        currency=one.currency,
+        subtotal=total,
+        tax=0,
+        total=total,
+        balance_applied=applied,
+        amount_due=due,
+        period_start=last.period_start,
+        period_end=last.period_end,
+        created_at=posting.at,
+        updated_at=posting.at,
+    )
+
+
+def _period(posting: Posting, one: Subscription, line: Line, invoice_id: UUID) -> Period:
+    """The time that a line of a bill charges for."""
+    assert line.package_id
+    assert line.period_start
+    return Period(
+        store_id=one.store_id,
+        subscription_id=one.id,
+        starts_at=line.period_start,
+        ends_at=line.period_end,
+        package_id=line.package_id,
+        amount=line.amount,
+        currency=one.currency,
+        invoice_id=invoice_id,
+        created_at=posting.at,
+    )
+
+
+def _collect(
+    posting: Posting, owing: Subscription, account: Account, draft: Invoice, *, off_session: bool
+) -> Subscription:
+    """Have the open bill's amount charged by a job, or find that there is nothing to charge it to."""
+    if account.method is None:
+        return machine.declined(owing, NO_METHOD, posting.at, account.grace_days)
+    payment = _payment(owing, account.method, draft, posting.at, account.package_name, off_session=off_session)
+    posting.pay(payment)
+    return replace(owing, latest_payment_id=payment.id)
+
+
+def try_again(
+    posting: Posting, one: Subscription, account: Account, at: datetime, *, manually: bool, off_session: bool
+) -> Subscription:
+    """Try to collect the open bill once more: what of it the balance covers by now is not charged. `at` is when the
+    try was due. Raises: InvalidTransition where a try is under way."""
+    assert one.bill
+    draft = invoices.load(one.store_id, one.bill.invoice_id)
+    assert draft
+    applied, due = apply_balance(draft.total, account.balance + draft.balance_applied, draft.currency)
+    tried = machine.tried_again(one, at, due, manually=manually)
+    if applied != draft.balance_applied:
+        invoices.revise(draft, balance_applied=applied, at=posting.at)
+        draft = replace(draft, balance_applied=applied, amount_due=due)
+    if due == 0:
+        posting.settle(draft)
+        after = machine.paid(tried, posting.at)
+        posting.after_write(lambda: settle_period(after, one, draft, None))
+        return after
+    return _collect(posting, tried, account, draft, off_session=off_session)
+
+
+def void_bill(one: Subscription, at: datetime) -> None:
+    """What is open of a subscription, if anything, is not to be paid; its payer is not waited for any more."""
+    bill = one.bill
+    if bill is None:
+        return
+    invoices.void(one.store_id, bill.invoice_id, one.user_id, at)
+    periods.drop(one, bill.invoice_id)
+    cancel_payment(one)
+
+
+def job_of_payment(one: Subscription) -> UUID:
+    """The job that moves on the latest payment of a subscription."""
+    row = fetch_row(_JOB, {"store_id": one.store_id, "id": one.latest_payment_id})
+    assert row
+    job_id: UUID = row[0]
+    return job_id
+
+
+def cancel_payment(one: Subscription) -> None:
+    """The payer of the open bill's payment, if they are waited for, is so no longer."""
+    if one.bill and one.bill.state == "waiting" and one.latest_payment_id:
+        args = {"store_id": str(one.store_id), "payment_id": str(one.latest_payment_id)}
+        enqueue(kinds.PAYMENT_CANCEL, args, owner_id=one.user_id, store_id=one.store_id)
+
+
+def settle_period(after: Subscription, before: Subscription, draft: Invoice, payment_id: UUID | None) -> None:
+    """Note which time a bill that is paid has paid for. Its subscription and invoice are written."""
+    assert before.bill
+    kind = before.bill.kind
+    if kind == "renewal":
+        periods.pay(after, draft.id, payment_id)
+        return
+    package_id, amount = invoices.charged(draft)
+    start = draft.period_start if kind == "change" else after.current_period_start
+    assert start
+    period = Period(
+        store_id=draft.store_id,
+        subscription_id=after.id,
+        starts_at=start,
+        ends_at=after.current_period_end,
+        package_id=package_id or after.package_id,
+        amount=amount,
+        currency=draft.currency,
+        invoice_id=draft.id,
+        payment_id=payment_id,
+        created_at=after.updated_at,
+    )
+    periods.replace(period)
+
+
+def _payment(
+    one: Subscription, method: Method, draft: Invoice, at: datetime, description: str, *, off_session: bool
+) -> OpenPayment:
+    """A payment of what an invoice asks for, and the job that will charge it."""
+    payment_id = new_id()
+    return OpenPayment(
+        store_id=one.store_id,
+        id=payment_id,
+        user_id=one.user_id,
+        package_id=one.package_id,
+        subscription_id=one.id,
+        invoice_id=draft.id,
+        amount=draft.amount_due,
+        currency=one.currency,
+        description=description,
+        payment_method=method.gateway_ref,
+        payment_method_id=method.id,
+        off_session=off_session,
+        gateway=method.gateway,
+        gateway_customer=method.gateway_customer,
+        job_id=enqueue(
+            kinds.PAYMENT_CHARGE,
+            {"store_id": str(one.store_id), "payment_id": str(payment_id)},
+            owner_id=one.user_id,
+            store_id=one.store_id,
+            priority=200 if off_session else 100,
+        ),
+        created_at=at,
+    )

@@ -1,0 +1,218 @@
+"""Changing to another package: shown beforehand, and then done at exactly what was shown.
+
+A change that costs money holds once that is paid. One that is due at the period's end costs nothing before.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from dues.billing import bills, periods
+from dues.billing.accounts import Account
+from dues.billing.balance import apply_balance
+from dues.billing.invoices import Line
+from dues.billing.posting import Posting
+from dues.billing.subscribe import terms_of
+from dues.errors import Conflict, InvalidTransition, ValidationFailed
+from dues.packages.models import Package
+from dues.subscriptions import machine
+from dues.subscriptions.calendar import add_days
+from dues.subscriptions.proration import Proration, prorate
+from dues.subscriptions.subscription import Pending, Subscription
+from dues.subscriptions.terms import Terms
+
+When = Literal["now", "period_end"]
+
+# What was shown holds so long.
+_PREVIEW_HOLDS = timedelta(hours=1)
+
+
+class PreviewPeriod(msgspec.Struct):
+    start: datetime
+    end: datetime | None
+
+
+class PreviewLine(msgspec.Struct):
+    """`amount` is below zero where something is given back."""
+
+    description: str
+    amount: int
+    quantity: int
+    period: PreviewPeriod
+
+
+class SubscriptionPreview(msgspec.Struct):
+    """What a change would cost now, in minor units of `currency`: `due` is charged, the rest comes from the balance, or
+    goes there. Sent with `prorated_at` within the hour, the change costs exactly this."""
+
+    currency: str
+    lines: list[PreviewLine]
+    subtotal: int
+    balance_applied: int
+    due: int
+    prorated_at: datetime
+    next_period: PreviewPeriod | None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a change comes to: from `at` on, with these lines; `kind` says how it is done."""
+
+    kind: Literal["nothing", "withdraw", "at_period_end", "freely", "trial", "paid"]
+    at: datetime
+    terms: Terms
+    trial_days: int = 0
+    restarts: bool = False
+    lines: tuple[Line, ...] = ()
+    next_period: tuple[datetime, datetime | None] | None = None
+
+
+def plan_change(
+    one: Subscription,
+    account: Account,
+    package: Package,
+    *,
+    when: When | None,
+    now: datetime,
+    prorated_at: datetime | None = None,
+) -> Plan:
+    """Raises: InvalidTransition where the package cannot be changed; Conflict for a preview that no longer holds;
+    ValidationFailed for a package in another currency, or a time that is ahead."""
+    at = _prorated_at(one, prorated_at, now)
+    new = terms_of(package)
+    if package.id == one.package_id:
+        return Plan("withdraw" if one.pending and one.pending.when == "period_end" else "nothing", at, one.terms)
+    machine.require_changeable(one)
+    if new.currency != one.currency:
+        raise ValidationFailed.of("#/package_id", "is in another currency than the subscription", "currency")
+    if one.status == "paused":
+        return Plan("freely", at, new)
+    if when == "period_end" or (when is None and one.status == "active" and not new.is_dearer_than(one.terms)):
+        return _at_period_end(one, new, at)
+    if one.status == "trialing":
+        return _in_trial(one, new, package, at)
+    assert one.current_period_start
+    paid = periods.covering(one, at)
+    change = prorate(
+        one.terms,
+        new,
+        period=(one.current_period_start, one.current_period_end),
+        covered=paid.covered if paid else None,
+        timezone=one.timezone,
+        at=at,
+    )
+    lines = _lines(one, account, package, change)
+    return Plan("paid", at, new, restarts=change.restarts, lines=lines, next_period=(at, change.end))
+
+
+def _prorated_at(one: Subscription, prorated_at: datetime | None, now: datetime) -> datetime:
+    if prorated_at is None:
+        return now
+    if prorated_at > now:
+        raise ValidationFailed.of("#/prorated_at", "must not be ahead", "range")
+    began = one.current_period_start
+    if now - prorated_at > _PREVIEW_HOLDS or (began and prorated_at < began):
+        raise Conflict("what was shown no longer holds: ask for another preview", code="preview_expired")
+    return prorated_at
+
+
+def _at_period_end(one: Subscription, new: Terms, at: datetime) -> Plan:
+    end = one.current_period_end
+    if end is None:
+        raise InvalidTransition("what is bought once has no period that ends: change it now instead")
+    following = new.period(end, one.timezone, 0)[1] if new.is_recurring else None
+    return Plan("at_period_end", at, new, next_period=(end, following))
+
+
+def _in_trial(one: Subscription, new: Terms, package: Package, at: datetime) -> Plan:
+    """The trial is that of the new package, from the beginning; where that is over, the first period begins now."""
+    assert one.trial_start
+    end = add_days(one.trial_start, one.timezone, package.trial_days)
+    if end > at:
+        return Plan("trial", at, new, trial_days=package.trial_days, next_period=(one.trial_start, end))
+    period_end = new.period(at, one.timezone, 0)[1] if new.is_recurring else None
+    line = Line(
+        description=package.name, amount=new.amount, package_id=package.id, period_start=at, period_end=period_end
+    )
+    return Plan("paid", at, new, restarts=True, lines=(line,), next_period=(at, period_end))
+
+
+def _lines(one: Subscription, account: Account, package: Package, change: Proration) -> tuple[Line, ...]:
+    debit = Line(
+        description=package.name,
+        amount=change.debit,
+        package_id=package.id,
+        period_start=change.start,
+        period_end=change.end,
+    )
+    if change.credit == 0:
+        return (debit,)
+    credit = Line(
+        description=f"Unused time: {account.package_name}",
+        amount=-change.credit,
+        package_id=one.package_id,
+        period_start=change.start,
+        period_end=change.credit_end,
+    )
+    return credit, debit
+
+
+def preview(one: Subscription, account: Account, plan: Plan) -> SubscriptionPreview:
+    total = sum(line.amount for line in plan.lines)
+    applied, due = apply_balance(total, account.balance, one.currency)
+    lines = []
+    for line in plan.lines:
+        assert line.period_start
+        period = PreviewPeriod(line.period_start, line.period_end)
+        lines.append(PreviewLine(line.description, line.amount, line.quantity, period))
+    return SubscriptionPreview(
+        currency=one.currency,
+        lines=lines,
+        subtotal=total,
+        balance_applied=applied,
+        due=due,
+        prorated_at=plan.at,
+        next_period=PreviewPeriod(*plan.next_period) if plan.next_period else None,
+    )
+
+
+def carry_out(posting: Posting, one: Subscription, account: Account, plan: Plan) -> None:
+    """Do what was planned; where something is to be paid, a job charges it first."""
+    match plan.kind:
+        case "withdraw":
+            posting.change(one, machine.without_change(one), "change_withdrawn")
+        case "at_period_end":
+            posting.change(one, machine.to_change(one, _pending(plan, "period_end")), "change_scheduled")
+        case "freely":
+            posting.change(one, machine.changed_freely(one, plan.terms), "changed")
+        case "trial":
+            posting.change(one, machine.with_trial_of(one, plan.terms, plan.trial_days), "changed")
+        case "paid":
+            _pay(posting, one, account, plan)
+
+
+def _pay(posting: Posting, one: Subscription, account: Account, plan: Plan) -> None:
+    changing = machine.to_change(one, _pending(plan, "payment"))
+    opened = bills.open_bill(posting, changing, account, "change", plan.lines, due=plan.at, off_session=False)
+    if opened.is_paid:
+        posting.change(one, opened.subscription, "changed")
+        posting.tell(opened.subscription, "changed", plan.at)
+        return
+    if opened.subscription.bill is None:
+        raise Conflict("there is no payment method to charge", code=bills.NO_METHOD)
+    posting.change(one, opened.subscription, "change_requested")
+
+
+def _pending(plan: Plan, when: Literal["period_end", "payment"]) -> Pending:
+    return Pending(
+        when=when,
+        package_id=plan.terms.package_id,
+        amount=plan.terms.amount,
+        currency=plan.terms.currency,
+        interval=plan.terms.interval,
+        interval_count=plan.terms.interval_count,
+        at=plan.at if when == "payment" else None,
+        restarts=plan.restarts,
+    )

@@ -1,0 +1,22 @@
+"""`flask audit`: prove the books."""
+
+import sys
+
+import click
+from flask import Flask
+
+from dues.billing.audit import audit
+
+
+def init_billing(app: Flask) -> None:
+    app.cli.add_command(_audit)
+
+
+@click.command("audit")
+def _audit() -> None:
+    """Derive the books anew, and name every difference; the exit status is 1 if there is any."""
+    differences = audit()
+    for difference in differences:
+        click.echo(difference)
+    click.echo(f"{len(differences)} differences" if differences else "the books are clean")
+    sys.exit(1 if differences else 0)

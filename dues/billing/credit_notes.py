@@ -1,0 +1,225 @@
+"""Credit notes: what of a final invoice is taken back, by a refund or to the member's balance.
+
+Every refund of an invoiced payment has one, which is final with its number when the money has gone back. An invoice of
+which all was taken back is void, and stays readable under its number.
+"""
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from dues.billing import books, invoices
+from dues.billing.accounts import lock_customer
+from dues.billing.books import Booking, Entry, gateway
+from dues.billing.invoices import Invoice
+from dues.billing.numbering import number_at_commit
+from dues.billing.posting import Posting
+from dues.billing.reads import credit_notes
+from dues.billing.tax import split_credit
+from dues.clock import store_now
+from dues.errors import Conflict, InvalidTransition, NotFound
+from dues.events import emit
+from dues.ids import new_id
+from dues.money import PositiveAmount
+from dues.payments.service import NewRefund, create_refund, get_payment
+from dues.payments.state import Refunded, when_refunded
+from dues.postgres import fetch_row, run_later
+from dues.text import OneLine
+
+Reason = Annotated[OneLine, Meta(max_length=500)]
+
+_ADD = """
+    insert into credit_notes select * from jsonb_populate_recordset(null::credit_notes, %(rows)s::jsonb)
+"""
+_ISSUE = """
+    update credit_notes set status = 'issued', issued_at = %(at)s, version = version + 1, updated_at = %(at)s
+    where store_id = %(store_id)s and refund_id = %(refund_id)s and status = 'pending'
+    returning id, total, subtotal, tax
+"""
+_FAIL = """
+    update credit_notes set status = 'failed', version = version + 1, updated_at = %(at)s
+    where store_id = %(store_id)s and refund_id = %(refund_id)s and status = 'pending'
+"""
+_CREDITED = """
+    update invoices set credited = credited + %(total)s, version = version + 1, updated_at = %(at)s
+    where store_id = %(store_id)s and id = %(id)s
+"""
+_OF_PAYMENT = """
+    select to_jsonb(i)::text from invoices i
+    where i.store_id = %(store_id)s and i.payment_id = %(payment_id)s and i.status <> 'draft' for update
+"""
+# What was credited of an invoice, and what is about to be.
+_SO_FAR = """
+    select coalesce(sum(subtotal) filter (where status = 'issued'), 0),
+        coalesce(sum(tax) filter (where status = 'issued'), 0),
+        coalesce(sum(total) filter (where status = 'pending'), 0)
+    from credit_notes where store_id = %(store_id)s and invoice_id = %(id)s
+"""
+
+
+class NewCreditNote(Struct, forbid_unknown_fields=True):
+    """What of an invoice is taken back: all that is left unless `amount` says less. It goes back to the card, or `to`
+    the member's balance at the store."""
+
+    amount: PositiveAmount | UnsetType = UNSET
+    reason: Reason = ""
+    to: Literal["payment", "balance"] = "payment"
+
+
+class CreditNote(Struct, frozen=True, kw_only=True):
+    """Columns of `credit_notes`."""
+
+    store_id: UUID
+    id: UUID
+    invoice_id: UUID
+    user_id: UUID
+    status: Literal["pending", "issued"]
+    currency: str
+    subtotal: int
+    tax: int
+    total: int
+    reason: str
+    created_at: datetime
+    updated_at: datetime
+    refund_id: UUID | None = None
+    issued_at: datetime | None = None
+    sequence: int | None = None
+    number: str | None = None
+    version: int = 1
+
+
+def get_invoice(store_id: UUID, invoice_id: UUID) -> Invoice:
+    """The invoice, locked for this transaction. Raises: NotFound."""
+    invoice = invoices.load(store_id, invoice_id)
+    if invoice is None:
+        raise NotFound("there is no such invoice")
+    return invoice
+
+
+def create_credit_note(invoice: Invoice, requested_by: UUID, new: NewCreditNote) -> tuple[UUID, UUID | None]:
+    """A credit note of an invoice, which is locked. Returns: its id, and that of the job which makes the refund.
+
+    Raises: InvalidTransition for an invoice that is not final; Conflict where less is left, or none of it was charged.
+    """
+    if invoice.status != "paid":
+        raise InvalidTransition(f"an invoice that is {invoice.status} cannot be credited")
+    _, _, promised = _so_far(invoice)
+    left = invoice.total - invoice.credited - promised
+    amount = left if new.amount is UNSET else new.amount
+    if not 0 < amount <= left:
+        raise Conflict(f"of the invoice {left} is left to credit", code="credit_exceeds_invoice", creditable=left)
+    at = store_now(invoice.store_id)
+    if new.to == "balance":
+        return _credit_to_balance(invoice, amount, new.reason, at), None
+    if invoice.payment_id is None or invoice.amount_due == 0:
+        raise Conflict("nothing of the invoice was charged: credit it to the balance", code="nothing_charged")
+    payment = get_payment(invoice.store_id, invoice.payment_id)
+    refund = create_refund(payment, requested_by, NewRefund(amount=amount, reason=new.reason))
+    note = _note(invoice, amount, new.reason, at, refund_id=refund.id, status="pending")
+    _add(note)
+    return note.id, refund.job_id
+
+
+def _credit_to_balance(invoice: Invoice, amount: int, reason: str, at: datetime) -> UUID:
+    lock_customer(invoice.store_id, invoice.user_id, at)
+    note = _note(invoice, amount, reason, at)
+    _add(note)
+    posting = Posting(at)
+    posting.credit(invoice, amount, "credit_note", credit_note_id=note.id)
+    entries = Entry("revenue", note.subtotal), Entry("tax", note.tax), Entry("balance", -amount)
+    posting.book(invoice, "credit", f"credit_note:{note.id}", entries)
+    posting.write()
+    _finish(invoice, note.id, amount, at)
+    return note.id
+
+
+@when_refunded
+def payment_refunded(refund: Refunded) -> None:
+    payment = refund.payment
+    values = {"store_id": payment.store_id, "payment_id": payment.id}
+    if refund.status != "succeeded":
+        run_later(_FAIL, {"store_id": payment.store_id, "refund_id": refund.id, "at": refund.at})
+        invoices.touch_invoice(payment.store_id, payment.user_id)
+        return
+    found = fetch_row(_OF_PAYMENT, values)
+    if found is None:
+        _book(refund, "unapplied_refund", (Entry("unapplied", refund.amount),))
+        return
+    invoice = msgspec.json.decode(found[0], type=Invoice)
+    issued = fetch_row(_ISSUE, {"store_id": payment.store_id, "refund_id": refund.id, "at": refund.at})
+    if issued is None:
+        note = _note(invoice, refund.amount, refund.reason, refund.at, refund_id=refund.id)
+        _add(note)
+        issued = note.id, note.total, note.subtotal, note.tax
+    note_id, total, subtotal, tax = issued
+    _book(refund, "refund", (Entry("revenue", subtotal), Entry("tax", tax)))
+    _finish(invoice, note_id, total, refund.at)
+
+
+def _book(refund: Refunded, kind: books.Kind, from_accounts: tuple[Entry, ...]) -> None:
+    payment = refund.payment
+    booking = Booking(
+        store_id=payment.store_id,
+        kind=kind,
+        source=f"refund:{refund.id}",
+        user_id=payment.user_id,
+        currency=payment.currency,
+        at=refund.at,
+        entries=(*from_accounts, Entry(gateway(payment.gateway), -refund.amount)),
+    )
+    books.book([booking])
+
+
+def _note(
+    invoice: Invoice,
+    total: int,
+    reason: str,
+    at: datetime,
+    *,
+    refund_id: UUID | None = None,
+    status: Literal["pending", "issued"] = "issued",
+) -> CreditNote:
+    net_so_far, tax_so_far, _ = _so_far(invoice)
+    subtotal, tax = split_credit(
+        total, of_net=invoice.subtotal, of_tax=invoice.tax, credited_net=net_so_far, credited_tax=tax_so_far
+    )
+    return CreditNote(
+        store_id=invoice.store_id,
+        id=new_id(),
+        invoice_id=invoice.id,
+        user_id=invoice.user_id,
+        refund_id=refund_id,
+        status=status,
+        currency=invoice.currency,
+        subtotal=subtotal,
+        tax=tax,
+        total=total,
+        reason=reason,
+        created_at=at,
+        updated_at=at,
+        issued_at=at if status == "issued" else None,
+    )
+
+
+def _so_far(invoice: Invoice) -> tuple[int, int, int]:
+    net, tax, pending = fetch_row(_SO_FAR, {"store_id": invoice.store_id, "id": invoice.id}) or (0, 0, 0)
+    return int(net), int(tax), int(pending)
+
+
+def _add(note: CreditNote) -> None:
+    run_later(_ADD, {"rows": msgspec.json.encode([note]).decode()})
+    invoices.touch_invoice(note.store_id, note.user_id)
+
+
+def _finish(invoice: Invoice, note_id: UUID, total: int, at: datetime) -> None:
+    """A credit note is final: it gets its number, and the invoice knows of it."""
+    number_at_commit("credit_notes", invoice.store_id, note_id)
+    scope = {"store_id": invoice.store_id, "invoice_id": invoice.id, "viewer_id": None, "id": note_id}
+    emit(invoice.store_id, "credit_note.created", credit_notes, scope)
+    run_later(_CREDITED, {"store_id": invoice.store_id, "id": invoice.id, "total": total, "at": at})
+    if invoice.credited + total == invoice.total:
+        invoices.void(invoice.store_id, invoice.id, invoice.user_id, at, is_final=True)
+    invoices.touch_invoice(invoice.store_id, invoice.user_id)

@@ -1,0 +1,141 @@
+"""What time brings to a subscription: each thing that is due, done once, as if at the moment at which it was due.
+
+Decided here, for one subscription and one thing, and written by a Posting, for as many as there are.
+"""
+
+from datetime import datetime
+
+from dues.billing import bills
+from dues.billing.accounts import Account
+from dues.billing.invoices import Line
+from dues.billing.posting import Posting
+from dues.billing.subscribe import begin
+from dues.subscriptions import machine, state
+from dues.subscriptions.state import ChangeKind
+from dues.subscriptions.subscription import Subscription
+from dues.subscriptions.timeline import next_action
+
+
+def act(posting: Posting, one: Subscription, account: Account) -> None:
+    """Do the first thing that is due of a subscription, which is locked with its member's money."""
+    found = next_action(one)
+    if found is None:
+        return
+    due, action = found
+    match action:
+        case "begin":
+            begin(posting, one, account, off_session=True)
+        case "remind":
+            _remind(posting, one)
+        case "turn":
+            _turn(posting, one, account)
+        case "retry":
+            after = bills.try_again(posting, one, account, due, manually=False, off_session=True)
+            _tried(posting, one, after)
+        case "end_access":
+            posting.change(one, machine.without_access(one), "access_ended")
+        case "give_up":
+            _give_up(posting, one, account, due)
+        case "resume":
+            resume(posting, one, account, due, off_session=True)
+        case "lapse":
+            _lapse(posting, one, account)
+
+
+def _remind(posting: Posting, one: Subscription) -> None:
+    assert one.current_period_end
+    is_trial = one.status == "trialing"
+    posting.change(one, machine.reminded(one), "reminded")
+    posting.tell(one, "trial_ending" if is_trial else "renewal", one.current_period_end)
+    if is_trial:
+        state.tell("subscription.trial_ending", one)
+
+
+def _turn(posting: Posting, one: Subscription, account: Account) -> None:
+    end = one.current_period_end
+    assert end
+    turned = machine.turn(one)
+    if one.bill:
+        # A change that waits for its payment does not hold up the renewal, and is off by it.
+        bills.void_bill(one, posting.at)
+    if turned.status != "active":
+        kind: ChangeKind = "ended" if turned.is_over else "paused"
+        posting.change(one, turned, kind)
+        posting.tell(turned, "ended" if turned.is_over else "paused", end)
+        return
+    name = account.pending_name if turned.package_id != one.package_id else account.package_name
+    line = Line(
+        description=name or account.package_name,
+        amount=turned.amount,
+        package_id=turned.package_id,
+        period_start=turned.current_period_start,
+        period_end=turned.current_period_end,
+    )
+    after = bills.open_bill(posting, turned, account, "renewal", [line], due=end, off_session=True).subscription
+    began: ChangeKind = "activated" if one.status == "trialing" else "renewed"
+    posting.change(one, after, "past_due" if after.status == "past_due" else began)
+    if after.status == "past_due":
+        posting.tell(after, "payment_failed", end)
+    if turned.package_id != one.package_id:
+        posting.tell(turned, "changed", end)
+
+
+def _tried(posting: Posting, one: Subscription, after: Subscription) -> None:
+    """One that was in arrears has been tried again."""
+    if after.bill is None:
+        posting.change(one, after, "recovered")
+    elif after.bill.is_in_flight:
+        posting.change(one, after, "retried")
+    else:
+        posting.change(one, after, "declined", {"failure_code": after.bill.failure_code})
+        posting.tell(after, "payment_failed", after.bill.tried_at)
+
+
+def _give_up(posting: Posting, one: Subscription, account: Account, due: datetime) -> None:
+    if account.dunning == "stay":
+        posting.change(one, machine.given_up(one), "given_up")
+        return
+    bills.void_bill(one, posting.at)
+    ended = machine.over(one, due)
+    posting.change(one, ended, "ended", {"reason": "not_paid"})
+    posting.tell(ended, "ended", due)
+
+
+def resume(posting: Posting, one: Subscription, account: Account, at: datetime, *, off_session: bool) -> None:
+    """A paused subscription returns, with a new period from `at` on, once that is paid."""
+    line = Line(
+        description=account.package_name,
+        amount=one.amount,
+        package_id=one.package_id,
+        period_start=at,
+        period_end=one.terms.period(at, one.timezone, 0)[1],
+    )
+    opened = bills.open_bill(posting, one, account, "resume", [line], due=at, off_session=off_session)
+    after = opened.subscription
+    if opened.is_paid:
+        posting.change(one, after, "resumed")
+        posting.tell(after, "resumed", at)
+    elif after.status == "past_due":
+        posting.change(one, after, "past_due")
+        posting.tell(after, "payment_failed", at)
+    else:
+        posting.change(one, after, "resume_requested")
+
+
+def _lapse(posting: Posting, one: Subscription, account: Account) -> None:
+    """What its payer was to do, they have not done in time."""
+    bill = one.bill
+    assert bill
+    if bill.kind == "create":
+        bills.void_bill(one, posting.at)
+        posting.change(one, machine.over(one, posting.at), "expired")
+        return
+    if bill.kind == "change":
+        bills.void_bill(one, posting.at)
+    else:
+        bills.cancel_payment(one)
+    after = machine.declined(one, "authentication_failed", posting.at, account.grace_days)
+    kinds: dict[str, ChangeKind] = {"change": "change_withdrawn", "resume": "past_due", "renewal": "declined"}
+    posting.change(one, after, kinds[bill.kind], {"failure_code": "authentication_failed"})
+    if after.status == "past_due":
+        posting.tell(after, "payment_failed", bill.tried_at)

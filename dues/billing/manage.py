@@ -1,0 +1,208 @@
+"""What a member, or the store's staff, does about a subscription. Part of the caller's transaction; the subscription is
+locked with its member's money."""
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import asdict, replace
+
+from dues.billing import bills
+from dues.billing.accounts import account_of
+from dues.billing.changes import SubscriptionPreview, When, carry_out, plan_change, preview
+from dues.billing.due import resume
+from dues.billing.posting import Posting
+from dues.billing.refund import refund_unused
+from dues.billing.subscribe import package_for_sale
+from dues.clock import Moment, store_now
+from dues.errors import Conflict, Fault, Forbidden, InvalidTransition, ValidationFailed
+from dues.ids import parse_id
+from dues.payments.methods import Method, named_method, store_method
+from dues.subscriptions import machine
+from dues.subscriptions.dunning import MANUAL_TRIES
+from dues.subscriptions.subscription import Subscription
+from dues.text import OneLine, Paragraphs
+
+Reason = Annotated[OneLine, Meta(max_length=200)]
+Comment = Annotated[Paragraphs, Meta(max_length=2000)]
+
+# What one request may ask for, and what goes along with it.
+_VERBS: dict[str, tuple[str, ...]] = {
+    "package_id": ("when", "prorated_at"),
+    "cancel_at_period_end": ("reason", "comment"),
+    "paused": ("resumes_at",),
+    "payment_method": (),
+}
+
+
+class SubscriptionChange(Struct, forbid_unknown_fields=True):
+    """One thing at a time: another package, now or at the period's end (by default now if it is dearer by the month);
+    to cancel at the period's end, or not after all; to pause then, or to go on; another payment method, which what is
+    owed is charged to at once."""
+
+    package_id: UUID | UnsetType = UNSET
+    when: When | UnsetType = UNSET
+    prorated_at: Moment | UnsetType = UNSET
+    cancel_at_period_end: bool | UnsetType = UNSET
+    reason: Reason | UnsetType = UNSET
+    comment: Comment | UnsetType = UNSET
+    paused: bool | UnsetType = UNSET
+    resumes_at: Moment | UnsetType = UNSET
+    payment_method: Method | UnsetType | None = UNSET
+
+
+class SubscriptionEnding(Struct, forbid_unknown_fields=True):
+    """How a subscription is ended: without money moving, or with a refund of what its member has not used."""
+
+    refund: Literal["none", "unused"] = "none"
+
+
+def change_subscription(
+    one: Subscription, change: SubscriptionChange, actor_id: UUID, currencies: Collection[str]
+) -> None:
+    """Raises: ValidationFailed for a request that asks for nothing, or for two things; InvalidTransition and Conflict
+    for what is not possible as things stand."""
+    verb = _verb(change)
+    at = store_now(one.store_id)
+    posting = Posting(at, actor_id)
+    match verb:
+        case "package_id":
+            _change_package(posting, one, change, currencies)
+        case "cancel_at_period_end" if change.cancel_at_period_end:
+            _cancel(posting, one, change)
+        case "cancel_at_period_end":
+            posting.change(one, machine.uncanceled(one), "cancel_withdrawn")
+        case "paused" if change.paused:
+            _pause(posting, one, None if change.resumes_at is UNSET else change.resumes_at)
+        case "paused":
+            _go_on(posting, one)
+        case "payment_method":
+            _charge_to(posting, one, change.payment_method, actor_id)
+    posting.write()
+
+
+def preview_change(one: Subscription, change: SubscriptionChange, currencies: Collection[str]) -> SubscriptionPreview:
+    """What a change of package would cost. Nothing is written. Raises: as `change_subscription`."""
+    if _verb(change) != "package_id":
+        raise ValidationFailed.of("#/package_id", "is required for a preview", "required")
+    account = account_of(one)
+    plan = _plan(one, change, currencies)
+    return preview(one, account, plan)
+
+
+def _verb(change: SubscriptionChange) -> str:
+    given = {name for name, value in asdict(change).items() if value is not UNSET}
+    verbs = [name for name in _VERBS if name in given]
+    if not verbs:
+        raise ValidationFailed.of("#", f"asks for nothing: say one of {', '.join(_VERBS)}", "required")
+    faults = [Fault(code="conflict", detail=f"cannot go with {verbs[0]}", pointer=f"#/{name}") for name in verbs[1:]]
+    faults += [
+        Fault(code="conflict", detail=f"does not go with {verbs[0]}", pointer=f"#/{name}")
+        for name in sorted(given - set(_VERBS) - set(_VERBS[verbs[0]]))
+    ]
+    if faults:
+        raise ValidationFailed.of_faults(faults)
+    return verbs[0]
+
+
+def _plan(one: Subscription, change: SubscriptionChange, currencies: Collection[str]) -> Any:
+    assert change.package_id is not UNSET
+    now = store_now(one.store_id)
+    package = package_for_sale(one.store_id, change.package_id, currencies, kept=one.package_id)
+    when = None if change.when is UNSET else change.when
+    prorated_at = None if change.prorated_at is UNSET else change.prorated_at
+    return plan_change(one, account_of(one), package, when=when, now=now, prorated_at=prorated_at)
+
+
+def _change_package(
+    posting: Posting, one: Subscription, change: SubscriptionChange, currencies: Collection[str]
+) -> None:
+    carry_out(posting, one, account_of(one), _plan(one, change, currencies))
+
+
+def _cancel(posting: Posting, one: Subscription, change: SubscriptionChange) -> None:
+    reason = None if change.reason is UNSET else change.reason
+    comment = None if change.comment is UNSET else change.comment
+    if one.cancel_at_period_end and (one.cancel_reason, one.cancel_comment) == (reason, comment):
+        return
+    after = machine.canceled_at_end(one, posting.at, reason, comment)
+    details = {"reason": reason} if reason else {}
+    if after.is_over:
+        _end(posting, one, after, details)
+        return
+    if one.pending and one.pending.when == "payment":
+        # A change that waits to be paid is not wanted any more.
+        bills.void_bill(one, posting.at)
+        after = machine.without_change(after)
+    posting.change(one, after, "cancel_scheduled", details)
+    assert after.current_period_end
+    posting.tell(after, "canceled", after.current_period_end)
+
+
+def _pause(posting: Posting, one: Subscription, resumes_at: datetime | None) -> None:
+    earliest = one.current_period_end if one.status == "active" else posting.at
+    paused = one.status == "paused"
+    after = machine.to_resume_at(one, resumes_at) if paused else machine.to_be_paused(one, resumes_at)
+    if resumes_at and earliest and resumes_at <= earliest:
+        raise ValidationFailed.of("#/resumes_at", "must be later than the pause begins", "range")
+    if after == one:
+        return
+    posting.change(one, after, "resume_scheduled" if paused else "pause_scheduled")
+    if not paused and after.pause_at and one.pause_at is None:
+        posting.tell(after, "pausing", after.pause_at)
+
+
+def _go_on(posting: Posting, one: Subscription) -> None:
+    if one.status != "paused":
+        posting.change(one, machine.not_to_be_paused(one), "pause_withdrawn")
+        return
+    resume(posting, one, account_of(one), posting.at, off_session=False)
+
+
+def _charge_to(posting: Posting, one: Subscription, named: str | UnsetType | None, actor_id: UUID) -> None:
+    """Another method for this subscription alone; None: the member's default from now on."""
+    if actor_id != one.user_id:
+        raise Forbidden("only the member can say what is charged")
+    if one.is_over:
+        raise InvalidTransition(f"a subscription that is {one.status} is not charged any more")
+    method = None
+    if isinstance(named, str):
+        method = named_method(one.user_id, named) if parse_id(named) else store_method(one.user_id, named)
+    changed = replace(one, payment_method_id=method.id if method and not method.is_default else None)
+    if one.bill and one.bill.state != "trying" and one.status in ("past_due", "incomplete"):
+        retry_now(posting, one, changed)
+    elif one.bill and one.status == "past_due":
+        raise InvalidTransition("a payment of this subscription is under way", code="payment_in_flight")
+    elif changed != one:
+        posting.change(one, changed, "method_changed")
+
+
+def retry_now(posting: Posting, one: Subscription, changed: Subscription) -> None:
+    """The payer has what is owed tried again. Raises: Conflict when they have done so often enough."""
+    assert one.bill
+    if one.bill.manual_tries >= MANUAL_TRIES:
+        raise Conflict(f"what is owed was tried again {MANUAL_TRIES} times already", code="too_many_tries")
+    after = bills.try_again(posting, changed, account_of(changed), posting.at, manually=True, off_session=False)
+    if after.bill is None:
+        posting.change(one, after, "activated" if one.status == "incomplete" else "recovered")
+    else:
+        posting.change(one, after, "retried")
+
+
+def end_subscription(one: Subscription, ending: SubscriptionEnding, actor_id: UUID) -> None:
+    """It ends now. Raises: InvalidTransition where it is over already."""
+    posting = Posting(store_now(one.store_id), actor_id)
+    after = machine.over(one, posting.at)
+    if ending.refund == "unused":
+        refund_unused(one, posting.at, actor_id)
+    _end(posting, one, after, {"refund": ending.refund})
+    posting.write()
+
+
+def _end(posting: Posting, one: Subscription, after: Subscription, details: dict[str, Any]) -> None:
+    bills.void_bill(one, posting.at)
+    posting.change(one, after, "expired" if after.status == "expired" else "ended", details)
+    if after.status != "expired":
+        posting.tell(after, "ended", posting.at)

@@ -1,0 +1,93 @@
+"""The mails about a subscription: each is sent once of what it is about, however often it is asked for.
+
+A notice is queued with what it tells, in the transaction of what has happened; a job composes and sends it.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal, get_args
+from uuid import UUID
+
+import msgspec
+
+from dues.billing.notice import Facts, notice_message
+from dues.errors import NotFound
+from dues.jobs import PermanentFailure, enqueue, kinds
+from dues.mail.service import Draft
+from dues.postgres import fetch_row
+from dues.subscriptions.subscription import Subscription
+
+NoticeKind = Literal[
+    "trial_ending", "renewal", "payment_failed", "changed", "pausing", "paused", "resumed", "canceled", "ended"
+]
+NOTICE_KINDS: tuple[NoticeKind, ...] = get_args(NoticeKind)
+
+_ADDRESSEE = """
+    select s.name, u.name, u.email, p.name, x.timezone from subscriptions x
+    join stores s on s.id = x.store_id
+    join users u on u.id = x.user_id
+    join packages p on p.store_id = x.store_id and p.id = %(package_id)s
+    where x.store_id = %(store_id)s and x.id = %(subscription_id)s
+"""
+
+
+class Told(msgspec.Struct, frozen=True, kw_only=True):
+    """What a notice tells of a subscription as it stood: arguments of its job."""
+
+    store_id: UUID
+    subscription_id: UUID
+    kind: NoticeKind
+    of: datetime
+    package_id: UUID
+    amount: int
+    currency: str
+    interval: str
+    interval_count: int
+    until: datetime | None = None
+    next_at: datetime | None = None
+    failure_code: str | None = None
+
+
+def queue_notice(one: Subscription, kind: NoticeKind, of: datetime) -> None:
+    """Have the member told: `of` is the moment that it is about. Part of the caller's transaction()."""
+    told = Told(
+        store_id=one.store_id,
+        subscription_id=one.id,
+        kind=kind,
+        of=of,
+        package_id=one.package_id,
+        amount=one.bill.amount if one.bill else one.amount,
+        currency=one.currency,
+        interval=one.interval,
+        interval_count=one.interval_count,
+        until=one.access_until,
+        next_at=one.next_charge_at or one.resumes_at,
+        failure_code=one.bill.failure_code if one.bill else None,
+    )
+    enqueue(
+        kinds.SUBSCRIPTION_NOTICE, msgspec.to_builtins(told), owner_id=one.user_id, store_id=one.store_id, priority=150
+    )
+
+
+def notice(args: Mapping[str, object]) -> Draft:
+    """The mail that a job is to send. Raises: PermanentFailure where its subscription is gone."""
+    told = msgspec.convert(args, Told)
+    values = {"store_id": told.store_id, "subscription_id": told.subscription_id, "package_id": told.package_id}
+    row = fetch_row(_ADDRESSEE, values)
+    if row is None:
+        raise PermanentFailure(NotFound("there is no such subscription"))
+    store, member, email, package, timezone = row
+    facts = Facts(
+        store=store,
+        member=member,
+        package=package,
+        amount=told.amount,
+        currency=told.currency,
+        timezone=timezone,
+        of=told.of,
+        until=told.until,
+        next_at=told.next_at,
+        failure_code=told.failure_code,
+    )
+    key = f"subscription:{told.subscription_id}:{told.kind}:{told.of.isoformat()}"
+    return Draft(key, email, notice_message(told.kind, facts))

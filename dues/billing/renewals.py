@@ -1,0 +1,120 @@
+"""Doing what is due of subscriptions, in real time: batch after batch, each its own transaction.
+
+Due ones are found by their index and claimed with a lock that others pass by, so any number of workers never do the
+same one. What is written with it moves what is due next, so whoever is killed has either done a batch or not begun it.
+The charges are jobs, in the transaction that opens them; their ends come back by way of settlement.py.
+"""
+
+import logging
+import time
+from datetime import datetime, timedelta
+
+import msgspec
+
+from dues.billing.accounts import accounts_of
+from dues.billing.due import act
+from dues.billing.posting import Posting
+from dues.failpoints import failpoint
+from dues.jobs import Run, enqueue, kinds
+from dues.postgres import database_now, fetch_row, transaction, unit_of_work
+from dues.subscriptions import state
+from dues.subscriptions.subscription import Subscription
+
+log = logging.getLogger("dues.billing")
+
+# So many are done in one transaction: enough that its statements weigh little, and few enough that nobody waits long.
+BATCH = 100
+# A night's work is done in turns, so that a new version can be rolled out meanwhile.
+_LONGEST_S = 60.0
+# One that cannot be done is tried again after this, so that it does not keep the others from being done.
+_SET_ASIDE = timedelta(hours=1)
+
+_IS_DUE = "select from subscriptions where next_action_at <= %(now)s and not test limit 1"
+_CLAIM = """
+    with due as (
+        select s.* from subscriptions s where s.next_action_at <= %(now)s and not s.test
+        order by s.next_action_at, s.id limit %(most)s for update skip locked),
+    free as (
+        select c.store_id, c.user_id from customers c
+        where (c.store_id, c.user_id) in (select store_id, user_id from due) for update skip locked)
+    select coalesce(json_agg(to_jsonb(d) order by d.next_action_at, d.id), '[]')::text
+    from due d join free using (store_id, user_id)
+"""
+_POSTPONE = """
+    update subscriptions set next_action_at = %(until)s where store_id = %(store_id)s and id = %(id)s returning id
+"""
+
+
+def offer() -> int:
+    """Have a job do what is due, if anything is. Returns: how many jobs were asked for."""
+    if fetch_row(_IS_DUE, {"now": database_now()}) is None:
+        return 0
+    with transaction():
+        enqueue(kinds.SUBSCRIPTION_RENEW, {}, dedupe_key="due", priority=200)
+    return 1
+
+
+def renew(run: Run) -> dict[str, int]:
+    """Do what is due, until nothing is. Returns: how many things were done."""
+    until, done = time.monotonic() + _LONGEST_S, 0
+    while time.monotonic() < until:
+        run.check()
+        count = _do_batch(BATCH)
+        if count == 0:
+            break
+        done += count
+    return {"done": done}
+
+
+def _do_batch(most: int) -> int:
+    try:
+        with transaction():
+            claimed = _claim(most)
+            do_all(claimed, database_now())
+            failpoint("renewal.before_commit")
+        failpoint("renewal.after_commit")
+        return len(claimed)
+    except Exception:
+        if most == 1:
+            raise
+        log.exception("a batch of what is due of subscriptions failed: each is done by itself")
+        return _do_each(most)
+
+
+def do_all(claimed: list[Subscription], now: datetime) -> None:
+    """Do the first thing that is due of each: part of the caller's transaction(), at a moment of the store's time."""
+    if not claimed:
+        return
+    accounts, posting = accounts_of(claimed), Posting(now)
+    failpoint("renewal.after_claim")
+    for one in claimed:
+        act(posting, one, accounts[one.id])
+    posting.write()
+
+
+def _do_each(most: int) -> int:
+    count = 0
+    while count < most:
+        try:
+            if _do_batch(1) == 0:
+                break
+        except Exception:
+            log.exception("what is due of a subscription could not be done; it is tried again later")
+            _set_aside()
+        count += 1
+    return count
+
+
+def _set_aside() -> None:
+    """The first that is due, which has just failed, is passed over for a while."""
+    with transaction():
+        for one in _claim(1):
+            values = {"store_id": one.store_id, "id": one.id, "until": database_now() + _SET_ASIDE}
+            fetch_row(_POSTPONE, values)
+            state.touch_subscription(one, one)
+
+
+def _claim(most: int) -> list[Subscription]:
+    unit_of_work()
+    (document,) = fetch_row(_CLAIM, {"now": database_now(), "most": most}, hot=True) or ("[]",)
+    return msgspec.json.decode(document, type=list[Subscription])

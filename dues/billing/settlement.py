@@ -1,0 +1,125 @@
+"""What follows from the end of a payment: the invoice is final and the subscription goes on, or is in arrears.
+
+Called by dues/payments/state.py in the transaction that writes the payment's end. Money that nobody owes any more,
+since the subscription was ended or paid otherwise meanwhile, is given back.
+"""
+
+from dues.billing import bills, invoices
+from dues.billing.accounts import account_of, lock_customer, lock_subscription
+from dues.billing.books import Entry, gateway
+from dues.billing.invoices import Invoice, Line
+from dues.billing.posting import Posting
+from dues.ids import new_id
+from dues.payments.service import NewRefund, create_refund, get_payment
+from dues.payments.state import Settled, when_settled
+from dues.postgres import fetch_row
+from dues.subscriptions import machine
+from dues.subscriptions.state import ChangeKind
+from dues.subscriptions.subscription import BillKind, Subscription
+
+_PAID: dict[BillKind, ChangeKind] = {"create": "activated", "change": "changed", "resume": "resumed"}
+_IS_MEMBER = """
+    select from subscriptions where store_id = %(store_id)s and user_id = %(user_id)s
+        and status in ('trialing', 'active', 'past_due', 'paused')
+"""
+
+
+@when_settled
+def payment_settled(payment: Settled) -> None:
+    if payment.subscription_id is None or payment.invoice_id is None:
+        if payment.status == "succeeded":
+            _invoice_payment(payment)
+        return
+    one = lock_subscription(payment.store_id, payment.subscription_id)
+    draft = invoices.load(payment.store_id, payment.invoice_id)
+    assert draft
+    posting = Posting(payment.at)
+    match payment.status:
+        case "succeeded":
+            _succeeded(posting, one, draft, payment)
+        case "failed" if _is_current(one, payment):
+            _failed(posting, one, draft, payment)
+        case "requires_action" if _is_current(one, payment):
+            posting.change(one, machine.waiting(one), "payer_asked")
+    posting.write()
+
+
+def _is_current(one: Subscription, payment: Settled) -> bool:
+    """Whether a payment is the one that the open bill waits for."""
+    bill = one.bill
+    is_of_it = bill is not None and bill.invoice_id == payment.invoice_id and bill.is_in_flight
+    return is_of_it and one.latest_payment_id == payment.id
+
+
+def _succeeded(posting: Posting, one: Subscription, draft: Invoice, payment: Settled) -> None:
+    if draft.status != "draft" or one.bill is None or one.bill.invoice_id != draft.id:
+        _give_back(posting, draft, payment)
+        return
+    if one.bill.kind == "create" and _is_member(one):
+        # Two were asked for at once, and the other was paid first.
+        bills.void_bill(one, posting.at)
+        posting.change(one, machine.over(one, posting.at), "expired", {"reason": "already_subscribed"})
+        _give_back(posting, draft, payment)
+        return
+    kind = one.bill.kind
+    after = machine.paid(one, posting.at)
+    posting.settle(draft, payment_id=payment.id, by=payment.gateway)
+    paid: ChangeKind = "recovered" if one.status == "past_due" else _PAID.get(kind, "paid")
+    posting.change(one, after, paid)
+    if kind in ("change", "resume"):
+        assert after.current_period_start
+        posting.tell(after, "changed" if kind == "change" else "resumed", one.bill.due_at)
+    posting.write()
+    bills.settle_period(after, one, draft, payment.id)
+
+
+def _failed(posting: Posting, one: Subscription, draft: Invoice, payment: Settled) -> None:
+    assert one.bill
+    after = machine.declined(one, payment.failure_code, posting.at, account_of(one).grace_days)
+    details = {"failure_code": payment.failure_code, "payment_id": str(payment.id)}
+    if one.bill.kind == "change":
+        invoices.void(draft.store_id, draft.id, draft.user_id, posting.at)
+        posting.change(one, after, "change_withdrawn", details)
+        return
+    in_arrears = after.status == "past_due" and one.status != "past_due"
+    posting.change(one, after, "past_due" if in_arrears else "declined", details)
+    if after.status == "past_due":
+        posting.tell(after, "payment_failed", one.bill.tried_at)
+
+
+def _is_member(one: Subscription) -> bool:
+    return fetch_row(_IS_MEMBER, {"store_id": one.store_id, "user_id": one.user_id}) is not None
+
+
+def _give_back(posting: Posting, draft: Invoice, payment: Settled) -> None:
+    """Nobody owes what was paid: it is booked as that, and refunded."""
+    entries = (Entry(gateway(payment.gateway), payment.amount), Entry("unapplied", -payment.amount))
+    posting.book(draft, "unapplied_payment", f"payment:{payment.id}", entries)
+    posting.write()
+    found = get_payment(payment.store_id, payment.id)
+    create_refund(found, payment.user_id, NewRefund(reason="not owed any more"))
+
+
+def _invoice_payment(payment: Settled) -> None:
+    """A payment of its own: its invoice is drawn up and final at once."""
+    lock_customer(payment.store_id, payment.user_id, payment.at)
+    posting = Posting(payment.at)
+    invoice = Invoice(
+        store_id=payment.store_id,
+        id=new_id(),
+        user_id=payment.user_id,
+        payment_id=payment.id,
+        kind="payment",
+        currency=payment.currency,
+        subtotal=payment.amount,
+        tax=0,
+        total=payment.amount,
+        balance_applied=0,
+        amount_due=payment.amount,
+        created_at=payment.at,
+        updated_at=payment.at,
+    )
+    line = Line(description=payment.description or "Payment", amount=payment.amount, package_id=payment.package_id)
+    posting.draw_up(invoice, [line])
+    posting.settle(invoice, payment_id=payment.id, by=payment.gateway)
+    posting.write()

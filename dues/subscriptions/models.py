@@ -1,0 +1,106 @@
+"""Tables of subscriptions, of every change of one, and of who has had a trial."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Computed, ForeignKey, ForeignKeyConstraint, Integer, LargeBinary, SmallInteger
+from sqlalchemy.dialects.postgresql import CHAR, JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from dues.accounts.models import User
+from dues.postgres import Model
+from dues.stores.models import Store
+
+
+class Customer(Model):
+    """Somebody who buys at a store. The row's lock is held by whoever handles their money there."""
+
+    __tablename__ = "customers"
+
+    store_id: Mapped[UUID] = mapped_column(ForeignKey(Store.id), primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey(User.id), primary_key=True)
+    version: Mapped[int]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class SubscriptionRow(Model):
+    """A subscription as it is stored: see subscription.py. Written by state.py alone."""
+
+    __tablename__ = "subscriptions"
+    __table_args__ = (
+        ForeignKeyConstraint(["store_id", "package_id"], ["packages.store_id", "packages.id"]),
+        ForeignKeyConstraint(["store_id", "user_id"], ["customers.store_id", "customers.user_id"]),
+    )
+
+    store_id: Mapped[UUID] = mapped_column(ForeignKey(Store.id), primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey(User.id))
+    status: Mapped[str]
+    package_id: Mapped[UUID]
+    amount: Mapped[int]
+    currency: Mapped[str] = mapped_column(CHAR(3))
+    interval: Mapped[str]
+    interval_count: Mapped[int] = mapped_column(SmallInteger)
+    anchor_at: Mapped[datetime]
+    timezone: Mapped[str]
+    trial_days: Mapped[int] = mapped_column(Integer)
+    trial_refused: Mapped[bool]
+    trial_start: Mapped[datetime | None]
+    trial_end: Mapped[datetime | None]
+    period_number: Mapped[int] = mapped_column(Integer)
+    current_period_start: Mapped[datetime | None]
+    current_period_end: Mapped[datetime | None]
+    period_ends_at: Mapped[datetime] = mapped_column(Computed("coalesce(current_period_end, 'infinity')"))
+    cancel_at_period_end: Mapped[bool]
+    cancel_reason: Mapped[str | None]
+    cancel_comment: Mapped[str | None]
+    ended_at: Mapped[datetime | None]
+    pending: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    pause_at: Mapped[datetime | None]
+    resumes_at: Mapped[datetime | None]
+    payment_method_id: Mapped[UUID | None]
+    latest_payment_id: Mapped[UUID | None]
+    bill: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    has_access: Mapped[bool]
+    access_until: Mapped[datetime | None]
+    reminded_for: Mapped[datetime | None]
+    next_action_at: Mapped[datetime | None]
+    next_charge_at: Mapped[datetime | None]
+    next_charge_amount: Mapped[int | None]
+    test: Mapped[bool]
+    version: Mapped[int]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class SubscriptionChange(Model):
+    """One change of a subscription: `kind` says which, `actor_id` who made it, null for what time brings. Rows are only
+    ever added."""
+
+    __tablename__ = "subscription_changes"
+    __table_args__ = (
+        ForeignKeyConstraint(["store_id", "subscription_id"], ["subscriptions.store_id", "subscriptions.id"]),
+    )
+
+    store_id: Mapped[UUID] = mapped_column(primary_key=True)
+    subscription_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    actor_id: Mapped[UUID | None]
+    from_status: Mapped[str | None]
+    to_status: Mapped[str]
+    details: Mapped[dict[str, Any]] = mapped_column(JSONB)
+    created_at: Mapped[datetime]
+
+
+class TrialUse(Model):
+    """A mailbox that has had its trial at a store, by its digest."""
+
+    __tablename__ = "trial_uses"
+
+    store_id: Mapped[UUID] = mapped_column(ForeignKey(Store.id), primary_key=True)
+    mailbox: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    subscription_id: Mapped[UUID]
+    created_at: Mapped[datetime]

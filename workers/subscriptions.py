@@ -1,0 +1,16 @@
+"""Jobs about subscriptions; what they do is in dues/billing."""
+
+from dues.billing import notices, renewals
+from dues.jobs import Run, kinds
+from workers.job import job
+from workers.mail import send_mail
+
+
+@job(kinds.SUBSCRIPTION_RENEW)
+def renew(run: Run) -> dict[str, int]:
+    return renewals.renew(run)
+
+
+@job(kinds.SUBSCRIPTION_NOTICE)
+def notify(run: Run, **told: object) -> None:
+    send_mail(run, notices.notice(told))
