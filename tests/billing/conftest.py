@@ -87,10 +87,11 @@ class Member:
 
     @property
     def charged(self) -> list[int]:
-        """What the gateway has charged the member, one amount after the other."""
+        """What the gateway has charged the member for subscriptions, one amount after the other."""
         rows = self.club.make.rows(
             "select o.amount from sandbox_gateway.operations o join payments p on p.id::text = o.key"
-            " where p.user_id = %(user)s and o.kind = 'charge' and o.outcome = 'succeeded' order by p.id",
+            " where p.user_id = %(user)s and p.subscription_id is not null"
+            " and o.kind = 'charge' and o.outcome = 'succeeded' order by p.id",
             {"user": self.user.id},
         )
         return [row.amount for row in rows]
@@ -111,6 +112,16 @@ class Member:
     def invoices(self) -> list[Document]:
         data: list[Document] = self.get(f"{self.club.path}/invoices?sort=created_at&per_page=100")["data"]
         return data
+
+    def given(self, amount: int) -> None:
+        """Have the member's balance grow: what they paid for something else is credited to it."""
+        club, body = self.club, {"amount": amount, "currency": self.club.store.currency}
+        answer = self.post(f"{club.path}/payments", {**body, "payment_method": "sandbox_ok"})
+        assert answer.status_code == 202, answer.text
+        club.work.drain()
+        headers = {**club.owner_auth, "Idempotency-Key": new_id().hex}
+        answer = club.client.post(self.invoices()[-1]["links"]["credit_notes"], json={"to": "balance"}, headers=headers)
+        assert answer.status_code == 201, answer.text
 
     def log(self, path: str) -> list[str]:
         """The kinds of the changes of a subscription, the oldest first."""
