@@ -180,7 +180,9 @@ def test_lists_take_both_forms_of_page_and_all_their_filters(operations):
 def test_what_a_filter_may_be_is_listed(operations):
     parameters = {p.get("name"): p for p in operations["GET", "/v1/stores/{store_id}/payments"]["parameters"]}
     assert "refunded" in parameters["status"]["schema"]["enum"]
-    assert parameters["sort"]["schema"]["enum"] == ["created_at", "-created_at", "amount", "-amount"]
+    assert parameters["sort"]["schema"]["enum"] == [
+        sign + name for name in ("created_at", "paid_at", "amount") for sign in ("", "-")
+    ]
     assert set(parameters["include"]["schema"]["items"]["enum"]) >= {"user", "package", "refunds"}
     assert "user.name" in parameters["fields"]["schema"]["items"]["enum"]
 
