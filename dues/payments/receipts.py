@@ -20,8 +20,7 @@ from dues.stores.seller import seller_lines
 
 _PAYMENT = """
     select p.id, p.user_id, p.status, p.amount, p.currency, p.description, p.gateway, p.gateway_ref,
-        coalesce((select min(e.created_at) from payment_events e
-            where e.store_id = p.store_id and e.payment_id = p.id and e.to_status = 'succeeded'), p.created_at),
+        coalesce(p.paid_at, p.created_at) as paid_at,
         m.brand, m.last4, s.name as store, s.timezone, s.test, s.legal_name, s.address, s.country, s.tax_id,
         s.contact_email, s.website, s.invoice_note, u.name as payer, u.email,
         a.line1, a.line2, a.city, a.region, a.postal_code, a.country as payer_country
@@ -33,10 +32,10 @@ _PAYMENT = """
     where p.store_id = %(store_id)s and p.id = %(payment_id)s
 """
 _REFUND = """
-    select r.amount, r.reason, r.gateway_ref, r.updated_at,
+    select r.amount, r.reason, r.gateway_ref, r.settled_at,
         (select coalesce(sum(e.amount), 0) from refunds e
             where e.store_id = r.store_id and e.payment_id = r.payment_id and e.status = 'succeeded'
-                and (e.updated_at, e.id) < (r.updated_at, r.id))::bigint as before
+                and (e.settled_at, e.id) < (r.settled_at, r.id))::bigint as before
     from refunds r
     where r.store_id = %(store_id)s and r.payment_id = %(payment_id)s and r.id = %(refund_id)s
         and r.status = 'succeeded'

@@ -7,7 +7,6 @@ webhooks; an owner also the staff and the store itself.
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
-from hashlib import sha256
 from uuid import UUID
 
 import ujson
@@ -34,8 +33,6 @@ left join stores s on s.id = %(store_id)s
 left join store_staff r on r.store_id = s.id and r.user_id = t.user_id
 where t.token_hash = %(token_hash)s and t.revoked_at is null and t.expires_at > now()
 """
-# What a release before has kept of other members is not read as if it had these.
-_SHAPE = sha256(_ACCESS.encode()).hexdigest()[:8]
 _STORE = "select pg_current_snapshot()::text from stores where id = %(store_id)s"
 
 
@@ -91,7 +88,7 @@ def access_of(token: str | None, store_id: UUID | None) -> Access:
         return Computed(document.encode(), snapshot, life_s)
 
     tags = (token_tag(token_hash), *((f"store:{store_id}",) if store_id else ()))
-    result = read(f"access {_SHAPE} {token_hash.hex()} {store_id}", tags, compute)
+    result = read(f"access {token_hash.hex()} {store_id}", tags, compute)
     access = _parse(result.payload)
     # It runs out by itself in the cache too, but a moment later.
     if access.actor is None or access.actor.expires_at <= now():
