@@ -67,6 +67,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_waiting_clients: Annotated[
         Positive, doc("clients that a web process holds while they wait for a job; others are answered at once")
     ] = 12_000
+    max_connections: Annotated[
+        int, Meta(ge=0), doc("connections that a web process keeps; 0: as many as its limit of open files allows")
+    ] = 0
+    keep_alive_s: Annotated[
+        Positive, doc("how long an idle connection is kept, in seconds; longer than the proxies and balancers in front")
+    ] = 75
+    forwarded_allow_ips: Annotated[
+        str,
+        doc("proxies whose X-Forwarded-For is believed, e.g. `127.0.0.1,10.0.0.0/8`; `*`: every peer; empty: nobody's"),
+    ] = ""
     max_body_bytes: Annotated[Positive, doc("largest request body, after decoding")] = 1024 * 1024
     slow_request_s: Annotated[float, doc("a request slower than this many seconds is logged as a warning")] = 0.5
     rate_limit: Annotated[
@@ -84,7 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     db_pool_size: Annotated[Positive, doc("database connections a process keeps")] = 10
     db_read_connections: Annotated[
-        Positive, doc("most further connections of a web process, on which its front door reads without a thread")
+        Positive, doc("most further connections of a web process, on which it reads without a thread")
     ] = 10
     db_pool_timeout_s: Annotated[float, doc("how long a request waits for a connection before 503")] = 5.0
     db_statement_timeout_s: Annotated[float, doc("longest a statement of a request may run")] = 15.0

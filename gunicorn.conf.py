@@ -3,10 +3,7 @@
 import gc
 import os
 import resource
-import signal
 import sys
-import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -31,10 +28,12 @@ bind = f"{_settings.host}:{_settings.port}"
 workers = _settings.web_concurrency
 threads = _settings.web_threads
 # `gunicorn wsgi:app` serves Flask alone, on threads.
-worker_class = "gthread" if "wsgi:app" in sys.argv else "api.server.protocol.Worker"
+worker_class = "api.gunicorn_threads.Worker" if "wsgi:app" in sys.argv else "api.server.worker.Worker"
 timeout = 30
 graceful_timeout = 25
-keepalive = 30
+keepalive = _settings.keep_alive_s
+limit_request_line = 8190
+limit_request_fields = 100
 backlog = 1024
 # Gunicorn's control socket would be shared by every instance of this user's home.
 control_socket_disable = True
@@ -60,26 +59,6 @@ def when_ready(server: Any) -> None:
     """Begin with nothing counted. Not before the port is ours: another server may be using the folder."""
     for file in _metrics.glob("*.db"):
         file.unlink()
-
-
-# How soon a process notices that it has lost the main one. The next one tries for five seconds to get the port.
-_ORPHANED_S = 0.5
-
-
-def post_fork(server: Any, worker: Any) -> None:
-    """From here on it holds the port, which takes seconds longer to be served."""
-    threading.Thread(target=_end_with, args=(worker.ppid,), name="parent", daemon=True).start()
-
-
-def _end_with(main: int) -> None:
-    """Uvicorn's worker does not look whether gunicorn's main process still lives: it would serve on, watched by nobody,
-    and keep the port from the server that is started instead."""
-    while os.getppid() == main:
-        time.sleep(_ORPHANED_S)
-    while True:
-        # Again and again, because until its own handler is there it has the main process's, which does nothing here.
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(_ORPHANED_S)
 
 
 def post_worker_init(worker: Any) -> None:

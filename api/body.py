@@ -51,12 +51,11 @@ _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 _MOST_REPEATED = 100
 
 
-def read_body(sent: Request) -> bytes:
-    """The decoded body. Raises: PayloadTooLarge past the bound (of what it decodes to), UnsupportedMediaType,
-    BadRequest for what is not whole."""
+def read_body(request: Request, raw: bytes) -> bytes:
+    """The decoded body of a request that was sent as `raw`. Raises: PayloadTooLarge past the bound (of what it decodes
+    to), UnsupportedMediaType, BadRequest."""
     limit = settings().max_body_bytes
-    raw = sent.read()
-    encoding = (sent.header("content-encoding") or "identity").strip().lower()
+    encoding = (request.header("content-encoding") or "identity").strip().lower()
     if encoding != "identity":
         raw = _decode(raw, _ALIASES.get(encoding, encoding), limit)
     if len(raw) > limit:
@@ -86,14 +85,14 @@ def _decode(raw: bytes, encoding: str, limit: int) -> bytes:
     raise BadRequest(f"the body is {encoding} data in too many pieces", code="malformed_encoding")
 
 
-def parse_json(sent: Request, raw: bytes) -> tuple[Any, bytes]:
+def parse_json(request: Request, raw: bytes) -> tuple[Any, bytes]:
     """The value, and its canonical form: the same bytes for whatever says the same, since neither spaces nor escapes
     nor the order of members count.
 
     Raises: UnsupportedMediaType unless JSON is declared; BadRequest for what is none, for an object that names a member
     twice, and for NUL, which no text in PostgreSQL can hold.
     """
-    if (sent.header("content-type") or "").partition(";")[0].strip().lower() != "application/json":
+    if (request.header("content-type") or "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaType("the body must be application/json", headers={"Accept": "application/json"})
     try:
         value = msgspec.json.decode(raw)

@@ -1,25 +1,37 @@
 """Compressed answers: zstd before br before gzip, from 1 KiB on.
 
-Flask-Compress does this, but for what it gets wrong: it compresses 206s and leaves problem details alone, sends gzip
-to who refused it (`gzip;q=0`), changes what is marked `no-transform`, writes the time into gzip's bytes, so that one
-strong ETag has several bodies, and answers a conditional request only after compressing. The last is mended by
-answering it earlier (`api/http.py`), and here by giving a 304 the ETag by which the client knows its copy.
+Of a compressed copy the ETag has the encoding behind it, so that each strong ETag has one body. Pages that are Flask's
+own (the documentation and its files) are left to Flask-Compress.
 """
 
-import re
 import zlib
 from collections.abc import Callable
 from functools import lru_cache
 
 import brotli
 import zstandard
-from flask import Flask, Response, request
+from flask import Flask
 from flask_compress import Compress
 
-from api.http import entity_tags
+from api.reply import Reply
+from api.request import Request
 
 SMALLEST = 1024
-_TYPES = ["application/json", "application/problem+json", "text/html", "text/css", "text/javascript", "text/plain"]
+_TYPES = ("application/json", "application/problem+json")
+_PAGE_TYPES = ["text/html", "text/css", "text/javascript", "text/plain"]
+# A longer Accept-Encoding is read anew each time: what clients write there must not fill memory.
+_LONGEST_KEPT = 256
+
+
+def pages_compressor(app: Flask) -> Compress:
+    """What compresses Flask's own pages; files go out as they are."""
+    app.config["COMPRESS_MIMETYPES"] = _PAGE_TYPES
+    app.config["COMPRESS_MIN_SIZE"] = SMALLEST
+    app.config["COMPRESS_ALGORITHM"] = ["zstd", "br", "gzip"]
+    app.config["COMPRESS_STREAMS"] = False
+    # Called for pages alone: the declared routes' replies are finished.
+    app.config["COMPRESS_REGISTER"] = False
+    return Compress(app)
 
 
 def _zstd(body: bytes) -> bytes:
@@ -45,57 +57,40 @@ def compress(body: bytes, encoding: str) -> bytes:
 
 
 def suffixed(etag: str, encoding: str) -> str:
-    """The quoted ETag of the compressed copy, as Flask-Compress has it."""
+    """The quoted ETag of the compressed copy."""
     return f'{etag[:-1]}:{encoding}"'
 
 
-class Compression(Compress):
-    """Flask-Compress with its faults mended. Streams go out as they are: one that gains by it compresses itself."""
-
-    def init_app(self, app: Flask) -> None:
-        app.config.setdefault("COMPRESS_MIMETYPES", _TYPES)
-        app.config.setdefault("COMPRESS_MIN_SIZE", SMALLEST)
-        app.config.setdefault("COMPRESS_ALGORITHM", list(_ENCODERS))
-        app.config.setdefault("COMPRESS_STREAMS", False)
-        super().init_app(app)
-        self._smallest = app.config["COMPRESS_MIN_SIZE"]
-
-    def after_request(self, response: Response | None) -> Response:
-        if response is None:
-            return Response(status=204)
-        if response.status_code == 304:
-            _keep_sent_tag(response)
-        elif response.mimetype in self.compress_mimetypes_set:
-            # As text, since werkzeug takes the header apart and writes it anew for each look at it.
-            if "Accept-Encoding" not in response.headers.get("Vary", ""):
-                response.vary.add("Accept-Encoding")
-            accept = request.environ.get("HTTP_ACCEPT_ENCODING")
-            if accept and (name := choose_encoding(accept)) and self._may(response):
-                response.set_data(compress(response.get_data(), name))
-                response.headers["Content-Encoding"] = name
-                etag, weak = response.get_etag()
-                if etag and not weak:
-                    response.headers["ETag"] = suffixed(f'"{etag}"', name)
-        return response
-
-    def _may(self, response: Response) -> bool:
-        return (
-            not response.is_streamed
-            and (response.content_length or 0) >= self._smallest
-            and response.status_code != 206
-            and "Content-Encoding" not in response.headers
-            and "Content-Range" not in response.headers
-            and not response.cache_control.no_transform
-        )
+def wanted_encoding(request: Request) -> str | None:
+    """The encoding that this client gets a large answer in; None for the answer as it is."""
+    accept = request.fields.get("accept-encoding")
+    return choose_encoding(accept) if accept else None
 
 
-@lru_cache(maxsize=256)
+def encode(request: Request, reply: Reply) -> None:
+    """Compress a reply's body where its client takes that and it is worth it."""
+    if reply.body is None or reply.mimetype not in _TYPES or reply.status == 206:
+        return
+    reply.headers.setdefault("Vary", "Accept-Encoding")
+    encoding = wanted_encoding(request) if len(reply.body) >= SMALLEST else None
+    if encoding is None or "Content-Encoding" in reply.headers:
+        return
+    reply.body = compress(reply.body, encoding)
+    reply.headers["Content-Encoding"] = encoding
+    if etag := reply.headers.get("ETag"):
+        reply.headers["ETag"] = suffixed(etag, encoding)
+
+
 def choose_encoding(accept: str) -> str | None:
-    """The encoding for an Accept-Encoding header (RFC 9110, 12.5.3), or None for the body as it is.
+    """The encoding for an Accept-Encoding field (RFC 9110, 12.5.3), or None for the body as it is.
 
     Of those that the client takes, the one it rates highest; of equals, ours before identity, in our order. What it
     rates 0 it does not get.
     """
+    return _choose(accept) if len(accept) > _LONGEST_KEPT else _choose_once(accept)
+
+
+def _choose(accept: str) -> str | None:
     rated: dict[str, float] = {}
     for part in accept.lower().split(","):
         name, *parameters = (piece.strip() for piece in part.split(";"))
@@ -106,6 +101,9 @@ def choose_encoding(accept: str) -> str | None:
     return best if quality > 0 and quality >= rated.get("identity", 0.0) else None
 
 
+_choose_once = lru_cache(maxsize=256)(_choose)
+
+
 def _quality(parameters: list[str]) -> float:
     for parameter in parameters:
         if parameter.startswith("q="):
@@ -114,12 +112,3 @@ def _quality(parameters: list[str]) -> float:
             except ValueError:
                 return 0.0
     return 1.0
-
-
-def _keep_sent_tag(response: Response) -> None:
-    """A 304 names the ETag of the copy that the client holds, which may be a compressed one."""
-    current = response.headers.get("ETag")
-    for sent in re.findall(r'"[^"]*"', request.headers.get("If-None-Match", "")):
-        if entity_tags(sent) == [current]:
-            response.headers["ETag"] = sent
-            return

@@ -1,19 +1,14 @@
-"""Answers: JSON bodies, conditional requests, and problem details for everything that is refused or fails."""
+"""What HTTP itself asks of an answer: entity tags and conditions, and problem details for whatever is refused."""
 
 import logging
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import ujson
-from flask import Flask, Request, Response, g, request
-from flask.json.provider import JSONProvider
-from flask.sessions import NullSession, SessionInterface
 from werkzeug.exceptions import HTTPException
 
-from api.request_extras import DOOR, Leftover
-from api.telemetry import route_template
+from api.reply import Reply
+from api.request import Request
 from dues.cdn import cache_control
 from dues.errors import (
     BadRequest,
@@ -31,80 +26,19 @@ from dues.stores.access import Access
 
 log = logging.getLogger("dues.api")
 
-# Flask-Compress suffixes the ETags of what it compresses; a client sends them back so.
-_COMPRESSION_SUFFIX = re.compile(r':(zstd|br|gzip|deflate)"$')
+# A compressed copy's entity tag is the plain one's with the encoding behind it (api/compress.py).
+_ENCODING_SUFFIX = re.compile(r':(zstd|br|gzip|deflate)"$')
 
 _MOST_PURGE_KEYS = 16
 
 
-class UJSONProvider(JSONProvider):
-    """ujson as Flask's JSON. NaN is refused; what JSON does not know (dates, UUIDs) must be text already."""
-
-    def dumps(self, obj: Any, **kwargs: Any) -> str:
-        return ujson.dumps(obj, ensure_ascii=False, escape_forward_slashes=False, allow_nan=False)
-
-    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
-        return ujson.loads(s)
-
-
-class NoSessions(SessionInterface):
-    """There are no cookies here: every request says who it is. Spares each the work of looking for one."""
-
-    _none = NullSession()
-
-    def open_session(self, app: Flask, request: Request) -> NullSession:
-        return self._none
-
-
-_WITH_BODY = (200, 201, 202)
-
-
-class _Finished(Response):
-    """A response whose headers need no second look: werkzeug copies them all to find places that are no ASCII, and
-    lengths that it does not know, of which there are none here."""
-
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if self.status_code not in _WITH_BODY or environ["REQUEST_METHOD"] == "HEAD":
-            return super().__call__(environ, start_response)
-        start_response(self.status, self.headers.to_wsgi_list())
-        return self.response  # type: ignore[return-value]
-
-
-@dataclass
-class Reply:
-    """What a handler answers. `body` is JSON text in UTF-8, or None for no content."""
-
-    body: bytes | None
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    mimetype: str = "application/json"
-
-    def response(self) -> Response:
-        headers = list(self.headers.items())
-        if self.body is None:
-            response = _Finished(b"", self.status, headers)
-            del response.headers["Content-Type"]
-            return response
-        return _Finished(self.body, self.status, [*headers, ("Content-Type", self.mimetype)])
-
-
-def json_reply(document: Any, status: int = 200, **headers: str) -> Reply:
-    body = ujson.dumps(document, ensure_ascii=False, escape_forward_slashes=False, allow_nan=False)
-    return Reply(body.encode(), status, headers)
-
-
-def no_content() -> Reply:
-    return Reply(None, 204)
-
-
-def conditional(answer: Answer, access: Access) -> Reply:
-    """A read's answer, or 304 when the client has it already. A front door that can keep the answer gets all of it,
-    and says 304 itself."""
-    g.cache = "hit" if answer.hit else "miss"
-    headers = read_headers(answer, access)
-    if _leave_to_door(answer, access) or not matches(request.headers.get("If-None-Match"), answer.etag):
-        return Reply(answer.body, 200, headers)
-    return Reply(None, 304, headers)
+def reply_of(answer: Answer, access: Access) -> Reply:
+    """A read's answer as it goes out to this caller, and how to know later whether it still is."""
+    reply = Reply(answer.body, 200, read_headers(answer, access), hit=answer.hit)
+    if answer.validator is not None and access.validators is not None:
+        reply.validators = (*access.validators, answer.validator)
+        reply.until = min(answer.expires_at, access.expires_at)
+    return reply
 
 
 def read_headers(answer: Answer, access: Access) -> dict[str, str]:
@@ -117,17 +51,6 @@ def read_headers(answer: Answer, access: Access) -> dict[str, str]:
     }
 
 
-def _leave_to_door(answer: Answer, access: Access) -> bool:
-    """Tell the front door, if there is one, how to know later whether this is still the answer for this caller."""
-    door: Leftover | None = request.environ.get(DOOR)
-    if door is None or answer.validator is None or access.validators is None or request.method != "GET":
-        return False
-    door.validators = [*access.validators, answer.validator]
-    door.until = min(answer.expires_at, access.expires_at)
-    door.route = route_template()
-    return True
-
-
 def _purge_keys(tags: tuple[str, ...]) -> dict[str, str]:
     """For caches in front: what to purge this answer by, as Fastly and Varnish want it, and as Cloudflare does."""
     tags = tags[:_MOST_PURGE_KEYS]
@@ -137,12 +60,17 @@ def _purge_keys(tags: tuple[str, ...]) -> dict[str, str]:
 def entity_tags(header: str | None) -> list[str]:
     """The entity tags of an If-Match or If-None-Match header, without W/ and without a compression's suffix."""
     tags = re.findall(r'(?:W/)?("[^"]*")|(\*)', header or "")
-    return [star or _COMPRESSION_SUFFIX.sub('"', quoted) for quoted, star in tags]
+    return [star or _ENCODING_SUFFIX.sub('"', quoted) for quoted, star in tags]
 
 
 def matches(header: str | None, etag: str) -> bool:
-    """Weak comparison, as If-None-Match wants it."""
-    return any(tag in ("*", etag) for tag in entity_tags(header))
+    """Whether If-None-Match names the answer with this ETag, in whatever encoding the client has it."""
+    if not header or not etag:
+        return False
+    if header == etag:
+        return True
+    (plain,) = entity_tags(etag)
+    return any(tag in ("*", plain) for tag in entity_tags(header))
 
 
 def require_match(header: str | None, version: int) -> None:
@@ -155,16 +83,42 @@ def require_match(header: str | None, version: int) -> None:
         raise PreconditionFailed(f"the resource is at version {version} now", version=version)
 
 
-def problem_reply(problem: Problem, path: str, request_id: str) -> Reply:
-    """RFC 9457 problem details."""
+# What says something of a content that a 304 does not have.
+_OF_CONTENT = ("Content-Encoding", "Content-Language", "Content-Range")
+
+
+def is_conditional(request: Request) -> bool:
+    """Whether a read comes with a condition on the entity tag."""
+    return "if-none-match" in request.fields or "if-match" in request.fields
+
+
+def conditional(request: Request, reply: Reply) -> Reply:
+    """The reply to a read under the request's conditions (RFC 9110, 13.2.2): itself, 304 (Not Modified) for a client
+    that has it already, or 412 (Precondition Failed) for one that wants another."""
+    if not is_conditional(request) or request.method not in ("GET", "HEAD") or reply.status not in (200, 206):
+        return reply
+    etag = reply.headers.get("ETag", "")
+    if not etag:
+        return reply
+    if_match = request.fields.get("if-match")
+    if if_match is not None and not matches(if_match, etag):
+        return problem_reply(PreconditionFailed("this is not the representation that If-Match names"), request)
+    if reply.status != 200 or not matches(request.fields.get("if-none-match"), etag):
+        return reply
+    headers = {name: value for name, value in reply.headers.items() if name not in _OF_CONTENT}
+    return Reply(None, 304, headers, hit=reply.hit, queries=reply.queries, db_s=reply.db_s, waiting=reply.waiting)
+
+
+def problem_reply(problem: Problem, request: Request | None, request_id: str = "") -> Reply:
+    """RFC 9457 problem details. `request` is None for what could not be read as one."""
     document: dict[str, Any] = {
         "type": f"/problems/{problem.code}",
         "title": problem.title,
         "status": problem.status,
         "detail": problem.detail,
-        "instance": path,
+        "instance": request.path if request else "",
         "code": problem.code,
-        "request_id": request_id,
+        "request_id": request.id if request else request_id,
         **problem.members,
     }
     if problem.errors:
@@ -193,14 +147,6 @@ def problem_of(error: Exception) -> Problem:
         return Unavailable(failure.detail)
     log.error("unhandled %s", type(error).__name__, exc_info=error)
     return Problem("something went wrong here; the request id finds it in the logs")
-
-
-def init_errors(app: Flask) -> None:
-    """Render whatever is raised as problem details; nothing else in Dues renders an error."""
-
-    @app.errorhandler(Exception)
-    def failed(error: Exception) -> Response:
-        return problem_reply(problem_of(error), request.path, g.get("request_id", "")).response()
 
 
 def _translate(error: HTTPException) -> Problem:

@@ -14,7 +14,7 @@ from uuid import UUID
 import ujson
 
 from api.auth import bearer_token
-from api.http import Reply
+from api.reply import Reply
 from api.request import Request
 from dues.errors import BadRequest, Conflict, ValidationFailed
 from dues.postgres import fetch_row, run_later
@@ -42,9 +42,9 @@ _KEEP = """
 """
 
 
-def idempotency_key(sent: Request, *, required: bool) -> str | None:
+def idempotency_key(request: Request, *, required: bool) -> str | None:
     """The request's key. Raises: BadRequest for one that is malformed, or without one where it is required."""
-    key = sent.header("idempotency-key")
+    key = request.header("idempotency-key")
     if key is None and required:
         raise BadRequest("this needs an Idempotency-Key header", code="idempotency_key_required")
     if key is None:
@@ -57,23 +57,23 @@ def idempotency_key(sent: Request, *, required: bool) -> str | None:
     return key
 
 
-def secret_seed(sent: Request, key: str | None, body: bytes) -> bytes:
+def secret_seed(request: Request, key: str | None, body: bytes) -> bytes:
     """32 bytes to make an answer's secret from: for a request with a key the same each time it is sent, so that
     nothing need be kept to answer it again. They cannot be found from our secret key and all our tables, since the
     request itself holds a secret that is not among them (a password, or a token)."""
     if key is None:
         return secrets.token_bytes(32)
-    named = "\0".join((bearer_token(sent) or "", sent.method, _path(sent), key))
+    named = "\0".join((bearer_token(request) or "", request.method, request.path, key))
     return _keyed_hash(b"seed\0" + sha256(named.encode()).digest() + body)
 
 
-def once(sent: Request, caller: UUID | None, key: str, body: bytes, write: Callable[[], Reply]) -> Reply:
+def once(request: Request, caller: UUID | None, key: str, body: bytes, write: Callable[[], Reply]) -> Reply:
     """Call `write`, or give the answer that the same caller, key and body got before; `body` is in its canonical form
     (api/body.py), so that it is the same however a client writes it.
 
     Raises: Conflict while the first request still runs; ValidationFailed when the key was used with another body.
     """
-    named = {"scope": f"{caller or 'anonymous'} {sent.method} {_path(sent)}", "key": key}
+    named = {"scope": f"{caller or 'anonymous'} {request.method} {request.path}", "key": key}
     run_later(_LOCK, named)
     row = fetch_row(_FIND, named, hot=True)
     assert row
@@ -100,11 +100,6 @@ def once(sent: Request, caller: UUID | None, key: str, body: bytes, write: Calla
         }
         run_later(_KEEP, named | kept_as)
     return reply
-
-
-def _path(sent: Request) -> str:
-    """The route and the ids in it: a UUID is the same in capitals, and all else in a path is in lower case."""
-    return sent.path.lower()
 
 
 def _keyed_hash(data: bytes) -> bytes:

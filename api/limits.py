@@ -1,38 +1,33 @@
 """Rate limits: how often a caller may ask, in fixed windows that all web processes count together in Redis.
 
-A caller is a token, or where none is sent an address. A token that this process has not found good yet counts against
-its address too, so that made-up tokens are no way around; once it is found good, that is given back, so that those
-behind one address do not use up each other's quota. Payments have half of the quota. What makes users and tokens has a
-tenth, and counts for the address whoever asks, since each new token is a new caller. The headers follow
-draft-ietf-httpapi-ratelimit-headers.
+A caller is a user, however many tokens that user has, or where no token is sent an address (of IPv6 its first 64 bits).
+A token that this process does not know yet counts for its address, so that made-up tokens are no way around; once it is
+found good that is given back, so that those behind one address do not use up each other's quota, and the request counts
+for the user. Payments have half of the quota. What makes users and tokens has a tenth, and counts for the address
+whoever asks. The header fields follow draft-ietf-httpapi-ratelimit-headers.
 
+A window begins with a caller's first request and ends by Redis's clock, whatever the clocks of the web processes say.
 Where Redis does not answer, each process counts for itself and lets its share of the quota through.
 """
 
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property, partial
 from hashlib import blake2b
+from typing import Literal, NamedTuple
+from uuid import UUID
 
-from flask import Flask, Response, g, request
-
-from api.request_extras import DOOR
-from config import Settings
-from dues.cdn import SHARED
+from api.client_address import network_of
 from dues.errors import TooManyRequests
-from dues.reads.freshness import fresh_cache
+from dues.reads.freshness.store import Store
 from dues.redis.wire import CacheAway
 
-# How many callers' limits a process remembers, so as not to make them for each request.
+PolicyName = Literal["default", "payments", "login", "free"]
+
+# How many callers' limits a process remembers, so as not to make them for each request, and how many tokens' users.
 _PRESENT_LIMITS = 20_000
-_MAKERS = ("/v1/users", "/v1/tokens")
-# What counts against no limit. All else does, whatever it is.
-_FREE = ("/healthz",)
-# How many tokens a process remembers to be good.
-_GOOD_TOKENS = 10_000
+_KNOWN_TOKENS = 10_000
 
 
 @dataclass(frozen=True)
@@ -43,187 +38,112 @@ class Policy:
     quota: int
     window_s: int
 
-    @cached_property
+    @property
     def described(self) -> str:
         return f'"{self.name}";q={self.quota};w={self.window_s}'
 
-    @cached_property
-    def word(self) -> bytes:
-        return self.name.encode()
 
-    @cached_property
-    def line(self) -> bytes:
-        return b"ratelimit-policy: %b\r\n" % self.described.encode()
+class Used(NamedTuple):
+    """How many requests of a window are used up, the present one included, and in how many seconds it ends."""
+
+    requests: int
+    ends_in_s: int
 
 
 class Limit:
-    """One caller's count under one policy, in the window that ends at `ends_at` (seconds since 1970).
+    """One caller's count under one policy. `key` is the counter's name in Redis, which tells nothing of the caller."""
 
-    `key` is the counter's name in Redis; another one in each window. `caller` tells nothing of the token.
-    """
+    __slots__ = ("_lines", "key", "policy")
 
-    __slots__ = ("caller", "ends_at", "key", "policy")
-
-    def __init__(self, policy: Policy, caller: str, ends_at: int) -> None:
+    def __init__(self, policy: Policy, caller: str) -> None:
         self.policy = policy
-        self.caller = caller
-        self.ends_at = ends_at
-        self.key = f"limit:{policy.name}:{caller}:{ends_at}"
+        self.key = f"limit:{policy.name}:{blake2b(caller.encode(), digest_size=16).hexdigest()}"
+        self._lines = f'ratelimit-policy: {policy.described}\r\nratelimit: "{policy.name}";r='.encode()
 
-    def remaining(self, used: int) -> int:
-        return max(0, self.policy.quota - used)
+    def lines(self, used: Used) -> bytes:
+        """The header fields of an answer, as they go over the wire."""
+        return b"%b%d;t=%d\r\n" % (self._lines, max(0, self.policy.quota - used.requests), used.ends_in_s)
 
-    @property
-    def is_of_token(self) -> bool:
-        """Whether it counts for a token, and not for an address."""
-        return self.caller.startswith("t")
-
-    def headers(self, used: int) -> list[tuple[str, str]]:
-        policy, left = self.policy, max(1, round(self.ends_at - time.time()))
-        return [
-            ("RateLimit-Policy", policy.described),
-            ("RateLimit", f'"{policy.name}";r={self.remaining(used)};t={left}'),
-        ]
-
-    def pairs(self, used: int) -> list[tuple[bytes, bytes]]:
-        """The same as they go over the wire."""
-        return [(name.lower().encode(), value.encode()) for name, value in self.headers(used)]
-
-    def lines(self, used: int) -> bytes:
-        """The same as lines."""
-        policy, left = self.policy, max(1, round(self.ends_at - time.time()))
-        return b'%bratelimit: "%b";r=%d;t=%d\r\n' % (policy.line, policy.word, self.remaining(used), left)
-
-    def refusal(self, used: int) -> TooManyRequests:
-        """What whoever is over the quota is told."""
-        wait = max(1, round(self.ends_at - time.time()))
-        return TooManyRequests(
-            f"more than {self.policy.quota} requests in {self.policy.window_s} s",
-            headers={"Retry-After": str(wait), **dict(self.headers(used))},
-        )
+    def require(self, used: Used) -> None:
+        """Raises: TooManyRequests."""
+        if used.requests > self.policy.quota:
+            raise TooManyRequests(
+                f"more than {self.policy.quota} requests in {self.policy.window_s} s",
+                headers={"Retry-After": str(used.ends_in_s)},
+            )
 
 
 class Limits:
     """The policies that `RATE_LIMIT` makes, e.g. `600/60`; none where it is `off`."""
 
     def __init__(self, rate_limit: str) -> None:
-        self.on = rate_limit != "off"
-        self._present: dict[tuple[str, bytes | str], Limit] = {}
-        if self.on:
+        self._present: dict[tuple[str, object], Limit] = {}
+        self._policies: dict[str, Policy] = {}
+        if rate_limit != "off":
             quota, window_s = map(int, rate_limit.split("/"))
-            self._default = Policy("default", quota, window_s)
-            self._payments = Policy("payments", max(1, quota // 2), window_s)
-            self._login = Policy("login", max(1, quota // 10), window_s)
+            shares = {"default": 1, "payments": 2, "login": 10}
+            self._policies = {name: Policy(name, max(1, quota // share), window_s) for name, share in shares.items()}
 
-    def of(self, method: str, path: str, authorization: bytes | None, address: str) -> Limit | None:
-        """The limit that a request counts against, or None where there is none."""
-        if not self.on or path in _FREE:
-            return None
-        if method == "POST":
-            if path in _MAKERS:
-                return self._limit(self._login, address)
-            if path.endswith("/payments"):
-                return self._limit(self._payments, authorization or address)
-        return self._limit(self._default, authorization or address)
+    def of_user(self, policy: PolicyName, user_id: UUID) -> Limit | None:
+        return self._limit(policy, user_id)
 
-    def of_address(self, address: str) -> Limit:
-        """What a request with a token that is not known to be good counts against beside its own limit, which there
-        must be."""
-        return self._limit(self._default, address)
+    def of_address(self, policy: PolicyName, address: str) -> Limit | None:
+        return self._limit(policy, network_of(address))
 
-    def _limit(self, policy: Policy, caller: bytes | str) -> Limit:
-        found = self._present.get((policy.name, caller))
-        moment = time.time()
-        if found is None or found.ends_at <= moment:
+    def _limit(self, policy_name: PolicyName, caller: object) -> Limit | None:
+        found = self._present.get((policy_name, caller))
+        if found is None:
+            policy = self._policies.get(policy_name)
+            if policy is None:
+                return None
             if len(self._present) >= _PRESENT_LIMITS:
                 self._present.clear()
-            ends_at = (int(moment) // policy.window_s + 1) * policy.window_s
-            found = self._present[policy.name, caller] = Limit(policy, _name_of(caller), ends_at)
+            found = self._present[policy_name, caller] = Limit(policy, f"{type(caller).__name__} {caller}")
         return found
 
 
-def _name_of(caller: bytes | str) -> str:
-    """Of an Authorization header (bytes) its token's, however the header is written; or of an address."""
-    if isinstance(caller, str):
-        return "a" + blake2b(caller.encode("latin-1", "replace"), digest_size=16).hexdigest()
-    return "t" + blake2b(caller.partition(b" ")[2].strip() or caller, digest_size=16).hexdigest()
+class LocalCounts:
+    """Counts of one process, for as long as Redis does not answer."""
+
+    def __init__(self, processes: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._processes, self._clock = processes, clock
+        self._counts: dict[str, int] = {}
+        self._ends_at = 0.0
+
+    def add(self, limit: Limit, count: int = 1) -> Used:
+        """How much of the whole quota is used, if every process sees as many requests as this one."""
+        moment = self._clock()
+        if moment >= self._ends_at:
+            self._counts.clear()
+            self._ends_at = moment + limit.policy.window_s
+        self._counts[limit.key] = used = self._counts.get(limit.key, 0) + count
+        return Used(used * self._processes, max(1, round(self._ends_at - moment)))
 
 
-class GoodTokens:
-    """Callers whose token was found good a while ago; should it be revoked since, only its counting differs."""
+class Counter:
+    """Counts requests on threads, in Redis or in this process."""
+
+    def __init__(self, store: Store, local: LocalCounts) -> None:
+        self._store, self._local = store, local
+
+    def add(self, limit: Limit, count: int = 1) -> Used:
+        try:
+            requests, ends_in_s = self._store.count(limit.key, limit.policy.window_s, count)
+            return Used(requests, max(1, ends_in_s))
+        except CacheAway:
+            return self._local.add(limit, count)
+
+
+class KnownTokens:
+    """The users of tokens that were found good a while ago; should one be revoked since, only its counting differs."""
 
     def __init__(self) -> None:
-        self._found: OrderedDict[str, None] = OrderedDict()
+        self._users: OrderedDict[str, UUID] = OrderedDict()
 
-    def __contains__(self, caller: str) -> bool:
-        return caller in self._found
+    def user_of(self, token: str) -> UUID | None:
+        return self._users.get(token)
 
-    def add(self, caller: str) -> None:
-        self._found[caller] = None
-        self._found.move_to_end(caller)
-        if len(self._found) > _GOOD_TOKENS:
-            self._found.popitem(last=False)
-
-
-class LocalCounts:
-    """Counts of one process, for as long as Redis does not answer; only the present windows are kept."""
-
-    def __init__(self, processes: int) -> None:
-        self._processes = processes
-        self._counts: dict[str, int] = {}
-        self._swept_at = 0.0
-
-    def add(self, limit: Limit, count: int = 1) -> int:
-        """How much of the whole quota is used, if every process sees as many requests as this one."""
-        if time.monotonic() - self._swept_at > limit.policy.window_s:
-            self._counts.clear()
-            self._swept_at = time.monotonic()
-        self._counts[limit.key] = used = self._counts.get(limit.key, 0) + count
-        return used * self._processes
-
-
-def init_limits(app: Flask) -> None:
-    """Count requests that reach Flask without the front door, which counts its own."""
-    settings: Settings = app.extensions["settings"]
-    limits, local, good = Limits(settings.rate_limit), LocalCounts(settings.web_concurrency), GoodTokens()
-
-    def count(limit: Limit) -> Callable[[], object]:
-        """Count the present request. Returns: what takes that back. Raises: TooManyRequests."""
-        store, life_s = fresh_cache().store, limit.policy.window_s + 1
-        try:
-            used = store.count(limit.key, life_s)
-            take_back = partial(store.count, limit.key, life_s, -1)
-        except CacheAway:
-            used = local.add(limit)
-            take_back = partial(local.add, limit, -1)
-        g.limited = limit.headers(used)
-        if used > limit.policy.quota:
-            raise limit.refusal(used)
-        return take_back
-
-    @app.before_request
-    def enforce() -> None:
-        if DOOR in request.environ:
-            return
-        sent, address = request.headers.get("Authorization"), request.remote_addr or ""
-        authorization = None if sent is None else sent.encode("latin-1", "replace")
-        limit = g.limit = limits.of(request.method, request.path, authorization, address)
-        if limit is None:
-            return
-        count(limit)
-        if limit.is_of_token and limit.caller not in good:
-            own = g.limited
-            g.take_back = count(limits.of_address(address))
-            g.limited = own
-
-    @app.after_request
-    def describe(response: Response) -> Response:
-        # Of what a cache in front may keep, others would take one caller's limit for their own.
-        if SHARED not in response.headers.get("Cache-Control", ""):
-            for name, value in g.get("limited", ()):
-                response.headers[name] = value
-        if "take_back" in g and g.get("token_is_good"):
-            good.add(g.limit.caller)
-            with suppress(CacheAway):
-                g.take_back()
-        return response
+    def add(self, token: str, user_id: UUID) -> None:
+        self._users[token] = user_id
+        if len(self._users) > _KNOWN_TOKENS:
+            self._users.popitem(last=False)

@@ -1,71 +1,151 @@
-"""A request as routes see it: what was sent, whoever serves it. Flask serves all; the front door some by itself."""
+"""A request, read once. Whoever serves it, whatever looks at it afterwards finds the same path, caller and fields.
 
+A path has one spelling, an id one form, a token one reading, a field that may be there once is there once; limits,
+caches, keys and handlers all take them from here.
+"""
+
+import random
 import re
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import parse_qsl
 
-from flask import request
+from dues.errors import BadRequest, UriTooLong
+from dues.ids import parse_id
 
-from api.request_extras import WAITS, Leftover
-from dues.errors import NotFound
+# Fields by their names in lower case.
+Fields = dict[str, str]
+
+LONGEST_QUERY = 8192
+MOST_PARAMETERS = 100
 
 # What every path of ours is made of: words and ids with one slash before each, and nothing to be decoded. Servers,
 # proxies and routers read other spellings each in their own way (`//v1`, `%2Fv1`, `/v1/./stores`), and what one of
-# them has decided of such a path is not what another serves; so there is nothing there.
+# them has decided of such a path is not what another serves; so nothing is found there.
 _PATH = re.compile(r"/|(?:/(?!\.{1,2}(?:/|$))[A-Za-z0-9._~-]+)+/?")
+_TARGET = re.compile(r"(?:https?://[^/?#]*)?(/[^?#]*)(?:\?([^#]*))?", re.IGNORECASE)
+_FIELD = re.compile(r"([^:\r\n]+):([^\r\n]*)\r\n")
+_BEARER = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] +([A-Za-z0-9._~+/-]+=*)")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
 
-# Where WSGI has them; all other headers are HTTP_….
-_APART = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
+_BLANKS = " \t"
+
+# Fields that a request has once: of two, one reader would take the first and another the last.
+_SINGLE = frozenset(
+    (
+        "authorization",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "host",
+        "idempotency-key",
+        "if-modified-since",
+        "if-range",
+        "if-unmodified-since",
+        "last-event-id",
+        "range",
+        "traceparent",
+        "x-request-id",
+    )
+)
 
 
-def is_canonical(path: str) -> bool:
-    """Whether a path, as it was sent, is spelt in the one way that is served."""
-    return _PATH.fullmatch(path) is not None
-
-
-def refuse_other_spellings() -> None:
-    """Of Flask's present request. Raises: NotFound."""
-    sent: str = request.environ.get("RAW_URI") or request.path
-    path = sent if sent.startswith("/") else "/" + sent.partition("://")[2].partition("/")[2]
-    if not is_canonical(path.partition("?")[0]):
-        raise NotFound("there is no such resource")
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Request:
-    """`query` is the query string. `header` gives a header by its name in lower case, and `read` the body, both as they
-    were sent. `leftover` is where to leave what the server is to do beside sending the answer; None: it does no more.
+    """What was sent, of which nothing changes any more.
+
+    method: in capitals. path: canonical, ids in lower case; "" for a target that names no path of ours.
+    query: the query string as it was sent, ASCII. fields: by their names in lower case; of a list that came in several
+    lines the values are joined by commas. address: the client's (api/client_address.py). token: the bearer token, None
+    where no Authorization was sent, and "" for an Authorization that is not one. id: tells requests apart and keeps no
+    secret: the client's own where it is fit for a log.
     """
 
     method: str
     path: str
     query: str
-    header: Callable[[str], str | None]
-    read: Callable[[], bytes]
-    leftover: Leftover | None = None
+    fields: Fields
+    address: str
+    token: str | None
+    id: str
+
+    def header(self, name: str) -> str | None:
+        """A field by its name in lower case."""
+        return self.fields.get(name)
 
 
-def flask_request() -> Request:
-    """Flask's present request."""
-    environ = request.environ
+def make_request(method: str, target: str, fields: Fields, address: str) -> Request:
+    """A request whose head has been read; `target` is the request line's.
 
-    def header(name: str) -> str | None:
-        found: str | None = environ.get(_APART.get(name) or "HTTP_" + name.upper().replace("-", "_"))
-        return found
-
-    return Request(
-        environ["REQUEST_METHOD"],
-        request.path,
-        environ["QUERY_STRING"],
-        header,
-        lambda: request.get_data(cache=False),
-        environ.get(WAITS),
-    )
+    Raises: UriTooLong, BadRequest for a query of too many parameters.
+    """
+    path, query = read_target(target)
+    if query:
+        if len(query) > LONGEST_QUERY:
+            raise UriTooLong(f"a query may have at most {LONGEST_QUERY} bytes")
+        if query.count("&") >= MOST_PARAMETERS:
+            raise BadRequest(f"a query may have at most {MOST_PARAMETERS} parameters", code="too_many_parameters")
+    sent_id = fields.get("x-request-id")
+    request_id = sent_id if sent_id and _REQUEST_ID.fullmatch(sent_id) else new_request_id()
+    return Request(method, path, query, fields, address, read_token(fields.get("authorization")), request_id)
 
 
-def query_parameters(text: str) -> list[tuple[str, str]]:
-    """Of a query string as servers hand it on, with bytes that are no ASCII as Latin-1: what Flask calls args."""
-    if not text.isascii():
-        text = text.encode("latin-1").decode(errors="replace")
-    return parse_qsl(text, keep_blank_values=True, errors="werkzeug.url_quote")
+def new_request_id() -> str:
+    return f"{random.getrandbits(128):032x}"
+
+
+def read_fields(lines: str) -> Fields:
+    """The lines of a head, each ended by CRLF, as fields. Those whose names hold an underscore are left out: a proxy
+    may look at `x-name` and pass `x_name` by, and in CGI's environment both are HTTP_X_NAME.
+
+    Raises: BadRequest.
+    """
+    return join_fields(_FIELD.findall(lines))
+
+
+def join_fields(pairs: Iterable[tuple[str, str]]) -> Fields:
+    """Raises: BadRequest for a field that is there twice and may not be."""
+    fields: Fields = {}
+    for sent_name, value in pairs:
+        name = sent_name.lower()
+        if "_" in name:
+            continue
+        if name in fields:
+            if name in _SINGLE:
+                raise BadRequest(f"the field {name} is there twice", code="repeated_field")
+            fields[name] = f"{fields[name]}, {value.strip(_BLANKS)}"
+        else:
+            fields[name] = value.strip(_BLANKS)
+    return fields
+
+
+def read_target(target: str) -> tuple[str, str]:
+    """The path, in its one spelling, and the query string of a request line's target (RFC 9112, 3.2)."""
+    found = _TARGET.fullmatch(target)
+    if found is None:
+        return "", ""
+    return canonical_path(found[1]), found[2] or ""
+
+
+def canonical_path(path: str) -> str:
+    """A path as it was sent, with its ids in lower case; "" for one that is spelt in another way than is served."""
+    if not _PATH.fullmatch(path):
+        return ""
+    if path.islower():
+        return path
+    # A UUID is the same in capitals (RFC 9562, 4), as Swift and .NET write it.
+    return "/".join(str(parse_id(part) or part) for part in path.split("/"))
+
+
+def read_token(authorization: str | None) -> str | None:
+    """The token of an Authorization field: None where there is none, "" where it is no bearer token."""
+    if authorization is None:
+        return None
+    found = _BEARER.fullmatch(authorization)
+    return found[1] if found else ""
+
+
+def parameters_of(query: str) -> list[tuple[str, str]]:
+    """The parameters of a query string, decoded, in their order. What is no UTF-8 becomes U+FFFD."""
+    return parse_qsl(query, keep_blank_values=True, errors="replace", max_num_fields=None)

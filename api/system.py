@@ -5,15 +5,14 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 
 import psycopg2
-from flask import Blueprint, Flask, Response, current_app
+from flask import Blueprint, Flask, Response, current_app, g
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.auth import bearer_token
-from api.http import json_reply
-from api.request import flask_request
+from api.flask_host import respond
+from api.reply import json_reply
 from config import Settings
 from dues import VERSION
 from dues.breaker import troubled_circuits, webhook_circuits
@@ -59,7 +58,7 @@ def metrics() -> Response:
     """Open where METRICS_TOKEN is empty: the web server listens on loopback unless told otherwise, the numbers tell
     of no customer, and a gateway in front need not pass the path on."""
     if wanted := settings().metrics_token:
-        sent = bearer_token(flask_request()) or ""
+        sent = g.request.token or ""
         if not hmac.compare_digest(sent.encode(), wanted.encode()):
             raise Unauthenticated("this needs the token of METRICS_TOKEN")
     return Response(
@@ -70,9 +69,7 @@ def metrics() -> Response:
 
 
 def _now(document: dict[str, str]) -> Response:
-    response = json_reply(document).response()
-    response.headers["Cache-Control"] = "no-store"
-    return response
+    return respond(json_reply(document, headers={"Cache-Control": "no-store"}))
 
 
 class Readiness:

@@ -56,12 +56,12 @@ class Contest:
             folder = ROOT if name.startswith("dues") else ROOT / "bench"
             return stack.enter_context(serving(name, argv, env, ready, folder))
 
-        self.dues = start("dues", [*DUES, "asgi:app"], env, "/healthz")
+        self.dues = start("dues", [*DUES, "server:app"], env, "/healthz")
         self.dues_threads = start("dues-threads", [*DUES, "wsgi:app"], env, "/healthz")
         nowhere = {"CACHE_REDIS_URL": "redis://127.0.0.1:1/0"}
-        self.dues_without_redis = start("dues-without-redis", [*DUES, "asgi:app"], env | nowhere, "/healthz")
+        self.dues_without_redis = start("dues-without-redis", [*DUES, "server:app"], env | nowhere, "/healthz")
         size = str(len(self.fetch(self.dues + dues_path(stores[0]))[0]))
-        bare = [sys.executable, "-m", "gunicorn", "-k", "uvicorn_worker.UvicornWorker", "-b", "127.0.0.1:{port}"]
+        bare = [*gunicorn, "-k", "uvicorn_worker.UvicornWorker", "-b", "127.0.0.1:{port}"]
         self.bare = start("bare", [*bare, "peers.bare_asgi:app"], {**peers, "BARE_BYTES": size}, "/")
         self.drf = start("drf", [*gunicorn, *GTHREAD, "peers.drf.wsgi:application"], peers, "/nothing")
         fastapi = [python, "-m", "uvicorn", "--port", "{port}", "--log-level", "warning", "peers.fastapi_app:app"]

@@ -32,7 +32,7 @@ def run(rounds: int, seconds: float, many: int, depth: int) -> Suite:
 
 
 def _serve(stack: contextlib.ExitStack, data: Data) -> str:
-    argv = [*DUES, "asgi:app"]
+    argv = [*DUES, "server:app"]
     return stack.enter_context(serving("dues", argv, {**data.environ(), "PORT": "{port}"}, "/healthz"))
 
 

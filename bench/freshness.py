@@ -226,7 +226,7 @@ def _payments(base: str, token: str) -> Row:
 
 def prove(enough: int, *, faults: bool, broken: bool) -> Count:
     """Run until `enough` reads followed a write. Returns what was seen."""
-    with House("bench.broken_asgi:app" if broken else "asgi:app") as house:
+    with House("bench.broken_server:app" if broken else "server:app") as house:
         trouble = Trouble(house) if faults else None
         began = time.monotonic()
         count = asyncio.run(Prover(house, enough).run(trouble))

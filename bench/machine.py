@@ -40,7 +40,7 @@ def describe(postgres_version: str, redis_version: str) -> dict[str, str]:
         ),
         platform.machine(),
     )
-    names = ("Flask", "gunicorn", "uvicorn", "SQLAlchemy", "psycopg2-binary", "redis", "rq")
+    names = ("Flask", "gunicorn", "uvloop", "SQLAlchemy", "psycopg2-binary", "redis", "rq")
     return {
         "processor": f"{cpu}, {len(CORES)} cores",
         "system": platform.platform(),

@@ -31,7 +31,7 @@ def run(minutes: float) -> Suite:
     with contextlib.ExitStack() as stack:
         data = stack.enter_context(serving_new_data(100_000))
         environ = {**data.environ(), **_LIMITS, "PORT": "{port}"}
-        base = stack.enter_context(serving("dues", [*DUES, "asgi:app"], environ, "/healthz"))
+        base = stack.enter_context(serving("dues", [*DUES, "server:app"], environ, "/healthz"))
         rss, loads = _under_load(data, base, minutes * 60)
         size = len(rss) // len(_QUARTERS)
         figures = {

@@ -53,7 +53,7 @@ def run(rounds: int, seconds: float) -> Suite:
     )
     with contextlib.ExitStack() as stack:
         data = stack.enter_context(serving_new_data(10_000))
-        argv = [*DUES, "asgi:app"]
+        argv = [*DUES, "server:app"]
         base = stack.enter_context(serving("dues", argv, {**data.environ(), "PORT": "{port}"}, "/healthz"))
         scripts = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         write_scripts(data, base, scripts)

@@ -55,7 +55,7 @@ class House:
     A SIGTERM ends the block as a Ctrl-C does, and whatever kills this process ends them too: nothing is left behind.
     """
 
-    def __init__(self, target: str = "asgi:app") -> None:
+    def __init__(self, target: str = "server:app") -> None:
         self._target = target
         self._folder = tempfile.TemporaryDirectory(prefix="dues-prover-", ignore_cleanup_errors=True)
         self.home = Path(self._folder.name)

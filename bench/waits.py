@@ -240,7 +240,7 @@ def run(rounds: int, seconds: float, count: int = 10_000) -> Suite:
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     with contextlib.ExitStack() as stack:
         data = stack.enter_context(serving_data(100_000))
-        argv = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "asgi:app"]
+        argv = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "server:app"]
         base = stack.enter_context(serving("dues", argv, {**data.environ(), "PORT": "{port}"}, "/healthz"))
         os.sched_setaffinity(0, {LOAD_CORE})
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

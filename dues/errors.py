@@ -123,6 +123,10 @@ class PayloadTooLarge(Problem):
     status, title, code = 413, "Payload too large", "payload_too_large"
 
 
+class UriTooLong(Problem):
+    status, title, code = 414, "URI too long", "uri_too_long"
+
+
 class UnsupportedMediaType(Problem):
     status, title, code = 415, "Unsupported media type", "unsupported_media_type"
 
@@ -143,6 +147,20 @@ class ValidationFailed(Problem):
 
 class TooManyRequests(Problem):
     status, title, code = 429, "Too many requests", "rate_limited"
+
+
+class HeadersTooLarge(Problem):
+    status, title, code = 431, "Request header fields too large", "headers_too_large"
+
+
+class UnknownCoding(Problem):
+    """A transfer coding that is not spoken here."""
+
+    status, title, code = 501, "Not implemented", "unknown_transfer_coding"
+
+
+class UnknownVersion(Problem):
+    status, title, code = 505, "HTTP version not supported", "unknown_http_version"
 
 
 class Unavailable(Problem):

@@ -34,6 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, what in _LONG.items():
         group.addoption(f"--{name}", action="store_true", help=what)
     group.addoption("--chaos", metavar="TIME", type=_seconds, help="random kills of everything for a time such as 10m")
+    group.addoption("--mutations", metavar="COUNT", type=int, default=1000, help="how many broken requests are tried")
+    group.addoption("--mutations-seed", metavar="SEED", type=int, help="try those of a run that failed")
     group.addoption("--faults-table", metavar="FILE", help="write the time to recovery from each fault, as Markdown")
 
 
@@ -60,6 +62,8 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if unstable := [item.nodeid for item in items if " at 0x" in item.nodeid]:
+        raise pytest.UsageError(f"names that are others in each process: {unstable[0]} and {len(unstable) - 1} more")
     asked = {name for name in (*_LONG, "chaos") if config.getoption(name)}
     left_out = [
         item

@@ -184,14 +184,9 @@ class Servers(Backing):
             self.redis_url = self.valkey.url
         self.mail = MailSink(self.home, faults=True)
         self.mail.start()
-        self.direct = Direct(self.database_url, self._forget_cached)
+        self.direct = Direct(self.database_url, self.forget)
         self._tables = _empty_tables(self.database_url)
         self._guarded = _guarded_tables(self.database_url)
-
-    def _forget_cached(self) -> None:
-        with closing(redis.Redis.from_url(self.redis_url)) as client:
-            if names := client.keys("dues:*"):
-                client.unlink(*names)
 
     def clean(self) -> None:
         """Empty the database and Redis. Deleting a few rows takes a tenth of the time of TRUNCATE, which makes new

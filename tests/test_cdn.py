@@ -269,7 +269,7 @@ class TestACacheThatDoesNotListen:
 
 @pytest.mark.parametrize("url", ["ftp://example.com", "https://user:secret@example.com/purge", "example.com"])
 def test_an_address_that_is_none_is_refused_at_the_start(url: str):
-    with pytest.raises(ConfigError, match="PURGE_URL is wrong"):
+    with pytest.raises(ConfigError, match="PURGE_URL does not read"):
         load_settings({**LEAST, "PURGE_URL": url})
 
 
@@ -289,7 +289,7 @@ def test_from_the_web_server_to_the_cache(
     assert set(ujson.loads(receiver.calls[0].body)["tags"]) == {"stores", f"store:{store.id}"}
 
 
-@pytest.mark.parametrize("target", ["asgi:app", "wsgi:app"])
+@pytest.mark.parametrize("target", ["server:app", "wsgi:app"])
 def test_what_others_may_be_given_names_no_callers_limit(servers: Servers, make: Factory, target: str) -> None:
     user = make.user()
     with (

@@ -84,6 +84,16 @@ def test_only_the_api_sees_the_request() -> None:
     assert not seen, "read the request in api/ and pass on what is needed of it"
 
 
+def test_routes_know_no_server() -> None:
+    known = [
+        f"{file}:{node.lineno}"
+        for file, node in nodes(ast.ImportFrom)
+        if isinstance(node, ast.ImportFrom) and file.parts[:2] == ("api", "routes")
+        if (node.module or "").startswith(("flask", "werkzeug", "api.server", "api.flask_host"))
+    ]
+    assert not known, "what was sent is in call.request, what a server is to do in the Reply: both hosts call routes"
+
+
 def test_only_a_transaction_commits() -> None:
     commits = [
         f"{file}:{node.lineno}"

@@ -9,15 +9,16 @@ import inspect
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import ujson
-from flask import Flask, Response, request
+from flask import Flask, Response
 
 from api.auth import PUBLIC
-from api.http import Reply, json_reply, matches
+from api.flask_host import respond
 from api.openapi.examples import BODIES, ID, sample
 from api.openapi.parts import (
     CURSOR_META,
@@ -35,6 +36,7 @@ from api.openapi.parts import (
     ref,
 )
 from api.openapi.webhooks import EVENTS_TAG, SHORTENED, webhook_items
+from api.reply import Reply, json_reply
 from api.routing import Route, Routes
 from dues import VERSION
 from dues.reads import Equal, Flag, Range, Resource
@@ -63,12 +65,8 @@ def init_openapi(app: Flask, modules: Sequence[Routes]) -> None:
             reply = json_reply(build_document(modules))
             etag = f'"{digest(reply.body or b"")}"'
             reply.headers = {"ETag": etag, "Cache-Control": "public, no-cache", "Vary": "Accept-Encoding"}
-            reply.headers["X-Content-Type-Options"] = "nosniff"
             built.append(reply)
-        reply = built[0]
-        if matches(request.headers.get("If-None-Match"), reply.headers["ETag"]):
-            reply = Reply(None, 304, reply.headers)
-        return reply.response()
+        return respond(replace(built[0], headers=dict(built[0].headers)))
 
 
 def build_document(modules: Sequence[Routes]) -> Part:

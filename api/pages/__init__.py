@@ -11,7 +11,8 @@ from pathlib import Path
 import flask_swagger_ui
 from flask import Blueprint, Flask, Response, request, send_from_directory
 
-from api.http import json_reply
+from api.flask_host import respond
+from api.reply import json_reply
 from dues import VERSION
 
 _FILES = {file.name: file.read_bytes() for file in (Path(__file__).parent / "files").iterdir()}
@@ -22,7 +23,6 @@ _POLICY = (
 )
 _HEADERS = {
     "Content-Security-Policy": _POLICY,
-    "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     # A link with a code in it may have brought the reader here: nobody else is told of it.
     "Referrer-Policy": "no-referrer",
@@ -48,7 +48,7 @@ def home() -> Response:
     if request.accept_mimetypes.best_match(("application/json", "text/html")) == "text/html":
         return Response(status=302, headers={"Location": "/docs", "Vary": "Accept"})
     links = {"docs": "/docs", "openapi": "/openapi.json", "health": "/healthz", "ready": "/readyz"}
-    return json_reply({"name": "Dues", "version": VERSION, "links": links}, Vary="Accept").response()
+    return respond(json_reply({"name": "Dues", "version": VERSION, "links": links}, headers={"Vary": "Accept"}))
 
 
 @pages.get("/docs", strict_slashes=False)

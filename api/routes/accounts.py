@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from api.auth import PUBLIC, require_scope
-from api.http import Reply, no_content
+from api.reply import Reply, no_content
 from api.routing import Call, Routes
 from dues.accounts import addresses as addresses_service
 from dues.accounts import users as users_service
@@ -29,7 +29,12 @@ def _scope(call: Call) -> Scope:
 
 
 @routes.post(
-    "/v1/users", PUBLIC, prepare=lambda call: users_service.check_new_user(call.data), body=NewUser, returns=me
+    "/v1/users",
+    PUBLIC,
+    prepare=lambda call: users_service.check_new_user(call.data),
+    body=NewUser,
+    returns=me,
+    limit="login",
 )
 def sign_up(call: Call) -> Reply:
     """Sign up

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from api.http import Reply, no_content
+from api.reply import Reply, no_content
 from api.routing import Call, Routes
 from dues.reads import ReadPlan
 from dues.social import relations as service

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from api.http import Reply
+from api.reply import Reply
 from api.routing import Call, Routes
 from dues.billing.credit_notes import NewCreditNote, create_credit_note, get_invoice
 from dues.billing.invoices import Invoice

@@ -1,14 +1,13 @@
 """Status URLs: the slow work that a caller has asked for, and that of the stores he manages."""
 
-from dataclasses import dataclass
+import re
 from typing import Any
 from uuid import UUID
 
-from flask import Response
-
 from api.auth import bearer_token, require_binding
-from api.http import Reply, conditional, read_headers
-from api.long_poll import COMMENT_EVERY_S, Waiting, event, leave, wanted_wait
+from api.http import matches, read_headers
+from api.long_poll import COMMENT_EVERY_S, event, wanted_wait
+from api.reply import Reply, Waiting
 from api.routing import Call, Routes
 from dues.errors import NotFound
 from dues.jobs import service
@@ -20,6 +19,8 @@ from dues.stores.access import access_of
 routes = Routes("jobs")
 LIST, ONE = "/v1/jobs", "/v1/jobs/{job_id}"
 EVENTS = ONE + "/events"
+
+_VERSION = re.compile(r'(?:W/)?"([0-9]{1,18})"')
 
 # When a client that does not wait is to ask again.
 _RETRY_AFTER_S = "1"
@@ -59,10 +60,7 @@ def _manages(call: Call, store_id: UUID | None) -> bool:
 
 def _reply(call: Call, status: Status) -> Reply:
     answer = Answer(status.document.encode(), status.etag)
-    if call.route.writes:
-        reply = Reply(answer.body, 200, read_headers(answer, call.access))
-    else:
-        reply = conditional(answer, call.access)
+    reply = Reply(answer.body, 200, read_headers(answer, call.access))
     if not status.done:
         reply.headers["Retry-After"] = _RETRY_AFTER_S
     return reply
@@ -78,7 +76,17 @@ def list_jobs(call: Call) -> ReadPlan:
     return call.list(jobs, {"owner_id": call.actor.user_id} | ({"store_id": bound_to} if bound_to else {}))
 
 
-@routes.get(ONE, "jobs:read", reads=jobs, waits=True)
+def _plan_wait(call: Call) -> Waiting | None:
+    """What a client that comes back with the version it has seen waits for: the right to see the job is looked at, and
+    the job with it, when there is something to tell, for all who wait at once (api/server/job_waiters.py)."""
+    seen = _VERSION.fullmatch(call.request.header("if-none-match") or "")
+    seconds = wanted_wait(call.request)
+    if not (seen and seconds and call.query) or call.request.method != "GET":
+        return None
+    return Waiting(call.ids["job_id"], int(seen[1]), call.actor.token_id, call.query, seconds, is_unchecked=True)
+
+
+@routes.get(ONE, "jobs:read", reads=jobs, waits=True, plan_wait=_plan_wait)
 def get_job(call: Call, job_id: UUID) -> Reply:
     """A job's status.
 
@@ -91,20 +99,12 @@ def get_job(call: Call, job_id: UUID) -> Reply:
     """
     status = _find(call)
     reply = _reply(call, status)
-    is_news = call.request.header("if-none-match") is not None and reply.status != 304
+    none_match = call.request.header("if-none-match")
+    is_news = none_match is not None and not matches(none_match, status.etag)
     seconds = 0 if status.done or is_news or call.request.method != "GET" else wanted_wait(call.request)
     if seconds and call.query:
-        leave(call.request, Waiting(job_id, status.version, call.actor.token_id, call.query, seconds))
+        reply.waiting = Waiting(job_id, status.version, call.actor.token_id, call.query, seconds)
     return reply
-
-
-@dataclass
-class EventStream(Reply):
-    """The events there are; the server that sends them may go on with others."""
-
-    def response(self) -> Response:
-        # As an iterator, so that no length is declared.
-        return Response(iter((self.body or b"",)), self.status, self.headers, mimetype="text/event-stream")
 
 
 @routes.get(
@@ -121,10 +121,10 @@ def follow_job(call: Call, job_id: UUID) -> Reply:
     is_seen = (call.request.header("last-event-id") or "").strip() == str(status.version)
     if status.done and is_seen:
         return Reply(None, 204, headers)
+    reply = Reply(b"" if is_seen else event(status), 200, headers, "text/event-stream")
     if not status.done and call.request.method == "GET" and call.query:
-        waiting = Waiting(job_id, status.version, call.actor.token_id, call.query, COMMENT_EVERY_S, streams=True)
-        leave(call.request, waiting)
-    return EventStream(b"" if is_seen else event(status), 200, headers)
+        reply.waiting = Waiting(job_id, status.version, call.actor.token_id, call.query, COMMENT_EVERY_S, streams=True)
+    return reply
 
 
 @routes.delete(ONE, "jobs:write", find=_find, returns=jobs, statuses=(200, 202))

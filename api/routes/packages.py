@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from api.auth import PUBLIC
-from api.http import Reply
+from api.reply import Reply
 from api.routing import Call, Routes
 from dues.packages import service
 from dues.packages.models import Package

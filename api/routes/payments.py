@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from api.http import Reply, no_content
+from api.reply import Reply, no_content
 from api.routing import Call, Routes
 from dues.errors import Forbidden, PreconditionFailed
 from dues.payments import methods, service
@@ -66,6 +66,7 @@ def list_payments(call: Call, store_id: UUID) -> ReadPlan:
     LIST,
     "payments:write",
     body=NewPayment,
+    limit="payments",
     returns=payments,
     idempotency="required",
     slow=_payment,

@@ -3,7 +3,7 @@
 import msgspec
 
 from api.auth import PUBLIC
-from api.http import Reply, json_reply, no_content
+from api.reply import Reply, json_reply, no_content
 from api.routing import Call, Routes
 from dues.accounts import recovery as service
 from dues.accounts.recovery import EmailConfirmation, EmailVerification, PasswordReset, PasswordResetConfirmation
@@ -30,10 +30,10 @@ def request_email_verification(call: Call) -> Reply:
     """
     job_id = service.request_verification(call.actor.user_id)
     headers = {"Location": f"/v1/jobs/{job_id}", "Retry-After": "1"}
-    return json_reply(msgspec.to_builtins(call.prepared), 202, **headers)
+    return json_reply(msgspec.to_builtins(call.prepared), 202, headers)
 
 
-@routes.post("/v1/email-verifications/confirmations", PUBLIC, body=EmailConfirmation, statuses=(204,))
+@routes.post("/v1/email-verifications/confirmations", PUBLIC, body=EmailConfirmation, statuses=(204,), limit="login")
 def confirm_email(call: Call) -> Reply:
     """Verify an e-mail with the code of a link"""
     service.verify_email(call.data)
@@ -47,6 +47,7 @@ def confirm_email(call: Call) -> Reply:
     body=PasswordReset,
     returns=PasswordReset,
     statuses=(202,),
+    limit="login",
 )
 def request_password_reset(call: Call) -> Reply:
     """Have a link mailed to choose a new password
@@ -64,6 +65,7 @@ def request_password_reset(call: Call) -> Reply:
     prepare=lambda call: service.check_reset(call.data),
     body=PasswordResetConfirmation,
     statuses=(204,),
+    limit="login",
 )
 def reset_password(call: Call) -> Reply:
     """Choose a new password with the code of a link

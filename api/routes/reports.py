@@ -4,7 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from api.downloads import download
-from api.http import Reply
+from api.reply import Reply
 from api.routing import Call, Routes
 from dues.reads import ReadPlan
 from dues.reads.resource import Scope
@@ -83,4 +83,4 @@ def get_report(call: Call, store_id: UUID, report_id: UUID) -> ReadPlan:
     parameters=_FILE_PARAMETERS,
 )
 def download_report(call: Call, store_id: UUID, report_id: UUID) -> Reply:
-    return download(file_store(), get_file(store_id, report_id))
+    return download(file_store(), get_file(store_id, report_id), call.request)

@@ -3,7 +3,7 @@
 from uuid import UUID
 
 from api.auth import PUBLIC
-from api.http import Reply, no_content
+from api.reply import Reply, no_content
 from api.routing import Call, Routes
 from dues.reads import ReadPlan
 from dues.reads.resource import Scope

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import msgspec
 
-from api.http import Reply, json_reply
-from api.request import query_parameters
+from api.reply import Reply, json_reply
+from api.request import parameters_of
 from api.routing import Call, Routes
 from dues.billing import manage
 from dues.billing.accounts import lock_subscription
@@ -66,6 +66,7 @@ def list_subscriptions(call: Call, store_id: UUID) -> ReadPlan:
     body=NewSubscription,
     returns=subscriptions,
     idempotency="required",
+    limit="payments",
     slow=_subscription,
     statuses=(202, 201),
 )
@@ -109,7 +110,7 @@ def change_subscription(call: Call, store_id: UUID, subscription_id: UUID) -> Re
 
 
 def _wants_preview(call: Call) -> bool:
-    values = [value for name, value in query_parameters(call.request.query) if name == "preview"] or ["false"]
+    values = [value for name, value in parameters_of(call.request.query) if name == "preview"] or ["false"]
     if values not in (["true"], ["false"]):
         raise InvalidParameter.of("preview", "is not true or false")
     return values == ["true"]

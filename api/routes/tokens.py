@@ -9,7 +9,7 @@ from uuid import UUID
 import ujson
 
 from api.auth import PUBLIC
-from api.http import Reply, json_reply, no_content
+from api.reply import Reply, json_reply, no_content
 from api.routing import Call, Routes
 from dues.accounts import tokens as service
 from dues.accounts.models import Token
@@ -38,7 +38,7 @@ def _show(call: Call, reply: Reply) -> Reply:
     document = ujson.loads(reply.body)
     document["token"] = service.write_token(call.seed, UUID(document["id"]))
     headers = {name: value for name, value in reply.headers.items() if name != "ETag"}
-    return json_reply(document, reply.status, **headers, **{"Cache-Control": "no-store"})
+    return json_reply(document, reply.status, headers | {"Cache-Control": "no-store"})
 
 
 @routes.get(LIST, "account:read", lists=tokens)
@@ -59,6 +59,7 @@ def _check_log_in(call: Call) -> CheckedLogIn | None:
     bearer_body=NewToken,
     returns=issued_tokens,
     seal=_show,
+    limit="login",
 )
 def create_token(call: Call) -> Reply:
     """Log in, or issue a narrower token

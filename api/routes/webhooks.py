@@ -5,7 +5,7 @@ from uuid import UUID
 import msgspec
 import ujson
 
-from api.http import Reply, json_reply, no_content
+from api.reply import Reply, json_reply, no_content
 from api.routing import Call, Routes
 from dues.reads import ReadPlan
 from dues.reads.resource import Scope
@@ -41,7 +41,7 @@ def _show(call: Call, reply: Reply) -> Reply:
     document = ujson.loads(reply.body)
     document["secret"] = write_secret(call.seed, UUID(document["id"]))
     headers = {name: value for name, value in reply.headers.items() if name != "ETag"}
-    return json_reply(document, reply.status, **headers, **{"Cache-Control": "no-store"})
+    return json_reply(document, reply.status, headers | {"Cache-Control": "no-store"})
 
 
 @routes.get(ENDPOINTS, "webhooks:read", role="manager", lists=endpoints)
@@ -107,7 +107,7 @@ def replay_webhook_events(call: Call, store_id: UUID, endpoint_id: UUID) -> Repl
     """
     job_id, replay = replays.request_replay(call.row, call.actor.user_id, call.data)
     headers = {"Location": f"/v1/jobs/{job_id}", "Retry-After": "1"}
-    return json_reply(msgspec.to_builtins(replay), 202, **headers)
+    return json_reply(msgspec.to_builtins(replay), 202, headers)
 
 
 @routes.get(DELIVERIES, "webhooks:read", role="manager", lists=deliveries)

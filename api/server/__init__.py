@@ -1,18 +1,19 @@
-"""The front door: what gunicorn serves, around the Flask application. It does only what must not cost a thread.
+"""The fast host of the declared routes: what gunicorn serves, on an event loop.
 
-door.py      a request's way: a cached hit, a read made here, or through the slots to a thread
-visit.py     a request, and what is found out about it
-hits.py      finished answers of this process (answers.py: as they go out; memory.py: how many), and callers.py what
-             its callers may do; checks.py asks Redis whether both still hold, on the connection of redis.py
-reads.py     reads that no cache has, made without Flask or a thread; postgres.py runs their statements
-writes.py    writes of callers who are known, made on a thread without Flask (paths.py: which route a path is)
-slots.py     who may go to a thread or to PostgreSQL next, and who is turned away when there are too many
-threads.py   Flask on a pool of threads: a whole request in, a whole answer out
-tally.py     what is counted of requests that Flask does not see
-intake.py    a body, read before Flask is bothered, within bounds of size and time
-held.py      an answer whose client waits for more: waits.py knows who waits, hearing.py hears what has changed,
-             regulars.py knows who comes back
-outflow.py   answers and files, sent as fast as the client takes them, within bounds of time
+worker.py          gunicorn's worker class: listens, and ends as gunicorn asks
+connections.py     what all connections share: how many they may be, how long each may take, their end
+protocol.py        one connection: bytes become requests, one at a time, and answers bytes
+http1.py           the head of a request and the framing of its body, as RFC 9112 writes them
+exchange.py        a request, what has been found out about it, and the way back to its client
+application.py     the five steps of a request
+route_matcher.py   which declared route a path is
+response_cache.py  finished answers of this process; access_cache.py: what its callers may do; lru.py: both, bounded
+redis_batch.py     one question to Redis for all requests of a turn of the loop
+reads.py           reads made on the loop; loop_reader.py: through the cache
+admission.py       which request goes next to a thread, or to PostgreSQL, and which is turned away
+thread_pool.py     threads that answer requests, and read files
+long_poll.py       clients that wait for a job
+metrics_buffer.py  what is counted, entered in the metrics four times a second
 
-`gunicorn wsgi:app` stays a complete server without it.
+`gunicorn wsgi:app` is a complete server without it (api/flask_host.py).
 """

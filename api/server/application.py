@@ -1,262 +1,307 @@
-"""A request's way through the front door."""
+"""The fast host of the declared routes: a kept answer, a planned read on its loop, or the engine on a thread.
 
+A request goes five steps: which route it is; what is known of its caller, and what it asks for; one question to Redis,
+whether that still holds, how much of a limit is used, and whether there is an answer already; the answer; sending it.
+One whose answer is kept needs the third and the last. What is not declared is Flask's, on a thread.
+"""
+
+import asyncio
 import logging
 import time
+from collections.abc import Coroutine
 from functools import partial
+from typing import Any
+from uuid import UUID
 
 from flask import Flask
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from api.http import problem_reply
-from api.limits import GoodTokens, Limit, Limits, LocalCounts
-from api.request import is_canonical
-from api.server.access_cache import Caller, Callers
-from api.server.admission import Slots
-from api.server.asgi import Headers, Receive, Scope, Send
-from api.server.cached_response import (
-    Kept,
-    bytes_of,
-    etag_of,
-    is_known,
-    is_shared,
-    log_read,
-    own_lines,
-    parts_of,
-    request_id_of,
-    without_body,
-)
-from api.server.declared import Writes
-from api.server.exchange import Visit
-from api.server.job_waiters import Waits
-from api.server.long_poll import Held
+from api.http import conditional, is_conditional, problem_reply
+from api.job_waiters import ClientGone
+from api.limits import Counter, Limit, Limits, LocalCounts, Used
+from api.long_poll import first_reply
+from api.reply import Reply, Waiting
+from api.request import Request
+from api.routing import Priority, Route
+from api.server.access_cache import AccessCache, Caller
+from api.server.admission import AdmissionQueue
+from api.server.exchange import Exchange
+from api.server.long_poll import LongPolls
 from api.server.loop_reader import Wanted
 from api.server.metrics_buffer import Tally
 from api.server.reads import Reads
 from api.server.redis_batch import UNKNOWN, CheckResult, Checks
-from api.server.request_body import Disconnected, read_body
-from api.server.response_cache import Hits, Key
-from api.server.send import TooSlow, send_answer, send_bytes, send_file, send_reply, unanswered
-from api.server.thread_pool import Finished, FlaskThreads
-from api.telemetry import observe
+from api.server.response_cache import CachedResponse, ResponseCache, cached
+from api.server.route_matcher import Ids, RouteMatcher
+from api.server.thread_pool import ThreadPool
+from api.serving import answer
+from api.telemetry import hit_lines, log_answered, own_fields, own_lines
 from config import Settings
-from dues.errors import NotFound, Problem, TooManyRequests, Unavailable
+from dues.errors import NotFound, Problem
 from dues.reads.freshness import fresh_cache
 from dues.redis.wire import Address
 from dues.stores.access import Access
 
-log = logging.getLogger("dues.front")
+log = logging.getLogger("dues.server")
 
 _ALIVE = b'{"status":"ok"}'
-_JSON = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+_ALIVE_FIELDS = b"content-type: application/json\r\ncache-control: no-store\r\ncontent-length: %d\r\n" % len(_ALIVE)
+_READS = ("GET", "HEAD")
 # How long after it was checked what a caller may do is not asked for again.
 _KNOWN_FOR_S = 0.25
 
 
-class FrontDoor:
-    """The ASGI application around a Flask application."""
+class Application:
+    """Answers exchanges, for one event loop."""
 
     def __init__(self, app: Flask) -> None:
         settings: Settings = app.extensions["settings"]
+        self._app, self._settings = app, settings
         with app.app_context():
             cache = fresh_cache()
-        self._generation = cache.poller.generation
+        self._store, self._generation = cache.store, cache.poller.generation
         self._checks = Checks(Address.parse(settings.cache_redis_url), cache.store, self._generation)
-        self._hits = Hits(settings.cache_memory_bytes)
-        self._callers = Callers()
+        self._responses = ResponseCache(settings.cache_memory_bytes)
+        self._callers = AccessCache()
         self._tally = Tally()
         self._reads = Reads(app, self._checks, self._tally)
-        self._server: tuple[Headers, bytes] = [], b""
-        self._limits = Limits(settings.rate_limit)
-        self._local = LocalCounts(settings.web_concurrency)
-        self._good = GoodTokens()
-        self._threads = FlaskThreads(app, settings.web_threads)
-        self._writes = Writes(app, self._threads, self._tally)
-        self._slots = Slots(settings.web_threads)
-        self._held = Held(Waits(app, settings.max_waiting_clients), self._slots, self._threads)
-        self._most_bytes, self._slow_s = settings.max_body_bytes, settings.slow_request_s
+        self._limits, self._local = Limits(settings.rate_limit), LocalCounts(settings.web_concurrency)
+        self._threads = ThreadPool(app, settings.web_threads)
+        # A quarter of the threads is always left to others.
+        self._admission = AdmissionQueue(settings.web_threads, share=max(1, settings.web_threads * 3 // 4))
+        self._routes = RouteMatcher(app)
+        self._long_polls = LongPolls(app, self._threads, settings.max_waiting_clients)
+        self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await self._lifespan(receive, send)
-        elif scope["type"] == "http":
-            await self._answer(scope, receive, send)
+    def start(self) -> None:
+        """On the loop, before the first exchange."""
+        # Starts the reading of the cache's switch, whose first answer is waited for: now, and not with a request.
+        self._generation()
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        visit = Visit(scope, receive, send)
-        if visit.path == "/healthz" and visit.method in ("GET", "HEAD"):
-            length = (b"content-length", str(len(_ALIVE)).encode())
-            await send_answer(send, 200, [*_JSON, length], _ALIVE if visit.method == "GET" else b"")
+    def stop_waiting(self) -> None:
+        """Answer all clients that wait: they would keep a server that is told to end from ending."""
+        self._long_polls.close()
+
+    async def stop(self) -> None:
+        self._checks.close()
+        self._reads.close()
+        self._tally.enter()
+        await self._long_polls.stop()
+        self._threads.close()
+
+    def __call__(self, exchange: Exchange) -> None:
+        """Answer an exchange, now or later. Never raises."""
+        request = exchange.request
+        if request.path == "/healthz" and request.method in _READS:
+            # Without a thread, which may all be busy.
+            exchange.send(200, _ALIVE_FIELDS + own_fields(request.id, exchange.seconds, None), _ALIVE)
             return
-        try:
-            if not is_canonical(visit.raw_path):
-                raise NotFound("there is no such resource")
-            if self._held.is_busy:
-                await self._held.stand_back(scope)
-            await self._serve(visit)
-        except Problem as problem:
-            await self._refuse(visit, problem)
-        except (Disconnected, TooSlow):
-            log.debug("a client went away, or took too long")
-        except Exception:
-            request_id = request_id_of(visit.request_id).decode()
-            log.exception("unhandled at the door", extra={"request_id": request_id})
-            visit.request_id = request_id.encode()
-            await self._refuse(visit, Problem("something went wrong here; the request id finds it in the logs"))
-
-    async def _refuse(self, visit: Visit, problem: Problem) -> None:
-        observe(visit.method, "refused at the door", problem.status, time.perf_counter() - visit.began)
-        request_id = request_id_of(visit.request_id)
-        reply = problem_reply(problem, visit.path, request_id.decode())
-        await send_reply(visit.send, reply, (b"x-request-id", request_id))
-
-    async def _serve(self, visit: Visit) -> None:
-        """A kept answer that is still fresh, or one made here, or Flask's. Raises: Problem."""
-        key: Key | None = None
-        kept: Kept | None = None
-        caller: Caller | None = None
-        wanted: Wanted | None = None
-        if visit.method == "GET":
-            key = self._hits.key_of(visit.scope, visit.authorization, visit.accepts)
-            kept = self._hits.find(key)
+        kept = self._responses.find(self._responses.key_of(request)) if request.method in _READS else None
         if kept is None:
-            caller, wanted = self._expect(visit)
-        verdict = await self._check(visit, kept or caller, wanted)
-        if kept is not None:
-            if verdict.fresh:
-                await self._send(visit, kept)
-                return
-            caller, wanted = self._expect(visit)
-            if caller and wanted:
-                verdict = await self._checks.ask(caller.watch, None, wanted.plan)
-        if caller and wanted and key:
-            if verdict.fresh or caller.watch is None:
-                made = await self._reads.make(wanted, verdict.found, key[3])
-                if made:
-                    # Kept here from the second time on: what is asked for once would drive out what comes again.
-                    if made.validators and wanted.db_s < 0:
-                        self._hits.put(key, made)
-                    await self._send(visit, made, wanted)
-                    return
+            self._run(exchange, self._serve(exchange))
+            return
+        limit = self._limit_of(kept.route, request, kept.user_id)
+        self._checks.ask_then(kept.validator_set, limit, None, partial(self._on_checked, exchange, kept, limit))
+
+    def _on_checked(self, exchange: Exchange, kept: CachedResponse, limit: Limit | None, result: CheckResult) -> None:
+        """What was kept has been held against Redis."""
+        try:
+            self._count(exchange, limit, result.used)
+        except Problem as problem:
+            self._refuse(exchange, problem, kept.route.path)
+        except Exception as error:
+            self._fail(exchange, error)
+        else:
+            if result.fresh:
+                self._send_kept(exchange, kept)
             else:
-                self._reads.let_go(wanted.plan, verdict.found)
-        await self._pass_on(visit, key, caller.access if caller and verdict.fresh else None)
+                self._run(exchange, self._serve(exchange, is_counted=True))
 
-    def _expect(self, visit: Visit) -> tuple[Caller | None, Wanted | None]:
-        """Who asks, as far as is known, and what for, where that can be answered here."""
-        caller = self._callers.find(visit.scope, visit.authorization)
-        if caller is None or visit.method != "GET":
-            return caller, None
-        return caller, self._reads.plan(visit.scope, caller, visit.priority)
+    def _run(self, exchange: Exchange, steps: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(self._guard(exchange, steps))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    async def _check(self, visit: Visit, known: Kept | Caller | None, wanted: Wanted | None) -> CheckResult:
-        """Whether what is known still holds, and what is kept of the answer that is wanted. Counts the request against
-        its limit. Raises: TooManyRequests."""
-        address = "" if visit.authorization and visit.method != "POST" else visit.address
-        limit = visit.limit = self._limits.of(visit.method, visit.path, visit.authorization, address)
-        watch, reading = known.watch if known else None, wanted.plan if wanted else None
-        if watch is None and limit is None and reading is None:
+    async def _guard(self, exchange: Exchange, steps: Coroutine[Any, Any, None]) -> None:
+        """Whatever fails is a problem document that can be found in the logs."""
+        try:
+            await steps
+        except Problem as problem:
+            self._refuse(exchange, problem)
+        except (ClientGone, TimeoutError):
+            log.debug("a client went away, or took too long")
+            exchange.abort()
+        except Exception as error:
+            self._fail(exchange, error)
+
+    def _fail(self, exchange: Exchange, error: Exception) -> None:
+        log.error("unhandled in the server", exc_info=error, extra={"request_id": exchange.request.id})
+        self._refuse(exchange, Problem("something went wrong here; the request id finds it in the logs"))
+
+    async def _serve(self, exchange: Exchange, *, is_counted: bool = False) -> None:
+        """The five steps. Raises: Problem, ClientGone, TimeoutError."""
+        request = exchange.request
+        found = self._routes.find(request)
+        if found is None:
+            await self._serve_page(exchange)
+            return
+        route, ids = found
+        caller = self._callers.find(request.token, ids.get("store_id"))
+        planned = self._reads.plan(route, ids, request, caller.access) if caller else None
+        result = await self._ask(exchange, route, caller, planned, is_counted=is_counted)
+        known = caller.access if caller and (result.fresh or caller.validators is None) else None
+        reply = await self._make(exchange, route, ids, planned, known, result)
+        await self._send(exchange, route, reply)
+
+    async def _ask(
+        self,
+        exchange: Exchange,
+        route: Route,
+        caller: Caller | None,
+        planned: Wanted | Waiting | None,
+        *,
+        is_counted: bool,
+    ) -> CheckResult:
+        """Whether what is known of the caller holds, and what is kept of the answer. Counts the request. Raises:
+        TooManyRequests."""
+        actor = caller.access.actor if caller else None
+        limit = None if is_counted else self._limit_of(route, exchange.request, actor.user_id if actor else None)
+        validators = caller.validators if caller else None
+        plan = planned.plan if isinstance(planned, Wanted) else None
+        if validators is None and limit is None and plan is None:
             return UNKNOWN
-        verdict = await self._checks.ask(watch, limit, reading)
-        if limit is None:
-            return verdict
+        result = await self._checks.ask(validators, limit, plan)
         try:
-            visit.used = self._count(limit, verdict.used)
-            # What is known of a caller and still holds has his token among it.
-            if not verdict.fresh and limit.is_of_token and limit.caller not in self._good:
-                await self._count_against_address(visit)
-        except TooManyRequests:
-            if reading:
-                self._reads.let_go(reading, verdict.found)
+            self._count(exchange, limit, result.used)
+        except Problem:
+            self._let_go(planned, result)
             raise
-        return verdict
+        return result
 
-    async def _pass_on(self, visit: Visit, key: Key | None, access: Access | None) -> None:
-        """Have a thread answer, with Flask or without. Raises: Problem."""
-        scope, receive, send = visit.scope, visit.receive, visit.send
-        try:
-            finished = self._held.recall(scope) or await self._ask_a_thread(visit, access)
-        except Unavailable:
-            # Nobody has looked at its token.
-            if visit.take_back:
-                visit.take_back()
-            raise
-        if visit.take_back and visit.limit and finished.leftover.access:
-            self._good.add(visit.limit.caller)
-            visit.take_back()
-        if finished.leftover.access and finished.leftover.access is not access:
-            self._callers.keep(scope, visit.authorization, finished.leftover.access)
-        if key is not None:
-            self._hits.keep(key, finished)
-            if finished.leftover.validators and is_known(visit.none_match, etag_of(finished.headers)):
-                finished.status, finished.headers, finished.body = 304, without_body(finished.headers), b""
-        finished = await self._held.later(scope, receive, finished)
-        if not is_shared(finished.headers):
-            finished.headers += visit.limit_headers()
-        if finished.leftover.file is not None:
-            await send_file(send, finished.status, finished.headers, finished.leftover.file)
-        else:
-            await self._held.send(receive, send, finished)
+    def _let_go(self, planned: Wanted | Waiting | None, result: CheckResult) -> None:
+        if isinstance(planned, Wanted):
+            self._reads.let_go(planned, result)
 
-    async def _send(self, visit: Visit, kept: Kept, wanted: Wanted | None = None) -> None:
-        """Send what was kept, or what was `wanted` and has been made just now."""
-        status = 304 if visit.none_match and is_known(visit.none_match, kept.etag) else 200
-        if kept.is_shared:
-            # Others would take one caller's limit for their own.
-            visit.limit = None
-        seconds, db_s = time.perf_counter() - visit.began, wanted.db_s if wanted else -1.0
-        own = own_lines(visit, seconds, db_s)
-        self._tally.add(visit.method, kept.route, status, seconds)
-        if cycle := unanswered(visit.send):
-            send_bytes(cycle, bytes_of(kept, status, self._server_lines(cycle), own))
-        else:
-            headers, body = parts_of(kept, status, own)
-            await send_answer(visit.send, status, headers, body)
-        if wanted:
-            log_read(visit, kept.route, status, seconds, db_s, self._slow_s)
+    def _limit_of(self, route: Route, request: Request, user_id: UUID | None) -> Limit | None:
+        """What a request counts against: its user, or as long as nobody has found its token good, its address."""
+        if user_id is None or route.limit == "login":
+            return self._limits.of_address(route.limit, request.address)
+        return self._limits.of_user(route.limit, user_id)
 
-    def _server_lines(self, cycle: RequestResponseCycle) -> bytes:
-        """uvicorn's own headers, which it makes anew each second."""
-        if cycle.default_headers is not self._server[0]:
-            self._server = cycle.default_headers, b"".join(b"%b: %b\r\n" % pair for pair in cycle.default_headers)
-        return self._server[1]
+    def _count(self, exchange: Exchange, limit: Limit | None, used: Used | None) -> None:
+        """Raises: TooManyRequests."""
+        if limit:
+            used = used or self._local.add(limit)
+            exchange.limited = limit, used
+            limit.require(used)
 
-    def _count(self, limit: Limit, used: int | None) -> int:
-        if used is None:
-            used = self._local.add(limit)
-        if used > limit.policy.quota:
-            raise limit.refusal(used)
-        return used
+    async def _make(
+        self,
+        exchange: Exchange,
+        route: Route,
+        ids: Ids,
+        planned: Wanted | Waiting | None,
+        known: Access | None,
+        result: CheckResult,
+    ) -> Reply:
+        """The answer: made here where the caller is known and it is planned, else by the engine."""
+        if known is None:
+            self._let_go(planned, result)
+        elif isinstance(planned, Waiting):
+            return first_reply(planned)
+        elif planned and (reply := await self._reads.make(exchange.request, planned, result)):
+            return reply
+        return await self._on_thread(exchange, route, ids, known)
 
-    async def _count_against_address(self, visit: Visit) -> None:
-        """Until Flask finds the token good. Raises: TooManyRequests."""
-        limit = self._limits.of_address(visit.address)
-        used = (await self._checks.ask(None, limit)).used
-        visit.take_back = (
-            partial(self._local.add, limit, -1) if used is None else partial(self._checks.take_back, limit)
-        )
-        self._count(limit, used)
-
-    async def _ask_a_thread(self, visit: Visit, access: Access | None) -> Finished:
+    async def _on_thread(self, exchange: Exchange, route: Route, ids: Ids, known: Access | None) -> Reply:
         since = time.monotonic()
-        # One byte more than is allowed: Flask then sees that there is too much, and refuses it in its turn.
-        body = await read_body(visit.scope, visit.receive, self._most_bytes)
-        async with self._slots.taken(visit.priority):
-            # A body or a line may have taken its time, in which a token may have been revoked.
-            known = access if time.monotonic() - since < _KNOWN_FOR_S else None
-            made = await self._writes.make(visit, body, known) if known else None
-            return made or await self._threads.call(visit.scope, body, known)
+        body = await exchange.body()
+        request = exchange.request
+        owners = tuple(owner for owner in (self._caller_of(request, known), ids.get("store_id")) if owner)
+        async with self._admission.slot(route.order, owners):
+            if exchange.is_gone:
+                raise ClientGone
+            # A body or a queue may have taken its time, in which a token may have been revoked.
+            held = known if time.monotonic() - since < _KNOWN_FOR_S else None
+            count = partial(self._recount, exchange, route, known)
+            reply = await self._threads.call(partial(answer, route, ids, request, body, known=held, count=count))
+        self._tally.add_statements(reply.queries, reply.db_s)
+        if reply.access and reply.access is not held:
+            self._callers.keep(request.token, reply.access)
+        return reply
 
-    async def _lifespan(self, receive: Receive, send: Send) -> None:
-        while True:
-            message = await receive()
-            if message["type"] == "lifespan.startup":
-                self._held.let_go_on_sigterm()
-                # Starts the switch's reading, whose first answer is waited for: now, and not with the first request.
-                self._generation()
-            await send({"type": f"{message['type']}.complete"})
-            if message["type"] == "lifespan.shutdown":
-                self._checks.close()
-                self._reads.close()
-                self._tally.enter()
-                await self._held.stop()
+    def _caller_of(self, request: Request, known: Access | None) -> object:
+        return known.actor.user_id if known and known.actor else request.address
+
+    def _recount(self, exchange: Exchange, route: Route, known: Access | None, access: Access) -> None:
+        """On a thread: a token that nobody knew has turned out to be good, and counts for its user instead of its
+        address. Raises: TooManyRequests."""
+        limited = exchange.limited
+        if known or limited is None or access.actor is None or route.limit == "login":
+            return
+        counter, limit = Counter(self._store, self._local), self._limits.of_user(route.limit, access.actor.user_id)
+        assert limit
+        counter.add(limited[0], -1)
+        used = counter.add(limit)
+        exchange.limited = limit, used
+        limit.require(used)
+
+    async def _serve_page(self, exchange: Exchange) -> None:
+        """What is not declared is Flask's: pages, and the refusal of all else."""
+        request = exchange.request
+        limit = self._limits.of_address("default", request.address)
+        if limit:
+            result = await self._checks.ask(None, limit)
+            self._count(exchange, limit, result.used)
+        if not request.path:
+            raise NotFound("there is no such resource")
+        body = await exchange.body()
+        async with self._admission.slot(Priority.READ, (request.address,)):
+            page = await self._threads.page(exchange, body)
+        exchange.send(page.status, page.fields, page.body)
+
+    async def _send(self, exchange: Exchange, route: Route, reply: Reply) -> None:
+        """Send a reply, after the waiting that it asks for. Keep it where it comes again."""
+        request = exchange.request
+        # Kept here from the second time on: what is asked for once would drive out what comes again.
+        if reply.validators and reply.hit and reply.status == 200:
+            self._responses.keep(ResponseCache.key_of(request), cached(reply, route))
+        if reply.waiting and not reply.waiting.streams:
+            reply = await self._long_polls.hold(exchange, reply) or await self._anew(exchange, route)
+        reply = conditional(request, reply)
+        seconds = exchange.seconds
+        own = own_lines(request, reply, seconds, exchange.limited)
+        self._tally.add(request.method, route.path, reply.status, seconds)
+        log_answered(request, route.path, reply, seconds, self._settings.slow_request_s)
+        if reply.waiting and reply.waiting.streams:
+            await self._long_polls.stream(exchange, reply, own)
+        elif reply.file is not None:
+            await self._threads.send_file(exchange, reply, own)
+        else:
+            exchange.send_reply(reply, own)
+
+    async def _anew(self, exchange: Exchange, route: Route) -> Reply:
+        """The answer for a client whose right to what it waited for has to be looked at again."""
+        found = self._routes.find(exchange.request)
+        assert found
+        return await self._on_thread(exchange, *found, None)
+
+    def _send_kept(self, exchange: Exchange, kept: CachedResponse) -> None:
+        request = exchange.request
+        seconds = exchange.seconds
+        own = b"" if kept.is_shared else hit_lines(request.id, seconds, exchange.limited)
+        status, content_fields, body = 200, kept.content_fields, kept.body
+        if is_conditional(request):
+            found = conditional(request, Reply(body, 200, {"ETag": kept.etag}))
+            if found.status == 412:
+                exchange.send_reply(found, own)
                 return
+            if found.status == 304:
+                status, content_fields, body = 304, b"", b""
+        self._tally.add(request.method, kept.route.path, status, seconds)
+        exchange.send(status, b"%b%b%b" % (kept.fields, content_fields, own), body)
+
+    def _refuse(self, exchange: Exchange, problem: Problem, route: str = "refused") -> None:
+        request = exchange.request
+        reply = problem_reply(problem, request)
+        self._tally.add(request.method, route, reply.status, exchange.seconds)
+        exchange.send_reply(reply, own_fields(request.id, exchange.seconds, exchange.limited))

@@ -1,79 +1,129 @@
-"""A request at the front door, and what has been found out about it."""
+"""One request on a connection, and its answer."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from typing import Protocol
 
-from api.limits import Limit
-from api.server.admission import Priority
-from api.server.asgi import Headers, Receive, Scope, Send
+from api.job_waiters import ClientGone
+from api.limits import Limit, Used
+from api.reply import Reply
+from api.request import Request
+
+# A client that has not taken what was sent to it after this has gone, or holds a socket to no purpose.
+SEND_S = 60.0
 
 
-class Visit:
-    """`authorization`, `accepts`, `none_match` and `request_id` are the headers Authorization, Accept-Encoding,
-    If-None-Match and X-Request-Id. `limit` is what it counts against, of which `used` are gone, this one included;
-    `take_back` is to be called should its token turn out to be good."""
+class Wire(Protocol):
+    """What an exchange needs of its connection (api/server/protocol.py). `fields` are header fields as they go over the
+    wire, each line ended by CRLF; the connection adds its own."""
 
-    __slots__ = (
-        "accepts",
-        "authorization",
-        "began",
-        "limit",
-        "method",
-        "none_match",
-        "path",
-        "receive",
-        "request_id",
-        "scope",
-        "send",
-        "take_back",
-        "used",
-    )
+    async def read_body(self) -> bytes: ...
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def answer(self, status: int, fields: bytes, content: bytes) -> None:
+        """Send a whole answer."""
+
+    def begin(self, status: int, fields: bytes, *, has_length: bool) -> None:
+        """Begin an answer that is sent in parts."""
+
+    def part(self, data: bytes) -> None: ...
+
+    async def drain(self) -> None:
+        """Return once the client has taken enough of what was sent."""
+
+    def finish(self) -> None:
+        """End an answer that was sent in parts."""
+
+    def abort(self) -> None: ...
+
+
+class Exchange:
+    """A request, what has been found out about it, and the way back to its client.
+
+    limited: what it counts against, and how much of that is used.
+    """
+
+    __slots__ = ("_gone", "_has_ended", "_wire", "began", "is_answered", "is_gone", "limited", "request")
+
+    def __init__(self, wire: Wire, request: Request) -> None:
+        self._wire = wire
+        self.request = request
         self.began = time.perf_counter()
-        self.scope, self.receive, self.send = scope, receive, send
-        self.method: str = scope["method"]
-        self.path: str = scope["path"]
-        self.limit: Limit | None = None
-        self.used = 0
-        self.take_back: Callable[[], object] | None = None
-        authorization = accepts = none_match = request_id = None
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                authorization = value if authorization is None else _joined(authorization, value)
-            elif name == b"accept-encoding":
-                accepts = value if accepts is None else _joined(accepts, value)
-            elif name == b"if-none-match":
-                none_match = value if none_match is None else _joined(none_match, value)
-            elif name == b"x-request-id":
-                request_id = value if request_id is None else _joined(request_id, value)
-        self.authorization: bytes | None = authorization
-        self.accepts: bytes | None = accepts
-        self.none_match: bytes | None = none_match
-        self.request_id: bytes | None = request_id
+        self.limited: tuple[Limit, Used] | None = None
+        self.is_answered = False
+        self.is_gone = False
+        self._has_ended = False
+        self._gone: asyncio.Future[None] | None = None
 
     @property
-    def raw_path(self) -> str:
-        """As it was sent, nothing decoded."""
-        sent: bytes = self.scope.get("raw_path") or self.path.encode()
-        return sent.decode("latin-1")
+    def seconds(self) -> float:
+        """How long it has taken so far."""
+        return time.perf_counter() - self.began
 
-    @property
-    def address(self) -> str:
-        client = self.scope.get("client")
-        return str(client[0]) if client else ""
+    async def body(self) -> bytes:
+        """The body as it was sent, cut one byte past the most that one may have.
 
-    @property
-    def priority(self) -> Priority:
-        """What is shed first under overload: feeds, then other reads, then what changes something or tells of it."""
-        if self.method not in ("GET", "HEAD") or self.path.startswith("/v1/jobs"):
-            return Priority.WRITE
-        return Priority.FEED if self.path in ("/v1/feed", "/v1/newsfeed") else Priority.READ
+        Raises: Problem for one that is malformed or too slow; ClientGone.
+        """
+        return await self._wire.read_body()
 
-    def limit_headers(self) -> Headers:
-        return self.limit.pairs(self.used) if self.limit else []
+    def send(self, status: int, fields: bytes, content: bytes) -> None:
+        """Send a whole answer; to HEAD without its content. A client that has left is sent nothing."""
+        if not (self.is_gone or self.is_answered):
+            self.is_answered = True
+            self._wire.answer(status, fields, b"" if self.request.method == "HEAD" else content)
+
+    def send_reply(self, reply: Reply, own: bytes) -> None:
+        """The same for a reply whose body is at hand, with further fields of this answer's own."""
+        fields = field_lines(reply) + own
+        if reply.body is None and reply.status not in (204, 304):
+            fields += b"content-length: 0\r\n"
+        self.send(reply.status, fields, reply.body or b"")
+
+    def begin(self, reply: Reply, own: bytes) -> None:
+        """Begin an answer that is sent part by part, and ended by `finish()`. Raises: ClientGone."""
+        if self.is_gone:
+            raise ClientGone
+        self.is_answered = True
+        self._wire.begin(reply.status, field_lines(reply) + own, has_length="Content-Length" in reply.headers)
+
+    async def part(self, data: bytes) -> None:
+        """Send a part, and wait until the client has taken enough of it. Raises: ClientGone, TimeoutError."""
+        if self.is_gone:
+            raise ClientGone
+        if data and self.request.method != "HEAD":
+            self._wire.part(data)
+            async with asyncio.timeout(SEND_S):
+                await self._wire.drain()
+        if self.is_gone:
+            raise ClientGone
+
+    def finish(self) -> None:
+        if not self.is_gone:
+            self._wire.finish()
+
+    def abort(self) -> None:
+        """End the connection, whose client takes no answer."""
+        if not self.is_gone:
+            self._wire.abort()
+
+    def leave(self) -> None:
+        """The client has left."""
+        self.is_gone = True
+        self.half_close()
+
+    def half_close(self) -> None:
+        """The client sends no more: it may have left, or only wait for its answer."""
+        self._has_ended = True
+        if self._gone and not self._gone.done():
+            self._gone.set_result(None)
+
+    async def gone(self) -> None:
+        """Return when the client has left, or may have: one that waits is then answered at once."""
+        if not self._has_ended:
+            self._gone = asyncio.get_running_loop().create_future()
+            await self._gone
 
 
-def _joined(before: bytes, value: bytes) -> bytes:
-    """A header that is there more than once is one, as WSGI has it."""
-    return before + b"," + value
+def field_lines(reply: Reply) -> bytes:
+    """A reply's header fields as they go over the wire."""
+    return "".join([f"{name.lower()}: {value}\r\n" for name, value in reply.fields()]).encode("latin-1")

@@ -8,8 +8,7 @@ from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from api.routing import Route
-from api.server.admission import Priority
+from api.routing import Priority, Route
 from api.server.metrics_buffer import Tally
 from api.server.redis_batch import Checks
 from dues.errors import Unavailable
@@ -49,9 +48,9 @@ class Wanted:
 
 
 class Turns(Protocol):
-    """Who may have a statement run next: api/server/admission.py."""
+    """Which statement may run next: api/server/admission.py."""
 
-    def taken(self, priority: Priority) -> AbstractAsyncContextManager[None]: ...
+    def turn(self, priority: Priority) -> AbstractAsyncContextManager[None]: ...
 
 
 class LoopRound:
@@ -135,7 +134,7 @@ class LoopReader:
 
     async def _compute(self, wanted: Wanted) -> Computed:
         sql, values = self._context.run(wanted.plan.statement)
-        async with self._turns.taken(wanted.priority):
+        async with self._turns.turn(wanted.priority):
             began = time.perf_counter()
             row = await self._fetch_row(sql, values)
             wanted.db_s = time.perf_counter() - began

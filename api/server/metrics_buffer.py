@@ -4,7 +4,7 @@ cheap as one by one."""
 import asyncio
 from collections import Counter
 
-from api.telemetry import observe_all
+from api.telemetry import method_label, observe_all
 from dues.observability.metrics import CACHE_READS, DB_SECONDS, DB_STATEMENTS
 
 _EVERY_S = 0.25
@@ -21,6 +21,7 @@ class Tally:
 
     def add(self, method: str, route: str, status: int, seconds: float) -> None:
         """An answered request."""
+        method = method_label(method)
         found = self._seconds.get((method, route, status))
         if found is None:
             found = self._seconds[method, route, status] = []

@@ -1,43 +1,385 @@
-"""The bytes of a connection: uvicorn's own protocol, without what it takes from after a request's head.
+"""A connection, between the kernel and the application: bytes become requests, one at a time, and answers bytes.
 
-Fields behind a body (trailers) are no headers (RFC 9110, 6.5.1): uvicorn appends them to the very list that the
-request is read from, at a time when who is asking has been decided. And where a request asks for another protocol,
-its parser stops at the head, so that a body which follows would be read as the next request (RFC 9112, 6.3).
+What servers usually promise is promised here: a request is read once and is frozen when its head has ended; nothing
+that follows changes it. Heads, bodies, their framing and what waits behind a request are bounded in bytes, and each
+step in time. What is not HTTP/1.1 to the letter is refused with problem details, and the connection closed. A client
+that leaves is noticed, one that only closes its own side is answered, and one that is told to go is told so first.
 """
 
-from typing import Any
+import asyncio
+import logging
+from http import HTTPStatus
+from typing import cast
 
-from httptools import HttpParserUpgrade
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn_worker import UvicornWorker
+from api.http import problem_reply
+from api.job_waiters import ClientGone
+from api.request import make_request, new_request_id
+from api.server.connections import Connections
+from api.server.exchange import SEND_S, Exchange, field_lines
+from api.server.http1 import LARGEST_HEAD, ChunkedBody, Head, check_partial, parse_head
+from dues.errors import BadRequest, Problem, RequestTimeout, Unavailable
+
+log = logging.getLogger("dues.server")
+
+# A head must be here within this from the connection's or its own first byte; a body within `_BODY_S`, and never pause
+# for longer than `_PAUSE_S`. Seconds.
+HEAD_S = 10.0
+_BODY_S, _PAUSE_S = 60.0, 15.0
+# After the last answer on a connection so long is waited for the client to take it and close, and so much is read.
+_LINGER_S, _LINGER_BYTES = 2.0, 1024 * 1024
+# More than this of what follows a request is left to the kernel until the request is answered.
+_AHEAD = 65_536
 
 
-class Protocol(HttpToolsProtocol):
-    """One connection."""
+_STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
+_CLOSE = b"connection: close\r\n"
 
-    def on_headers_complete(self) -> None:
-        self.scope["headers"] = list(self.headers)
-        super().on_headers_complete()
+
+_HEAD, _BODY, _ANSWER, _LINGER = range(4)
+
+
+class Connection(asyncio.Protocol):
+    """One client's connection.
+
+    It reads a head, then its body, then nothing until the request is answered; what a client sends meanwhile waits in
+    `_data`, and past `_AHEAD` bytes in the kernel.
+    """
+
+    __slots__ = (
+        "_body",
+        "_body_ends_at",
+        "_body_ready",
+        "_chunks",
+        "_data",
+        "_drained",
+        "_exchange",
+        "_expects",
+        "_has_ended",
+        "_is_chunked",
+        "_is_next_due",
+        "_is_reading",
+        "_keep",
+        "_left",
+        "_lingered",
+        "_peer",
+        "_shared",
+        "_size",
+        "_state",
+        "_transport",
+        "deadline",
+    )
+
+    def __init__(self, shared: Connections) -> None:
+        self._shared = shared
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._peer = ""
+        self._data = bytearray()
+        self._state = _HEAD
+        self._exchange: Exchange | None = None
+        self._keep = True
+        self._has_ended = False
+        self._is_reading = True
+        self._is_next_due = False
+        self._is_chunked = False
+        self._drained: asyncio.Future[None] | None = None
+        self._lingered = 0
+        self._reset_body()
+        self.deadline = float("inf")
+
+    def _reset_body(self) -> None:
+        self._left: int | None = 0
+        self._chunks: ChunkedBody | None = None
+        self._body: list[bytes] = []
+        self._size = 0
+        self._expects = False
+        self._body_ends_at = 0.0
+        self._body_ready: asyncio.Future[bytes] | None = None
+
+    # The transport's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        shared = self._shared
+        shared.add(self)
+        peer = transport.get_extra_info("peername")
+        self._peer = shared.proxies.client(str(peer[0]) if isinstance(peer, tuple) else "", None)
+        self.deadline = shared.loop.time() + HEAD_S
+        if shared.is_overfull():
+            shared.note_refusal()
+            self._refuse(Unavailable("too many clients are connected", code="overloaded"))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._shared.discard(self)
+        self.deadline = float("inf")
+        self._data.clear()
+        if self._exchange:
+            self._exchange.leave()
+        if self._body_ready and not self._body_ready.done():
+            self._body_ready.set_exception(ClientGone())
+        self.resume_writing()
 
     def data_received(self, data: bytes) -> None:
-        if self.transport.is_closing() or self._is_in_doubt:
+        if self._state == _LINGER:
+            self._lingered += len(data)
+            if self._lingered > _LINGER_BYTES:
+                self._transport.abort()
             return
-        self._unset_keepalive_if_required()
+        self._data += data
+        self._proceed()
+        if self._is_reading and len(self._data) > _AHEAD:
+            self._is_reading = False
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """The client sends no more; what it has asked for it is still given (RFC 9112, 9.6)."""
+        self._has_ended = True
+        if self._state == _LINGER or (self._state == _HEAD and not self._is_next_due):
+            return False
+        if self._state == _BODY:
+            self._fail(BadRequest("the body ended before its end", code="malformed_request"))
+        if self._exchange:
+            self._exchange.half_close()
+        return True
+
+    def pause_writing(self) -> None:
+        if self._drained is None:
+            self._drained = self._shared.loop.create_future()
+
+    def resume_writing(self) -> None:
+        drained, self._drained = self._drained, None
+        if drained and not drained.done():
+            drained.set_result(None)
+        if self._state == _HEAD and self._data and not self._transport.is_closing():
+            self._go_on()
+
+    # Reading
+
+    def _proceed(self) -> None:
+        """Take from `_data` what can be taken now. While the client does not take its answers, no more are made."""
         try:
-            self.parser.feed_data(data)
-        except HttpParserUpgrade:
-            # Nothing that follows is looked at: whether it is a body or a request nobody can tell any more.
-            self._is_in_doubt = True
-            self.cycle.keep_alive = False
-            self.cycle.more_body = False
-            self.cycle.message_event.set()
+            if self._state == _HEAD and self._drained is None:
+                self._read_head()
+            if self._state == _BODY:
+                self._read_body()
+        except Problem as problem:
+            self._fail(problem)
         except Exception:
-            self.send_400_response("Invalid HTTP request received.")
+            log.exception("a connection has failed")
+            self._fail(Problem("something went wrong here"))
 
-    _is_in_doubt = False
+    def _read_head(self) -> None:
+        data = self._data
+        if data.startswith(b"\r\n"):
+            # RFC 9112, 2.2: an empty line before a request is passed over; one.
+            del data[:2]
+        if not data:
+            return
+        end = data.find(b"\r\n\r\n", 0, LARGEST_HEAD + 4)
+        if end < 0:
+            check_partial(data)
+            if self._has_ended:
+                self._transport.close()
+            # On a connection that was idle, from the first bytes of the request on.
+            self.deadline = min(self.deadline, self._shared.loop.time() + HEAD_S)
+            return
+        head = parse_head(bytes(data[: end + 2]))
+        del data[: end + 4]
+        self._begin(head)
+
+    def _begin(self, head: Head) -> None:
+        shared = self._shared
+        forwarded = head.fields.get("x-forwarded-for")
+        address = self._peer if forwarded is None else shared.proxies.client(self._peer, forwarded)
+        self._keep = head.keep
+        request = make_request(head.method, head.target, head.fields, address)
+        exchange = self._exchange = Exchange(self, request)
+        if head.length == 0:
+            self._state = _ANSWER
+            self.deadline = float("inf")
+        else:
+            self._state = _BODY
+            self._left, self._expects = head.length, head.expects
+            self._chunks = ChunkedBody() if head.length is None else None
+            moment = shared.loop.time()
+            self._body_ends_at, self.deadline = moment + _BODY_S, moment + _PAUSE_S
+            if head.length is not None and head.length > shared.most_body:
+                # It is not read; what is answered to so much is known.
+                self._take_body(bytes(shared.most_body + 1))
+        if shared.is_full() and request.path not in _HEALTH:
+            shared.note_refusal()
+            self._refuse(Unavailable("too many clients are connected", code="overloaded"))
+            return
+        shared.handle(exchange)
+
+    def _read_body(self) -> None:
+        data = self._data
+        if self._body_ready and self._body_ready.done():
+            return
+        if self._chunks:
+            part = self._chunks.feed(data)
+            is_whole = self._chunks.is_whole
+        else:
+            assert self._left is not None
+            part = bytes(data[: self._left])
+            del data[: len(part)]
+            self._left -= len(part)
+            is_whole = not self._left
+        if part:
+            self._body.append(part)
+            self._size += len(part)
+            self.deadline = min(self._shared.loop.time() + _PAUSE_S, self._body_ends_at)
+        if is_whole or self._size > self._shared.most_body:
+            if is_whole:
+                self._state = _ANSWER
+            self._take_body(b"".join(self._body)[: self._shared.most_body + 1])
+
+    def _take_body(self, body: bytes) -> None:
+        self.deadline = float("inf")
+        self._body = []
+        if self._body_ready is None:
+            self._body_ready = self._shared.loop.create_future()
+        if not self._body_ready.done():
+            self._body_ready.set_result(body)
+
+    async def read_body(self) -> bytes:
+        """Raises: Problem for a body that is malformed or too slow; ClientGone."""
+        if self._state == _ANSWER and self._body_ready is None:
+            return b""
+        if self._body_ready is None:
+            self._body_ready = self._shared.loop.create_future()
+            if self._expects and not self._size:
+                self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return await asyncio.shield(self._body_ready)
+
+    # Answering
+
+    def answer(self, status: int, fields: bytes, content: bytes) -> None:
+        closes = self._must_close()
+        closing = _CLOSE if closes else b""
+        server_lines = self._shared.server_lines()
+        self._transport.write(b"%b%b%b%b\r\n%b" % (_STATUS_LINES[status], server_lines, fields, closing, content))
+        self._end(keep=not closes)
+
+    def begin(self, status: int, fields: bytes, *, has_length: bool) -> None:
+        self._keep = not self._must_close()
+        self._is_chunked = not has_length
+        framing = b"" if has_length else b"transfer-encoding: chunked\r\n"
+        closing = b"" if self._keep else _CLOSE
+        parts = (_STATUS_LINES[status], self._shared.server_lines(), fields, framing, closing)
+        self._transport.write(b"%b%b%b%b%b\r\n" % parts)
+
+    def part(self, data: bytes) -> None:
+        self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._is_chunked else data)
+
+    def finish(self) -> None:
+        if self._is_chunked:
+            self._transport.write(b"0\r\n\r\n")
+        self._end(keep=not self._must_close())
+
+    def _must_close(self) -> bool:
+        """Whether the present answer is the connection's last: its client or the server wants that, or what follows
+        would be the rest of a body."""
+        if self._has_ended and not self._data:
+            return True
+        return not self._keep or self._shared.is_closing or self._state != _ANSWER
+
+    async def drain(self) -> None:
+        """Return once what has been written is no longer too much to hold."""
+        if self._drained:
+            await asyncio.shield(self._drained)
+
+    def _end(self, *, keep: bool) -> None:
+        """The present request is answered."""
+        self._exchange = None
+        self._reset_body()
+        if not keep:
+            self._linger()
+            return
+        self._state = _HEAD
+        wait_s = self._shared.keep_alive_s if self._drained is None else SEND_S
+        self.deadline = self._shared.loop.time() + wait_s
+        if self._data:
+            self._go_on()
+        elif not self._is_reading:
+            self._is_reading = True
+            self._transport.resume_reading()
+
+    def _go_on(self) -> None:
+        """Read the next request of those that have come already, once others have had their turn."""
+        if not self._is_next_due:
+            self._is_next_due = True
+            self._shared.loop.call_soon(self._next)
+
+    def _next(self) -> None:
+        self._is_next_due = False
+        if self._transport.is_closing():
+            return
+        if not self._is_reading and len(self._data) <= _AHEAD:
+            self._is_reading = True
+            self._transport.resume_reading()
+        self._proceed()
+
+    def _linger(self) -> None:
+        """Close, after the client has had the time to read the answer: a connection that is closed while the other side
+        still sends is reset, and what was not read yet is lost with it."""
+        self._state = _LINGER
+        self._data.clear()
+        wait_s = SEND_S if self._transport.get_write_buffer_size() else _LINGER_S
+        self.deadline = self._shared.loop.time() + wait_s
+        if not self._is_reading:
+            self._is_reading = True
+            self._transport.resume_reading()
+        if self._has_ended or not self._transport.can_write_eof():
+            self._transport.close()
+        else:
+            self._transport.write_eof()
+
+    def _fail(self, problem: Problem) -> None:
+        """Whatever the present request was, it cannot be read: refuse it, and close."""
+        if self._body_ready:
+            # Whoever reads the body is told, and answers; what is wrong with the rest of it changes nothing.
+            if not self._body_ready.done():
+                self._body_ready.set_exception(problem)
+            return
+        if self._exchange and (self._exchange.is_answered or self._state == _ANSWER):
+            self._keep = False
+            self._data.clear()
+            return
+        self._refuse(problem)
+
+    def _refuse(self, problem: Problem) -> None:
+        exchange, self._exchange = self._exchange, None
+        if exchange:
+            exchange.is_answered = True
+        request_id = exchange.request.id if exchange else new_request_id()
+        reply = problem_reply(problem, exchange.request if exchange else None, request_id)
+        fields = field_lines(reply)
+        self._transport.write(
+            b"%b%b%bx-request-id: %b\r\nconnection: close\r\n\r\n%b"
+            % (_STATUS_LINES[reply.status], self._shared.server_lines(), fields, request_id.encode(), reply.body or b"")
+        )
+        self._end(keep=False)
+
+    # Time
+
+    def time_out(self) -> None:
+        """What was waited for has not come in time."""
+        self.deadline = float("inf")
+        if self._state == _BODY:
+            self._fail(RequestTimeout("the body did not arrive in time"))
+        elif self._state == _HEAD and self._data:
+            self._refuse(RequestTimeout("the head of the request did not arrive in time"))
+        elif self._transport.get_write_buffer_size():
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+    def close_if_idle(self) -> None:
+        if self._state == _HEAD and not self._data:
+            self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
 
 
-class Worker(UvicornWorker):
-    """Gunicorn's, with this protocol. WebSockets are not spoken."""
-
-    CONFIG_KWARGS: dict[str, Any] = {"loop": "auto", "http": Protocol, "ws": "none"}
+_HEALTH = frozenset(("/healthz", "/readyz"))

@@ -1,38 +1,32 @@
-"""Reads that no cache has, made on the event loop: the route's own declaration and handler say what is asked for, one
-statement answers it, and neither Flask nor a thread is needed.
+"""Reads made on the event loop: the route's own declaration and handler say what is asked for, one statement answers
+it, and no thread is needed.
 
-This is the short road of the most frequent requests: a GET of a list or a row, by a caller who is known already. Flask,
-which has the same declarations, answers all else, and says what is wrong with whatever is refused. The rules by which
-an answer is looked up, kept and shared are those of dues/reads/freshness/read_protocol.py.
+This is how the most frequent requests are answered: a GET of a list or a row, by a caller that is known already. The
+rules by which an answer is looked up, kept and shared are those of dues/reads/freshness/read_protocol.py.
 """
 
 import asyncio
 from contextvars import copy_context
-from dataclasses import replace
 
 from flask import Flask
 
-from api.app import MODULES
-from api.compress import SMALLEST, compress, suffixed
-from api.http import read_headers
+from api.compress import SMALLEST, encode
+from api.http import reply_of
+from api.reply import Reply, Waiting
 from api.request import Request
-from api.routing import Route, plan_read
-from api.server.access_cache import Caller
-from api.server.admission import Priority, Turns
-from api.server.asgi import Scope
-from api.server.cached_response import Kept
+from api.routing import Route
+from api.server.admission import AdaptiveLimit
 from api.server.loop_reader import LoopReader, Wanted
 from api.server.metrics_buffer import Tally
-from api.server.redis_batch import Checks
-from api.server.route_matcher import Paths
+from api.server.redis_batch import CheckResult, Checks
+from api.serving import Ids, plan_read
 from config import Settings
-from dues.cdn import SHARED
 from dues.errors import Problem, Unavailable
 from dues.postgres.aio import LoopPostgres, Lost
-from dues.reads import Answer, ReadPlan, answer_of
-from dues.reads.freshness import Validator, fresh_cache
-from dues.reads.freshness.read_protocol import Lookup
+from dues.reads import answer_of
+from dues.reads.freshness import fresh_cache
 from dues.reads.freshness.store import Miss
+from dues.stores.access import Access
 
 # A larger body is compressed on a thread: it would keep the loop for milliseconds.
 _LOOP_COMPRESSES = 16_384
@@ -53,84 +47,49 @@ class Reads:
             checks,
             self._store,
             self._postgres.fetch_row,
-            Turns(settings.db_read_connections),
+            AdaptiveLimit(settings.db_read_connections),
             tally,
             float(settings.cache_default_timeout),
             self._context,
         )
-        self._paths = Paths(route for module in MODULES for route in module.all if _is_read(route))
 
-    def plan(self, scope: Scope, caller: Caller, priority: Priority) -> Wanted | None:
-        """What a GET by this caller asks for; None where that is Flask's to say."""
-        path: str = scope["path"]
-        named = self._paths.find(path)
-        if named is None:
+    def plan(self, route: Route, ids: Ids, request: Request, access: Access) -> Wanted | Waiting | None:
+        """What a GET by this caller asks for, or waits for; None where a handler has to look first, or refuse."""
+        if route.writes:
             return None
-        route, ids = named
         try:
-            text = scope["query_string"].decode("latin-1")
-            plan = self._context.run(plan_read, route, ids, caller.access, _get(path, text))
+            plan = self._context.run(plan_read, route, ids, request, access)
         except Exception:
-            # Flask meets the same, and has an answer to it.
+            # The engine meets the same, and has an answer to it.
             return None
-        return Wanted(route, caller.access, plan, priority) if plan and plan.tags else None
+        if plan is None or isinstance(plan, Waiting):
+            return plan
+        return Wanted(route, access, plan, route.order) if plan.tags else None
 
-    async def make(self, wanted: Wanted, found: Lookup, encoding: str | None) -> Kept | None:
-        """The answer to what was planned, after looking it up has `found` what it found; None: Flask is to make it.
+    async def make(self, request: Request, wanted: Wanted, result: CheckResult) -> Reply | None:
+        """The reply to what was planned, after looking it up has found what it found; None: the engine is to make it.
         Raises: Unavailable."""
         try:
-            result = await self._reader.read(wanted, found)
+            made = await self._reader.read(wanted, result.found)
         except Unavailable:
             raise
         except (Problem, Lost):
             return None
-        answer = answer_of(wanted.plan, result)
-        if encoding and len(answer.body) >= SMALLEST:
-            answer = await _compressed(answer, encoding)
-        else:
-            encoding = None
-        return self._context.run(_kept, wanted, answer, encoding)
+        reply = self._context.run(reply_of, answer_of(wanted.plan, made), wanted.access)
+        reply.access = wanted.access
+        if wanted.db_s >= 0:
+            reply.queries, reply.db_s = 1, wanted.db_s
+        assert reply.body is not None
+        if SMALLEST <= len(reply.body) <= _LOOP_COMPRESSES:
+            encode(request, reply)
+        elif len(reply.body) > _LOOP_COMPRESSES:
+            await asyncio.get_running_loop().run_in_executor(None, encode, request, reply)
+        return reply
 
-    def let_go(self, plan: ReadPlan, found: Lookup) -> None:
+    def let_go(self, wanted: Wanted, result: CheckResult) -> None:
         """The answer will not be made here, though others may wait for it."""
-        if isinstance(found, Miss) and found.fills:
-            self._checks.tell(self._store.release_commands(found.validator, plan.key))
+        if isinstance(result.found, Miss) and result.found.fills:
+            self._checks.tell(self._store.release_commands(result.found.validator, wanted.plan.key))
 
     def close(self) -> None:
         self._postgres.close()
-
-
-def _is_read(route: Route) -> bool:
-    """Whether a route does nothing but answer a list or a row."""
-    return route.method == "GET" and bool(route.lists or route.reads) and not (route.waits or route.streams)
-
-
-def _get(path: str, query: str) -> Request:
-    """A GET, of which no more is looked at."""
-    return Request("GET", path, query, lambda _: None, bytes)
-
-
-async def _compressed(answer: Answer, encoding: str) -> Answer:
-    if len(answer.body) <= _LOOP_COMPRESSES:
-        body = compress(answer.body, encoding)
-    else:
-        body = await asyncio.get_running_loop().run_in_executor(None, compress, answer.body, encoding)
-    return replace(answer, body=body, etag=suffixed(answer.etag, encoding))
-
-
-def _kept(wanted: Wanted, answer: Answer, encoding: str | None) -> Kept:
-    """As it goes out. In an application context."""
-    access, route = wanted.access, wanted.route.path
-    headers = read_headers(answer, access)
-    lines = "".join([f"{name.lower()}: {value}\r\n" for name, value in headers.items()]).encode()
-    of_body = b"content-type: application/json\r\ncontent-length: %d\r\n" % len(answer.body)
-    if encoding:
-        of_body += b"content-encoding: %b\r\n" % encoding.encode()
-    validators: tuple[Validator, ...] = ()
-    until = 0.0
-    if answer.validator and access.validators is not None:
-        validators = *access.validators, answer.validator
-        until = min(answer.expires_at, access.expires_at)
-    return Kept(
-        answer.etag.encode(), lines, of_body, answer.body, validators, until, route, SHARED in headers["Cache-Control"]
-    )

@@ -8,10 +8,10 @@ ran out of time is closed and never read again. What Redis does not say is unkno
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
-from api.limits import Limit
+from api.limits import Limit, Used
 from dues.reads import ReadPlan
 from dues.reads.freshness.read_protocol import Lookup
 from dues.reads.freshness.store import LOOK_TIMEOUT_S, SCRIPTS, Store, found_by
@@ -28,12 +28,13 @@ class CheckResult(NamedTuple):
     `found`: what looking up a plan's answer has found."""
 
     fresh: bool
-    used: int | None
+    used: Used | None
     found: Lookup = None
 
 
 UNKNOWN = CheckResult(False, None)
 
+Then = Callable[[CheckResult], None]
 Connect = Callable[[Address, Sequence[bytes], float], Awaitable[LoopConnection]]
 
 
@@ -44,7 +45,7 @@ class _Asker(NamedTuple):
     limit: Limit | None
     rank: int
     plan: ReadPlan | None
-    answer: "asyncio.Future[CheckResult]"
+    then: Then
 
 
 @dataclass
@@ -76,13 +77,17 @@ class Checks:
     ) -> "asyncio.Future[CheckResult]":
         """Whether `validators` hold, one request more on `limit`, and what is kept of `plan`, which may then be the
         asker's to make. Never raises."""
+        answer: asyncio.Future[CheckResult] = asyncio.get_running_loop().create_future()
+        self.ask_then(validators, limit, plan, partial(_settle, answer))
+        return answer
+
+    def ask_then(self, validators: ValidatorSet | None, limit: Limit | None, plan: ReadPlan | None, then: Then) -> None:
+        """The same, for a function that is called with the answer and must not raise."""
         connection = self._connection
         is_open = connection is not None and connection.is_open
-        loop = connection.loop if connection else asyncio.get_running_loop()
-        answer: asyncio.Future[CheckResult] = loop.create_future()
-        if not is_open and not self._is_worth_waiting_for(loop):
-            answer.set_result(UNKNOWN)
-            return answer
+        if not is_open and not self._is_worth_waiting_for(asyncio.get_running_loop()):
+            then(UNKNOWN)
+            return
         batch = self._open_batch()
         if validators:
             batch.names.update(dict.fromkeys(validators.names))
@@ -93,8 +98,7 @@ class Checks:
             batch.counts[key] = (limit, rank)
         if plan:
             batch.looks.append(plan)
-        batch.askers.append(_Asker(validators, limit, rank, plan, answer))
-        return answer
+        batch.askers.append(_Asker(validators, limit, rank, plan, then))
 
     def tell(self, commands: Sequence[Command]) -> None:
         """Have Redis do what nobody waits for, before it is asked what is asked from now on."""
@@ -110,10 +114,6 @@ class Checks:
             if isinstance(reply, ReplyError):
                 raise CacheAway(str(reply))
         return replies
-
-    def take_back(self, limit: Limit) -> None:
-        """One request less on `limit`, that was counted before."""
-        self.tell(self._store.count_commands(limit.key, limit.policy.window_s + 1, -1))
 
     def _open_batch(self) -> _Batch:
         """The one that is sent in this turn of the loop, or once there is a connection."""
@@ -148,7 +148,7 @@ class Checks:
                 self._send()
             elif self._batch:
                 batch, self._batch = self._batch, None
-                _settle(batch, [UNKNOWN] * len(batch.askers))
+                _answer(batch, [UNKNOWN] * len(batch.askers))
 
     def _send(self) -> None:
         batch, self._batch = self._batch, None
@@ -160,20 +160,20 @@ class Checks:
         prefix = None if generation is None else self._store.prefix(connection.run_id, generation)
         data, replies = self._encode(batch, prefix)
         if not replies:
-            _settle(batch, [UNKNOWN] * len(batch.askers))
+            _answer(batch, [UNKNOWN] * len(batch.askers))
             return
         answer = connection.send(data, replies, LOOK_TIMEOUT_S)
         answer.add_done_callback(lambda done: self._receive(batch, prefix, done))
 
     def _encode(self, batch: _Batch, prefix: str | None) -> tuple[bytes, int]:
         """The question, and how many replies it will have."""
-        parts, replies = [encode(batch.told)], len(batch.told) + 2 * len(batch.counts)
+        parts, replies = [encode(batch.told)], len(batch.told) + 3 * len(batch.counts)
         if batch.names:
             parts.append(b"*%d\r\n$4\r\nMGET\r\n%b" % (len(batch.names) + 1, b"".join(batch.names)))
             replies += 1
         for limit, count in batch.counts.values():
-            name = self._store.name(limit.key)
-            parts.append(b"%b$%d\r\n%d\r\n" % (_counting(name, limit.policy.window_s), len(str(count)), count))
+            before, after = _counting(self._store.name(limit.key), limit.policy.window_s)
+            parts.append(b"%b$%d\r\n%d\r\n%b" % (before, len(str(count)), count, after))
         if prefix is None:
             batch.looks.clear()
         elif batch.looks:
@@ -182,7 +182,7 @@ class Checks:
 
     def _receive(self, batch: _Batch, prefix: str | None, answer: "asyncio.Future[list[Reply]]") -> None:
         if answer.cancelled() or answer.exception():
-            _settle(batch, [UNKNOWN] * len(batch.askers))
+            _answer(batch, [UNKNOWN] * len(batch.askers))
             return
         replies = iter(answer.result()[len(batch.told) :])
         values: list[Reply] = []
@@ -191,18 +191,17 @@ class Checks:
             values = found_values if isinstance(found_values, list) else [None] * len(batch.names)
         used = {}
         for key in batch.counts:
-            next(replies)
-            used[key] = next(replies)
+            requests, _, ends_in_s = next(replies), next(replies), next(replies)
+            used[key] = requests, ends_in_s
         found = [self._found(reply, prefix, plan) for reply, plan in zip(replies, batch.looks, strict=True)]
         looks = iter(found)
         results = []
         named = dict(zip(batch.names, values, strict=True))
         for validators, limit, rank, plan, _ in batch.askers:
-            count = used[limit.key] if limit else None
-            mine = count - batch.counts[limit.key][1] + rank if limit and isinstance(count, int) else None
+            mine = _used(used[limit.key], rank - batch.counts[limit.key][1]) if limit else None
             fresh = validators is not None and validators.holds(prefix, named)
             results.append(CheckResult(fresh, mine, next(looks) if plan and found else None))
-        _settle(batch, results)
+        _answer(batch, results)
 
     def _found(self, reply: Reply, prefix: str | None, plan: ReadPlan) -> Lookup:
         """None where Redis refused to look; what it forgot of the connection's scripts, another one brings again."""
@@ -215,12 +214,25 @@ class Checks:
 
 
 @lru_cache(maxsize=4096)
-def _counting(name: str, window_s: int) -> bytes:
-    """The commands that add to a limit's counter, but for how much."""
-    return encode([("SET", name, 0, "NX", "EX", window_s + 1), ("INCRBY", name, "")]).removesuffix(b"$0\r\n\r\n")
+def _counting(name: str, window_s: int) -> tuple[bytes, bytes]:
+    """The commands that count on a limit, before and after how much."""
+    before = encode([("INCRBY", name, "")]).removesuffix(b"$0\r\n\r\n")
+    return before, encode([("EXPIRE", name, window_s, "NX"), ("TTL", name)])
 
 
-def _settle(batch: _Batch, results: list[CheckResult]) -> None:
+def _used(replies: tuple[Reply, Reply], less: int) -> Used | None:
+    """What a limit's replies say for one of the requests that were counted together; None where Redis did not count."""
+    requests, ends_in_s = replies
+    if not isinstance(requests, int) or not isinstance(ends_in_s, int):
+        return None
+    return Used(requests + less, max(1, ends_in_s))
+
+
+def _answer(batch: _Batch, results: list[CheckResult]) -> None:
     for asker, result in zip(batch.askers, results, strict=True):
-        if not asker.answer.done():
-            asker.answer.set_result(result)
+        asker.then(result)
+
+
+def _settle(answer: "asyncio.Future[CheckResult]", result: CheckResult) -> None:
+    if not answer.done():
+        answer.set_result(result)

@@ -1,49 +1,93 @@
-"""Finished answers in this process, sent again without Flask: each checked with Redis after its request arrived.
+"""Finished answers in this process, sent again without a thread: each checked with Redis after its request arrived.
 
-An answer is kept under all that it was made for: the Authorization header, path, query and encoding. So nothing of
-one caller can reach another, and what the caller may do is part of what is checked.
+An answer is kept under all that it was made for: the token, path, query and encoding. So nothing of one caller can
+reach another, and what the caller may do is part of what is checked. Nearly all of its bytes are put together once.
 """
 
 import time
+from dataclasses import dataclass
+from uuid import UUID
 
-from api.compress import choose_encoding
-from api.server.asgi import Scope
-from api.server.cached_response import Kept, kept_of
-from api.server.lru import Memory
-from api.server.thread_pool import Finished
-from dues.reads.freshness import ValidatorSet
+from api.compress import wanted_encoding
+from api.reply import Reply
+from api.request import Request
+from api.routing import Route
+from api.server.lru import Lru
+from dues.cdn import SHARED
+from dues.reads.freshness import Validator
+from dues.reads.freshness.validator import ValidatorSet
 
-Key = tuple[bytes | None, str, bytes, str | None]
+Key = tuple[str | None, str, str, str | None]
+
+# What an entry takes beside its bytes; and each of its tags.
+_OVERHEAD, _PER_TAG = 2000, 100
 
 
-class Hits:
+@dataclass(slots=True)
+class CachedResponse:
+    """A 200. `fields` are its header fields as they go over the wire, but for those of the content alone, which are
+    `content_fields`. user_id: the user it was made for. A cache in front may give to others what `is_shared`. What must
+    still hold is worked out when the answer is first asked for again, which most never are."""
+
+    etag: str
+    fields: bytes
+    content_fields: bytes
+    body: bytes
+    validators: tuple[Validator, ...]
+    until: float
+    route: Route
+    user_id: UUID | None
+    is_shared: bool
+    validator_set: ValidatorSet | None = None
+
+    @property
+    def size(self) -> int:
+        tags = sum([len(validator.tags) for validator in self.validators])
+        return len(self.body) + len(self.fields) + _PER_TAG * tags + _OVERHEAD
+
+
+_OF_CONTENT = frozenset(("Content-Type", "Content-Length", "Content-Encoding"))
+
+
+def _lines(fields: list[tuple[str, str]]) -> bytes:
+    return "".join([f"{name.lower()}: {value}\r\n" for name, value in fields]).encode("latin-1")
+
+
+def cached(reply: Reply, route: Route) -> CachedResponse:
+    """A reply with validators, as it is sent again."""
+    fields = reply.fields()
+    actor = reply.access.actor if reply.access else None
+    return CachedResponse(
+        reply.headers["ETag"],
+        _lines([pair for pair in fields if pair[0] not in _OF_CONTENT]),
+        _lines([pair for pair in fields if pair[0] in _OF_CONTENT]),
+        reply.body or b"",
+        reply.validators,
+        reply.until,
+        route,
+        actor.user_id if actor else None,
+        SHARED in reply.headers.get("Cache-Control", ""),
+    )
+
+
+class ResponseCache:
     """The answers that one process keeps, at most `max_bytes` of them."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._kept: Memory[Kept] = Memory(max_bytes)
+        self._kept: Lru[CachedResponse] = Lru(max_bytes)
 
     @staticmethod
-    def key_of(scope: Scope, authorization: bytes | None, accept_encoding: bytes | None) -> Key:
-        encoding = choose_encoding(accept_encoding.decode("latin-1")) if accept_encoding else None
-        return authorization, scope["path"], scope["query_string"], encoding
+    def key_of(request: Request) -> Key:
+        return request.token, request.path, request.query, wanted_encoding(request)
 
-    def find(self, key: Key) -> Kept | None:
+    def find(self, key: Key) -> CachedResponse | None:
         kept = self._kept.get(key)
         if kept is None or time.time() >= kept.until:
             return None
-        if kept.watch is None:
-            kept.watch = ValidatorSet.over(kept.validators)
+        if kept.validator_set is None:
+            kept.validator_set = ValidatorSet.over(kept.validators)
         return kept
 
-    def keep(self, key: Key, finished: Finished) -> None:
-        """Keep Flask's answer, if it is one to be kept."""
-        if finished.status == 200 and finished.leftover.validators:
-            self.put(key, kept_of(finished))
-
-    def put(self, key: Key, kept: Kept) -> None:
-        """Keep an answer, which has validators."""
-        # An entry's tags weigh too, each about a hundred bytes, and its headers and the rest about two kilobytes.
-        tags = sum([len(validator.tags) for validator in kept.validators])
-        authorization, path, query, _ = key
-        size = len(kept.body) + len(authorization or b"") + len(path) + len(query) + 100 * tags + 2000
-        self._kept.put(key, kept, size)
+    def keep(self, key: Key, response: CachedResponse) -> None:
+        token, path, query, _ = key
+        self._kept.put(key, response, response.size + len(token or "") + len(path) + len(query))

@@ -1,101 +1,120 @@
-"""Flask on a pool of threads: a whole request goes in and a whole answer comes out.
+"""Threads that answer requests: a whole request goes in and a whole reply comes out.
 
-An answer of the API is at most some hundred kilobytes and was made by one statement, so nothing is gained by
-streaming it through a queue between a thread and the loop; what is large is a file, and that the front door sends.
+An answer of the API is at most some hundred kilobytes and was made by one statement, so nothing is gained by streaming
+it through a queue between a thread and the loop; what is large is a file, whose parts are read on threads of their own.
 """
 
 import asyncio
 import threading
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from queue import SimpleQueue
 from sys import stderr
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from flask import Flask
 
-from api.request_extras import DOOR, WAITS, Leftover
-from api.server.asgi import Headers, Scope
-from dues.stores.access import Access
+from api.flask_host import HOSTED, Hosted
+from api.reply import Reply
+from api.request import Request
+from api.server.exchange import Exchange
 
 T = TypeVar("T")
 _Task = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
 
+# So many files are read at once; one that waits for a disk holds up no request.
+_FILE_THREADS = 4
 
-@dataclass
-class Finished:
-    """Flask's answer."""
+
+class Page(NamedTuple):
+    """An answer of Flask's own; `fields` are its header fields as they go over the wire."""
 
     status: int
-    headers: Headers
+    fields: bytes
     body: bytes
-    leftover: Leftover = field(default_factory=Leftover)
 
 
-class FlaskThreads:
-    """Calls a Flask application from an event loop."""
+class ThreadPool:
+    """Calls functions, each in an application context, from an event loop."""
 
     def __init__(self, app: Flask, count: int) -> None:
         self._app = app
         self._count = count
-        self._tasks: SimpleQueue[_Task] = SimpleQueue()
+        self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._is_started = False
+        self._files = ThreadPoolExecutor(_FILE_THREADS, thread_name_prefix="files")
 
-    async def call(self, scope: Scope, body: bytes, access: Access | None = None) -> Finished:
-        """The answer to a request whose body has been read; `access` is what its caller may do, where that is known."""
-        return await self.hand(partial(self._run, environ(scope, body, access)))
-
-    async def run(self, function: Callable[..., T], *args: object) -> T:
-        """Call a function in an application context of its own."""
-
-        def call() -> T:
-            with self._app.app_context():
-                return function(*args)
-
-        return await self.hand(call)
-
-    def hand(self, function: Callable[[], T]) -> "asyncio.Future[T]":
+    def call(self, function: Callable[..., T], *args: Any) -> "asyncio.Future[T]":
         """Have a thread call `function`: what concurrent.futures does, for a third of its price."""
         if not self._is_started:
             self._is_started = True
             for number in range(self._count):
-                threading.Thread(target=self._work, name=f"flask_{number}", daemon=True).start()
+                threading.Thread(target=self._work, name=f"requests_{number}", daemon=True).start()
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
-        self._tasks.put((loop, future, function))
+        self._tasks.put((loop, future, partial(function, *args) if args else function))
         return future
 
     def _work(self) -> None:
         while True:
-            loop, future, function = self._tasks.get()
+            task = self._tasks.get()
+            if task is None:
+                return
+            loop, future, function = task
             try:
-                outcome = partial(_settle, future, function())
+                with self._app.app_context():
+                    outcome = partial(_settle, future, function())
             except BaseException as error:
                 outcome = partial(_fail, future, error)
             # A loop that was closed meanwhile has nobody left to tell.
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(outcome)
-            del future, function, outcome
+            del task, future, function, outcome
 
-    def _run(self, env: dict[str, Any]) -> Finished:
-        finished = Finished(500, [], b"", env[DOOR])
+    def page(self, exchange: Exchange, body: bytes) -> "asyncio.Future[Page]":
+        """Have Flask answer what is not a declared route."""
+        hosted = Hosted(exchange.request, exchange.began, exchange.limited)
+        return self.call(self._page, _environ(exchange.request, body, hosted))
+
+    def _page(self, environ: dict[str, Any]) -> Page:
+        started: list[Any] = []
 
         def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Callable[..., Any]:
-            finished.status = int(status[:3])
-            finished.headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+            started[:] = int(status[:3]), headers
             return _no_write
 
-        parts: Iterable[bytes] = self._app(env, start_response)
+        parts: Iterable[bytes] = self._app(environ, start_response)
         try:
-            finished.body = b"".join(parts)
+            body = b"".join(parts)
         finally:
-            close = getattr(parts, "close", None)
-            if close:
+            if close := getattr(parts, "close", None):
                 close()
-        return finished
+        status, headers = started
+        fields = "".join([f"{name.lower()}: {value}\r\n" for name, value in headers])
+        return Page(status, fields.encode("latin-1"), body)
+
+    async def send_file(self, exchange: Exchange, reply: Reply, own: bytes) -> None:
+        """Send a reply's file, as fast as its client takes it. Raises: ClientGone, TimeoutError."""
+        assert reply.file
+        loop = asyncio.get_running_loop()
+        parts = iter(reply.file)
+        try:
+            exchange.begin(reply, own)
+            if exchange.request.method != "HEAD":
+                while part := await loop.run_in_executor(self._files, next, parts, b""):
+                    await exchange.part(part)
+            exchange.finish()
+        finally:
+            reply.file.close()
+
+    def close(self) -> None:
+        """End the threads, each after what it is at."""
+        for _ in range(self._count if self._is_started else 0):
+            self._tasks.put(None)
+        self._files.shutdown(wait=False)
 
 
 def _settle(future: "asyncio.Future[T]", result: T) -> None:
@@ -112,37 +131,31 @@ def _no_write(data: bytes) -> None:
     raise NotImplementedError("answers are returned, not written")
 
 
-def environ(scope: Scope, body: bytes, access: Access | None = None) -> dict[str, Any]:
-    """The WSGI environment (PEP 3333) of an ASGI request."""
-    server, client = scope.get("server") or ("localhost", 80), scope.get("client") or ("", 0)
-    env: dict[str, Any] = {
-        "REQUEST_METHOD": scope["method"],
+def _environ(request: Request, body: bytes, hosted: Hosted) -> dict[str, Any]:
+    """The WSGI environment (PEP 3333) of a request."""
+    host = request.fields.get("host", "localhost")
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": request.method,
         "SCRIPT_NAME": "",
-        "PATH_INFO": scope["path"].encode().decode("latin-1"),
-        "QUERY_STRING": scope["query_string"].decode("latin-1"),
-        "SERVER_NAME": server[0] or "localhost",
-        "SERVER_PORT": str(server[1] or 80),
-        "SERVER_PROTOCOL": f"HTTP/{scope['http_version']}",
-        "REMOTE_ADDR": client[0],
-        "REMOTE_PORT": str(client[1]),
+        "PATH_INFO": request.path,
+        "QUERY_STRING": request.query,
+        "SERVER_NAME": host,
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "REMOTE_ADDR": request.address,
         "wsgi.version": (1, 0),
-        "wsgi.url_scheme": scope["scheme"],
+        "wsgi.url_scheme": "http",
         "wsgi.input": BytesIO(body),
         "wsgi.errors": stderr,
         "wsgi.multithread": True,
         "wsgi.multiprocess": True,
         "wsgi.run_once": False,
+        HOSTED: hosted,
     }
-    env[DOOR] = env[WAITS] = Leftover(access)
-    for raw_name, raw_value in scope["headers"]:
-        name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        if "_" in name:
-            # A proxy may look at `x-name` and pass `x_name` by; in an environment both are HTTP_X_NAME.
-            continue
-        key = "HTTP_" + name.upper().replace("-", "_")
-        if key in ("HTTP_CONTENT_TYPE", "HTTP_CONTENT_LENGTH"):
-            key = key[5:]
-        env[key] = f"{env[key]},{value}" if key in env else value
-    env.pop("HTTP_TRANSFER_ENCODING", None)
-    env["CONTENT_LENGTH"] = str(len(body)) if body else env.get("CONTENT_LENGTH", "")
-    return env
+    for name, value in request.fields.items():
+        environ["HTTP_" + name.upper().replace("-", "_")] = value
+    environ.pop("HTTP_TRANSFER_ENCODING", None)
+    environ["CONTENT_TYPE"] = environ.pop("HTTP_CONTENT_TYPE", "")
+    environ.pop("HTTP_CONTENT_LENGTH", None)
+    environ["CONTENT_LENGTH"] = str(len(body))
+    return environ

@@ -36,7 +36,7 @@ _GATHER_S = 0.02
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 # Whose lines are wanted from LOG_LEVEL on; of the libraries' only warnings and worse.
-_OURS = ("dues", "gunicorn", "uvicorn")
+_OURS = ("dues", "gunicorn")
 # What must not be in a log whoever put it into a message: our tokens, others' credentials, passwords in URLs.
 _SECRETS = re.compile(r"(\bdues_)[\w-]{40,}|(\b(?:Bearer|Basic) )[\w.~+/=-]{8,}|(://[^\s/:@\"]*:)[^\s/@\"]+(?=@)")
 _SIGNS = ("dues_", "Bearer ", "Basic ", "://")

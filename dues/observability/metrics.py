@@ -33,7 +33,7 @@ POOL_SIZE = Gauge("dues_db_pool_size", "Connections that the pools may open", mu
 POOL_IN_USE = Gauge("dues_db_pool_in_use", "Pooled connections checked out", multiprocess_mode="livesum")
 POOL_OPEN = Gauge("dues_db_pool_open", "Pooled connections open", multiprocess_mode="livesum")
 READ_CONNECTIONS = Gauge(
-    "dues_db_read_connections", "Connections open on which front doors read", multiprocess_mode="livesum"
+    "dues_db_read_connections", "Connections open on which the event loops read", multiprocess_mode="livesum"
 )
 POOL_WAITS = Counter("dues_db_pool_waits", "Times that no pooled connection was free at once")
 POOL_WAIT_SECONDS = Counter("dues_db_pool_wait_seconds", "Time spent waiting for a pooled connection")
@@ -45,6 +45,8 @@ CACHE_READS = Counter(
 )
 CACHE_CLOSED = Counter("dues_cache_closed", "Times that a write which could not reach Redis turned the cache off")
 WAITING_CLIENTS = Gauge("dues_waiting_clients", "Clients held until a job changes", multiprocess_mode="livesum")
+CONNECTIONS = Gauge("dues_connections", "Open connections of clients", multiprocess_mode="livesum")
+CONNECTIONS_REFUSED = Counter("dues_connections_refused", "Connections refused because no more may be open")
 FILE_FAILURES = Counter("dues_file_failures", "Reads of reports' files that failed, by the system's error", ("error",))
 LOG_LINES_DROPPED = Counter("dues_log_lines_dropped", "Log lines lost because their reader stalled")
 

@@ -61,7 +61,7 @@ class Connection:
         try:
             with self.driver.cursor() as cursor:
                 self.send(cursor, statements, first=first, prepare=prepare)
-                row: Row | None = cursor.fetchone() if cursor.description else None
+                row: Row | None = cursor.fetchone() if cursor.description is not None else None
                 return row
         except psycopg2.Error as error:
             failure = failure_of(error)

@@ -10,9 +10,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from api import idempotency
-from api.http import Reply
 from api.idempotency import once
-from api.request import Request
+from api.reply import Reply
+from api.request import make_request
 from dues.errors import ValidationFailed
 from dues.postgres import transaction
 from tests.factory import PASSWORD, Factory
@@ -21,7 +21,7 @@ from tests.payments.conftest import Shop, shop
 __all__ = ["shop"]
 
 PATH = "/v1/stores"
-SENT = Request("POST", PATH, "", lambda _: None, bytes)
+SENT = make_request("POST", PATH, {}, "127.0.0.1")
 
 
 def test_an_answer_that_was_kept_while_the_lock_was_taken_is_found(

@@ -52,15 +52,16 @@ def user(make: Factory) -> Made:
 
 
 def test_four_processes_together_let_the_quota_through_and_no_more(servers: Servers, make: Factory, user: Made):
-    first, second = make.auth(user), make.auth(user)
+    first, second = make.auth(user), make.auth(make.user())
     with limited(servers, WEB_CONCURRENCY="4") as web:
         assert statuses(web, 3 * QUOTA, **first) == {200: QUOTA, 429: 2 * QUOTA}
-        # Another token has a quota of its own, and so has who sends none.
+        # A user's tokens share one quota; another user has another, and so has a client that sends none.
+        assert ask(web, **make.auth(user))[1] == 429
         assert ask(web, **second)[1] == 200
         assert ask(web, path="/v1/stores")[1] == 200
 
 
-@pytest.mark.parametrize("target", ["asgi:app", "wsgi:app"])
+@pytest.mark.parametrize("target", ["server:app", "wsgi:app"])
 def test_answers_say_what_is_left_and_refusals_when_to_come_back(
     servers: Servers, make: Factory, user: Made, target: str
 ):
@@ -89,7 +90,7 @@ def test_payments_have_half_and_logging_in_a_tenth(servers: Servers, make: Facto
         assert tried == {422: QUOTA // 10, 429: QUOTA - QUOTA // 10}
 
 
-@pytest.mark.parametrize("target", ["asgi:app", "wsgi:app"])
+@pytest.mark.parametrize("target", ["server:app", "wsgi:app"])
 def test_made_up_tokens_are_no_way_around_the_limit_of_their_address(
     servers: Servers, make: Factory, user: Made, target: str
 ):
@@ -102,19 +103,17 @@ def test_made_up_tokens_are_no_way_around_the_limit_of_their_address(
         assert ask(web, **good)[1] == 200
 
 
-@pytest.mark.parametrize("target", ["asgi:app", "wsgi:app"])
-def test_good_tokens_of_one_address_leave_each_other_their_quotas(
-    servers: Servers, make: Factory, user: Made, target: str
-):
+@pytest.mark.parametrize("target", ["server:app", "wsgi:app"])
+def test_users_of_one_address_leave_each_other_their_quotas(servers: Servers, make: Factory, user: Made, target: str):
     with limited(servers, target=target) as web:
-        assert [ask(web, **make.auth(user))[1] for _ in range(QUOTA + 2)] == [200] * (QUOTA + 2)
+        assert [ask(web, **make.auth(make.user()))[1] for _ in range(QUOTA + 2)] == [200] * (QUOTA + 2)
         greedy = make.auth(user)
-        # What is refused for a token's own sake does not count against its address either.
+        # What is refused for a user's own sake does not count against the address either.
         assert statuses(web, 3 * QUOTA, **greedy) == {200: QUOTA, 429: 2 * QUOTA}
         assert int(_left(ask(web, path="/v1/stores")[0])) == QUOTA - 1
 
 
-@pytest.mark.parametrize("target", ["asgi:app", "wsgi:app"])
+@pytest.mark.parametrize("target", ["server:app", "wsgi:app"])
 def test_one_token_is_one_caller_however_it_is_written(servers: Servers, make: Factory, user: Made, target: str):
     token = make.auth(user)["Authorization"].removeprefix("Bearer ")
     with limited(servers, target=target) as web:

@@ -67,6 +67,7 @@ def test_a_payment_is_accepted_with_the_url_of_its_job(shop: Shop) -> None:
             "job": payment["links"]["job"],
             "confirmation": None,
             "refunds": f"{shop.path}/{payment['id']}/refunds",
+            "receipt": None,
         },
     }
     read = shop.client.get(payment["links"]["self"], headers=shop.auth)

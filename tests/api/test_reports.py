@@ -234,6 +234,9 @@ class TestDownloading:
             ("bytes=-100", len(CONTENT) - 100, len(CONTENT)),
             ("bytes=-99999999", 0, len(CONTENT)),
             (f"bytes=10-{10**30}", 10, len(CONTENT)),
+            (f"bytes=10-{'9' * 5000}", 10, len(CONTENT)),
+            (f"bytes=-{'9' * 5000}", 0, len(CONTENT)),
+            (f"bytes={'0' * 5000}7-", 7, len(CONTENT)),
             (f"bytes={len(CONTENT) - 1}-", len(CONTENT) - 1, len(CONTENT)),
         ],
     )
@@ -253,7 +256,9 @@ class TestDownloading:
         assert (answer.status_code, answer.data) == (200, CONTENT)
         assert "Content-Range" not in answer.headers
 
-    @pytest.mark.parametrize("asked", [f"bytes={len(CONTENT)}-", f"bytes={10**30}-{10**31}", "bytes=-0"])
+    @pytest.mark.parametrize(
+        "asked", [f"bytes={len(CONTENT)}-", f"bytes={10**30}-{10**31}", f"bytes={'9' * 5000}-", "bytes=-0"]
+    )
     def test_a_range_beyond_the_end_is_refused(self, scene: Scene, asked: str):
         answer = scene.get(scene.finished(), Range=asked)
         assert (answer.status_code, answer.mimetype) == (416, "application/problem+json")
@@ -293,6 +298,35 @@ class TestDownloading:
             assert answer.status_code == status, headers
             assert answer.headers["ETag"] == TAG
             assert answer.data == (b"" if status == 304 else CONTENT)
+
+    @pytest.mark.parametrize("field", ["If_Modified_Since", "If_Unmodified_Since", "If_Range"])
+    @pytest.mark.parametrize(
+        "date",
+        [
+            "Thu, 32 Jan 2026 00:00:00 GMT",
+            "Thu, 01 Jan 2026 99:00:00 GMT",
+            "Thu, 01 Jan 2026 00:00:00 +99999999",
+            f"Thu, 01 Jan {'9' * 5000} 00:00:00 GMT",
+            "(",
+        ],
+    )
+    def test_a_date_that_is_none_is_ignored(self, scene: Scene, field: str, date: str):
+        answer = scene.get(scene.finished(), **{field: date})
+        assert (answer.status_code, answer.data) == (200, CONTENT)
+
+    def test_another_file_than_the_client_means_is_not_sent(self, scene: Scene):
+        report = scene.finished()
+        modified = http_date(report.updated_at)
+        for headers, status in [
+            ({"If_Match": TAG}, 200),
+            ({"If_Match": "*"}, 200),
+            ({"If_Match": '"another"'}, 412),
+            ({"If_Unmodified_Since": modified}, 200),
+            ({"If_Unmodified_Since": "Thu, 01 Jan 1970 00:00:00 GMT"}, 412),
+            ({"If_Match": TAG, "If_Unmodified_Since": "Thu, 01 Jan 1970 00:00:00 GMT"}, 200),
+        ]:
+            answer = scene.get(report, **headers)
+            assert answer.status_code == status, headers
 
     def test_there_is_no_file_until_the_report_has_succeeded(self, scene: Scene):
         for status in ("pending", "running", "failed", "canceled"):

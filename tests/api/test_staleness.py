@@ -138,7 +138,7 @@ class Onlookers:
 
 def write(app: Flask, row: Row, onlookers: Onlookers, world: World, caller: str) -> int:
     ids = dict(onlookers.ids)
-    if row.path.endswith("/confirmations"):
+    if row.path.endswith(("/confirmations", "/{delivery_id}/replays")):
         ids |= world.target(row.method, row.path)
     if "/me/following" in row.path or "/me/blocks" in row.path:
         # Each the other.
@@ -189,7 +189,7 @@ def world(app: Flask, make: Factory) -> World:
 
 @pytest.fixture(scope="module")
 def web(servers: Servers) -> Iterator[WebServer]:
-    with WebServer(servers, threads=2) as server:
+    with WebServer(servers, threads=2, RATE_LIMIT="off") as server:
         yield server
 
 

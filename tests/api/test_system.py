@@ -29,6 +29,11 @@ def test_alive_asks_nothing(servers, queries):
     assert answer.headers["Cache-Control"] == "no-store"
 
 
+def test_a_wish_for_another_protocol_is_passed_over(client):
+    answer = client.get("/healthz", headers={"Connection": "Upgrade", "Upgrade": "websocket"})
+    assert (answer.status_code, answer.json) == (200, {"status": "ok"})
+
+
 def test_ready(client):
     answer = client.get("/readyz")
     assert (answer.status_code, answer.json) == (200, {"status": "ready"})
@@ -160,7 +165,7 @@ def test_gunicorn_adds_up_its_processes_and_logs_json(servers, tmp_path):
     """Two processes, one of them killed on the way: what it counted stays, what it had open goes."""
     sock = tmp_path / "web.sock"
     output = tmp_path / "out"
-    command = [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", "--bind", f"unix:{sock}", "asgi:app"]
+    command = [sys.executable, "-m", "gunicorn", "--config", "gunicorn.conf.py", "--bind", f"unix:{sock}", "server:app"]
     environment = servers.environ(WEB_CONCURRENCY="2", DUES_HOME=str(tmp_path), PORT="1", WEB_THREADS="2")
     with output.open("wb") as lines:
         server = subprocess.Popen(command, env=environment, stdout=lines, stderr=subprocess.STDOUT)

@@ -25,8 +25,10 @@ def test_accounts(client, make: Factory, touched: list[set[str]]):
     user = make.user()
     auth = make.auth(user)
     mine = f"user:{user.id}"
-    new = client.post("/v1/users", json={"email": "a@example.com", "name": "A", "password": "12345678"}).json["id"]
-    client.patch("/v1/me", json={"email": "new@example.com"}, headers=auth)
+    new = client.post("/v1/users", json={"email": "a@example.com", "name": "A", "password": "first programme"}).json[
+        "id"
+    ]
+    client.patch("/v1/me", json={"email": "new@example.com", "current_password": PASSWORD}, headers=auth)
     address = client.post("/v1/me/addresses", json={"line1": "a", "city": "b", "country": "DE"}, headers=auth)
     url = address.headers["Location"]
     client.patch(url, json={"is_default": True}, headers=auth)
@@ -55,7 +57,7 @@ def test_tokens(client, make: Factory, touched: list[set[str]]):
     client.post("/v1/tokens", json=log_in)
     token = client.post("/v1/tokens", json={"name": "x", "scopes": ["account:read"]}, headers=auth)
     client.delete(token.headers["Location"], headers=auth)
-    client.patch("/v1/me", json={"password": "12345678", "current_password": PASSWORD}, headers=auth)
+    client.patch("/v1/me", json={"password": "first programme", "current_password": PASSWORD}, headers=auth)
     made, revoked = token_tag(hash_token(token.json["token"])), touched[4] - {tokens, f"user:{user.id}"}
     assert touched[:4] == [{tokens, f"user:{user.id}"}, {tokens}, {tokens}, {tokens, made}]
     # Those of the two log-ins: the one that asks stays, and the narrower one is revoked already.

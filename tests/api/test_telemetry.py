@@ -6,6 +6,11 @@ import re
 import pytest
 
 from api.app import create_app
+from api.auth import PUBLIC
+from api.reply import Reply, no_content
+from api.request import make_request
+from api.routing import Call, Route
+from api.serving import answer
 from dues.observability.trace import current_trace
 from dues.postgres import db
 
@@ -123,10 +128,16 @@ def test_a_slow_request_is_a_warning(servers, make, path, caplog):
 
 def trace_of_a_request(servers, header):
     """The trace that code below the API sees during a request with this header."""
-    app = create_app(servers.settings())
-    app.add_url_rule("/trace", view_func=lambda: current_trace() or "")
-    headers = {"traceparent": header} if header is not None else {}
-    return app.test_client().get("/trace", headers=headers).text
+    seen = []
+
+    def handler(call: Call) -> Reply:
+        seen.append(current_trace())
+        return no_content()
+
+    fields = {"traceparent": header} if header is not None else {}
+    with create_app(servers.settings()).app_context():
+        answer(Route("GET", "/trace", handler, PUBLIC), {}, make_request("GET", "/trace", fields, "127.0.0.1"))
+    return seen[0]
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from flask import Flask
 from sqlalchemy import types
 
 from api.app import MODULES
-from api.request import Request
-from api.routing import Route, plan_read
+from api.request import make_request
+from api.routing import Route
+from api.serving import plan_read
 from dues.ids import new_id
 from dues.postgres import db, fetch_row
 from dues.reads import Equal, Resource
@@ -88,7 +89,8 @@ class Owner:
             self._ids[route.path] = {name: UUID(str(value)) for name, value in found if f"{{{name}}}" in route.path}
         ids = self._ids[route.path]
         access = access_of(self._token, ids.get("store_id"))
-        return plan_read(route, ids, access, Request("GET", route.path.format_map(ids), text, lambda _: None, bytes))
+        target = f"{route.path.format_map(ids)}?{text}"
+        return plan_read(route, ids, make_request("GET", target, {}, "127.0.0.1"), access)
 
 
 @pytest.fixture

@@ -137,14 +137,16 @@ class Store:
 
         self._pool.ask(commands, TOUCH_TIMEOUT_S)
 
-    def count(self, name: str, life_s: int, count: int = 1) -> int:
-        """So many more on a counter that lasts `life_s` from its first; how many there are, these included."""
-        replies = self.ask(self.count_commands(name, life_s, count))
-        return cast(int, replies[1])
+    def count(self, name: str, window_s: int, count: int = 1) -> tuple[int, int]:
+        """Count so many more in a window that begins with the first and ends by Redis's clock. Returns: how many there
+        are, these included, and in how many seconds the window ends."""
+        used, _, ends_in_s = self.ask(self.count_commands(name, window_s, count))
+        return cast(int, used), cast(int, ends_in_s)
 
-    def count_commands(self, name: str, life_s: int, count: int) -> list[Command]:
+    def count_commands(self, name: str, window_s: int, count: int) -> list[Command]:
+        """The commands of that, for a caller with a connection of its own."""
         key = self.name(name)
-        return [("SET", key, 0, "NX", "EX", life_s), ("INCRBY", key, count)]
+        return [("INCRBY", key, count), ("EXPIRE", key, window_s, "NX"), ("TTL", key)]
 
     def takes_writes(self) -> bool:
         """Whether Redis can be written to: what a touch needs."""

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from api.server import admission as slots
-from api.server.admission import Priority, Slots, Turns
+from api.routing import Priority
+from api.server import admission
+from api.server.admission import AdaptiveLimit, AdmissionQueue
 from dues.errors import Unavailable
 
 
@@ -15,19 +16,19 @@ def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(asyncio.wait_for(scenario(), 10))
 
 
-async def hold(line: Slots, priority: Priority, order: list[str], name: str, until: asyncio.Event) -> None:
-    async with line.taken(priority):
+async def hold(line: AdmissionQueue, priority: Priority, order: list[str], name: str, until: asyncio.Event) -> None:
+    async with line.slot(priority):
         order.append(name)
         await until.wait()
 
 
 def test_never_more_at_once_than_there_are_slots():
     async def scenario() -> None:
-        line, at_once, most = Slots(3), 0, 0
+        line, at_once, most = AdmissionQueue(3), 0, 0
 
         async def visit() -> None:
             nonlocal at_once, most
-            async with line.taken(Priority.READ):
+            async with line.slot(Priority.READ):
                 at_once += 1
                 most = max(most, at_once)
                 await asyncio.sleep(0)
@@ -42,7 +43,7 @@ def test_never_more_at_once_than_there_are_slots():
 
 def test_writes_pass_reads_and_reads_pass_feeds():
     async def scenario() -> None:
-        line, order, done = Slots(1), list[str](), asyncio.Event()
+        line, order, done = AdmissionQueue(1), list[str](), asyncio.Event()
         first = asyncio.create_task(hold(line, Priority.FEED, order, "first", done))
         await asyncio.sleep(0)
         others = [
@@ -59,7 +60,7 @@ def test_writes_pass_reads_and_reads_pass_feeds():
 
 def test_writes_without_end_leave_a_share_to_reads():
     async def scenario() -> None:
-        line, order, done = Slots(1), list[str](), asyncio.Event()
+        line, order, done = AdmissionQueue(1), list[str](), asyncio.Event()
         done.set()
         await line.take(Priority.WRITE)
         visits = [asyncio.create_task(hold(line, Priority.READ, order, "READ", done)) for _ in range(3)]
@@ -75,15 +76,15 @@ def test_writes_without_end_leave_a_share_to_reads():
 
 
 def test_who_would_wait_too_long_is_told_so_at_once(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(slots, "_PATIENCE_S", {Priority.WRITE: 60, Priority.READ: 0.0, Priority.FEED: 0.0})
+    monkeypatch.setattr(admission, "_PATIENCE_S", {Priority.WRITE: 60, Priority.READ: 0.0, Priority.FEED: 0.0})
 
     async def scenario() -> None:
-        line, done = Slots(1), asyncio.Event()
+        line, done = AdmissionQueue(1), asyncio.Event()
         holder = asyncio.create_task(hold(line, Priority.READ, [], "", done))
         await asyncio.sleep(0)
         # Without patience the first in line gives up at once, and newcomers of its kind are not let in.
         with pytest.raises(Unavailable) as refused:
-            async with line.taken(Priority.READ):
+            async with line.slot(Priority.READ):
                 pass
         assert refused.value.code == "overloaded"
         assert refused.value.headers["Retry-After"]
@@ -98,14 +99,14 @@ def test_who_would_wait_too_long_is_told_so_at_once(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_line_has_an_end(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(slots, "_LONGEST_LINE", dict.fromkeys(Priority, 2))
+    monkeypatch.setattr(admission, "_LONGEST_QUEUE", dict.fromkeys(Priority, 2))
 
     async def scenario() -> None:
-        line, done = Slots(1), asyncio.Event()
+        line, done = AdmissionQueue(1), asyncio.Event()
         visits = [asyncio.create_task(hold(line, Priority.READ, [], "", done)) for _ in range(3)]
         await asyncio.sleep(0)
         with pytest.raises(Unavailable):
-            async with line.taken(Priority.READ):
+            async with line.slot(Priority.READ):
                 pass
         done.set()
         await asyncio.gather(*visits)
@@ -115,7 +116,7 @@ def test_a_line_has_an_end(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_client_that_goes_away_gives_its_place_to_the_next():
     async def scenario() -> None:
-        line, order, done = Slots(1), list[str](), asyncio.Event()
+        line, order, done = AdmissionQueue(1), list[str](), asyncio.Event()
         holder = asyncio.create_task(hold(line, Priority.READ, order, "holder", done))
         await asyncio.sleep(0)
         gone = asyncio.create_task(hold(line, Priority.READ, order, "gone", done))
@@ -126,20 +127,20 @@ def test_a_client_that_goes_away_gives_its_place_to_the_next():
         done.set()
         await asyncio.gather(holder, last)
         assert order == ["holder", "last"]
-        async with line.taken(Priority.READ):
+        async with line.slot(Priority.READ):
             pass
 
     run(scenario)
 
 
 def test_a_turn_that_takes_long_is_passed_on_while_few_do(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(slots, "_LONG_S", 0.01)
+    monkeypatch.setattr(admission, "_LONG_S", 0.01)
 
     async def scenario() -> None:
-        turns, order, done = Turns(3), list[str](), asyncio.Event()
+        turns, order, done = AdaptiveLimit(3), list[str](), asyncio.Event()
 
         async def hold_turn(name: str) -> None:
-            async with turns.taken(Priority.READ):
+            async with turns.turn(Priority.READ):
                 order.append(name)
                 await done.wait()
 
@@ -168,14 +169,14 @@ def test_a_turn_that_takes_long_is_passed_on_while_few_do(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(("seconds", "at_once"), [(0.0001, 2), (0.0008, 2), (0.002, 4), (1.0, 10)])
 def test_as_many_turns_as_the_quickest_statement_needs(monkeypatch: pytest.MonkeyPatch, seconds: float, at_once: int):
-    monkeypatch.setattr(slots, "_LEARN_EVERY_S", 0.0)
+    monkeypatch.setattr(admission, "_LEARN_EVERY_S", 0.0)
 
     async def scenario() -> None:
-        turns, most, running = Turns(10), 0, 0
+        turns, most, running = AdaptiveLimit(10), 0, 0
 
         async def hold_turn() -> None:
             nonlocal most, running
-            async with turns.taken(Priority.READ):
+            async with turns.turn(Priority.READ):
                 running += 1
                 most = max(most, running)
                 await asyncio.sleep(0)
@@ -186,7 +187,7 @@ def test_as_many_turns_as_the_quickest_statement_needs(monkeypatch: pytest.Monke
             await turns.take(Priority.READ)
             turns.end(measured, was_long=False)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(slots, "_LEARN_EVERY_S", 60.0)
+            patch.setattr(admission, "_LEARN_EVERY_S", 60.0)
             await asyncio.gather(*(hold_turn() for _ in range(50)))
         assert most == at_once
 
@@ -195,7 +196,7 @@ def test_as_many_turns_as_the_quickest_statement_needs(monkeypatch: pytest.Monke
 
 def test_slots_that_are_taken_away_while_they_are_held_are_not_passed_on():
     async def scenario() -> None:
-        line, order, done = Slots(3), list[str](), asyncio.Event()
+        line, order, done = AdmissionQueue(3), list[str](), asyncio.Event()
         tasks = [asyncio.create_task(hold(line, Priority.READ, order, name, done)) for name in "abcd"]
         await asyncio.sleep(0)
         line.change(-2)

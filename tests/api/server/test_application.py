@@ -1,6 +1,5 @@
 """The front door under gunicorn: slow senders and receivers cost no thread, and what is too much is refused."""
 
-import asyncio
 import gzip
 import http.client
 import json
@@ -12,8 +11,8 @@ from collections.abc import Iterator
 import pytest
 from flask import Flask
 
-from api.server.application import FrontDoor
-from api.server.asgi import Message
+from api.server.application import Application
+from tests.api.server.loop_server import LoopServer
 from tests.servers import Servers, wait_until
 from tests.webserver import WebServer
 
@@ -108,23 +107,14 @@ def test_a_sender_that_stops_is_told_408(web: WebServer):
 def test_what_nobody_foresaw_is_a_problem_that_tells_nothing(
     app: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
-    door = FrontDoor(app)
-    sent: list[Message] = []
-
-    async def fail(visit: object) -> None:
+    async def fail(self: Application, exchange: object, **_: object) -> None:
         raise KeyError("a secret")
 
-    async def receive() -> Message:
-        return {"type": "http.disconnect"}
-
-    async def send(message: Message) -> None:
-        sent.append(message)
-
-    monkeypatch.setattr(door, "_serve", fail)
-    scope = {"type": "http", "method": "GET", "path": "/v1/stores", "query_string": b"", "headers": []}
-    asyncio.run(door(scope, receive, send))
-    problem = json.loads(sent[1]["body"])
-    assert (sent[0]["status"], problem["code"], problem["instance"]) == (500, "internal_error", "/v1/stores")
-    assert b"secret" not in sent[1]["body"]
-    assert dict(sent[0]["headers"])[b"x-request-id"].decode() == problem["request_id"]
+    monkeypatch.setattr(Application, "_serve", fail)
+    with LoopServer(app) as server:
+        status, headers, body = server.ask("GET", "/v1/stores")
+    problem = json.loads(body)
+    assert (status, problem["code"], problem["instance"]) == (500, "internal_error", "/v1/stores")
+    assert b"secret" not in body
+    assert headers["x-request-id"] == problem["request_id"]
     assert [record.request_id for record in caplog.records] == [problem["request_id"]]  # type: ignore[attr-defined]

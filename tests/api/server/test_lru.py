@@ -1,10 +1,10 @@
 """The bound on what a process keeps."""
 
-from api.server.lru import Memory
+from api.server.lru import Lru
 
 
 def test_the_least_recently_used_go_first() -> None:
-    memory: Memory[str] = Memory(30)
+    memory: Lru[str] = Lru(30)
     for name in "abc":
         memory.put(name, name.upper(), 10)
     memory.get("a")
@@ -15,7 +15,7 @@ def test_the_least_recently_used_go_first() -> None:
 
 
 def test_replacing_gives_bytes_back() -> None:
-    memory: Memory[str] = Memory(30)
+    memory: Lru[str] = Lru(30)
     memory.put("a", "A", 20)
     memory.put("a", "B", 25)
     assert (memory.get("a"), memory.bytes, len(memory)) == ("B", 25, 1)
@@ -24,7 +24,7 @@ def test_replacing_gives_bytes_back() -> None:
 
 
 def test_what_is_too_large_is_not_kept_and_drives_nothing_out() -> None:
-    memory: Memory[str] = Memory(30)
+    memory: Lru[str] = Lru(30)
     memory.put("a", "A", 30)
     memory.put("b", "B", 31)
     assert (memory.get("a"), memory.get("b")) == ("A", None)

@@ -15,7 +15,7 @@ from tests.factory import Factory
 from tests.servers import Servers
 from tests.webserver import WebServer
 
-TARGETS = ["asgi:app", "wsgi:app"]
+TARGETS = ["server:app", "wsgi:app"]
 SPELLINGS = ["/{}", "//{}", "///{}", "/%2f{}", "/%2F{}", "/./{}", "/x/../{}", "/v1/..//{}"]
 
 

@@ -1,21 +1,21 @@
 """Server-sent events of a job."""
 
 import asyncio
+import contextlib
 import http.client
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 from uuid import UUID
 
 from flask import Flask
 
-from api.long_poll import Waiting
-from api.request_extras import Leftover
-from api.server.admission import Slots
-from api.server.job_waiters import Waits
-from api.server.long_poll import Held
-from api.server.request_body import Disconnected
-from api.server.thread_pool import Finished, FlaskThreads
+from api.job_waiters import ClientGone
+from api.reply import Reply, Waiting
+from api.request import make_request
+from api.server.exchange import Exchange
+from api.server.long_poll import LongPolls
+from api.server.thread_pool import ThreadPool
 from dues.ids import new_id
 from dues.jobs import Run
 from dues.jobs.status import jobs as resource
@@ -132,27 +132,42 @@ def test_a_silent_stream_shows_signs_of_life(in_app: Flask, hall: Hall):
     job_id, user = hall.job(), hall.me.user
     token_id = hall.make.value("select id from api_tokens where user_id = %(id)s", {"id": user.id})
     waiting = Waiting(job_id, 1, token_id, parse_query(resource, (), one=True), 1, streams=True)
-    sent: list[bytes] = []
+    wire = _Wire()
 
     async def follow() -> None:
-        waits, gone = Waits(in_app, 10), asyncio.Event()
-        held = Held(waits, Slots(1), FlaskThreads(in_app, 1))
-
-        async def send(message: Any) -> None:
-            sent.append(message.get("body", b""))
-            if len(sent) == 4:
-                gone.set()
-
-        async def receive() -> Any:
-            await gone.wait()
-            return {"type": "http.disconnect"}
-
-        first = Finished(200, [], b"", Leftover(waiting=waiting))
-        try:
-            await held.send(receive, send, first)
-        except Disconnected:
-            assert waits.count == 0
-        await held.stop()
+        polls = LongPolls(in_app, ThreadPool(in_app, 1), 10)
+        exchange = Exchange(wire, make_request("GET", f"/v1/jobs/{job_id}/events", {}, ""))
+        wire.is_enough = exchange.leave
+        with contextlib.suppress(ClientGone):
+            await polls.stream(exchange, Reply(b"", waiting=waiting), b"")
+        await polls.stop()
 
     asyncio.run(asyncio.wait_for(follow(), 20))
-    assert sent == [b"", b"", b":\n\n", b":\n\n"]
+    assert wire.sent == [b":\n\n", b":\n\n"]
+
+
+class _Wire:
+    """Takes two parts, and leaves."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.is_enough: Callable[[], None]
+
+    def begin(self, status: int, fields: bytes, *, has_length: bool) -> None:
+        assert not has_length
+
+    def part(self, data: bytes) -> None:
+        self.sent.append(data)
+
+    async def drain(self) -> None:
+        if len(self.sent) == 2:
+            self.is_enough()
+
+    def finish(self) -> None: ...
+
+    def answer(self, status: int, fields: bytes, content: bytes) -> None: ...
+
+    def abort(self) -> None: ...
+
+    async def read_body(self) -> bytes:
+        return b""

@@ -1,6 +1,5 @@
 """The protocol's rules, each broken on its own: what the explorer must find out."""
 
-import asyncio
 import contextlib
 import hashlib
 import secrets
@@ -136,26 +135,30 @@ def compares_no_prefix(patch: pytest.MonkeyPatch) -> None:
 
 def asks_before_the_request(patch: pytest.MonkeyPatch) -> None:
     """A request joins a batch whose question was sent already."""
-    send, ask = redis_batch.Checks._send, redis_batch.Checks.ask
+    send, ask, answer = redis_batch.Checks._send, redis_batch.Checks.ask_then, redis_batch._answer
     sent: dict[redis_batch.Checks, redis_batch._Batch] = {}
+    answered: list[redis_batch._Batch] = []
 
     def remembering_send(self: redis_batch.Checks) -> None:
         assert self._batch
         sent[self] = self._batch
         send(self)
 
-    def joining_ask(self: redis_batch.Checks, validators: Any, limit: Any, plan: Any = None) -> Any:
-        batch = sent.get(self)
-        if validators is None or batch is None or all(asker.answer.done() for asker in batch.askers):
-            return ask(self, validators, limit, plan)
-        if not batch.names.keys() >= set(validators.names):
-            return ask(self, validators, limit, plan)
-        answer = asyncio.get_running_loop().create_future()
-        batch.askers.append(redis_batch._Asker(validators, limit, 0, None, answer))
-        return answer
+    def remembering_answer(batch: redis_batch._Batch, results: Any) -> None:
+        answered.append(batch)
+        answer(batch, results)
 
+    def joining_ask(self: redis_batch.Checks, validators: Any, limit: Any, plan: Any, then: Any) -> None:
+        batch = sent.get(self)
+        is_open = batch is not None and not any(batch is each for each in answered)
+        if validators is None or batch is None or not is_open or not batch.names.keys() >= set(validators.names):
+            ask(self, validators, limit, plan, then)
+        else:
+            batch.askers.append(redis_batch._Asker(validators, limit, 0, None, then))
+
+    patch.setattr(redis_batch, "_answer", remembering_answer)
     patch.setattr(redis_batch.Checks, "_send", remembering_send)
-    patch.setattr(redis_batch.Checks, "ask", joining_ask)
+    patch.setattr(redis_batch.Checks, "ask_then", joining_ask)
 
 
 def reads_on_after_a_time_out(patch: pytest.MonkeyPatch) -> None:

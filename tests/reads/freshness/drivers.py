@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg2
 
-from api.server.admission import Priority
+from api.routing import Priority
 from api.server.loop_reader import LoopReader, Wanted
 from api.server.metrics_buffer import Tally
 from api.server.redis_batch import Checks
@@ -52,7 +52,7 @@ class _Plan:
 
 
 class _Turns:
-    def taken(self, priority: Priority) -> nullcontext[None]:
+    def turn(self, priority: Priority) -> nullcontext[None]:
         return nullcontext()
 
 

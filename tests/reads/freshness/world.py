@@ -17,7 +17,7 @@ from typing import Any
 
 import psycopg2
 
-from api.server.admission import Priority
+from api.routing import Priority
 from api.server.loop_reader import LoopReader, Wanted
 from api.server.metrics_buffer import Tally as Counts
 from api.server.redis_batch import Checks
@@ -110,7 +110,7 @@ class Plan:
 
 
 class Turns:
-    def taken(self, priority: Priority) -> nullcontext[None]:
+    def turn(self, priority: Priority) -> nullcontext[None]:
         return nullcontext()
 
 

@@ -403,6 +403,7 @@ class Payment(Priced):
     description: str
     failure_code: str | None
     refunded_amount: int
+    paid_at: datetime | None
     next_action: PaymentNextAction | None  # what the payer has to do while the payment is `requires_action`
     version: int
     created_at: datetime
@@ -413,6 +414,7 @@ class Payment(Priced):
     refunds: Sequence[Refund]
 
     _decoders = {
+        "paid_at": time,
         "next_action": one("PaymentNextAction"),
         "created_at": time,
         "updated_at": time,
@@ -502,12 +504,13 @@ class Refund(Priced):
     currency: str
     reason: str
     status: RefundStatus | str
+    settled_at: datetime | None
     version: int
     created_at: datetime
     updated_at: datetime
     links: Mapping[str, str | None]
 
-    _decoders = {"created_at": time, "updated_at": time}
+    _decoders = {"settled_at": time, "created_at": time, "updated_at": time}
 
 
 class Report(Model):
@@ -517,6 +520,8 @@ class Report(Model):
     format: str
     from_: datetime
     to: datetime
+    timezone: str
+    bom: bool
     status: str
     rows: int | None
     bytes: int | None

@@ -795,7 +795,12 @@ class AsyncPayments(AsyncGroup):
         created_at_gte: datetime | str | None = None,
         created_at_lt: datetime | str | None = None,
         created_at_lte: datetime | str | None = None,
-        sort: Literal["created_at", "-created_at", "amount", "-amount"] | None = None,
+        paid_at: datetime | str | None = None,
+        paid_at_gt: datetime | str | None = None,
+        paid_at_gte: datetime | str | None = None,
+        paid_at_lt: datetime | str | None = None,
+        paid_at_lte: datetime | str | None = None,
+        sort: Literal["created_at", "-created_at", "paid_at", "-paid_at", "amount", "-amount"] | None = None,
         fields: Sequence[str] | None = None,
         include: Sequence[Literal["user", "package", "refunds"]] | None = None,
         page_size: int | None = None,
@@ -822,6 +827,11 @@ class AsyncPayments(AsyncGroup):
                 "created_at[gte]": created_at_gte,
                 "created_at[lt]": created_at_lt,
                 "created_at[lte]": created_at_lte,
+                "paid_at": paid_at,
+                "paid_at[gt]": paid_at_gt,
+                "paid_at[gte]": paid_at_gte,
+                "paid_at[lt]": paid_at_lt,
+                "paid_at[lte]": paid_at_lte,
                 "sort": sort,
                 "fields": fields,
                 "include": include,
@@ -916,7 +926,18 @@ class AsyncPayments(AsyncGroup):
         store_id: Id,
         payment_id: Id,
         *,
-        sort: Literal["created_at", "-created_at"] | None = None,
+        status: RefundStatus | None = None,
+        created_at: datetime | str | None = None,
+        created_at_gt: datetime | str | None = None,
+        created_at_gte: datetime | str | None = None,
+        created_at_lt: datetime | str | None = None,
+        created_at_lte: datetime | str | None = None,
+        settled_at: datetime | str | None = None,
+        settled_at_gt: datetime | str | None = None,
+        settled_at_gte: datetime | str | None = None,
+        settled_at_lt: datetime | str | None = None,
+        settled_at_lte: datetime | str | None = None,
+        sort: Literal["created_at", "-created_at", "settled_at", "-settled_at"] | None = None,
         fields: Sequence[str] | None = None,
         page_size: int | None = None,
         request_timeout: float | None = None,
@@ -927,7 +948,21 @@ class AsyncPayments(AsyncGroup):
         return self._list(
             Refund,
             f"/v1/stores/{segment(store_id)}/payments/{segment(payment_id)}/refunds",
-            query={"sort": sort, "fields": fields},
+            query={
+                "status": status,
+                "created_at": created_at,
+                "created_at[gt]": created_at_gt,
+                "created_at[gte]": created_at_gte,
+                "created_at[lt]": created_at_lt,
+                "created_at[lte]": created_at_lte,
+                "settled_at": settled_at,
+                "settled_at[gt]": settled_at_gt,
+                "settled_at[gte]": settled_at_gte,
+                "settled_at[lt]": settled_at_lt,
+                "settled_at[lte]": settled_at_lte,
+                "sort": sort,
+                "fields": fields,
+            },
             page_size=page_size,
             request_timeout=request_timeout,
         )
@@ -993,7 +1028,12 @@ class AsyncPayments(AsyncGroup):
         created_at_gte: datetime | str | None = None,
         created_at_lt: datetime | str | None = None,
         created_at_lte: datetime | str | None = None,
-        sort: Literal["created_at", "-created_at", "amount", "-amount"] | None = None,
+        paid_at: datetime | str | None = None,
+        paid_at_gt: datetime | str | None = None,
+        paid_at_gte: datetime | str | None = None,
+        paid_at_lt: datetime | str | None = None,
+        paid_at_lte: datetime | str | None = None,
+        sort: Literal["created_at", "-created_at", "paid_at", "-paid_at", "amount", "-amount"] | None = None,
         fields: Sequence[str] | None = None,
         include: Sequence[Literal["user", "package", "refunds"]] | None = None,
         page_size: int | None = None,
@@ -1020,6 +1060,11 @@ class AsyncPayments(AsyncGroup):
                 "created_at[gte]": created_at_gte,
                 "created_at[lt]": created_at_lt,
                 "created_at[lte]": created_at_lte,
+                "paid_at": paid_at,
+                "paid_at[gt]": paid_at_gt,
+                "paid_at[gte]": paid_at_gte,
+                "paid_at[lt]": paid_at_lt,
+                "paid_at[lte]": paid_at_lte,
                 "sort": sort,
                 "fields": fields,
                 "include": include,
@@ -1269,18 +1314,24 @@ class AsyncReports(AsyncGroup):
         format: ReportFormat,
         from_: datetime | str,
         to: datetime | str,
+        bom: bool | Unset = UNSET,
         idempotency_key: str | None = None,
         wait: int | None = None,
         request_timeout: float | None = None,
     ) -> AsyncStarted[Report]:
-        """Request report.
+        """Ask for a report.
+
+        `revenue` has a row for each month, package and currency: what was paid in that month, what was given back
+        in it, and the net of both. `payments` has a row for each payment and each refund; the sum of its `net` is
+        the net of the range. A payment stands under its `paid_at` (while it is not paid: under its `created_at`), a
+        refund under its `settled_at`; months are those of the store's time zone.
 
         Needs a token with the scope `reports:write`. Kept for the store's staff, from the role `manager` up."""
         return await self._slow(
             Report,
             "POST",
             f"/v1/stores/{segment(store_id)}/reports",
-            body={"kind": kind, "format": format, "from": from_, "to": to},
+            body={"kind": kind, "format": format, "from": from_, "to": to, "bom": bom},
             idempotency_key=idempotency_key,
             wait=wait,
             request_timeout=request_timeout,
@@ -1866,7 +1917,8 @@ class AsyncWebhooks(AsyncWebhookManners):
     ) -> AsyncStarted[WebhookReplay]:
         """Send events to an endpoint again.
 
-        Those above a number or from a time on, or of these only what it has missed.
+        Those above a number or from a time on, or of these only what it has missed. A replay of an endpoint has to
+        be over before the next; it waits while many deliveries to the endpoint are pending.
 
         Needs a token with the scope `webhooks:write`. Kept for the store's staff, from the role `manager` up."""
         return await self._slow(

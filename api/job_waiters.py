@@ -1,14 +1,14 @@
 """Clients that wait for jobs, on an event loop: each costs a socket and a few kilobytes, never a thread.
 
-Who waits is woken by a hint (hearing.py), or because his time is up. Before anything is told, all who are woken in
-one turn are looked at together: one statement reads their jobs, for those who may still see them. Since hints may be
-lost, PostgreSQL is also asked, in one statement for all jobs that are waited for, which of them have moved: when
-somebody begins to wait, every few seconds, and every second while there are no hints.
+A waiter is woken by a hint (dues/redis/subscription.py), or when its time is up. Before a client is told anything, all
+waiters that are woken in one turn are looked at together: one statement reads their jobs, for the tokens that may still
+see them. Since hints may be lost, PostgreSQL is also asked, in one statement for all jobs that are waited for, which of
+them have moved: when a client begins to wait, every few seconds, and every second while there are no hints.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import islice
@@ -17,9 +17,7 @@ from uuid import UUID
 
 from flask import Flask
 
-from api.long_poll import Waiting
-from api.server.asgi import Receive
-from api.server.request_body import Disconnected
+from api.reply import Waiting
 from config import Settings
 from dues.jobs.notifications import CHANGES, read_changes
 from dues.jobs.service import StatusDocument, find_moved
@@ -66,8 +64,12 @@ class Waiter:
             self.task.cancel()
 
 
-class Waits:
-    """All who wait in a process, at most `most`. Used on one event loop only."""
+class ClientGone(Exception):
+    """The client has left: there is nobody to answer."""
+
+
+class JobWaiters:
+    """All the clients that wait in a process, at most `most`. Used on one event loop only."""
 
     def __init__(self, app: Flask, most: int) -> None:
         settings: Settings = app.extensions["settings"]
@@ -83,8 +85,8 @@ class Waits:
         # Cleared while more are due than are looked at together: who comes to wait may stand back until they are told.
         self.calm = asyncio.Event()
         self.calm.set()
-        self._hearing = Subscription(settings.redis_url, CHANGES, self._read_hints, self._doubt)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="waits")
+        self._subscription = Subscription(settings.redis_url, CHANGES, self._read_hints, self._doubt)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="waiters")
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -96,17 +98,19 @@ class Waits:
     def count(self) -> int:
         return self._count
 
-    async def wait(self, waiting: Waiting, receive: Receive) -> StatusDocument | None:
+    async def wait(self, waiting: Waiting, gone: Callable[[], Awaitable[object]]) -> StatusDocument | None:
         """The job's status when there is something to tell, or `waiting.seconds` are over. None: it is not known, or
-        the client may not see it any more; ask Flask. Raises: Disconnected."""
+        the client may not see it any more: make the answer anew. `gone()` returns when the client has left.
+
+        Raises: ClientGone.
+        """
         waiter = Waiter(waiting)
         waiter.timer = asyncio.get_running_loop().call_later(waiting.seconds, self._end, waiter)
         self._add(waiter)
         try:
-            # What this task waits for is that its client goes. Letting go of it cancels that, as a timeout would, at
-            # a fifth of the cost.
-            while (await receive())["type"] != "http.disconnect":
-                pass
+            # The task waits for its client to leave. Waking it cancels that, as a timeout would, at a fifth of the
+            # cost.
+            await gone()
         except asyncio.CancelledError:
             if waiter.is_let_go and waiter.task and waiter.task.uncancel() == 0:
                 return waiter.status
@@ -114,10 +118,10 @@ class Waits:
         finally:
             waiter.timer.cancel()
             self._remove(waiter)
-        raise Disconnected
+        raise ClientGone
 
     def close(self) -> None:
-        """Let everybody go, and nobody in."""
+        """Answer all who wait, and let nobody wait any more."""
         self._is_closing = True
         for waiters in list(self._waiters.values()):
             for waiter in waiters:
@@ -132,7 +136,7 @@ class Waits:
 
     def _add(self, waiter: Waiter) -> None:
         if not self._tasks:
-            self._tasks = [asyncio.create_task(self._attend()), asyncio.create_task(self._hearing.listen())]
+            self._tasks = [asyncio.create_task(self._attend()), asyncio.create_task(self._subscription.listen())]
         job_id = waiter.waiting.job_id
         self._waiters.setdefault(job_id, set()).add(waiter)
         self._count += 1
@@ -195,7 +199,7 @@ class Waits:
                     await self._look()
             except Exception as error:
                 if not is_failing:
-                    log.warning("who waits for jobs is kept waiting: %s", type(error).__name__, exc_info=error)
+                    log.warning("clients that wait for jobs are kept waiting: %s", type(error).__name__, exc_info=error)
                 is_failing = True
                 self._ask_at = loop.time() + _REST_S
                 await asyncio.sleep(_REST_S)
@@ -208,18 +212,18 @@ class Waits:
         asked, self._unsure = list(self._unsure), set()
         if now >= self._ask_at:
             asked = list(self._waiters)
-            self._ask_at = now + (_ASK_EVERY_S if self._hearing.is_on else _ASK_WITHOUT_HINTS_EVERY_S)
+            self._ask_at = now + (_ASK_EVERY_S if self._subscription.is_on else _ASK_WITHOUT_HINTS_EVERY_S)
         return [asked[start : start + _BATCH] for start in range(0, len(asked), _BATCH)]
 
     async def _ask(self, asked: list[UUID]) -> None:
-        """Find out which jobs have moved without our hearing of it."""
+        """Find out which jobs have moved without a hint."""
         seen = {job_id: min(w.version for w in self._waiters[job_id]) for job_id in asked if job_id in self._waiters}
         if seen:
             for job_id, version in (await self._run(find_moved, seen)).items():
                 self._hear(job_id, version or 0)
 
     async def _look(self) -> None:
-        """Read the jobs of those who are due, and let go whom that serves."""
+        """Read the due jobs, and wake each waiter whose job has changed."""
         if len(self._due) > _BATCH:
             self.calm.clear()
         try:

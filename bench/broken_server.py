@@ -5,10 +5,9 @@ Here Redis is far away, so that they are found soon: between a commit and its to
 
 import time
 
-import dues.postgres.transaction
-
-from asgi import app
+import dues.postgres.transactions
 from dues.reads import freshness
+from server import app
 
 _FAR_S = 0.01
 

@@ -1,0 +1,254 @@
+"""Flask as the host of the declared routes: `gunicorn wsgi:app` is a complete server, and its map is the map of routes.
+
+A declared route's view hands the request to `answer()` (api/serving.py). What is not declared (the documentation,
+health, metrics) is plain Flask, with the same limits, header fields and problem details around it.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import ujson
+from flask import Flask, Response, current_app, g
+from flask import request as flask_request
+from flask.json.provider import JSONProvider
+from flask.sessions import NullSession, SessionInterface
+from werkzeug.datastructures import Headers
+
+from api.client_address import Proxies
+from api.compress import encode, pages_compressor
+from api.http import conditional, problem_of, problem_reply
+from api.limits import Counter, KnownTokens, Limit, Limits, LocalCounts, Used
+from api.reply import Reply
+from api.request import Request, join_fields, make_request, new_request_id
+from api.routing import Route, Routes
+from api.serving import answer
+from api.telemetry import log_answered, method_label, observer, own_fields, own_lines, route_template
+from api.thread_waiters import ThreadWaiters
+from config import Settings
+from dues.errors import BadRequest, NotFound
+from dues.ids import parse_id
+from dues.observability.metrics import DB_SECONDS, DB_STATEMENTS
+from dues.reads.freshness import fresh_cache
+from dues.stores.access import Access
+
+# Counts against no limit; all else does, whatever it is.
+_FREE = frozenset(("/healthz",))
+_APART = {"CONTENT_TYPE": "content-type", "CONTENT_LENGTH": "content-length"}
+_NOSNIFF = ("X-Content-Type-Options", "nosniff")
+
+
+def init_flask_host(app: Flask, modules: Sequence[Routes]) -> None:
+    """Register the declared routes with `app`, and have it answer as the contract says."""
+    settings: Settings = app.extensions["settings"]
+    app.json = UJSONProvider(app)
+    app.session_interface = NoSessions()
+    app.url_map.strict_slashes = True
+    # A path is served as it is spelt (api/request.py), never by way of a redirect to what it might have meant.
+    app.url_map.merge_slashes = False
+    host = FlaskHost(app, settings)
+    routes: dict[str, Route] = {}
+    for module in modules:
+        for route in module.all:
+            endpoint = f"{module.name}.{route.handler.__name__}"
+            routes[endpoint] = route
+            app.add_url_rule(route.flask_rule, endpoint=endpoint, view_func=host.view_of(route), methods=[route.method])
+    app.extensions["routes"] = routes
+    app.wsgi_app = _without_upgrade(app.wsgi_app)  # type: ignore[method-assign]
+    app.before_request(host.begin)
+    app.after_request(host.end)
+    app.register_error_handler(Exception, host.fail)
+
+
+def _without_upgrade(wsgi_app: Callable[..., Any]) -> Callable[..., Any]:
+    """A wish for another protocol is passed over (RFC 9110, 7.8); werkzeug would look for a route of WebSockets."""
+
+    def call(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+        environ.pop("HTTP_UPGRADE", None)
+        return wsgi_app(environ, start_response)
+
+    return call
+
+
+class UJSONProvider(JSONProvider):
+    """ujson as Flask's JSON. NaN is refused; what JSON does not know (dates, UUIDs) must be text already."""
+
+    def dumps(self, obj: Any, **kwargs: Any) -> str:
+        return ujson.dumps(obj, ensure_ascii=False, escape_forward_slashes=False, allow_nan=False)
+
+    def loads(self, s: str | bytes, **kwargs: Any) -> Any:
+        return ujson.loads(s)
+
+
+class NoSessions(SessionInterface):
+    """There are no cookies here: every request says who it is. Spares each the work of looking for one."""
+
+    _none = NullSession()
+
+    def open_session(self, app: Flask, request: Any) -> NullSession:
+        return self._none
+
+
+# Where a server that has read and counted the request itself says so (api/server/thread_pool.py).
+HOSTED = "dues.hosted"
+
+
+class Hosted(NamedTuple):
+    """A request that another host hands on: when it began (`time.perf_counter()`), and what it counts against."""
+
+    request: Request
+    began: float
+    limited: tuple[Limit, Used] | None
+
+
+class FlaskHost:
+    """What Flask does around its views for one application."""
+
+    def __init__(self, app: Flask, settings: Settings) -> None:
+        self._settings, self._compress = settings, pages_compressor(app)
+        self._proxies = Proxies(settings.forwarded_allow_ips)
+        self._limits, self._local = Limits(settings.rate_limit), LocalCounts(settings.web_concurrency)
+        self._known = KnownTokens()
+        # Half of the threads may hold a client that waits, so that others are served meanwhile.
+        self._waiters = ThreadWaiters(app, settings.web_threads // 2)
+
+    def begin(self) -> None:
+        """Read the request, and count it where no declared route does. Raises: Problem."""
+        hosted: Hosted | None = flask_request.environ.get(HOSTED)
+        if hosted is not None:
+            g.request, g.began_at, g.limited = hosted
+            return
+        g.began_at, g.limited = time.perf_counter(), None
+        g.request = request = _read_request(flask_request.environ, self._proxies)
+        if flask_request.endpoint not in current_app.extensions["routes"] and request.path not in _FREE:
+            self._count(self._limits.of_address("default", request.address))
+        if not request.path:
+            raise NotFound("there is no such resource")
+
+    def view_of(self, route: Route) -> Callable[..., Response]:
+        def view(**texts: str) -> Response:
+            return self._serve(route, {name: parse_id(text) for name, text in texts.items()})
+
+        view.__name__ = route.handler.__name__
+        return view
+
+    def _serve(self, route: Route, ids: dict[str, UUID | None]) -> Response:
+        request: Request = g.request
+        by_address = self._limits.of_address(route.limit, request.address)
+        token = None if route.limit == "login" else request.token
+        user_id = self._known.user_of(token) if token else None
+        self._count(self._limits.of_user(route.limit, user_id) if user_id else by_address)
+
+        def count(access: Access) -> None:
+            """A token that was not known has turned out to be good."""
+            if token and access.actor and user_id is None:
+                self._count(by_address, -1)
+                self._known.add(token, access.actor.user_id)
+                self._count(self._limits.of_user(route.limit, access.actor.user_id))
+
+        body = self._read_body()
+        reply: Reply | None = answer(route, ids, request, body, count=count)
+        if reply and flask_request.environ.get("wsgi.multithread"):
+            reply = self._waiters.hold(request, reply)
+        return self._response(reply or answer(route, ids, request), route.path)
+
+    def _read_body(self) -> bytes:
+        """Raises: BadRequest."""
+        try:
+            return flask_request.stream.read(self._settings.max_body_bytes + 1)
+        except Exception:
+            # Each server has its own errors for chunks that are none, and for a client that leaves in the middle.
+            _force_close(flask_request.environ)
+            raise BadRequest("the body cannot be read", code="malformed_request") from None
+
+    def _count(self, limit: Limit | None, count: int = 1) -> None:
+        """Raises: TooManyRequests."""
+        if limit is None or HOSTED in flask_request.environ:
+            return
+        used = Counter(fresh_cache().store, self._local).add(limit, count)
+        if count > 0:
+            g.limited = limit, used
+            limit.require(used)
+
+    def _response(self, reply: Reply, route: str) -> Response:
+        """A declared route's reply as Flask's response."""
+        request: Request = g.request
+        reply = conditional(request, reply)
+        seconds = time.perf_counter() - g.began_at
+        DB_STATEMENTS.inc(reply.queries)
+        DB_SECONDS.inc(reply.db_s)
+        log_answered(request, route, reply, seconds, self._settings.slow_request_s)
+        own = own_lines(request, reply, seconds, g.limited)
+        g.is_finished = True
+        observer(method_label(request.method), route, reply.status)(seconds)
+        return _flask_response(reply, own)
+
+    def fail(self, error: Exception) -> Response:
+        """Problem details for what is raised outside of a declared route."""
+        request: Request | None = g.get("request")
+        reply = problem_reply(problem_of(error), request, g.setdefault("request_id", new_request_id()))
+        return _flask_response(reply)
+
+    def end(self, response: Response) -> Response:
+        """Around what is not declared: the fields that all answers have."""
+        if g.get("is_finished"):
+            return response
+        response = self._compress.after_request(response)
+        request: Request | None = g.get("request")
+        rule = flask_request.url_rule
+        route, seconds = route_template(rule.rule) if rule else "unmatched", time.perf_counter() - g.began_at
+        request_id = request.id if request else g.setdefault("request_id", new_request_id())
+        for name, value in _pairs(own_fields(request_id, seconds, g.limited)):
+            response.headers[name] = value
+        if HOSTED not in flask_request.environ:
+            response.headers.setdefault(*_NOSNIFF)
+        observer(method_label(flask_request.method), route, response.status_code)(seconds)
+        return response
+
+
+def respond(reply: Reply) -> Response:
+    """A reply to Flask's present request, as a page that is not declared gives it: compressed, and conditional."""
+    request: Request = g.request
+    encode(request, reply)
+    return _flask_response(conditional(request, reply))
+
+
+def _flask_response(reply: Reply, own: bytes = b"") -> Response:
+    content: Any = (reply.body or b"") if reply.file is None else reply.file
+    response = Response(content, reply.status, direct_passthrough=reply.file is not None)
+    nosniff = [] if HOSTED in flask_request.environ else [_NOSNIFF]
+    response.headers = Headers([*reply.fields(), *nosniff, *_pairs(own)])
+    return response
+
+
+def _force_close(environ: dict[str, Any]) -> None:
+    """Have gunicorn use a connection no more, where nobody can tell what follows on it."""
+    request = getattr(getattr(environ["wsgi.input"], "reader", None), "req", None)
+    if request is not None:
+        request.force_close()
+
+
+def _pairs(lines: bytes) -> list[tuple[str, str]]:
+    """Header fields of the form that goes over the wire."""
+    parts = [line.partition(": ") for line in lines.decode("latin-1").splitlines()]
+    return [(name.title(), value) for name, _, value in parts]
+
+
+def _read_request(environ: dict[str, Any], proxies: Proxies) -> Request:
+    """The request of a WSGI environment (PEP 3333). Raises: Problem."""
+    fields = join_fields(
+        (_APART.get(key) or key[5:].replace("_", "-").lower(), value)
+        for key, value in environ.items()
+        if key.startswith("HTTP_") or (key in _APART and value)
+    )
+    target = _target(environ)
+    address = proxies.client(environ.get("REMOTE_ADDR") or "", fields.get("x-forwarded-for"))
+    return make_request(environ["REQUEST_METHOD"], target, fields, address)
+
+
+def _target(environ: dict[str, Any]) -> str:
+    """As it was written, where the server tells that."""
+    path = str(environ.get("RAW_URI") or environ["PATH_INFO"]).partition("?")[0]
+    query = environ.get("QUERY_STRING") or ""
+    return f"{path}?{query}" if query else path

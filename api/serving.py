@@ -1,0 +1,219 @@
+"""All that lies between a request to a declared route and its reply, once, whoever serves it.
+
+`answer()` runs a request on a thread: token, limit, scope, store and ids, role, parameters, then the read or the write.
+`plan_read()` is the part of it that needs no thread, for a server that makes reads by itself. A server goes on with
+`conditional()` (api/http.py) and the answer's own header fields (api/telemetry.py).
+"""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from uuid import UUID
+
+import ujson
+
+from api.auth import admit, identify
+from api.body import parse_json, read_body
+from api.compress import encode
+from api.http import problem_of, problem_reply, reply_of
+from api.idempotency import idempotency_key, once, secret_seed
+from api.long_poll import wanted_wait
+from api.reply import Reply, Waiting
+from api.request import Request, parameters_of
+from api.routing import Call, Route, written
+from api.validation import validate
+from dues.errors import Fault, InvalidParameter, Outdated, Problem, Unavailable
+from dues.failpoints import failpoint
+from dues.jobs.status import jobs
+from dues.observability.logs import log_fields
+from dues.observability.trace import accept_traceparent, tracing
+from dues.postgres import repeated, transaction
+from dues.postgres.statement_stats import counting_statements
+from dues.reads import ReadPlan, Resource, execute, parse_query
+from dues.reads.resource import Scope
+from dues.stores.access import Access
+from dues.stores.clock import require_still
+
+_MOST_TRIES = 3
+
+# The ids of a path, each None where what stands in its place is no id.
+Ids = Mapping[str, UUID | None]
+
+
+def answer(
+    route: Route,
+    ids: Ids,
+    request: Request,
+    body: bytes = b"",
+    *,
+    known: Access | None = None,
+    count: Callable[[Access], object] = lambda access: None,
+) -> Reply:
+    """The reply to a request, whatever happens. In an application context.
+
+    body: as it was sent, cut one byte past the most that a body may have. known: what the caller may do, where that has
+    just been checked to hold; else it is found out, and `count` called with it, which may refuse.
+    """
+    access = known
+    fields, trace = log_fields(request_id=request.id), tracing(accept_traceparent(request.header("traceparent")))
+    with fields, trace, counting_statements() as statements:
+        try:
+            if access is None or access.store_id != ids.get("store_id"):
+                access = identify(request, route.scope, ids.get("store_id"))
+                count(access)
+            call = _admitted(route, ids, request, access)
+            reply = _write(call, body) if route.writes else _read(call)
+        except Exception as error:
+            reply = problem_reply(problem_of(error), request)
+    if reply.waiting is None:
+        encode(request, reply)
+    reply.access, reply.queries, reply.db_s = access, statements.count, statements.seconds
+    return reply
+
+
+def plan_read(route: Route, ids: Ids, request: Request, access: Access) -> ReadPlan | Waiting | None:
+    """What a GET asks for, where no handler has to look at anything first. In an application context.
+
+    Raises: Problem, for whatever `answer()` would refuse.
+    """
+    call = _admitted(route, ids, request, access)
+    if route.role:
+        access.require_role(route.role)
+    _parse_parameters(call)
+    if route.plan_wait:
+        return route.plan_wait(call)
+    if route.waits or route.streams:
+        return None
+    plan = route.handler(call, **call.ids)
+    return None if isinstance(plan, Reply) else plan
+
+
+def _admitted(route: Route, ids: Ids, request: Request, access: Access) -> Call:
+    """Raises: Unauthenticated, Forbidden, NotFound."""
+    # A public route may do something else for a caller with a token, which then needs a scope.
+    scope = route.bearer_scope if route.bearer_scope and access.actor else route.scope
+    admit(access, scope, ids, unbound=route.unbound)
+    return Call(route, {name: value for name, value in ids.items() if value}, access, request)
+
+
+def _read(call: Call) -> Reply:
+    route = call.route
+    if route.role:
+        call.access.require_role(route.role)
+    try:
+        _parse_parameters(call)
+    except Problem:
+        # A row that the caller may not know of is 404 whatever else is wrong with the request.
+        resource = route.reads or route.lists
+        if resource and (route.reads or resource.within):
+            call.query = parse_query(resource, (), one=route.lists is None)
+            _handle_read(call)
+        raise
+    return _handle_read(call)
+
+
+def _handle_read(call: Call) -> Reply:
+    found = call.route.handler(call, **call.ids)
+    return found if isinstance(found, Reply) else reply_of(execute(found), call.access)
+
+
+def _parse_parameters(call: Call) -> None:
+    args = parameters_of(call.request.query)
+    resource = call.route.lists or call.route.reads
+    if resource:
+        call.query = parse_query(resource, args, one=call.route.lists is None)
+        return
+    known = {parameter["name"] for parameter in call.route.parameters if parameter["in"] == "query"}
+    faults = [
+        Fault(code="unknown", detail="is not a parameter", parameter=name) for name, _ in args if name not in known
+    ]
+    if faults:
+        raise InvalidParameter.of_faults(faults)
+
+
+def _write(call: Call, sent: bytes) -> Reply:
+    route = call.route
+    if route.prepare:
+        _receive(call, sent)
+    reply = repeated(partial(_commit, call, sent))
+    failpoint("web.after_commit")
+    if route.slow:
+        reply.waiting = _wait_until_done(call, reply)
+    return route.seal(call, reply) if route.seal else reply
+
+
+def _commit(call: Call, sent: bytes) -> Reply:
+    """Raises: Unavailable where others changed three times in a row what was prepared."""
+    for _ in range(_MOST_TRIES):
+        if call.route.prepare:
+            call.prepared = call.route.prepare(call)
+        with suppress(Outdated), transaction():
+            _find_row(call)
+            if not call.route.prepare:
+                _receive(call, sent)
+            reply = _perform(call)
+            failpoint("web.before_commit")
+            return reply
+    raise Unavailable("others keep changing this")
+
+
+def _find_row(call: Call) -> None:
+    route = call.route
+    if route.role and not route.shows:
+        call.access.require_role(route.role)
+    if route.find:
+        call.row = route.find(call)
+    if route.role:
+        call.access.require_role(route.role)
+
+
+def _receive(call: Call, sent: bytes) -> None:
+    """What was sent: parameters, Idempotency-Key, body."""
+    route = call.route
+    _parse_parameters(call)
+    if route.idempotency != "no":
+        call.key = idempotency_key(call.request, required=route.idempotency == "required")
+    call.raw = read_body(call.request, sent)
+    struct = route.bearer_body if route.bearer_body and call.access.actor else route.body
+    if struct and (call.raw or not route.optional_body):
+        document, call.raw = parse_json(call.request, call.raw)
+        call.data = validate(document, struct)
+    if route.seal:
+        call.seed = secret_seed(call.request, call.key, call.raw)
+
+
+def _perform(call: Call) -> Reply:
+    if call.key is None:
+        return _handle(call)
+    # Answers that hold a secret are given again only to the very token that asked.
+    actor = call.access.actor
+    caller = None if actor is None else actor.token_id if call.route.seal else actor.user_id
+    return once(call.request, caller, call.key, call.raw, partial(_handle, call))
+
+
+def _handle(call: Call) -> Reply:
+    if call.access.is_test_store and not call.route.moves_clock:
+        require_still(call.ids["store_id"])
+    reply = call.route.handler(call, **call.ids)
+    assert isinstance(reply, Reply), "a write answers by itself"
+    return reply
+
+
+def _wait_until_done(call: Call, reply: Reply) -> Waiting | None:
+    """What a client that prefers it waits for until the job of a 202, new or given again, is done."""
+    route, seconds = call.route, wanted_wait(call.request)
+    if not seconds or reply.status != 202:
+        return None
+    assert route.slow
+    assert isinstance(route.returns, Resource)
+    job_id = UUID(reply.headers["Location"].rpartition("/")[2])
+    scope = route.slow(call, UUID(ujson.loads(reply.body or b"")["id"]))
+    finish = partial(_finished, route.returns, scope)
+    return Waiting(job_id, 0, call.actor.token_id, parse_query(jobs, (), one=True), seconds, finish)
+
+
+def _finished(resource: Resource, scope: Scope) -> Reply:
+    """What a 202 has led to."""
+    reply = written(resource, scope, 201)
+    reply.headers["Location"] = ujson.loads(reply.body or b"")["links"]["self"]
+    return reply

@@ -1,0 +1,102 @@
+"""Waiting on a server of threads, such as `gunicorn wsgi:app`: as on the event loop, but each client that waits has a
+thread to itself, so fewer may.
+
+Everything else is the same, because the same code does it: one event loop, in a thread of its own, knows who waits.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Coroutine, Iterator
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from flask import Flask
+
+from api.compress import encode
+from api.job_waiters import JobWaiters
+from api.long_poll import COMMENT, event, finished_reply, reply_later
+from api.reply import Reply, Waiting
+from api.request import Request
+
+T = TypeVar("T")
+
+
+class ThreadWaiters:
+    """Holds at most `most` clients, each on the thread that calls."""
+
+    def __init__(self, app: Flask, most: int) -> None:
+        self._app, self._most = app, most
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._waiters: JobWaiters | None = None
+        self._pid = 0
+
+    def hold(self, request: Request, reply: Reply) -> Reply | None:
+        """The reply after the waiting that `reply` asks for: `reply` itself where it asks for none or there is no room,
+        and None where it has to be made anew. In an application context."""
+        waiting = reply.waiting
+        if waiting is None or not self._most:
+            return reply
+        if waiting.streams:
+            return replace(reply, body=None, file=_Events(self, reply, waiting))
+        later = self._hold(reply, waiting)
+        if later is not None:
+            encode(request, later)
+        return later
+
+    def _hold(self, reply: Reply, waiting: Waiting) -> Reply | None:
+        if not self._started().has_room:
+            return replace(reply, waiting=None)
+        status = self.wait(waiting)
+        if waiting.finish:
+            return finished_reply(reply, waiting) if status and status.done else replace(reply, waiting=None)
+        return reply_later(reply, waiting, status) if status else None
+
+    @property
+    def has_room(self) -> bool:
+        return self._started().has_room
+
+    def wait(self, waiting: Waiting) -> Any:
+        return self._call(self._started().wait(waiting, _never))
+
+    def _started(self) -> JobWaiters:
+        """The process's waiters; their loop is begun with the first, and anew in a child process."""
+        with self._lock:
+            if self._waiters is None or self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(target=self._loop.run_forever, name="waiters-loop", daemon=True).start()
+                self._waiters = JobWaiters(self._app, self._most)
+            return self._waiters
+
+    def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        assert self._loop
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+
+
+class _Events:
+    """The events of a job until it is done, as a server of threads sends them."""
+
+    def __init__(self, waiters: ThreadWaiters, reply: Reply, waiting: Waiting) -> None:
+        self._waiters, self._first, self._waiting = waiters, reply.body or b"", waiting
+
+    def __iter__(self) -> Iterator[bytes]:
+        waiting = self._waiting
+        yield self._first
+        while self._waiters.has_room and (status := self._waiters.wait(waiting)):
+            if status.version == waiting.version:
+                yield COMMENT
+                continue
+            yield event(status)
+            waiting = replace(waiting, version=status.version)
+            if status.done:
+                return
+
+    def close(self) -> None:
+        """There is nothing to close: a server of threads stops to ask for more."""
+
+
+async def _never() -> None:
+    """A server of threads does not say when a client leaves."""
+    await asyncio.Event().wait()
