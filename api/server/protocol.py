@@ -284,9 +284,12 @@ class Connection(asyncio.Protocol):
         return not self._keep or self._shared.is_closing or self._state != _ANSWER
 
     async def drain(self) -> None:
-        """Return once what has been written is no longer too much to hold."""
+        """Return once what has been written is no longer too much to hold. Others have their turn meanwhile, a
+        connection's loss among them."""
         if self._drained:
             await asyncio.shield(self._drained)
+        else:
+            await asyncio.sleep(0)
 
     def _end(self, *, keep: bool) -> None:
         """The present request is answered."""
