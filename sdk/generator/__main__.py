@@ -7,10 +7,12 @@ from api.app import MODULES
 from api.openapi.document import build_document
 from sdk.generator.python import formatted, python_groups, python_models
 from sdk.generator.shapes import read_document
+from sdk.generator.typescript import typescript
 from sdk.generator.unasync import blocking
 
 SDK = Path(__file__).resolve().parents[1]
 _PYTHON = SDK / "python" / "src" / "dues_client"
+_TYPESCRIPT = SDK / "typescript" / "src"
 _BLOCKING = "# Made from ../_async by `python -m sdk.generator`: change it there.\n"
 
 
@@ -22,7 +24,7 @@ def generate() -> dict[Path, str]:
     for source in sorted((_PYTHON / "_async").glob("*.py")):
         text = groups if source.name == "groups.py" else source.read_text()
         files[_PYTHON / "_sync" / source.name] = formatted(_BLOCKING + blocking(text))
-    return files
+    return files | {_TYPESCRIPT / "generated.ts": typescript(shapes)}
 
 
 def outdated() -> list[Path]:

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -41,8 +42,10 @@ Dues().payments.list("s", status="succeded")
 """
 
 
-def run(*words: str | Path, cwd: Path | None = None) -> str:
-    done = subprocess.run([str(word) for word in words], cwd=cwd, capture_output=True, text=True, check=False)
+def run(*words: str | Path, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> str:
+    """What it says. Raises: AssertionError where it fails, with what it says then."""
+    named = [str(word) for word in words]
+    done = subprocess.run(named, cwd=cwd, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{words}: {done.stdout[-3000:]}{done.stderr[-3000:]}"
     return done.stdout
 
