@@ -354,8 +354,9 @@ export interface NewReplay {
 }
 
 /**
- * A report of a store's `payments`, or of its `revenue` by month and package: `from` is inclusive, `to`
- * exclusive.
+ * A report of a store's `payments` and refunds, or of its `revenue` by month and package, each under the time at
+ * which money moved. `from` is inclusive, `to` exclusive; months are those of the store's time zone. `bom` puts
+ * a byte order mark in front of a CSV, by which Excel knows its encoding.
  */
 export interface NewReport {
   kind: "payments" | "revenue";
@@ -364,6 +365,7 @@ export interface NewReport {
   from: string | Date;
   /** RFC 3339 time with its offset, such as 2026-11-20T14:39:00Z */
   to: string | Date;
+  bom?: boolean;
 }
 
 /**
@@ -478,6 +480,7 @@ export interface Payment {
   description: string;
   failure_code: string | null;
   refunded_amount: number;
+  paid_at: string | null;
   /** what the payer has to do while the payment is `requires_action` */
   next_action: PaymentNextAction | null;
   version: number;
@@ -574,6 +577,7 @@ export interface Refund {
   currency: string;
   reason: string;
   status: "pending" | "succeeded" | "failed" | (string & {});
+  settled_at: string | null;
   version: number;
   created_at: string;
   updated_at: string;
@@ -587,6 +591,8 @@ export interface Report {
   format: string;
   from: string;
   to: string;
+  timezone: string;
+  bom: boolean;
   status: string;
   rows: number | null;
   bytes: number | null;
@@ -1011,7 +1017,7 @@ export class Packages extends Group {
 /** Payments, refunds and stored payment methods: staff see the store's payments, others their own. */
 export class Payments extends Group {
   /** List payments. */
-  list(storeId: string, options: ListOptions & { query?: { status?: "pending" | "processing" | "succeeded" | "failed" | "requires_action" | "unknown" | "partially_refunded" | "refunded"; currency?: string; user_id?: string; package_id?: string; amount?: number; "amount[gt]"?: number; "amount[gte]"?: number; "amount[lt]"?: number; "amount[lte]"?: number; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; sort?: "created_at" | "-created_at" | "amount" | "-amount"; fields?: readonly string[]; include?: readonly ("user" | "package" | "refunds")[] } } = {}): Paged<Payment> {
+  list(storeId: string, options: ListOptions & { query?: { status?: "pending" | "processing" | "succeeded" | "failed" | "requires_action" | "unknown" | "partially_refunded" | "refunded"; currency?: string; user_id?: string; package_id?: string; amount?: number; "amount[gt]"?: number; "amount[gte]"?: number; "amount[lt]"?: number; "amount[lte]"?: number; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; paid_at?: string | Date; "paid_at[gt]"?: string | Date; "paid_at[gte]"?: string | Date; "paid_at[lt]"?: string | Date; "paid_at[lte]"?: string | Date; sort?: "created_at" | "-created_at" | "paid_at" | "-paid_at" | "amount" | "-amount"; fields?: readonly string[]; include?: readonly ("user" | "package" | "refunds")[] } } = {}): Paged<Payment> {
     return this.paged(`/v1/stores/${seg(storeId)}/payments`, options);
   }
 
@@ -1031,7 +1037,7 @@ export class Payments extends Group {
   }
 
   /** List refunds. */
-  listRefunds(storeId: string, paymentId: string, options: ListOptions & { query?: { sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Refund> {
+  listRefunds(storeId: string, paymentId: string, options: ListOptions & { query?: { status?: "pending" | "succeeded" | "failed"; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; settled_at?: string | Date; "settled_at[gt]"?: string | Date; "settled_at[gte]"?: string | Date; "settled_at[lt]"?: string | Date; "settled_at[lte]"?: string | Date; sort?: "created_at" | "-created_at" | "settled_at" | "-settled_at"; fields?: readonly string[] } } = {}): Paged<Refund> {
     return this.paged(`/v1/stores/${seg(storeId)}/payments/${seg(paymentId)}/refunds`, options);
   }
 
@@ -1046,7 +1052,7 @@ export class Payments extends Group {
   }
 
   /** List my payments. */
-  listMine(options: ListOptions & { query?: { status?: "pending" | "processing" | "succeeded" | "failed" | "requires_action" | "unknown" | "partially_refunded" | "refunded"; currency?: string; user_id?: string; package_id?: string; amount?: number; "amount[gt]"?: number; "amount[gte]"?: number; "amount[lt]"?: number; "amount[lte]"?: number; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; sort?: "created_at" | "-created_at" | "amount" | "-amount"; fields?: readonly string[]; include?: readonly ("user" | "package" | "refunds")[] } } = {}): Paged<Payment> {
+  listMine(options: ListOptions & { query?: { status?: "pending" | "processing" | "succeeded" | "failed" | "requires_action" | "unknown" | "partially_refunded" | "refunded"; currency?: string; user_id?: string; package_id?: string; amount?: number; "amount[gt]"?: number; "amount[gte]"?: number; "amount[lt]"?: number; "amount[lte]"?: number; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; paid_at?: string | Date; "paid_at[gt]"?: string | Date; "paid_at[gte]"?: string | Date; "paid_at[lt]"?: string | Date; "paid_at[lte]"?: string | Date; sort?: "created_at" | "-created_at" | "paid_at" | "-paid_at" | "amount" | "-amount"; fields?: readonly string[]; include?: readonly ("user" | "package" | "refunds")[] } } = {}): Paged<Payment> {
     return this.paged("/v1/me/payments", options);
   }
 
@@ -1116,7 +1122,7 @@ export class Reports extends Group {
     return this.paged(`/v1/stores/${seg(storeId)}/reports`, options);
   }
 
-  /** Request report. */
+  /** Ask for a report. */
   create(storeId: string, body: NewReport, options: SlowOptions = {}): Promise<Started<Report>> {
     return this.slow("POST", `/v1/stores/${seg(storeId)}/reports`, body, options);
   }
