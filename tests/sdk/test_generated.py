@@ -20,7 +20,8 @@ MOST_LINES = 2000
 
 
 def test_generated_files_are_up_to_date() -> None:
-    assert outdated() == [], "routes or schemas have changed: run `python -m sdk.generator` and commit what it writes"
+    cure = "run `.venv/bin/python -m sdk.generator` and commit what it writes"
+    assert outdated() == [], f"routes or schemas have changed: {cure}"
 
 
 @pytest.mark.parametrize("groups", [Groups, AsyncGroups])

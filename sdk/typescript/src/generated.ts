@@ -98,6 +98,25 @@ export interface Confirmation {
   outcome: "fail" | "succeed";
 }
 
+export interface CreditNote {
+  id: string;
+  store_id: string;
+  invoice_id: string;
+  refund_id: string | null;
+  status: "pending" | "issued" | "failed" | (string & {});
+  number: string | null;
+  currency: string;
+  subtotal: number;
+  tax: number;
+  total: number;
+  reason: string;
+  issued_at: string | null;
+  version: number;
+  created_at: string;
+  updated_at: string;
+  links: { readonly [name: string]: string | null };
+}
+
 export interface Document {
   id: string;
   store_id: string;
@@ -130,9 +149,9 @@ export interface Event {
   id: string;
   store_id: string;
   seq: number;
-  type: "payment.created" | "payment.requires_action" | "payment.succeeded" | "payment.failed" | "payment.unknown" | "payment.partially_refunded" | "payment.refunded" | "refund.created" | "refund.succeeded" | "refund.failed" | "document.delivery_failed" | "package.created" | "package.updated" | "package.archived" | "report.succeeded" | "report.failed" | "report.canceled" | "post.published" | "post.updated" | "post.deleted" | "comment.created" | "follow.created" | (string & {});
+  type: "payment.created" | "payment.requires_action" | "payment.succeeded" | "payment.failed" | "payment.unknown" | "payment.partially_refunded" | "payment.refunded" | "refund.created" | "refund.succeeded" | "refund.failed" | "document.delivery_failed" | "package.created" | "package.updated" | "package.archived" | "report.succeeded" | "report.failed" | "report.canceled" | "post.published" | "post.updated" | "post.deleted" | "comment.created" | "follow.created" | "subscription.created" | "subscription.activated" | "subscription.renewed" | "subscription.updated" | "subscription.past_due" | "subscription.paused" | "subscription.resumed" | "subscription.canceled" | "subscription.ended" | "subscription.trial_ending" | "invoice.paid" | "invoice.voided" | "credit_note.created" | "payment_method.updated" | (string & {});
   timestamp: string;
-  /** the payment, refund, document, package, report, post, comment or follow as a GET answered it then; of one that would make the event larger than 20 kB, `id` and `links` alone */
+  /** what the event is about (a payment, a subscription, a post, …) as a GET answered it then; where that would make the event larger than 20 kB, `id` and `links` alone */
   data: { readonly [name: string]: unknown };
   links: { readonly [name: string]: string | null };
 }
@@ -161,6 +180,56 @@ export interface Follower {
   followed_by_me: boolean | null;
   followed_at: string;
   links: { readonly [name: string]: string | null };
+}
+
+export interface Invoice {
+  id: string;
+  store_id: string;
+  user_id: string;
+  subscription_id: string | null;
+  payment_id: string | null;
+  number: string | null;
+  status: "draft" | "paid" | "void" | (string & {});
+  currency: string;
+  lines: readonly InvoiceLine[];
+  subtotal: number;
+  tax: number;
+  total: number;
+  balance_applied: number;
+  amount_due: number;
+  credited: number;
+  period: InvoicePeriod | null;
+  /** as it was when the invoice became final; null before that */
+  seller: { readonly [name: string]: unknown } | null;
+  /** as it was when the invoice became final; null before that */
+  buyer: { readonly [name: string]: unknown } | null;
+  issued_at: string | null;
+  voided_at: string | null;
+  version: number;
+  created_at: string;
+  updated_at: string;
+  links: { readonly [name: string]: string | null };
+  user?: User | null;
+  credit_notes?: readonly CreditNote[];
+}
+
+export interface InvoiceLine {
+  description: string;
+  /** below zero where something is given back */
+  amount: number;
+  quantity: number;
+  package_id: string | null;
+  period: InvoiceLinePeriod | null;
+}
+
+export interface InvoiceLinePeriod {
+  start: string;
+  end: string | null;
+}
+
+export interface InvoicePeriod {
+  start: string;
+  end: string | null;
 }
 
 export interface IssuedToken {
@@ -197,7 +266,7 @@ export interface IssuedWebhookEndpoint {
 
 export interface Job {
   id: string;
-  kind: "payment.charge" | "payment.refund" | "payment.reconcile" | "payment.confirmation" | "payment.notice" | "document.delivery" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.events" | "housekeeping.circuits" | (string & {});
+  kind: "payment.charge" | "payment.cancel" | "payment.refund" | "subscription.renew" | "subscription.notice" | "payment.reconcile" | "payment.confirmation" | "payment.notice" | "document.delivery" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.events" | "housekeeping.circuits" | (string & {});
   status: "queued" | "running" | "succeeded" | "failed" | "canceled" | (string & {});
   done: boolean;
   attempt: number;
@@ -278,15 +347,33 @@ export interface NewComment {
   body: string;
 }
 
-/** A package to sell; its currency is the store's unless said otherwise. */
+/**
+ * What of an invoice is taken back: all that is left unless `amount` says less. It goes back to the card, or
+ * `to` the member's balance at the store.
+ */
+export interface NewCreditNote {
+  /** in minor units of the currency */
+  amount?: number;
+  /** one line of text */
+  reason?: string;
+  /** `"payment"` unless something else is sent */
+  to?: "balance" | "payment";
+}
+
+/**
+ * A package to sell; its currency is the store's unless said otherwise. It is paid every `interval_count`
+ * intervals: 3 months are a quarter.
+ */
 export interface NewPackage {
   /** one line of text */
   name: string;
   /** in minor units of the currency */
   amount: number;
-  interval: "month" | "once" | "year";
+  interval: "month" | "once" | "week" | "year";
   /** text, of several lines if need be */
   description?: string;
+  /** `1` unless something else is sent */
+  interval_count?: number;
   currency?: string | null;
   trial_days?: number;
 }
@@ -391,6 +478,23 @@ export interface NewStore {
   grace_days?: number;
 }
 
+/**
+ * A subscription to a package, charged to `payment_method`, or to the caller's default. It begins at once, or at
+ * `start_at`. `amount` and `currency` are the price that the member has seen: where it is another by now,
+ * nothing begins.
+ */
+export interface NewSubscription {
+  package_id: string;
+  /** the id of a stored payment method, or a token of the payment gateway */
+  payment_method?: string;
+  /** RFC 3339 time with its offset, such as 2026-11-20T14:39:00Z */
+  start_at?: string | Date;
+  /** in minor units of the currency */
+  amount?: number;
+  /** ISO 4217 code */
+  currency?: string;
+}
+
 /** A token that does no more than the caller's; it expires with the caller's if not before. */
 export interface NewToken {
   /** one line of text */
@@ -416,7 +520,7 @@ export interface NewWebhookEndpoint {
   /** URL of an endpoint */
   url: string;
   /** types of events, or `*` for all */
-  events?: readonly ("*" | "comment.created" | "document.delivery_failed" | "follow.created" | "package.archived" | "package.created" | "package.updated" | "payment.created" | "payment.failed" | "payment.partially_refunded" | "payment.refunded" | "payment.requires_action" | "payment.succeeded" | "payment.unknown" | "post.deleted" | "post.published" | "post.updated" | "refund.created" | "refund.failed" | "refund.succeeded" | "report.canceled" | "report.failed" | "report.succeeded")[];
+  events?: readonly ("*" | "comment.created" | "credit_note.created" | "document.delivery_failed" | "follow.created" | "invoice.paid" | "invoice.voided" | "package.archived" | "package.created" | "package.updated" | "payment.created" | "payment.failed" | "payment.partially_refunded" | "payment.refunded" | "payment.requires_action" | "payment.succeeded" | "payment.unknown" | "payment_method.updated" | "post.deleted" | "post.published" | "post.updated" | "refund.created" | "refund.failed" | "refund.succeeded" | "report.canceled" | "report.failed" | "report.succeeded" | "subscription.activated" | "subscription.canceled" | "subscription.created" | "subscription.ended" | "subscription.past_due" | "subscription.paused" | "subscription.renewed" | "subscription.resumed" | "subscription.trial_ending" | "subscription.updated")[];
   /** one line of text */
   description?: string;
   /** `true` unless something else is sent */
@@ -430,7 +534,8 @@ export interface Package {
   description: string;
   amount: number;
   currency: string;
-  interval: "once" | "month" | "year" | (string & {});
+  interval: "once" | "week" | "month" | "year" | (string & {});
+  interval_count: number;
   trial_days: number;
   archived_at: string | null;
   version: number;
@@ -447,7 +552,8 @@ export interface PackageChange {
   description?: string;
   /** in minor units of the currency */
   amount?: number;
-  interval?: "month" | "once" | "year";
+  interval?: "month" | "once" | "week" | "year";
+  interval_count?: number;
   /** ISO 4217 code */
   currency?: string;
   trial_days?: number;
@@ -552,6 +658,19 @@ export interface PostChange {
   package_ids?: readonly string[];
   status?: "draft" | "published";
   publish_at?: string | Date | null;
+}
+
+/** `amount` is below zero where something is given back. */
+export interface PreviewLine {
+  description: string;
+  amount: number;
+  quantity: number;
+  period: PreviewPeriod;
+}
+
+export interface PreviewPeriod {
+  start: string;
+  end: string | null;
 }
 
 export interface Profile {
@@ -696,6 +815,83 @@ export interface StoreChange {
 
 export interface Subscription {
   id: string;
+  store_id: string;
+  user_id: string;
+  package_id: string;
+  status: "incomplete" | "trialing" | "active" | "past_due" | "paused" | "canceled" | "expired" | (string & {});
+  amount: number;
+  currency: string;
+  interval: "once" | "week" | "month" | "year" | (string & {});
+  interval_count: number;
+  anchor_at: string;
+  timezone: string;
+  trial_start: string | null;
+  trial_end: string | null;
+  trial_refused: boolean;
+  current_period_start: string | null;
+  current_period_end: string | null;
+  cancel_at_period_end: boolean;
+  cancel_reason: string | null;
+  cancel_comment: string | null;
+  ended_at: string | null;
+  pending_package_id: string | null;
+  pause_at: string | null;
+  resumes_at: string | null;
+  payment_method_id: string | null;
+  has_access: boolean;
+  access_until: string | null;
+  next_charge_at: string | null;
+  next_charge_amount: number | null;
+  latest_payment_id: string | null;
+  version: number;
+  created_at: string;
+  updated_at: string;
+  links: { readonly [name: string]: string | null };
+  user?: User | null;
+  package?: Package | null;
+  payments?: readonly Payment[];
+  invoices?: readonly Invoice[];
+}
+
+/**
+ * One thing at a time: another package, now or at the period's end (by default now if it is dearer by the
+ * month); to cancel at the period's end, or not after all; to pause then, or to go on; another payment method,
+ * which what is owed is charged to at once.
+ */
+export interface SubscriptionChange {
+  package_id?: string;
+  when?: "now" | "period_end";
+  /** RFC 3339 time with its offset, such as 2026-11-20T14:39:00Z */
+  prorated_at?: string | Date;
+  cancel_at_period_end?: boolean;
+  /** one line of text */
+  reason?: string;
+  /** text, of several lines if need be */
+  comment?: string;
+  paused?: boolean;
+  /** RFC 3339 time with its offset, such as 2026-11-20T14:39:00Z */
+  resumes_at?: string | Date;
+  payment_method?: string | null;
+}
+
+/** How a subscription is ended: without money moving, or with a refund of what its member has not used. */
+export interface SubscriptionEnding {
+  /** `"none"` unless something else is sent */
+  refund?: "none" | "unused";
+}
+
+/**
+ * What a change would cost now, in minor units of `currency`: `due` is charged, the rest comes from the balance,
+ * or goes there. Sent with `prorated_at` within the hour, the change costs exactly this.
+ */
+export interface SubscriptionPreview {
+  currency: string;
+  lines: readonly PreviewLine[];
+  subtotal: number;
+  balance_applied: number;
+  due: number;
+  prorated_at: string;
+  next_period: PreviewPeriod | null;
 }
 
 export interface Token {
@@ -736,7 +932,7 @@ export interface WebhookDelivery {
   store_id: string;
   endpoint_id: string;
   event_id: string;
-  event_type: "payment.created" | "payment.requires_action" | "payment.succeeded" | "payment.failed" | "payment.unknown" | "payment.partially_refunded" | "payment.refunded" | "refund.created" | "refund.succeeded" | "refund.failed" | "document.delivery_failed" | "package.created" | "package.updated" | "package.archived" | "report.succeeded" | "report.failed" | "report.canceled" | "post.published" | "post.updated" | "post.deleted" | "comment.created" | "follow.created" | (string & {});
+  event_type: "payment.created" | "payment.requires_action" | "payment.succeeded" | "payment.failed" | "payment.unknown" | "payment.partially_refunded" | "payment.refunded" | "refund.created" | "refund.succeeded" | "refund.failed" | "document.delivery_failed" | "package.created" | "package.updated" | "package.archived" | "report.succeeded" | "report.failed" | "report.canceled" | "post.published" | "post.updated" | "post.deleted" | "comment.created" | "follow.created" | "subscription.created" | "subscription.activated" | "subscription.renewed" | "subscription.updated" | "subscription.past_due" | "subscription.paused" | "subscription.resumed" | "subscription.canceled" | "subscription.ended" | "subscription.trial_ending" | "invoice.paid" | "invoice.voided" | "credit_note.created" | "payment_method.updated" | (string & {});
   seq: number;
   status: "pending" | "succeeded" | "failed" | (string & {});
   failure_code: string | null;
@@ -782,7 +978,7 @@ export interface WebhookEndpointChange {
   /** URL of an endpoint */
   url?: string;
   /** types of events, or `*` for all */
-  events?: readonly ("*" | "comment.created" | "document.delivery_failed" | "follow.created" | "package.archived" | "package.created" | "package.updated" | "payment.created" | "payment.failed" | "payment.partially_refunded" | "payment.refunded" | "payment.requires_action" | "payment.succeeded" | "payment.unknown" | "post.deleted" | "post.published" | "post.updated" | "refund.created" | "refund.failed" | "refund.succeeded" | "report.canceled" | "report.failed" | "report.succeeded")[];
+  events?: readonly ("*" | "comment.created" | "credit_note.created" | "document.delivery_failed" | "follow.created" | "invoice.paid" | "invoice.voided" | "package.archived" | "package.created" | "package.updated" | "payment.created" | "payment.failed" | "payment.partially_refunded" | "payment.refunded" | "payment.requires_action" | "payment.succeeded" | "payment.unknown" | "payment_method.updated" | "post.deleted" | "post.published" | "post.updated" | "refund.created" | "refund.failed" | "refund.succeeded" | "report.canceled" | "report.failed" | "report.succeeded" | "subscription.activated" | "subscription.canceled" | "subscription.created" | "subscription.ended" | "subscription.past_due" | "subscription.paused" | "subscription.renewed" | "subscription.resumed" | "subscription.trial_ending" | "subscription.updated")[];
   /** one line of text */
   description?: string;
   enabled?: boolean;
@@ -824,6 +1020,20 @@ export interface EventData {
   "post.deleted": Post;
   "comment.created": Comment;
   "follow.created": Follow;
+  "subscription.created": Subscription;
+  "subscription.activated": Subscription;
+  "subscription.renewed": Subscription;
+  "subscription.updated": Subscription;
+  "subscription.past_due": Subscription;
+  "subscription.paused": Subscription;
+  "subscription.resumed": Subscription;
+  "subscription.canceled": Subscription;
+  "subscription.ended": Subscription;
+  "subscription.trial_ending": Subscription;
+  "invoice.paid": Invoice;
+  "invoice.voided": Invoice;
+  "credit_note.created": CreditNote;
+  "payment_method.updated": PaymentMethod;
 }
 
 /** Users: signing up, one's own account and its addresses, and public profiles. */
@@ -839,7 +1049,7 @@ export class Accounts extends Group {
   }
 
   /** My account. */
-  getMe(options: CallOptions & { query?: { fields?: readonly string[]; include?: readonly ("subscriptions" | "payments" | "payments.user" | "payments.package" | "payments.refunds")[] } } = {}): Promise<Me> {
+  getMe(options: CallOptions & { query?: { fields?: readonly string[]; include?: readonly ("subscriptions" | "subscriptions.user" | "subscriptions.package" | "subscriptions.payments" | "subscriptions.payments.user" | "subscriptions.payments.package" | "subscriptions.payments.refunds" | "subscriptions.invoices" | "subscriptions.invoices.user" | "subscriptions.invoices.credit_notes" | "payments" | "payments.user" | "payments.package" | "payments.refunds")[] } } = {}): Promise<Me> {
     return this.one("GET", "/v1/me", undefined, options);
   }
 
@@ -988,7 +1198,7 @@ export class Stores extends Group {
 /** Packages: the public catalogue of a store, kept by its managers. */
 export class Packages extends Group {
   /** List packages. */
-  list(storeId: string, options: ListOptions & { query?: { interval?: "once" | "month" | "year"; amount?: number; "amount[gt]"?: number; "amount[gte]"?: number; "amount[lt]"?: number; "amount[lte]"?: number; archived?: boolean; sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Package> {
+  list(storeId: string, options: ListOptions & { query?: { interval?: "once" | "week" | "month" | "year"; amount?: number; "amount[gt]"?: number; "amount[gte]"?: number; "amount[lt]"?: number; "amount[lte]"?: number; archived?: boolean; sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Package> {
     return this.paged(`/v1/stores/${seg(storeId)}/packages`, options);
   }
 
@@ -1017,7 +1227,7 @@ export class Packages extends Group {
 /** Payments, refunds and stored payment methods: staff see the store's payments, others their own. */
 export class Payments extends Group {
   /** List payments. */
-  list(storeId: string, options: ListOptions & { query?: { status?: "pending" | "processing" | "succeeded" | "failed" | "requires_action" | "unknown" | "partially_refunded" | "refunded"; currency?: string; user_id?: string; package_id?: string; amount?: number; "amount[gt]"?: number; "amount[gte]"?: number; "amount[lt]"?: number; "amount[lte]"?: number; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; paid_at?: string | Date; "paid_at[gt]"?: string | Date; "paid_at[gte]"?: string | Date; "paid_at[lt]"?: string | Date; "paid_at[lte]"?: string | Date; sort?: "created_at" | "-created_at" | "paid_at" | "-paid_at" | "amount" | "-amount"; fields?: readonly string[]; include?: readonly ("user" | "package" | "refunds")[] } } = {}): Paged<Payment> {
+  list(storeId: string, options: ListOptions & { query?: { status?: "pending" | "processing" | "succeeded" | "failed" | "requires_action" | "unknown" | "partially_refunded" | "refunded"; currency?: string; user_id?: string; subscription_id?: string; package_id?: string; amount?: number; "amount[gt]"?: number; "amount[gte]"?: number; "amount[lt]"?: number; "amount[lte]"?: number; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; paid_at?: string | Date; "paid_at[gt]"?: string | Date; "paid_at[gte]"?: string | Date; "paid_at[lt]"?: string | Date; "paid_at[lte]"?: string | Date; sort?: "created_at" | "-created_at" | "paid_at" | "-paid_at" | "amount" | "-amount"; fields?: readonly string[]; include?: readonly ("user" | "package" | "refunds")[] } } = {}): Paged<Payment> {
     return this.paged(`/v1/stores/${seg(storeId)}/payments`, options);
   }
 
@@ -1052,7 +1262,7 @@ export class Payments extends Group {
   }
 
   /** List my payments. */
-  listMine(options: ListOptions & { query?: { status?: "pending" | "processing" | "succeeded" | "failed" | "requires_action" | "unknown" | "partially_refunded" | "refunded"; currency?: string; user_id?: string; package_id?: string; amount?: number; "amount[gt]"?: number; "amount[gte]"?: number; "amount[lt]"?: number; "amount[lte]"?: number; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; paid_at?: string | Date; "paid_at[gt]"?: string | Date; "paid_at[gte]"?: string | Date; "paid_at[lt]"?: string | Date; "paid_at[lte]"?: string | Date; sort?: "created_at" | "-created_at" | "paid_at" | "-paid_at" | "amount" | "-amount"; fields?: readonly string[]; include?: readonly ("user" | "package" | "refunds")[] } } = {}): Paged<Payment> {
+  listMine(options: ListOptions & { query?: { status?: "pending" | "processing" | "succeeded" | "failed" | "requires_action" | "unknown" | "partially_refunded" | "refunded"; currency?: string; user_id?: string; subscription_id?: string; package_id?: string; amount?: number; "amount[gt]"?: number; "amount[gte]"?: number; "amount[lt]"?: number; "amount[lte]"?: number; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; paid_at?: string | Date; "paid_at[gt]"?: string | Date; "paid_at[gte]"?: string | Date; "paid_at[lt]"?: string | Date; "paid_at[lte]"?: string | Date; sort?: "created_at" | "-created_at" | "paid_at" | "-paid_at" | "amount" | "-amount"; fields?: readonly string[]; include?: readonly ("user" | "package" | "refunds")[] } } = {}): Paged<Payment> {
     return this.paged("/v1/me/payments", options);
   }
 
@@ -1111,6 +1321,72 @@ export class Documents extends Group {
   /** Have the receipt mailed to its payer again. */
   sendReceiptAgain(storeId: string, paymentId: string, options: SlowOptions = {}): Promise<Started<Document>> {
     return this.slow("POST", `/v1/stores/${seg(storeId)}/payments/${seg(paymentId)}/receipt/deliveries`, undefined, options);
+  }
+
+}
+
+/**
+ * Subscriptions, which members keep for years: begun, changed, paused, canceled; staff see the store's, others
+ * their own.
+ */
+export class Subscriptions extends Group {
+  /** List subscriptions. */
+  list(storeId: string, options: ListOptions & { query?: { status?: "incomplete" | "trialing" | "active" | "past_due" | "paused" | "canceled" | "expired"; package_id?: string; user_id?: string; current_period_end?: string | Date; "current_period_end[gt]"?: string | Date; "current_period_end[gte]"?: string | Date; "current_period_end[lt]"?: string | Date; "current_period_end[lte]"?: string | Date; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; sort?: "created_at" | "-created_at" | "current_period_end" | "-current_period_end"; fields?: readonly string[]; include?: readonly ("user" | "package" | "payments" | "payments.user" | "payments.package" | "payments.refunds" | "invoices" | "invoices.user" | "invoices.credit_notes")[] } } = {}): Paged<Subscription> {
+    return this.paged(`/v1/stores/${seg(storeId)}/subscriptions`, options);
+  }
+
+  /** Subscribe to a package. */
+  create(storeId: string, body: NewSubscription, options: SlowOptions = {}): Promise<Started<Subscription>> {
+    return this.slow("POST", `/v1/stores/${seg(storeId)}/subscriptions`, body, options);
+  }
+
+  /** Get subscription. */
+  get(storeId: string, subscriptionId: string, options: CallOptions & { query?: { fields?: readonly string[]; include?: readonly ("user" | "package" | "payments" | "payments.user" | "payments.package" | "payments.refunds" | "invoices" | "invoices.user" | "invoices.credit_notes")[] } } = {}): Promise<Subscription> {
+    return this.one("GET", `/v1/stores/${seg(storeId)}/subscriptions/${seg(subscriptionId)}`, undefined, options);
+  }
+
+  /** Change, cancel, pause or resume a subscription, or what it is charged to. */
+  change(storeId: string, subscriptionId: string, body: SubscriptionChange = {}, options: VersionOptions & { preview?: boolean } = {}): Promise<void> {
+    return this.none("PATCH", `/v1/stores/${seg(storeId)}/subscriptions/${seg(subscriptionId)}`, body, options);
+  }
+
+  /** End a subscription now. */
+  end(storeId: string, subscriptionId: string, body: SubscriptionEnding = {}, options: VersionOptions = {}): Promise<Subscription> {
+    return this.one("DELETE", `/v1/stores/${seg(storeId)}/subscriptions/${seg(subscriptionId)}`, body, options);
+  }
+
+  /** List my subscriptions. */
+  listMine(options: ListOptions & { query?: { status?: "incomplete" | "trialing" | "active" | "past_due" | "paused" | "canceled" | "expired"; package_id?: string; user_id?: string; current_period_end?: string | Date; "current_period_end[gt]"?: string | Date; "current_period_end[gte]"?: string | Date; "current_period_end[lt]"?: string | Date; "current_period_end[lte]"?: string | Date; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; sort?: "created_at" | "-created_at" | "current_period_end" | "-current_period_end"; fields?: readonly string[]; include?: readonly ("user" | "package" | "payments" | "payments.user" | "payments.package" | "payments.refunds" | "invoices" | "invoices.user" | "invoices.credit_notes")[] } } = {}): Paged<Subscription> {
+    return this.paged("/v1/me/subscriptions", options);
+  }
+
+}
+
+/** Invoices and credit notes: staff see the store's, others their own. */
+export class Invoices extends Group {
+  /** List invoices. */
+  list(storeId: string, options: ListOptions & { query?: { status?: "draft" | "paid" | "void"; user_id?: string; subscription_id?: string; number?: string; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; sort?: "created_at" | "-created_at"; fields?: readonly string[]; include?: readonly ("user" | "credit_notes")[] } } = {}): Paged<Invoice> {
+    return this.paged(`/v1/stores/${seg(storeId)}/invoices`, options);
+  }
+
+  /** An invoice. */
+  getOneInvoice(storeId: string, invoiceId: string, options: CallOptions & { query?: { fields?: readonly string[]; include?: readonly ("user" | "credit_notes")[] } } = {}): Promise<Invoice> {
+    return this.one("GET", `/v1/stores/${seg(storeId)}/invoices/${seg(invoiceId)}`, undefined, options);
+  }
+
+  /** List credit notes. */
+  listCreditNotes(storeId: string, invoiceId: string, options: ListOptions & { query?: { sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<CreditNote> {
+    return this.paged(`/v1/stores/${seg(storeId)}/invoices/${seg(invoiceId)}/credit-notes`, options);
+  }
+
+  /** Take back some of an invoice. */
+  create(storeId: string, invoiceId: string, body: NewCreditNote = {}, options: SlowOptions = {}): Promise<Started<CreditNote>> {
+    return this.slow("POST", `/v1/stores/${seg(storeId)}/invoices/${seg(invoiceId)}/credit-notes`, body, options);
+  }
+
+  /** Get credit note. */
+  getCreditNote(storeId: string, invoiceId: string, noteId: string, options: CallOptions & { query?: { fields?: readonly string[] } } = {}): Promise<CreditNote> {
+    return this.one("GET", `/v1/stores/${seg(storeId)}/invoices/${seg(invoiceId)}/credit-notes/${seg(noteId)}`, undefined, options);
   }
 
 }
@@ -1323,7 +1599,7 @@ export class Webhooks extends Group {
 /** Status URLs: the slow work that a caller has asked for, and that of the stores he manages. */
 export class Jobs extends Group {
   /** The caller's own jobs. */
-  list(options: ListOptions & { query?: { status?: "queued" | "running" | "succeeded" | "failed" | "canceled"; kind?: "payment.charge" | "payment.refund" | "payment.reconcile" | "payment.confirmation" | "payment.notice" | "document.delivery" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.events" | "housekeeping.circuits"; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Job> {
+  list(options: ListOptions & { query?: { status?: "queued" | "running" | "succeeded" | "failed" | "canceled"; kind?: "payment.charge" | "payment.cancel" | "payment.refund" | "subscription.renew" | "subscription.notice" | "payment.reconcile" | "payment.confirmation" | "payment.notice" | "document.delivery" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.events" | "housekeeping.circuits"; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Job> {
     return this.paged("/v1/jobs", options);
   }
 
@@ -1353,6 +1629,8 @@ export class Groups {
   readonly packages: Packages;
   readonly payments: Payments;
   readonly documents: Documents;
+  readonly subscriptions: Subscriptions;
+  readonly invoices: Invoices;
   readonly reports: Reports;
   readonly posts: Posts;
   readonly comments: Comments;
@@ -1368,6 +1646,8 @@ export class Groups {
     this.packages = new Packages(caller);
     this.payments = new Payments(caller);
     this.documents = new Documents(caller);
+    this.subscriptions = new Subscriptions(caller);
+    this.invoices = new Invoices(caller);
     this.reports = new Reports(caller);
     this.posts = new Posts(caller);
     this.comments = new Comments(caller);

@@ -11,6 +11,8 @@ from typing import Any, Literal, TypedDict, Union
 from dues_client._model import Model, Priced, WebhookEvent, many, one, time
 
 ConfirmationOutcome = Literal["fail", "succeed"]
+CreditNoteStatus = Literal["pending", "issued", "failed"]
+CreditNoteTo = Literal["balance", "payment"]
 DocumentDeliveryStatus = Literal["pending", "sent", "rejected", "unknown"]
 DocumentKind = Literal["receipt", "refund"]
 EventType = Literal[
@@ -36,11 +38,29 @@ EventType = Literal[
     "post.deleted",
     "comment.created",
     "follow.created",
+    "subscription.created",
+    "subscription.activated",
+    "subscription.renewed",
+    "subscription.updated",
+    "subscription.past_due",
+    "subscription.paused",
+    "subscription.resumed",
+    "subscription.canceled",
+    "subscription.ended",
+    "subscription.trial_ending",
+    "invoice.paid",
+    "invoice.voided",
+    "credit_note.created",
+    "payment_method.updated",
 ]
+InvoiceStatus = Literal["draft", "paid", "void"]
 IssuedWebhookEndpointDisabledReason = Literal["gone", "failing"]
 JobKind = Literal[
     "payment.charge",
+    "payment.cancel",
     "payment.refund",
+    "subscription.renew",
+    "subscription.notice",
     "payment.reconcile",
     "payment.confirmation",
     "payment.notice",
@@ -66,8 +86,8 @@ JobKind = Literal[
     "housekeeping.circuits",
 ]
 JobStatus = Literal["queued", "running", "succeeded", "failed", "canceled"]
-PackageInterval = Literal["month", "once", "year"]
-PackageInterval2 = Literal["once", "month", "year"]
+PackageInterval = Literal["month", "once", "week", "year"]
+PackageInterval2 = Literal["once", "week", "month", "year"]
 PaymentMethodType = Literal["card"]
 PaymentStatus = Literal[
     "pending", "processing", "succeeded", "failed", "requires_action", "unknown", "partially_refunded", "refunded"
@@ -81,6 +101,9 @@ ReportFormat = Literal["csv", "json", "pdf", "xlsx"]
 ReportKind = Literal["payments", "revenue"]
 StaffRoleRole = Literal["manager", "owner", "support"]
 StoreDunning = Literal["cancel", "stay"]
+SubscriptionEndingRefund = Literal["none", "unused"]
+SubscriptionStatus = Literal["incomplete", "trialing", "active", "past_due", "paused", "canceled", "expired"]
+SubscriptionWhen = Literal["now", "period_end"]
 TokenScope = Literal[
     "account:read",
     "account:write",
@@ -102,8 +125,11 @@ TokenScope = Literal[
 WebhookEndpointEvent = Literal[
     "*",
     "comment.created",
+    "credit_note.created",
     "document.delivery_failed",
     "follow.created",
+    "invoice.paid",
+    "invoice.voided",
     "package.archived",
     "package.created",
     "package.updated",
@@ -114,6 +140,7 @@ WebhookEndpointEvent = Literal[
     "payment.requires_action",
     "payment.succeeded",
     "payment.unknown",
+    "payment_method.updated",
     "post.deleted",
     "post.published",
     "post.updated",
@@ -123,6 +150,16 @@ WebhookEndpointEvent = Literal[
     "report.canceled",
     "report.failed",
     "report.succeeded",
+    "subscription.activated",
+    "subscription.canceled",
+    "subscription.created",
+    "subscription.ended",
+    "subscription.past_due",
+    "subscription.paused",
+    "subscription.renewed",
+    "subscription.resumed",
+    "subscription.trial_ending",
+    "subscription.updated",
 ]
 
 
@@ -192,6 +229,27 @@ class Comment(Model):
     _decoders = {"created_at": time, "updated_at": time, "author": one("Author")}
 
 
+class CreditNote(Model):
+    id: str
+    store_id: str
+    invoice_id: str
+    refund_id: str | None
+    status: CreditNoteStatus | str
+    number: str | None
+    currency: str
+    subtotal: int
+    tax: int
+    total: int
+    reason: str
+    issued_at: datetime | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    links: Mapping[str, str | None]
+
+    _decoders = {"issued_at": time, "created_at": time, "updated_at": time}
+
+
 class Document(Model):
     id: str
     store_id: str
@@ -256,6 +314,70 @@ class Follower(Model):
     links: Mapping[str, str | None]
 
     _decoders = {"followed_at": time}
+
+
+class Invoice(Model):
+    id: str
+    store_id: str
+    user_id: str
+    subscription_id: str | None
+    payment_id: str | None
+    number: str | None
+    status: InvoiceStatus | str
+    currency: str
+    lines: Sequence[InvoiceLine]
+    subtotal: int
+    tax: int
+    total: int
+    balance_applied: int
+    amount_due: int
+    credited: int
+    period: InvoicePeriod | None
+    seller: Mapping[str, Any] | None  # as it was when the invoice became final; null before that
+    buyer: Mapping[str, Any] | None  # as it was when the invoice became final; null before that
+    issued_at: datetime | None
+    voided_at: datetime | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    links: Mapping[str, str | None]
+    user: User | None
+    credit_notes: Sequence[CreditNote]
+
+    _decoders = {
+        "lines": many("InvoiceLine"),
+        "period": one("InvoicePeriod"),
+        "issued_at": time,
+        "voided_at": time,
+        "created_at": time,
+        "updated_at": time,
+        "user": one("User"),
+        "credit_notes": many("CreditNote"),
+    }
+
+
+class InvoiceLine(Model):
+    description: str
+    amount: int  # below zero where something is given back
+    quantity: int
+    package_id: str | None
+    period: InvoiceLinePeriod | None
+
+    _decoders = {"period": one("InvoiceLinePeriod")}
+
+
+class InvoiceLinePeriod(Model):
+    start: datetime
+    end: datetime | None
+
+    _decoders = {"start": time, "end": time}
+
+
+class InvoicePeriod(Model):
+    start: datetime
+    end: datetime | None
+
+    _decoders = {"start": time, "end": time}
 
 
 class IssuedToken(Model):
@@ -374,6 +496,7 @@ class Package(Priced):
     amount: int
     currency: str
     interval: PackageInterval2 | str
+    interval_count: int
     trial_days: int
     archived_at: datetime | None
     version: int
@@ -582,8 +705,63 @@ class StoreAddress(Model):
     postal_code: str | None
 
 
-class Subscription(Model):
+class Subscription(Priced):
     id: str
+    store_id: str
+    user_id: str
+    package_id: str
+    status: SubscriptionStatus | str
+    amount: int
+    currency: str
+    interval: PackageInterval2 | str
+    interval_count: int
+    anchor_at: datetime
+    timezone: str
+    trial_start: datetime | None
+    trial_end: datetime | None
+    trial_refused: bool
+    current_period_start: datetime | None
+    current_period_end: datetime | None
+    cancel_at_period_end: bool
+    cancel_reason: str | None
+    cancel_comment: str | None
+    ended_at: datetime | None
+    pending_package_id: str | None
+    pause_at: datetime | None
+    resumes_at: datetime | None
+    payment_method_id: str | None
+    has_access: bool
+    access_until: datetime | None
+    next_charge_at: datetime | None
+    next_charge_amount: int | None
+    latest_payment_id: str | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    links: Mapping[str, str | None]
+    user: User | None
+    package: Package | None
+    payments: Sequence[Payment]
+    invoices: Sequence[Invoice]
+
+    _decoders = {
+        "anchor_at": time,
+        "trial_start": time,
+        "trial_end": time,
+        "current_period_start": time,
+        "current_period_end": time,
+        "ended_at": time,
+        "pause_at": time,
+        "resumes_at": time,
+        "access_until": time,
+        "next_charge_at": time,
+        "created_at": time,
+        "updated_at": time,
+        "user": one("User"),
+        "package": one("Package"),
+        "payments": many("Payment"),
+        "invoices": many("Invoice"),
+    }
 
 
 class Token(Model):
@@ -839,6 +1017,104 @@ class FollowCreatedEvent(WebhookEvent):
     _decoders = {"timestamp": time, "data": one("Follow")}
 
 
+class SubscriptionCreatedEvent(WebhookEvent):
+    type: Literal["subscription.created"]
+    data: Subscription
+
+    _decoders = {"timestamp": time, "data": one("Subscription")}
+
+
+class SubscriptionActivatedEvent(WebhookEvent):
+    type: Literal["subscription.activated"]
+    data: Subscription
+
+    _decoders = {"timestamp": time, "data": one("Subscription")}
+
+
+class SubscriptionRenewedEvent(WebhookEvent):
+    type: Literal["subscription.renewed"]
+    data: Subscription
+
+    _decoders = {"timestamp": time, "data": one("Subscription")}
+
+
+class SubscriptionUpdatedEvent(WebhookEvent):
+    type: Literal["subscription.updated"]
+    data: Subscription
+
+    _decoders = {"timestamp": time, "data": one("Subscription")}
+
+
+class SubscriptionPastDueEvent(WebhookEvent):
+    type: Literal["subscription.past_due"]
+    data: Subscription
+
+    _decoders = {"timestamp": time, "data": one("Subscription")}
+
+
+class SubscriptionPausedEvent(WebhookEvent):
+    type: Literal["subscription.paused"]
+    data: Subscription
+
+    _decoders = {"timestamp": time, "data": one("Subscription")}
+
+
+class SubscriptionResumedEvent(WebhookEvent):
+    type: Literal["subscription.resumed"]
+    data: Subscription
+
+    _decoders = {"timestamp": time, "data": one("Subscription")}
+
+
+class SubscriptionCanceledEvent(WebhookEvent):
+    type: Literal["subscription.canceled"]
+    data: Subscription
+
+    _decoders = {"timestamp": time, "data": one("Subscription")}
+
+
+class SubscriptionEndedEvent(WebhookEvent):
+    type: Literal["subscription.ended"]
+    data: Subscription
+
+    _decoders = {"timestamp": time, "data": one("Subscription")}
+
+
+class SubscriptionTrialEndingEvent(WebhookEvent):
+    type: Literal["subscription.trial_ending"]
+    data: Subscription
+
+    _decoders = {"timestamp": time, "data": one("Subscription")}
+
+
+class InvoicePaidEvent(WebhookEvent):
+    type: Literal["invoice.paid"]
+    data: Invoice
+
+    _decoders = {"timestamp": time, "data": one("Invoice")}
+
+
+class InvoiceVoidedEvent(WebhookEvent):
+    type: Literal["invoice.voided"]
+    data: Invoice
+
+    _decoders = {"timestamp": time, "data": one("Invoice")}
+
+
+class CreditNoteCreatedEvent(WebhookEvent):
+    type: Literal["credit_note.created"]
+    data: CreditNote
+
+    _decoders = {"timestamp": time, "data": one("CreditNote")}
+
+
+class PaymentMethodUpdatedEvent(WebhookEvent):
+    type: Literal["payment_method.updated"]
+    data: PaymentMethod
+
+    _decoders = {"timestamp": time, "data": one("PaymentMethod")}
+
+
 EVENTS: dict[str, type[WebhookEvent]] = {
     "payment.created": PaymentCreatedEvent,
     "payment.requires_action": PaymentRequiresActionEvent,
@@ -862,6 +1138,20 @@ EVENTS: dict[str, type[WebhookEvent]] = {
     "post.deleted": PostDeletedEvent,
     "comment.created": CommentCreatedEvent,
     "follow.created": FollowCreatedEvent,
+    "subscription.created": SubscriptionCreatedEvent,
+    "subscription.activated": SubscriptionActivatedEvent,
+    "subscription.renewed": SubscriptionRenewedEvent,
+    "subscription.updated": SubscriptionUpdatedEvent,
+    "subscription.past_due": SubscriptionPastDueEvent,
+    "subscription.paused": SubscriptionPausedEvent,
+    "subscription.resumed": SubscriptionResumedEvent,
+    "subscription.canceled": SubscriptionCanceledEvent,
+    "subscription.ended": SubscriptionEndedEvent,
+    "subscription.trial_ending": SubscriptionTrialEndingEvent,
+    "invoice.paid": InvoicePaidEvent,
+    "invoice.voided": InvoiceVoidedEvent,
+    "credit_note.created": CreditNoteCreatedEvent,
+    "payment_method.updated": PaymentMethodUpdatedEvent,
 }
 AnyEvent = Union[
     PaymentCreatedEvent,
@@ -886,4 +1176,18 @@ AnyEvent = Union[
     PostDeletedEvent,
     CommentCreatedEvent,
     FollowCreatedEvent,
+    SubscriptionCreatedEvent,
+    SubscriptionActivatedEvent,
+    SubscriptionRenewedEvent,
+    SubscriptionUpdatedEvent,
+    SubscriptionPastDueEvent,
+    SubscriptionPausedEvent,
+    SubscriptionResumedEvent,
+    SubscriptionCanceledEvent,
+    SubscriptionEndedEvent,
+    SubscriptionTrialEndingEvent,
+    InvoicePaidEvent,
+    InvoiceVoidedEvent,
+    CreditNoteCreatedEvent,
+    PaymentMethodUpdatedEvent,
 ]

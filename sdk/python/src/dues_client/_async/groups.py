@@ -20,6 +20,8 @@ from dues_client.models import (
     Clock,
     Comment,
     ConfirmationOutcome,
+    CreditNote,
+    CreditNoteTo,
     Document,
     DocumentKind,
     EmailVerification,
@@ -27,6 +29,8 @@ from dues_client.models import (
     Follow,
     Followed,
     Follower,
+    Invoice,
+    InvoiceStatus,
     IssuedToken,
     IssuedWebhookEndpoint,
     Job,
@@ -56,6 +60,10 @@ from dues_client.models import (
     StaffRoleRole,
     Store,
     StoreDunning,
+    Subscription,
+    SubscriptionEndingRefund,
+    SubscriptionStatus,
+    SubscriptionWhen,
     Token,
     TokenScope,
     WebhookDelivery,
@@ -105,7 +113,24 @@ class AsyncAccounts(AsyncGroup):
         self,
         *,
         fields: Sequence[str] | None = None,
-        include: Sequence[Literal["subscriptions", "payments", "payments.user", "payments.package", "payments.refunds"]]
+        include: Sequence[
+            Literal[
+                "subscriptions",
+                "subscriptions.user",
+                "subscriptions.package",
+                "subscriptions.payments",
+                "subscriptions.payments.user",
+                "subscriptions.payments.package",
+                "subscriptions.payments.refunds",
+                "subscriptions.invoices",
+                "subscriptions.invoices.user",
+                "subscriptions.invoices.credit_notes",
+                "payments",
+                "payments.user",
+                "payments.package",
+                "payments.refunds",
+            ]
+        ]
         | None = None,
         request_timeout: float | None = None,
     ) -> Me:
@@ -688,6 +713,7 @@ class AsyncPackages(AsyncGroup):
         amount: int,
         interval: PackageInterval,
         description: str | Unset = UNSET,
+        interval_count: int | Unset = UNSET,
         currency: str | Unset | None = UNSET,
         trial_days: int | Unset = UNSET,
         idempotency_key: str | None = None,
@@ -705,6 +731,7 @@ class AsyncPackages(AsyncGroup):
                 "amount": amount,
                 "interval": interval,
                 "description": description,
+                "interval_count": interval_count,
                 "currency": currency,
                 "trial_days": trial_days,
             },
@@ -735,6 +762,7 @@ class AsyncPackages(AsyncGroup):
         description: str | Unset = UNSET,
         amount: int | Unset = UNSET,
         interval: PackageInterval | Unset = UNSET,
+        interval_count: int | Unset = UNSET,
         currency: str | Unset = UNSET,
         trial_days: int | Unset = UNSET,
         if_version: int | None = None,
@@ -752,6 +780,7 @@ class AsyncPackages(AsyncGroup):
                 "description": description,
                 "amount": amount,
                 "interval": interval,
+                "interval_count": interval_count,
                 "currency": currency,
                 "trial_days": trial_days,
             },
@@ -784,6 +813,7 @@ class AsyncPayments(AsyncGroup):
         status: PaymentStatus | None = None,
         currency: str | None = None,
         user_id: str | None = None,
+        subscription_id: str | None = None,
         package_id: str | None = None,
         amount: int | None = None,
         amount_gt: int | None = None,
@@ -816,6 +846,7 @@ class AsyncPayments(AsyncGroup):
                 "status": status,
                 "currency": currency,
                 "user_id": user_id,
+                "subscription_id": subscription_id,
                 "package_id": package_id,
                 "amount": amount,
                 "amount[gt]": amount_gt,
@@ -1017,6 +1048,7 @@ class AsyncPayments(AsyncGroup):
         status: PaymentStatus | None = None,
         currency: str | None = None,
         user_id: str | None = None,
+        subscription_id: str | None = None,
         package_id: str | None = None,
         amount: int | None = None,
         amount_gt: int | None = None,
@@ -1049,6 +1081,7 @@ class AsyncPayments(AsyncGroup):
                 "status": status,
                 "currency": currency,
                 "user_id": user_id,
+                "subscription_id": subscription_id,
                 "package_id": package_id,
                 "amount": amount,
                 "amount[gt]": amount_gt,
@@ -1266,6 +1299,407 @@ class AsyncDocuments(AsyncGroup):
             f"/v1/stores/{segment(store_id)}/payments/{segment(payment_id)}/receipt/deliveries",
             idempotency_key=idempotency_key,
             wait=wait,
+            request_timeout=request_timeout,
+        )
+
+
+class AsyncSubscriptions(AsyncGroup):
+    """Subscriptions, which members keep for years: begun, changed, paused, canceled; staff see the store's, others
+    their own."""
+
+    def list(
+        self,
+        store_id: Id,
+        *,
+        status: SubscriptionStatus | None = None,
+        package_id: str | None = None,
+        user_id: str | None = None,
+        current_period_end: datetime | str | None = None,
+        current_period_end_gt: datetime | str | None = None,
+        current_period_end_gte: datetime | str | None = None,
+        current_period_end_lt: datetime | str | None = None,
+        current_period_end_lte: datetime | str | None = None,
+        created_at: datetime | str | None = None,
+        created_at_gt: datetime | str | None = None,
+        created_at_gte: datetime | str | None = None,
+        created_at_lt: datetime | str | None = None,
+        created_at_lte: datetime | str | None = None,
+        sort: Literal["created_at", "-created_at", "current_period_end", "-current_period_end"] | None = None,
+        fields: Sequence[str] | None = None,
+        include: Sequence[
+            Literal[
+                "user",
+                "package",
+                "payments",
+                "payments.user",
+                "payments.package",
+                "payments.refunds",
+                "invoices",
+                "invoices.user",
+                "invoices.credit_notes",
+            ]
+        ]
+        | None = None,
+        page_size: int | None = None,
+        request_timeout: float | None = None,
+    ) -> AsyncPaged[Subscription]:
+        """List subscriptions.
+
+        Needs a token with the scope `subscriptions:read`."""
+        return self._list(
+            Subscription,
+            f"/v1/stores/{segment(store_id)}/subscriptions",
+            query={
+                "status": status,
+                "package_id": package_id,
+                "user_id": user_id,
+                "current_period_end": current_period_end,
+                "current_period_end[gt]": current_period_end_gt,
+                "current_period_end[gte]": current_period_end_gte,
+                "current_period_end[lt]": current_period_end_lt,
+                "current_period_end[lte]": current_period_end_lte,
+                "created_at": created_at,
+                "created_at[gt]": created_at_gt,
+                "created_at[gte]": created_at_gte,
+                "created_at[lt]": created_at_lt,
+                "created_at[lte]": created_at_lte,
+                "sort": sort,
+                "fields": fields,
+                "include": include,
+            },
+            page_size=page_size,
+            request_timeout=request_timeout,
+        )
+
+    async def create(
+        self,
+        store_id: Id,
+        *,
+        package_id: str,
+        payment_method: str | Unset = UNSET,
+        start_at: datetime | str | Unset = UNSET,
+        amount: int | Unset = UNSET,
+        currency: str | Unset = UNSET,
+        idempotency_key: str | None = None,
+        wait: int | None = None,
+        request_timeout: float | None = None,
+    ) -> AsyncStarted[Subscription]:
+        """Subscribe to a package.
+
+        Where something is to be paid first, a job charges it (202); a trial, or what costs nothing, begins at once
+        (201).
+
+        Needs a token with the scope `subscriptions:write`."""
+        return await self._slow(
+            Subscription,
+            "POST",
+            f"/v1/stores/{segment(store_id)}/subscriptions",
+            body={
+                "package_id": package_id,
+                "payment_method": payment_method,
+                "start_at": start_at,
+                "amount": amount,
+                "currency": currency,
+            },
+            idempotency_key=idempotency_key,
+            wait=wait,
+            request_timeout=request_timeout,
+        )
+
+    async def get(
+        self,
+        store_id: Id,
+        subscription_id: Id,
+        *,
+        fields: Sequence[str] | None = None,
+        include: Sequence[
+            Literal[
+                "user",
+                "package",
+                "payments",
+                "payments.user",
+                "payments.package",
+                "payments.refunds",
+                "invoices",
+                "invoices.user",
+                "invoices.credit_notes",
+            ]
+        ]
+        | None = None,
+        request_timeout: float | None = None,
+    ) -> Subscription:
+        """Get subscription.
+
+        Needs a token with the scope `subscriptions:read`."""
+        return await self._one(
+            Subscription,
+            "GET",
+            f"/v1/stores/{segment(store_id)}/subscriptions/{segment(subscription_id)}",
+            query={"fields": fields, "include": include},
+            request_timeout=request_timeout,
+        )
+
+    async def change(
+        self,
+        store_id: Id,
+        subscription_id: Id,
+        *,
+        package_id: str | Unset = UNSET,
+        when: SubscriptionWhen | Unset = UNSET,
+        prorated_at: datetime | str | Unset = UNSET,
+        cancel_at_period_end: bool | Unset = UNSET,
+        reason: str | Unset = UNSET,
+        comment: str | Unset = UNSET,
+        paused: bool | Unset = UNSET,
+        resumes_at: datetime | str | Unset = UNSET,
+        payment_method: str | Unset | None = UNSET,
+        preview: bool | None = None,
+        if_version: int | None = None,
+        request_timeout: float | None = None,
+    ) -> None:
+        """Change, cancel, pause or resume a subscription, or what it is charged to.
+
+        Another package that costs money now holds once that is paid: `pending_package_id` until then, `links.job`
+        is the charge. With `preview=true` the answer is what it would cost.
+
+        Needs a token with the scope `subscriptions:write`."""
+        await self._none(
+            "PATCH",
+            f"/v1/stores/{segment(store_id)}/subscriptions/{segment(subscription_id)}",
+            body={
+                "package_id": package_id,
+                "when": when,
+                "prorated_at": prorated_at,
+                "cancel_at_period_end": cancel_at_period_end,
+                "reason": reason,
+                "comment": comment,
+                "paused": paused,
+                "resumes_at": resumes_at,
+                "payment_method": payment_method,
+            },
+            query={"preview": preview},
+            if_version=if_version,
+            request_timeout=request_timeout,
+        )
+
+    async def end(
+        self,
+        store_id: Id,
+        subscription_id: Id,
+        *,
+        refund: SubscriptionEndingRefund | Unset = UNSET,
+        if_version: int | None = None,
+        request_timeout: float | None = None,
+    ) -> Subscription:
+        """End a subscription now.
+
+        No money moves, unless a manager has the unused share refunded.
+
+        Needs a token with the scope `subscriptions:write`."""
+        return await self._one(
+            Subscription,
+            "DELETE",
+            f"/v1/stores/{segment(store_id)}/subscriptions/{segment(subscription_id)}",
+            body={"refund": refund},
+            if_version=if_version,
+            request_timeout=request_timeout,
+        )
+
+    def list_mine(
+        self,
+        *,
+        status: SubscriptionStatus | None = None,
+        package_id: str | None = None,
+        user_id: str | None = None,
+        current_period_end: datetime | str | None = None,
+        current_period_end_gt: datetime | str | None = None,
+        current_period_end_gte: datetime | str | None = None,
+        current_period_end_lt: datetime | str | None = None,
+        current_period_end_lte: datetime | str | None = None,
+        created_at: datetime | str | None = None,
+        created_at_gt: datetime | str | None = None,
+        created_at_gte: datetime | str | None = None,
+        created_at_lt: datetime | str | None = None,
+        created_at_lte: datetime | str | None = None,
+        sort: Literal["created_at", "-created_at", "current_period_end", "-current_period_end"] | None = None,
+        fields: Sequence[str] | None = None,
+        include: Sequence[
+            Literal[
+                "user",
+                "package",
+                "payments",
+                "payments.user",
+                "payments.package",
+                "payments.refunds",
+                "invoices",
+                "invoices.user",
+                "invoices.credit_notes",
+            ]
+        ]
+        | None = None,
+        page_size: int | None = None,
+        request_timeout: float | None = None,
+    ) -> AsyncPaged[Subscription]:
+        """List my subscriptions.
+
+        Needs a token with the scope `subscriptions:read`."""
+        return self._list(
+            Subscription,
+            "/v1/me/subscriptions",
+            query={
+                "status": status,
+                "package_id": package_id,
+                "user_id": user_id,
+                "current_period_end": current_period_end,
+                "current_period_end[gt]": current_period_end_gt,
+                "current_period_end[gte]": current_period_end_gte,
+                "current_period_end[lt]": current_period_end_lt,
+                "current_period_end[lte]": current_period_end_lte,
+                "created_at": created_at,
+                "created_at[gt]": created_at_gt,
+                "created_at[gte]": created_at_gte,
+                "created_at[lt]": created_at_lt,
+                "created_at[lte]": created_at_lte,
+                "sort": sort,
+                "fields": fields,
+                "include": include,
+            },
+            page_size=page_size,
+            request_timeout=request_timeout,
+        )
+
+
+class AsyncInvoices(AsyncGroup):
+    """Invoices and credit notes: staff see the store's, others their own."""
+
+    def list(
+        self,
+        store_id: Id,
+        *,
+        status: InvoiceStatus | None = None,
+        user_id: str | None = None,
+        subscription_id: str | None = None,
+        number: str | None = None,
+        created_at: datetime | str | None = None,
+        created_at_gt: datetime | str | None = None,
+        created_at_gte: datetime | str | None = None,
+        created_at_lt: datetime | str | None = None,
+        created_at_lte: datetime | str | None = None,
+        sort: Literal["created_at", "-created_at"] | None = None,
+        fields: Sequence[str] | None = None,
+        include: Sequence[Literal["user", "credit_notes"]] | None = None,
+        page_size: int | None = None,
+        request_timeout: float | None = None,
+    ) -> AsyncPaged[Invoice]:
+        """List invoices.
+
+        Needs a token with the scope `payments:read`."""
+        return self._list(
+            Invoice,
+            f"/v1/stores/{segment(store_id)}/invoices",
+            query={
+                "status": status,
+                "user_id": user_id,
+                "subscription_id": subscription_id,
+                "number": number,
+                "created_at": created_at,
+                "created_at[gt]": created_at_gt,
+                "created_at[gte]": created_at_gte,
+                "created_at[lt]": created_at_lt,
+                "created_at[lte]": created_at_lte,
+                "sort": sort,
+                "fields": fields,
+                "include": include,
+            },
+            page_size=page_size,
+            request_timeout=request_timeout,
+        )
+
+    async def get_one_invoice(
+        self,
+        store_id: Id,
+        invoice_id: Id,
+        *,
+        fields: Sequence[str] | None = None,
+        include: Sequence[Literal["user", "credit_notes"]] | None = None,
+        request_timeout: float | None = None,
+    ) -> Invoice:
+        """An invoice.
+
+        Needs a token with the scope `payments:read`."""
+        return await self._one(
+            Invoice,
+            "GET",
+            f"/v1/stores/{segment(store_id)}/invoices/{segment(invoice_id)}",
+            query={"fields": fields, "include": include},
+            request_timeout=request_timeout,
+        )
+
+    def list_credit_notes(
+        self,
+        store_id: Id,
+        invoice_id: Id,
+        *,
+        sort: Literal["created_at", "-created_at"] | None = None,
+        fields: Sequence[str] | None = None,
+        page_size: int | None = None,
+        request_timeout: float | None = None,
+    ) -> AsyncPaged[CreditNote]:
+        """List credit notes.
+
+        Needs a token with the scope `payments:read`."""
+        return self._list(
+            CreditNote,
+            f"/v1/stores/{segment(store_id)}/invoices/{segment(invoice_id)}/credit-notes",
+            query={"sort": sort, "fields": fields},
+            page_size=page_size,
+            request_timeout=request_timeout,
+        )
+
+    async def create(
+        self,
+        store_id: Id,
+        invoice_id: Id,
+        *,
+        amount: int | Unset = UNSET,
+        reason: str | Unset = UNSET,
+        to: CreditNoteTo | Unset = UNSET,
+        idempotency_key: str | None = None,
+        wait: int | None = None,
+        request_timeout: float | None = None,
+    ) -> AsyncStarted[CreditNote]:
+        """Take back some of an invoice.
+
+        By a refund, which a job makes (202), or to the member's balance (201).
+
+        Needs a token with the scope `payments:write`. Kept for the store's staff, from the role `manager` up."""
+        return await self._slow(
+            CreditNote,
+            "POST",
+            f"/v1/stores/{segment(store_id)}/invoices/{segment(invoice_id)}/credit-notes",
+            body={"amount": amount, "reason": reason, "to": to},
+            idempotency_key=idempotency_key,
+            wait=wait,
+            request_timeout=request_timeout,
+        )
+
+    async def get_credit_note(
+        self,
+        store_id: Id,
+        invoice_id: Id,
+        note_id: Id,
+        *,
+        fields: Sequence[str] | None = None,
+        request_timeout: float | None = None,
+    ) -> CreditNote:
+        """Get credit note.
+
+        Needs a token with the scope `payments:read`."""
+        return await self._one(
+            CreditNote,
+            "GET",
+            f"/v1/stores/{segment(store_id)}/invoices/{segment(invoice_id)}/credit-notes/{segment(note_id)}",
+            query={"fields": fields},
             request_timeout=request_timeout,
         )
 
@@ -2148,6 +2582,8 @@ class AsyncGroups:
         self.packages = AsyncPackages(client)
         self.payments = AsyncPayments(client)
         self.documents = AsyncDocuments(client)
+        self.subscriptions = AsyncSubscriptions(client)
+        self.invoices = AsyncInvoices(client)
         self.reports = AsyncReports(client)
         self.posts = AsyncPosts(client)
         self.comments = AsyncComments(client)
