@@ -4,6 +4,7 @@ import sys
 
 import click
 from flask import Flask
+from flask.cli import with_appcontext
 
 from dues.billing.audit import audit
 
@@ -13,6 +14,7 @@ def init_billing(app: Flask) -> None:
 
 
 @click.command("audit")
+@with_appcontext
 def _audit() -> None:
     """Derive the books anew, and name every difference; the exit status is 1 if there is any."""
     differences = audit()

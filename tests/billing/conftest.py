@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from dues.billing.audit import audit
+from dues.billing.renewals import offer
 from dues.ids import new_id
 from tests.factory import Factory
 from tests.payments.conftest import Work, work
@@ -29,6 +30,12 @@ def at(text: str) -> datetime:
 def shown(text: str | None) -> str | None:
     """As an answer shows a time."""
     return None if text is None else at(text).isoformat(timespec="microseconds")
+
+
+_AGING = {
+    "subscriptions": "anchor_at current_period_start current_period_end access_until next_action_at next_charge_at",
+    "subscription_periods": "starts_at ends_at",
+}
 
 
 class Member:
@@ -133,12 +140,17 @@ class Member:
 
 
 class Club:
-    def __init__(self, app: Flask, client: FlaskClient, make: Factory, work: Work, now: str, **columns: Any) -> None:
+    """With `now` a test store whose clock shows that; else a store in real time."""
+
+    def __init__(
+        self, app: Flask, client: FlaskClient, make: Factory, work: Work, now: str | None, **columns: Any
+    ) -> None:
         self.app, self.client, self.make, self.work = app, client, make, work
         self.owner = make.user(name="Olga Owner")
-        self.store = make.store(self.owner, name="Club", test=True, **columns)
+        self.store = make.store(self.owner, name="Club", test=now is not None, **columns)
         self.owner_auth = make.auth(self.owner)
-        self.set(now)
+        if now:
+            self.set(now)
 
     @property
     def path(self) -> str:
@@ -158,6 +170,18 @@ class Club:
         self.work.drain()
         clock = self.client.get(f"{self.path}/clock", headers=self.owner_auth).json or {}
         assert (clock["now"], clock["advancing_to"]) == (shown(to), None)
+
+    def age(self, days: int) -> None:
+        """In real time: all that was subscribed to was so some days earlier."""
+        for table, columns in _AGING.items():
+            changes = ", ".join(f"{name} = {name} - make_interval(days => %(days)s)" for name in columns.split())
+            self.make.rows(f"update {table} set {changes} where store_id = %(id)s", {"days": days, "id": self.store.id})
+
+    def renew(self) -> None:
+        """In real time: do what is due."""
+        with self.app.app_context():
+            offer()
+        self.work.drain()
 
     def package(self, amount: int = 5000, interval: str = "month", **columns: Any) -> Row:
         return self.make.package(self.store, amount=amount, interval=interval, **columns)
@@ -182,7 +206,7 @@ class Club:
 
 @pytest.fixture
 def make_club(app: Flask, client: FlaskClient, make: Factory, work: Work) -> Iterator[Any]:
-    def made(now: str = "2024-01-31", **columns: Any) -> Club:
+    def made(now: str | None = "2024-01-31", **columns: Any) -> Club:
         return Club(app, client, make, work, now, **columns)
 
     yield made

@@ -1,0 +1,166 @@
+"""The books: what is booked for what, what PostgreSQL refuses, and that the audit finds what is wrong."""
+
+from typing import Any
+
+import psycopg2
+import pytest
+from flask import Flask
+
+from dues.billing.audit import audit
+from tests.billing.conftest import Club
+from tests.factory import Factory
+
+
+@pytest.fixture
+def books(club: Club) -> Club:
+    """With a paid invoice, a refund and a balance; what is wrong with the books at the end is mended."""
+    member = club.member()
+    member.subscribe(club.package())
+    member.given(300)
+    return club
+
+
+def entries(club: Club, source: str) -> dict[str, int]:
+    rows = club.make.rows(
+        "select e.account, e.amount from ledger_entries e"
+        " join ledger_transactions t on t.store_id = e.store_id and t.id = e.transaction_id"
+        " where t.source like %(source)s",
+        {"source": f"{source}:%"},
+    )
+    return {row.account: row.amount for row in rows}
+
+
+def test_what_is_booked_for_a_charge_a_refund_and_a_balance(make_club: Any) -> None:
+    club = make_club("2025-06-01")
+    member = club.member()
+    path = member.subscribe(club.package(10000))
+    assert entries(club, "invoice") == {"gateway:sandbox": 10000, "revenue": -10000}
+    club.set("2025-06-16")
+    member.change(path, package_id=str(club.package(4000).id), when="now")
+    assert entries(club, "invoice")["balance"] == -3000
+    club.client.delete(path, json={"refund": "unused"}, headers=club.owner_auth)
+    club.work.drain()
+    assert entries(club, "refund") == {"gateway:sandbox": -2000, "revenue": 2000}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "update ledger_entries set amount = amount * 2",
+        "update ledger_transactions set source = 'x'",
+        "delete from ledger_entries",
+        "delete from ledger_transactions",
+        "truncate ledger_entries",
+        "truncate ledger_transactions cascade",
+        "update credits set amount = 1",
+        "delete from credits",
+        "update subscription_changes set actor_id = null",
+        "delete from subscription_changes",
+    ],
+)
+def test_postgresql_refuses_to_change_what_is_written(books: Club, statement: str) -> None:
+    with pytest.raises(psycopg2.errors.RestrictViolation, match="only ever added to"):
+        books.make.rows(statement)
+
+
+def test_postgresql_refuses_what_does_not_add_up(books: Club) -> None:
+    add = (
+        "with t as (insert into ledger_transactions(store_id, id, kind, source, created_at)"
+        " values (%(store)s, gen_random_uuid(), 'invoice', 'by hand', now()) returning *)"
+        " insert into ledger_entries select store_id, id, n, 'revenue', a, c from t,"
+        " unnest(%(amounts)s::bigint[], %(currencies)s::text[]) with ordinality x(a, c, n)"
+    )
+    store = {"store": books.store.id}
+    for amounts, currencies in (([1], ["EUR"]), ([1, -2], ["EUR", "EUR"]), ([5, -5], ["EUR", "USD"])):
+        with pytest.raises(psycopg2.errors.CheckViolation, match="do not add up"):
+            books.make.rows(add, store | {"amounts": amounts, "currencies": currencies})
+    more = (
+        "insert into ledger_entries select store_id, id, 9, 'revenue', 1, 'EUR' from ledger_transactions"
+        " where store_id = %(store)s limit 1"
+    )
+    with pytest.raises(psycopg2.errors.CheckViolation, match="do not add up"):
+        books.make.rows(more, store)
+
+
+def test_the_same_is_not_booked_twice(books: Club) -> None:
+    again = (
+        "insert into ledger_transactions select store_id, gen_random_uuid(), kind, source, user_id, created_at"
+        " from ledger_transactions limit 1"
+    )
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        books.make.rows(again)
+
+
+# What somebody does to the tables behind the triggers' backs, what the audit says of it, and how it is undone.
+FORGERIES = {
+    "a payment that was never charged": (
+        "update payments set amount = amount + 1 where subscription_id is not null",
+        "update payments set amount = amount - 1 where subscription_id is not null",
+        ["was charged, and the books have", "by its payments", "were charged for it", "under"],
+    ),
+    "a charge that we do not know of": (
+        "insert into sandbox_gateway.operations(key, kind, amount, currency, method, outcome, reference)"
+        " values ('stray', 'charge', 5, 'EUR', 'x', 'succeeded', 'x')",
+        "delete from sandbox_gateway.operations where key = 'stray'",
+        ["sandbox has made the charge stray of 5 EUR, and we know of none"],
+    ),
+    "a charge that the gateway does not know of": (
+        "update sandbox_gateway.operations set outcome = 'declined' where amount = 5000",
+        "update sandbox_gateway.operations set outcome = 'succeeded' where amount = 5000",
+        ["of which sandbox knows nothing"],
+    ),
+    "a balance out of thin air": (
+        "insert into credits(store_id, id, user_id, currency, amount, kind, created_at)"
+        " select store_id, '00000000-0000-0000-0000-000000000001', user_id, 'EUR', 7, 'credit_note', now()"
+        " from customers limit 1",
+        "delete from credits where amount = 7",
+        ["has a balance of"],
+    ),
+    "a number that is missing": (
+        "update number_counters set last = last + 1 where series = 'invoices'",
+        "update number_counters set last = last - 1 where series = 'invoices'",
+        ["final invoices, and the last number is"],
+    ),
+    "a line that says something else": (
+        "update invoice_lines set amount = amount + 1",
+        "update invoice_lines set amount = amount - 1",
+        ["add up to"],
+    ),
+    "a refund that was never made": (
+        "update payments set refunded_amount = 1, status = 'partially_refunded' where subscription_id is not null",
+        "update payments set refunded_amount = 0, status = 'succeeded' where subscription_id is not null",
+        ["were given back, and its refunds"],
+    ),
+    "a subscription that owes what is paid": (
+        "update subscriptions set bill = jsonb_build_object('invoice_id', (select id from invoices limit 1))",
+        "update subscriptions set bill = null",
+        ["owes invoice"],
+    ),
+    "entries that are off": (
+        "update ledger_entries set amount = amount + 1 where account = 'revenue'",
+        "update ledger_entries set amount = amount - 1 where account = 'revenue'",
+        ["is off by", "has earned"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("forge", "mend", "said"), FORGERIES.values(), ids=FORGERIES.keys())
+def test_the_audit_names_each_difference(
+    books: Club, app: Flask, make: Factory, forge: str, mend: str, said: list[str]
+) -> None:
+    guarded = ("credits", "invoice_lines", "ledger_entries")
+    runner = app.test_cli_runner()
+    assert runner.invoke(args=["audit"]).output == "the books are clean\n"
+    for statement in (forge, mend):
+        for table in guarded:
+            make.rows(f"alter table {table} disable trigger user")
+        make.rows(statement)
+        for table in guarded:
+            make.rows(f"alter table {table} enable trigger user")
+        if statement == forge:
+            with app.app_context():
+                found = audit()
+            for words in said:
+                assert any(words in difference for difference in found), found
+            result = runner.invoke(args=["audit"])
+            assert (result.exit_code, result.output.splitlines()[-1]) == (1, f"{len(found)} differences")
