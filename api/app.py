@@ -9,6 +9,7 @@ from api.routes import (
     accounts,
     comments,
     documents,
+    feeds,
     follows,
     invoices,
     jobs,
@@ -42,6 +43,7 @@ MODULES = (
     posts.routes,
     comments.routes,
     follows.routes,
+    feeds.routes,
     webhooks.routes,
     jobs.routes,
 )

@@ -1,7 +1,7 @@
 """The data set: one PostgreSQL and one Redis for all contestants, filled the same way each time."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -104,7 +104,7 @@ def serving_data(payments: int, stores: int = STORES, *, cached: bool = True) ->
     Where it is not `cached`, the cache's switch is off, as it is while Redis is away.
     """
     home = HOME / (f"data-{payments}" if stores == STORES else f"data-{payments}-in-{stores}")
-    with _servers(home, durable=False) as (database_url, redis_url):
+    with bare_servers(home, durable=False) as (database_url, redis_url):
         yield _fill(home, database_url, redis_url, payments, stores, cached)
 
 
@@ -112,12 +112,12 @@ def serving_data(payments: int, stores: int = STORES, *, cached: bool = True) ->
 def serving_new_data(payments: int) -> Iterator[Data]:
     """The same for writing: made anew each time, and as safe against power cuts as in production."""
     home = HOME / "data-for-writing"
-    with _servers(home, durable=True, kept=False) as (database_url, redis_url):
+    with bare_servers(home, durable=True, kept=False) as (database_url, redis_url):
         yield _fill(home, database_url, redis_url, payments, STORES, cached=True)
 
 
 @contextmanager
-def _servers(home: Path, *, durable: bool, kept: bool = True) -> Iterator[tuple[str, str]]:
+def bare_servers(home: Path, *, durable: bool, kept: bool = True) -> Iterator[tuple[str, str]]:
     """The URLs of a PostgreSQL and a Redis on files below `home`."""
     home.mkdir(parents=True, exist_ok=True)
     postgres, valkey = Postgres(home, durable=durable), Valkey(home, durable=durable)
@@ -160,6 +160,27 @@ def _unindexed(cursor: psycopg2.extensions.cursor) -> Iterator[None]:
 
 
 def _fill(home: Path, database_url: str, redis_url: str, payments: int, stores: int, cached: bool) -> Data:
+    def fill(cursor: psycopg2.extensions.cursor) -> None:
+        print(f"filling {payments:,} payments …", flush=True)
+        counts = {"users": USERS, "stores": stores, "packages": PACKAGES, "payments": payments}
+        cursor.execute("begin")
+        cursor.execute(_FILL, counts)
+        with _unindexed(cursor) if payments > _MANY else nullcontext():
+            cursor.execute(_FILL_PAYMENTS, counts)
+        cursor.execute("commit")
+
+    return make_ready(home, database_url, redis_url, fill, cached=cached)
+
+
+def make_ready(
+    home: Path,
+    database_url: str,
+    redis_url: str,
+    fill: Callable[[psycopg2.extensions.cursor], None],
+    *,
+    cached: bool = True,
+) -> Data:
+    """Bring a database up to date, `fill` it where it is empty, and give its first user a token."""
     settings = Settings(database_url=database_url, redis_url=redis_url, secret_key="k" * 32, db_statement_timeout_s=600)
     with create_base(settings).app_context():
         migrate(db.engine)
@@ -170,13 +191,7 @@ def _fill(home: Path, database_url: str, redis_url: str, payments: int, stores: 
     with raw.cursor() as cursor:
         cursor.execute("select count(*) from stores")
         if cursor.fetchone() == (0,):
-            print(f"filling {payments:,} payments …", flush=True)
-            counts = {"users": USERS, "stores": stores, "packages": PACKAGES, "payments": payments}
-            cursor.execute("begin")
-            cursor.execute(_FILL, counts)
-            with _unindexed(cursor) if payments > _MANY else nullcontext():
-                cursor.execute(_FILL_PAYMENTS, counts)
-            cursor.execute("commit")
+            fill(cursor)
         # Each time: while there is a transaction that began earlier, a vacuum marks nothing as visible to all, and then
         # counts read the table.
         cursor.execute("vacuum analyze")

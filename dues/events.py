@@ -23,10 +23,11 @@ from dues.jobs.kinds import WEBHOOK_FAN_OUT
 from dues.jobs.outbox import JSON, enqueue
 from dues.postgres import fetch_row, last_before_commit, unit_of_work
 from dues.postgres.unit_of_work import UnitOfWork
-from dues.reads.compile import bind, compile_one, shape_of
+from dues.reads.compile import compile_one
 from dues.reads.query import Query
 from dues.reads.resource import Resource, Scope
 from dues.reads.selection import Selection
+from dues.reads.shape import bind, shape_of
 
 EventType = Literal[
     "payment.created",

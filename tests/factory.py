@@ -375,7 +375,7 @@ class Factory:
             values = {"id": post.id, "packages": package_ids, "published": status == "published"}
             self.rows("update posts set package_ids = %(packages)s::uuid[] where id = %(id)s", values)
             self.rows(
-                "insert into post_packages select store_id, unnest(package_ids), feed_id, id from posts"
+                "insert into post_packages select store_id, unnest(package_ids), feed_id, id, author_id from posts"
                 " where id = %(id)s and %(published)s",
                 values,
             )

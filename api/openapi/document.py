@@ -176,7 +176,7 @@ def _parameters(route: Route) -> Iterator[Part]:
         yield from _selection(resource)
     if route.lists:
         yield from _filters(route.lists)
-        for name in ("page", "per_page", "total", "cursor", "limit"):
+        for name in ("page", "per_page", "total", "cursor", "limit", *(("q",) if route.lists.search else ())):
             yield ref("parameters", name)
     if route.method == "GET" and not route.streams:
         yield ref("parameters", "if_none_match")
@@ -322,14 +322,14 @@ def _schemas(routes: Sequence[Route]) -> dict[str, Part]:
     structs = [*(struct for route in routes for struct in route.bodies), *answered.values()]
     for name, schema in msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")[1].items():
         add(name, _portable(schema) | ({"examples": [sample(schema, owner=name)]} if name in answered else {}))
-    paths = {route.reads: re.sub(r"\{\w+\}", ID, route.path) for route in routes if route.reads}
+    paths = {route.reads.name: re.sub(r"\{\w+\}", ID, route.path) for route in routes if route.reads}
     for route in routes:
         for resource in (route.lists, route.reads, route.returns):
             if isinstance(resource, Resource):
                 for one in (resource, *(below for _, below in _includes(resource))):
-                    add(one.name, _resource_schema(one, paths.get(one, "")))
+                    add(one.name, _resource_schema(one, paths.get(one.name, "")))
     for resource in {route.lists for route in routes if route.lists}:
-        path = paths.get(resource, "").rpartition("/")[0] or f"/v1/stores/{ID}"
+        path = paths.get(resource.name, "").rpartition("/")[0] or f"/v1/stores/{ID}"
         add(f"{resource.name}List", list_schema(resource.name, schemas[resource.name]["examples"][0], path))
     for name, schema in {
         "Problem": PROBLEM,

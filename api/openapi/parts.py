@@ -4,7 +4,7 @@ from typing import Any
 
 from api.openapi.examples import ID
 from dues.accounts.actor import SCOPES
-from dues.reads.query import DEFAULT_ROWS, MAX_PAGE, MAX_ROWS
+from dues.reads.query import DEFAULT_ROWS, MAX_PAGE, MAX_ROWS, MAX_WORDS
 
 Part = dict[str, Any]
 
@@ -180,10 +180,20 @@ PARAMETERS: dict[str, Part] = {
     ),
     "per_page": _query(
         "per_page",
-        f"Rows of a page by number: {DEFAULT_ROWS} unless something else is asked for.",
+        f"Rows of a page by number: {DEFAULT_ROWS} unless something else is asked for. `page_size` is another name of"
+        " it; with `meta_style=drf` the page comes in the form of Django REST framework: `count`, `next`, `previous`,"
+        " `current_page`, `total_pages`, `results`.",
         type="integer",
         minimum=1,
         maximum=MAX_ROWS,
+    ),
+    "q": _query(
+        "q",
+        "Words to be found, the best matches first; not together with `sort`. The last may be the beginning of a word.",
+        type="string",
+        minLength=1,
+        maxLength=MAX_WORDS,
+        pattern="\\S",
     ),
     "total": _query("total", "`exact` counts every row, however many there are.", type="string", enum=["exact"]),
     "cursor": _query(

@@ -5,6 +5,7 @@ from uuid import UUID
 from api.auth import PUBLIC
 from api.reply import Reply, no_content
 from api.routing import Call, Routes
+from dues.feeds.reads import feed
 from dues.reads import ReadPlan
 from dues.reads.resource import Scope
 from dues.social import posts as service
@@ -32,10 +33,10 @@ def _one(call: Call, post_id: UUID) -> Scope:
     return posts_scope(call.viewer, id=post_id)
 
 
-@routes.get(LIST, PUBLIC, lists=posts)
+@routes.get(LIST, PUBLIC, lists=feed)
 def list_posts(call: Call) -> ReadPlan:
     """List the posts that you may see"""
-    return call.list(posts, posts_scope(call.viewer))
+    return call.list(feed, posts_scope(call.viewer))
 
 
 @routes.post(LIST, "social:write", body=NewPost, returns=posts)

@@ -15,7 +15,8 @@ from dues.jobs.on_failure import Ending, announce
 from dues.jobs.status import DONE, jobs
 from dues.postgres import after_commit, db, fetch_row, unit_of_work
 from dues.reads import Query, parse_query
-from dues.reads.compile import Shape, bind, compile_one, shape_of
+from dues.reads.compile import compile_one
+from dues.reads.shape import Shape, bind, shape_of
 
 _CANCEL = """
     update jobs set cancel_requested_at = coalesce(cancel_requested_at, clock_timestamp()),

@@ -34,13 +34,16 @@ class WrongSession(psycopg2.OperationalError):
 
 def session_settings(config: Settings) -> dict[str, str]:
     """What holds in every session, by the names and in the units of PostgreSQL. They run in UTC, bounded in time, and
-    without the JIT, which costs short statements more than it saves; docs/decisions/0015-no-sequential-scans.md has the
-    reason for the last."""
+    without the JIT, which costs short statements more than it saves. What is prepared is planned once: left to choose,
+    PostgreSQL plans a long statement each time for a plan that it believes to be a little cheaper, which takes it five
+    times as long as carrying out the statement. docs/decisions/0015-no-sequential-scans.md has the reason for the last.
+    """
     return {
         "TimeZone": "UTC",
         "statement_timeout": str(int(config.db_statement_timeout_s * 1000)),
         "idle_in_transaction_session_timeout": str(_IDLE_IN_TRANSACTION_MS),
         "jit": "off",
+        "plan_cache_mode": "force_generic_plan",
         "enable_seqscan": "off",
     }
 

@@ -4,6 +4,9 @@ resource.py   the place a read is declared
 query.py      the place a request's parameters become a query, and pages are defined
 selection.py  its fields and includes
 cursor.py     opaque, signed positions in a list
+shape.py      all of a query but its values
+walk.py       how a page goes through a list: conditions and order
+items.py      rows as JSON
 compile.py    a resource and the shape of a query become one SQL statement
 serve.py      plans a read, makes it, and gives the answer: body, ETag, tags
 """

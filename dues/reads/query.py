@@ -1,7 +1,8 @@
 """The place a request's parameters become a query, and pages are defined.
 
 Parameters: `fields`, `include`, `sort`, the resource's filters, and one of two forms of page:
-`page` and `per_page` with a total, or `cursor` and `limit` without. Whatever else is sent is refused by name.
+`page` and `per_page` (or `page_size`) with a total, or `cursor` and `limit` without; `q` where a resource is searched.
+Whatever else is sent is refused by name.
 """
 
 import re
@@ -24,6 +25,8 @@ from dues.reads.selection import Selection, select
 DEFAULT_ROWS, MAX_ROWS = 20, 100
 # Deeper than any list, and far inside a bigint once multiplied by MAX_ROWS.
 MAX_PAGE = 10**12
+# Characters of a search.
+MAX_WORDS = 200
 OPERATORS = {"": "=", "gt": ">", "gte": ">=", "lt": "<", "lte": "<="}
 
 # The parameters that are lists of names: joined by commas, or given once for each name, with `[]` or without.
@@ -46,11 +49,13 @@ class Condition:
 
 @dataclass(frozen=True)
 class Page:
-    """Rows `(number - 1) * size` on, with a total: exact if `exact`, else exact up to a bound."""
+    """Rows `(number - 1) * size` on, with a total: exact if `exact`, else exact up to a bound. `drf`: to be answered in
+    the form of Django REST framework's pages."""
 
     number: int = 1
     size: int = DEFAULT_ROWS
     exact: bool = False
+    drf: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,14 @@ class CursorPage:
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked of a resource. Equal requests give equal queries, in whatever order they were written."""
+    """What is asked of a resource. Equal requests give equal queries, in whatever order they were written. `words` are
+    what is searched for."""
 
     selection: Selection
     conditions: tuple[Condition, ...] = ()
     sort: str = ""
     page: Page | CursorPage = Page()
+    words: str = ""
 
     def flag(self, name: str) -> bool | None:
         """The value of a Flag filter, or None where the request does not say."""
@@ -138,7 +145,19 @@ class _Reader:
         self.faults.append(Fault(code=code, detail=detail, parameter=parameter))
 
     def list_query(self) -> Query:
-        return Query(self.selection(), self.conditions(), self.sort(), self.page())
+        words = self.words()
+        return Query(self.selection(), self.conditions(), self.sort(), self.page(), words)
+
+    def words(self) -> str:
+        """What is searched for, which also decides the order."""
+        if self.resource.search is None or "q" not in self.left:
+            return ""
+        words = self.left.pop("q").strip()
+        if not 1 <= len(words) <= MAX_WORDS:
+            self.fault("q", f"is not 1 to {MAX_WORDS} characters of words to be found")
+        if self.left.pop("sort", None) is not None:
+            self.fault("sort", "cannot be used together with q", "conflict")
+        return words
 
     def selection(self) -> Selection:
         selection, faults = select(self.resource, self.left.pop("include", None), self.left.pop("fields", None))
@@ -175,7 +194,7 @@ class _Reader:
 
     def page(self) -> Page | CursorPage:
         by_cursor = [name for name in ("cursor", "limit") if name in self.left]
-        by_number = [name for name in ("page", "per_page", "total") if name in self.left]
+        by_number = [name for name in ("page", "per_page", "page_size", "total", "meta_style") if name in self.left]
         if by_cursor and by_number:
             for name in by_number:
                 self.fault(name, f"cannot be used together with {by_cursor[0]}", "conflict")
@@ -185,9 +204,15 @@ class _Reader:
         exact = self.left.pop("total", None)
         if exact not in (None, "exact"):
             self.fault("total", "can only be `exact`")
+        style = self.left.pop("meta_style", None)
+        if style not in (None, "drf"):
+            self.fault("meta_style", "can only be `drf`")
+        if {"per_page", "page_size"} <= self.left.keys():
+            self.fault("page_size", "is another name of per_page: give one of them", "conflict")
         number = self._number("page", 1, MAX_PAGE)
-        size = self._number("per_page", DEFAULT_ROWS, MAX_ROWS)
-        return page if by_cursor else Page(number, size, exact == "exact")
+        sizes = [self._number(name, DEFAULT_ROWS, MAX_ROWS) for name in ("per_page", "page_size") if name in self.left]
+        size = sizes[0] if sizes else DEFAULT_ROWS
+        return page if by_cursor else Page(number, size, exact == "exact", style == "drf")
 
     def _number(self, parameter: str, default: int, largest: int) -> int:
         text = self.left.pop(parameter, None)

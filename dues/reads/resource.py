@@ -15,7 +15,7 @@ From it come the SQL (compile.py), the parameters a request may have (query.py) 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Formatter
-from typing import Any
+from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import Table, types
@@ -90,6 +90,57 @@ class Flag:
 Filter = Equal | Range | Flag
 
 
+class Walk(Protocol):
+    """How a page goes through a list: `direction` (asc or desc) along its sort keys. The methods give SQL on a row of
+    the resource's table that is called `alias` there."""
+
+    @property
+    def direction(self) -> str: ...
+
+    def flag(self, name: str) -> bool | None:
+        """The value of a Flag filter, its default where the request does not say."""
+        ...
+
+    def where(self, alias: str) -> str:
+        """The conditions that every row of the list meets."""
+        ...
+
+    def after(self, alias: str) -> str:
+        """That a row comes after the cursor: ` and …`, or nothing for a page without one."""
+        ...
+
+
+class Source(Protocol):
+    """Where a list's rows are looked for, for a resource whose own conditions no single index serves.
+
+    `given` are common table expressions (`name as (…), `) for the statement. `keys` are sort keys that it computes, by
+    name with their SQL types, and which go before the resource's own; none: the rows keep the list's sort. `estimated`
+    is a query whose rows the planner is to estimate where a total is large; none: it is just said to be large.
+    """
+
+    @property
+    def given(self) -> str: ...
+
+    @property
+    def keys(self) -> Mapping[str, str]: ...
+
+    @property
+    def estimated(self) -> str: ...
+
+    def serves(self, columns: Sequence[str]) -> bool:
+        """Whether it is of use for a list in which these columns are compared with values."""
+        ...
+
+    def rows(self, walk: Walk, limit: str) -> str:
+        """A query of the resource's key and `keys`, for the first `limit` (SQL) rows after the cursor. What it finds
+        still has to meet the list's conditions."""
+        ...
+
+    def counted(self, walk: Walk, limit: str) -> str:
+        """A query with a row for each row of the list, at most `limit` (SQL, or `all`), in any order."""
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class Resource:
     """What may be read of one table.
@@ -98,7 +149,8 @@ class Resource:
     `where` is a condition that every row must meet, included ones too, written as in Computed. `within` is one on
     the scope alone, for rows below another row: where it does not hold there is nothing to read, not even an empty
     list. `tags(scope)` gives the cache tags that a read within that scope depends on; what has none is never kept.
-    `until` is when an answer changes though nothing is written, as an SQL expression on the scope alone.
+    `until` is when an answer changes though nothing is written, as an SQL expression on the scope alone. `source` is
+    where lists are looked for, and `search` where those with words to be found (`q`) are.
     """
 
     name: str
@@ -113,6 +165,8 @@ class Resource:
     where: str = ""
     within: str = ""
     until: str = ""
+    source: Source | None = None
+    search: Source | None = None
 
     def __post_init__(self) -> None:
         for name, column in self.sorts.items():

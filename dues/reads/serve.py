@@ -17,11 +17,12 @@ from psycopg2.extensions import adapt
 
 from dues.errors import NotFound
 from dues.postgres import fetch_row
-from dues.reads.compile import bind, compile_list, compile_one, shape_of
+from dues.reads.compile import compile_list, compile_one
 from dues.reads.cursor import read_cursor, write_cursor
 from dues.reads.freshness import Computed, Result, Validator, read
 from dues.reads.query import CursorPage, Page, Query, normal_text
 from dues.reads.resource import Resource, Scope
+from dues.reads.shape import bind, shape_of
 from dues.settings import settings
 
 Row = tuple[Any, ...] | None
@@ -127,7 +128,7 @@ class _NumberedPage(_Planned):
         page = self._page
         sql, counted = self._list("page exact" if page.exact else "page")
         values = {**self._bind(), "offset": (page.number - 1) * page.size}
-        if not page.exact:
+        if counted and not page.exact:
             values["estimated"] = _render(counted, values)
         return sql, values
 
@@ -156,6 +157,8 @@ class _NumberedPage(_Planned):
             "total_is_exact": exact,
         }
         link = f"{self._link_base()}page="
+        if page.drf:
+            return _computed(_drf_page(data, page, total, last, link, more=more), "", snapshot, life_s)
         links = {
             "self": f"{link}{page.number}",
             "first": f"{link}1",
@@ -207,7 +210,7 @@ class _CursorPage(_Planned):
     def _binding(self) -> str:
         conditions = [(c.name, c.operator, str(c.value)) for c in self.query.conditions]
         scope = sorted((name, str(value)) for name, value in self.scope.items())
-        return repr((self.resource.name, scope, conditions, self.query.sort))
+        return repr((self.resource.name, scope, conditions, self.query.sort, self.query.words))
 
 
 def _computed(body: bytes, version: str, snapshot: str, life_s: float | None) -> Computed:
@@ -229,8 +232,23 @@ def _require(is_there: bool) -> None:
 
 
 def _envelope(data: str, meta: dict[str, object], links: dict[str, str | None]) -> bytes:
-    head = ujson.dumps({"meta": meta, "links": links}, escape_forward_slashes=False, ensure_ascii=False)
+    head = _dumps({"meta": meta, "links": links})
     return f'{{"data":{data},{head[1:]}'.encode()
+
+
+def _drf_page(data: str, page: Page, total: int, last: int, link: str, *, more: bool) -> bytes:
+    head = {
+        "count": total,
+        "next": f"{link}{page.number + 1}" if more else None,
+        "previous": f"{link}{min(page.number - 1, last)}" if page.number > 1 else None,
+        "current_page": page.number,
+        "total_pages": last,
+    }
+    return f'{_dumps(head)[:-1]},"results":{data}}}'.encode()
+
+
+def _dumps(document: Mapping[str, object]) -> str:
+    return ujson.dumps(document, escape_forward_slashes=False, ensure_ascii=False)
 
 
 def _render(statement: str, values: Mapping[str, object]) -> str:

@@ -38,8 +38,8 @@ _YEARS = range(1970, 10_000)
 _STATS = "insert into post_stats(post_id) values (%(id)s)"
 _FORGET_PACKAGES = "delete from post_packages where post_id = %(id)s"
 _KEEP_PACKAGES = """
-    insert into post_packages(store_id, package_id, feed_id, post_id)
-    select %(store_id)s, package_id, %(feed_id)s, %(id)s from unnest(%(package_ids)s::uuid[]) package_id
+    insert into post_packages(store_id, package_id, feed_id, post_id, author_id)
+    select %(store_id)s, package_id, %(feed_id)s, %(id)s, %(author_id)s from unnest(%(package_ids)s::uuid[]) package_id
 """
 
 
@@ -211,7 +211,8 @@ def _is_changed(post: Post, *, public: bool) -> None:
 
 def _index_packages(post: Post) -> None:
     """Have a published post found by the packages for whose members it is."""
-    values = {"id": post.id, "feed_id": post.feed_id, "store_id": post.store_id, "package_ids": post.package_ids}
+    names = ("id", "feed_id", "store_id", "author_id", "package_ids")
+    values = {name: getattr(post, name) for name in names}
     run_later(_FORGET_PACKAGES, values)
     if post.package_ids:
         run_later(_KEEP_PACKAGES, values)

@@ -12,6 +12,7 @@ from dues.accounts.reads import users
 from dues.reads import Computed, Equal, Flag, Many, One, Resource
 from dues.reads.resource import Column, Schema, Scope, links_schema
 from dues.social.models import POST_STATUSES, PRIVACIES, Block, Comment, Follow, Like, Post
+from dues.social.search import PostSearch
 from dues.social.visibility import (
     HAS_HIDDEN,
     HIDDEN,
@@ -151,6 +152,7 @@ posts = Resource(
     # Of somebody who is not there, there are no posts, not even an empty list.
     within=f"(%(whose)s::uuid is null or {USER_IS_VISIBLE.format(id='%(whose)s::uuid')})",
     until=NEXT_LAPSE,
+    search=PostSearch(),
     tags=_tags,
 )
 

@@ -33,15 +33,17 @@ create table posts(
     check (store_id is not null or privacy <> 'members'),
     check (privacy = 'members' or cardinality(package_ids) = 0)
 ) with (autovacuum_vacuum_insert_scale_factor = 0.02);
+create unique index posts_feed_id_key on posts(feed_id);
 create index posts_author_id_feed_id_idx on posts(author_id, feed_id desc) where status = 'published';
 create index posts_store_id_feed_id_idx on posts(store_id, feed_id desc)
     where status = 'published' and store_id is not null;
-create index posts_public_feed_id_idx on posts(feed_id desc) where status = 'published' and privacy = 'public';
+create index posts_public_feed_id_idx on posts(feed_id desc) include (author_id)
+    where status = 'published' and privacy = 'public';
 create index posts_followed_feed_id_idx on posts(feed_id desc) include (author_id)
     where status = 'published' and privacy in ('public', 'followers');
 create index posts_followed_author_id_feed_id_idx on posts(author_id, feed_id desc)
     where status = 'published' and privacy in ('public', 'followers');
-create index posts_members_store_id_feed_id_idx on posts(store_id, feed_id desc)
+create index posts_members_store_id_feed_id_idx on posts(store_id, feed_id desc) include (author_id)
     where status = 'published' and privacy in ('public', 'members') and cardinality(package_ids) = 0
         and store_id is not null;
 create index posts_unpublished_author_id_feed_id_idx on posts(author_id, feed_id desc) where status <> 'published';
@@ -55,7 +57,8 @@ create table post_packages(
     package_id uuid not null,
     feed_id uuid not null,
     post_id uuid not null references posts on delete cascade,
-    primary key (package_id, feed_id),
+    author_id uuid not null,
+    primary key (package_id, feed_id) include (author_id),
     foreign key (store_id, package_id) references packages
 );
 create index post_packages_post_id_idx on post_packages(post_id);

@@ -115,6 +115,8 @@ GET    /v1/posts/{post_id}/comments/{comment_id}      -              200 200 200
 PATCH  /v1/posts/{post_id}/comments/{comment_id}      social:write   401 403 200 403 403 403 403 403
 DELETE /v1/posts/{post_id}/comments/{comment_id}      social:write   401 403 204 403 403 403 403 403
 DELETE /v1/posts/{post_id}                            social:write   401 403 204 403 403 403 403 403
+GET    /v1/feed                                       social:read    401 200 200 200 200 200 403 403
+GET    /v1/newsfeed                                   social:read    401 200 200 200 200 200 403 403
 GET    /v1/users/{user_id}/posts                      -              200 200 200 200 200 200 200 200
 GET    /v1/stores/{store_id}/posts                    -              200 200 200 200 200 200 200 200
 GET    /v1/users/{user_id}/followers                  social:read    401 200 200 200 200 200 403 200

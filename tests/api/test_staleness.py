@@ -86,6 +86,9 @@ READS = [
     "/v1/users/{user_id}/following",
     "/v1/stores/{store_id}/posts?include=store",
     "/v1/me/blocks",
+    "/v1/posts?q=open&cursor=",
+    "/v1/feed?include=author,store,comments.author",
+    "/v1/newsfeed?include=author,store,comments.author&page=1&meta_style=drf",
 ]
 # Rows that nothing changes any more.
 FINISHED = {

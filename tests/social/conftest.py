@@ -21,8 +21,10 @@ class Person:
         self.user = user or Row(id=None, name=None)
         self.id = self.user.id
 
-    def send(self, method: str, path: str, body: Any = None, **headers: str) -> TestResponse:
-        return self._client.open(path, method=method, json=body, headers=self._auth | headers)
+    def send(
+        self, method: str, path: str, body: Any = None, query: dict[str, str] | None = None, **headers: str
+    ) -> TestResponse:
+        return self._client.open(path, method=method, json=body, query_string=query, headers=self._auth | headers)
 
     def get(self, path: str) -> dict[str, Any]:
         """The document; fails for anything but a 200."""

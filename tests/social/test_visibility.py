@@ -30,6 +30,9 @@ store  private       -      -        -        -     -     -      -       x      
 store  draft         -      -        -        -     -     -      -       x      x
 """
 
+# Whose newsfeeds have what they see of each.
+NEWSFEED_OF = {"own": {"follower", "author"}, "store": {"follower", "author", "gold", "silver", "support"}}
+
 
 @dataclass(frozen=True)
 class Case:
@@ -100,7 +103,11 @@ def lists(house: House, post: Row) -> list[str]:
     if post.store_id:
         found += [f"/v1/stores/{house.store.id}/posts", f"/v1/posts?store_id={house.store.id}"]
     flag = "published=true" if post.shown_in_lists else "published=false"
-    return [f"{path}{'&' if '?' in path else '?'}{flag}{page}" for path in found for page in ("", "&cursor=")]
+    asked = [f"{path}{'&' if '?' in path else '?'}{flag}{page}" for path in found for page in ("", "&cursor=")]
+    asked += [f"{found[-1]}{'&' if '?' in found[-1] else '?'}{flag}&meta_style=drf&page_size=5"]
+    if post.shown_in_lists:
+        asked += ["/v1/posts?q=findable", "/v1/posts?q=findable&cursor=", f"/v1/users/{house.author.id}/posts?q=find"]
+    return asked
 
 
 def sees(person: Person, house: House, post: Row) -> dict[str, object]:
@@ -119,8 +126,12 @@ def sees(person: Person, house: House, post: Row) -> dict[str, object]:
             told[list_path] = False
             continue
         document = answer.json or {}
-        told[list_path] = [item["id"] for item in document["data"]] == [str(post.id)]
-        assert document["meta"].get("total", len(document["data"])) == len(document["data"])
+        found = document["results" if "drf" in list_path else "data"]
+        told[list_path] = [item["id"] for item in found] == [str(post.id)]
+        assert document.get("count", document.get("meta", {}).get("total", len(found))) == len(found)
+    if person.id and post.shown_in_lists:
+        for feed in ("/v1/feed", "/v1/feed?cursor="):
+            told[feed] = person.ids(feed) == [str(post.id)]
     profile = person.send("GET", f"/v1/users/{house.author.id}")
     if post.shown_in_lists:
         told["posts_count"] = profile.status_code == 200 and (profile.json or {})["posts_count"] == 1
@@ -134,6 +145,9 @@ def test_reads(case: Case, house: House) -> None:
         told = sees(person, house, post)
         expected = name in case.seen_by
         assert {route: seen for route, seen in told.items() if seen != expected} == {}, name
+        if person.id and post.shown_in_lists:
+            in_newsfeed = [str(post.id)] if expected and name in NEWSFEED_OF[case.whose] else []
+            assert person.ids("/v1/newsfeed") == person.ids("/v1/newsfeed?cursor=&limit=1") == in_newsfeed, name
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

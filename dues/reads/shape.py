@@ -1,0 +1,63 @@
+"""The shape of a query: all of it but its values, which is what a statement is compiled for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from uuid import UUID
+
+from dues.reads.query import Condition, Page, Query
+from dues.reads.resource import Flag, Resource
+from dues.reads.selection import Selection
+
+
+@dataclass(frozen=True)
+class Shape:
+    """All of a query but its values: whatever has the same shape has the same statement.
+
+    `scope` names the columns that must equal a value of the scope. `page` is None for a single row, else "page" or
+    "page exact" by number; by cursor "first" and "last", or "next" and "prev" of the row that it stands at. `size` is
+    part of the shape, so that the planner knows how few rows are wanted; `deep` says that rows are skipped before them,
+    and `searched` that words are to be found in them.
+    """
+
+    resource: Resource
+    scope: tuple[str, ...]
+    selection: Selection
+    conditions: tuple[tuple[str, str, bool | None], ...]
+    sort: str
+    page: str | None = None
+    size: int = 1
+    deep: bool = False
+    searched: bool = False
+
+
+def shape_of(resource: Resource, scope: Mapping[str, object], query: Query, page: str | None) -> Shape:
+    conditions = tuple(_condition_shape(resource, condition) for condition in query.conditions)
+    deep = isinstance(query.page, Page) and query.page.number > 1
+    return Shape(
+        resource,
+        tuple(sorted(scope)),
+        query.selection,
+        conditions,
+        query.sort,
+        page,
+        query.page.size,
+        deep,
+        bool(query.words),
+    )
+
+
+def _condition_shape(resource: Resource, condition: Condition) -> tuple[str, str, bool | None]:
+    flag = isinstance(resource.filters[condition.name], Flag)
+    return condition.name, condition.operator, bool(condition.value) if flag else None
+
+
+def bind(query: Query, scope: Mapping[str, UUID | str | bool | None], resource: Resource) -> dict[str, object]:
+    """The values of a query's statement, but for those of its page."""
+    # A UUID as text spares psycopg2's adapter, which costs more than the rest of the binding.
+    values: dict[str, object] = {n: str(v) if isinstance(v, UUID) else v for n, v in scope.items()}
+    for i, condition in enumerate(query.conditions):
+        if not isinstance(resource.filters[condition.name], Flag):
+            values[f"filter{i}"] = condition.value
+    if query.words:
+        values["words"] = query.words
+    return values

@@ -1,0 +1,91 @@
+"""Random people on random graphs, over HTTP and through both servers with their caches on, against a plain model: every
+answer is what the model says, whatever was changed just before."""
+
+import http.client
+from collections.abc import Callable
+from contextlib import closing
+from typing import Any
+
+import pytest
+import ujson
+from flask import Flask
+from sqlalchemy import text
+
+from dues.postgres import transaction
+from dues.reads.freshness.writer import Writer
+from dues.reads.tags import touch
+from tests.factory import Factory
+from tests.feeds.play import Play, Send
+from tests.servers import Servers
+from tests.webserver import WebServer
+
+_BEGIN = text(
+    "insert into store_members(store_id, user_id, package_id, access_until)"
+    " values (:store, :user, :package, now() + interval '1 day')"
+)
+_END = text("delete from store_members where store_id = :store and user_id = :user")
+
+
+def flask(app: Flask) -> Send:
+    client = app.test_client()
+
+    def send(method: str, path: str, body: Any, auth: dict[str, str]) -> tuple[int, Any]:
+        answer = client.open(path, method=method, json=body, headers=auth)
+        return answer.status_code, answer.get_json(silent=True)
+
+    return send
+
+
+def loop(web: WebServer) -> Send:
+    def send(method: str, path: str, body: Any, auth: dict[str, str]) -> tuple[int, Any]:
+        headers = auth | ({"Content-Type": "application/json"} if body is not None else {})
+        with closing(http.client.HTTPConnection("127.0.0.1", web.port, timeout=60)) as connection:
+            connection.request(method, path, ujson.dumps(body) if body is not None else None, headers)
+            answer = connection.getresponse()
+            raw = answer.read()
+            return answer.status, ujson.loads(raw) if raw else None
+
+    return send
+
+
+def member_setter(app: Flask) -> Callable[[str, str, str | None], None]:
+    def set_member(store: str, user: str, package: str | None) -> None:
+        with app.app_context(), transaction() as session:
+            session.execute(_END, {"store": store, "user": user})
+            if package:
+                session.execute(_BEGIN, {"store": store, "user": user, "package": package})
+            touch(f"user:{user}:sees")
+
+    return set_member
+
+
+def run(play: Play, deeds: int, looks: int) -> None:
+    """`looks` by readers after each deed; the same reader may look at the same thing again, and get what was kept."""
+    for number in range(deeds):
+        deed = play.act()
+        for _ in range(looks):
+            wrong = play.look()
+            assert not wrong, f"after deed {number}, {deed}:\n" + "\n".join(wrong)
+
+
+def test_every_answer_is_what_the_model_says(app: Flask, servers: Servers, make: Factory) -> None:
+    with WebServer(servers, threads=2, RATE_LIMIT="off") as web:
+        play = Play(1, make, [flask(app), loop(web)], member_setter(app))
+        run(play, 120, 4)
+    assert play.seen["reads"] > 400
+
+
+def test_without_touches_it_is_not(app: Flask, make: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Writer, "touch", lambda *_: None)
+    play = Play(1, make, [flask(app)], member_setter(app))
+    with pytest.raises(AssertionError, match="found"):
+        run(play, 120, 4)
+
+
+@pytest.mark.large
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("seed", range(2, 12))
+def test_over_many_graphs(app: Flask, servers: Servers, make: Factory, seed: int) -> None:
+    with WebServer(servers, threads=2, RATE_LIMIT="off") as web:
+        play = Play(seed, make, [flask(app), loop(web)], member_setter(app), users=4 + 3 * seed, stores=3)
+        run(play, 1500, 5)
