@@ -1802,9 +1802,9 @@ class AsyncPosts(AsyncGroup):
         *,
         author_id: str | None = None,
         store_id: str | None = None,
-        privacy: PostPrivacy2 | None = None,
         published: bool | None = None,
         sort: Literal["published_at", "-published_at"] | None = None,
+        q: str | None = None,
         fields: Sequence[str] | None = None,
         include: Sequence[Literal["author", "store", "comments", "comments.author"]] | None = None,
         page_size: int | None = None,
@@ -1819,9 +1819,9 @@ class AsyncPosts(AsyncGroup):
             query={
                 "author_id": author_id,
                 "store_id": store_id,
-                "privacy": privacy,
                 "published": published,
                 "sort": sort,
+                "q": q,
                 "fields": fields,
                 "include": include,
             },
@@ -1932,6 +1932,7 @@ class AsyncPosts(AsyncGroup):
         privacy: PostPrivacy2 | None = None,
         published: bool | None = None,
         sort: Literal["published_at", "-published_at"] | None = None,
+        q: str | None = None,
         fields: Sequence[str] | None = None,
         include: Sequence[Literal["author", "store", "comments", "comments.author"]] | None = None,
         page_size: int | None = None,
@@ -1949,6 +1950,7 @@ class AsyncPosts(AsyncGroup):
                 "privacy": privacy,
                 "published": published,
                 "sort": sort,
+                "q": q,
                 "fields": fields,
                 "include": include,
             },
@@ -1964,6 +1966,7 @@ class AsyncPosts(AsyncGroup):
         privacy: PostPrivacy2 | None = None,
         published: bool | None = None,
         sort: Literal["published_at", "-published_at"] | None = None,
+        q: str | None = None,
         fields: Sequence[str] | None = None,
         include: Sequence[Literal["author", "store", "comments", "comments.author"]] | None = None,
         page_size: int | None = None,
@@ -1980,6 +1983,7 @@ class AsyncPosts(AsyncGroup):
                 "privacy": privacy,
                 "published": published,
                 "sort": sort,
+                "q": q,
                 "fields": fields,
                 "include": include,
             },
@@ -2213,6 +2217,62 @@ class AsyncFollows(AsyncGroup):
         Needs a token with the scope `social:write`, bound to no store."""
         await self._none(
             "DELETE", f"/v1/me/blocks/{segment(user_id)}", if_version=if_version, request_timeout=request_timeout
+        )
+
+
+class AsyncFeeds(AsyncGroup):
+    """Feeds: all that one may see, and what one follows."""
+
+    def get(
+        self,
+        *,
+        author_id: str | None = None,
+        store_id: str | None = None,
+        published: bool | None = None,
+        sort: Literal["published_at", "-published_at"] | None = None,
+        q: str | None = None,
+        fields: Sequence[str] | None = None,
+        include: Sequence[Literal["author", "store", "comments", "comments.author"]] | None = None,
+        page_size: int | None = None,
+        request_timeout: float | None = None,
+    ) -> AsyncPaged[Post]:
+        """All posts that I may see, newest first.
+
+        Needs a token with the scope `social:read`, bound to no store."""
+        return self._list(
+            Post,
+            "/v1/feed",
+            query={
+                "author_id": author_id,
+                "store_id": store_id,
+                "published": published,
+                "sort": sort,
+                "q": q,
+                "fields": fields,
+                "include": include,
+            },
+            page_size=page_size,
+            request_timeout=request_timeout,
+        )
+
+    def get_newsfeed(
+        self,
+        *,
+        sort: Literal["published_at", "-published_at"] | None = None,
+        fields: Sequence[str] | None = None,
+        include: Sequence[Literal["author", "store", "comments", "comments.author"]] | None = None,
+        page_size: int | None = None,
+        request_timeout: float | None = None,
+    ) -> AsyncPaged[Post]:
+        """Posts of those I follow, my own, and those of the stores that I am a member of or work for, newest first.
+
+        Needs a token with the scope `social:read`, bound to no store."""
+        return self._list(
+            Post,
+            "/v1/newsfeed",
+            query={"sort": sort, "fields": fields, "include": include},
+            page_size=page_size,
+            request_timeout=request_timeout,
         )
 
 
@@ -2588,5 +2648,6 @@ class AsyncGroups:
         self.posts = AsyncPosts(client)
         self.comments = AsyncComments(client)
         self.follows = AsyncFollows(client)
+        self.feeds = AsyncFeeds(client)
         self.webhooks = AsyncWebhooks(client)
         self.jobs = AsyncJobs(client)

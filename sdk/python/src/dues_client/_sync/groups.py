@@ -1795,9 +1795,9 @@ class Posts(Group):
         *,
         author_id: str | None = None,
         store_id: str | None = None,
-        privacy: PostPrivacy2 | None = None,
         published: bool | None = None,
         sort: Literal["published_at", "-published_at"] | None = None,
+        q: str | None = None,
         fields: Sequence[str] | None = None,
         include: Sequence[Literal["author", "store", "comments", "comments.author"]] | None = None,
         page_size: int | None = None,
@@ -1812,9 +1812,9 @@ class Posts(Group):
             query={
                 "author_id": author_id,
                 "store_id": store_id,
-                "privacy": privacy,
                 "published": published,
                 "sort": sort,
+                "q": q,
                 "fields": fields,
                 "include": include,
             },
@@ -1923,6 +1923,7 @@ class Posts(Group):
         privacy: PostPrivacy2 | None = None,
         published: bool | None = None,
         sort: Literal["published_at", "-published_at"] | None = None,
+        q: str | None = None,
         fields: Sequence[str] | None = None,
         include: Sequence[Literal["author", "store", "comments", "comments.author"]] | None = None,
         page_size: int | None = None,
@@ -1940,6 +1941,7 @@ class Posts(Group):
                 "privacy": privacy,
                 "published": published,
                 "sort": sort,
+                "q": q,
                 "fields": fields,
                 "include": include,
             },
@@ -1955,6 +1957,7 @@ class Posts(Group):
         privacy: PostPrivacy2 | None = None,
         published: bool | None = None,
         sort: Literal["published_at", "-published_at"] | None = None,
+        q: str | None = None,
         fields: Sequence[str] | None = None,
         include: Sequence[Literal["author", "store", "comments", "comments.author"]] | None = None,
         page_size: int | None = None,
@@ -1971,6 +1974,7 @@ class Posts(Group):
                 "privacy": privacy,
                 "published": published,
                 "sort": sort,
+                "q": q,
                 "fields": fields,
                 "include": include,
             },
@@ -2202,6 +2206,62 @@ class Follows(Group):
         Needs a token with the scope `social:write`, bound to no store."""
         self._none(
             "DELETE", f"/v1/me/blocks/{segment(user_id)}", if_version=if_version, request_timeout=request_timeout
+        )
+
+
+class Feeds(Group):
+    """Feeds: all that one may see, and what one follows."""
+
+    def get(
+        self,
+        *,
+        author_id: str | None = None,
+        store_id: str | None = None,
+        published: bool | None = None,
+        sort: Literal["published_at", "-published_at"] | None = None,
+        q: str | None = None,
+        fields: Sequence[str] | None = None,
+        include: Sequence[Literal["author", "store", "comments", "comments.author"]] | None = None,
+        page_size: int | None = None,
+        request_timeout: float | None = None,
+    ) -> Paged[Post]:
+        """All posts that I may see, newest first.
+
+        Needs a token with the scope `social:read`, bound to no store."""
+        return self._list(
+            Post,
+            "/v1/feed",
+            query={
+                "author_id": author_id,
+                "store_id": store_id,
+                "published": published,
+                "sort": sort,
+                "q": q,
+                "fields": fields,
+                "include": include,
+            },
+            page_size=page_size,
+            request_timeout=request_timeout,
+        )
+
+    def get_newsfeed(
+        self,
+        *,
+        sort: Literal["published_at", "-published_at"] | None = None,
+        fields: Sequence[str] | None = None,
+        include: Sequence[Literal["author", "store", "comments", "comments.author"]] | None = None,
+        page_size: int | None = None,
+        request_timeout: float | None = None,
+    ) -> Paged[Post]:
+        """Posts of those I follow, my own, and those of the stores that I am a member of or work for, newest first.
+
+        Needs a token with the scope `social:read`, bound to no store."""
+        return self._list(
+            Post,
+            "/v1/newsfeed",
+            query={"sort": sort, "fields": fields, "include": include},
+            page_size=page_size,
+            request_timeout=request_timeout,
         )
 
 
@@ -2575,5 +2635,6 @@ class Groups:
         self.posts = Posts(client)
         self.comments = Comments(client)
         self.follows = Follows(client)
+        self.feeds = Feeds(client)
         self.webhooks = Webhooks(client)
         self.jobs = Jobs(client)
