@@ -1418,7 +1418,7 @@ export class Reports extends Group {
 /** Posts: published by people and stores, read by whomever they are for, and liked. */
 export class Posts extends Group {
   /** List the posts that you may see. */
-  list(options: ListOptions & { query?: { author_id?: string; store_id?: string; privacy?: "public" | "followers" | "members" | "private"; published?: boolean; sort?: "published_at" | "-published_at"; fields?: readonly string[]; include?: readonly ("author" | "store" | "comments" | "comments.author")[] } } = {}): Paged<Post> {
+  list(options: ListOptions & { query?: { author_id?: string; store_id?: string; published?: boolean; sort?: "published_at" | "-published_at"; q?: string; fields?: readonly string[]; include?: readonly ("author" | "store" | "comments" | "comments.author")[] } } = {}): Paged<Post> {
     return this.paged("/v1/posts", options);
   }
 
@@ -1443,12 +1443,12 @@ export class Posts extends Group {
   }
 
   /** List a user's posts. */
-  listUserPosts(userId: string, options: ListOptions & { query?: { author_id?: string; store_id?: string; privacy?: "public" | "followers" | "members" | "private"; published?: boolean; sort?: "published_at" | "-published_at"; fields?: readonly string[]; include?: readonly ("author" | "store" | "comments" | "comments.author")[] } } = {}): Paged<Post> {
+  listUserPosts(userId: string, options: ListOptions & { query?: { author_id?: string; store_id?: string; privacy?: "public" | "followers" | "members" | "private"; published?: boolean; sort?: "published_at" | "-published_at"; q?: string; fields?: readonly string[]; include?: readonly ("author" | "store" | "comments" | "comments.author")[] } } = {}): Paged<Post> {
     return this.paged(`/v1/users/${seg(userId)}/posts`, options);
   }
 
   /** List a store's posts. */
-  listStorePosts(storeId: string, options: ListOptions & { query?: { author_id?: string; privacy?: "public" | "followers" | "members" | "private"; published?: boolean; sort?: "published_at" | "-published_at"; fields?: readonly string[]; include?: readonly ("author" | "store" | "comments" | "comments.author")[] } } = {}): Paged<Post> {
+  listStorePosts(storeId: string, options: ListOptions & { query?: { author_id?: string; privacy?: "public" | "followers" | "members" | "private"; published?: boolean; sort?: "published_at" | "-published_at"; q?: string; fields?: readonly string[]; include?: readonly ("author" | "store" | "comments" | "comments.author")[] } } = {}): Paged<Post> {
     return this.paged(`/v1/stores/${seg(storeId)}/posts`, options);
   }
 
@@ -1533,6 +1533,20 @@ export class Follows extends Group {
   /** Block a user no longer. */
   unblockUser(userId: string, options: VersionOptions = {}): Promise<void> {
     return this.none("DELETE", `/v1/me/blocks/${seg(userId)}`, undefined, options);
+  }
+
+}
+
+/** Feeds: all that one may see, and what one follows. */
+export class Feeds extends Group {
+  /** All posts that I may see, newest first. */
+  get(options: ListOptions & { query?: { author_id?: string; store_id?: string; published?: boolean; sort?: "published_at" | "-published_at"; q?: string; fields?: readonly string[]; include?: readonly ("author" | "store" | "comments" | "comments.author")[] } } = {}): Paged<Post> {
+    return this.paged("/v1/feed", options);
+  }
+
+  /** Posts of those I follow, my own, and those of the stores that I am a member of or work for, newest first. */
+  getNewsfeed(options: ListOptions & { query?: { sort?: "published_at" | "-published_at"; fields?: readonly string[]; include?: readonly ("author" | "store" | "comments" | "comments.author")[] } } = {}): Paged<Post> {
+    return this.paged("/v1/newsfeed", options);
   }
 
 }
@@ -1635,6 +1649,7 @@ export class Groups {
   readonly posts: Posts;
   readonly comments: Comments;
   readonly follows: Follows;
+  readonly feeds: Feeds;
   readonly webhooks: Webhooks;
   readonly jobs: Jobs;
 
@@ -1652,6 +1667,7 @@ export class Groups {
     this.posts = new Posts(caller);
     this.comments = new Comments(caller);
     this.follows = new Follows(caller);
+    this.feeds = new Feeds(caller);
     this.webhooks = new Webhooks(caller);
     this.jobs = new Jobs(caller);
   }
