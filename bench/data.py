@@ -29,8 +29,8 @@ _MANY = 200_000
 
 # md5 of a number as a UUID: the same rows whenever and wherever this runs.
 _FILL = """
-insert into users(id, email, name, password_hash)
-    select md5('user' || i)::uuid, 'user' || i || '@example.org', 'User Number ' || i, ''
+insert into users(id, email, name, password_hash, email_verified_at)
+    select md5('user' || i)::uuid, 'user' || i || '@example.org', 'User Number ' || i, '', now()
     from generate_series(1, %(users)s) i;
 insert into stores(id, owner_id, name, slug, currency)
     select md5('store' || i)::uuid, md5('user1')::uuid, 'Store ' || i, 'store-' || i, 'EUR'

@@ -1,4 +1,5 @@
-"""The confirmation of a payment as a plain RQ job, with no ledger: written by the code of Dues, sent with smtplib."""
+"""The confirmation of a payment as a plain RQ job, with no ledger and no record of the receipt: written by the code of
+Dues, sent with smtplib."""
 
 import os
 import smtplib
@@ -12,7 +13,9 @@ from dues.clock import now
 from dues.ids import new_id
 from dues.mail.address import parse_address, parse_mailbox
 from dues.mail.message import compose
-from dues.payments import notices
+from dues.payments.confirmation import Recipient, Subject, payment_message
+from dues.payments.receipt import receipt_pdf
+from dues.payments.receipts import describe_payment
 from dues.settings import settings
 from workers.app import create_worker_app
 
@@ -25,9 +28,11 @@ def confirm(store_id: str, payment_id: str) -> None:
 def written(app: Flask, store_id: str, payment_id: str) -> tuple[str, str, bytes]:
     """Sender, recipient and the mail as it goes over the wire."""
     with app.app_context():
-        draft = notices.confirmation(UUID(store_id), UUID(payment_id))
-        sender, recipient = parse_mailbox(settings().mail_from), parse_address(draft.recipient)
-        raw = compose(draft.message, email_id=new_id(), sender=sender, recipient=recipient, date=now())
+        _, _, receipt = describe_payment(UUID(store_id), UUID(payment_id))
+        subject = Subject(about="confirmation", receipt=receipt, payment_id=payment_id, file=receipt_pdf(receipt))
+        message = payment_message(subject, Recipient(receipt.payer.name, receipt.payer.email, True), site="bench")
+        sender, recipient = parse_mailbox(settings().mail_from), parse_address(receipt.payer.email)
+        raw = compose(message, email_id=new_id(), sender=sender, recipient=recipient, date=now())
     return sender.addr_spec, recipient.addr_spec, raw
 
 

@@ -122,6 +122,11 @@ def add(email_id: UUID, *, dedupe_key: str, recipient: str, raw: bytes) -> UUID:
     return known
 
 
+def is_written_down(dedupe_key: str) -> bool:
+    """Whether there is a mail with this key, however far it has come."""
+    return fetch_row(_KNOWN, {"dedupe_key": dedupe_key}) is not None
+
+
 def claim(email_id: UUID, fence: UUID) -> Mail:
     """Take a mail that was certainly not accepted for `sending`. One in any other state is returned as it stands.
 

@@ -4,14 +4,20 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from dues.accounts.attempts import Quota, count
+from dues.accounts.models import mailbox_of
 from dues.documents.service import Issued
-from dues.errors import NotFound
+from dues.errors import NotFound, TooManyRequests
 from dues.jobs import PermanentFailure
+from dues.mail.ledger import is_written_down
 from dues.mail.service import Draft
 from dues.payments.confirmation import About, Recipient, Subject, payment_message
 from dues.payments.receipts import IssuedReceipt, describe_payment, issue_receipt, issue_refund
 from dues.postgres import fetch_row
 from dues.settings import settings
+
+# Who signs up with a stranger's address must not have them flooded.
+_UNVERIFIED = Quota("mails-to-unverified", 20, 86_400, "mails to an e-mail that is not verified")
 
 _USER = "select name, email, email_verified_at is not null, deleted_at is null from users where id = %(user_id)s"
 
@@ -53,15 +59,24 @@ def payment_notice(store_id: UUID, payment_id: UUID, about: About, user_id: UUID
     to = _recipient(user_id or payer_id)
     subject = Subject(about=about, receipt=receipt, payment_id=str(payment_id))
     key = f"payment-{about.replace('_', '-')}:{payment_id}" + (f":{user_id}" if user_id else "")
-    return Draft(key, to.email, payment_message(subject, to, site=_site()))
+    return _draft(key, subject, to)
 
 
 def _with_document(about: About, issued: IssuedReceipt, payment_id: UUID, key: str) -> DocumentMail:
     to = _recipient(issued.document.user_id)
     subject = Subject(about=about, receipt=issued.receipt, payment_id=str(payment_id), file=issued.file)
-    # A name is frozen with the document; whether the address is still the payer's is asked now.
-    message = payment_message(subject, replace(to, name=issued.receipt.payer.name), site=_site())
-    return DocumentMail(Draft(key, to.email, message), issued.document)
+    # A name is frozen with the document; what the address is, and whose, is asked now.
+    return DocumentMail(_draft(key, subject, replace(to, name=issued.receipt.payer.name)), issued.document)
+
+
+def _draft(key: str, subject: Subject, to: Recipient) -> Draft:
+    """Raises: PermanentFailure where an address that is not verified has had many mails today."""
+    if not to.is_verified and not is_written_down(key):
+        try:
+            count(_UNVERIFIED, mailbox_of(to.email))
+        except TooManyRequests as refused:
+            raise PermanentFailure(refused) from refused
+    return Draft(key, to.email, payment_message(subject, to, site=_site()))
 
 
 def _recipient(user_id: UUID) -> Recipient:

@@ -274,6 +274,17 @@ def test_an_address_that_nobody_proved_gets_no_names_and_no_receipt(
     assert attached(mailbox.mails()[-1]).startswith(b"%PDF-")
 
 
+def test_an_address_that_nobody_proved_is_not_flooded(shop: Shop, work: Work, mailbox: Mailbox, make: Factory) -> None:
+    make.rows("update users set email_verified_at = null where id = %(id)s", {"id": shop.customer.id})
+    payments = [shop.pay("sandbox_declined")["id"] for _ in range(22)]
+    work.drain()
+    assert len(mailbox.mails()) == 20
+    # That is said of the jobs, and of no payment.
+    refused = make.rows("select error from jobs where kind = 'payment.notice' and status = 'failed'")
+    assert [job.error["type"] for job in refused] == ["/problems/too_many_attempts"] * 2
+    assert {shop.payment(payment)["status"] for payment in payments} == {"failed"}
+
+
 def test_a_stored_card_is_named_by_its_last_digits(app: Flask, make: Factory) -> None:
     user = make.user()
     method = make.payment_method(user)

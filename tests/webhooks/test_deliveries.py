@@ -263,6 +263,20 @@ class TestDisabling:
         assert "k=1" not in text
         assert hooks.endpoint(endpoint["id"])["enabled"]
 
+    def test_an_owner_whose_address_nobody_proved_is_told_without_anybodys_words(self, hooks: Hooks, mailbox):
+        endpoint = hooks.register(description="Log in at evil.example")
+        hooks.make.rows("update users set email_verified_at = null")
+        hooks.receiver.always(410)
+        hooks.happen()
+        hooks.work.drain()
+        [mail] = mailbox.mails()
+        assert mail["Subject"] == "A webhook endpoint of your store was disabled"
+        text = mail.get_body(("plain",)).get_content()
+        assert endpoint["id"] in text
+        for words in ("evil", "Climbing Hall", "Olga", f":{hooks.receiver.port}"):
+            assert words not in text
+            assert words not in mail.get_body(("html",)).get_content()
+
     def test_the_owner_is_told_when_a_delivery_is_given_up(self, hooks: Hooks, mailbox):
         hooks.register()
         hooks.receiver.always(500)
