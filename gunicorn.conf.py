@@ -10,18 +10,13 @@ from typing import Any
 from gunicorn.glogging import Logger
 
 from config import load_settings
+from dues.observability import exchange, metrics
+from dues.observability.logs import start_logging
 
 _settings = load_settings()
 
-# Where the web processes write what they measure, for whichever of them is asked (dues/observability/metrics.py).
-# prometheus_client looks for it once, as it is imported.
-_metrics = Path(_settings.dues_home).absolute() / f"metrics-{_settings.port}"
-_metrics.mkdir(parents=True, exist_ok=True)
-os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(_metrics)
-
-from prometheus_client.multiprocess import mark_process_dead  # noqa: E402
-
-from dues.observability.logs import start_logging  # noqa: E402
+# Where the web processes of this server show one another what they have counted. This is read by the main process.
+_metrics = Path(_settings.dues_home).absolute() / f"metrics-{_settings.port}-{os.getpid()}"
 
 # gunicorn would take $PORT alone to mean every interface.
 bind = f"{_settings.host}:{_settings.port}"
@@ -56,12 +51,17 @@ class logger_class(Logger):  # noqa: N801  (the setting's name)
 
 
 def when_ready(server: Any) -> None:
-    """Begin with nothing counted. Not before the port is ours: another server may be using the folder."""
-    for file in _metrics.glob("*.db"):
-        file.unlink()
+    if not exchange.prepare(_metrics):
+        server.log.warning("%s cannot be written to: each process shows only its own metrics", _metrics)
 
 
 def post_worker_init(worker: Any) -> None:
+    if _metrics.is_dir():
+        worker.metrics = metrics.share(_metrics)
+    _spare_the_collector()
+
+
+def _spare_the_collector() -> None:
     """Ten thousand clients that wait are a million objects; to look through them all for garbage again and again would
     take more time than to serve them. What is here from the start is not looked at at all."""
     gc.collect()
@@ -69,6 +69,10 @@ def post_worker_init(worker: Any) -> None:
     gc.set_threshold(20_000, 10, 20)
 
 
+def worker_exit(server: Any, worker: Any) -> None:
+    if shared := getattr(worker, "metrics", None):
+        shared.write()
+
+
 def child_exit(server: Any, worker: Any) -> None:
-    """What a process that is gone had open no longer counts."""
-    mark_process_dead(worker.pid)
+    exchange.fold(_metrics, worker.pid)

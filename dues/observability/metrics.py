@@ -1,11 +1,10 @@
 """Everything that is measured, once: name, labels and what it means; exposed by `/metrics`.
 
-Under gunicorn each process writes its numbers to files in PROMETHEUS_MULTIPROC_DIR (gunicorn.conf.py sets it before
-this is imported), and whichever process is asked adds them up. Names and labels are an interface: dashboards and
-alerts are written against them.
+Under gunicorn whichever process is asked adds up what all of them have counted (exchange.py). Names and labels are an
+interface: dashboards and alerts are written against them.
 """
 
-import os
+from pathlib import Path
 
 from prometheus_client import (
     REGISTRY,
@@ -16,8 +15,9 @@ from prometheus_client import (
     disable_created_metrics,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
+
+from dues.observability.exchange import Exchange
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -29,12 +29,10 @@ HTTP_REQUESTS = Histogram(
 )
 DB_STATEMENTS = Counter("dues_db_statements", "SQL statements sent for requests")
 DB_SECONDS = Counter("dues_db_statement_seconds", "Time that requests spent in SQL statements")
-POOL_SIZE = Gauge("dues_db_pool_size", "Connections that the pools may open", multiprocess_mode="livesum")
-POOL_IN_USE = Gauge("dues_db_pool_in_use", "Pooled connections checked out", multiprocess_mode="livesum")
-POOL_OPEN = Gauge("dues_db_pool_open", "Pooled connections open", multiprocess_mode="livesum")
-READ_CONNECTIONS = Gauge(
-    "dues_db_read_connections", "Connections open on which the event loops read", multiprocess_mode="livesum"
-)
+POOL_SIZE = Gauge("dues_db_pool_size", "Connections that the pools may open")
+POOL_IN_USE = Gauge("dues_db_pool_in_use", "Pooled connections checked out")
+POOL_OPEN = Gauge("dues_db_pool_open", "Pooled connections open")
+READ_CONNECTIONS = Gauge("dues_db_read_connections", "Connections open on which the event loops read")
 POOL_WAITS = Counter("dues_db_pool_waits", "Times that no pooled connection was free at once")
 POOL_WAIT_SECONDS = Counter("dues_db_pool_wait_seconds", "Time spent waiting for a pooled connection")
 POOL_TIMEOUTS = Counter("dues_db_pool_timeouts", "Times that none became free in time")
@@ -44,8 +42,8 @@ CACHE_READS = Counter(
     ("result",),
 )
 CACHE_CLOSED = Counter("dues_cache_closed", "Times that a write which could not reach Redis turned the cache off")
-WAITING_CLIENTS = Gauge("dues_waiting_clients", "Clients held until a job changes", multiprocess_mode="livesum")
-CONNECTIONS = Gauge("dues_connections", "Open connections of clients", multiprocess_mode="livesum")
+WAITING_CLIENTS = Gauge("dues_waiting_clients", "Clients held until a job changes")
+CONNECTIONS = Gauge("dues_connections", "Open connections of clients")
 CONNECTIONS_REFUSED = Counter("dues_connections_refused", "Connections refused because no more may be open")
 FILE_FAILURES = Counter("dues_file_failures", "Reads of reports' files that failed, by the system's error", ("error",))
 LOG_LINES_DROPPED = Counter("dues_log_lines_dropped", "Log lines lost because their reader stalled")
@@ -53,12 +51,23 @@ LOG_LINES_DROPPED = Counter("dues_log_lines_dropped", "Log lines lost because th
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
+_exchange: Exchange | None = None
+
+
+def share(folder: Path) -> Exchange:
+    """Have this process's numbers be shown by the other processes of its server, and theirs by this one."""
+    global _exchange
+    _exchange = Exchange(folder)
+    _exchange.start()
+    return _exchange
+
+
 def exposition(*asked: Collector) -> bytes:
     """All metrics of all processes of this server, and those that `asked` collect now, in Prometheus' text format."""
     counted, collected = REGISTRY, CollectorRegistry()
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+    if _exchange:
         counted = CollectorRegistry()
-        MultiProcessCollector(counted)  # type: ignore[no-untyped-call]
+        counted.register(_exchange.collect())
     for collector in asked:
         collected.register(collector)
     return bytes(generate_latest(counted) + generate_latest(collected))
