@@ -1,9 +1,13 @@
-"""The embedded Valkey: a server found on PATH, else the wheel's, on a Unix socket below DUES_HOME."""
+"""The embedded Valkey: a server found on PATH, else the wheel's, on a Unix socket below DUES_HOME.
 
-import os
+What one server keeps another may not be able to read, older or of the other kind: each has a folder of its own there,
+and begins anew in an empty one. All that is kept can be made again.
+"""
+
 import re
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import redis
@@ -25,13 +29,13 @@ class Valkey(Server):
         self._durable = durable
 
     def prepare(self) -> Program:
-        folder = folders.private(self._home / "valkey")
+        folder, server = folders.private(self._home / "valkey"), _server()
         self._socket = folders.for_sockets(folder, _SOCKET) / _SOCKET
         settings = {
             "port": "0",
             "unixsocket": str(self._socket),
             "unixsocketperm": "700",
-            "dir": str(folder),
+            "dir": str(folders.private(folder / server.kept_as)),
             # Its environment stays readable, by which bin/run knows its own.
             "set-proc-title": "no",
             "save": "",
@@ -41,7 +45,7 @@ class Valkey(Server):
         }
         return Program(
             name="valkey",
-            argv=[_server(), *(word for name, value in settings.items() for word in (f"--{name}", value))],
+            argv=[server.path, *(word for name, value in settings.items() for word in (f"--{name}", value))],
             cwd=folder,
             ready=self._is_ready,
             log=self._home / "log" / "valkey.log",
@@ -62,25 +66,40 @@ class Valkey(Server):
             client.close()
 
 
-def _server() -> str:
+@dataclass(frozen=True)
+class _Server:
+    """A program, and what it says of itself: `valkey` or `redis`, and its version, e.g. 9.1."""
+
+    path: str
+    kind: str
+    version: tuple[int, int]
+
+    @property
+    def kept_as(self) -> str:
+        return f"{self.kind}-{self.version[0]}.{self.version[1]}"
+
+
+def _server() -> _Server:
     for name in ("valkey-server", "redis-server"):
-        found = shutil.which(name)
-        if found and _version(found) >= _OLDEST:
+        path = shutil.which(name)
+        found = _described(path) if path else None
+        if found and found.version[0] >= _OLDEST:
             return found
     try:
         program = get_binary_path()
     except ValkeyBinaryNotFoundError as error:
         raise CannotStart(f"{error}; install Redis 7 or Valkey, or set REDIS_URL") from error
-    if not os.access(program, os.X_OK):
+    found = _described(str(program))
+    if not found:
         raise CannotStart(f"cannot run {program}: install Redis 7 or Valkey, or set REDIS_URL")
-    return str(program)
+    return found
 
 
-def _version(server: str) -> int:
-    """The major version of a server program; 0 where it does not run."""
+def _described(path: str) -> _Server | None:
+    """None where it does not run."""
     try:
-        said = subprocess.run([server, "--version"], check=False, capture_output=True, text=True, timeout=5).stdout
+        said = subprocess.run([path, "--version"], check=False, capture_output=True, text=True, timeout=5).stdout
     except (OSError, subprocess.SubprocessError):
-        return 0
-    found = re.search(r"\bv=(\d+)", said)
-    return int(found[1]) if found else 0
+        return None
+    found = re.search(r"^(\w+) .*?\bv=(\d+)\.(\d+)", said)
+    return _Server(path, found[1].lower(), (int(found[2]), int(found[3]))) if found else None

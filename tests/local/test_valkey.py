@@ -43,3 +43,34 @@ def test_one_on_path_is_used_if_it_is_not_too_old(home: Path, monkeypatch: pytes
         (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", str(programs), prepend=":")
     assert Valkey(home).prepare().argv[0] == str(programs / "redis-server")
+
+
+def test_what_one_server_keeps_is_left_alone_by_another(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when somebody installs Redis: an older server cannot read what a newer one has written."""
+    usual = Valkey(home)
+    usual.start()
+    with closing(redis.Redis.from_url(usual.url)) as client:
+        client.set("key", "value")
+    usual.stop()
+    programs = home / "programs"
+    programs.mkdir()
+    stranger = "[ \"$1\" = --version ] && echo 'Redis server v=7.0.15 sha=0' && exit"
+    (programs / "redis-server").write_text(f'#!/bin/sh\n{stranger}\nexec {usual.prepare().argv[0]} "$@"\n')
+    (programs / "redis-server").chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=":")
+    another = Valkey(home)
+    another.start()
+    try:
+        with closing(redis.Redis.from_url(another.url)) as client:
+            assert client.get("key") is None
+            client.set("key", "another value")
+    finally:
+        another.stop()
+    assert (home / "valkey" / "redis-7.0" / "appendonlydir").is_dir()
+    monkeypatch.undo()
+    usual.start()
+    try:
+        with closing(redis.Redis.from_url(usual.url)) as client:
+            assert client.get("key") == b"value"
+    finally:
+        usual.stop()
