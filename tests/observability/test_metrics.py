@@ -205,8 +205,7 @@ def test_a_full_disk_stops_no_server(servers: Servers, tmp_path: Path, full_from
     with small_disk(tmp_path / "disk") as disk:
         if full_from == "the start":
             fill(disk)
-        environ = {"DUES_HOME": str(disk), "FILES_DIR": str(tmp_path)}
-        with WebServer(servers, WEB_CONCURRENCY="2", **environ) as web:
+        with WebServer(servers, WEB_CONCURRENCY="2", DUES_HOME=str(disk), FILES_DIR=str(tmp_path)) as web:
             if full_from == "later":
                 assert counted(web) == 0
                 fill(disk)
