@@ -21,7 +21,7 @@ from dues.postgres import db, fetch_row, unit_of_work
 
 _WAITING = text("""
     select id, args::text from jobs
-    where queue = :queue and kind = :kind and status = 'queued' and (run_at <= now() or error is not null)
+    where kind = :kind and status = 'queued' and (run_at <= now() or error is not null)
     order by run_at limit :most
 """)
 # In one order and past what others hold: two that finish the same jobs never wait for each other.
@@ -45,9 +45,10 @@ class Waiting:
 
 
 def waiting(kind: Kind, most: int = 1000) -> list[Waiting]:
-    """The queued jobs of `kind` that are due, or were tried and wait for their next attempt."""
+    """The queued jobs of `kind` that are due, or were tried and wait for their next attempt. A kind for which this is
+    asked has a place in the index `jobs_batched_idx`."""
     with db.engine.connect() as connection:
-        rows = connection.execute(_WAITING, {"queue": kind.queue, "kind": kind.name, "most": most}).all()
+        rows = connection.execute(_WAITING, {"kind": kind.name, "most": most}).all()
     return [Waiting(job_id, ujson.loads(args)) for job_id, args in rows]
 
 

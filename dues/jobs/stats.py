@@ -29,7 +29,7 @@ _QUEUES = text(f"""
     due as (
         select jobs.queue, at_limit.tenant is not null as held_back, run_at from jobs
         left join at_limit on at_limit.queue = jobs.queue and at_limit.tenant = {TENANT}
-        where status = 'queued' and run_at <= now())
+        where status = 'queued' and due and run_at <= now())
     select q.name, coalesce(due.depth, 0), coalesce(due.held_back, 0), coalesce(due.latency_s, 0),
         coalesce(due.relay_lag_s, 0), coalesce(held.running, 0), coalesce(held.expired, 0),
         (coalesce(due.arrived, 0) + coalesce(held.arrived, 0) + coalesce(ended.arrived, 0)) / 60.0,
