@@ -19,8 +19,9 @@ _PERFORM = "workers.job.perform"
 _KEPT_S = 3600
 
 
-def connect(redis_url: str, timeout_s: float = 5.0) -> Redis:
-    """A client that waits at most `timeout_s` for an answer and leaves trying again to its user."""
+def connect(redis_url: str, timeout_s: float = 2.5) -> Redis:
+    """A client that waits at most `timeout_s` for an answer, a blocking command's own second included, and leaves
+    trying again to its user."""
     return redis_client(redis_url, timeout_s)
 
 

@@ -38,7 +38,7 @@ _HEARTBEAT_EVERY_S = 30.0
 _KEPT_S = 120
 # How often a worker looks for itself, in case that no relay runs.
 _LOOK_EVERY_S = 5.0
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 1.0
+_PAUSE_S = 0.25
 
 
 class LeanWorker(SimpleWorker):
@@ -59,6 +59,7 @@ class LeanWorker(SimpleWorker):
         self._heartbeat_at = 0.0
         self._look_at = time.monotonic() + _LOOK_EVERY_S
         self._promote_at = self._look_at
+        self._is_without_redis = False
         self._app, self._queue = app, queue_name
         self._threads = Threads(threads) if threads > 1 else None
 
@@ -109,18 +110,19 @@ class LeanWorker(SimpleWorker):
         self, timeout: int | None, max_idle_time: int | None = None
     ) -> tuple[Job, Queue] | None:
         """The next delivery, or None when it is time to stop (or, in burst mode, the queue is empty)."""
-        source, pause_s = self.queues[0], _FIRST_PAUSE_S
+        source = self.queues[0]
         while not self._is_over():
             if self._threads and not self._threads.wait(_LOOK_S):
                 continue
+            asked_at = time.monotonic()
             try:
                 taken = self._take(source, timeout)
+                self._is_without_redis = False
             except (redis.RedisError, OSError) as error:
-                if pause_s == _FIRST_PAUSE_S:
+                if not self._is_without_redis:
                     log.warning("Redis cannot be asked for work: %s; trying until it can", type(error).__name__)
-                if not self._work():
-                    time.sleep(pause_s)
-                pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+                self._is_without_redis = True
+                self._work_without_redis(took_s=time.monotonic() - asked_at)
                 continue
             if taken:
                 failpoint("worker.after_pop")
@@ -131,6 +133,16 @@ class LeanWorker(SimpleWorker):
                 self._look_at = time.monotonic() + _LOOK_EVERY_S
                 self._work()
         return None
+
+    def _work_without_redis(self, took_s: float) -> None:
+        """Look into PostgreSQL now and then until Redis is asked again: for as long as makes little of the time that it
+        took to find out that it is away."""
+        until = time.monotonic() + _PAUSE_S + 4 * took_s
+        while not self._is_over():
+            if not self._work():
+                time.sleep(_PAUSE_S)
+            if time.monotonic() >= until:
+                return
 
     def _take(self, source: Queue, timeout: int | None) -> str | None:
         """A delivery is taken for good: where its worker dies, or is told to stop, the relay makes another."""
@@ -152,8 +164,9 @@ class LeanWorker(SimpleWorker):
     def _work(self) -> bool:
         """Do one job after the other until nothing is due, in a thread where this worker has some. Returns: whether
         there was any."""
-        self._between_jobs()
-        first = None if self._is_over() else begin(self._queue)
+        if self._between_jobs() or (self._threads and not self._threads.wait(0)):
+            return False
+        first = begin(self._queue)
         if first is None:
             return False
         if self._threads:

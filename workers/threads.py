@@ -28,7 +28,7 @@ class Threads:
 
     def wait(self, longest_s: float) -> bool:
         """Wait until one is free, for at most `longest_s`. Returns: whether there is one."""
-        if not self._free.acquire(timeout=longest_s):
+        if not (self._free.acquire(timeout=longest_s) if longest_s else self._free.acquire(blocking=False)):
             return False
         self._free.release()
         return True

@@ -11,10 +11,13 @@ from sqlalchemy import Row, text
 
 from dues.ids import new_id
 from dues.jobs import Run, enqueue, kinds
+from dues.jobs.outbox import JSON
 from dues.postgres import db, fetch_row
 
 # The priority of what happens now.
 NOW = 100
+# How many events one job makes deliveries of, up to twenty of each.
+MOST_EVENTS = 20
 
 WANTED = """
     select e.seq, e.id as event_id, e.type as event_type, w.id as endpoint_id
@@ -33,10 +36,15 @@ _INSERT = """
 
 
 def fan_out(run: Run, store_id: UUID, first: int, last: int) -> None:
-    """Have the events with these numbers delivered: exactly once, because it commits with the job's end."""
+    """Have the events with these numbers delivered: exactly once, because it commits with the job's end. Of many events
+    the rest is another job's, so that other stores' have their turn in between."""
+    end = min(last, first + MOST_EVENTS - 1)
     with run.completion():
-        span = {"store_id": store_id, "after": first - 1, "last": last}
+        span = {"store_id": store_id, "after": first - 1, "last": end}
         deliver_all(store_id, db.session.execute(_FAN_OUT, span).all(), run.job_id, NOW)
+        if end < last:
+            rest: dict[str, JSON] = {"store_id": str(store_id), "first": end + 1, "last": last}
+            enqueue(kinds.WEBHOOK_FAN_OUT, rest, store_id=store_id)
 
 
 def deliver_all(store_id: UUID, rows: Iterable[Row[Any]], asked_by: UUID, priority: int) -> None:

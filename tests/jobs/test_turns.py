@@ -17,6 +17,7 @@ from dues.jobs import Kind
 from dues.jobs.kinds import QueueName
 from dues.jobs.lease import Begun, begin
 from dues.jobs.turns import _CLAIM_NEXT, Turns, _look, become_due, count_turns
+from dues.postgres.connection import _numbered
 from tests.factory import Factory
 from tests.jobs.conftest import Jobs
 
@@ -228,9 +229,9 @@ def test_nobody_who_waits_is_passed_twice(in_app: Flask, make: Factory, arrivals
     assert not +waiting
 
 
-@pytest.fixture
-def crowded(make: Factory) -> Iterator[None]:
-    """One store has 20,000 jobs waiting, and 300 others have one each."""
+@pytest.fixture(params=[True, False], ids=["analyzed", "not analyzed"])
+def crowded(make: Factory, request: pytest.FixtureRequest) -> Iterator[None]:
+    """One store has 20,000 jobs waiting, and 300 others have one each; whether or not the planner has heard of it."""
     put_many = (
         "insert into jobs(id, kind, queue, store_id) select gen_random_uuid(), 'test.quick', 'default', %(store)s"
         " from generate_series(1, 20000)"
@@ -240,7 +241,8 @@ def crowded(make: Factory) -> Iterator[None]:
         "insert into jobs(id, kind, queue, store_id) select gen_random_uuid(), 'test.quick', 'default',"
         " gen_random_uuid() from generate_series(1, 300)"
     )
-    make.rows("analyze jobs")
+    if request.param:
+        make.rows("analyze jobs")
     yield
     make.rows("truncate jobs")
     make.rows("analyze jobs")
@@ -249,13 +251,14 @@ def crowded(make: Factory) -> Iterator[None]:
 @pytest.mark.usefixtures("crowded")
 def test_a_look_reads_as_much_as_it_finds_and_not_what_waits(in_app: Flask, make: Factory):
     values = {**_look("default", A, 50), "token": new_id(), "lease_s": 1.0, "worker": "tester"}
-    # As the sessions of Dues do.
-    make.rows("set enable_seqscan = off")
-    [row] = make.rows(f"explain (analyze, buffers, format json) {_CLAIM_NEXT}", values)
-    make.rows("reset enable_seqscan")
+    # As the sessions of Dues do; and as for a statement that is prepared.
+    make.rows("set enable_seqscan = off; set plan_cache_mode = force_generic_plan")
+    text, arguments = _numbered(_CLAIM_NEXT)
+    make.rows(f"prepare look as {text.replace('%', '%%')}", {})
+    [row] = make.rows(f"explain (analyze, buffers, format json) execute look{arguments}", values)
+    make.rows("deallocate look; reset enable_seqscan; reset plan_cache_mode")
     plan = next(iter(vars(row).values()))[0]["Plan"]
-    text = str(plan)
-    assert "jobs_turn_idx" in text
-    assert "Seq Scan" not in text
+    assert "jobs_turn_idx" in str(plan)
+    assert "Seq Scan" not in str(plan)
     # 50 stores, each found by going down an index and fetching a row, twice.
     assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < 1500

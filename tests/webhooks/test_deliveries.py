@@ -16,6 +16,7 @@ from config import Settings
 from dues.jobs import Ending
 from dues.jobs.exceptions import WORKER_LOST
 from dues.jobs.kinds import WEBHOOK_DELIVER
+from dues.packages.service import NewPackage, create_package
 from dues.postgres import transaction
 from dues.webhooks import outbound, schedule
 from dues.webhooks.deliveries import give_up
@@ -50,6 +51,18 @@ class TestFanOut:
         hooks.happen()
         hooks.work.drain()
         assert hooks.receiver.calls == []
+
+    def test_many_events_are_several_jobs(self, hooks: Hooks, make: Factory, monkeypatch: pytest.MonkeyPatch):
+        """So that other stores' events have their turn in between."""
+        monkeypatch.setattr("dues.webhooks.fanout.MOST_EVENTS", 2)
+        hooks.register()
+        with hooks.app.app_context(), transaction():
+            for _ in range(5):
+                create_package(hooks.store.id, NewPackage(name="Gold", amount=100, interval="month"))
+        hooks.work.drain()
+        assert [call.event["seq"] for call in hooks.receiver.calls] == [1, 2, 3, 4, 5]
+        spans = make.rows("select args from jobs where kind = 'webhook.fan_out' order by id")
+        assert [(row.args["first"], row.args["last"]) for row in spans] == [(1, 5), (3, 5), (5, 5)]
 
     def test_what_is_sent_is_the_event(self, hooks: Hooks):
         hooks.register()
