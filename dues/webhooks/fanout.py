@@ -17,7 +17,7 @@ from dues.postgres import db, fetch_row
 # The priority of what happens now.
 NOW = 100
 # How many events one job makes deliveries of, up to twenty of each.
-MOST_EVENTS = 20
+MOST_EVENTS = 5
 
 WANTED = """
     select e.seq, e.id as event_id, e.type as event_type, w.id as endpoint_id
