@@ -5,8 +5,8 @@ Where the table has no statistics yet, the planner took an index by time for it,
 
 from alembic import op
 
-revision = "0017"
-down_revision = "0016"
+revision = "0018"
+down_revision = "0017"
 
 
 def upgrade() -> None:
