@@ -36,7 +36,7 @@ from dues.errors import Unauthenticated
 from dues.reads import Query, ReadPlan, Resource, execute, parse_query, plan_list, plan_one
 from dues.reads.resource import Scope
 from dues.social.visibility import Viewer
-from dues.stores.access import Access
+from dues.stores.access import Access, hold
 
 # What a GET reads is planned by its handler and made by whoever serves it; what the handler answers by itself, and
 # every write, is a Reply.
@@ -149,6 +149,9 @@ class Call:
     query: Query | None = None
     data: Any = None
     prepared: Any = None
+    # What a write rests on, where that is another right than `access`.
+    right: Access | None = None
+    is_held: bool = False
     key: str | None = None
     raw: bytes = b""
     seed: bytes = b""
@@ -173,6 +176,13 @@ class Call:
         require_scope(self.actor, scope)
         require_binding(self.actor, self.ids.get("store_id"))
         self.access.require_role(role)
+
+    def hold(self) -> None:
+        """Have what the caller may do hold until the commit, or refuse that. Every write does so at its end; one that
+        takes away what may be the caller's own does so before."""
+        if not self.is_held:
+            self.is_held = True
+            hold(self.right or self.access)
 
     def list(self, resource: Resource, scope: Scope) -> ReadPlan:
         """The page of `scope`'s rows that the request asks for."""

@@ -31,7 +31,7 @@ from dues.postgres import repeated, transaction
 from dues.postgres.statement_stats import counting_statements
 from dues.reads import ReadPlan, Resource, execute, parse_query
 from dues.reads.resource import Scope
-from dues.stores.access import Access
+from dues.stores.access import Access, refusing_lost_rights
 from dues.stores.clock import require_still
 
 _MOST_TRIES = 3
@@ -147,11 +147,13 @@ def _commit(call: Call, sent: bytes) -> Reply:
     for _ in range(_MOST_TRIES):
         if call.route.prepare:
             call.prepared = call.route.prepare(call)
-        with suppress(Outdated), transaction():
+        call.is_held = False
+        with suppress(Outdated), refusing_lost_rights(), transaction():
             _find_row(call)
             if not call.route.prepare:
                 _receive(call, sent)
             reply = _perform(call)
+            call.hold()
             failpoint("web.before_commit")
             return reply
     raise Unavailable("others keep changing this")

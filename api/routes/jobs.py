@@ -55,7 +55,11 @@ def _find(call: Call) -> Status:
 
 
 def _manages(call: Call, store_id: UUID | None) -> bool:
-    return store_id is not None and access_of(bearer_token(call.request), store_id).has_role("manager")
+    if store_id is None:
+        return False
+    access = access_of(bearer_token(call.request), store_id)
+    call.right = access
+    return access.has_role("manager")
 
 
 def _reply(call: Call, status: Status) -> Reply:

@@ -53,6 +53,7 @@ def _staff(call: Call) -> Staff:
 
 
 def _user(call: Call) -> None:
+    service.lock_store(call.ids["store_id"])
     staff_service.require_user(call.ids["user_id"])
 
 
@@ -69,6 +70,8 @@ def get_staff(call: Call, store_id: UUID, user_id: UUID) -> ReadPlan:
 @routes.put(STAFF_ONE, "catalog:write", role="owner", find=_user, body=StaffRole, returns=staff)
 def set_role(call: Call, store_id: UUID, user_id: UUID) -> Reply:
     """Add somebody to the staff, or change their role"""
+    # It may be the caller's own.
+    call.hold()
     staff_service.set_role(store_id, user_id, call.data.role)
     return call.written(staff, {"store_id": store_id, "user_id": user_id})
 
@@ -77,6 +80,7 @@ def set_role(call: Call, store_id: UUID, user_id: UUID) -> Reply:
 def remove_staff(call: Call, store_id: UUID, user_id: UUID) -> Reply:
     """Remove somebody from the staff; the last owner stays"""
     call.match(call.row.version)
+    call.hold()
     staff_service.remove_staff(call.row)
     return no_content()
 

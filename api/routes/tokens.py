@@ -90,5 +90,7 @@ def revoke_token(call: Call, token_id: UUID) -> Reply:
     It opens nothing from this answer on; it may be the one that is sent.
     """
     call.match(call.row.version)
+    # It may be the caller's own.
+    call.hold()
     service.revoke_token(call.row)
     return no_content()

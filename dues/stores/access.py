@@ -4,18 +4,22 @@ support reads payments, subscriptions and customers; a manager also handles pack
 webhooks; an owner also the staff and the store itself.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from uuid import UUID
 
+import psycopg2
 import ujson
+from sqlalchemy.exc import DBAPIError
 
 from dues.accounts.actor import Actor
 from dues.accounts.tokens import hash_token
 from dues.clock import now
 from dues.errors import Forbidden, NotFound, Unauthenticated
-from dues.postgres import fetch_row
+from dues.postgres import fetch_row, run_later
 from dues.reads.freshness import Computed, Result, Validator, read
 from dues.reads.tags import token_tag
 
@@ -32,6 +36,20 @@ join users u on u.id = t.user_id and u.deleted_at is null
 left join stores s on s.id = %(store_id)s
 left join store_staff r on r.store_id = s.id and r.user_id = t.user_id
 where t.token_hash = %(token_hash)s and t.revoked_at is null and t.expires_at > now()
+"""
+_IN_FORCE = """
+    select from api_tokens where id = %(token_id)s and revoked_at is null and expires_at > now() for key share
+"""
+_ON_STAFF = """
+    select from store_staff where store_id = %(store_id)s and user_id = %(user_id)s and role = any(%(roles)s)
+    for key share
+"""
+_HOLD_TOKEN = f"""
+    with token as materialized ({_IN_FORCE}) select refuse_unless(exists (select from token), 'DU401')
+"""
+_HOLD_ROLE = f"""
+    with token as materialized ({_IN_FORCE}), staff as materialized ({_ON_STAFF})
+    select refuse_unless(exists (select from token), 'DU401'), refuse_unless(exists (select from staff), 'DU403')
 """
 _STORE = "select pg_current_snapshot()::text from stores where id = %(store_id)s"
 
@@ -128,6 +146,38 @@ def _kept(access: Access, result: Result, store_id: UUID | None) -> Access:
 
 def _bad_token() -> Unauthenticated:
     return Unauthenticated("the token is unknown, expired or revoked")
+
+
+def hold(access: Access) -> None:
+    """Have the caller's right last until the present unit of work is committed, or refuse to commit it: of a right that
+    is being taken away at the same time, either that or this comes first. It costs no round trip, since it goes out
+    with the next statement. To be called last thing, so that whoever takes a right away hardly waits; before that only
+    by who takes away what may be the caller's own.
+
+    Whoever takes a right away locks its row `for update`. What is refused is raised by `refusing_lost_rights()`.
+    """
+    if access.actor is None:
+        return
+    values: dict[str, object] = {"token_id": access.actor.token_id}
+    if access.role is None:
+        run_later(_HOLD_TOKEN, values)
+    else:
+        values |= {"store_id": access.store_id, "user_id": access.actor.user_id}
+        run_later(_HOLD_ROLE, values | {"roles": list(ROLES[ROLES.index(access.role) :])})
+
+
+@contextmanager
+def refusing_lost_rights() -> Iterator[None]:
+    """Around a transaction() that holds a right. Raises: Unauthenticated or Forbidden where it was taken away."""
+    try:
+        yield
+    except (psycopg2.Error, DBAPIError) as error:
+        match getattr(error.orig if isinstance(error, DBAPIError) else error, "pgcode", None):
+            case "DU401":
+                raise _bad_token() from None
+            case "DU403":
+                raise Forbidden("the role in this store was taken away meanwhile") from None
+        raise
 
 
 def require_store(access: Access) -> None:
