@@ -39,7 +39,7 @@ class AccessCache:
         if token is None and store_id is None:
             return _ANYBODY
         found = self._known.get((token, store_id))
-        return found if found and time.time() < found.access.ends_at else None
+        return found if found and time.monotonic() < found.access.expires_at else None
 
     def keep(self, token: str | None, access: Access) -> None:
         validators = ValidatorSet.over(access.validators) if access.validators else None

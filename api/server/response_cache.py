@@ -82,7 +82,7 @@ class ResponseCache:
 
     def find(self, key: Key) -> CachedResponse | None:
         kept = self._kept.get(key)
-        if kept is None or time.time() >= kept.until:
+        if kept is None or time.monotonic() >= kept.until:
             return None
         if kept.validator_set is None:
             kept.validator_set = ValidatorSet.over(kept.validators)

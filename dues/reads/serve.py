@@ -32,7 +32,7 @@ Row = tuple[Any, ...] | None
 class Answer:
     """A finished read: `body` is JSON in UTF-8, `etag` is strong and quoted, `tags` are the cache tags it depends on,
     `hit` tells whether it came from the cache, `validator` is how to find out later whether it is still fresh (None: it
-    may not be kept), and `expires_at` a time of the clock on the wall until which it may be kept."""
+    may not be kept), and `expires_at` a time of `time.monotonic()` until which it may be kept."""
 
     body: bytes
     etag: str

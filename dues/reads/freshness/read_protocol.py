@@ -32,7 +32,8 @@ class Computed(NamedTuple):
 
 class Result(NamedTuple):
     """`validator` is how to find out later whether `payload` is still fresh; None: it may not be kept. It may be kept
-    until `expires_at`, a time of the wall clock (`time.time()`), and no longer."""
+    until `expires_at`, a time of this process's `time.monotonic()`, and no longer: what is left of its life comes from
+    PostgreSQL and Redis, since clocks of two machines differ."""
 
     payload: bytes
     hit: bool
@@ -122,7 +123,7 @@ class ReadProtocol:
         found: Lookup = yield Look()
         if isinstance(found, Hit):
             self._count("hit")
-            return unpack(found)
+            return self._hit(found)
         mine, ahead, is_mine_to_run = self._join(key)
         if (ahead or not is_mine_to_run) and isinstance(found, Miss) and found.fills:
             yield Tell(self._store.release_commands(found.validator, key))
@@ -172,21 +173,25 @@ class ReadProtocol:
             found = yield from self._wait_for_others(found)
         if isinstance(found, Hit):
             self._count("hit")
-            return unpack(found)
+            return self._hit(found)
         miss = found if isinstance(found, Miss) else None
+        began = self._clock()
         try:
             answer: Computed = yield Compute()
         except BaseException:
             if miss and miss.fills:
                 yield Tell(self._store.release_commands(miss.validator, key))
             raise
-        result, entry = judge(miss, answer, self._life_s)
+        result, entry = judge(miss, answer, self._life_s, began, self._clock())
         if miss and entry:
             yield Tell(self._store.fill_commands(miss.validator, key, *entry))
         elif miss and miss.fills:
             yield Tell(self._store.release_commands(miss.validator, key))
         self._count("kept" if entry else "passed")
         return result
+
+    def _hit(self, hit: Hit) -> Result:
+        return Result(hit.payload, True, hit.validator, self._clock() + hit.left_s)
 
     def _wait_for_others(self, found: Lookup) -> Generator[Step, Any, Lookup]:
         """Look again until nobody else, in another process, is computing the entry or establishing the base."""
@@ -225,18 +230,15 @@ class Entry(NamedTuple):
     life_s: float
 
 
-def judge(miss: Miss | None, answer: Computed, life_s: float) -> tuple[Result, Entry | None]:
-    """An answer that was computed after a look that missed, and what may be kept of it, for `life_s` at most: None
-    where its snapshot does not cover all that has touched its tags, or where nothing is known of them."""
+def judge(
+    miss: Miss | None, answer: Computed, life_s: float, began: float, moment: float
+) -> tuple[Result, Entry | None]:
+    """An answer that was computed, from `began` on, after a look that missed, and what may be kept of it at `moment`
+    (both of one clock), for `life_s` at most: None where its snapshot does not cover all that has touched its tags, or
+    where nothing is known of them."""
     if answer.life_s is not None:
         life_s = min(answer.life_s, life_s)
-    if miss is None or life_s <= 0 or not covers(miss.validator.version, answer.snapshot):
+    expires_at = began + life_s
+    if miss is None or expires_at <= moment or not covers(miss.validator.version, answer.snapshot):
         return Result(answer.payload, False, None), None
-    expires_at = time.time() + life_s
-    entry = Entry(b"%.3f\n%b" % (expires_at, answer.payload), life_s)
-    return Result(answer.payload, False, miss.validator, expires_at), entry
-
-
-def unpack(hit: Hit) -> Result:
-    expires_at, _, payload = hit.payload.partition(b"\n")
-    return Result(payload, True, hit.validator, float(expires_at))
+    return Result(answer.payload, False, miss.validator, expires_at), Entry(answer.payload, expires_at - moment)

@@ -43,8 +43,11 @@ _NOBODY = b"-"
 
 
 class Hit(NamedTuple):
+    """`left_s`: for how many seconds more Redis keeps it; less than none where it was put there without an end."""
+
     payload: bytes
     validator: Validator
+    left_s: float
 
 
 class Miss(NamedTuple):
@@ -168,8 +171,8 @@ class Store:
 def found_by(reply: Reply, prefix: str, tags: Sequence[str]) -> Hit | Miss | Unestablished:
     """What a look found, from its reply. Raises: CacheAway for what is no reply to a look."""
     match reply:
-        case [bytes(version), bytes(payload)]:
-            return Hit(payload, Validator(prefix, tuple(tags), version.decode()))
+        case [bytes(version), bytes(payload), int(left_ms)]:
+            return Hit(payload, Validator(prefix, tuple(tags), version.decode()), left_ms / 1000)
         case [bytes(version), None, leader]:
             validator = Validator(prefix, tuple(tags), version.decode())
             return Miss(validator, fills=leader == b"", must_wait=leader not in (b"", _NOBODY, None))

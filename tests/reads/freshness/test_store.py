@@ -94,7 +94,10 @@ def test_an_entry_is_found_while_its_tags_read_the_same(store: Store) -> None:
     validator = look(store).validator
     fill(store, validator, "k", b"body\nwith \x00 bytes")
 
-    assert look(store) == Hit(b"body\nwith \x00 bytes", validator)
+    found = look(store)
+    assert isinstance(found, Hit)
+    assert (found.payload, found.validator) == (b"body\nwith \x00 bytes", validator)
+    assert 0 < found.left_s <= 60
     store.touch(1, ["b"], "101")
     assert isinstance(look(store), Miss)
 

@@ -1,6 +1,6 @@
 -- Look an entry up: the strings of its tags now and, where they are those it was filled under, its payload.
 -- KEYS: the base, the entry, the entry's lead, its tags.  ARGV: a tag's life in seconds, a lead's in milliseconds.
--- Answers {version, payload} on a hit; {version, false, who leads} on a miss ('' when it is the asker from now on);
+-- Answers {version, payload, milliseconds that it has left} on a hit; {version, false, who leads} on a miss ('' when it is the asker from now on);
 -- {false, the base} when a tag is missing and cannot be made, because nobody knows yet who touched it before.
 local values = redis.call('MGET', unpack(KEYS, 4))
 for i = 1, #values do
@@ -13,6 +13,8 @@ for i = 1, #values do
 end
 local version = table.concat(values, ' ')
 local entry = redis.call('GET', KEYS[2])
-if entry and entry:sub(1, #version + 1) == version .. '\n' then return {version, entry:sub(#version + 2)} end
+if entry and entry:sub(1, #version + 1) == version .. '\n' then
+  return {version, entry:sub(#version + 2), redis.call('PTTL', KEYS[2])}
+end
 if redis.call('SET', KEYS[3], '+', 'NX', 'PX', ARGV[2]) then return {version, false, ''} end
 return {version, false, redis.call('GET', KEYS[3])}
