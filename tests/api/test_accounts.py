@@ -3,6 +3,7 @@ from unittest.mock import ANY
 import pytest
 
 from dues.accounts.passwords import is_password
+from dues.postgres.constraints import lock_key
 from tests.contention import Contention
 from tests.factory import PASSWORD, Factory
 from tests.mail.test_address import IMPOSSIBLE, SAME
@@ -219,7 +220,8 @@ class TestMe:
             return client.application.test_client().patch("/v1/me", json=body, headers=auths[name])
 
         auths = {name: make.auth(make.user()) for name in ("first", "second")}
-        with contention.held("select pg_advisory_xact_lock(hashtextextended('users.email_normal ada@example.com', 0))"):
+        key = lock_key("users.email_normal", "ada@example.com")
+        with contention.held("select pg_advisory_xact_lock(%(key)s)", key=key):
             answers = contention.start(lambda: take("first"), lambda: take("second"))
         assert sorted(answer.result().status_code for answer in answers) == [200, 409]
 
