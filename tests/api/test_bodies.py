@@ -331,7 +331,11 @@ def test_a_list_of_any_length_is_told_of_before_its_items(client, make: Factory)
     assert [(fault["pointer"], fault["code"]) for fault in long.json["errors"]] == [("#/events", "length")]
 
 
-@pytest.mark.parametrize("route", [route for module in MODULES for route in module.all if route.bodies], ids=str)
+@pytest.mark.parametrize(
+    "route",
+    [route for module in MODULES for route in module.all if route.bodies],
+    ids=lambda route: f"{route.method} {route.path}",
+)
 def test_every_list_in_a_body_has_a_most_length(route: Route):
     def lists(kind: Any) -> Iterator[Any]:
         if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
