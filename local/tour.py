@@ -195,7 +195,7 @@ def ask_for_report(owner: "Client", store: str) -> Document:
 
 def show_report(owner: "Client", report: Document, payment: Document) -> None:
     """The report's file, read as it comes in: its first lines, and that it is whole."""
-    rows = found = 0
+    rows = payments = found = 0
     with owner.download(report["links"]["file"]) as file:
         size = int(owner.headers["Content-Length"])
         say(f"{owner.headers['Content-Disposition']}, {size:,} bytes")
@@ -204,12 +204,13 @@ def show_report(owner: "Client", report: Document, payment: Document) -> None:
                 line = ",".join(cells)
                 quote(line if len(line) <= WIDTH else line[: WIDTH - 1] + "…")
             rows += 1
+            payments += cells[1] == "payment"
             found += cells[0] == payment["id"]
     rows -= 1
     require(size == report["bytes"], f"the file has {size} bytes instead of {report['bytes']}")
     require(rows == report["rows"], f"the file has {rows} rows instead of {report['rows']}")
     require(found == 1, f"the payment just made is in the report {found} times")
-    say(f"{rows:,} payments, and the one just made is among them")
+    say(f"{payments:,} payments, the one just made among them, and {rows - payments:,} refunds")
 
 
 def follow(client: "Client", link: str | None) -> Document:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -43,10 +44,10 @@ def test_the_tour_of_a_running_dues(home: Path, start: Callable[..., Run]) -> No
         "202 Accepted, Location: /v1/jobs/",
         "the payment is succeeded",
         "Subject: Your payment to",
-        "100.0 %  301 of 301 rows",
-        "301 payments, and the one just made is among them",
+        "301 payments, the one just made among them, and ",
     ):
         assert words in tour.stdout
+    assert re.search(r"100\.0 %  (\d+) of \1 rows", tour.stdout)
 
     log_ins = home / "demo.json"
     demo = json.loads(log_ins.read_text())
