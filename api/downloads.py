@@ -32,9 +32,7 @@ def download(files: FileStore, file: ReportFile, request: Request) -> Reply:
         "Cache-Control": "private, no-cache",
         "Vary": "Authorization",
     }
-    unmodified_since = _parse_date(request.header("if-unmodified-since"))
-    if request.header("if-match") is None and unmodified_since and _second(file) > unmodified_since:
-        raise PreconditionFailed("the file is newer than If-Unmodified-Since")
+    _require_match(file, etag, request)
     if _is_unchanged(file, etag, request):
         return Reply(None, 304, headers)
     headers |= {"Accept-Ranges": "bytes", "Content-Disposition": f'attachment; filename="{file.name}"'}
@@ -55,6 +53,18 @@ def download(files: FileStore, file: ReportFile, request: Request) -> Reply:
 def _second(file: ReportFile) -> datetime:
     """When the file was last changed, as precisely as HTTP's dates are."""
     return file.finished_at.replace(microsecond=0)
+
+
+def _require_match(file: ReportFile, etag: str, request: Request) -> None:
+    """Raises: PreconditionFailed for a client that wants another file."""
+    if_match = request.header("if-match")
+    if if_match is not None:
+        if not matches(if_match, etag):
+            raise PreconditionFailed("this is not the representation that If-Match names")
+        return
+    unmodified_since = _parse_date(request.header("if-unmodified-since"))
+    if unmodified_since and _second(file) > unmodified_since:
+        raise PreconditionFailed("the file is newer than If-Unmodified-Since")
 
 
 def _is_unchanged(file: ReportFile, etag: str, request: Request) -> bool:

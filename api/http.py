@@ -95,7 +95,10 @@ def is_conditional(request: Request) -> bool:
 def conditional(request: Request, reply: Reply) -> Reply:
     """The reply to a read under the request's conditions (RFC 9110, 13.2.2): itself, 304 (Not Modified) for a client
     that has it already, or 412 (Precondition Failed) for one that wants another."""
-    if not is_conditional(request) or request.method not in ("GET", "HEAD") or reply.status not in (200, 206):
+    if not is_conditional(request) or request.method not in ("GET", "HEAD") or reply.status != 200:
+        return reply
+    # What sends a file has looked at the conditions itself, before it opened the file.
+    if reply.file is not None:
         return reply
     etag = reply.headers.get("ETag", "")
     if not etag:
@@ -103,7 +106,7 @@ def conditional(request: Request, reply: Reply) -> Reply:
     if_match = request.fields.get("if-match")
     if if_match is not None and not matches(if_match, etag):
         return problem_reply(PreconditionFailed("this is not the representation that If-Match names"), request)
-    if reply.status != 200 or not matches(request.fields.get("if-none-match"), etag):
+    if not matches(request.fields.get("if-none-match"), etag):
         return reply
     headers = {name: value for name, value in reply.headers.items() if name not in _OF_CONTENT}
     return Reply(None, 304, headers, hit=reply.hit, queries=reply.queries, db_s=reply.db_s, waiting=reply.waiting)

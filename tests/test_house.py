@@ -136,7 +136,6 @@ def test_the_real_time_is_recognised(line: str) -> None:
 OWN_CLOCK = {
     "dues/jobs/commands.py": "how long ago something was is shown to an operator",
     "dues/social/posts.py": "what somebody has typed is to lie ahead",
-    "dues/stores/access.py": "PostgreSQL has said when the token runs out, and a cache keeps that for a moment",
 }
 
 

@@ -14,6 +14,7 @@ from werkzeug.http import http_date
 
 from dues.ids import new_id
 from dues.postgres import db
+from dues.postgres.constraints import lock_key
 from dues.reports.files import file_store, report_key
 from dues.reports.service import MOST_UNFINISHED
 from dues.settings import settings
@@ -396,7 +397,7 @@ class TestHowManyAtOnce:
         for _ in range(MOST_UNFINISHED - 1):
             scene.report()
         app, sent = scene.client.application, {"json": ASKED, "headers": scene.headers}
-        lock = "select pg_advisory_xact_lock(hashtextextended('unfinished reports of a store ' || %(store)s, 0))"
-        with contention.held(lock, store=str(scene.store.id)):
+        key = lock_key("unfinished reports of a store", str(scene.store.id))
+        with contention.held("select pg_advisory_xact_lock(%(key)s)", key=key):
             futures = contention.start(*[lambda: app.test_client().post(scene.path, **sent)] * 2)
         assert sorted(future.result().status_code for future in futures) == [202, 409]

@@ -29,7 +29,7 @@ def test_its_example_verifies_what_arrives(hooks: Hooks):
 
 
 def test_its_table_has_every_type():
-    named = re.findall(r"`([a-z]+\.[a-z_]+)`", GUIDE.partition("## What arrives")[0])
+    named = re.findall(r"`([a-z_]+\.[a-z_]+)`", GUIDE.partition("## What arrives")[0])
     assert sorted(named) == sorted(EVENT_TYPES)
 
 

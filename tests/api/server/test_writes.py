@@ -53,8 +53,10 @@ def test_each_write_is_answered_as_by_flask(app: Flask, make: Factory, door: Loo
 
     def ask(by: Callable[..., Answer], caller: str, auth: dict[str, str]) -> Lasting:
         own = new_id().hex[-8:]
-        # What a user has already makes a difference to what is added: the first is the default one.
+        # What a user has already makes a difference to what is added: the first is the default one, and nobody
+        # subscribes to a package twice.
         make.rows("delete from payment_methods returning id")
+        make.rows("update subscriptions set status = 'canceled', ended_at = now() where status <> 'canceled'")
         path = row.path.format_map(world.target(row.method, row.path))
         headers = auth | {"Content-Type": "application/json", "Idempotency-Key": own}
         document = body_of(row, own, world)
