@@ -3,6 +3,7 @@
 import hmac
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from urllib.parse import parse_qsl
 
 import psycopg2
 from flask import Blueprint, Flask, Response, current_app, g
@@ -16,7 +17,7 @@ from api.reply import json_reply
 from config import Settings
 from dues import VERSION
 from dues.breaker import troubled_circuits, webhook_circuits
-from dues.errors import Unauthenticated, Unavailable
+from dues.errors import InvalidParameter, Unauthenticated, Unavailable
 from dues.jobs.stats import QueueStats, queue_stats
 from dues.mail.ledger import count_unknown
 from dues.observability.metrics import CONTENT_TYPE, exposition
@@ -46,9 +47,13 @@ def alive() -> Response:
 
 @system.get("/readyz")
 def ready() -> Response:
-    """Whether requests should be sent here; 503 names what is missing."""
+    """Whether requests should be sent here; 503 names what is missing. With `?ignore=redis` an outage of Redis is none
+    of Dues: payments are taken without it."""
+    ignored = [value for name, value in parse_qsl(g.request.query, keep_blank_values=True) if name == "ignore"]
+    if ignored not in ([], ["redis"]):
+        raise InvalidParameter("only `ignore=redis` may be asked, once")
     readiness: Readiness = current_app.extensions["readiness"]
-    if missing := readiness.missing():
+    if missing := readiness.missing(with_redis=not ignored):
         raise Unavailable("; ".join(missing.values()), code="not_ready", missing=list(missing))
     return _now({"status": "ready"})
 
@@ -80,11 +85,11 @@ class Readiness:
         # Usually two names of one server, which is then asked once.
         self._servers = [redis_client(url, _REDIS_TIMEOUT_S) for url in {config.redis_url, config.cache_redis_url}]
 
-    def missing(self) -> dict[str, str]:
+    def missing(self, *, with_redis: bool) -> dict[str, str]:
         """What is not as it should be, of `database`, `migrations` and `redis`: each with a sentence."""
         found = self._missing_of_database()
         try:
-            for server in self._servers:
+            for server in self._servers if with_redis else ():
                 server.ping()
         except (RedisError, OSError):
             found["redis"] = "redis is not there"

@@ -20,6 +20,7 @@ import redis
 
 from config import ConfigError, Settings, load_settings
 from local import folders, ports
+from local.gateway import Gateway
 from local.mailsink import MailSink
 from local.postgres import Postgres
 from local.process import CannotStart, Program
@@ -28,6 +29,7 @@ from local.valkey import Valkey
 
 PROJECT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
+_WEBS, _MOST_WEBS = 2, 16
 
 
 def say(line: str) -> None:
@@ -42,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         home = _own_home(Path(os.environ.get("DUES_HOME") or PROJECT / "var"))
         with Supervisor(say, home / "run") as supervisor:
-            _run(supervisor, home, given.payments)
+            _run(supervisor, home, given)
     except CannotStart as error:
         say(f"bin/run: {error}")
         return 1
@@ -54,15 +56,25 @@ def main(argv: Sequence[str]) -> int:
 def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="bin/run",
-        description="Run Dues on this machine. PORT (8000) and DUES_HOME (./var) are read from the environment; "
-        "DATABASE_URL, REDIS_URL and SMTP_URL, where set, take the place of servers of its own.",
+        description="Run Dues on this machine. PORT (8000), TLS_PORT (8443) and DUES_HOME (./var) are read from the "
+        "environment; DATABASE_URL, REDIS_URL and SMTP_URL, where set, take the place of servers of its own.",
     )
     parser.add_argument("--payments", type=int, metavar="N", help="load demo payments until there are N (20000)")
-    return parser.parse_args(argv)
+    parser.add_argument(
+        "--gateway", action="store_true", help="have Caddy in front, on PORT and, with TLS, HTTP/2 and HTTP/3, TLS_PORT"
+    )
+    parser.add_argument("--webs", type=int, metavar="N", help="web servers behind the gateway, 1 to 16 (2)")
+    given = parser.parse_args(argv)
+    if given.webs is not None and not given.gateway:
+        parser.error("--webs needs --gateway, which shares the requests out among them")
+    if given.webs is not None and not 1 <= given.webs <= _MOST_WEBS:
+        parser.error(f"--webs is a number from 1 to {_MOST_WEBS}")
+    return given
 
 
-def _run(supervisor: Supervisor, home: Path, payments: int | None) -> None:
-    port = _port()
+def _run(supervisor: Supervisor, home: Path, given: argparse.Namespace) -> None:
+    port = _port("PORT", 8000)
+    gateway = _gateway(home, port, given.webs or _WEBS) if given.gateway else None
     env = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
         "PYTHONUNBUFFERED": "1",
@@ -72,19 +84,46 @@ def _run(supervisor: Supervisor, home: Path, payments: int | None) -> None:
         "SECRET_KEY": os.environ.get("SECRET_KEY") or _secret_key(home),
         "PUBLIC_URL": os.environ.get("PUBLIC_URL") or f"http://{LOOPBACK}:{port}",
     }
+    if gateway:
+        env["FORWARDED_ALLOW_IPS"] = os.environ.get("FORWARDED_ALLOW_IPS") or LOOPBACK
     env |= _bring_up_servers(supervisor, home)
     _check_settings(env)
     _keep_settings(home, env)
     release, web, worker, relay = read_procfile(PROJECT / "Procfile", ("release", "web", "worker", "relay"), env)
     supervisor.complete(release)
-    demo = [sys.executable, "-m", "local.demo", *([f"--payments={payments}"] if payments is not None else [])]
-    supervisor.keep(replace(web, ready=lambda: _is_ready(port)), worker, relay)
+    demo = [
+        sys.executable,
+        "-m",
+        "local.demo",
+        *([f"--payments={given.payments}"] if given.payments is not None else []),
+    ]
+    supervisor.keep(*_webs(web, gateway.webs if gateway else [port]), worker, relay)
     # Its data is committed as a whole, so nobody sees half of it.
     supervisor.complete(Program(name="demo", argv=demo, cwd=PROJECT, env=env))
     supervisor.wait_until_ready()
-    _welcome(home, env)
+    if gateway:
+        supervisor.keep(gateway.prepare())
+        supervisor.wait_until_ready()
+    _welcome(home, env, gateway)
     supervisor.watch()
     say("ending")
+
+
+def _gateway(home: Path, port: int, webs: int) -> Gateway:
+    """Caddy, and where it finds the web servers. Raises: CannotStart."""
+    tls_port = _port("TLS_PORT", 8443)
+    if tls_port == port:
+        raise CannotStart(f"PORT and TLS_PORT are both {port}: set one of them to another")
+    return Gateway(home, port, tls_port, ports.free_ports(webs))
+
+
+def _webs(web: Program, at: Sequence[int]) -> list[Program]:
+    """The web server as many times as there are ports for it."""
+
+    def on(port: int, name: str) -> Program:
+        return replace(web, name=name, env={**web.env, "PORT": str(port)}, ready=lambda: _is_ready(port))
+
+    return [on(port, f"web-{number}" if len(at) > 1 else "web") for number, port in enumerate(at, 1)]
 
 
 def _bring_up_servers(supervisor: Supervisor, home: Path) -> dict[str, str]:
@@ -168,14 +207,14 @@ def _own_home(home: Path) -> Path:
     return home.resolve()
 
 
-def _port() -> int:
-    """The port to listen on. Raises: CannotStart when it is none, or taken."""
-    text = os.environ.get("PORT") or "8000"
+def _port(name: str, default: int) -> int:
+    """The port that variable `name` has us listen on. Raises: CannotStart when it is none, or taken."""
+    text = os.environ.get(name) or str(default)
     if not text.isdecimal() or int(text) > 65535:
-        raise CannotStart(f"PORT is {text}, which is no port: set it to a number up to 65535")
+        raise CannotStart(f"{name} is {text}, which is no port: set it to a number up to 65535")
     port = int(text) or ports.free_port()
     if why_not := ports.why_not(port):
-        raise CannotStart(f"port {port} {why_not}: choose another, for instance PORT={ports.free_port()} bin/run")
+        raise CannotStart(f"port {port} {why_not}: choose another, for instance {name}={ports.free_port()} bin/run")
     return port
 
 
@@ -198,9 +237,12 @@ def _is_ready(port: int) -> bool:
         connection.close()
 
 
-def _welcome(home: Path, env: dict[str, str]) -> None:
+def _welcome(home: Path, env: dict[str, str], gateway: Gateway | None) -> None:
     url = f"http://{LOOPBACK}:{env['PORT']}"
     lines = [f"Dues is ready at {url}", f"  docs    {url}/docs"]
+    if gateway:
+        lines.append(f"  TLS     {gateway.tls_url}   (signed by {gateway.root_certificate})")
+        lines += [f"  web {number:<3} http://{LOOPBACK}:{port}" for number, port in enumerate(gateway.webs, 1)]
     with suppress(FileNotFoundError):
         demo = json.loads((home / "demo.json").read_text())
         lines += [f"  {who:<7} {demo[who]['email']}  {demo[who]['password']}" for who in ("owner", "member")]

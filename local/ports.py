@@ -32,6 +32,14 @@ def free_port() -> int:
     return port
 
 
+def free_ports(count: int) -> list[int]:
+    """As many ports that nobody listens on now, each another."""
+    found: set[int] = set()
+    while len(found) < count:
+        found.add(free_port())
+    return sorted(found)
+
+
 def answers(port: int) -> bool:
     """Whether something listens on `port`. Raises: OSError when nothing does."""
     with socket.create_connection(("127.0.0.1", port), timeout=1):

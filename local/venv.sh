@@ -28,7 +28,7 @@ find_python() {
 }
 
 checksums() {
-    (cd "$root" && cksum requirements.txt "$1")
+    (cd "$root" && cksum requirements.txt requirements-run.txt "$1")
 }
 
 use_venv() {
@@ -51,7 +51,7 @@ use_venv() {
     "$python" -m pip install --disable-pip-version-check --no-input --quiet -r "$root/$1" >"$log" 2>&1 ||
         fail "installing $1 failed: $(grep -i error "$log" | tail -n 1) (more in $log)"
     # The tests' file includes the other.
-    checksums requirements.txt >"$venv/requirements.txt.installed"
+    checksums requirements-run.txt >"$venv/requirements-run.txt.installed"
     checksums "$1" >"$stamp"
     rm "$venv/unfinished"
 }

@@ -13,10 +13,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class WebServer:
-    """`gunicorn server:app` (or `target`) on a free port, for the length of a `with` block."""
+    """`gunicorn server:app` (or `target`) on a free port (or `PORT`), for the length of a `with` block."""
 
     def __init__(self, servers: Backing, *, threads: int = 4, target: str = "server:app", **environ: str) -> None:
-        self.port = free_port()
+        self.port = int(environ.pop("PORT", 0)) or free_port()
         self._argv = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), target]
         self._environ = servers.environ(PORT=str(self.port), WEB_THREADS=str(threads), **environ)
         self.log = servers.home / f"web-{self.port}.log"

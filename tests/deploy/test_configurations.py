@@ -1,0 +1,45 @@
+"""What lies in deploy/ is read by the programs that it is for."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from local.gateway import program
+from tests.deploy.gateways import DEPLOY, find, haproxy_config, nginx_config
+
+
+def check(*argv: str | Path, **env: str) -> str:
+    ran = subprocess.run(
+        [str(word) for word in argv],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={"PATH": "/usr/bin:/bin:/usr/sbin", "HOME": "/nonexistent", **env},
+    )
+    said = ran.stdout + ran.stderr
+    assert ran.returncode == 0, said
+    return said
+
+
+@pytest.mark.parametrize("name", ["Caddyfile", "local.Caddyfile"])
+def test_caddy(name: str, tmp_path: Path):
+    config = DEPLOY / "caddy" / name
+    env = {"HOME": str(tmp_path), "DUES_HOME": str(tmp_path), "PORT": "8000", "TLS_PORT": "8443"}
+    said = check(program(), "adapt", "--config", config, "--adapter", "caddyfile", "--validate", **env)
+    assert "/readyz?ignore=redis" in said
+
+
+@pytest.mark.parametrize("config", sorted((DEPLOY / "caddy").iterdir()), ids=lambda path: path.name)
+def test_caddy_s_files_are_as_caddy_writes_them(config: Path):
+    formatted = subprocess.run([program(), "fmt", str(config)], check=False, capture_output=True, text=True, timeout=60)
+    assert formatted.stdout == config.read_text()
+
+
+def test_haproxy(tmp_path: Path):
+    check(find("haproxy"), "-c", "-f", haproxy_config(tmp_path, 8080, 8443, [8001, 8002]))
+
+
+def test_nginx(tmp_path: Path):
+    check(find("nginx"), "-t", "-c", nginx_config(tmp_path, 8080, 8443, [8001, 8002]))

@@ -1,0 +1,238 @@
+"""What each gateway of deploy/ does for every request: whose it is said to be, what is not passed on, what is tried
+again, and what is said where no web server answers. In front of servers that only note what reaches them."""
+
+import contextlib
+import http.client
+import json
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from api.client_address import Proxies
+from local.ports import free_ports
+from tests.deploy.gateways import gateway
+from tests.servers import Home
+
+
+@dataclass
+class Seen:
+    method: str
+    path: str
+    fields: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Web:
+    """Stands for a web server: notes each request. Of those that share `breaks`, the first to be asked once that is set
+    hangs up where an answer is due."""
+
+    port: int
+    breaks: threading.Event = field(default_factory=threading.Event)
+    seen: list[Seen] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def served(self) -> Iterator["Web"]:
+        web, connections = self, list[socket.socket]()
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def setup(self) -> None:
+                super().setup()
+                connections.append(self.connection)
+
+            def handle_any(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                if len(body := self.rfile.read(length)) < length:
+                    self.close_connection = True
+                    return
+                fields = {name.lower(): value for name, value in self.headers.items()}
+                if not self.path.startswith(("/readyz?", "/healthz")):
+                    web.seen.append(Seen(self.command, self.path, fields, body))
+                    if web.breaks.is_set():
+                        web.breaks.clear()
+                        self.close_connection = True
+                        return
+                content = json.dumps({"port": web.port}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(content)
+
+            do_GET = do_HEAD = do_POST = do_PATCH = handle_any  # noqa: N815  (names of the base class)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+        thread.start()
+        try:
+            yield self
+        finally:
+            server.shutdown()
+            thread.join()
+            for connection in connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            server.server_close()
+
+
+@dataclass
+class Site:
+    port: int
+    webs: list[Web]
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str] | None = None,
+        body: bytes = b"",
+        source: str = "127.0.0.1",
+    ) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30, source_address=(source, 0))
+        with contextlib.closing(connection):
+            connection.request(method, path, body or None, headers or {})
+            answer = connection.getresponse()
+            return answer.status, {n.lower(): v for n, v in answer.getheaders()}, answer.read()
+
+    def seen(self) -> list[Seen]:
+        """What has reached the web servers since this was asked last."""
+        found = list(self.webs[0].seen)
+        self.webs[0].seen.clear()
+        return found
+
+
+@pytest.fixture(scope="module", params=["caddy", "haproxy", "nginx"])
+def running_site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    home = Home()
+    # One that has hung up is passed over for a while, so there are some.
+    breaks, seen = threading.Event(), list[Seen]()
+    webs = [Web(port, breaks, seen) for port in free_ports(8)]
+    with contextlib.ExitStack() as stack:
+        stack.callback(home.remove)
+        for web in webs:
+            stack.enter_context(web.served())
+        yield Site(stack.enter_context(gateway(request.param, home.path, [web.port for web in webs])), webs)
+
+
+@pytest.fixture
+def site(running_site: Site) -> Site:
+    running_site.webs[0].breaks.clear()
+    running_site.seen()
+    return running_site
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        {},
+        {"X-Forwarded-For": "203.0.113.9"},
+        {"X-Forwarded-For": "203.0.113.9, 127.0.0.1"},
+        {"X-Forwarded-For": "127.0.0.1"},
+        {"X-FORWARDED-FOR": "::1"},
+        {"Forwarded": "for=203.0.113.9", "X-Real-IP": "203.0.113.9"},
+        {"Connection": "close, X-Forwarded-For", "X-Forwarded-For": "203.0.113.9"},
+    ],
+)
+def test_whose_a_request_is_cannot_be_forged(site: Site, forged: dict[str, str]):
+    assert site.ask("GET", "/v1/stores", forged, source="127.0.0.77")[0] == 200
+    [seen] = site.seen()
+    trusted = Proxies("127.0.0.1")
+    assert trusted.client("127.0.0.1", seen.fields["x-forwarded-for"]) == "127.0.0.77"
+    assert "203.0.113.9" not in json.dumps(seen.fields)
+    assert not {"forwarded", "x-real-ip"} & seen.fields.keys()
+    # By default nobody is believed, so that a client that reaches a web server directly gains nothing.
+    assert Proxies("").client("192.0.2.1", "203.0.113.9") == "192.0.2.1"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/metrics", "/metrics/", "/readyz", "/metrics?x=1", "//metrics", "/%6detrics", "/./metrics", "/v1/../metrics"],
+)
+def test_what_is_for_operators_is_not_passed_on(site: Site, path: str):
+    status, fields, body = site.ask("GET", path)
+    reached = [seen.path for seen in site.seen()]
+    # What Dues does not take for the path either may reach it, and is 404 there.
+    assert status in (400, 404) or reached in (["/./metrics"], ["/v1/../metrics"])
+    assert not {"/metrics", "/metrics/", "/readyz", "/metrics?x=1"} & set(reached)
+    if status == 404:
+        assert fields["content-type"] == "application/problem+json"
+        assert json.loads(body)["status"] == 404
+
+
+def test_every_request_has_an_id_and_keeps_its_own(site: Site):
+    site.ask("GET", "/v1/stores")
+    own = {"X-Request-Id": "mine-1", "Traceparent": "00-" + "1" * 32 + "-" + "2" * 16 + "-01"}
+    site.ask("GET", "/v1/stores", own)
+    made, kept = site.seen()
+    assert len(made.fields["x-request-id"]) >= 32
+    assert kept.fields["x-request-id"] == "mine-1"
+    assert kept.fields["traceparent"].startswith("00-1111")
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "is_repeated"),
+    [
+        ("GET", {}, True),
+        ("HEAD", {}, True),
+        ("POST", {"Idempotency-Key": "k-1"}, True),
+        ("POST", {}, False),
+        ("PATCH", {}, False),
+        ("PATCH", {"Idempotency-Key": "k-1"}, False),
+    ],
+)
+def test_what_may_have_been_done_is_tried_again_where_twice_is_once(
+    site: Site, method: str, headers: dict[str, str], is_repeated: bool
+):
+    body = b'{"amount":1500}' * 100 if method in ("POST", "PATCH") else b""
+    site.webs[0].breaks.set()
+    status, _, _ = site.ask(method, "/v1/x", headers, body)
+    seen = site.seen()
+    assert [(each.method, each.path, each.body) for each in seen] == [(method, "/v1/x", body)] * (
+        2 if is_repeated else 1
+    )
+    assert status == 200 if is_repeated else status in (502, 503)
+
+
+def test_a_body_that_is_too_large_is_refused_before_it_is_read(site: Site):
+    size = 3 * 1024 * 1024
+    with socket.create_connection(("127.0.0.1", site.port), 30) as connection:
+        connection.sendall(b"POST /v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % size)
+        for _ in range(size // 4096):
+            if select.select([connection], [], [], 0)[0]:
+                break
+            connection.sendall(b"x" * 4096)
+        assert connection.recv(4096).split()[1] == b"413"
+    assert site.seen() == []
+    assert site.ask("POST", "/v1/x", body=b"x" * 1024 * 1024)[0] == 200
+
+
+@pytest.mark.parametrize("name", ["caddy", "haproxy", "nginx"])
+def test_where_no_web_server_answers_it_says_so(name: str, tmp_path: Path):
+    home = Home()
+    port, other = free_ports(2)
+    try:
+        with contextlib.ExitStack() as stack:
+            web = stack.enter_context(contextlib.ExitStack())
+            web.enter_context(Web(port).served())
+            site = Site(stack.enter_context(gateway(name, home.path, [port, other])), [])
+            web.close()
+            status, fields, body = site.ask("GET", '/v1/"stores')
+    finally:
+        home.remove()
+    assert status in (502, 503)
+    assert fields["content-type"] == "application/problem+json"
+    assert fields["retry-after"] == "2"
+    problem = json.loads(body)
+    assert (problem["status"], problem["code"]) == (status, "gateway")
