@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Annotated
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Meta
@@ -44,6 +45,12 @@ def shows_store_time(clock: StoreClock) -> StoreClock:
 def rfc3339(moment: datetime) -> str:
     """`2026-11-20T14:39:00.123456+00:00`"""
     return moment.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def day_in(moment: datetime, timezone: str) -> str:
+    """For people: `20 November 2026`, in an IANA time zone."""
+    there = moment.astimezone(UTC if timezone == "UTC" else ZoneInfo(timezone))
+    return f"{there.day} {there:%B %Y}"
 
 
 def sql_rfc3339(timestamptz: str) -> str:

@@ -160,16 +160,17 @@ def show_mail(folder: Path, email: str, payment: Document) -> None:
     mails = mails_to(email, folder)[1:]
     require(len(mails) == 1, f"{len(mails)} mails arrived instead of one")
     mail = mails[0]
-    text, receipts = mail.get_body(("plain",)), list(mail.iter_attachments())
+    text, files = mail.get_body(("plain",)), list(mail.iter_attachments())
     require(text is not None, "the mail has no text")
-    require([file.get_content_type() for file in receipts] == ["application/pdf"], "the mail has no receipt as PDF")
+    types = [file.get_content_type() for file in files]
+    require(types == ["application/pdf"] * 2, "the mail has no invoice and receipt as PDF")
     say("The mail that arrived:")
     for name in ("From", "To", "Subject"):
         quote(f"{name}: {mail[name]}")
     for line in text.get_content().splitlines() if text else []:
         quote(line)
-    size = len(receipts[0].get_payload(decode=True))
-    quote(f"[{receipts[0].get_filename()}, {size:,} bytes]")
+    for file in files:
+        quote(f"[{file.get_filename()}, {len(file.get_payload(decode=True)):,} bytes]")
     require(money(payment) in mail["Subject"], "the mail's subject does not say the amount")
 
 

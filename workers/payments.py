@@ -1,10 +1,11 @@
 """Jobs about payments; what they do is in dues/payments."""
 
-from functools import partial
 from uuid import UUID
 
+from dues.billing.issuing import issue_for_payment, issue_for_refund
 from dues.documents.deliveries import end_delivery
 from dues.jobs import Run, kinds
+from dues.mail.service import Outcome
 from dues.payments import notices, processing
 from dues.payments.confirmation import About
 from workers.job import job
@@ -33,10 +34,13 @@ def refund(run: Run, store_id: str, refund_id: str) -> None:
 
 @job(kinds.PAYMENT_CONFIRMATION)
 def confirm(run: Run, store_id: str, payment_id: str, refund_id: str | None = None) -> None:
+    store, payment = UUID(store_id), UUID(payment_id)
     if refund_id is None:
-        _send(run, notices.confirmation(run.job_id, UUID(store_id), UUID(payment_id)))
+        invoice = issue_for_payment(store, payment, run.job_id)
+        _send(run, notices.confirmation(run.job_id, store, payment, invoice))
     else:
-        _send(run, notices.refund_notice(run.job_id, UUID(store_id), UUID(payment_id), UUID(refund_id)))
+        credit_note = issue_for_refund(store, UUID(refund_id), run.job_id)
+        _send(run, notices.refund_notice(run.job_id, store, payment, UUID(refund_id), credit_note))
 
 
 @job(kinds.DOCUMENT_DELIVERY)
@@ -52,4 +56,8 @@ def tell(run: Run, store_id: str, payment_id: str, about: About, user_id: str | 
 
 
 def _send(run: Run, mail: notices.DocumentMail) -> None:
-    send_mail(run, mail.draft, partial(end_delivery, mail.document, run.job_id))
+    def ended(outcome: Outcome) -> None:
+        for document in mail.documents:
+            end_delivery(document, run.job_id, outcome)
+
+    send_mail(run, mail.draft, ended)

@@ -9,7 +9,7 @@ from api.routes.payments import ONE as PAYMENT
 from api.routes.payments import REFUND
 from api.routing import Call, Routes
 from dues.documents.reads import documents
-from dues.documents.service import Issued, get_file
+from dues.documents.service import Issued, file_name, get_file
 from dues.errors import NotFound
 from dues.payments import service
 from dues.payments.models import Payment
@@ -20,7 +20,7 @@ routes = Routes("documents")
 LIST, ONE = "/v1/stores/{store_id}/documents", "/v1/stores/{store_id}/documents/{document_id}"
 RECEIPT, REFUND_RECEIPT = PAYMENT + "/receipt", REFUND + "/receipt"
 
-_FILE: dict[int, dict[str, Any]] = {
+FILE: dict[int, dict[str, Any]] = {
     200: {
         "description": "The document, as it was issued",
         "content": {"application/pdf": {"schema": {"type": "string", "format": "binary"}}},
@@ -57,16 +57,16 @@ def get_document(call: Call, store_id: UUID, document_id: UUID) -> ReadPlan:
     return call.one(documents, _visible(call) | {"id": document_id})
 
 
-@routes.get(RECEIPT, "payments:read", responses=_FILE)
+@routes.get(RECEIPT, "payments:read", responses=FILE)
 def download_receipt(call: Call, store_id: UUID, payment_id: UUID) -> Reply:
     """The receipt of a payment, as it was issued; 404 until it is."""
-    return _download(call, get_file(store_id, "receipt", payment_id))
+    return download(call, get_file(store_id, "receipt", payment_id))
 
 
-@routes.get(REFUND_RECEIPT, "payments:read", responses=_FILE)
+@routes.get(REFUND_RECEIPT, "payments:read", responses=FILE)
 def download_refund_receipt(call: Call, store_id: UUID, payment_id: UUID, refund_id: UUID) -> Reply:
     """The document of a refund, as it was issued; 404 until it is."""
-    return _download(call, get_file(store_id, "refund", refund_id), payment_id)
+    return download(call, get_file(store_id, "refund", refund_id), payment_id)
 
 
 @routes.post(
@@ -86,15 +86,18 @@ def send_receipt_again(call: Call, store_id: UUID, payment_id: UUID) -> Reply:
     return call.accepted(document_id, job_id)
 
 
-def _download(call: Call, document: Issued, payment_id: UUID | None = None) -> Reply:
-    """Raises: NotFound for a document of another's, or of another payment, as if there were none."""
+def download(call: Call, document: Issued, payment_id: UUID | None = None) -> Reply:
+    """The file of a document, for its recipient and the store's staff.
+
+    Raises: NotFound for a document of another's, or of another payment, as if there were none.
+    """
     only = _only(call)
     if only not in (None, document.user_id) or payment_id not in (None, document.payment_id):
-        raise NotFound(f"there is no {document.kind} yet", code="not_issued")
+        raise NotFound(f"there is no {document.kind.replace('_', ' ')} yet", code="not_issued")
     headers = {
         "ETag": f'"{document.sha256}"',
         "Cache-Control": "private, no-cache",
         "Vary": "Authorization",
-        "Content-Disposition": f'attachment; filename="{document.kind}-{document.number}.pdf"',
+        "Content-Disposition": f'attachment; filename="{file_name(document)}"',
     }
     return Reply(document.content, 200, headers, "application/pdf")

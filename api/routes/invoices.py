@@ -3,10 +3,12 @@
 from uuid import UUID
 
 from api.reply import Reply
+from api.routes.documents import FILE, download
 from api.routing import Call, Routes
 from dues.billing.credit_notes import NewCreditNote, create_credit_note, get_invoice
 from dues.billing.invoices import Invoice
 from dues.billing.reads import credit_notes, invoices
+from dues.documents.service import get_file
 from dues.errors import NotFound
 from dues.reads import ReadPlan
 from dues.reads.resource import Scope
@@ -50,6 +52,12 @@ def get_one_invoice(call: Call, store_id: UUID, invoice_id: UUID) -> ReadPlan:
     return call.one(invoices, _visible(call) | {"id": invoice_id})
 
 
+@routes.get(f"{ONE}/file", "payments:read", responses=FILE)
+def download_invoice(call: Call, store_id: UUID, invoice_id: UUID) -> Reply:
+    """The PDF of a final invoice; 404 until it is made, a moment after the invoice is paid."""
+    return download(call, get_file(store_id, "invoice", invoice_id))
+
+
 @routes.get(NOTES, "payments:read", lists=credit_notes)
 def list_credit_notes(call: Call, store_id: UUID, invoice_id: UUID) -> ReadPlan:
     return call.list(credit_notes, {"store_id": store_id, "invoice_id": invoice_id, "viewer_id": _only(call)})
@@ -80,3 +88,12 @@ def credit_invoice(call: Call, store_id: UUID, invoice_id: UUID) -> Reply:
 def get_credit_note(call: Call, store_id: UUID, invoice_id: UUID, note_id: UUID) -> ReadPlan:
     scope = {"store_id": store_id, "invoice_id": invoice_id, "viewer_id": _only(call), "id": note_id}
     return call.one(credit_notes, scope)
+
+
+@routes.get(f"{NOTE}/file", "payments:read", responses=FILE)
+def download_credit_note(call: Call, store_id: UUID, invoice_id: UUID, note_id: UUID) -> Reply:
+    """The PDF of an issued credit note; 404 until it is made."""
+    document = get_file(store_id, "credit_note", note_id)
+    if document.data["credit"]["invoice_id"] != str(invoice_id):
+        raise NotFound("there is no credit note yet", code="not_issued")
+    return download(call, document)

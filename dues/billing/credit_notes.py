@@ -133,6 +133,7 @@ def _credit_to_balance(invoice: Invoice, amount: int, reason: str, at: datetime)
     posting.book(invoice, "credit", f"credit_note:{note.id}", entries)
     posting.write()
     _finish(invoice, note.id, amount, at)
+    invoices.issue_later(invoice.store_id, "credit_note", note.id)
     return note.id
 
 

@@ -14,6 +14,7 @@ import msgspec
 from dues.billing.numbering import number_at_commit
 from dues.billing.reads import invoices
 from dues.events import emit
+from dues.jobs import enqueue, kinds
 from dues.postgres import fetch_row, run_later
 from dues.reads.tags import touch
 
@@ -122,8 +123,16 @@ def finish(payments: Sequence[Payment]) -> None:
     run_later(_FINISH, {"rows": msgspec.json.encode(payments).decode()})
     for paid in payments:
         number_at_commit("invoices", paid.store_id, paid.id)
+        if paid.payment_id is None:
+            issue_later(paid.store_id, "invoice", paid.id)
         emit(paid.store_id, "invoice.paid", invoices, {"store_id": paid.store_id, "id": paid.id})
         touch_invoice(paid.store_id, paid.user_id)
+
+
+def issue_later(store_id: UUID, kind: Literal["invoice", "credit_note"], subject_id: UUID) -> None:
+    """Have a document made that goes with no mail. Part of the caller's transaction()."""
+    args = {"store_id": str(store_id), "kind": kind, "subject_id": str(subject_id)}
+    enqueue(kinds.DOCUMENT_ISSUE, args, store_id=store_id)
 
 
 def revise(draft: Invoice, *, balance_applied: int, at: datetime) -> None:

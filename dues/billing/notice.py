@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from zoneinfo import ZoneInfo
 
+from dues.clock import day_in
 from dues.mail.message import Message, Templates
 from dues.money import format_money
 
@@ -33,11 +33,7 @@ class Facts:
         return format_money(self.amount, self.currency)
 
     def day(self, moment: datetime | None) -> str:
-        """For people: `20 November 2026`, where the store is."""
-        if moment is None:
-            return ""
-        local = moment.astimezone(ZoneInfo(self.timezone))
-        return f"{local.day} {local:%B %Y}"
+        return day_in(moment, self.timezone) if moment else ""
 
 
 # Why a card was declined, in words for its owner; of all else the bank alone knows.

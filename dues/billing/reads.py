@@ -76,8 +76,10 @@ credit_notes = Resource(
         "updated_at": CreditNote.updated_at,
         "links": Computed(
             f"json_build_object('self', {_STORE}'/invoices/' || {{invoice_id}} || '/credit-notes/' || {{id}},"
-            f" 'invoice', {_STORE}'/invoices/' || {{invoice_id}})",
-            links_schema("self", "invoice"),
+            f" 'invoice', {_STORE}'/invoices/' || {{invoice_id}},"
+            f" 'file', case when {{number}} is not null then"
+            f" {_STORE}'/invoices/' || {{invoice_id}} || '/credit-notes/' || {{id}} || '/file' end)",
+            links_schema("self", "invoice", nullable=("file",)),
         ),
     },
     sorts={"created_at": CreditNote.created_at},
@@ -123,10 +125,11 @@ invoices = Resource(
         "updated_at": Invoice.updated_at,
         "links": Computed(
             f"json_build_object('self', {_STORE}'/invoices/' || {{id}},"
+            f" 'file', case when {{number}} is not null then {_STORE}'/invoices/' || {{id}} || '/file' end,"
             f" 'payment', {_STORE}'/payments/' || {{payment_id}},"
             f" 'subscription', {_STORE}'/subscriptions/' || {{subscription_id}},"
             f" 'credit_notes', {_STORE}'/invoices/' || {{id}} || '/credit-notes')",
-            links_schema("self", "credit_notes", nullable=("payment", "subscription")),
+            links_schema("self", "credit_notes", nullable=("file", "payment", "subscription")),
         ),
     },
     includes={

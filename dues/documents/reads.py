@@ -10,7 +10,11 @@ _DELIVERY = """(
 _FILE = """case {kind}
     when 'receipt' then '/v1/stores/' || {store_id} || '/payments/' || {payment_id} || '/receipt'
     when 'refund' then '/v1/stores/' || {store_id} || '/payments/' || {payment_id} || '/refunds/' || {subject_id}
-        || '/receipt' end"""
+        || '/receipt'
+    when 'invoice' then '/v1/stores/' || {store_id} || '/invoices/' || {subject_id} || '/file'
+    when 'credit_note' then '/v1/stores/' || {store_id} || '/invoices/' || ({data} #>> '{{credit,invoice_id}}')
+        || '/credit-notes/' || {subject_id} || '/file' end"""
+_KINDS = ("receipt", "refund", "invoice", "credit_note")
 
 documents = Resource(
     "Document",
@@ -18,7 +22,7 @@ documents = Resource(
     fields={
         "id": Document.id,
         "store_id": Document.store_id,
-        "kind": Computed("{kind}", {"type": "string", "enum": ["receipt", "refund"]}),
+        "kind": Computed("{kind}", {"type": "string", "enum": list(_KINDS)}),
         "number": Document.number,
         "user_id": Document.user_id,
         "payment_id": Document.payment_id,
@@ -46,7 +50,7 @@ documents = Resource(
     # The file is made a moment after the document is issued.
     where="{content} is not null",
     filters={
-        "kind": Equal(Document.kind, ("receipt", "refund")),
+        "kind": Equal(Document.kind, _KINDS),
         "number": Equal(Document.number),
         "user_id": Equal(Document.user_id),
         "payment_id": Equal(Document.payment_id),

@@ -17,9 +17,9 @@ from dues.ids import new_id
 from dues.postgres import fetch_row, unit_of_work
 from dues.reads.tags import touch
 
-Kind = Literal["receipt", "refund"]
+Kind = Literal["receipt", "refund", "invoice", "credit_note"]
 
-# What the numbers of a kind begin with: they are read out on the telephone.
+# What the numbers of a kind begin with: they are read out on the telephone. Others come with numbers of their own.
 PREFIXES: dict[Kind, str] = {"receipt": "R", "refund": "RF"}
 
 
@@ -66,6 +66,11 @@ _ISSUE = """
     values (%(store_id)s, %(document_id)s, %(kind)s, %(id)s, %(number)s, %(user_id)s, %(payment_id)s, %(data)s)
     returning id, number, user_id, payment_id, data::text, content, sha256
 """
+_ISSUE_NUMBERED = """
+    insert into documents(store_id, id, kind, subject_id, number, user_id, payment_id, data)
+    values (%(store_id)s, %(document_id)s, %(kind)s, %(id)s, %(number)s, %(user_id)s, %(payment_id)s, %(data)s)
+    on conflict on constraint documents_subject_key do nothing returning id
+"""
 _KEEP = """
     update documents set content = %(content)s, sha256 = %(sha256)s, bytes = %(bytes)s,
         version = version + 1, updated_at = clock_timestamp()
@@ -83,7 +88,7 @@ def get_file(store_id: UUID, kind: Kind, subject_id: UUID) -> Issued:
     """The same, with its file. Raises: NotFound where there is none yet."""
     found = find(store_id, kind, subject_id)
     if found is None or found.content is None:
-        raise NotFound(f"there is no {kind} yet", code="not_issued")
+        raise NotFound(f"there is no {kind.replace('_', ' ')} yet", code="not_issued")
     return found
 
 
@@ -91,13 +96,7 @@ def issue(subject: Subject, write: Callable[[str], Mapping[str, Any]]) -> Issued
     """The document for `subject`: the one that was issued, or a new one. `write(number)` says what that says, as JSON's
     types. Part of the caller's transaction(), which is to do nothing slow after it."""
     unit_of_work()
-    values = {
-        "store_id": subject.store_id,
-        "kind": subject.kind,
-        "id": subject.id,
-        "user_id": subject.user_id,
-        "payment_id": subject.payment_id,
-    }
+    values = _values_of(subject)
     if known := fetch_row(_FIND, values):
         return _issued(subject.store_id, subject.kind, known)
     last_number, prefix = fetch_row(_LOCK, values) or (0, None)
@@ -113,6 +112,21 @@ def issue(subject: Subject, write: Callable[[str], Mapping[str, Any]]) -> Issued
     return _issued(subject.store_id, subject.kind, row)
 
 
+def issue_numbered(subject: Subject, number: str, data: Mapping[str, Any]) -> Issued:
+    """The document for `subject`, which has its number already: the one that was issued, or a new one that says
+    `data`, of JSON's types. Part of the caller's transaction()."""
+    unit_of_work()
+    values = _values_of(subject)
+    known = fetch_row(_FIND, values)
+    if known is None:
+        said = ujson.dumps(data, escape_forward_slashes=False)
+        fetch_row(_ISSUE_NUMBERED, values | {"document_id": new_id(), "number": number, "data": said})
+        touch(f"store:{subject.store_id}:documents")
+        known = fetch_row(_FIND, values)
+        assert known
+    return _issued(subject.store_id, subject.kind, known)
+
+
 def keep(document: Issued, content: bytes) -> bool:
     """Store the file of a document that has none; what has one keeps it. Part of the caller's transaction(). Returns:
     whether it had none."""
@@ -120,6 +134,21 @@ def keep(document: Issued, content: bytes) -> bool:
     values = {"store_id": document.store_id, "id": document.id, "content": content, "bytes": len(content)}
     touch(f"store:{document.store_id}:documents")
     return fetch_row(_KEEP, values | {"sha256": sha256(content).hexdigest()}) is not None
+
+
+def file_name(document: Issued) -> str:
+    """What a document is called once it is saved."""
+    return f"{document.kind.replace('_', '-')}-{document.number}.pdf"
+
+
+def _values_of(subject: Subject) -> dict[str, Any]:
+    return {
+        "store_id": subject.store_id,
+        "kind": subject.kind,
+        "id": subject.id,
+        "user_id": subject.user_id,
+        "payment_id": subject.payment_id,
+    }
 
 
 def _issued(store_id: UUID, kind: Kind, row: Any) -> Issued:

@@ -51,6 +51,8 @@ DOCUMENT_DELIVERY = Kind("document.delivery", "default", timeout_s=120)
 # Does what is due of subscriptions, a batch after the other: the charges are jobs of their own.
 SUBSCRIPTION_RENEW = Kind("subscription.renew", "default", timeout_s=300)
 SUBSCRIPTION_NOTICE = Kind("subscription.notice", "default", timeout_s=120)
+# Invoices and credit notes that go with no mail.
+DOCUMENT_ISSUE = Kind("document.issue", "slow", timeout_s=120)
 MAILING_SEND = Kind("mailing.send", "default", timeout_s=120)
 # Years may go by on the way; what is due in them is done one after the other.
 STORE_CLOCK = Kind("store.clock", "slow", timeout_s=3600, cancelable=True)
@@ -89,6 +91,7 @@ KINDS: dict[str, Kind] = {
         PAYMENT_CONFIRMATION,
         PAYMENT_NOTICE,
         DOCUMENT_DELIVERY,
+        DOCUMENT_ISSUE,
         MAILING_SEND,
         STORE_CLOCK,
         ACCOUNT_VERIFICATION,

@@ -50,12 +50,14 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What a mail is about: `receipt` says what was paid, with its file where there is one."""
+    """What a mail is about: `receipt` says what was paid, with its file where there is one, and what is attached
+    beside it."""
 
     about: About
     receipt: Receipt
     payment_id: str
     file: bytes | None = None
+    beside: Attachment | None = None
 
 
 def payment_message(subject: Subject, to: Recipient, *, site: str) -> Message:
@@ -68,6 +70,7 @@ def payment_message(subject: Subject, to: Recipient, *, site: str) -> Message:
     shown: dict[str, Any] = {
         "greeting": f"Hello {Words(to.name)}," if to.name else "Hello,",
         "facts": _facts(subject),
+        "is_invoiced": subject.beside is not None,
         "can_reply": bool(seller.contact_email),
         "website": seller.website,
         **values,
@@ -123,7 +126,8 @@ def _facts(subject: Subject) -> list[Fact]:
 def _attachments(subject: Subject) -> tuple[Attachment, ...]:
     if subject.file is None:
         return ()
-    return (Attachment(file_name(subject.receipt), subject.file, "application/pdf"),)
+    receipt = Attachment(file_name(subject.receipt), subject.file, "application/pdf")
+    return (subject.beside, receipt) if subject.beside else (receipt,)
 
 
 def file_name(receipt: Receipt) -> str:

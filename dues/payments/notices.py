@@ -6,10 +6,11 @@ from uuid import UUID
 
 from dues.accounts.attempts import Quota, count
 from dues.accounts.models import mailbox_of
-from dues.documents.service import Issued
+from dues.documents.service import Issued, file_name
 from dues.errors import NotFound, TooManyRequests
 from dues.jobs import PermanentFailure
 from dues.mail.ledger import is_written_down
+from dues.mail.message import Attachment
 from dues.mail.service import Draft
 from dues.payments.confirmation import About, Recipient, Subject, payment_message
 from dues.payments.receipts import IssuedReceipt, describe_payment, issue_receipt, issue_refund
@@ -24,28 +25,32 @@ _USER = "select name, email, email_verified_at is not null, deleted_at is null f
 
 @dataclass(frozen=True, slots=True)
 class DocumentMail:
-    """A mail with a document, whose sending is written down with it."""
+    """A mail with documents, whose sending is written down with them."""
 
     draft: Draft
-    document: Issued
+    documents: tuple[Issued, ...]
 
 
-def confirmation(job_id: UUID, store_id: UUID, payment_id: UUID) -> DocumentMail:
-    """Tells the payer that a payment was received, with the receipt. Raises: PermanentFailure."""
+def confirmation(job_id: UUID, store_id: UUID, payment_id: UUID, invoice: Issued | None = None) -> DocumentMail:
+    """Tells the payer that a payment was received, with the receipt and the invoice that it paid. Raises:
+    PermanentFailure."""
     issued = issue_receipt(store_id, payment_id, job_id)
-    return _with_document("confirmation", issued, payment_id, f"payment-confirmation:{payment_id}")
+    return _with_documents("confirmation", issued, payment_id, f"payment-confirmation:{payment_id}", invoice)
 
 
-def refund_notice(job_id: UUID, store_id: UUID, payment_id: UUID, refund_id: UUID) -> DocumentMail:
-    """Tells the payer that a refund was made, with a document about it. Raises: PermanentFailure."""
+def refund_notice(
+    job_id: UUID, store_id: UUID, payment_id: UUID, refund_id: UUID, credit_note: Issued | None = None
+) -> DocumentMail:
+    """Tells the payer that a refund was made, with a document about it and the credit note. Raises:
+    PermanentFailure."""
     issued = issue_refund(store_id, payment_id, refund_id, job_id)
-    return _with_document("refunded", issued, payment_id, f"payment-refund:{refund_id}")
+    return _with_documents("refunded", issued, payment_id, f"payment-refund:{refund_id}", credit_note)
 
 
 def receipt_again(job_id: UUID, store_id: UUID, payment_id: UUID) -> DocumentMail:
     """Sends the payer the receipt once more, as it was issued. Raises: PermanentFailure."""
     issued = issue_receipt(store_id, payment_id, job_id)
-    return _with_document("receipt", issued, payment_id, f"document-delivery:{job_id}")
+    return _with_documents("receipt", issued, payment_id, f"document-delivery:{job_id}")
 
 
 def payment_notice(store_id: UUID, payment_id: UUID, about: About, user_id: UUID | None = None) -> Draft | None:
@@ -62,11 +67,17 @@ def payment_notice(store_id: UUID, payment_id: UUID, about: About, user_id: UUID
     return _draft(key, subject, to)
 
 
-def _with_document(about: About, issued: IssuedReceipt, payment_id: UUID, key: str) -> DocumentMail:
+def _with_documents(
+    about: About, issued: IssuedReceipt, payment_id: UUID, key: str, beside: Issued | None = None
+) -> DocumentMail:
     to = _recipient(issued.document.user_id)
-    subject = Subject(about=about, receipt=issued.receipt, payment_id=str(payment_id), file=issued.file)
+    attached = Attachment(file_name(beside), beside.content, "application/pdf") if beside and beside.content else None
+    subject = Subject(
+        about=about, receipt=issued.receipt, payment_id=str(payment_id), file=issued.file, beside=attached
+    )
+    documents = (issued.document, beside) if beside else (issued.document,)
     # A name is frozen with the document; what the address is, and whose, is asked now.
-    return DocumentMail(_draft(key, subject, replace(to, name=issued.receipt.payer.name)), issued.document)
+    return DocumentMail(_draft(key, subject, replace(to, name=issued.receipt.payer.name)), documents)
 
 
 def _draft(key: str, subject: Subject, to: Recipient) -> Draft:

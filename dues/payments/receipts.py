@@ -194,17 +194,15 @@ def _says(paid: _Paid, number: str, refunded: Refunded | None) -> Receipt:
         paid_at=paid.paid_at,
         timezone=paid.timezone,
         test=paid.test,
-        method=_method(paid),
+        method=method_shown(paid.brand, paid.last4, paid.gateway),
         reference=paid.gateway_ref or "",
         refund=refunded,
     )
 
 
-def _method(paid: _Paid) -> str:
-    """How it was paid, as far as the gateway told."""
-    if paid.last4:
-        return f"{(paid.brand or 'card').title()} •••• {paid.last4}"
-    return f"{paid.gateway.title()} card"
+def method_shown(brand: str | None, last4: str | None, gateway: str) -> str:
+    """How something was paid, as far as the gateway told."""
+    return f"{(brand or 'card').title()} •••• {last4}" if last4 else f"{gateway.title()} card"
 
 
 def _tell_owners(store_id: UUID, payment_id: UUID) -> None:

@@ -84,6 +84,8 @@ PATCH  /v1/stores/{store_id}/subscriptions/{subscription_id} subscriptions:write
 DELETE /v1/stores/{store_id}/subscriptions/{subscription_id} subscriptions:write 401 404 200 403 200 200 403 403
 GET    /v1/stores/{store_id}/invoices                     payments:read  401 200 200 200 200 200 403 403
 GET    /v1/stores/{store_id}/invoices/{invoice_id}        payments:read  401 404 200 200 200 200 403 403
+GET    /v1/stores/{store_id}/invoices/{invoice_id}/file   payments:read  401 404 200 200 200 200 403 403
+GET    /v1/stores/{store_id}/invoices/{invoice_id}/credit-notes/{note_id}/file payments:read 401 404 200 200 200 200 403 403
 GET    /v1/stores/{store_id}/invoices/{invoice_id}/credit-notes payments:read  401 404 200 200 200 200 403 403
 POST   /v1/stores/{store_id}/invoices/{invoice_id}/credit-notes payments:write 401 404 403 403 201 201 403 403
 GET    /v1/stores/{store_id}/invoices/{invoice_id}/credit-notes/{note_id} payments:read 401 404 200 200 200 200 403 403

@@ -50,8 +50,8 @@ class World:
             if "refund_id" in names:
                 ids["refund_id"] = make.refund(payment).id
         ids |= self._post(names)
-        ids |= self._document(path, names, ids)
         ids |= self._membership(names)
+        ids |= self._document(path, names, ids)
         if "report_id" in names:
             ids["report_id"] = self._finished_report()
         if "endpoint_id" in names or "delivery_id" in names:
@@ -87,7 +87,11 @@ class World:
         return {"post_id": post.id, **comment}
 
     def _document(self, path: str, names: list[str], ids: dict[str, Any]) -> dict[str, Any]:
-        """Of the payment or the refund that the path names, else of one of its own."""
+        """Of the payment, the refund, the invoice or the credit note that the path names, else of a payment."""
+        if "invoice_id" in names and path.endswith("/file"):
+            kind, subject_id = ("credit_note", ids["note_id"]) if "note_id" in names else ("invoice", ids["invoice_id"])
+            data = {"credit": {"invoice_id": str(ids["invoice_id"])}}
+            self._make.document(self.store, self.customer, kind=kind, subject_id=subject_id, data=data)
         if "document_id" not in names and "/receipt" not in path:
             return {}
         payment_id = ids.get("payment_id") or self._make.payment(self.store, self.customer).id

@@ -12,6 +12,7 @@ from dues import failpoints
 from dues.billing import due, renewals
 from dues.billing.renewals import offer
 from dues.failpoints import Armed
+from dues.mail.smtp import disconnect
 from dues.postgres import db
 from tests.billing.conftest import Club, Member
 from workers.job import perform, use_app
@@ -163,6 +164,7 @@ def race(member: Member, path: str, **change: Any) -> Any:
             offer()
         barrier.wait()
         perform("default")
+        disconnect()
 
     def other() -> Any:
         barrier.wait()

@@ -39,8 +39,9 @@ def test_a_payment_succeeds_and_is_confirmed_by_mail(shop: Shop, work: Work, mai
     assert mail["Subject"] == f"Your payment to {shop.store.name}: 49.00 EUR"
     parts = {part.get_content_type() for part in mail.walk()}
     assert {"text/plain", "text/html", "application/pdf"} <= parts
-    (receipt,) = mail.iter_attachments()
-    assert receipt.get_content().startswith(b"%PDF-")
+    files = list(mail.iter_attachments())
+    assert [file.get_filename() for file in files] == ["invoice-INV-000001.pdf", "receipt-R-000001.pdf"]
+    assert all(file.get_content().startswith(b"%PDF-") for file in files)
     text = mail.get_body(("plain",))
     assert text
     assert "Gold" in text.get_content()

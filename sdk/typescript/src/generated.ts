@@ -120,7 +120,7 @@ export interface CreditNote {
 export interface Document {
   id: string;
   store_id: string;
-  kind: "receipt" | "refund" | (string & {});
+  kind: "receipt" | "refund" | "invoice" | "credit_note" | (string & {});
   number: string;
   user_id: string;
   payment_id: string | null;
@@ -266,7 +266,7 @@ export interface IssuedWebhookEndpoint {
 
 export interface Job {
   id: string;
-  kind: "payment.charge" | "payment.cancel" | "payment.refund" | "subscription.renew" | "subscription.notice" | "payment.reconcile" | "payment.confirmation" | "payment.notice" | "document.delivery" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.events" | "housekeeping.circuits" | (string & {});
+  kind: "payment.charge" | "payment.cancel" | "payment.refund" | "subscription.renew" | "subscription.notice" | "payment.reconcile" | "payment.confirmation" | "payment.notice" | "document.delivery" | "document.issue" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.events" | "housekeeping.circuits" | (string & {});
   status: "queued" | "running" | "succeeded" | "failed" | "canceled" | (string & {});
   done: boolean;
   attempt: number;
@@ -1299,7 +1299,7 @@ export class Payments extends Group {
  */
 export class Documents extends Group {
   /** List documents. */
-  list(storeId: string, options: ListOptions & { query?: { kind?: "receipt" | "refund"; number?: string; user_id?: string; payment_id?: string; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Document> {
+  list(storeId: string, options: ListOptions & { query?: { kind?: "receipt" | "refund" | "invoice" | "credit_note"; number?: string; user_id?: string; payment_id?: string; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Document> {
     return this.paged(`/v1/stores/${seg(storeId)}/documents`, options);
   }
 
@@ -1374,6 +1374,11 @@ export class Invoices extends Group {
     return this.one("GET", `/v1/stores/${seg(storeId)}/invoices/${seg(invoiceId)}`, undefined, options);
   }
 
+  /** The PDF of a final invoice; 404 until it is made, a moment after the invoice is paid. */
+  download(storeId: string, invoiceId: string, options: CallOptions = {}): Download {
+    return this.file(`/v1/stores/${seg(storeId)}/invoices/${seg(invoiceId)}/file`, options);
+  }
+
   /** List credit notes. */
   listCreditNotes(storeId: string, invoiceId: string, options: ListOptions & { query?: { sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<CreditNote> {
     return this.paged(`/v1/stores/${seg(storeId)}/invoices/${seg(invoiceId)}/credit-notes`, options);
@@ -1387,6 +1392,11 @@ export class Invoices extends Group {
   /** Get credit note. */
   getCreditNote(storeId: string, invoiceId: string, noteId: string, options: CallOptions & { query?: { fields?: readonly string[] } } = {}): Promise<CreditNote> {
     return this.one("GET", `/v1/stores/${seg(storeId)}/invoices/${seg(invoiceId)}/credit-notes/${seg(noteId)}`, undefined, options);
+  }
+
+  /** The PDF of an issued credit note; 404 until it is made. */
+  downloadCreditNote(storeId: string, invoiceId: string, noteId: string, options: CallOptions = {}): Download {
+    return this.file(`/v1/stores/${seg(storeId)}/invoices/${seg(invoiceId)}/credit-notes/${seg(noteId)}/file`, options);
   }
 
 }
@@ -1613,7 +1623,7 @@ export class Webhooks extends Group {
 /** Status URLs: the slow work that a caller has asked for, and that of the stores he manages. */
 export class Jobs extends Group {
   /** The caller's own jobs. */
-  list(options: ListOptions & { query?: { status?: "queued" | "running" | "succeeded" | "failed" | "canceled"; kind?: "payment.charge" | "payment.cancel" | "payment.refund" | "subscription.renew" | "subscription.notice" | "payment.reconcile" | "payment.confirmation" | "payment.notice" | "document.delivery" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.events" | "housekeeping.circuits"; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Job> {
+  list(options: ListOptions & { query?: { status?: "queued" | "running" | "succeeded" | "failed" | "canceled"; kind?: "payment.charge" | "payment.cancel" | "payment.refund" | "subscription.renew" | "subscription.notice" | "payment.reconcile" | "payment.confirmation" | "payment.notice" | "document.delivery" | "document.issue" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.events" | "housekeeping.circuits"; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Job> {
     return this.paged("/v1/jobs", options);
   }
 

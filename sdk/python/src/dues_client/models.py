@@ -14,7 +14,7 @@ ConfirmationOutcome = Literal["fail", "succeed"]
 CreditNoteStatus = Literal["pending", "issued", "failed"]
 CreditNoteTo = Literal["balance", "payment"]
 DocumentDeliveryStatus = Literal["pending", "sent", "rejected", "unknown"]
-DocumentKind = Literal["receipt", "refund"]
+DocumentKind = Literal["receipt", "refund", "invoice", "credit_note"]
 EventType = Literal[
     "payment.created",
     "payment.requires_action",
@@ -65,6 +65,7 @@ JobKind = Literal[
     "payment.confirmation",
     "payment.notice",
     "document.delivery",
+    "document.issue",
     "mailing.send",
     "store.clock",
     "account.verification",

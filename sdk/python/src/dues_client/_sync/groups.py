@@ -1628,6 +1628,14 @@ class Invoices(Group):
             request_timeout=request_timeout,
         )
 
+    def download(self, store_id: Id, invoice_id: Id, *, request_timeout: float | None = None) -> Download:
+        """The PDF of a final invoice; 404 until it is made, a moment after the invoice is paid.
+
+        Needs a token with the scope `payments:read`."""
+        return self._file(
+            f"/v1/stores/{segment(store_id)}/invoices/{segment(invoice_id)}/file", request_timeout=request_timeout
+        )
+
     def list_credit_notes(
         self,
         store_id: Id,
@@ -1693,6 +1701,17 @@ class Invoices(Group):
             "GET",
             f"/v1/stores/{segment(store_id)}/invoices/{segment(invoice_id)}/credit-notes/{segment(note_id)}",
             query={"fields": fields},
+            request_timeout=request_timeout,
+        )
+
+    def download_credit_note(
+        self, store_id: Id, invoice_id: Id, note_id: Id, *, request_timeout: float | None = None
+    ) -> Download:
+        """The PDF of an issued credit note; 404 until it is made.
+
+        Needs a token with the scope `payments:read`."""
+        return self._file(
+            f"/v1/stores/{segment(store_id)}/invoices/{segment(invoice_id)}/credit-notes/{segment(note_id)}/file",
             request_timeout=request_timeout,
         )
 

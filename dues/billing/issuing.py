@@ -1,0 +1,158 @@
+"""Issuing invoices and credit notes as documents: what they say is read once they are final and have their numbers,
+written down, and never made anew. However often a job asks for one, it gets the same bytes."""
+
+from datetime import datetime
+from typing import Any, Literal
+from uuid import UUID
+
+import msgspec
+from msgspec import to_builtins
+
+from dues.accounts.addresses import address_lines
+from dues.billing.invoice_pdf import Credit, Printed, PrintedLine, invoice_pdf
+from dues.documents.deliveries import begin_delivery
+from dues.documents.service import Issued, Subject, get_file, issue_numbered, keep
+from dues.errors import NotFound
+from dues.jobs import PermanentFailure
+from dues.payments.receipt import Payer, Seller
+from dues.payments.receipts import method_shown
+from dues.postgres import fetch_row, transaction
+from dues.stores.seller import seller_lines
+
+Kind = Literal["invoice", "credit_note"]
+
+_SALE = """
+    'seller', i.seller, 'buyer', i.buyer, 'currency', i.currency, 'timezone', s.timezone, 'test', s.test,
+    'brand', m.brand, 'last4', m.last4, 'gateway', p.gateway
+"""
+_JOINS = """
+    join stores s on s.id = i.store_id
+    left join payments p on p.store_id = i.store_id and p.id = i.payment_id
+    left join payment_methods m on m.user_id = p.user_id and m.id = p.payment_method_id
+"""
+_INVOICE = f"""
+    select i.number, i.user_id, i.payment_id, json_build_object({_SALE}, 'issued_at', i.issued_at,
+        'subtotal', i.subtotal, 'tax', i.tax, 'total', i.total, 'balance_applied', i.balance_applied,
+        'amount_due', i.amount_due, 'reference', p.gateway_ref,
+        'lines', (select json_agg(json_build_object('description', l.description, 'amount', l.amount,
+            'quantity', l.quantity, 'period_start', l.period_start, 'period_end', l.period_end) order by l.position)
+            from invoice_lines l where l.store_id = i.store_id and l.invoice_id = i.id))::text
+    from invoices i {_JOINS}
+    where i.store_id = %(store_id)s and i.id = %(id)s and i.number is not null
+"""
+_CREDIT_NOTE = f"""
+    select n.number, n.user_id, case when r.id is not null then i.payment_id end,
+        json_build_object({_SALE}, 'issued_at', n.issued_at, 'subtotal', n.subtotal, 'tax', n.tax, 'total', n.total,
+        'reference', r.gateway_ref,
+        'lines', json_build_array(json_build_object('description', 'Credit for invoice ' || i.number,
+            'amount', n.total - n.tax)),
+        'credit', json_build_object('invoice_id', i.id, 'invoice_number', i.number, 'invoice_issued_at', i.issued_at,
+            'reason', n.reason, 'to_balance', r.id is null))::text
+    from credit_notes n join invoices i on i.store_id = n.store_id and i.id = n.invoice_id
+    left join refunds r on r.store_id = n.store_id and r.id = n.refund_id {_JOINS}
+    where n.store_id = %(store_id)s and n.id = %(id)s and n.number is not null
+"""
+_STATEMENTS: dict[Kind, str] = {"invoice": _INVOICE, "credit_note": _CREDIT_NOTE}
+_OF_PAYMENT = "select id from invoices where store_id = %(store_id)s and payment_id = %(of)s and number is not null"
+_OF_REFUND = "select id from credit_notes where store_id = %(store_id)s and refund_id = %(of)s and number is not null"
+
+
+class _Party(msgspec.Struct):
+    """As `seller` and `buyer` of an invoice are frozen."""
+
+    name: str
+    email: str = ""
+    legal_name: str | None = None
+    address: dict[str, Any] | None = None
+    country: str | None = None
+    tax_id: str | None = None
+    contact_email: str | None = None
+    website: str | None = None
+    note: str | None = None
+
+
+class _Sale(msgspec.Struct, kw_only=True):
+    """What the statements above read."""
+
+    seller: _Party
+    buyer: _Party
+    currency: str
+    timezone: str
+    test: bool
+    brand: str | None
+    last4: str | None
+    gateway: str | None
+    issued_at: datetime
+    lines: list[PrintedLine]
+    subtotal: int
+    tax: int
+    total: int
+    balance_applied: int = 0
+    amount_due: int = 0
+    reference: str | None = None
+    credit: Credit | None = None
+
+
+def issue(store_id: UUID, kind: Kind, subject_id: UUID, sent_by: UUID | None = None) -> Issued:
+    """The document of a final invoice or credit note, with its file; `sent_by` is the job that is to send it. Not in a
+    transaction. Raises: PermanentFailure where there is none that is final."""
+    with transaction():
+        document = _write_down(store_id, kind, subject_id)
+        if sent_by:
+            begin_delivery(document, sent_by)
+    if document.content is None:
+        content = invoice_pdf(msgspec.convert(document.data, Printed))
+        with transaction():
+            keep(document, content)
+    return get_file(store_id, kind, subject_id)
+
+
+def issue_for_payment(store_id: UUID, payment_id: UUID, sent_by: UUID) -> Issued | None:
+    """The invoice that a payment has paid; None for what nobody owed."""
+    row = fetch_row(_OF_PAYMENT, {"store_id": store_id, "of": payment_id})
+    return issue(store_id, "invoice", row[0], sent_by) if row else None
+
+
+def issue_for_refund(store_id: UUID, refund_id: UUID, sent_by: UUID) -> Issued | None:
+    """The credit note of a refund; None where what was refunded was not invoiced."""
+    row = fetch_row(_OF_REFUND, {"store_id": store_id, "of": refund_id})
+    return issue(store_id, "credit_note", row[0], sent_by) if row else None
+
+
+def _write_down(store_id: UUID, kind: Kind, subject_id: UUID) -> Issued:
+    row = fetch_row(_STATEMENTS[kind], {"store_id": store_id, "id": subject_id})
+    if row is None:
+        raise PermanentFailure(NotFound(f"there is no such {kind.replace('_', ' ')} that is final"))
+    number, user_id, payment_id, document = row
+    subject = Subject(store_id=store_id, kind=kind, id=subject_id, user_id=user_id, payment_id=payment_id)
+    return issue_numbered(subject, number, to_builtins(_says(number, document)))
+
+
+def _says(number: str, document: str) -> Printed:
+    sale = msgspec.json.decode(document, type=_Sale)
+    seller, buyer = sale.seller, sale.buyer
+    return Printed(
+        number=number,
+        seller=Seller(
+            name=seller.name,
+            lines=seller_lines(seller.name, seller.legal_name, seller.address, seller.country, seller.tax_id),
+            country=seller.country or "",
+            contact_email=seller.contact_email or "",
+            website=seller.website or "",
+            note=seller.note or "",
+        ),
+        buyer=Payer(name=buyer.name, email=buyer.email, lines=address_lines(**buyer.address or {})),
+        currency=sale.currency,
+        lines=sale.lines,
+        subtotal=sale.subtotal,
+        tax=sale.tax,
+        total=sale.total,
+        issued_at=sale.issued_at,
+        balance_applied=sale.balance_applied,
+        amount_due=sale.amount_due,
+        timezone=sale.timezone,
+        test=sale.test,
+        method=method_shown(sale.brand, sale.last4, sale.gateway) if sale.gateway else "",
+        reference=sale.reference or "",
+        credit=sale.credit,
+    )
