@@ -22,7 +22,7 @@ from config import Settings
 from dues.failpoints import failpoint
 from dues.postgres import before_commit, fetch_row, in_transaction
 from dues.postgres.unit_of_work import UnitOfWork
-from dues.reads.freshness.backend import FreshCache
+from dues.reads.freshness.backend import CacheBarred, FreshCache
 from dues.reads.freshness.read_protocol import Computed, Result
 from dues.reads.freshness.switch import READ, Row
 from dues.reads.freshness.validator import Validator, ValidatorSet
@@ -58,7 +58,11 @@ _commands = AppGroup("cache", help="The cache of answers.")
 @_commands.command("clear")
 def clear_command() -> None:
     """Forget every cached answer: after loading a dump of the database. Takes a second."""
-    click.echo("cleared" if fresh_cache().clear() else "somebody else was at it: try again")
+    try:
+        cleared = fresh_cache().clear()
+    except CacheBarred as error:
+        raise click.ClickException(f"the cache is off: {error}") from error
+    click.echo("cleared" if cleared else "somebody else was at it: try again")
 
 
 def fresh_cache() -> FreshCache:

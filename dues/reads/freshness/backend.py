@@ -17,11 +17,15 @@ from config import Settings
 from dues.postgres import connect
 from dues.reads.freshness.reader import Reader
 from dues.reads.freshness.store import Store
-from dues.reads.freshness.switch import SETTLE_S, Poller, Restorer, SwitchTable
+from dues.reads.freshness.switch import DISTRIBUTED, SETTLE_S, Poller, Restorer, SwitchTable
 from dues.reads.freshness.writer import Writer
 
 _CONNECT_S = 2
 _PROGRAM = Path(__file__).resolve().parents[2]
+
+
+class CacheBarred(Exception):
+    """The cache must stay off here; the message says why."""
 
 
 class FreshCache(BaseCache):
@@ -48,8 +52,13 @@ class FreshCache(BaseCache):
         )
 
     def clear(self) -> bool:
-        """Forget everything, by a new generation. Takes a second: every process must notice first."""
+        """Forget everything, by a new generation. Takes a second: every process must notice first.
+
+        Raises: CacheBarred where the cache must stay off.
+        """
         row = self.switch.read()
+        if row and row.is_distributed:
+            raise CacheBarred(DISTRIBUTED)
         if row and row.on:
             self.switch.close(row.generation, "all that is in it is to be forgotten")
         if not (row and row.settled):

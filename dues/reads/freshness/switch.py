@@ -32,7 +32,11 @@ _LONGEST_PATIENCE_S = 30.0
 # Longer than any belief: how long a closed switch takes until everybody has noticed.
 SETTLE_S = 1.1
 
-READ = 'select generation, "on", settled from cache_switch'
+# Where Citus distributes tables the ids of transactions are those of each node by itself, and a snapshot is that of the
+# node which answered: none of what docs/freshness.md proves would hold.
+READ = """
+    select generation, "on", settled, exists (select from pg_extension where extname = 'citus') from cache_switch
+"""
 # In one message with what follows, so that it holds for that, whoever pools the connection.
 _BOUNDED = "set local statement_timeout = 2000; set local lock_timeout = 2000; "
 NEW_XID = "select pg_current_xact_id()::text"
@@ -46,15 +50,21 @@ _OPEN = (
     ' where generation = %s and not "on" and settled'
 )
 
+DISTRIBUTED = "the database has the extension citus, under which no cached answer can be known to be fresh"
+
 log = logging.getLogger(__name__)
 
 
 class Row(NamedTuple):
-    """The switch as it was read; no row at all is None, and reads as off and not settled."""
+    """The switch as it was read; no row at all is None, and reads as off and not settled.
+
+    is_distributed: the database may be spread over several servers, so that the cache stays off, whatever `on` says.
+    """
 
     generation: int
     on: bool
     settled: bool
+    is_distributed: bool = False
 
 
 class SwitchTable:
@@ -131,6 +141,8 @@ class Restorer:
         """
         if row and row.on:
             self._closed = None
+            if row.is_distributed:
+                self._table.close(row.generation, DISTRIBUTED)
             return False
         generation = row.generation if row else None
         if not (row and row.settled):
@@ -138,6 +150,8 @@ class Restorer:
                 self._closed = (generation, self._clock())
             elif self._clock() - self._closed[1] >= SETTLE_S:
                 self._table.settle(generation)
+            return False
+        if row.is_distributed:
             return False
         return self._may_open() and self._takes_writes() and self._open(row.generation)
 
@@ -165,7 +179,8 @@ class Belief:
         """The generation whose names may be used for a request that arrived before this was asked; None: the cache
         may not be used."""
         row, started = self._reading
-        return row.generation if row and row.on and self._clock() - started < BELIEF_S else None
+        is_on = row and row.on and not row.is_distributed
+        return row.generation if row and is_on and self._clock() - started < BELIEF_S else None
 
     def read(self, row: Callable[[], Row | None]) -> None:
         """Take one reading. It counts from its start: what was on then may be off by its end."""

@@ -3,7 +3,9 @@
 from contextlib import closing
 
 import pytest
+from flask import Flask
 
+from dues.reads.freshness import switch
 from dues.reads.freshness.backend import FreshCache
 from dues.reads.freshness.store import Store
 from dues.reads.freshness.switch import BELIEF_S, SETTLE_S, Belief, Restorer, Row
@@ -50,7 +52,15 @@ def test_a_reading_is_believed_for_a_second_from_its_start() -> None:
     assert belief.generation() is None
 
 
-@pytest.mark.parametrize("row", [None, Row(5, on=False, settled=False), Row(5, on=False, settled=True)])
+@pytest.mark.parametrize(
+    "row",
+    [
+        None,
+        Row(5, on=False, settled=False),
+        Row(5, on=False, settled=True),
+        Row(5, on=True, settled=False, is_distributed=True),
+    ],
+)
 def test_off_and_no_row_are_believed_too(row: Row | None) -> None:
     belief = Belief(Clock())
     belief.read(lambda: Row(5, on=True, settled=False))
@@ -195,6 +205,32 @@ def test_clearing_the_cache_is_a_new_generation(fresh: FreshCache) -> None:
     row = switch_of(fresh)
     assert row.on
     assert row.generation != generation
+
+
+@pytest.fixture
+def citus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the extension were installed: one that every database has is asked for in its place."""
+    assert "'citus'" in switch.READ
+    monkeypatch.setattr(switch, "READ", switch.READ.replace("'citus'", "'plpgsql'"))
+
+
+def test_where_citus_is_installed_the_cache_is_off_for_good(fresh: FreshCache, app: Flask, citus: None) -> None:
+    clock = Clock()
+    restorer = Restorer(fresh.switch, lambda: True, clock)
+    # Nobody reads through it, not even before the relay has turned it off,
+    assert switch_of(fresh).on
+    assert fresh.poller.generation() is None
+    # and that it does, so that writers lose no time with it. It does not turn it on again.
+    for second in range(5):
+        clock.now = float(second)
+        assert not restorer.restore_once(fresh.switch.read())
+    row = switch_of(fresh)
+    assert (row.on, row.settled) == (False, True)
+    Writer(Deaf(), fresh.switch, clock.sleep).touch(["a"], "1", row)
+    assert clock.slept == []
+    cleared = app.test_cli_runner().invoke(args=["cache", "clear"])
+    assert cleared.exit_code == 1
+    assert "the extension citus" in cleared.output
 
 
 def test_the_table_is_gone_after_a_crash_by_design(servers: Servers) -> None:
