@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from hypothesis import settings
 
 from api.app import create_app
 from dues.postgres import db
@@ -18,6 +19,8 @@ from tests.recorder import QueryRecorder
 from tests.servers import Cluster, Mailbox, Servers
 from tests.tag_guard import TagGuard
 
+# How a module says that none of its tests needs a server.
+_UNIT = "\npytestmark = pytest.mark.unit\n"
 _CLUSTER = pytest.StashKey[Cluster]()
 _LONG = {
     "faults": "the fault matrix: processes killed at named lines, servers that misbehave",
@@ -27,12 +30,17 @@ _LONG = {
     "generators": "clients that generators make of the OpenAPI document; installs these from PyPI and npm",
     "sdk": "the clients as packages: built, installed, type-checked, in every Python and in a browser",
 }
+# What is made up is the same each time; `--hypothesis-profile=long` makes up other things, and more of them.
+settings.register_profile("short", deadline=None, derandomize=True, max_examples=40)
+settings.register_profile("long", deadline=None, max_examples=3000)
+settings.load_profile("short")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("dues", "long tests, left out unless asked for; with an option only those it names run")
     for name, what in _LONG.items():
         group.addoption(f"--{name}", action="store_true", help=what)
+    group.addoption("--unit", action="store_true", help="only the tests that need no servers, which are not started")
     group.addoption("--chaos", metavar="TIME", type=_seconds, help="random kills of everything for a time such as 10m")
     group.addoption("--mutations", metavar="COUNT", type=int, default=1000, help="how many broken requests are tried")
     group.addoption("--mutations-seed", metavar="SEED", type=int, help="try those of a run that failed")
@@ -49,8 +57,9 @@ def _seconds(text: str) -> float:
 def pytest_configure(config: pytest.Config) -> None:
     for name in (*_LONG, "chaos"):
         config.addinivalue_line("markers", f"{name}: {_LONG.get(name, 'random kills of everything')}")
+    config.addinivalue_line("markers", "unit: a module whose tests need no servers (bin/test --unit)")
     is_first = not hasattr(config, "workerinput")
-    if is_first and not config.getoption("collectonly") and not config.getoption("help"):
+    if is_first and not any(config.getoption(option) for option in ("collectonly", "help", "unit")):
         cluster = config.stash[_CLUSTER] = Cluster()
         os.environ["DUES_TESTS_CLUSTER"], os.environ["DUES_TESTS_TEMPLATE"] = cluster.url, cluster.template
         os.environ["DUES_TESTS_LOG"] = str(cluster.log or "")
@@ -61,9 +70,19 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         cluster.stop()
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `--unit` no other module is even imported, which would take longer than the tests do."""
+    if config.getoption("unit") and collection_path.suffix == ".py":
+        return _UNIT not in collection_path.read_text() or None
+    return None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if unstable := [item.nodeid for item in items if " at 0x" in item.nodeid]:
         raise pytest.UsageError(f"names that are others in each process: {unstable[0]} and {len(unstable) - 1} more")
+    units = [item for item in items if item.get_closest_marker("unit")]
+    if served := [item.nodeid for item in units if "servers" in getattr(item, "fixturenames", ())]:
+        raise pytest.UsageError(f"marked as unit, and starts servers: {served[0]} and {len(served) - 1} more")
     asked = {name for name in (*_LONG, "chaos") if config.getoption(name)}
     left_out = [
         item

@@ -6,6 +6,8 @@ import pytest
 
 from config import ConfigError, Settings, env_example, load_settings, settings_page, sqlalchemy_url
 
+pytestmark = pytest.mark.unit
+
 ROOT = Path(__file__).resolve().parent.parent
 LEAST = {"DATABASE_URL": "postgresql://u@h/d", "REDIS_URL": "redis://h", "SECRET_KEY": "k" * 32}
 

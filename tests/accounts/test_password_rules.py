@@ -4,6 +4,8 @@ import pytest
 
 from dues.accounts.password_rules import weakness
 
+pytestmark = pytest.mark.unit
+
 ADA = ("ada.lovelace@example.com", "Ada Lovelace")
 COMMON = "is among the passwords that are tried first"
 PERSONAL = "says little but the name or the e-mail"

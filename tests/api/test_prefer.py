@@ -6,6 +6,8 @@ import pytest
 
 from api.prefer import preferred_wait
 
+pytestmark = pytest.mark.unit
+
 
 @pytest.mark.parametrize(
     ("header", "seconds"),

@@ -19,6 +19,8 @@ from dues.errors import ValidationFailed
 from dues.text import OneLine, Paragraphs
 from dues.webhooks.endpoints import Url
 
+pytestmark = pytest.mark.unit
+
 # What a text without a pattern may be. Each of the others than the first two has tests of its own.
 KINDS = {
     "one line": OneLine,

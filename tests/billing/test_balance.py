@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from dues.billing.balance import MINIMUM_CHARGE, apply_balance
 
+pytestmark = pytest.mark.unit
+
 
 @pytest.mark.parametrize(
     ("total", "balance", "currency", "due", "left"),

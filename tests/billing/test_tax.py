@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from dues.billing.tax import credit_tax, share_out, split_credit, split_gross, tax_on, treatment
 
+pytestmark = pytest.mark.unit
+
 
 @pytest.mark.parametrize(
     ("gross", "rate", "net", "tax"),

@@ -5,6 +5,8 @@ import pytest
 from dues.errors import Unavailable
 from dues.jobs.exceptions import Drained, PermanentFailure, Retry, TimedOut, backoff_s, problem_of
 
+pytestmark = pytest.mark.unit
+
 
 @pytest.mark.parametrize(("attempt", "shortest", "longest"), [(1, 1, 3), (2, 2, 6), (5, 16, 48), (11, 1024, 3072)])
 def test_the_backoff_doubles_with_jitter(attempt: int, shortest: float, longest: float):

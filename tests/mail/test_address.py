@@ -7,6 +7,8 @@ import pytest
 from dues.errors import InvalidValue, ValidationFailed
 from dues.mail.address import normal_address, parse_address, parse_mailbox
 
+pytestmark = pytest.mark.unit
+
 SAME = [
     ("ada@example.com", "Ada@EXAMPLE.com"),
     ("a@bücher.example", "a@xn--bcher-kva.example"),

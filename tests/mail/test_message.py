@@ -17,6 +17,8 @@ from dues.ids import new_id
 from dues.mail.address import clean, parse_address, parse_mailbox
 from dues.mail.message import Attachment, Message, Templates, compose, message_id
 
+pytestmark = pytest.mark.unit
+
 SENDER = parse_mailbox("Dues <no-reply@dues.example>")
 DATE = datetime(2026, 11, 20, 14, 39, tzinfo=UTC)
 

@@ -10,6 +10,8 @@ from dues.payments.confirmation import About, Recipient, Subject, payment_messag
 from dues.payments.receipt import Payer, Refunded, Seller
 from tests.payments.test_receipt import REFUND, receipt
 
+pytestmark = pytest.mark.unit
+
 ADA = Recipient("Ada Müller", "ada@example.org", is_verified=True)
 STRANGER = Recipient("Visit http://evil.example to win", "victim@example.org", is_verified=False)
 ABOUT: tuple[About, ...] = ("confirmation", "receipt", "refunded", "failed", "requires_action", "received")

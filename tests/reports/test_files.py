@@ -9,6 +9,8 @@ import pytest
 
 from dues.reports.files import LocalFiles, report_folder, report_key
 
+pytestmark = pytest.mark.unit
+
 REPORT = UUID("01a1f9dd-7da8-78da-bd91-f276f595de07")
 KEY = f"reports/{REPORT}/a.csv"
 

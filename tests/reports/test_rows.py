@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
+from dues.money import format_money
 from dues.reports.rows import PAYMENTS
 from tests.factory import Factory
 from tests.reports.conftest import Reports
+from tests.test_money import DIGITS
 
 JANUARY = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC))
 MIDDLE = datetime(2026, 1, 15, 12, 30, 0, 123456, tzinfo=UTC)
@@ -264,3 +266,12 @@ def test_rows_come_in_the_order_of_indexes(make: Factory):
     steps = [line for row in plan for line in vars(row).values()]
     assert any("Merge Append" in step for step in steps)
     assert not any(re.match(r"(->|\s)*Sort +\(", step) for step in steps), "\n".join(steps)
+
+
+def test_reports_have_the_digits_of_every_currency(make: Factory, reports: Reports) -> None:
+    store = make.store()
+    for currency in [*DIGITS, "ZZZ"]:
+        make.payment(store, amount=1234567, currency=currency)
+    rows = json.loads(reports.built(store, form="json"))["data"]
+    printed = {row["currency"]: f"{row['amount_decimal']} {row['currency']}" for row in rows}
+    assert printed == {code: format_money(1234567, code).replace(",", "") for code in [*DIGITS, "ZZZ"]}

@@ -17,6 +17,8 @@ from dues_client.models import Job, Payment, PaymentSucceededEvent, Report
 from dues.money import MINOR_DIGITS
 from dues.webhooks.signing import signed_headers
 
+pytestmark = pytest.mark.unit
+
 PAYMENT: dict[str, Any] = {
     "id": "p",
     "amount": 1050,

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from dues.subscriptions.calendar import Interval, add_days, boundary
 from dues.subscriptions.terms import Terms
 
+pytestmark = pytest.mark.unit
+
 
 def at(text: str) -> datetime:
     """`2024-01-31` is midnight; times are UTC."""

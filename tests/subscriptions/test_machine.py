@@ -14,6 +14,8 @@ from tests.subscriptions import examples
 from tests.subscriptions.examples import SILVER, SITUATIONS, START, bill, pending, terms
 from tests.subscriptions.test_calendar import at
 
+pytestmark = pytest.mark.unit
+
 NOW = at("2024-02-10")
 
 EVENTS: dict[str, Callable[[Subscription], Subscription]] = {

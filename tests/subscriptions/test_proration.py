@@ -12,6 +12,8 @@ from dues.subscriptions.proration import Covered, Proration, prorate, share, unu
 from dues.subscriptions.terms import Terms
 from tests.subscriptions.test_calendar import at
 
+pytestmark = pytest.mark.unit
+
 # Old price and interval, new ones; the period; the moment; credit and debit.
 Price = tuple[int, Interval]
 CASES: dict[str, tuple[Price, Price, str, str, int, int]] = {

@@ -14,6 +14,8 @@ from tests.subscriptions import examples
 from tests.subscriptions.examples import SITUATIONS, START, pending, terms
 from tests.subscriptions.test_calendar import at
 
+pytestmark = pytest.mark.unit
+
 NEXT: dict[str, tuple[str, Action] | None] = {
     "incomplete": None,
     "trialing": ("2024-02-07", "remind"),

@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from dues.webhooks.answers import READ_BYTES, Reply, read_reply, retry_after_s
 
+pytestmark = pytest.mark.unit
+
 LATER = format_datetime(datetime.now(UTC) + timedelta(hours=3), usegmt=True)
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 

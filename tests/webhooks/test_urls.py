@@ -4,6 +4,8 @@ import pytest
 
 from dues.webhooks.outbound import BadTarget, Target, parse_allowed, parse_target
 
+pytestmark = pytest.mark.unit
+
 # What reaches into a network, or might with some parser: none gets as far as a connection.
 HOSTILE = {
     # Loopback and its neighbours, plainly

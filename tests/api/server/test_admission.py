@@ -11,6 +11,8 @@ from api.server import admission
 from api.server.admission import AdaptiveLimit, AdmissionQueue
 from dues.errors import Unavailable
 
+pytestmark = pytest.mark.unit
+
 
 def run(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
     asyncio.run(asyncio.wait_for(scenario(), 10))

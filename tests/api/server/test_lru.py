@@ -1,6 +1,10 @@
 """The bound on what a process keeps."""
 
+import pytest
+
 from api.server.lru import Lru
+
+pytestmark = pytest.mark.unit
 
 
 def test_the_least_recently_used_go_first() -> None:
