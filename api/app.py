@@ -7,6 +7,7 @@ from api.openapi.document import init_openapi
 from api.pages import init_pages
 from api.routes import (
     accounts,
+    batch,
     comments,
     documents,
     feeds,
@@ -46,6 +47,7 @@ MODULES = (
     feeds.routes,
     webhooks.routes,
     jobs.routes,
+    batch.routes,
 )
 
 

@@ -19,9 +19,10 @@ from werkzeug.datastructures import Headers
 from api.client_address import Proxies
 from api.compress import encode, pages_compressor
 from api.http import conditional, problem_of, problem_reply
-from api.limits import Counter, KnownTokens, Limit, Limits, LocalCounts, Used
+from api.limits import Allowed, Counter, KnownTokens, Limit, Limits, LocalCounts, PolicyName, Used, count_several
 from api.reply import Reply
 from api.request import Request, join_fields, make_request, new_request_id
+from api.route_matcher import RouteMatcher
 from api.routing import Route, Routes
 from api.serving import answer
 from api.telemetry import log_answered, method_label, observer, own_fields, own_lines, route_template
@@ -56,6 +57,7 @@ def init_flask_host(app: Flask, modules: Sequence[Routes]) -> None:
             app.add_url_rule(route.flask_rule, endpoint=endpoint, view_func=host.view_of(route), methods=[route.method])
     app.extensions["routes"] = routes
     app.wsgi_app = _without_upgrade(app.wsgi_app)  # type: ignore[method-assign]
+    app.extensions["route_matcher"] = RouteMatcher(app)
     app.before_request(host.begin)
     app.after_request(host.end)
     app.register_error_handler(Exception, host.fail)
@@ -147,8 +149,16 @@ class FlaskHost:
                 self._known.add(token, access.actor.user_id)
                 self._count(self._limits.of_user(route.limit, access.actor.user_id))
 
+        def count_parts(policy: PolicyName, access: Access, requests: int) -> Allowed:
+            actor, limits = access.actor, self._limits
+            limit = limits.of_user(policy, actor.user_id) if actor else limits.of_address(policy, request.address)
+            allowed, used = count_several(Counter(fresh_cache().store, self._local), limit, requests)
+            if limit and used and policy == route.limit:
+                g.limited = limit, used
+            return allowed
+
         body = self._read_body()
-        reply: Reply | None = answer(route, ids, request, body, count=count)
+        reply: Reply | None = answer(route, ids, request, body, count=count, count_several=count_parts)
         if reply and flask_request.environ.get("wsgi.multithread"):
             reply = self._waiters.hold(request, reply)
         return self._response(reply or answer(route, ids, request), route.path)

@@ -134,6 +134,23 @@ class Counter:
             return self._local.add(limit, count)
 
 
+class Allowed(NamedTuple):
+    """How many of the requests that were counted at once are within their limit, and in how many seconds the window of
+    the others ends."""
+
+    requests: int
+    ends_in_s: int = 0
+
+
+def count_several(counter: Counter, limit: Limit | None, requests: int) -> tuple[Allowed, Used | None]:
+    """Count so many requests at once, of which the first are allowed. Returns: how many, and the count."""
+    if limit is None or requests < 1:
+        return Allowed(requests), None
+    used = counter.add(limit, requests)
+    beyond = max(0, used.requests - limit.policy.quota)
+    return Allowed(max(0, requests - beyond), used.ends_in_s), used
+
+
 class KnownTokens:
     """The users of tokens that were found good a while ago; should one be revoked since, only its counting differs."""
 

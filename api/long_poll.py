@@ -63,7 +63,7 @@ def finished_reply(first: Reply, waiting: Waiting) -> Reply:
         log.warning("a finished resource could not be read for the client that waited for it", exc_info=True)
         return replace(first, waiting=None)
     kept = {name: value for name, value in first.headers.items() if name not in _OUTDATED}
-    reply.headers = kept | reply.headers | {"Preference-Applied": f"wait={waiting.seconds}"}
+    reply.headers = kept | {"Preference-Applied": f"wait={waiting.seconds}"} | reply.headers
     return reply
 
 

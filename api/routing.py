@@ -28,7 +28,7 @@ import msgspec
 
 from api.auth import PUBLIC, require_binding, require_scope
 from api.http import require_match
-from api.limits import PolicyName
+from api.limits import Allowed, PolicyName
 from api.reply import Reply, Waiting
 from api.request import Request
 from dues.accounts.actor import Actor
@@ -42,6 +42,12 @@ from dues.stores.access import Access, hold
 # every write, is a Reply.
 Handler = Callable[..., Reply | ReadPlan]
 H = TypeVar("H", bound=Handler)
+# Counts so many more requests of a caller under a policy.
+CountSeveral = Callable[[PolicyName, Access, int], Allowed]
+
+
+def count_nothing(policy: PolicyName, access: Access, requests: int) -> Allowed:
+    return Allowed(requests)
 
 
 class Priority(IntEnum):
@@ -68,6 +74,8 @@ class Route:
     waits: whether `Prefer: wait` is honoured, as it is on all that is slow. streams: whether it answers events.
     plan_wait: of a route that `waits`: what a client that has seen the present state waits for, without a look at it;
     None where the handler has to look.
+    composes: whether it answers by making several requests to other routes (api/composition.py). Its handler opens the
+    transactions, and validates the body, which is in `call.data` as it was sent.
     limit: the policy that requests count under; priority: which are shed first under overload.
     unbound: whether a token bound to a store is refused.
     moves_clock: whether it may write to a test store while the store's clock is being moved.
@@ -96,6 +104,7 @@ class Route:
     waits: bool = False
     plan_wait: "Callable[[Call], Waiting | None] | None" = None
     streams: bool = False
+    composes: bool = False
     limit: PolicyName = "default"
     priority: Priority | None = None
     unbound: bool = False
@@ -153,8 +162,10 @@ class Call:
     right: Access | None = None
     is_held: bool = False
     key: str | None = None
+    part_key: str | None = None
     raw: bytes = b""
     seed: bytes = b""
+    count_several: CountSeveral = count_nothing
 
     @property
     def actor(self) -> Actor:

@@ -20,9 +20,9 @@ from api.idempotency import idempotency_key, once, secret_seed
 from api.long_poll import wanted_wait
 from api.reply import Reply, Waiting
 from api.request import Request, parameters_of
-from api.routing import Call, Route, written
+from api.routing import Call, CountSeveral, Route, count_nothing, written
 from api.validation import validate
-from dues.errors import Fault, InvalidParameter, Outdated, Problem, Unavailable
+from dues.errors import Fault, InvalidParameter, NotFound, Outdated, Problem, Unavailable
 from dues.failpoints import failpoint
 from dues.jobs.status import jobs
 from dues.observability.logs import log_fields
@@ -48,11 +48,13 @@ def answer(
     *,
     known: Access | None = None,
     count: Callable[[Access], object] = lambda access: None,
+    count_several: CountSeveral = count_nothing,
 ) -> Reply:
     """The reply to a request, whatever happens. In an application context.
 
     body: as it was sent, cut one byte past the most that a body may have. known: what the caller may do, where that has
-    just been checked to hold; else it is found out, and `count` called with it, which may refuse.
+    just been checked to hold; else it is found out, and `count` called with it, which may refuse. count_several: for a
+    route that makes several requests of one.
     """
     access = known
     fields, trace = log_fields(request_id=request.id), tracing(accept_traceparent(request.header("traceparent")))
@@ -62,6 +64,7 @@ def answer(
                 access = identify(request, route.scope, ids.get("store_id"))
                 count(access)
             call = _admitted(route, ids, request, access)
+            call.count_several = count_several
             reply = _write(call, body) if route.writes else _read(call)
         except Exception as error:
             reply = problem_reply(problem_of(error), request)
@@ -69,6 +72,30 @@ def answer(
         encode(request, reply)
     reply.access, reply.queries, reply.db_s = access, statements.count, statements.seconds
     return reply
+
+
+def part(
+    route: Route,
+    ids: Ids,
+    request: Request,
+    body: bytes,
+    access: Access,
+    *,
+    key: str | None,
+    joins: bool = False,
+    is_held: bool = False,
+) -> Reply:
+    """The reply to one of the requests of a route that `composes`. A write has a transaction() of its own, or where it
+    `joins` is part of the caller's, in which `access` may be held already. `key` is its Idempotency-Key, whatever its
+    method.
+
+    Raises: Problem, and whatever else makes a request fail.
+    """
+    call = _admitted(route, ids, request, access)
+    if not route.writes:
+        return _read(call)
+    call.part_key, call.is_held = key, is_held
+    return _write(call, body, joins=joins)
 
 
 def plan_read(route: Route, ids: Ids, request: Request, access: Access) -> ReadPlan | Waiting | None:
@@ -131,15 +158,27 @@ def _parse_parameters(call: Call) -> None:
         raise InvalidParameter.of_faults(faults)
 
 
-def _write(call: Call, sent: bytes) -> Reply:
+def _write(call: Call, sent: bytes, *, joins: bool = False) -> Reply:
     route = call.route
+    if route.composes:
+        return _compose(call, sent)
     if route.prepare:
         _receive(call, sent)
-    reply = repeated(partial(_commit, call, sent))
-    failpoint("web.after_commit")
+    if joins:
+        reply = _work(call, sent)
+    else:
+        reply = repeated(partial(_commit, call, sent))
+        failpoint("web.after_commit")
     if route.slow:
         reply.waiting = _wait_until_done(call, reply)
     return route.seal(call, reply) if route.seal else reply
+
+
+def _compose(call: Call, sent: bytes) -> Reply:
+    _receive(call, sent)
+    reply = call.route.handler(call)
+    assert isinstance(reply, Reply), "a write answers by itself"
+    return reply
 
 
 def _commit(call: Call, sent: bytes) -> Reply:
@@ -149,14 +188,35 @@ def _commit(call: Call, sent: bytes) -> Reply:
             call.prepared = call.route.prepare(call)
         call.is_held = False
         with suppress(Outdated), refusing_lost_rights(), transaction():
-            _find_row(call)
-            if not call.route.prepare:
-                _receive(call, sent)
-            reply = _perform(call)
-            call.hold()
-            failpoint("web.before_commit")
-            return reply
+            return _work(call, sent)
     raise Unavailable("others keep changing this")
+
+
+def _work(call: Call, sent: bytes) -> Reply:
+    """What a write does inside transaction()."""
+    try:
+        _find_row(call)
+    except NotFound as missing:
+        if call.part_key is None:
+            raise
+        return _replay(call, sent, missing)
+    if not call.route.prepare:
+        _receive(call, sent)
+    reply = _perform(call, partial(_handle, call))
+    call.hold()
+    failpoint("web.before_commit")
+    return reply
+
+
+def _replay(call: Call, sent: bytes, missing: NotFound) -> Reply:
+    """What a part was answered before: its row may be missing because it has deleted it itself. Raises: NotFound."""
+
+    def refuse() -> Reply:
+        raise missing
+
+    call.key = call.part_key
+    call.raw = parse_json(call.request, sent)[1] if sent else b""
+    return _perform(call, refuse)
 
 
 def _find_row(call: Call) -> None:
@@ -173,24 +233,26 @@ def _receive(call: Call, sent: bytes) -> None:
     """What was sent: parameters, Idempotency-Key, body."""
     route = call.route
     _parse_parameters(call)
-    if route.idempotency != "no":
+    if call.part_key:
+        call.key = call.part_key
+    elif route.idempotency != "no":
         call.key = idempotency_key(call.request, required=route.idempotency == "required")
     call.raw = read_body(call.request, sent)
     struct = route.bearer_body if route.bearer_body and call.access.actor else route.body
     if struct and (call.raw or not route.optional_body):
         document, call.raw = parse_json(call.request, call.raw)
-        call.data = validate(document, struct)
+        call.data = document if route.composes else validate(document, struct)
     if route.seal:
         call.seed = secret_seed(call.request, call.key, call.raw)
 
 
-def _perform(call: Call) -> Reply:
+def _perform(call: Call, handle: Callable[[], Reply]) -> Reply:
     if call.key is None:
-        return _handle(call)
+        return handle()
     # Answers that hold a secret are given again only to the very token that asked.
     actor = call.access.actor
     caller = None if actor is None else actor.token_id if call.route.seal else actor.user_id
-    return once(call.request, caller, call.key, call.raw, partial(_handle, call))
+    return once(call.request, caller, call.key, call.raw, handle)
 
 
 def _handle(call: Call) -> Reply:

@@ -41,6 +41,9 @@ class ThreadWaiters:
         if waiting.streams:
             return replace(reply, body=None, file=_Events(self, reply, waiting))
         later = self._hold(reply, waiting)
+        # What has been waited for may name something else that its client waits for.
+        while later is not None and later.waiting is not None:
+            later = self._hold(later, later.waiting)
         if later is not None:
             encode(request, later)
         return later

@@ -127,6 +127,12 @@ class UriTooLong(Problem):
     status, title, code = 414, "URI too long", "uri_too_long"
 
 
+class FailedDependency(Problem):
+    """What this rests on has failed, so it was not tried."""
+
+    status, title, code = 424, "Failed dependency", "failed_dependency"
+
+
 class UnsupportedMediaType(Problem):
     status, title, code = 415, "Unsupported media type", "unsupported_media_type"
 

@@ -122,7 +122,7 @@ def _security(route: Route) -> list[Part]:
         return [{"bearer": [route.scope]}]
     # What anybody may write has no lock: some generators take one that may be left out for one that must be there, and
     # nobody could log in with their client. With a token a read counts against the limit of its user, and may see more.
-    return [] if route.writes else [{}, {"bearer": []}]
+    return [] if route.writes and not route.composes else [{}, {"bearer": []}]
 
 
 def _body(route: Route, schemas: dict[str, Part]) -> Part:

@@ -22,6 +22,9 @@ _SAMPLES: dict[str, Any] = {
     "cancel_comment": None,
     "cancel_reason": None,
     "attempt": 1,
+    "BatchResults.results": [
+        {"id": "me", "status": 200, "headers": {"ETag": '"1"'}, "body": {"id": ID, "name": "Ada Lovelace"}}
+    ],
     "body": "We open at seven.",
     "brand": "visa",
     "bytes": 48213,
@@ -148,6 +151,26 @@ _KINDS: dict[type, set[str]] = {
 }
 # Bodies whose fields exclude one another, by what each is.
 BODIES: dict[str, dict[str, Any]] = {
+    "Batch": {
+        "reads": {"operations": [{"id": "stores", "method": "GET", "path": "/v1/stores"}]},
+        "a package, and a payment for it": {
+            "atomic": True,
+            "operations": [
+                {
+                    "id": "gold",
+                    "method": "POST",
+                    "path": f"/v1/stores/{ID}/packages",
+                    "body": {"name": "Gold", "amount": 1900, "interval": "month"},
+                },
+                {
+                    "id": "first",
+                    "method": "POST",
+                    "path": f"/v1/stores/{ID}/payments",
+                    "body": {"package_id": {"$ref": "gold#/id"}, "payment_method": "sandbox_ok"},
+                },
+            ],
+        },
+    },
     "NewSubscription": {
         "a package": {"package_id": ID, "payment_method": "sandbox_ok"},
         "at the price that was seen": {"package_id": ID, "amount": 1900, "currency": "EUR"},

@@ -6,7 +6,6 @@ protocol.py        one connection: bytes become requests, one at a time, and ans
 http1.py           the head of a request and the framing of its body, as RFC 9112 writes them
 exchange.py        a request, what has been found out about it, and the way back to its client
 application.py     the five steps of a request
-route_matcher.py   which declared route a path is
 response_cache.py  finished answers of this process; access_cache.py: what its callers may do; lru.py: both, bounded
 redis_batch.py     one question to Redis for all requests of a turn of the loop
 reads.py           reads made on the loop; loop_reader.py: through the cache

@@ -17,10 +17,11 @@ from flask import Flask
 
 from api.http import conditional, is_conditional, problem_reply
 from api.job_waiters import ClientGone
-from api.limits import Counter, Limit, Limits, LocalCounts, Used
+from api.limits import Allowed, Counter, Limit, Limits, LocalCounts, PolicyName, Used, count_several
 from api.long_poll import first_reply
 from api.reply import Reply, Waiting
 from api.request import Request
+from api.route_matcher import Ids, RouteMatcher
 from api.routing import Priority, Route
 from api.server.access_cache import AccessCache, Caller
 from api.server.admission import AdmissionQueue
@@ -31,7 +32,6 @@ from api.server.metrics_buffer import Tally
 from api.server.reads import Reads
 from api.server.redis_batch import UNKNOWN, CheckResult, Checks
 from api.server.response_cache import CachedResponse, ResponseCache, cached
-from api.server.route_matcher import Ids, RouteMatcher
 from api.server.thread_pool import ThreadPool
 from api.serving import answer
 from api.telemetry import hit_lines, log_answered, own_fields, own_lines
@@ -68,7 +68,7 @@ class Application:
         self._threads = ThreadPool(app, settings.web_threads)
         # A quarter of the threads is always left to others.
         self._admission = AdmissionQueue(settings.web_threads, share=max(1, settings.web_threads * 3 // 4))
-        self._routes = RouteMatcher(app)
+        self._routes: RouteMatcher = app.extensions["route_matcher"]
         self._long_polls = LongPolls(app, self._threads, settings.max_waiting_clients)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -183,9 +183,12 @@ class Application:
 
     def _limit_of(self, route: Route, request: Request, user_id: UUID | None) -> Limit | None:
         """What a request counts against: its user, or as long as nobody has found its token good, its address."""
-        if user_id is None or route.limit == "login":
-            return self._limits.of_address(route.limit, request.address)
-        return self._limits.of_user(route.limit, user_id)
+        return self._limit_of_policy(route.limit, request, user_id)
+
+    def _limit_of_policy(self, policy: PolicyName, request: Request, user_id: UUID | None) -> Limit | None:
+        if user_id is None or policy == "login":
+            return self._limits.of_address(policy, request.address)
+        return self._limits.of_user(policy, user_id)
 
     def _count(self, exchange: Exchange, limit: Limit | None, used: Used | None) -> None:
         """Raises: TooManyRequests."""
@@ -223,7 +226,10 @@ class Application:
             # A body or a queue may have taken its time, in which a token may have been revoked.
             held = known if time.monotonic() - since < _KNOWN_FOR_S else None
             count = partial(self._recount, exchange, route, known)
-            reply = await self._threads.call(partial(answer, route, ids, request, body, known=held, count=count))
+            several = partial(self._count_parts, exchange, route)
+            reply = await self._threads.call(
+                partial(answer, route, ids, request, body, known=held, count=count, count_several=several)
+            )
         self._tally.add_statements(reply.queries, reply.db_s)
         if reply.access and reply.access is not held:
             self._callers.keep(request.token, reply.access)
@@ -245,6 +251,16 @@ class Application:
         exchange.limited = limit, used
         limit.require(used)
 
+    def _count_parts(
+        self, exchange: Exchange, route: Route, policy: PolicyName, access: Access, requests: int
+    ) -> Allowed:
+        """On a thread: count the requests that one request is made of."""
+        limit = self._limit_of_policy(policy, exchange.request, access.actor.user_id if access.actor else None)
+        allowed, used = count_several(Counter(self._store, self._local), limit, requests)
+        if limit and used and policy == route.limit:
+            exchange.limited = limit, used
+        return allowed
+
     async def _serve_page(self, exchange: Exchange) -> None:
         """What is not declared is Flask's: pages, and the refusal of all else."""
         request = exchange.request
@@ -265,7 +281,8 @@ class Application:
         # Kept here from the second time on: what is asked for once would drive out what comes again.
         if reply.validators and reply.hit and reply.status == 200:
             self._responses.keep(ResponseCache.key_of(request), cached(reply, route))
-        if reply.waiting and not reply.waiting.streams:
+        # What has been waited for may name something else that its client waits for.
+        while reply.waiting and not reply.waiting.streams:
             reply = await self._long_polls.hold(exchange, reply) or await self._anew(exchange, route)
         reply = conditional(request, reply)
         seconds = exchange.seconds

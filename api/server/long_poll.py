@@ -47,7 +47,7 @@ class LongPolls:
             later = await self._threads.call(finished_reply, first, waiting) if status and status.done else now
         else:
             later = reply_later(first, waiting, status) if status else None
-        if later is not None:
+        if later is not None and later.waiting is None:
             encode(exchange.request, later)
         return later
 

@@ -132,6 +132,7 @@ GET    /v1/jobs                                       jobs:read      401 200 200
 GET    /v1/jobs/{job_id}                              jobs:read      401 404 200 404 200 200 403 403
 GET    /v1/jobs/{job_id}/events                       jobs:read      401 404 200 404 200 200 403 403
 DELETE /v1/jobs/{job_id}                              jobs:write     401 404 200 404 200 200 403 403
+POST   /v1/batch                                      -              207 207 207 207 207 207 207 207
 """  # noqa: E501
 
 
@@ -163,6 +164,7 @@ PACKAGE = {"name": "Gold", "amount": 1500, "interval": "month"}
 PAYMENTS = "/v1/stores/{store_id}/payments"
 # Nothing is wrong with any of these. `{caller}` keeps apart what must be unique.
 BODIES: dict[tuple[str, str], dict[str, Any]] = {
+    ("POST", "/v1/batch"): {"operations": [{"id": "a", "method": "GET", "path": "/v1/stores"}]},
     ("POST", "/v1/users"): {"email": "new-{caller}@example.com", "name": "New", "password": PASSWORD},
     ("POST", "/v1/tokens"): {"name": "narrower", "scopes": ["jobs:read"]},
     ("PATCH", "/v1/me"): {"name": "Renamed"},

@@ -52,6 +52,43 @@ export interface Author {
   followed_by_me: boolean | null;
 }
 
+/** `atomic`: all of the operations or none of them. `on_error`: what is done with the rest after one has failed. */
+export interface Batch {
+  operations: readonly BatchOperation[];
+  atomic?: boolean;
+  /** `"continue"` unless something else is sent */
+  on_error?: "continue" | "stop";
+}
+
+/**
+ * One request. In `path`, a segment `$a.id` stands for the `id` in the answer of the earlier operation `a`; in
+ * `body`, `{"$ref": "a#/id"}` does. `if_version` is the version that a change or deletion is meant for.
+ */
+export interface BatchOperation {
+  /** letters, digits, - and _ */
+  id: string;
+  method: "DELETE" | "GET" | "PATCH" | "POST" | "PUT";
+  path: string;
+  body?: unknown;
+  if_version?: number;
+}
+
+/**
+ * The answer that the operation would have got alone. Of its header fields, `headers` has ETag, Location, Retry-
+ * After and Idempotency-Replayed.
+ */
+export interface BatchResult {
+  id: string;
+  status: number;
+  headers: { readonly [name: string]: unknown };
+  body: unknown;
+}
+
+/** In the order of the operations. */
+export interface BatchResults {
+  results: readonly BatchResult[];
+}
+
 export interface Block {
   user_id: string;
   name: string;
@@ -1644,6 +1681,15 @@ export class Jobs extends Group {
 
 }
 
+/** Batches: up to 100 requests in one, in their order, each as if it had come alone or all of them or none. */
+export class Batch extends Group {
+  /** Send up to 100 requests in one. */
+  run(body: Batch, options: KeyedOptions = {}): Promise<BatchResults> {
+    return this.one("POST", "/v1/batch", body, options);
+  }
+
+}
+
 /** All of them, as properties of the client. */
 export class Groups {
   readonly accounts: Accounts;
@@ -1662,6 +1708,7 @@ export class Groups {
   readonly feeds: Feeds;
   readonly webhooks: Webhooks;
   readonly jobs: Jobs;
+  readonly batch: Batch;
 
   constructor(caller: Caller) {
     this.accounts = new Accounts(caller);
@@ -1680,5 +1727,6 @@ export class Groups {
     this.feeds = new Feeds(caller);
     this.webhooks = new Webhooks(caller);
     this.jobs = new Jobs(caller);
+    this.batch = new Batch(caller);
   }
 }

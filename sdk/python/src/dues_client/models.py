@@ -10,6 +10,8 @@ from typing import Any, Literal, TypedDict, Union
 
 from dues_client._model import Model, Priced, WebhookEvent, many, one, time
 
+BatchOnError = Literal["continue", "stop"]
+BatchOperationMethod = Literal["DELETE", "GET", "PATCH", "POST", "PUT"]
 ConfirmationOutcome = Literal["fail", "succeed"]
 CreditNoteStatus = Literal["pending", "issued", "failed"]
 CreditNoteTo = Literal["balance", "payment"]
@@ -192,6 +194,24 @@ class Author(Model):
     followed_by_me: bool | None  # null without a token
 
     _decoders = {"created_at": time, "updated_at": time}
+
+
+class BatchResult(Model):
+    """The answer that the operation would have got alone. Of its header fields, `headers` has ETag, Location,
+    Retry-After and Idempotency-Replayed."""
+
+    id: str
+    status: int
+    headers: Mapping[str, Any]
+    body: Any
+
+
+class BatchResults(Model):
+    """In the order of the operations."""
+
+    results: Sequence[BatchResult]
+
+    _decoders = {"results": many("BatchResult")}
 
 
 class Block(Model):
@@ -855,6 +875,13 @@ class WebhookReplay(Model):
     last_seq: int
     missed: bool
     links: Mapping[str, str | None]
+
+
+BatchOperation = TypedDict(
+    "BatchOperation",
+    {"id": "str", "method": "BatchOperationMethod", "path": "str", "body": "Any", "if_version": "int"},
+    total=False,
+)
 
 
 SellerAddress = TypedDict(

@@ -17,6 +17,9 @@ from dues_client._sync.paging import Paged
 from dues_client._sync.started import Started
 from dues_client.models import (
     Address,
+    BatchOnError,
+    BatchOperation,
+    BatchResults,
     Block,
     Clock,
     Comment,
@@ -2637,6 +2640,43 @@ class Jobs(Group):
         return self._events(f"/v1/jobs/{segment(job_id)}/events", request_timeout=request_timeout)
 
 
+class Batch(Group):
+    """Batches: up to 100 requests in one, in their order, each as if it had come alone or all of them or none."""
+
+    def run(
+        self,
+        *,
+        operations: Sequence[BatchOperation],
+        atomic: bool | Unset = UNSET,
+        on_error: BatchOnError | Unset = UNSET,
+        idempotency_key: str | None = None,
+        request_timeout: float | None = None,
+    ) -> BatchResults:
+        """Send up to 100 requests in one.
+
+        The operations run in their order. Each has the rights, limits and effects that it would have alone, and
+        counts as one request. The answer is 207, with a result for each.
+
+        An atomic batch is done as a whole and answered by 200; or nothing of it is done, and the answer is the
+        problem of the first operation that failed.
+
+        With an Idempotency-Key, a batch that was broken off is finished by sending it again: operations that had
+        succeeded get their first answers, the others run. With `Prefer: wait=10` the answer comes when all slow
+        work is done.
+
+        Files, events, logging in and signing up cannot be part of a batch.
+
+        Needs no token."""
+        return self._one(
+            BatchResults,
+            "POST",
+            "/v1/batch",
+            body={"operations": operations, "atomic": atomic, "on_error": on_error},
+            idempotency_key=idempotency_key,
+            request_timeout=request_timeout,
+        )
+
+
 class Groups:
     """All of them, as attributes of the client."""
 
@@ -2657,3 +2697,4 @@ class Groups:
         self.feeds = Feeds(client)
         self.webhooks = Webhooks(client)
         self.jobs = Jobs(client)
+        self.batch = Batch(client)
