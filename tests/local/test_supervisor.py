@@ -1,6 +1,7 @@
 """The process runner: what dies comes back, what ends takes everything with it, and nobody else is touched."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -173,3 +174,10 @@ def test_a_procfile_names_every_program(tmp_path: Path) -> None:
     assert (web.name, web.argv[-1], web.env) == ("web", "exec serve --port 1", {"A": "b"})
     with pytest.raises(CannotStart, match="has no relay"):
         read_procfile(procfile, ["relay"], {})
+
+
+def test_what_the_docs_have_operators_run_is_what_the_procfile_runs() -> None:
+    operating = (PROJECT / "docs" / "operating.md").read_text()
+    for line in (PROJECT / "Procfile").read_text().splitlines():
+        name, _, command = line.partition(": ")
+        assert re.search(rf"^\$ {re.escape(command)} +# {name}\b", operating, re.MULTILINE), line

@@ -116,6 +116,58 @@ def test_a_line_has_an_end(monkeypatch: pytest.MonkeyPatch):
     run(scenario)
 
 
+async def hold_as(
+    line: AdmissionQueue, owners: tuple[str, ...], order: list[str], name: str, until: asyncio.Event
+) -> None:
+    async with line.slot(Priority.WRITE, owners):
+        order.append(name)
+        await until.wait()
+
+
+@pytest.mark.parametrize("owners", [("greedy",), ("somebody", "store")], ids=["a caller", "a store"])
+def test_nobody_has_more_than_a_share_of_the_slots(owners: tuple[str, ...]):
+    async def scenario() -> None:
+        line, order, done = AdmissionQueue(4, share=3), list[str](), asyncio.Event()
+        many = [asyncio.create_task(hold_as(line, owners, order, "greedy", done)) for _ in range(10)]
+        await asyncio.sleep(0)
+        assert order == ["greedy"] * 3
+        # The last slot is another's, however many wait before.
+        other = asyncio.create_task(hold_as(line, ("other",), order, "other", done))
+        await asyncio.sleep(0)
+        assert order == ["greedy"] * 3 + ["other"]
+        done.set()
+        await asyncio.gather(*many, other)
+        assert len(order) == 11
+        assert line.waiting == 0
+        # All is given back.
+        done.clear()
+        order.clear()
+        again = [asyncio.create_task(hold_as(line, owners, order, "greedy", done)) for _ in range(4)]
+        await asyncio.sleep(0)
+        assert order == ["greedy"] * 3
+        done.set()
+        await asyncio.gather(*again)
+
+    run(scenario)
+
+
+def test_callers_take_turns():
+    async def scenario() -> None:
+        line, order, done = AdmissionQueue(1), list[str](), asyncio.Event()
+        holder = asyncio.create_task(hold_as(line, ("a",), [], "", done))
+        await asyncio.sleep(0)
+        visits = [asyncio.create_task(hold_as(line, ("a",), order, "a", done)) for _ in range(8)]
+        await asyncio.sleep(0)
+        visits.append(asyncio.create_task(hold_as(line, ("b",), order, "b", done)))
+        await asyncio.sleep(0)
+        done.set()
+        await asyncio.gather(holder, *visits)
+        assert order.index("b") <= 1
+        assert order.count("a") == 8
+
+    run(scenario)
+
+
 def test_a_client_that_goes_away_gives_its_place_to_the_next():
     async def scenario() -> None:
         line, order, done = AdmissionQueue(1), list[str](), asyncio.Event()
