@@ -77,6 +77,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         doc("proxies whose X-Forwarded-For is believed, e.g. `127.0.0.1,10.0.0.0/8`; `*`: every peer; empty: nobody's"),
     ] = ""
+    cors_origins: Annotated[
+        str,
+        Meta(pattern=r"^(\*|https?://[a-z0-9.:\[\]_-]+(,https?://[a-z0-9.:\[\]_-]+)*)?$"),
+        doc("origins whose pages in browsers may use the API, e.g. `https://club.example`; `*`: every; empty: none"),
+    ] = ""
     max_body_bytes: Annotated[Positive, doc("largest request body, after decoding")] = 1024 * 1024
     slow_request_s: Annotated[float, doc("a request slower than this many seconds is logged as a warning")] = 0.5
     rate_limit: Annotated[

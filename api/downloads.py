@@ -6,6 +6,7 @@ A file is never compressed on the way: its ranges and its entity tag are those o
 import re
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
+from typing import Any
 
 from api.http import matches
 from api.reply import Reply
@@ -18,6 +19,19 @@ from dues.reports.files import FileStore
 _RANGE = re.compile(r"bytes=(?:(\d+)-(\d*)|-(\d+))", re.ASCII)
 # No file is as long as a number of so many digits says, and Python takes no number of thousands of them.
 _DIGITS = 18
+
+_BYTES: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
+
+
+def file_content(*media_types: str) -> dict[str, Any]:
+    """The content of an answer that is a file, as the OpenAPI document has it.
+
+    Bytes whatever the format stand first, for generators that know one type of an answer or none of these. No schema
+    for JSON, of which a range is none.
+    """
+    return {"application/octet-stream": _BYTES} | {
+        media_type: {} if media_type == "application/json" else _BYTES for media_type in media_types
+    }
 
 
 def download(files: FileStore, file: ReportFile, request: Request) -> Reply:

@@ -18,6 +18,7 @@ from werkzeug.datastructures import Headers
 
 from api.client_address import Proxies
 from api.compress import encode, pages_compressor
+from api.cors import Cors
 from api.http import conditional, problem_of, problem_reply
 from api.limits import Allowed, Counter, KnownTokens, Limit, Limits, LocalCounts, PolicyName, Used, count_several
 from api.reply import Reply
@@ -112,21 +113,26 @@ class FlaskHost:
         self._proxies = Proxies(settings.forwarded_allow_ips)
         self._limits, self._local = Limits(settings.rate_limit), LocalCounts(settings.web_concurrency)
         self._known = KnownTokens()
+        self._cors = Cors(settings.cors_origins)
         # Half of the threads may hold a client that waits, so that others are served meanwhile.
         self._waiters = ThreadWaiters(app, settings.web_threads // 2)
 
-    def begin(self) -> None:
-        """Read the request, and count it where no declared route does. Raises: Problem."""
+    def begin(self) -> Response | None:
+        """Read the request, and count it where no declared route does; or answer it, where a browser asks what a page
+        may send. Raises: Problem."""
         hosted: Hosted | None = flask_request.environ.get(HOSTED)
         if hosted is not None:
             g.request, g.began_at, g.limited = hosted
-            return
+            return None
         g.began_at, g.limited = time.perf_counter(), None
         g.request = request = _read_request(flask_request.environ, self._proxies)
+        if preflight := self._cors.preflight(request):
+            return _flask_response(preflight)
         if flask_request.endpoint not in current_app.extensions["routes"] and request.path not in _FREE:
             self._count(self._limits.of_address("default", request.address))
         if not request.path:
             raise NotFound("there is no such resource")
+        return None
 
     def view_of(self, route: Route) -> Callable[..., Response]:
         def view(**texts: str) -> Response:
@@ -202,9 +208,15 @@ class FlaskHost:
 
     def end(self, response: Response) -> Response:
         """Around what is not declared: the fields that all answers have."""
+        if HOSTED not in flask_request.environ:
+            for name, value in _pairs(self._cors.lines(flask_request.headers.get("Origin"))):
+                response.headers.add(name, value)
         if g.get("is_finished"):
             return response
         response = self._compress.after_request(response)
+        if flask_request.method == "OPTIONS":
+            # Flask's own answer, which is empty and calls itself HTML.
+            response.headers.pop("Content-Type", None)
         request: Request | None = g.get("request")
         rule = flask_request.url_rule
         route, seconds = route_template(rule.rule) if rule else "unmatched", time.perf_counter() - g.began_at

@@ -4,6 +4,7 @@ store's, others their own."""
 from typing import Any
 from uuid import UUID
 
+from api.downloads import file_content
 from api.reply import Reply
 from api.routes.payments import ONE as PAYMENT
 from api.routes.payments import REFUND
@@ -23,7 +24,7 @@ RECEIPT, REFUND_RECEIPT = PAYMENT + "/receipt", REFUND + "/receipt"
 FILE: dict[int, dict[str, Any]] = {
     200: {
         "description": "The document, as it was issued",
-        "content": {"application/pdf": {"schema": {"type": "string", "format": "binary"}}},
+        "content": file_content("application/pdf"),
     },
     304: {"description": "Not modified: what you have still holds"},
 }

@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from api.downloads import download
+from api.downloads import download, file_content
 from api.reply import Reply
 from api.routing import Call, Routes
 from dues.reads import ReadPlan
@@ -18,12 +18,7 @@ from dues.reports.service import NewReport
 routes = Routes("reports")
 LIST, ONE = "/v1/stores/{store_id}/reports", "/v1/stores/{store_id}/reports/{report_id}"
 
-_BYTES = {"schema": {"type": "string", "format": "binary"}}
-# Bytes whatever the format, which stands first for programs that know one type of an answer; then each format as it is
-# sent. No schema for JSON: a range of it is none.
-_CONTENT: dict[str, Any] = {"application/octet-stream": _BYTES} | {
-    document.media_type: {} if document.extension == "json" else _BYTES for document in FORMATS.values()
-}
+_CONTENT = file_content(*(document.media_type for document in FORMATS.values()))
 _FILE_RESPONSES: dict[int, dict[str, Any]] = {
     200: {"description": "The whole file", "content": _CONTENT},
     206: {"description": "The range that was asked for", "content": _CONTENT},

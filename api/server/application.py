@@ -15,6 +15,7 @@ from uuid import UUID
 
 from flask import Flask
 
+from api.cors import Cors
 from api.http import conditional, is_conditional, problem_reply
 from api.job_waiters import ClientGone
 from api.limits import Allowed, Counter, Limit, Limits, LocalCounts, PolicyName, Used, count_several
@@ -62,6 +63,7 @@ class Application:
         self._checks = Checks(Address.parse(settings.cache_redis_url), cache.store, self._generation)
         self._responses = ResponseCache(settings.cache_memory_bytes)
         self._callers = AccessCache()
+        self._cors = Cors(settings.cors_origins)
         self._tally = Tally()
         self._reads = Reads(app, self._checks, self._tally)
         self._limits, self._local = Limits(settings.rate_limit), LocalCounts(settings.web_concurrency)
@@ -94,6 +96,9 @@ class Application:
         if request.path == "/healthz" and request.method in _READS:
             # Without a thread, which may all be busy.
             exchange.send(200, _ALIVE_FIELDS + own_fields(request.id, exchange.seconds, None), _ALIVE)
+            return
+        if request.method == "OPTIONS" and (preflight := self._cors.preflight(request)):
+            exchange.send_reply(preflight, own_fields(request.id, exchange.seconds, None))
             return
         kept = self._responses.find(self._responses.key_of(request)) if request.method in _READS else None
         if kept is None:

@@ -7,6 +7,7 @@ from email.utils import formatdate
 from typing import Protocol
 
 from api.client_address import Proxies
+from api.cors import Cors
 from api.server.exchange import Exchange
 from dues.observability.metrics import CONNECTIONS, CONNECTIONS_REFUSED
 
@@ -47,8 +48,10 @@ class Connections:
         keep_alive_s: float,
         most_body: int,
         proxies: Proxies,
+        cors: Cors | None = None,
     ) -> None:
         self.handle, self.most, self.most_body, self.proxies = handle, most, most_body, proxies
+        self._cors = cors or Cors("")
         self.keep_alive_s = keep_alive_s
         self.loop = asyncio.get_running_loop()
         self._open: set[Connection] = set()
@@ -63,14 +66,14 @@ class Connections:
     def discard(self, connection: "Connection") -> None:
         self._open.discard(connection)
 
-    def server_lines(self) -> bytes:
-        """The header fields of all answers, made anew each second."""
+    def server_lines(self, exchange: Exchange | None) -> bytes:
+        """The header fields of all answers, made anew each second, and those that a request's Origin asks for."""
         moment = self.loop.time()
         if moment >= self._lines_until:
             date = formatdate(usegmt=True)
             self._server_lines = f"date: {date}\r\nx-content-type-options: nosniff\r\n".encode()
             self._lines_until = moment + 1.0
-        return self._server_lines
+        return self._server_lines + self._cors.lines(exchange.request.fields.get("origin") if exchange else None)
 
     def is_full(self) -> bool:
         """Whether only health checks are answered."""

@@ -256,7 +256,7 @@ class Connection(asyncio.Protocol):
     def answer(self, status: int, fields: bytes, content: bytes) -> None:
         closes = self._must_close()
         closing = _CLOSE if closes else b""
-        server_lines = self._shared.server_lines()
+        server_lines = self._shared.server_lines(self._exchange)
         self._transport.write(b"%b%b%b%b\r\n%b" % (_STATUS_LINES[status], server_lines, fields, closing, content))
         self._end(keep=not closes)
 
@@ -265,7 +265,8 @@ class Connection(asyncio.Protocol):
         self._is_chunked = not has_length
         framing = b"" if has_length else b"transfer-encoding: chunked\r\n"
         closing = b"" if self._keep else _CLOSE
-        parts = (_STATUS_LINES[status], self._shared.server_lines(), fields, framing, closing)
+        server_lines = self._shared.server_lines(self._exchange)
+        parts = (_STATUS_LINES[status], server_lines, fields, framing, closing)
         self._transport.write(b"%b%b%b%b%b\r\n" % parts)
 
     def part(self, data: bytes) -> None:
@@ -354,12 +355,13 @@ class Connection(asyncio.Protocol):
         exchange, self._exchange = self._exchange, None
         if exchange:
             exchange.is_answered = True
-        request_id = exchange.request.id if exchange else new_request_id()
-        reply = problem_reply(problem, exchange.request if exchange else None, request_id)
-        fields = field_lines(reply)
+        request = exchange.request if exchange else None
+        request_id = request.id if request else new_request_id()
+        reply = problem_reply(problem, request, request_id)
+        server_lines, fields = self._shared.server_lines(exchange), field_lines(reply)
         self._transport.write(
             b"%b%b%bx-request-id: %b\r\nconnection: close\r\n\r\n%b"
-            % (_STATUS_LINES[reply.status], self._shared.server_lines(), fields, request_id.encode(), reply.body or b"")
+            % (_STATUS_LINES[reply.status], server_lines, fields, request_id.encode(), reply.body or b"")
         )
         self._end(keep=False)
 

@@ -16,6 +16,7 @@ import uvloop
 from gunicorn.workers.base import Worker as GunicornWorker
 
 from api.client_address import Proxies
+from api.cors import Cors
 from api.server.application import Application
 from api.server.connections import Connections
 from api.server.protocol import Connection
@@ -56,6 +57,7 @@ class Worker(GunicornWorker):
             keep_alive_s=settings.keep_alive_s,
             most_body=settings.max_body_bytes,
             proxies=Proxies(settings.forwarded_allow_ips),
+            cors=Cors(settings.cors_origins),
         )
         application.start()
         listeners = [
