@@ -80,7 +80,7 @@ class Contest:
         for path in self.pages():
             self.fetch(self.dues + path)
             self.fetch(self.dues_threads + path)
-        for path in self.peer_pages("cached"):
+        for path in [*self.peer_pages("cached"), *self.peer_pages("bytes")]:
             for base in (self.fastapi, self.flask, self.drf):
                 self.fetch(base + path)
 
@@ -89,7 +89,7 @@ class Contest:
         return [dues_path(store) for store in self.stores]
 
     def peer_pages(self, kind: str) -> list[str]:
-        """The same of a peer; `kind` is "cached", "uncached" or "uncounted"."""
+        """The same of a peer; `kind` is "cached", "bytes", "uncached" or "uncounted"."""
         return [f"/{kind}/stores/{store}/payments" for store in self.stores]
 
     def load(self, base: str, paths: list[str], seconds: float) -> Result:
