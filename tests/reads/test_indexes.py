@@ -30,6 +30,7 @@ LISTS = [route for route in READS if route.lists]
 
 # Sorts and filters without an index of their own, and why that is enough.
 _ONES_OWN = "a person's own payments are looked through: there are as many as one person makes"
+_SUBSCRIPTIONS = "a person's own subscriptions are looked through: there are as many as one person has"
 _POSTS = "of a viewer's posts, which lie in several partial indexes, none of which holds all of them"
 WITHOUT = {
     ("/v1/stores", "slug"): "a slug is one store's",
@@ -42,6 +43,12 @@ WITHOUT = {
     ("/v1/me/payments", "currency"): _ONES_OWN,
     ("/v1/me/payments", "user_id"): _ONES_OWN,
     ("/v1/me/payments", "package_id"): _ONES_OWN,
+    ("/v1/me/payments", "paid_at"): _ONES_OWN,
+    ("/v1/me/payments", "subscription_id"): _ONES_OWN,
+    ("/v1/me/subscriptions", "status"): _SUBSCRIPTIONS,
+    ("/v1/me/subscriptions", "package_id"): _SUBSCRIPTIONS,
+    ("/v1/me/subscriptions", "user_id"): _SUBSCRIPTIONS,
+    ("/v1/stores/{store_id}/payments/{payment_id}/refunds", "status"): "a payment's refunds are few, and found by it",
     ("/v1/jobs", "status"): "a caller's jobs of some days are looked through: an index more would cost every job",
     ("/v1/jobs", "kind"): "the same",
     ("/v1/stores/{store_id}/documents", "number"): "a number is one document's",

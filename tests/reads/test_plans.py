@@ -38,10 +38,11 @@ _OTHERS = """
 _PAYMENTS = """
     alter table payments drop constraint payments_store_id_fkey, drop constraint payments_user_id_fkey,
         drop constraint payments_store_id_package_id_fkey;
-    insert into payments(store_id, id, user_id, package_id, amount, currency, status, payment_method, gateway,
-        created_at)
+    insert into payments(store_id, id, user_id, package_id, subscription_id, amount, currency, status, payment_method,
+        gateway, created_at)
     select s.id, gen_random_uuid(), u.ids[1 + (n / 4) %% cardinality(u.ids)],
-        case when n %% 3 = 0 then s.packages[1 + (n / 12) %% 5] end, 100 + (n::bigint * 7919) %% 10000,
+        case when n %% 3 = 0 then s.packages[1 + (n / 12) %% 5] end,
+        case when n %% 3 = 0 then md5((n / 12 %% 100)::text)::uuid end, 100 + (n::bigint * 7919) %% 10000,
         (array['EUR', 'EUR', 'EUR', 'USD'])[1 + (n / 4) %% 4],
         (array['succeeded', 'succeeded', 'succeeded', 'failed', 'refunded'])[1 + (n / 4) %% 5],
         'sandbox_ok', 'sandbox', '2026-01-01'::timestamptz + n * interval '1 minute'

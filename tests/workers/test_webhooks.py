@@ -39,8 +39,10 @@ def test_a_payment_is_told_from_its_beginning_to_its_end(shop: Shop, processes: 
     assert told(receiver.calls, webhook) == [
         "payment.created",
         "payment.succeeded",
+        "invoice.paid",
         "refund.created",
         "refund.succeeded",
+        "credit_note.created",
         "payment.partially_refunded",
     ]
     last = max(receiver.events, key=lambda event: int(event["seq"]))
@@ -56,8 +58,8 @@ def test_a_worker_that_is_killed_loses_no_delivery(
     shop.pay()
     wait_until_all_is_done(shop)
     assert (tmp_path / line).exists()
-    assert told(receiver.calls, webhook) == ["payment.created", "payment.succeeded"]
-    assert len(receiver.calls) == (3 if line.endswith("after_post") else 2)
+    assert told(receiver.calls, webhook) == ["payment.created", "payment.succeeded", "invoice.paid"]
+    assert len(receiver.calls) == (4 if line.endswith("after_post") else 3)
     assert shop.make.rows("select distinct status from webhook_deliveries") == [Row(status="succeeded")]
 
 
@@ -78,4 +80,5 @@ def test_webhooks_that_are_due_all_arrive_after_the_receiver_was_away(
 
     receiver.answer = take
     wait_until_all_is_done(shop)
-    assert sorted(told(taken, webhook)) == ["payment.created"] * 3 + ["payment.succeeded"] * 3
+    of_three = ["invoice.paid"] * 3 + ["payment.created"] * 3 + ["payment.succeeded"] * 3
+    assert sorted(told(taken, webhook)) == of_three

@@ -137,7 +137,8 @@ def asks_before_the_request(patch: pytest.MonkeyPatch) -> None:
     """A request joins a batch whose question was sent already."""
     send, ask, answer = redis_batch.Checks._send, redis_batch.Checks.ask_then, redis_batch._answer
     sent: dict[redis_batch.Checks, redis_batch._Batch] = {}
-    answered: list[redis_batch._Batch] = []
+    # By identity: held here, they are not made anew under the number of one that is gone.
+    answered: dict[int, redis_batch._Batch] = {}
 
     def remembering_send(self: redis_batch.Checks) -> None:
         assert self._batch
@@ -145,12 +146,12 @@ def asks_before_the_request(patch: pytest.MonkeyPatch) -> None:
         send(self)
 
     def remembering_answer(batch: redis_batch._Batch, results: Any) -> None:
-        answered.append(batch)
+        answered[id(batch)] = batch
         answer(batch, results)
 
     def joining_ask(self: redis_batch.Checks, validators: Any, limit: Any, plan: Any, then: Any) -> None:
         batch = sent.get(self)
-        is_open = batch is not None and not any(batch is each for each in answered)
+        is_open = batch is not None and id(batch) not in answered
         if validators is None or batch is None or not is_open or not batch.names.keys() >= set(validators.names):
             ask(self, validators, limit, plan, then)
         else:
