@@ -24,9 +24,10 @@ from api.request import Request, make_request, read_target
 from api.route_matcher import Ids, RouteMatcher
 from api.routing import Call, Route
 from api.serving import part
-from dues.errors import BadRequest, FailedDependency, NotFound, Problem, TooManyRequests
+from dues.errors import BadRequest, FailedDependency, NotFound, PayloadTooLarge, Problem, TooManyRequests
 from dues.failpoints import failpoint
 from dues.postgres import in_transaction, unit_of_work
+from dues.settings import settings
 from dues.stores.access import Access
 
 # References: a segment of a path, and the text of a "$ref" in a body.
@@ -91,7 +92,7 @@ class Parts:
             self._require(name)
         path, mark, query = item.path.partition("?")
         target = "/".join(self._resolve_segment(segment) for segment in path.split("/")) + mark + query
-        body = b"" if item.body is None else msgspec.json.encode(self._resolve(item.body))
+        body = b"" if item.body is None else msgspec.json.encode(self._resolve(item.body, Budget()))
         request = self._request(item, target)
         route, ids = find(request)
         joins = in_transaction()
@@ -147,16 +148,17 @@ class Parts:
             raise FailedDependency(f"{found[2]} of {found[1]} cannot be part of a path")
         return str(value)
 
-    def _resolve(self, value: Any) -> Any:
+    def _resolve(self, value: Any, budget: "Budget") -> Any:
         """A body with each reference replaced by what it stands for."""
         if isinstance(value, list):
-            return [self._resolve(item) for item in value]
+            return [self._resolve(item, budget) for item in value]
         if not isinstance(value, dict):
             return value
         if reference := _reference(value):
             name, pointer = reference
-            return self._look_up(name, [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")])
-        return {key: self._resolve(below) for key, below in value.items()}
+            steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")]
+            return budget.spend(self._look_up(name, steps))
+        return {key: self._resolve(below, budget) for key, below in value.items()}
 
     def _look_up(self, name: str, steps: list[str]) -> Any:
         value = self._require(name)
@@ -167,6 +169,23 @@ class Parts:
                 value = value[int(step)]
             else:
                 raise FailedDependency(f"the answer of {name} has no {'/'.join(steps)}")
+        return value
+
+
+class Budget:
+    """How many characters more references may put into a part's body: a short one could else stand for the longest
+    answer thousands of times over."""
+
+    def __init__(self) -> None:
+        self._left = settings().max_body_bytes
+
+    def spend(self, value: Any) -> Any:
+        """The value. Raises: FailedDependency for one that is no single value; PayloadTooLarge."""
+        if isinstance(value, dict | list):
+            raise FailedDependency("a reference stands for a single value, and not for an object or a list")
+        self._left -= len(str(value))
+        if self._left < 0:
+            raise PayloadTooLarge(f"a body may have at most {settings().max_body_bytes} bytes")
         return value
 
 

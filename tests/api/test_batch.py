@@ -109,6 +109,20 @@ def test_what_is_wrong_with_a_batch(post: Post, operations: Any, status: int, po
     assert (answered, problem["errors"][0]["pointer"]) == (status, pointer)
 
 
+def test_references_do_not_multiply_what_was_sent(post: Post, packages: Any) -> None:
+    """A few bytes stand for a long answer as often as they are written."""
+    long = {"description": "x" * 2000}
+    many = [{"$ref": "a#/description"}] * 5000
+    status, results = post(
+        packages("a", **long),
+        packages("b", name={"$ref": "a#/links"}),
+        packages("c", name=many),
+        packages("d", name={"$ref": "a#/name"}),
+    )
+    assert status == 207
+    assert [result["status"] for result in results.values()] == [201, 424, 413, 201]
+
+
 def test_an_operation_is_refused_as_it_would_be_alone(post: Post, packages: Any, store: Made) -> None:
     _, results = post(
         packages("a", amount="much"),
