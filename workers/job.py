@@ -15,6 +15,7 @@ import os
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
@@ -29,6 +30,7 @@ from dues.jobs import lease as leases
 from dues.jobs.exceptions import UNKNOWN_KIND, Drained, PermanentFailure, TimedOut, backoff_s, problem_of
 from dues.jobs.kinds import KINDS, QueueName
 from dues.jobs.lease import Claim, Lease
+from dues.jobs.queues import threads
 from dues.jobs.turns import Turns, become_due
 from dues.observability.logs import log_fields
 from dues.observability.trace import tracing
@@ -110,7 +112,10 @@ def begin(queue: QueueName) -> Held | None:
     """Claim the job whose turn it is, if there is one. Never raises."""
     try:
         with _app().app_context():
-            return patiently(partial(_turns(queue).claim, _worker_name()))
+            held = patiently(partial(_turns(queue).claim, _worker_name(), threads(queue) - _at_work[queue]))
+            if held:
+                _count(queue, 1)
+            return held
     except Exception as error:
         _log(f"no job of {queue} could be claimed", error)
         return None
@@ -128,6 +133,7 @@ def go_on(queue: QueueName, first: Held, is_over: Callable[[], bool]) -> int:
         except Exception as error:
             # Not even the failure could be written: the lease runs out, and the relay brings the job back.
             _log(f"job {held[0].job_id} could not be ended", error)
+        _count(queue, -1)
         count += 1
         held = None if is_over() else begin(queue)
     return count
@@ -265,6 +271,13 @@ def _app() -> Flask:
 
 # Threads that begin at once agree on one.
 _once = threading.Lock()
+# How many jobs of a queue this process has claimed and not ended yet.
+_at_work: Counter[QueueName] = Counter()
+
+
+def _count(queue: QueueName, by: int) -> None:
+    with _once:
+        _at_work[queue] += by
 
 
 def _turns(queue: QueueName) -> Turns:

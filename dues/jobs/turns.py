@@ -91,13 +91,19 @@ class Turns:
         self._after = _FIRST
         self._next: list[UUID] = []
         self._hold_until = 0.0
+        self._limit: int | None = None
         self._lock = threading.Lock()
 
-    def claim(self, worker: str) -> tuple[Claim, Lease] | None:
+    def claim(self, worker: str, free: int | None = None) -> tuple[Claim, Lease] | None:
         """Begin an attempt at the job whose turn it is; None where none is due, or none that its store may have run
-        now. Of any number of workers that ask at once each gets another job."""
+        now. Of any number of workers that ask at once each gets another job. `free`: how many threads the process has
+        left, where it has several."""
         with self._lock:
-            begun = self._claim_known(worker) or self._claim_next(worker)
+            limit = store_limit(self._queue, free)
+            # Turns that were looked up while a store might have more running may be of one that has enough by now.
+            if limit is not None and self._limit is not None and limit < self._limit:
+                self._next = []
+            begun = self._claim_known(worker) or self._claim_next(worker, limit)
             if begun is None:
                 return None
             self._after = begun.tenant
@@ -114,10 +120,11 @@ class Turns:
             count = _ASKED
         return None
 
-    def _claim_next(self, worker: str) -> Begun | None:
+    def _claim_next(self, worker: str, limit: int | None) -> Begun | None:
         started = time.monotonic()
-        begun = begin(_CLAIM_NEXT, _look(self._queue, self._after, _MOST), worker)
+        begun = begin(_CLAIM_NEXT, _look(self._queue, self._after, _MOST, limit), worker)
         ended = time.monotonic()
+        self._limit = limit
         self._hold_until = ended + max(_TRUST_S, _TRUST_TIMES * (ended - started))
         self._next = begun.turns[begun.turns.index(begun.claim.job_id) + 1 :] if begun else []
         return begun
@@ -125,12 +132,12 @@ class Turns:
 
 def count_turns(queue: QueueName, most: int) -> int:
     """How many jobs of a queue workers could begin now, up to `most`."""
-    (count,) = fetch_row(_COUNT, _look(queue, _FIRST, most), hot=True) or (0,)
+    (count,) = fetch_row(_COUNT, _look(queue, _FIRST, most, store_limit(queue)), hot=True) or (0,)
     return int(count)
 
 
-def _look(queue: QueueName, after: UUID, most: int) -> Mapping[str, Any]:
-    return {"queue": queue, "after": after, "most": most, "limit": store_limit(queue)}
+def _look(queue: QueueName, after: UUID, most: int, limit: int | None = None) -> Mapping[str, Any]:
+    return {"queue": queue, "after": after, "most": most, "limit": limit}
 
 
 def become_due() -> int:

@@ -138,6 +138,30 @@ class TestALimitOfAStore:
         found = [Turns("webhooks").claim("tester") for _ in range(10)]
         assert len([begun for begun in found if begun]) == 8
 
+    @pytest.mark.parametrize("trust_s", [0.0, 10.0])
+    def test_is_the_smaller_the_fewer_threads_are_left(
+        self, in_app: Flask, make: Factory, monkeypatch: pytest.MonkeyPatch, trust_s: float
+    ):
+        """Of 16 one store alone has eight; two whose jobs do not end have no more than eleven, and then a third still
+        finds five, of which it leaves some to a fourth."""
+        monkeypatch.setattr("dues.jobs.turns._TRUST_S", trust_s)
+        turns, free = Turns("webhooks"), 16
+
+        def fill(*stores: UUID) -> dict[UUID, int]:
+            nonlocal free
+            for store in stores:
+                put(make, store, 20, queue="webhooks")
+            while free and turns.claim("tester", free):
+                free -= 1
+            return running(make)
+
+        assert fill(A) == {A: 8}
+        assert fill(B) == {A: 8, B: 4}
+        assert fill(C) == {A: 8, B: 4, C: 2}
+        make.rows("update jobs set status = 'failed', finished_at = now(), lease_token = null, lease_until = null")
+        free = 16
+        assert sum(fill(A, B).values()) <= 11
+
     def test_is_none_for_mails_and_charges(self, in_app: Flask, make: Factory):
         put(make, A, 20)
         found = [Turns("default").claim("tester") for _ in range(20)]

@@ -50,6 +50,21 @@ def test_what_one_store_has_hanging_keeps_nobody_elses(
     assert Counter(notes.words()) == {"began": 40, "done": 50}
 
 
+def test_what_several_stores_have_hanging_keeps_nobody_elses(
+    processes: Processes, jobs: Jobs, make: Factory, notes: Notes
+) -> None:
+    for _ in range(2):
+        put(jobs, make, notes, 20)
+    processes.start_both("webhooks:1", WEBHOOK_THREADS="6", WEBHOOKS_PER_STORE="3")
+    wait_until_began(notes, 4)
+    others = [jobs.add(deeds.THREADED_NOTE, notes.args, store_id=make.store().id) for _ in range(10)]
+    for job_id in others:
+        wait_for_status(jobs, job_id, "succeeded")
+    assert statuses(make)["running"] in (4, 5)
+    notes.go()
+    wait_until(lambda: statuses(make) == {"succeeded": 50}, 20, "all to be done")
+
+
 def test_jobs_of_a_process_that_is_killed_are_all_done_by_another(
     processes: Processes, jobs: Jobs, make: Factory, notes: Notes
 ) -> None:
