@@ -407,13 +407,6 @@ class Factory:
     def block(self, blocker: Row, blocked: Row) -> Row:
         return self.insert("blocks", {"blocker_id": blocker.id, "blocked_id": blocked.id, "id": new_id()})
 
-    def member(self, store: Row, user: Row, package: Row | None = None, *, days: float = 30) -> Row:
-        """A membership that runs out in so many days, or has run out."""
-        package = package or self.package(store)
-        until = datetime.now(UTC) + timedelta(days=days)
-        columns = {"store_id": store.id, "user_id": user.id, "package_id": package.id, "access_until": until}
-        return self.insert("store_members", columns)
-
     def insert(self, table: str, columns: dict[str, Any]) -> Row:
         """One row of any table. Returns: all of its columns, those that the database filled in too."""
         names = ", ".join(f'"{name}"' for name in columns)

@@ -7,7 +7,7 @@ from dues.payments.models import Payment
 from dues.payments.reads import payments
 from dues.reads import Computed, Many, Resource
 from dues.reads.resource import Schema, links_schema
-from dues.social.reads import NEXT_LAPSE, followed_by_me, visible_count
+from dues.social.reads import followed_by_me, visible_count
 from dues.social.visibility import HIDDEN, VISIBLE
 from dues.subscriptions.models import SubscriptionRow
 
@@ -69,7 +69,6 @@ profiles = Resource(
         "followed_by_me": followed_by_me("id"),
     },
     where=f"{{deleted_at}} is null and {{id}} not in {HIDDEN}",
-    until=NEXT_LAPSE,
     tags=lambda scope: (
         f"user:{scope['id']}",
         f"user:{scope['id']}:counts",

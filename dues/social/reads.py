@@ -27,8 +27,6 @@ from dues.stores.reads import stores
 
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _BY_ME: Schema = {"type": ["boolean", "null"], "description": "null without a token"}
-# A caller's view of others changes when one of their memberships runs out.
-NEXT_LAPSE = f"(select min(m.access_until) from memberships m where m.user_id = {VIEWER})"
 
 
 def _tags(scope: Scope) -> tuple[str, ...]:
@@ -88,7 +86,6 @@ comments = Resource(
     sorts={"created_at": Comment.id},
     where=f"{{author_id}} not in {HIDDEN}",
     within=POST_IS_VISIBLE,
-    until=NEXT_LAPSE,
     tags=_tags,
 )
 
@@ -151,7 +148,6 @@ posts = Resource(
     where=VISIBLE,
     # Of somebody who is not there, there are no posts, not even an empty list.
     within=f"(%(whose)s::uuid is null or {USER_IS_VISIBLE.format(id='%(whose)s::uuid')})",
-    until=NEXT_LAPSE,
     search=PostSearch(),
     tags=_tags,
 )
@@ -184,7 +180,6 @@ likes = Resource(
     sorts={"created_at": Like.id},
     where=f"{{user_id}} not in {HIDDEN}",
     within=POST_IS_VISIBLE,
-    until=NEXT_LAPSE,
     tags=_tags,
 )
 

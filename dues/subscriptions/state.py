@@ -189,5 +189,10 @@ def _entry(change: Change) -> dict[str, Any]:
 def touch_subscription(before: Subscription | None, after: Subscription) -> None:
     """Answers that hold the subscription, or what its member may see by it, are out of date."""
     touch(f"store:{after.store_id}:subscriptions", f"store:{after.store_id}:customers", f"user:{after.user_id}")
-    if after.has_access != (before is not None and before.has_access):
+    if _opens(after) != (_opens(before) if before else None):
         touch(f"user:{after.user_id}:sees")
+
+
+def _opens(one: Subscription) -> UUID | None:
+    """The package whose members' posts the subscription opens; None while it gives no access."""
+    return one.package_id if one.has_access else None

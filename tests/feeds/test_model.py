@@ -2,28 +2,19 @@
 answer is what the model says, whatever was changed just before."""
 
 import http.client
-from collections.abc import Callable
 from contextlib import closing
 from typing import Any
 
 import pytest
 import ujson
 from flask import Flask
-from sqlalchemy import text
 
-from dues.postgres import transaction
 from dues.reads.freshness.writer import Writer
-from dues.reads.tags import touch
 from tests.factory import Factory
+from tests.feeds.members import Members
 from tests.feeds.play import Play, Send
 from tests.servers import Servers
 from tests.webserver import WebServer
-
-_BEGIN = text(
-    "insert into store_members(store_id, user_id, package_id, access_until)"
-    " values (:store, :user, :package, now() + interval '1 day')"
-)
-_END = text("delete from store_members where store_id = :store and user_id = :user")
 
 
 def flask(app: Flask) -> Send:
@@ -48,17 +39,6 @@ def loop(web: WebServer) -> Send:
     return send
 
 
-def member_setter(app: Flask) -> Callable[[str, str, str | None], None]:
-    def set_member(store: str, user: str, package: str | None) -> None:
-        with app.app_context(), transaction() as session:
-            session.execute(_END, {"store": store, "user": user})
-            if package:
-                session.execute(_BEGIN, {"store": store, "user": user, "package": package})
-            touch(f"user:{user}:sees")
-
-    return set_member
-
-
 def run(play: Play, deeds: int, looks: int) -> None:
     """`looks` by readers after each deed; the same reader may look at the same thing again, and get what was kept."""
     for number in range(deeds):
@@ -70,14 +50,14 @@ def run(play: Play, deeds: int, looks: int) -> None:
 
 def test_every_answer_is_what_the_model_says(app: Flask, servers: Servers, make: Factory) -> None:
     with WebServer(servers, threads=2, RATE_LIMIT="off") as web:
-        play = Play(1, make, [flask(app), loop(web)], member_setter(app))
+        play = Play(1, make, [flask(app), loop(web)], Members(app, make).set)
         run(play, 120, 4)
     assert play.seen["reads"] > 400
 
 
 def test_without_touches_it_is_not(app: Flask, make: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Writer, "touch", lambda *_: None)
-    play = Play(1, make, [flask(app)], member_setter(app))
+    play = Play(1, make, [flask(app)], Members(app, make).set)
     with pytest.raises(AssertionError, match="found"):
         run(play, 120, 4)
 
@@ -87,5 +67,5 @@ def test_without_touches_it_is_not(app: Flask, make: Factory, monkeypatch: pytes
 @pytest.mark.parametrize("seed", range(2, 12))
 def test_over_many_graphs(app: Flask, servers: Servers, make: Factory, seed: int) -> None:
     with WebServer(servers, threads=2, RATE_LIMIT="off") as web:
-        play = Play(seed, make, [flask(app), loop(web)], member_setter(app), users=4 + 3 * seed, stores=3)
+        play = Play(seed, make, [flask(app), loop(web)], Members(app, make).set, users=4 + 3 * seed, stores=3)
         run(play, 1500, 5)

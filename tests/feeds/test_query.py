@@ -30,10 +30,18 @@ _FILL = f"""
     insert into packages(store_id, id, name, amount, currency, interval)
         select md5('s' || n)::uuid, md5('p' || n || p)::uuid, 'Tier', 1, 'EUR', 'month'
         from generate_series(1, {STORES}) n, generate_series(1, 2) p;
-    insert into store_members(store_id, user_id, package_id, access_until)
-        select md5('s' || s)::uuid, md5('u' || n)::uuid, md5('p' || s || 1 + (random() < 0.5)::int)::uuid,
-            now() + case when random() < 0.8 then 1 else -1 end * interval '1 day'
+    insert into customers(store_id, user_id, created_at, updated_at)
+        select md5('s' || s)::uuid, md5('u' || n)::uuid, now(), now()
         from generate_series(1, {USERS}) n, generate_series(1, {STORES}) s where random() < 0.3;
+    insert into subscriptions(store_id, id, user_id, package_id, has_access, status, ended_at, amount, currency,
+            interval, interval_count, anchor_at, timezone, trial_days, trial_refused, period_number, cancel_at_period_end, test,
+            created_at, updated_at, version)
+        select c.store_id, gen_random_uuid(), c.user_id, p.id, c.has_access,
+            case when c.has_access then 'active' else 'canceled' end, case when not c.has_access then now() end,
+            1, 'EUR', 'month', 1, now(), 'UTC', 0, false, 0, false, false, now(), now(), 1
+        from (select *, random() < 0.8 as has_access, random() as x from customers) c
+            join lateral (select id from packages where store_id = c.store_id order by md5(id::text || c.x) limit 1) p
+            on true;
     insert into follows(follower_id, followed_id, id)
         select md5('u' || a)::uuid, md5('u' || b)::uuid, gen_random_uuid()
         from generate_series(1, {USERS}) a, generate_series(1, {USERS}) b where a <> b and random() < a / 150.0;

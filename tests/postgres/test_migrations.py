@@ -34,7 +34,6 @@ WITHOUT_MODEL = {
     "follow_stats",
     "post_packages",
     "post_stats",
-    "store_members",
 }
 
 

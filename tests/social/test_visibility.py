@@ -4,11 +4,14 @@ The table is written from docs and contract, not from the code.
 """
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from types import SimpleNamespace as Row
 
 import pytest
+from flask import Flask
 
 from tests.factory import Factory
+from tests.feeds.members import Members
 from tests.social.conftest import People, Person
 
 VIEWERS = ("nobody", "stranger", "follower", "blocked", "gold", "silver", "lapsed", "support", "author")
@@ -68,12 +71,17 @@ class House:
         make.staff(self.store, self.viewers["support"].user, role="support")
         make.follow(self.viewers["follower"].user, self.author.user)
         make.block(self.author.user, self.viewers["blocked"].user)
-        make.member(self.store, self.viewers["gold"].user, self.tiers["gold"])
-        make.member(self.store, self.viewers["silver"].user, self.tiers["silver"])
-        for tier in self.tiers.values():
-            make.member(self.store, self.viewers["lapsed"].user, tier, days=-1)
-            # A block is stronger than what was paid for.
-            make.member(self.store, self.viewers["blocked"].user, tier)
+        # A block is stronger than what was paid for.
+        for name, tier in (("gold", "gold"), ("silver", "silver"), ("blocked", "gold")):
+            make.subscription(self.store, self.viewers[name].user, package=self.tiers[tier])
+        make.subscription(
+            self.store,
+            self.viewers["lapsed"].user,
+            package=self.tiers["gold"],
+            status="canceled",
+            has_access=False,
+            ended_at=datetime.now(UTC),
+        )
 
     def post(self, case: Case) -> Row:
         """The post of a case, liked and commented on by its author."""
@@ -90,6 +98,11 @@ class House:
         post.comment = self.make.comment(post, self.author.user)
         post.shown_in_lists = status == "published"
         return post
+
+
+@pytest.fixture
+def members(app: Flask, make: Factory) -> Members:
+    return Members(app, make)
 
 
 @pytest.fixture
@@ -191,16 +204,18 @@ def test_a_token_without_the_scope_sees_what_everybody_sees(house: House, people
     assert author.get(f"/v1/posts/{public.id}")["liked_by_me"] is None
 
 
-def test_a_membership_that_runs_out_ends_at_that_instant(house: House) -> None:
-    """Nothing is written then: an answer that was kept has to end by itself."""
-    post = house.post(next(case for case in CASES if str(case) == "store members"))
-    gold = house.viewers["gold"]
-    until = "update store_members set access_until = now() + interval '{}' where user_id = %(id)s"
-    house.make.rows(until.format("300 milliseconds"), {"id": gold.id})
-    path = f"/v1/posts/{post.id}"
-    while gold.status("GET", path) == 200:
-        pass
-    (left,) = house.make.rows(
-        "select access_until > now() as is_member from store_members where user_id = %(id)s", {"id": gold.id}
-    )
-    assert not left.is_member
+def test_a_membership_counts_from_its_first_moment_to_its_last(house: House, members: Members) -> None:
+    posts = {
+        name: house.post(next(case for case in CASES if str(case) == f"store {name}")) for name in ("gold", "members")
+    }
+    person, store = house.viewers["stranger"], str(house.store.id)
+
+    def seen() -> list[str]:
+        found = [name for name, post in posts.items() if person.status("GET", f"/v1/posts/{post.id}") == 200]
+        assert person.ids("/v1/newsfeed?sort=published_at") == [str(posts[name].id) for name in posts if name in found]
+        return found
+
+    assert seen() == []
+    for tier, expected in (("silver", ["members"]), ("gold", ["gold", "members"]), ("silver", ["members"]), (None, [])):
+        members.set(store, str(person.id), str(house.tiers[tier].id) if tier else None)
+        assert seen() == expected, tier
