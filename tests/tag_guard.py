@@ -15,6 +15,8 @@ from dues.reads import Resource
 
 _WRITE = re.compile(r"\b(?:insert\s+into|update|delete\s+from)\s+(?:only\s+)?\"?(\w+)", re.IGNORECASE)
 _ANY = "*"
+# What answers need that follow the journal and have no tag of their own: that something is recorded there.
+_JOURNAL = "a change that is recorded"
 
 
 def resources() -> Iterator[Resource]:
@@ -36,7 +38,7 @@ def needed_tags() -> dict[str, set[str]]:
             except KeyError:
                 continue
             if tags and "None" not in tags[0]:
-                needed.setdefault(resource.table.name, set()).add(tags[0])
+                needed.setdefault(resource.table.name, set()).add(_JOURNAL if tags[0] == "social" else tags[0])
     return needed
 
 
@@ -67,5 +69,6 @@ class TagGuard:
 
     def _check(self, work: UnitOfWork) -> None:
         work.flush()
-        missing = missing_tags(vars(work).get("written", set()), work.tags)
-        assert not missing, f"these must be named by touch(): {', '.join(missing)}"
+        recorded = {_JOURNAL} if work.words else set()
+        missing = missing_tags(vars(work).get("written", set()), work.tags | recorded)
+        assert not missing, f"these must be named by touch() or record_change(): {', '.join(missing)}"

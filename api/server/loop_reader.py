@@ -99,7 +99,7 @@ class LoopReader:
 
         Raises: Lost, Unavailable, and what the plan's own methods raise.
         """
-        steps = self._protocol.read(wanted.plan.key, wanted.plan.tags)
+        steps = self._protocol.read(wanted.plan.key, wanted.plan.tags, follows=wanted.plan.follows)
         next(steps)
         try:
             step = steps.send(found)

@@ -1,5 +1,6 @@
 """One question to Redis for all requests that arrive in one turn of the event loop: are the answers we have still
-fresh, how much of their quota have the callers used, and are there answers that we have not?
+fresh, how much of their quota have the callers used, are there answers that we have not, and what is new in the
+journal?
 
 A request joins only a batch that has not been sent, so the answer is from after its arrival. A connection whose call
 ran out of time is closed and never read again. What Redis does not say is unknown: the request goes to Flask.
@@ -13,8 +14,10 @@ from typing import NamedTuple
 
 from api.limits import Limit, Used
 from dues.reads import ReadPlan
+from dues.reads.freshness.journal import Follower, Position, Unjoined
+from dues.reads.freshness.lua import SCRIPTS
 from dues.reads.freshness.read_protocol import Lookup
-from dues.reads.freshness.store import LOOK_TIMEOUT_S, SCRIPTS, Store, found_by
+from dues.reads.freshness.store import LOOK_TIMEOUT_S, Store, found_by, with_news
 from dues.reads.freshness.validator import ValidatorSet
 from dues.redis.aio import LoopConnection, connect
 from dues.redis.wire import Address, CacheAway, Command, Reply, ReplyError, encode
@@ -57,6 +60,9 @@ class _Batch:
     askers: list[_Asker] = field(default_factory=list)
     looks: list[ReadPlan] = field(default_factory=list)
     told: list[Command] = field(default_factory=list)
+    follows: bool = False
+    # From which record on the journal's news are asked for; None: it is joined.
+    asked_from: int | None = None
 
 
 class Checks:
@@ -71,6 +77,7 @@ class Checks:
         self._rest_until = 0.0
         self._is_away = False
         self._batch: _Batch | None = None
+        self._follower = Follower()
 
     def ask(
         self, validators: ValidatorSet | None, limit: Limit | None, plan: ReadPlan | None = None
@@ -91,6 +98,7 @@ class Checks:
         batch = self._open_batch()
         if validators:
             batch.names.update(dict.fromkeys(validators.names))
+            batch.follows = batch.follows or bool(validators.concerns)
         rank = 0
         if limit:
             key = limit.key
@@ -98,6 +106,7 @@ class Checks:
             batch.counts[key] = (limit, rank)
         if plan:
             batch.looks.append(plan)
+            batch.follows = batch.follows or plan.follows
         batch.askers.append(_Asker(validators, limit, rank, plan, then))
 
     def tell(self, commands: Sequence[Command]) -> None:
@@ -176,15 +185,22 @@ class Checks:
             parts.append(b"%b$%d\r\n%d\r\n%b" % (before, len(str(count)), count, after))
         if prefix is None:
             batch.looks.clear()
+            batch.follows = False
         elif batch.looks:
             parts.append(encode([self._store.look_command(prefix, each.key, each.tags) for each in batch.looks]))
-        return b"".join(parts), replies + len(batch.looks)
+        if batch.follows:
+            assert prefix
+            question, batch.asked_from = self._follower.question(prefix)
+            parts.append(encode([question]))
+        return b"".join(parts), replies + len(batch.looks) + batch.follows
 
     def _receive(self, batch: _Batch, prefix: str | None, answer: "asyncio.Future[list[Reply]]") -> None:
         if answer.cancelled() or answer.exception():
             _answer(batch, [UNKNOWN] * len(batch.askers))
             return
-        replies = iter(answer.result()[len(batch.told) :])
+        everything = answer.result()
+        news = self._news(everything.pop(), prefix, batch.asked_from) if batch.follows else None
+        replies = iter(everything[len(batch.told) :])
         values: list[Reply] = []
         if batch.names:
             found_values = next(replies)
@@ -193,24 +209,39 @@ class Checks:
         for key in batch.counts:
             requests, _, ends_in_s = next(replies), next(replies), next(replies)
             used[key] = requests, ends_in_s
-        found = [self._found(reply, prefix, plan) for reply, plan in zip(replies, batch.looks, strict=True)]
+        found = [self._found(reply, prefix, plan, news) for reply, plan in zip(replies, batch.looks, strict=True)]
+        journal = news.journal if isinstance(news, Position) else None
         looks = iter(found)
         results = []
         named = dict(zip(batch.names, values, strict=True))
         for validators, limit, rank, plan, _ in batch.askers:
             mine = _used(used[limit.key], rank - batch.counts[limit.key][1]) if limit else None
-            fresh = validators is not None and validators.holds(prefix, named)
+            fresh = validators is not None and validators.holds(prefix, named, journal)
             results.append(CheckResult(fresh, mine, next(looks) if plan and found else None))
         _answer(batch, results)
 
-    def _found(self, reply: Reply, prefix: str | None, plan: ReadPlan) -> Lookup:
-        """None where Redis refused to look; what it forgot of the connection's scripts, another one brings again."""
-        if isinstance(reply, ReplyError):
-            if str(reply).startswith("NOSCRIPT"):
-                self.close()
+    def _found(self, reply: Reply, prefix: str | None, plan: ReadPlan, news: Position | Unjoined | None) -> Lookup:
+        """None where Redis refused to look."""
+        if self._is_refused(reply):
             return None
         assert prefix
-        return found_by(reply, prefix, plan.tags)
+        found = found_by(reply, prefix, plan.tags)
+        return with_news(found, news) if plan.follows else found
+
+    def _news(self, reply: Reply, prefix: str | None, asked_from: int | None) -> Position | Unjoined | None:
+        """None where Redis did not say."""
+        if self._is_refused(reply):
+            return None
+        assert prefix
+        return self._follower.take(prefix, asked_from, reply)
+
+    def _is_refused(self, reply: Reply) -> bool:
+        """What Redis forgot of the connection's scripts, another one brings again."""
+        if not isinstance(reply, ReplyError):
+            return False
+        if str(reply).startswith("NOSCRIPT"):
+            self.close()
+        return True
 
 
 @lru_cache(maxsize=4096)

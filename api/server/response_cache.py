@@ -43,7 +43,8 @@ class CachedResponse:
     @property
     def size(self) -> int:
         tags = sum([len(validator.tags) for validator in self.validators])
-        return len(self.body) + len(self.fields) + _PER_TAG * tags + _OVERHEAD
+        words = sum([validator.concern.weight for validator in self.validators if validator.concern])
+        return len(self.body) + len(self.fields) + _PER_TAG * tags + words + _OVERHEAD
 
 
 _OF_CONTENT = frozenset(("Content-Type", "Content-Length", "Content-Encoding"))

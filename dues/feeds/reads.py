@@ -3,12 +3,32 @@
 from dataclasses import replace
 
 from dues.feeds.query import FeedSource
+from dues.reads.freshness.journal import PUBLIC
 from dues.social.reads import posts
+from dues.social.visibility import VIEWER
+
+# Whom the viewer follows, the stores that they are a member of or work for, and the viewer: whatever one of these posts
+# may be in the feeds.
+_AUDIENCE = f"""
+    select followed_id as id from follows where follower_id = {VIEWER}
+    union all select store_id from memberships where user_id = {VIEWER}
+    union all select store_id from store_staff where user_id = {VIEWER}
+    union all select {VIEWER} where {VIEWER} is not null
+"""
 
 # All that the viewer may see, and without a viewer what everybody may. Unfiltered, or of one author or store.
 feed = replace(
     posts,
     filters={name: declared for name, declared in posts.filters.items() if name != "privacy"},
     source=FeedSource(with_public=True),
+    subjects=lambda scope: (PUBLIC,),
+    audience=_AUDIENCE,
 )
-newsfeed = replace(posts, filters={}, search=None, source=FeedSource(with_public=False))
+newsfeed = replace(
+    posts,
+    filters={},
+    search=None,
+    source=FeedSource(with_public=False),
+    subjects=lambda scope: (),
+    audience=_AUDIENCE,
+)

@@ -37,6 +37,7 @@ class UnitOfWork:
         """`session` is the present context's, where it has one; one that is made later makes itself known."""
         self._engine, self.session = engine, session
         self.tags: set[str] = set()
+        self.words: set[bytes] = set()
         self.events: list[Any] = []
         self.counts: Counter[Any] = Counter()
         self.after_commit: list[Callable[[], None]] = []

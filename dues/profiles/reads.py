@@ -72,7 +72,7 @@ profiles = Resource(
     tags=lambda scope: (
         f"user:{scope['id']}",
         f"user:{scope['id']}:counts",
-        "social",
         *((f"user:{scope['viewer']}:sees",) if scope.get("viewer") else ()),
     ),
+    words=("id",),
 )

@@ -10,7 +10,7 @@ A shape is compiled once and kept.
 
 from functools import lru_cache
 
-from dues.reads.items import columns_of, item_of
+from dues.reads.items import columns_of, item_of, words_of
 from dues.reads.resource import Resource
 from dues.reads.shape import Shape
 from dues.reads.walk import ListWalk, where
@@ -21,12 +21,14 @@ COUNTED_ROWS = 10_000
 
 @lru_cache(maxsize=2048)
 def compile_one(shape: Shape) -> str:
-    """Columns of the answer: the row as JSON text, its version, the snapshot, for how many seconds it holds."""
+    """Columns of the answer: the row as JSON text, its version, the snapshot, for how many seconds it holds, and the
+    words of what it shows, where the resource has any."""
     resource = shape.resource
     version = "t.version" if "version" in resource.table.c else "null"
+    words = f", {words_of(resource, shape.selection, 't')}" if resource.words else ""
     return (
         f"select {item_of(resource, shape.selection, 't')}::text, {version}, pg_current_snapshot()::text,"
-        f" {_life(resource)} from {resource.table.name} t where {where(shape)} limit 1"
+        f" {_life(resource)}{words} from {resource.table.name} t where {where(shape)} limit 1"
     )
 
 
@@ -38,7 +40,8 @@ def compile_list(shape: Shape) -> tuple[str, str]:
     Columns of the answer: the rows as a JSON array's text, how many rows were fetched (one more than shown when
     more follow), the snapshot, for how many seconds it holds, whether the resource's `within` holds, and then by page
     the total (below zero: an estimate), by cursor the sort keys of the first and last row shown as JSON text, and
-    whether there are rows on the other side of the cursor.
+    whether there are rows on the other side of the cursor. Where the resource has words, those of what is shown come
+    last, and those of the viewer's audience.
     """
     assert shape.page
     resource, walk = shape.resource, ListWalk(shape)
@@ -52,15 +55,25 @@ def compile_list(shape: Shape) -> tuple[str, str]:
         f" select (select '[' || coalesce(string_agg(x.item::text, ',' order by {walk.key_order('x', walk.shown)}), '')"
         f" || ']' from (select {item_of(resource, shape.selection, 't')} as item, {item_keys} from shown t) x),"
         f" (select count(*) from page), pg_current_snapshot()::text, {_life(resource)},"
-        f" {resource.within or 'true'}, {tail}"
+        f" {resource.within or 'true'}, {tail}{_words(shape)}"
     )
     return statement, estimated
+
+
+def _words(shape: Shape) -> str:
+    resource = shape.resource
+    if not resource.words:
+        return ""
+    shown = f"(select string_agg({words_of(resource, shape.selection, 't')}, ''::bytea) from shown t)"
+    audience = f"(select string_agg(substr(uuid_send(a.id), 9), ''::bytea) from ({resource.audience}) a)"
+    return f", {shown}, {audience if resource.audience else 'null::bytea'}"
 
 
 def _page(walk: ListWalk) -> str:
     """The rows of the page and one more, with the columns that are needed."""
     shape, table, most = walk.shape, walk.resource.table.name, walk.shape.size + 1
-    columns = [f"t.{name}" for name in sorted(columns_of(walk.resource, shape.selection))]
+    needed = columns_of(walk.resource, shape.selection) | set(walk.resource.words)
+    columns = [f"t.{name}" for name in sorted(needed)]
     columns += [f"{key.of('i' if key.is_computed else 't')} as key{i}" for i, key in enumerate(walk.keys)]
     listed, limit = ", ".join(columns), f"limit {most}" + (" offset %(offset)s" if shape.deep else "")
     if walk.source is None:

@@ -27,20 +27,56 @@ def item_of(resource: Resource, selection: Selection, alias: str) -> str:
         join = _join(include, alias, inner)
         item, table = item_of(include.resource, below, inner), include.resource.table.name
         if isinstance(include, Many):
-            sort = include.resource.default_sort
-            direction = "desc" if sort.startswith("-") else "asc"
-            keys = dict.fromkeys((include.resource.sorts[sort.removeprefix("-")].name, include.resource.key))
-            order = ", ".join(f"{inner}.{key} {direction}" for key in keys)
-            columns = columns_of(include.resource, below) | keys.keys()
-            newest = (
-                f"select {', '.join(f'{inner}.{column}' for column in sorted(columns))} from {table} {inner}"
-                f" where {join} order by {order} limit {INCLUDED_ROWS}"
-            )
+            order = _order(include, inner)
+            newest = _newest(include, below, alias, inner)
             sub = f"select coalesce(json_agg({item} order by {order}), '[]') from ({newest}) {inner}"
         else:
             sub = f"select {item} from {table} {inner} where {join}"
         parts.append(f'({sub}) as "{name}"')
     return f"(select row_to_json(d) from (select {', '.join(parts)}) d)"
+
+
+def words_of(resource: Resource, selection: Selection, alias: str) -> str:
+    """What a row shows, as the journal names it: words of eight bytes, packed."""
+    parts = [_word(resource, name, alias) for name in resource.words]
+    for name, below in selection.includes:
+        include, inner = resource.includes[name], f"{alias}_{name}"
+        shown = words_of(include.resource, below, inner)
+        if isinstance(include, Many):
+            rows = f"({_newest(include, below, alias, inner)}) {inner}"
+        else:
+            rows = f"{include.resource.table.name} {inner} where {_join(include, alias, inner)}"
+        if shown != _NO_WORDS:
+            parts.append(f"coalesce((select string_agg({shown}, {_NO_WORDS}) from {rows}), {_NO_WORDS})")
+    return " || ".join(parts) or _NO_WORDS
+
+
+_NO_WORDS = "''::bytea"
+
+
+def _word(resource: Resource, column: str, alias: str) -> str:
+    word = f"substr(uuid_send({alias}.{column}), 9)"
+    return f"coalesce({word}, {_NO_WORDS})" if resource.table.c[column].nullable else word
+
+
+def _newest(include: Many, below: Selection, alias: str, inner: str) -> str:
+    """The rows of a to-many include that are shown, with the columns that are needed."""
+    columns = columns_of(include.resource, below) | {*include.resource.words, *_keys(include)}
+    listed, table = ", ".join(f"{inner}.{column}" for column in sorted(columns)), include.resource.table.name
+    return (
+        f"select {listed} from {table} {inner}"
+        f" where {_join(include, alias, inner)} order by {_order(include, inner)} limit {INCLUDED_ROWS}"
+    )
+
+
+def _keys(include: Many) -> list[str]:
+    sort = include.resource.default_sort.removeprefix("-")
+    return list(dict.fromkeys((include.resource.sorts[sort].name, include.resource.key)))
+
+
+def _order(include: Many, inner: str) -> str:
+    direction = "desc" if include.resource.default_sort.startswith("-") else "asc"
+    return ", ".join(f"{inner}.{key} {direction}" for key in _keys(include))
 
 
 def _join(include: One | Many, alias: str, inner: str) -> str:

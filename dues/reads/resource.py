@@ -151,6 +151,11 @@ class Resource:
     list. `tags(scope)` gives the cache tags that a read within that scope depends on; what has none is never kept.
     `until` is when an answer changes though nothing is written, as an SQL expression on the scope alone. `source` is
     where lists are looked for, and `search` where those with words to be found (`q`) are.
+
+    With `words` an answer follows the journal (dues/reads/tags.py): it is out of date once a write records a change of
+    something that it shows, which is named by the ids in these columns of each row; of what the read is about,
+    `subjects(scope)`: ids, and words of the journal; or of the `audience`, whom and what the viewer looks at, as an SQL
+    query of ids called `id`.
     """
 
     name: str
@@ -167,6 +172,9 @@ class Resource:
     until: str = ""
     source: Source | None = None
     search: Source | None = None
+    words: tuple[str, ...] = ()
+    subjects: Callable[[Scope], Sequence[str | bytes]] = lambda scope: ()
+    audience: str = ""
 
     def __post_init__(self) -> None:
         for name, column in self.sorts.items():

@@ -5,7 +5,7 @@ A read is planned first (`ReadPlan`: what is asked, and the one statement that a
 loop (api/server/reads.py).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Protocol
@@ -20,6 +20,7 @@ from dues.postgres import fetch_row
 from dues.reads.compile import compile_list, compile_one
 from dues.reads.cursor import read_cursor, write_cursor
 from dues.reads.freshness import Computed, Result, Validator, read
+from dues.reads.freshness.journal import word_of
 from dues.reads.query import CursorPage, Page, Query, normal_text
 from dues.reads.resource import Resource, Scope
 from dues.reads.shape import bind, shape_of
@@ -44,10 +45,12 @@ class Answer:
 
 class ReadPlan(Protocol):
     """A read that is to be made. `key` names its answer in the cache: the resource, whose rows, and the parameters as
-    they were sent; `tags` are what the answer depends on, none where it may not be kept."""
+    they were sent; `tags` are what the answer depends on, none where it may not be kept, and where it `follows` the
+    journal, on what it says itself."""
 
     key: str
     tags: tuple[str, ...]
+    follows: bool
 
     def statement(self) -> tuple[str, Mapping[str, object]]:
         """The one statement and its values. Raises: InvalidParameter for a cursor that is not of this list."""
@@ -79,7 +82,7 @@ def execute(plan: ReadPlan) -> Answer:
         return plan.computed(fetch_row(sql, values, hot=True))
 
     if plan.tags:
-        return answer_of(plan, read(plan.key, plan.tags, compute))
+        return answer_of(plan, read(plan.key, plan.tags, compute, follows=plan.follows))
     return answer_of(plan, Result(compute().payload, False, None))
 
 
@@ -96,6 +99,20 @@ class _Planned:
         self.resource, self.query, self.path, self.text = resource, query, path, normal_text(text)
         self.key = f"{resource.name} {path} {sorted(self.scope.items())} {self.text}"
         self.tags = tuple(resource.tags(self.scope))
+        self.follows = bool(resource.words)
+
+    def _computed(
+        self, body: bytes, snapshot: str, life_s: float | None, words: Sequence[bytes | None], version: str = ""
+    ) -> Computed:
+        payload = f'"{version}{digest(body)}"\n'.encode() + body
+        if not self.follows:
+            return Computed(payload, snapshot, life_s)
+        shown, audience = (bytes(packed or b"") for packed in (*words, None)[:2])
+        return Computed(payload, snapshot, life_s, shown + self._subjects(), audience)
+
+    def _subjects(self) -> bytes:
+        subjects = self.resource.subjects(self.scope)
+        return b"".join([each if isinstance(each, bytes) else word_of(UUID(each)) for each in subjects])
 
     def _bind(self) -> dict[str, object]:
         return bind(self.query, self.scope, self.resource)
@@ -119,8 +136,8 @@ class _SingleRow(_Planned):
     def computed(self, row: Row) -> Computed:
         if row is None:
             raise NotFound(f"there is no such {self.resource.name.lower()}")
-        text, version, snapshot, life_s = row
-        return _computed(text.encode(), f"{version}." if version is not None else "", snapshot, life_s)
+        text, version, snapshot, life_s, *words = row
+        return self._computed(text.encode(), snapshot, life_s, words, f"{version}." if version is not None else "")
 
 
 class _NumberedPage(_Planned):
@@ -140,7 +157,7 @@ class _NumberedPage(_Planned):
     def computed(self, row: Row) -> Computed:
         assert row
         page = self._page
-        data, fetched, snapshot, life_s, is_there, total = row
+        data, fetched, snapshot, life_s, is_there, total, *words = row
         _require(is_there)
         more, exact = fetched > page.size, total >= 0
         if not exact:
@@ -158,7 +175,7 @@ class _NumberedPage(_Planned):
         }
         link = f"{self._link_base()}page="
         if page.drf:
-            return _computed(_drf_page(data, page, total, last, link, more=more), "", snapshot, life_s)
+            return self._computed(_drf_page(data, page, total, last, link, more=more), snapshot, life_s, words)
         links = {
             "self": f"{link}{page.number}",
             "first": f"{link}1",
@@ -166,7 +183,7 @@ class _NumberedPage(_Planned):
             "next": f"{link}{page.number + 1}" if more else None,
             "last": f"{link}{last}",
         }
-        return _computed(_envelope(data, meta, links), "", snapshot, life_s)
+        return self._computed(_envelope(data, meta, links), snapshot, life_s, words)
 
 
 class _CursorPage(_Planned):
@@ -188,7 +205,7 @@ class _CursorPage(_Planned):
     def computed(self, row: Row) -> Computed:
         assert row
         page, base = self._page, self._link_base()
-        data, fetched, snapshot, life_s, is_there, first, last, behind = row
+        data, fetched, snapshot, life_s, is_there, first, last, behind, *words = row
         _require(is_there)
         beyond, forward = fetched > page.size, self.form in ("first", "next")
         more, before = (beyond, behind) if forward else (behind, beyond)
@@ -201,7 +218,7 @@ class _CursorPage(_Planned):
             "next": (self._link(base, last, forward=True) if last else f"{base}cursor=") if more else None,
             "last": None,
         }
-        return _computed(_envelope(data, {"limit": page.size, "has_more": more}, links), "", snapshot, life_s)
+        return self._computed(_envelope(data, {"limit": page.size, "has_more": more}, links), snapshot, life_s, words)
 
     def _link(self, base: str, keys: str, *, forward: bool) -> str:
         cursor = write_cursor(keys, forward=forward, binding=self._binding(), secret=settings().secret_key)
@@ -211,10 +228,6 @@ class _CursorPage(_Planned):
         conditions = [(c.name, c.operator, str(c.value)) for c in self.query.conditions]
         scope = sorted((name, str(value)) for name, value in self.scope.items())
         return repr((self.resource.name, scope, conditions, self.query.sort, self.query.words))
-
-
-def _computed(body: bytes, version: str, snapshot: str, life_s: float | None) -> Computed:
-    return Computed(f'"{version}{digest(body)}"\n'.encode() + body, snapshot, life_s)
 
 
 def digest(body: bytes) -> str:

@@ -12,12 +12,16 @@ store:S:reports          its reports                 store:S:webhooks     its we
 packages                 those of every store, for lists that embed packages of many
 user:U:sees              what U may see of others: whom U follows, blocks, is a member of and works for
 user:U:counts            how many U follows and is followed by, and who
-social                   all posts, and what hangs on them
+social                   nothing: of answers without a caller that follow the journal, since each needs a tag
+
+Posts and feeds depend on more users, stores and posts than could be named by tags. Their answers **follow the journal**
+(dues/reads/freshness/journal.py), and writes name in it what they change, by `record_change()`.
 """
 
 from uuid import UUID
 
 from dues.postgres import unit_of_work
+from dues.reads.freshness.journal import PUBLIC, word_of
 
 
 def token_tag(token_hash: bytes) -> str:
@@ -30,6 +34,9 @@ def touch(*tags: str) -> None:
 
 
 def record_change(*things: UUID | None, public: bool = False) -> None:
-    """Note that what answers about posts show of these users, stores and posts is out of date; `public`: and what
-    everybody is shown."""
-    touch("social")
+    """Note, before the commit of the present unit of work, that what answers show of these users, stores and posts is
+    out of date; with `public` also what everybody is shown."""
+    words = unit_of_work().words
+    words.update(word_of(thing) for thing in things if thing)
+    if public:
+        words.add(PUBLIC)

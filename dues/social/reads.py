@@ -4,7 +4,7 @@ Every scope holds the viewer (`Viewer.scope`), so that each answer is one viewer
 visibility.py. Where two are hidden from each other by a block, neither counts for the other.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from uuid import UUID
 
 from dues.accounts.models import User
@@ -30,8 +30,14 @@ _BY_ME: Schema = {"type": ["boolean", "null"], "description": "null without a to
 
 
 def _tags(scope: Scope) -> tuple[str, ...]:
+    """What these answers are out of date by, beside the journal that they follow."""
     viewer = scope.get("viewer")
-    return ("social", f"user:{viewer}:sees") if viewer else ("social",)
+    return (f"user:{viewer}:sees",) if viewer else ("social",)
+
+
+def _about(*names: str) -> Callable[[Scope], Sequence[str]]:
+    """What a read is about: the ids that its scope has under one of `names`."""
+    return lambda scope: [str(scope[name]) for name in names if scope.get(name)]
 
 
 def _count_tags(user_id: str) -> Callable[[Scope], tuple[str, ...]]:
@@ -87,6 +93,8 @@ comments = Resource(
     where=f"{{author_id}} not in {HIDDEN}",
     within=POST_IS_VISIBLE,
     tags=_tags,
+    words=("author_id",),
+    subjects=_about("post_id"),
 )
 
 _POST_FIELDS: Mapping[str, Column | Computed] = {
@@ -150,6 +158,8 @@ posts = Resource(
     within=f"(%(whose)s::uuid is null or {USER_IS_VISIBLE.format(id='%(whose)s::uuid')})",
     search=PostSearch(),
     tags=_tags,
+    words=("author_id", "store_id", "id"),
+    subjects=_about("id", "whose", "store_id"),
 )
 
 
@@ -181,6 +191,8 @@ likes = Resource(
     where=f"{{user_id}} not in {HIDDEN}",
     within=POST_IS_VISIBLE,
     tags=_tags,
+    words=("user_id",),
+    subjects=_about("post_id"),
 )
 
 
@@ -205,6 +217,8 @@ def _person(user: str, name: str, within: str) -> Resource:
         where=f"{{{user}}} not in {HIDDEN}",
         within=USER_IS_VISIBLE.format(id=f"%({within})s::uuid"),
         tags=_count_tags(within),
+        words=(user,),
+        subjects=_about(within),
     )
 
 
@@ -237,5 +251,6 @@ blocks = Resource(
         "links": Computed("json_build_object('self', '/v1/me/blocks/' || {blocked_id})", links_schema("self")),
     },
     sorts={"created_at": Block.id},
-    tags=lambda scope: (f"user:{scope['blocker_id']}:sees", "social"),
+    tags=lambda scope: (f"user:{scope['blocker_id']}:sees",),
+    words=("blocked_id",),
 )

@@ -20,13 +20,13 @@ _FOLLOW = """
     insert into follows(follower_id, followed_id, id) values (%(me)s, %(them)s, %(id)s)
     on conflict do nothing returning id
 """
-_FOLLOWS = "select from follows where follower_id = %(me)s and followed_id = %(them)s"
+_FOLLOWS = "select 1 from follows where follower_id = %(me)s and followed_id = %(them)s"
 _UNFOLLOW = "delete from follows where follower_id = %(me)s and followed_id = %(them)s returning id"
 _BLOCK = """
     insert into blocks(blocker_id, blocked_id, id) values (%(me)s, %(them)s, %(id)s) on conflict do nothing returning id
 """
 _UNBLOCK = "delete from blocks where blocker_id = %(me)s and blocked_id = %(them)s returning id"
-_BLOCKED = "select from blocks where blocker_id = %(me)s and blocked_id = %(them)s"
+_BLOCKED = "select 1 from blocks where blocker_id = %(me)s and blocked_id = %(them)s"
 _COUNT_BLOCKED = "select count(*) from (select from blocks where blocker_id = %(me)s limit %(most)s) b"
 
 

@@ -53,7 +53,7 @@ _LOOK = f"""
     from posts p where p.id = %(post_id)s::uuid and {Computed(VISIBLE, {}).render("p")}
 """
 _USER = f"select {USER_IS_VISIBLE.format(id='%(user_id)s::uuid')}"
-_IS_HIDDEN = "select from hidden_users where viewer_id = %(viewer)s and user_id = %(user_id)s"
+_IS_HIDDEN = "select 1 from hidden_users where viewer_id = %(viewer)s and user_id = %(user_id)s"
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def test_a_new_name_shows_wherever_one_works_and_buys(client, make: Factory, tou
     make.payment(buys, user)
     make.payment(other)
     client.patch("/v1/me", json={"name": "New"}, headers=make.auth(user))
-    shown_in = {f"store:{own.id}", f"store:{works.id}", f"store:{buys.id}:customers", "social"}
+    shown_in = {f"store:{own.id}", f"store:{works.id}", f"store:{buys.id}:customers"}
     assert touched == [{f"user:{user.id}"} | shown_in]
 
 
@@ -75,7 +75,7 @@ def test_stores_and_staff(client, make: Factory, touched: list[set[str]]):
     client.delete(f"{url}/staff/{user.id}", headers=auth)
     assert touched == [
         {"stores", store, f"user:{user.id}", f"user:{user.id}:sees"},
-        {"stores", store, "social"},
+        {"stores", store},
         {store, f"user:{heir.id}:sees"},
         {"stores", store, f"user:{user.id}", f"user:{user.id}:sees", f"user:{heir.id}"},
     ]

@@ -34,8 +34,8 @@ _FILL = f"""
         select md5('s' || s)::uuid, md5('u' || n)::uuid, now(), now()
         from generate_series(1, {USERS}) n, generate_series(1, {STORES}) s where random() < 0.3;
     insert into subscriptions(store_id, id, user_id, package_id, has_access, status, ended_at, amount, currency,
-            interval, interval_count, anchor_at, timezone, trial_days, trial_refused, period_number, cancel_at_period_end, test,
-            created_at, updated_at, version)
+            interval, interval_count, anchor_at, timezone, trial_days, trial_refused, period_number,
+            cancel_at_period_end, test, created_at, updated_at, version)
         select c.store_id, gen_random_uuid(), c.user_id, p.id, c.has_access,
             case when c.has_access then 'active' else 'canceled' end, case when not c.has_access then now() end,
             1, 'EUR', 'month', 1, now(), 'UTC', 0, false, 0, false, false, now(), now(), 1

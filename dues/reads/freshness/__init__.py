@@ -3,7 +3,9 @@
 read_protocol.py  how an answer is taken from the cache, or computed and kept: the rules, without I/O
 reader.py         the same on a thread (on the event loop: api/server/loop_reader.py)
 writer.py         the place a unit of work touches its tags before it commits
-store.py          what lies in Redis, and the three scripts that change it
+journal.py        what was changed lately, for answers that depend on more than a few tags
+store.py          what lies in Redis, and the calls on it
+lua.py            the scripts that change it
 validator.py      what must still hold for an answer to be fresh
 snapshot.py       whether an answer has seen all that touched its tags
 switch.py         the one row in PostgreSQL that turns the cache off when a writer cannot reach Redis
@@ -23,6 +25,7 @@ from dues.failpoints import failpoint
 from dues.postgres import before_commit, fetch_row, in_transaction
 from dues.postgres.unit_of_work import UnitOfWork
 from dues.reads.freshness.backend import CacheBarred, FreshCache
+from dues.reads.freshness.journal import pack_words
 from dues.reads.freshness.read_protocol import Computed, Result
 from dues.reads.freshness.switch import READ, Row
 from dues.reads.freshness.validator import Validator, ValidatorSet
@@ -70,20 +73,20 @@ def fresh_cache() -> FreshCache:
     return cast(FreshCache, cache.cache)
 
 
-def read(key: str, tags: Sequence[str], compute: Callable[[], Computed]) -> Result:
+def read(key: str, tags: Sequence[str], compute: Callable[[], Computed], *, follows: bool = False) -> Result:
     """The answer that `key` names, from the cache if it is fresh, else by `compute()`: see `Reader.read`.
 
     Inside `transaction()` the cache is left alone: what was written there is nobody else's yet.
     """
     if in_transaction():
         return Result(compute().payload, False, None)
-    return fresh_cache().reader.read(key, tags, compute)
+    return fresh_cache().reader.read(key, tags, compute, follows=follows)
 
 
 @before_commit
 def _touch(work: UnitOfWork) -> None:
-    if work.tags:
-        fresh_cache().writer.touch_before_commit(sorted(work.tags))
+    if work.tags or work.words:
+        fresh_cache().writer.touch_before_commit(sorted(work.tags), pack_words(work.words))
         failpoint("cache.after_touch")
 
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple, Protocol
 
+from dues.reads.freshness.journal import Concern, unpack_concern
 from dues.reads.freshness.snapshot import covers
 from dues.reads.freshness.store import Hit, Miss, Store, Unestablished
 from dues.reads.freshness.validator import Validator
@@ -23,11 +24,14 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.001, 0.02
 
 class Computed(NamedTuple):
     """An answer from PostgreSQL: what to keep, the `pg_current_snapshot()::text` of the one statement that it is
-    made from, and for how many seconds it may be kept (0: not at all; None: the default)."""
+    made from, and for how many seconds it may be kept (0: not at all; None: the default). `words` and `audience` are
+    what it depends on beside its tags, as a `Concern` has them, where it follows the journal."""
 
     payload: bytes
     snapshot: str
     life_s: float | None = None
+    words: bytes = b""
+    audience: bytes = b""
 
 
 class Result(NamedTuple):
@@ -42,7 +46,8 @@ class Result(NamedTuple):
 
 
 class Look(NamedTuple):
-    """Look the entry up. Send back a Lookup: None where the cache is off, or Redis did not answer."""
+    """Look the entry up, and ask the journal for its news where the read follows it. Send back a Lookup: None where the
+    cache is off, or Redis did not answer."""
 
 
 class Compute(NamedTuple):
@@ -113,17 +118,17 @@ class ReadProtocol:
         self._in_flight: dict[str, Round] = {}
         self._next_round: dict[str, Round] = {}
 
-    def read(self, key: str, tags: Sequence[str]) -> Steps:
-        """The answer that `key` names, and which depends on nothing but rows under `tags`.
+    def read(self, key: str, tags: Sequence[str], *, follows: bool = False) -> Steps:
+        """The answer that `key` names, and which depends on nothing but rows under `tags`, and where it `follows` the
+        journal on what it says itself.
 
         On a miss while the same key is being computed here already, wait for the round after that one, and share it
         with all who come meanwhile: nobody gets an answer whose computation began before they asked. What `Compute`
         raises is raised for all who share the round, and not kept.
         """
         found: Lookup = yield Look()
-        if isinstance(found, Hit):
-            self._count("hit")
-            return self._hit(found)
+        if result := self._fresh(found, follows):
+            return result
         mine, ahead, is_mine_to_run = self._join(key)
         if (ahead or not is_mine_to_run) and isinstance(found, Miss) and found.fills:
             yield Tell(self._store.release_commands(found.validator, key))
@@ -131,13 +136,13 @@ class ReadProtocol:
             yield WaitFor(mine)
             if mine.error:
                 raise mine.error
-            return mine.result or (yield from self._read_alone(key, tags, (yield Look())))
+            return mine.result or (yield from self._read_alone(key, follows, (yield Look())))
         try:
             if ahead:
                 yield WaitFor(ahead)
                 self._begin(key, mine)
                 found = yield Look()
-            mine.result = yield from self._read_alone(key, tags, found)
+            mine.result = yield from self._read_alone(key, follows, found)
             return mine.result
         except Exception as error:
             mine.error = error
@@ -167,13 +172,22 @@ class ReadProtocol:
                     del rounds[key]
         mine.end()
 
-    def _read_alone(self, key: str, tags: Sequence[str], found: Lookup) -> Steps:
+    def _fresh(self, found: Lookup, follows: bool) -> Result | None:
+        """The answer that was found, if it is fresh."""
+        result = unpack(found, self._clock(), follows=follows) if isinstance(found, Hit) else None
+        if result:
+            self._count("hit")
+        return result
+
+    def _read_alone(self, key: str, follows: bool, found: Lookup) -> Steps:
         """As `read()` after a look has found `found`, sharing with nobody but through Redis."""
         if isinstance(found, Unestablished) or (isinstance(found, Miss) and found.must_wait):
             found = yield from self._wait_for_others(found)
+        if result := self._fresh(found, follows):
+            return result
         if isinstance(found, Hit):
-            self._count("hit")
-            return self._hit(found)
+            # Untouched by its tags, but there were news of it: nobody waits for another.
+            found = Miss(found.validator, fills=False, must_wait=False, position=found.position)
         miss = found if isinstance(found, Miss) else None
         began = self._clock()
         try:
@@ -182,16 +196,13 @@ class ReadProtocol:
             if miss and miss.fills:
                 yield Tell(self._store.release_commands(miss.validator, key))
             raise
-        result, entry = judge(miss, answer, self._life_s, began, self._clock())
+        result, entry = judge(miss, answer, self._life_s, began, self._clock(), follows=follows)
         if miss and entry:
             yield Tell(self._store.fill_commands(miss.validator, key, *entry))
         elif miss and miss.fills:
             yield Tell(self._store.release_commands(miss.validator, key))
         self._count("kept" if entry else "passed")
         return result
-
-    def _hit(self, hit: Hit) -> Result:
-        return Result(hit.payload, True, hit.validator, self._clock() + hit.left_s)
 
     def _wait_for_others(self, found: Lookup) -> Generator[Step, Any, Lookup]:
         """Look again until nobody else, in another process, is computing the entry or establishing the base."""
@@ -231,14 +242,36 @@ class Entry(NamedTuple):
 
 
 def judge(
-    miss: Miss | None, answer: Computed, life_s: float, began: float, moment: float
+    miss: Miss | None, answer: Computed, life_s: float, began: float, moment: float, *, follows: bool = False
 ) -> tuple[Result, Entry | None]:
     """An answer that was computed, from `began` on, after a look that missed, and what may be kept of it at `moment`
-    (both of one clock), for `life_s` at most: None where its snapshot does not cover all that has touched its tags, or
-    where nothing is known of them."""
+    (both of one clock), for `life_s` at most: None where its snapshot does not cover all that has touched what it
+    depends on, or where nothing is known of that."""
     if answer.life_s is not None:
         life_s = min(answer.life_s, life_s)
     expires_at = began + life_s
+    not_kept = Result(answer.payload, False, None), None
     if miss is None or expires_at <= moment or not covers(miss.validator.version, answer.snapshot):
-        return Result(answer.payload, False, None), None
-    return Result(answer.payload, False, miss.validator, expires_at), Entry(answer.payload, expires_at - moment)
+        return not_kept
+    if not follows:
+        return Result(answer.payload, False, miss.validator, expires_at), Entry(answer.payload, expires_at - moment)
+    if miss.position is None:
+        return not_kept
+    journal, at = miss.position
+    concern = Concern(journal.mark, at, answer.words, answer.audience)
+    if not concern.is_covered(journal, answer.snapshot):
+        return not_kept
+    validator = miss.validator._replace(concern=concern)
+    entry = Entry(concern.pack() + answer.payload, expires_at - moment)
+    return Result(answer.payload, False, validator, expires_at), entry
+
+
+def unpack(hit: Hit, moment: float, *, follows: bool = False) -> Result | None:
+    """The answer of an entry that was found at `moment`; None where the journal has news of it, or was not asked."""
+    payload, validator = hit.payload, hit.validator
+    if follows:
+        concern, payload = unpack_concern(payload)
+        if hit.position is None or not concern.is_clear(hit.position.journal):
+            return None
+        validator = validator._replace(concern=concern)
+    return Result(payload, True, validator, moment + hit.left_s)

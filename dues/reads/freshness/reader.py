@@ -9,6 +9,7 @@ from typing import Any
 import psycopg2
 
 from dues.observability.metrics import CACHE_READS
+from dues.reads.freshness.journal import Follower
 from dues.reads.freshness.read_protocol import (
     Ask,
     Compute,
@@ -74,18 +75,20 @@ class Reader:
     ) -> None:
         self._store, self._generation, self._new_xid = store, generation, new_xid
         self._sleep, self._clock = sleep, clock
+        self._follower = Follower()
         self._protocol = ReadProtocol(store, life_s, new_round, lambda result: _READS[result].inc(), clock)
         self._rest_until = float("-inf")
         self._is_away = False
 
-    def read(self, key: str, tags: Sequence[str], compute: Callable[[], Computed]) -> Result:
+    def read(self, key: str, tags: Sequence[str], compute: Callable[[], Computed], *, follows: bool = False) -> Result:
         """The answer that `key` names and `compute()` makes: see `ReadProtocol.read`. Raises: what `compute` raises."""
-        steps = self._protocol.read(key, tags)
+        steps = self._protocol.read(key, tags, follows=follows)
+        follower = self._follower if follows else None
         try:
             step = next(steps)
             while True:
                 try:
-                    outcome = self._take(step, key, tags, compute)
+                    outcome = self._take(step, key, tags, compute, follower)
                 except BaseException as error:
                     step = steps.throw(error)
                 else:
@@ -94,10 +97,17 @@ class Reader:
             result: Result = end.value
             return result
 
-    def _take(self, step: Step, key: str, tags: Sequence[str], compute: Callable[[], Computed]) -> Any:
+    def _take(
+        self,
+        step: Step,
+        key: str,
+        tags: Sequence[str],
+        compute: Callable[[], Computed],
+        follower: Follower | None,
+    ) -> Any:
         match step:
             case Look():
-                return self._look(key, tags)
+                return self._look(key, tags, follower)
             case Compute():
                 return compute()
             case Tell(commands):
@@ -112,12 +122,12 @@ class Reader:
                 return self._transaction_id()
         return None
 
-    def _look(self, key: str, tags: Sequence[str]) -> Lookup:
+    def _look(self, key: str, tags: Sequence[str], follower: Follower | None) -> Lookup:
         generation = self._generation()
         if generation is None or self._clock() < self._rest_until:
             return None
         try:
-            found = self._store.look(generation, key, tags)
+            found = self._store.look(generation, key, tags, follower)
         except CacheAway as error:
             self._rest(error)
             return None

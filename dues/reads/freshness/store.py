@@ -1,6 +1,7 @@
 """Redis's side of the protocol: what lies there under which name, and the calls on it.
 
 base        the highest id that may have touched anything so far, or a claim to establish it: `?mark:id`
+journal     what was changed lately, in words   (journal.py)
 tag         `floor;id,id,…`                     (snapshot.py)
 entry       the version it was filled under, a line's end, its payload
 lead        that somebody computes a missing entry, so that others wait; or that nobody need wait
@@ -10,23 +11,13 @@ can be met again. Everything expires, and may be evicted at any moment.
 """
 
 from collections.abc import Sequence
-from hashlib import blake2b, sha1
-from pathlib import Path
+from hashlib import blake2b
 from typing import NamedTuple, cast
 
+from dues.reads.freshness.journal import JOURNAL_LIFE_S, KEPT_RECORDS, Follower, Position, Unjoined
+from dues.reads.freshness.lua import ESTABLISH, LOOK, SCRIPTS, TOUCH
 from dues.reads.freshness.validator import Validator
 from dues.redis.wire import Address, CacheAway, Command, Connection, Pool, Reply
-
-
-class Script:
-    """A script of `scripts/`, called by the SHA-1 that Redis knows it by."""
-
-    def __init__(self, name: str) -> None:
-        self.text = (Path(__file__).parent / "scripts" / f"{name}.lua").read_bytes()
-        self.sha = sha1(self.text, usedforsecurity=False).hexdigest()
-
-
-_ESTABLISH, _LOOK, _TOUCH = SCRIPTS = Script("establish"), Script("look"), Script("touch")
 
 LOOK_TIMEOUT_S = 0.25
 TOUCH_TIMEOUT_S = 0.5
@@ -43,19 +34,23 @@ _NOBODY = b"-"
 
 
 class Hit(NamedTuple):
-    """`left_s`: for how many seconds more Redis keeps it; less than none where it was put there without an end."""
+    """An entry whose tags have not been touched. `left_s`: for how many seconds more Redis keeps it; less than none
+    where it was put there without an end. Where the journal was asked for its news, `position` is how far it was
+    followed; None: nothing is known of them."""
 
     payload: bytes
     validator: Validator
     left_s: float
+    position: Position | None = None
 
 
 class Miss(NamedTuple):
-    """`fills`: the asker is the one to compute the entry; `must_wait`: somebody else is at it."""
+    """`fills`: the asker is the one to compute the entry; `must_wait`: somebody else is at it. `position` as in Hit."""
 
     validator: Validator
     fills: bool
     must_wait: bool
+    position: Position | None = None
 
 
 class Unestablished(NamedTuple):
@@ -81,17 +76,25 @@ class Store:
         """A name in Redis that outlives generations."""
         return self._prefix + word
 
-    def look(self, generation: int, key: str, tags: Sequence[str]) -> Hit | Miss | Unestablished:
-        """The entry `key` if it is fresh. Without tags nothing can be known: there must be at least one."""
-        prefix = ""
+    def look(
+        self, generation: int, key: str, tags: Sequence[str], follower: Follower | None = None
+    ) -> Hit | Miss | Unestablished:
+        """The entry `key` if its tags are untouched, and with a `follower` the news of the journal. Without tags
+        nothing can be known: there must be at least one."""
+        prefix, asked_from = "", None
 
         def commands(connection: Connection) -> list[Command]:
-            nonlocal prefix
+            nonlocal prefix, asked_from
             prefix = self.prefix(connection.run_id, generation)
-            return [self.look_command(prefix, key, tags)]
+            look = self.look_command(prefix, key, tags)
+            if follower is None:
+                return [look]
+            question, asked_from = follower.question(prefix)
+            return [look, question]
 
-        (reply,) = self._pool.ask(commands, LOOK_TIMEOUT_S)
-        return found_by(reply, prefix, tags)
+        reply, *news = self._pool.ask(commands, LOOK_TIMEOUT_S)
+        found = found_by(reply, prefix, tags)
+        return with_news(found, follower.take(prefix, asked_from, news[0])) if follower else found
 
     def ask(self, commands: Sequence[Command]) -> list[Reply]:
         """Have commands carried out whose names were written before."""
@@ -105,7 +108,7 @@ class Store:
         """Look an entry up; `found_by()` understands the reply."""
         entry = self._digest(key)
         names = (f"{prefix}base", f"{prefix}e:{entry}", f"{prefix}l:{entry}", *_tag_names(prefix, tags))
-        return ("EVALSHA", _LOOK.sha, len(names), *names, _TRIAL_LIFE_S, _LEAD_LIFE_MS)
+        return ("EVALSHA", LOOK.sha, len(names), *names, _TRIAL_LIFE_S, _LEAD_LIFE_MS)
 
     def fill_commands(self, validator: Validator, key: str, payload: bytes, life_s: float) -> list[Command]:
         """Keep an answer whose snapshot covers `validator.version`, and end the lead on it. An entry that is lost is
@@ -128,17 +131,20 @@ class Store:
     def establish_command(self, prefix: str, mark: str, xid: str) -> Command:
         """Turn the claim into a base at `xid`, or at what was touched since where that is higher. The reply is 1 where
         the claim was still there."""
-        return ("EVALSHA", _ESTABLISH.sha, 1, f"{prefix}base", mark, xid, _TAG_LIFE_S)
+        return ("EVALSHA", ESTABLISH.sha, 1, f"{prefix}base", mark, xid, _TAG_LIFE_S)
 
-    def touch(self, generation: int, tags: Sequence[str], xid: str) -> None:
-        """Append a transaction's id to its tags. Returning is the acknowledgement."""
+    def touch(self, generation: int, tags: Sequence[str], xid: str, words: bytes = b"") -> None:
+        """Append a transaction's id to its tags, and a record with its words to the journal. Returning is the
+        acknowledgement."""
 
         def commands(connection: Connection) -> list[Command]:
-            prefix = self.prefix(connection.run_id, generation)
-            names = (f"{prefix}base", *_tag_names(prefix, tags))
-            return [("EVALSHA", _TOUCH.sha, len(names), *names, xid, NEWEST_IDS)]
+            return [self.touch_command(self.prefix(connection.run_id, generation), tags, xid, words)]
 
         self._pool.ask(commands, TOUCH_TIMEOUT_S)
+
+    def touch_command(self, prefix: str, tags: Sequence[str], xid: str, words: bytes) -> Command:
+        names = (f"{prefix}base", f"{prefix}journal", *_tag_names(prefix, tags))
+        return ("EVALSHA", TOUCH.sha, len(names), *names, xid, NEWEST_IDS, words, KEPT_RECORDS, JOURNAL_LIFE_S)
 
     def count(self, name: str, window_s: int, count: int = 1) -> tuple[int, int]:
         """Count so many more in a window that begins with the first and ends by Redis's clock. Returns: how many there
@@ -179,6 +185,17 @@ def found_by(reply: Reply, prefix: str, tags: Sequence[str]) -> Hit | Miss | Une
         case [None, *base]:
             return Unestablished(prefix, is_claimed=bool(base and base[0]))
     raise CacheAway("look answered in another form")
+
+
+def with_news(found: Hit | Miss | Unestablished, news: Position | Unjoined | None) -> Hit | Miss | Unestablished:
+    """What was found, with how far the journal was followed in the same question."""
+    if isinstance(found, Unestablished):
+        return found
+    if isinstance(news, Unjoined):
+        # Who has the lead computes, since others wait for it; anybody else sees to it that there is a base.
+        has_lead = isinstance(found, Miss) and found.fills
+        return found if has_lead else Unestablished(found.validator.prefix, news.is_claimed)
+    return found._replace(position=news)
 
 
 def _tag_names(prefix: str, tags: Sequence[str]) -> list[str]:

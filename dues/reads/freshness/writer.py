@@ -1,7 +1,8 @@
 """The write side: a unit of work touches its tags, last thing before its commit.
 
 One statement gives the transaction's id and the switch as it is *after* that id was given out; one call appends the
-id to the tags. There is nothing left to do after the commit: if it never comes, PostgreSQL calls the id aborted.
+id to the tags, and a record to the journal. There is nothing left to do after the commit: if it never comes, PostgreSQL
+calls the id aborted.
 """
 
 import time
@@ -26,8 +27,8 @@ class Writer:
     def __init__(self, store: Store, switch: SwitchTable, sleep: Callable[[float], None] = time.sleep) -> None:
         self._store, self._switch, self._sleep = store, switch, sleep
 
-    def touch_before_commit(self, tags: Sequence[str]) -> None:
-        """Touch `tags` for the present transaction(), all of whose rows are written.
+    def touch_before_commit(self, tags: Sequence[str], words: bytes = b"") -> None:
+        """Touch `tags` for the present transaction(), all of whose rows are written, and name `words` in the journal.
 
         Returns when no reader that begins after the commit can be given an older answer. Raises: psycopg2.Error.
         """
@@ -37,13 +38,13 @@ class Writer:
         if isolation != "read committed":
             raise RuntimeError(f"a unit of work that touches tags must see the switch as it is now, not {isolation}")
         if xid is not None:
-            self.touch(tags, xid, Row(*switch) if switch[0] is not None else None)
+            self.touch(tags, xid, Row(*switch) if switch[0] is not None else None, words)
 
-    def touch(self, tags: Sequence[str], xid: str, switch: Row | None) -> None:
+    def touch(self, tags: Sequence[str], xid: str, switch: Row | None, words: bytes = b"") -> None:
         """`switch` was read after `xid` was given out: whatever generation is opened later, its base is above."""
         if switch and switch.on:
             try:
-                self._store.touch(switch.generation, tags, xid)
+                self._store.touch(switch.generation, tags, xid, words)
             except CacheAway:
                 self._switch.close(switch.generation)
             else:

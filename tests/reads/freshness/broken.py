@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from api.server import redis_batch
-from dues.reads.freshness import read_protocol, store, switch, validator, writer
+from dues.reads.freshness import journal, lua, read_protocol, store, switch, validator, writer
 from dues.reads.freshness.snapshot import covers
 from dues.redis import aio
 from dues.redis.wire import CacheAway
@@ -53,7 +53,7 @@ def claims_after_the_id(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(read_protocol, "establish_base", establish)
 
 
-def _rewrite(patch: pytest.MonkeyPatch, script: store.Script, old: str, new: str) -> None:
+def _rewrite(patch: pytest.MonkeyPatch, script: lua.Script, old: str, new: str) -> None:
     assert old in script.text.decode()
     text = script.text.decode().replace(old, new).encode()
     patch.setattr(script, "text", text)
@@ -61,11 +61,11 @@ def _rewrite(patch: pytest.MonkeyPatch, script: store.Script, old: str, new: str
 
 
 def never_raises_the_base(patch: pytest.MonkeyPatch) -> None:
-    _rewrite(patch, store._TOUCH, "if base then", "if false then")
+    _rewrite(patch, lua.TOUCH, "if base then", "if false then")
 
 
 def never_raises_the_floor(patch: pytest.MonkeyPatch) -> None:
-    _rewrite(patch, store._TOUCH, "floor, ids = greater(floor, oldest), rest", "ids = rest")
+    _rewrite(patch, lua.TOUCH, "floor, ids = greater(floor, oldest), rest", "ids = rest")
 
 
 def names_no_run_id(patch: pytest.MonkeyPatch) -> None:
@@ -79,9 +79,9 @@ def keeps_the_generation(patch: pytest.MonkeyPatch) -> None:
 def commits_untouched(patch: pytest.MonkeyPatch) -> None:
     touch = store.Store.touch
 
-    def touch_or_not(self: store.Store, generation: int, tags: list[str], xid: str) -> None:
+    def touch_or_not(self: store.Store, generation: int, tags: list[str], xid: str, words: bytes) -> None:
         with contextlib.suppress(CacheAway):
-            touch(self, generation, tags, xid)
+            touch(self, generation, tags, xid, words)
 
     patch.setattr(store.Store, "touch", touch_or_not)
 
@@ -93,8 +93,10 @@ def does_not_wait(patch: pytest.MonkeyPatch) -> None:
 def only_the_first_waits(patch: pytest.MonkeyPatch) -> None:
     touch = writer.Writer.touch
 
-    def touch_without(self: writer.Writer, tags: list[str], xid: str, row: switch.Row | None) -> None:
-        touch(self, tags, xid, row and row._replace(settled=not row.on))
+    def touch_without(
+        self: writer.Writer, tags: list[str], xid: str, row: switch.Row | None, words: bytes = b""
+    ) -> None:
+        touch(self, tags, xid, row and row._replace(settled=not row.on), words)
 
     patch.setattr(writer.Writer, "touch", touch_without)
 
@@ -124,13 +126,15 @@ def reads_the_switch_before_its_id(patch: pytest.MonkeyPatch) -> None:
 
 
 def does_not_compare(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(validator.ValidatorSet, "holds", lambda self, prefix, found: None not in found.values())
+    patch.setattr(validator.ValidatorSet, "holds", lambda self, prefix, found, journal: None not in found.values())
 
 
 def compares_no_prefix(patch: pytest.MonkeyPatch) -> None:
     """As if a name in Redis were the same under every generation: what it reads is compared, and nothing else."""
     holds = validator.ValidatorSet.holds
-    patch.setattr(validator.ValidatorSet, "holds", lambda self, prefix, found: holds(self, self.prefix, found))
+    patch.setattr(
+        validator.ValidatorSet, "holds", lambda self, prefix, found, journal: holds(self, self.prefix, found, journal)
+    )
 
 
 def asks_before_the_request(patch: pytest.MonkeyPatch) -> None:
@@ -193,3 +197,73 @@ def shares_what_began_before(patch: pytest.MonkeyPatch) -> None:
         return (ahead, None, False) if ahead else join(self, key)
 
     patch.setattr(read_protocol.ReadProtocol, "_join", join_what_is_in_flight)
+
+
+# Rules of the journal.
+
+
+def keeps_what_the_journal_does_not_cover(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(journal.Concern, "is_covered", lambda self, journal, snapshot: True)
+
+
+def covers_what_is_shown_alone(patch: pytest.MonkeyPatch) -> None:
+    def is_covered(self: journal.Concern, known: journal.Journal, snapshot: str) -> bool:
+        return known.covered(self._words, self.since, snapshot)
+
+    patch.setattr(journal.Concern, "is_covered", is_covered)
+
+
+def ignores_the_news(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(journal.Journal, "concerns", lambda self, words, since: False)
+
+
+def knows_what_it_does_not_hold(patch: pytest.MonkeyPatch) -> None:
+    concerns = journal.Journal.concerns
+
+    def from_what_is_held(self: journal.Journal, words: frozenset[bytes], since: int) -> bool:
+        return concerns(self, words, max(since, self._first - 1))
+
+    patch.setattr(journal.Journal, "concerns", from_what_is_held)
+
+
+def joins_without_a_floor(patch: pytest.MonkeyPatch) -> None:
+    begin = journal.Journal.__init__
+    patch.setattr(journal.Journal, "__init__", lambda self, prefix, mark, at, floor: begin(self, prefix, mark, at, 0))
+
+
+def forgets_without_a_floor(patch: pytest.MonkeyPatch) -> None:
+    forget = journal.Journal._forget
+
+    def forget_all(self: journal.Journal) -> None:
+        floor = self._floor
+        forget(self)
+        self._floor = floor
+
+    patch.setattr(journal.Journal, "_forget", forget_all)
+
+
+def takes_another_journal_for_the_same(patch: pytest.MonkeyPatch) -> None:
+    """Its marks are not compared, and what is missing is not noticed."""
+
+    def follow(self: journal.Journal, asked_from: int, records: Any) -> None:
+        for record in records:
+            if record.number > self.at:
+                self._first += record.number - self.at - 1 if not self._ends else 0
+                self._add(record)
+
+    patch.setattr(journal.Journal, "follow", follow)
+
+
+def makes_a_journal_by_touching(patch: pytest.MonkeyPatch) -> None:
+    """As if one that was lost went on where the next touch begins it."""
+    _rewrite(patch, lua.TOUCH, "  if last then", "  last = last or {'1-7'}\n  if last then")
+    patch.setattr("secrets.randbits", lambda bits: 7)
+
+
+def joins_whatever_the_base_is(patch: pytest.MonkeyPatch) -> None:
+    _rewrite(
+        patch,
+        lua.JOIN,
+        "if not base or base:sub(1, 1) == '?' then return {false, base} end",
+        "if not base or base:sub(1, 1) == '?' then base = '0' end",
+    )

@@ -42,6 +42,7 @@ class ThreadDriver:
 class _Plan:
     def __init__(self, key: str, tags: Sequence[str], compute: Compute) -> None:
         self.key, self.tags, self._compute = key, tuple(tags), compute
+        self.follows = False
 
     def statement(self) -> tuple[str, Mapping[str, object]]:
         return "", {"compute": self._compute}

@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dues.reads.freshness.store import SCRIPTS
+from dues.reads.freshness.lua import SCRIPTS
 from dues.redis.wire import Address, CacheAway, Command, Connection, Pool, Reply, ReplyError
 from tests.reads.freshness.scheduler import Scheduler
 
@@ -45,8 +45,7 @@ class Redis:
 
     def copy(self) -> None:
         names = self.names()
-        values = self.call(("MGET", *names))[0] if names else []
-        assert isinstance(values, list)
+        values = self.call(*[("DUMP", name) for name in names]) if names else []
         self._copy = {n: v for n, v in zip(names, values, strict=True) if isinstance(v, bytes)}
 
     def restart(self, with_copy: bool) -> None:
@@ -54,7 +53,7 @@ class Redis:
         self.late.clear()
         self.flush()
         if with_copy and self._copy:
-            self.call(("MSET", *(word for pair in self._copy.items() for word in pair)))
+            self.call(*[("RESTORE", name, 0, value) for name, value in self._copy.items()])
 
     def apply_late(self, index: int) -> None:
         life, commands = self.late.pop(index)

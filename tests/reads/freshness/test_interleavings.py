@@ -2,7 +2,7 @@
 
 import pytest
 
-from dues.reads.freshness import store
+from dues.reads.freshness import journal, store
 from tests.reads.freshness import broken
 from tests.reads.freshness.world import NO_FAULTS, Chances, Tally, World
 from tests.servers import Servers
@@ -39,12 +39,24 @@ _BROKEN = [
     (broken.shares_what_began_before, Chances(), 0),
 ]
 
+_BROKEN_JOURNAL = [
+    (broken.keeps_what_the_journal_does_not_cover, Chances(), 0),
+    (broken.covers_what_is_shown_alone, Chances(), 0),
+    (broken.ignores_the_news, Chances(), 0),
+    (broken.knows_what_it_does_not_hold, Chances(), 0),
+    (broken.joins_without_a_floor, Chances(), 0),
+    (broken.forgets_without_a_floor, Chances(), 0),
+    (broken.takes_another_journal_for_the_same, Chances(), 0),
+    (broken.makes_a_journal_by_touching, Chances(), 0),
+    (broken.joins_whatever_the_base_is, Chances(lost_call=0, crash=0, restart=0, cut=0, evict=0.1), 0),
+]
 
-def explore(servers: Servers, chances: Chances, seeds: range, steps: int) -> Tally:
+
+def explore(servers: Servers, chances: Chances, seeds: range, steps: int, *, follows: bool = False) -> Tally:
     """All runs together, up to the first that has something wrong."""
     total = Tally()
     for seed in seeds:
-        tally = World(seed, servers.redis_url, chances).run(steps)
+        tally = World(seed, servers.redis_url, chances, follows=follows).run(steps)
         for name, count in vars(tally).items():
             setattr(total, name, getattr(total, name) + count)
         if tally.wrong:
@@ -56,13 +68,16 @@ def explore(servers: Servers, chances: Chances, seeds: range, steps: int) -> Tal
 def _in_no_real_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same seed is the same run on a slow machine too: nothing expires; the chaos actor evicts."""
     monkeypatch.setattr(store, "NEWEST_IDS", _NEWEST_IDS)
+    monkeypatch.setattr(journal, "_WINDOW", 3)
+    monkeypatch.setattr(journal, "_NEWS", 12)
     for life in ("_CLAIM_LIFE_MS", "_LEAD_LIFE_MS", "_NO_LEAD_LIFE_MS"):
         monkeypatch.setattr(store, life, 3_600_000)
 
 
+@pytest.mark.parametrize("follows", [False, True], ids=["by tags", "by the journal"])
 @pytest.mark.parametrize("chances", [NO_FAULTS, Chances(), _FAILING], ids=["no faults", "all faults", "failing calls"])
-def test_no_answer_is_older_than_a_commit_before_it(servers: Servers, chances: Chances) -> None:
-    tally = explore(servers, chances, range(4), 12_000)
+def test_no_answer_is_older_than_a_commit_before_it(servers: Servers, chances: Chances, follows: bool) -> None:
+    tally = explore(servers, chances, range(4), 12_000, follows=follows)
 
     assert tally.wrong == 0
     assert tally.hits > 50
@@ -81,11 +96,23 @@ def test_without_the_rule_answers_go_stale(
     assert explore(servers, chances, range(seed, seed + 40), 12_000).wrong
 
 
+@pytest.mark.parametrize(
+    ("rule", "chances", "seed"), _BROKEN_JOURNAL, ids=[rule.__name__ for rule, *_ in _BROKEN_JOURNAL]
+)
+def test_without_the_rule_of_the_journal_answers_go_stale(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch, rule: broken.Break, chances: Chances, seed: int
+) -> None:
+    rule(monkeypatch)
+
+    assert explore(servers, chances, range(seed, seed + 40), 12_000, follows=True).wrong
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("chances", [NO_FAULTS, Chances(), _FAILING], ids=["no faults", "all faults", "failing calls"])
-def test_no_answer_is_older_in_thousands_of_runs(servers: Servers, chances: Chances) -> None:
-    tally = explore(servers, chances, range(1000, 3000), 20_000)
+@pytest.mark.parametrize("follows", [False, True], ids=["by tags", "by the journal"])
+def test_no_answer_is_older_in_thousands_of_runs(servers: Servers, chances: Chances, follows: bool) -> None:
+    tally = explore(servers, chances, range(1000, 3000), 20_000, follows=follows)
 
     assert tally.wrong == 0
     assert tally.hits > 50_000

@@ -94,10 +94,12 @@ class Round:
 
 
 class Plan:
-    """A read of rows, as the event loop plans one."""
+    """A read of rows, as the event loop plans one. One that `follows` the journal knows by a tag of the first row
+    alone, and by words of the others, which are its audience's but for one."""
 
-    def __init__(self, rows: tuple[int, ...]) -> None:
-        self.rows, self.key, self.tags = rows, repr(rows), tuple(f"row{row}" for row in rows)
+    def __init__(self, rows: tuple[int, ...], *, follows: bool = False) -> None:
+        self.rows, self.key, self.follows = rows, repr(rows), follows
+        self.tags = tuple(f"row{row}" for row in rows if row == 0 or not follows) or ("constant",)
         self.is_computed = False
 
     def statement(self) -> tuple[str, Mapping[str, object]]:
@@ -106,7 +108,13 @@ class Plan:
     def computed(self, row: Any) -> Computed:
         self.is_computed = True
         values, snapshot = row
-        return Computed(repr(values).encode(), snapshot)
+        audience = b"".join([word(row) for row in self.rows if row > 1])
+        return Computed(repr(values).encode(), snapshot, None, word(1) if 1 in self.rows else b"", audience)
+
+
+def word(row: int) -> bytes:
+    """As the journal names a row."""
+    return b"row%05d" % row
 
 
 class Turns:
@@ -126,7 +134,10 @@ class Process:
 
 
 class World:
-    def __init__(self, seed: int, redis_url: str, chances: Chances) -> None:
+    """With `follows` all reads follow the journal."""
+
+    def __init__(self, seed: int, redis_url: str, chances: Chances, *, follows: bool = False) -> None:
+        self.follows = follows
         self.scheduler = Scheduler(seed)
         self.random: random.Random = self.scheduler.random
         self.chances, self.tally = chances, Tally()
@@ -200,11 +211,12 @@ class World:
 
         def compute() -> Computed:
             self.pause(0, 0, 3)
-            values, snapshot = self.postgres.read(rows)
+            row = self.postgres.read(rows)
             self.pause(0, 1, 20)
-            return Computed(repr(values).encode(), snapshot)
+            return plan.computed(row)
 
-        result = process.reader.read(repr(rows), [f"row{r}" for r in rows], compute)
+        plan = Plan(rows, follows=self.follows)
+        result = process.reader.read(plan.key, plan.tags, compute, follows=self.follows)
         self._take(rows, asked, result)
 
     def server(self, process: Process) -> None:
@@ -229,7 +241,7 @@ class World:
         """An answer from the process's own memory if it is fresh, else one through the cache."""
         rows = self._some_rows()
         asked = self._now(rows)
-        plan, known = Plan(rows), process.memory.get(rows)
+        plan, known = Plan(rows, follows=self.follows), process.memory.get(rows)
         result = await checks.ask(known and known[0], None, None if known else plan)
         if known and result.fresh:
             self.tally.remembered += 1
@@ -285,6 +297,7 @@ class World:
     def writer(self, process: Process) -> None:
         rows = self.random.sample(range(ROWS), self.random.choice((1, 1, 2)))
         tags = [f"row{row}" for row in rows]
+        words = b"".join(map(word, rows)) if self.follows else b""
         transaction = self.postgres.begin()
         try:
             self.pause(0, 2)
@@ -298,7 +311,7 @@ class World:
             if not Rules.id_before_switch:
                 switch = early
             if Rules.touch_before_commit:
-                process.writer.touch(tags, xid, switch)
+                process.writer.touch(tags, xid, switch, words)
                 self.pause(0, 0, 2, 60)
             self._may_die()
             self.postgres.commit(transaction)
@@ -308,7 +321,7 @@ class World:
         self.tally.writes += 1
         if not Rules.touch_before_commit:
             self.pause(1)
-            process.writer.touch(tags, xid, switch)
+            process.writer.touch(tags, xid, switch, words)
 
     def _may_die(self) -> None:
         if self.chance(self.chances.death):
