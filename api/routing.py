@@ -235,10 +235,20 @@ def written(resource: Resource, scope: Scope, status: int) -> Reply:
 
 
 class Routes:
-    """The routes of one module; `api/app.py` lists the modules."""
+    """The routes of one module; `api/app.py` lists the modules.
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    examples: for the OpenAPI document, values of fields by their names, or by "Schema.name" (api/openapi/examples.py).
+    bodies: by the name of a struct, examples of bodies whose fields exclude one another, by what each is.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        examples: Mapping[str, Any] | None = None,
+        bodies: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.name, self.examples, self.bodies = name, examples or {}, bodies or {}
         self.all: list[Route] = []
 
     def route(self, method: str, path: str, scope: str, **declared: Any) -> Callable[[H], H]:

@@ -19,7 +19,7 @@ from flask import Flask, Response
 
 from api.auth import PUBLIC
 from api.flask_host import respond
-from api.openapi.examples import BODIES, ID, sample
+from api.openapi.examples import ID, Examples
 from api.openapi.parts import (
     CURSOR_META,
     FAULT,
@@ -72,11 +72,12 @@ def init_openapi(app: Flask, modules: Sequence[Routes]) -> None:
 def build_document(modules: Sequence[Routes]) -> Part:
     """The whole document, as JSON values."""
     routes = [route for module in modules for route in module.all]
-    schemas = _schemas(routes)
+    examples = Examples(modules)
+    schemas = _schemas(routes, examples)
     paths: dict[str, Part] = {}
     for module in modules:
         for route in module.all:
-            paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, module.name, schemas)
+            paths.setdefault(route.path, {})[route.method.lower()] = _operation(route, module.name, schemas, examples)
     return {
         "openapi": "3.1.0",
         "info": _INFO,
@@ -100,7 +101,7 @@ def _about(module: Routes) -> str:
     return " ".join(docstring.strip().split("\n\n")[0].split())
 
 
-def _operation(route: Route, tag: str, schemas: dict[str, Part]) -> Part:
+def _operation(route: Route, tag: str, schemas: dict[str, Part], examples: Examples) -> Part:
     summary, description = _words(route)
     operation: Part = {
         "operationId": route.handler.__name__,
@@ -112,8 +113,8 @@ def _operation(route: Route, tag: str, schemas: dict[str, Part]) -> Part:
         "responses": dict(_responses(route)),
     }
     if route.bodies:
-        required = not route.optional_body
-        operation["requestBody"] = {"required": required, "content": {"application/json": _body(route, schemas)}}
+        content = {"application/json": _body(route, schemas, examples)}
+        operation["requestBody"] = {"required": not route.optional_body, "content": content}
     return operation
 
 
@@ -125,16 +126,16 @@ def _security(route: Route) -> list[Part]:
     return [] if route.writes and not route.composes else [{}, {"bearer": []}]
 
 
-def _body(route: Route, schemas: dict[str, Part]) -> Part:
+def _body(route: Route, schemas: dict[str, Part], examples: Examples) -> Part:
     names = [struct.__name__ for struct in route.bodies]
     either = [ref("schemas", name) for name in names]
-    examples: dict[str, Part] = {}
+    shown: dict[str, Part] = {}
     for name in names:
-        alternatives = BODIES.get(name) or {"": sample(schemas[name], owner=name)}
+        alternatives = examples.bodies.get(name) or {"": examples.sample(schemas[name], owner=name)}
         for summary, value in alternatives.items():
             key = name + re.sub(r"\W+", "", summary.title())
-            examples[key] = {"summary": summary or name, "value": value}
-    return {"schema": either[0] if len(either) == 1 else {"anyOf": either}, "examples": examples}
+            shown[key] = {"summary": summary or name, "value": value}
+    return {"schema": either[0] if len(either) == 1 else {"anyOf": either}, "examples": shown}
 
 
 def _words(route: Route) -> tuple[str, str]:
@@ -309,7 +310,7 @@ def _refusals(route: Route) -> set[int]:
     return found
 
 
-def _schemas(routes: Sequence[Route]) -> dict[str, Part]:
+def _schemas(routes: Sequence[Route], examples: Examples) -> dict[str, Part]:
     """Every schema by its name. Raises: TypeError when two different ones have the same."""
     schemas: dict[str, Part] = {}
 
@@ -321,13 +322,14 @@ def _schemas(routes: Sequence[Route]) -> dict[str, Part]:
     answered = {answer.__name__: answer for answer in answers}
     structs = [*(struct for route in routes for struct in route.bodies), *answered.values()]
     for name, schema in msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")[1].items():
-        add(name, _portable(schema) | ({"examples": [sample(schema, owner=name)]} if name in answered else {}))
+        shown = {"examples": [examples.sample(schema, owner=name)]} if name in answered else {}
+        add(name, _portable(schema) | shown)
     paths = {route.reads.name: re.sub(r"\{\w+\}", ID, route.path) for route in routes if route.reads}
     for route in routes:
         for resource in (route.lists, route.reads, route.returns):
             if isinstance(resource, Resource):
                 for one in (resource, *(below for _, below in _includes(resource))):
-                    add(one.name, _resource_schema(one, paths.get(one.name, "")))
+                    add(one.name, _resource_schema(one, paths.get(one.name, ""), examples))
     for resource in {route.lists for route in routes if route.lists}:
         path = paths.get(resource.name, "").rpartition("/")[0] or f"/v1/stores/{ID}"
         add(f"{resource.name}List", list_schema(resource.name, schemas[resource.name]["examples"][0], path))
@@ -366,7 +368,7 @@ def _portable(schema: Any) -> Any:
     return said
 
 
-def _resource_schema(resource: Resource, path: str) -> Part:
+def _resource_schema(resource: Resource, path: str, examples: Examples) -> Part:
     """A resource's schema with an example, which is found at `path`."""
     schema: Part = resource.schema()
     for declared in resource.filters.values():
@@ -375,7 +377,7 @@ def _resource_schema(resource: Resource, path: str) -> Part:
                 if field is declared.column:
                     null = [None] if declared.column.nullable else []
                     schema["properties"][name] = {**column_schema(field), "enum": [*declared.choices, *null]}
-    example = sample(schema, owner=resource.name)
+    example = examples.sample(schema, owner=resource.name)
     for name in example.get("links", ()):
         if path and name not in ("job", "confirmation"):
             example["links"][name] = path if name == "self" else f"{path}/{name}"

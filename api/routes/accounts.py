@@ -15,7 +15,24 @@ from dues.profiles.reads import me, profiles
 from dues.reads import ReadPlan
 from dues.reads.resource import Scope
 
-routes = Routes("accounts")
+routes = Routes(
+    "accounts",
+    examples={
+        "email_verified": True,
+        "label": "Home",
+        "Me.name": "Ada Lovelace",
+        "NewUser.name": "Ada Lovelace",
+        "UserChange.name": "Ada Lovelace",
+        "Profile.name": "Ada Lovelace",
+        "current_password": "the passphrase until now",
+    },
+    bodies={
+        "UserChange": {
+            "a name": {"name": "Ada Lovelace"},
+            "a password": {"password": "a long enough passphrase", "current_password": "the passphrase until now"},
+        },
+    },
+)
 ME = "/v1/me"
 ADDRESSES, ADDRESS = "/v1/me/addresses", "/v1/me/addresses/{address_id}"
 

@@ -19,7 +19,36 @@ from dues.errors import BadRequest, FailedDependency, Fault, Problem, Validation
 from dues.postgres import repeated, transaction
 from dues.stores.access import refusing_lost_rights
 
-routes = Routes("batch")
+routes = Routes(
+    "batch",
+    examples={
+        "BatchResults.results": [
+            {"id": "me", "status": 200, "headers": {"ETag": '"1"'}, "body": {"name": "Ada Lovelace"}},
+        ],
+    },
+    bodies={
+        "Batch": {
+            "reads": {"operations": [{"id": "stores", "method": "GET", "path": "/v1/stores"}]},
+            "a package, and a payment for it": {
+                "atomic": True,
+                "operations": [
+                    {
+                        "id": "gold",
+                        "method": "POST",
+                        "path": "/v1/stores/019aa1c2-5d3e-7f60-8a41-3c5e7d9b1f20/packages",
+                        "body": {"name": "Gold", "amount": 1900, "interval": "month"},
+                    },
+                    {
+                        "id": "first",
+                        "method": "POST",
+                        "path": "/v1/stores/019aa1c2-5d3e-7f60-8a41-3c5e7d9b1f20/payments",
+                        "body": {"package_id": {"$ref": "gold#/id"}, "payment_method": "sandbox_ok"},
+                    },
+                ],
+            },
+        },
+    },
+)
 
 MOST_OPERATIONS = 100
 

@@ -17,7 +17,14 @@ from dues.payments.models import Payment
 from dues.reads import ReadPlan
 from dues.reads.resource import Scope
 
-routes = Routes("documents")
+routes = Routes(
+    "documents",
+    examples={
+        "Document.kind": "receipt",
+        "Document.refund_id": None,
+        "delivery_status": "sent",
+    },
+)
 LIST, ONE = "/v1/stores/{store_id}/documents", "/v1/stores/{store_id}/documents/{document_id}"
 RECEIPT, REFUND_RECEIPT = PAYMENT + "/receipt", REFUND + "/receipt"
 

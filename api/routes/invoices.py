@@ -13,7 +13,16 @@ from dues.errors import NotFound
 from dues.reads import ReadPlan
 from dues.reads.resource import Scope
 
-routes = Routes("invoices")
+routes = Routes(
+    "invoices",
+    examples={
+        "Invoice.status": "paid",
+        "User.name": "Ada Lovelace",
+    },
+    bodies={
+        "NewCreditNote": {"to the balance": {"amount": 500, "reason": "Closed for a week", "to": "balance"}},
+    },
+)
 LIST = "/v1/stores/{store_id}/invoices"
 ONE = LIST + "/{invoice_id}"
 NOTES, NOTE = ONE + "/credit-notes", ONE + "/credit-notes/{note_id}"

@@ -16,7 +16,24 @@ from dues.jobs.status import jobs
 from dues.reads import Answer, ReadPlan
 from dues.stores.access import access_of
 
-routes = Routes("jobs")
+routes = Routes(
+    "jobs",
+    examples={
+        "attempt": 1,
+        "completed": 340,
+        "done": False,
+        "error": None,
+        "eta": "2026-11-20T14:40:10.000000+00:00",
+        "finished_at": None,
+        "Job.kind": "report.build",
+        "max_attempts": 5,
+        "percent": 34.0,
+        "progress": {"completed": 340, "total": 1000, "unit": "rows", "percent": 34.0},
+        "result": None,
+        "Job.status": "running",
+        "unit": "rows",
+    },
+)
 LIST, ONE = "/v1/jobs", "/v1/jobs/{job_id}"
 EVENTS = ONE + "/events"
 

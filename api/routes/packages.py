@@ -11,7 +11,13 @@ from dues.packages.reads import packages
 from dues.packages.service import NewPackage, PackageChange
 from dues.reads import ReadPlan
 
-routes = Routes("packages")
+routes = Routes(
+    "packages",
+    examples={
+        "archived_at": None,
+        "trial_days": 14,
+    },
+)
 LIST, ONE = "/v1/stores/{store_id}/packages", "/v1/stores/{store_id}/packages/{package_id}"
 
 

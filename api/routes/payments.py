@@ -13,7 +13,26 @@ from dues.payments.service import Confirmation, NewPayment, NewRefund
 from dues.reads import ReadPlan
 from dues.reads.resource import Scope
 
-routes = Routes("payments")
+routes = Routes(
+    "payments",
+    examples={
+        "NewRefund.amount": 500,
+        "brand": "visa",
+        "exp_month": 12,
+        "exp_year": 2031,
+        "last4": "4242",
+        "next_action": None,
+        "outcome": "succeed",
+        "refunded_amount": 0,
+        "NewPaymentMethod.token": "sandbox_ok",
+    },
+    bodies={
+        "NewPayment": {
+            "an amount": {"amount": 1900, "currency": "EUR", "description": "Donation", "payment_method": "sandbox_ok"},
+            "a package": {"package_id": "019aa1c2-5d3e-7f60-8a41-3c5e7d9b1f20", "payment_method": "sandbox_ok"},
+        },
+    },
+)
 LIST = "/v1/stores/{store_id}/payments"
 ONE = LIST + "/{payment_id}"
 REFUNDS, REFUND = ONE + "/refunds", ONE + "/refunds/{refund_id}"

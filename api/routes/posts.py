@@ -15,7 +15,20 @@ from dues.social.posts import NewPost, PostChange
 from dues.social.reads import likes, posts, posts_scope
 from dues.social.visibility import SeenPost, look_at_post, require_same_store
 
-routes = Routes("posts")
+routes = Routes(
+    "posts",
+    bodies={
+        "NewPost": {
+            "one's own": {"title": "New wall", "body": "We open at seven.", "privacy": "public"},
+            "a store's, for its members": {
+                "store_id": "019aa1c2-5d3e-7f60-8a41-3c5e7d9b1f20",
+                "body": "The new wall is up. Members climb first.",
+                "privacy": "members",
+            },
+        },
+        "PostChange": {"a text": {"body": "We open at eight.", "privacy": "followers"}},
+    },
+)
 LIST, ONE = "/v1/posts", "/v1/posts/{post_id}"
 
 

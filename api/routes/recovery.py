@@ -8,7 +8,13 @@ from api.routing import Call, Routes
 from dues.accounts import recovery as service
 from dues.accounts.recovery import EmailConfirmation, EmailVerification, PasswordReset, PasswordResetConfirmation
 
-routes = Routes("recovery")
+routes = Routes(
+    "recovery",
+    examples={
+        "EmailConfirmation.code": "pRz1hC8rHkUoFqCwYwNn0m3cXv2aTq7LJd5sZbE4gKA",
+        "PasswordResetConfirmation.code": "pRz1hC8rHkUoFqCwYwNn0m3cXv2aTq7LJd5sZbE4gKA",
+    },
+)
 
 
 def _check_verification(call: Call) -> EmailVerification:

@@ -15,7 +15,13 @@ from dues.reports.formats import FORMATS
 from dues.reports.reads import reports
 from dues.reports.service import NewReport
 
-routes = Routes("reports")
+routes = Routes(
+    "reports",
+    examples={
+        "format": "csv",
+        "rows": 340,
+    },
+)
 LIST, ONE = "/v1/stores/{store_id}/reports", "/v1/stores/{store_id}/reports/{report_id}"
 
 _CONTENT = file_content(*(document.media_type for document in FORMATS.values()))

@@ -15,7 +15,31 @@ from dues.stores.reads import clocks, staff, stores
 from dues.stores.service import NewStore, StoreChange
 from dues.stores.staff import StaffRole
 
-routes = Routes("stores")
+routes = Routes(
+    "stores",
+    examples={
+        "advancing_to": None,
+        "contact_email": "hello@north-coast.example",
+        "currencies": ["EUR", "CHF"],
+        "grace_days": 7,
+        "invoice_note": "Thank you for climbing with us.",
+        "invoice_prefix": "NCC",
+        "legal_name": "North Coast Climbing GmbH",
+        "NewStore.name": "North Coast Climbing",
+        "StoreChange.name": "North Coast Climbing",
+        "Staff.name": "Ada Lovelace",
+        "Store.name": "North Coast Climbing",
+        "NewStore.timezone": "Europe/Berlin",
+        "now": "2027-11-20T14:39:00Z",
+        "notify_new_payment": True,
+        "role": "support",
+        "slug": "north-coast",
+        "StoreChange.slug": "north-coast-climbing",
+        "tax_id": "DE123456789",
+        "test": False,
+        "website": "https://north-coast.example",
+    },
+)
 LIST, ONE = "/v1/stores", "/v1/stores/{store_id}"
 CLOCK = "/v1/stores/{store_id}/clock"
 STAFF, STAFF_ONE = "/v1/stores/{store_id}/staff", "/v1/stores/{store_id}/staff/{user_id}"

@@ -21,7 +21,51 @@ from dues.reads import ReadPlan
 from dues.reads.resource import Scope
 from dues.subscriptions.subscription import Subscription
 
-routes = Routes("subscriptions")
+routes = Routes(
+    "subscriptions",
+    examples={
+        "cancel_comment": None,
+        "cancel_reason": None,
+        "Subscription.status": "active",
+        "SubscriptionPreview.lines": [
+            {
+                "description": "Unused time: Silver",
+                "amount": -950,
+                "quantity": 1,
+                "period": {"start": "2026-11-20T14:39:00.123456+00:00", "end": "2026-12-05T00:00:00.000000+00:00"},
+            },
+            {
+                "description": "Gold",
+                "amount": 1900,
+                "quantity": 1,
+                "period": {"start": "2026-11-20T14:39:00.123456+00:00", "end": "2026-12-05T00:00:00.000000+00:00"},
+            },
+        ],
+        "SubscriptionPreview.subtotal": 950,
+        "SubscriptionPreview.due": 950,
+        "SubscriptionPreview.next_period": {
+            "start": "2026-11-20T14:39:00.123456+00:00",
+            "end": "2026-12-05T00:00:00.000000+00:00",
+        },
+    },
+    bodies={
+        "NewSubscription": {
+            "a package": {"package_id": "019aa1c2-5d3e-7f60-8a41-3c5e7d9b1f20", "payment_method": "sandbox_ok"},
+            "at the price that was seen": {
+                "package_id": "019aa1c2-5d3e-7f60-8a41-3c5e7d9b1f20",
+                "amount": 1900,
+                "currency": "EUR",
+            },
+        },
+        "SubscriptionChange": {
+            "cancel at the period's end": {"cancel_at_period_end": True, "reason": "Moving away"},
+            "another package now": {"package_id": "019aa1c2-5d3e-7f60-8a41-3c5e7d9b1f20", "when": "now"},
+            "pause": {"paused": True, "resumes_at": "2027-03-01T00:00:00Z"},
+            "another card": {"payment_method": "sandbox_ok"},
+        },
+        "SubscriptionEnding": {"with a refund": {"refund": "unused"}},
+    },
+)
 LIST = "/v1/stores/{store_id}/subscriptions"
 ONE = LIST + "/{subscription_id}"
 

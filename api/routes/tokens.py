@@ -18,7 +18,19 @@ from dues.accounts.tokens import CheckedLogIn, LogIn, NewToken
 from dues.reads import ReadPlan
 from dues.reads.resource import Scope
 
-routes = Routes("tokens")
+routes = Routes(
+    "tokens",
+    examples={
+        "expires_at": "2026-12-20T14:39:00.000000+00:00",
+        "expires_in": 86400,
+        "NewToken.name": "till at the door",
+        "Token.name": "till at the door",
+        "IssuedToken.name": "till at the door",
+        "scopes": ["catalog:read", "payments:read"],
+        "Token.store_id": None,
+        "IssuedToken.store_id": None,
+    },
+)
 LIST, ONE = "/v1/tokens", "/v1/tokens/{token_id}"
 
 

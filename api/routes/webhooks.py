@@ -17,7 +17,18 @@ from dues.webhooks.reads import deliveries, endpoints, events, issued_endpoints
 from dues.webhooks.replays import NewReplay, WebhookReplay
 from dues.webhooks.signing import write_secret
 
-routes = Routes("webhooks")
+routes = Routes(
+    "webhooks",
+    examples={
+        "url": "https://shop.example/hooks",
+    },
+    bodies={
+        "NewReplay": {
+            "after an event": {"after_seq": 41, "missed": True},
+            "from a time": {"from": "2026-11-20T14:39:00Z"},
+        },
+    },
+)
 STORE = "/v1/stores/{store_id}"
 ENDPOINTS, ENDPOINT = f"{STORE}/webhook-endpoints", f"{STORE}/webhook-endpoints/{{endpoint_id}}"
 DELIVERIES, DELIVERY = f"{STORE}/webhook-deliveries", f"{STORE}/webhook-deliveries/{{delivery_id}}"

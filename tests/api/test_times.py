@@ -13,7 +13,7 @@ from api.validation import validate
 from dues.clock import parse_moment, rfc3339
 from dues.errors import InvalidValue, ValidationFailed
 from dues.reports.service import NewReport
-from tests.api.test_staleness import READS
+from tests.api.samples.declared import READS
 from tests.api.world import World
 from tests.factory import Factory
 

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 from flask import Flask
 
-from tests.api.test_staleness import READS
+from tests.api.samples.declared import READS
 from tests.api.world import World
 from tests.factory import Factory
 from tests.servers import Servers

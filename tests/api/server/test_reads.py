@@ -15,7 +15,7 @@ from brotli import decompress
 from flask import Flask
 
 from dues.postgres import db
-from tests.api.test_staleness import READS
+from tests.api.samples.declared import READS
 from tests.api.world import World
 from tests.factory import Factory
 from tests.reads.freshness.conftest import connect

@@ -12,8 +12,9 @@ from flask import Flask
 
 from dues.ids import new_id
 from dues.payments import service
+from tests.api.samples.declared import BODIES
 from tests.api.server.loop_server import Answer, LoopServer
-from tests.api.test_access import BODIES, CALLERS, ROWS, Row, body_of, headers_of
+from tests.api.test_access import CALLERS, ROWS, Row, body_of, headers_of
 from tests.api.world import World
 from tests.factory import Factory
 
@@ -71,7 +72,7 @@ def test_each_write_is_answered_as_by_flask(app: Flask, make: Factory, door: Loo
         assert ask(door.ask, caller, auth) == ask(partial(by_flask, app), caller, auth), f"{row} as {caller}"
 
 
-PAID = ujson.dumps(BODIES["POST", "/v1/stores/{store_id}/payments"]).encode()
+PAID = ujson.dumps(BODIES["POST /v1/stores/{store_id}/payments"]).encode()
 
 
 @pytest.mark.parametrize(
