@@ -34,7 +34,7 @@ class _Asked(dict[str, str]):
     def __missing__(self, name: str) -> str:
         return "*"
 
-    def get(self, name: str, default: object = None) -> str:  # type: ignore[override]
+    def get(self, name: str, default: object = None) -> str:
         return self[name]
 
 
