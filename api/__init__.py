@@ -14,7 +14,7 @@ http.py            conditional requests, problem details
 downloads.py       files: whole, in ranges, conditional
 compress.py        zstd, br, gzip
 telemetry.py       what every answer tells of its request, and what is measured and logged of it
-prefer.py          `Prefer: wait`; long_poll.py: the reply when the waiting is over; job_waiters.py: who waits
+prefer.py          `Prefer: wait`; long_poll.py: the reply when the wait is over; job_waiters.py: the waiting clients
 flask_host.py      Flask as the host of the declared routes; thread_waiters.py: waiting on its threads
 server/            the fast host
 system.py          /healthz, /readyz, /metrics

@@ -85,7 +85,7 @@ class UJSONProvider(JSONProvider):
 
 
 class NoSessions(SessionInterface):
-    """There are no cookies here: every request says who it is. Spares each the work of looking for one."""
+    """Dues sets no cookies, so no request is searched for one."""
 
     _none = NullSession()
 

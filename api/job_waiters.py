@@ -77,12 +77,12 @@ class JobWaiters:
         self._waiters: dict[UUID, set[Waiter]] = {}
         self._count = 0
         self._is_closing = False
-        # Jobs that somebody has begun to wait for, and who is to be looked at, in order.
+        # Jobs that a client has begun to wait for, and the waiters to be looked at, in order.
         self._unsure: set[UUID] = set()
         self._due: dict[Waiter, None] = {}
         self._ask_at = 0.0
         self._news = asyncio.Event()
-        # Cleared while more are due than are looked at together: who comes to wait may stand back until they are told.
+        # Cleared while more are due than are looked at together: new ones may stand back until those are answered.
         self.calm = asyncio.Event()
         self.calm.set()
         self._subscription = Subscription(settings.redis_url, CHANGES, self._read_hints, self._doubt)
@@ -121,7 +121,7 @@ class JobWaiters:
         raise ClientGone
 
     def close(self) -> None:
-        """Answer all who wait, and let nobody wait any more."""
+        """Answer every waiter, and accept no more of them."""
         self._is_closing = True
         for waiters in list(self._waiters.values()):
             for waiter in waiters:
@@ -207,8 +207,8 @@ class JobWaiters:
                 is_failing = False
 
     def _doubtful(self, now: float) -> list[list[UUID]]:
-        """The jobs to ask for: now and then all, else those that somebody has begun to wait for. In parts, between
-        which who is due can be told."""
+        """The jobs to ask for: now and then all, else those that a client has begun to wait for. In parts, so that due
+        waiters can be answered in between."""
         asked, self._unsure = list(self._unsure), set()
         if now >= self._ask_at:
             asked = list(self._waiters)
@@ -233,7 +233,7 @@ class JobWaiters:
 
     async def _look_in_turn(self) -> None:
         while self._due:
-            # Whoever wants the same fields: all, but for a few.
+            # Those that want the same fields as the first: nearly all do.
             query = next(iter(self._due)).waiting.query
             batch = list(islice((waiter for waiter in self._due if waiter.waiting.query is query), _BATCH))
             for waiter in batch:

@@ -80,8 +80,8 @@ class Route:
     unbound: whether a token bound to a store is refused.
     moves_clock: whether it may write to a test store while the store's clock is being moved.
     optional_body: whether `body` may be left out. also: a struct that it may answer instead of `returns`.
-    bearer_scope, bearer_body: of a PUBLIC route that does something else for who sends a token: the scope that it
-    needs, and the struct its body must be.
+    bearer_scope, bearer_body: of a PUBLIC route that does something else for a caller with a token: the scope that
+    it needs, and the struct its body must be.
     seal: puts a secret into an answer, the first and its replays alike. What the handler answers may be kept with
     its Idempotency-Key; what this makes of it is sent and kept nowhere. `call.seed` is what to make the secret from.
     """

@@ -25,11 +25,11 @@ from dues.social import counters
 from dues.stores import clock
 from dues.webhooks import deliveries
 
-# Those who have a say in how jobs end (dues/jobs/on_failure.py), whichever process ends them.
+# Imported for the functions they register for the end of jobs (dues/jobs/on_failure.py), whichever process ends them.
 ENDINGS: tuple[ModuleType, ...] = (processing, reports, deliveries, clock)
-# Those who add to a commit (dues/postgres/transactions.py), whichever process commits.
+# Imported for what they add to each commit (dues/postgres/transactions.py), which is done in this order.
 COMMITS: tuple[ModuleType, ...] = (edge, numbering, events, counters)
-# Those who act on what becomes of payments and payment methods, whichever process writes that.
+# Imported for what they do when a payment or a payment method has changed, whichever process changes it.
 PAYMENTS: tuple[ModuleType, ...] = (settlement, credit_notes, methods)
 
 

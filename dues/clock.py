@@ -36,7 +36,7 @@ def store_now(store_id: UUID) -> datetime:
 
 
 def shows_store_time(clock: StoreClock) -> StoreClock:
-    """Register who knows the clocks of test stores: `clock(store_id)` is None for a store in real time."""
+    """Register the function that knows the clocks of test stores: None for a store in real time."""
     global _store_clock
     _store_clock = clock
     return clock

@@ -4,11 +4,11 @@
         package.archived_at = now()
         emit(package.store_id, "package.archived", packages, {"store_id": package.store_id, "id": package.id})
 
-A slice tells its events here and knows nobody who hears them; dues/webhooks reads the rows and passes them on.
+A slice tells its events here and does not know who listens; dues/webhooks reads the rows and passes them on.
 
 A store's events are numbered 1, 2, 3, … without a gap: the next number stands in a row of `event_streams`, which is
 locked from the moment it is taken until the commit, and a rollback gives it back. So it is taken last thing before the
-commit, and who reads up to a number will never find a smaller one later.
+commit, and a reader that has read up to a number will never find a smaller one later.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
-"""How long what is over is kept, and the statements that forget it, a batch at a time.
+"""How long finished and expired rows are kept, and the statements that delete them, a batch at a time.
 
-Each function is part of its caller's transaction(), forgets at most BATCH rows and returns how many: none means that
-none are left. The files of reports and tokens are their slices' to forget.
+Each function is part of its caller's transaction(), deletes at most BATCH rows and returns how many: 0 means that none
+are left. Files of reports, and tokens, are deleted by their slices.
 """
 
 from datetime import timedelta

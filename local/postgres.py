@@ -221,7 +221,7 @@ class Postgres(Server):
 
 
 def _account(home: Path) -> str | None:
-    """Whom to run the server as: None is ourselves."""
+    """The account to run the server as; None for our own."""
     if os.geteuid() != 0:
         try:
             pwd.getpwuid(os.geteuid())

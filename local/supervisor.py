@@ -1,7 +1,7 @@
 """Keeps programs running: starts again what dies, and at the end leaves nothing behind.
 
-One thread and one loop, `_turn()`: it passes on what the programs print, notices who died, starts again who is due, and
-raises `Stopped` when a signal has asked for the end. Everything that waits does so by taking turns.
+One thread and one loop, `_turn()`: it passes on what the programs print, notices which have died, starts them again
+when that is due, and raises `Stopped` when a signal has asked for the end. Everything that waits takes turns there.
 """
 
 import os

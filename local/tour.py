@@ -110,12 +110,12 @@ def read_demo(home: Path) -> Document:
     except FileNotFoundError:
         raise Differs(f"there is no {home}/demo.json: start bin/run first, or set DUES_HOME as it was for it") from None
     except PermissionError:
-        raise Differs(f"{home}/demo.json may only be read by who started bin/run") from None
+        raise Differs(f"{home}/demo.json may only be read by the user who started bin/run") from None
     return demo
 
 
 def sign_up(url: str) -> tuple["Client", str]:
-    """A new user. Returns: a client with his token, and his mail address."""
+    """A new user. Returns: a client with the user's token, and the user's mail address."""
     email, password = f"tour-{secrets.token_hex(4)}@dues.example", secrets.token_urlsafe(12)
     anybody = Client(url)
     anybody.post("/v1/users", {"email": email, "name": "Terry Tour", "password": password}, 201)

@@ -281,7 +281,7 @@ def test_from_the_web_server_to_the_cache(
     processes.start_both("webhooks:1", PURGE_URL=receiver.url)
     with WebServer(servers, PURGE_URL=receiver.url) as web, PoolManager() as http:
         address = f"{web.url}/v1/stores/{store.id}"
-        # The last comes from the front door's memory.
+        # The last comes from the response cache.
         answers = [http.request("GET", address) for _ in range(3)]
         assert {answer.headers["Cache-Control"] for answer in answers} == {KEPT}
         assert http.request("PATCH", address, json={"name": "New"}, headers=make.auth(owner)).status == 200

@@ -152,3 +152,53 @@ def test_stored_times_are_compared_by_postgresqls_clock() -> None:
         and "func.now" not in ast.unparse(node)
     }
     assert compared == OWN_CLOCK.keys(), "compare in SQL with now(), or with dues.postgres.database_now()"
+
+
+TEXTS = (".md", ".py", ".toml", ".typ")
+# Files of ours as comments and guides name them.
+NAMED = re.compile(r"(?<![\w/.-])(?:api|bench|dues|local|migrations|sdk|tests|workers)/[\w./-]*\w\.(?:lua|md|py|typ)\b")
+LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
+
+
+def texts() -> Iterator[tuple[Path, str]]:
+    """Whatever is written for people to read, in the repository: code, guides, records of decisions."""
+    listed = subprocess.run(["git", "ls-files", "-z"], check=True, cwd=PROJECT, capture_output=True, text=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if name.endswith(TEXTS) and (PROJECT / name).exists():
+            yield Path(name), (PROJECT / name).read_text()
+
+
+def test_what_is_named_is_there() -> None:
+    named = {(file, name) for file, text in texts() for name in NAMED.findall(text)}
+    gone = {f"{file}: {name}" for file, name in named if not (PROJECT / name).exists()}
+    gone |= {
+        f"{file}: {link}"
+        for file, text in texts()
+        if file.suffix == ".md"
+        for link in LINK.findall(text)
+        if not (PROJECT / file.parent / link).exists()
+    }
+    assert not gone, "name the files that are there now"
+
+
+# Words of an earlier house, and what is said instead (docs/glossary.md).
+OLD_WORDS = {
+    r"front door": "the server, or the event loop",
+    r"api/front": "api/server",
+    r"\basgi:app": "server:app",
+    r"(?<!at )the door\b": "the server, admission, or the engine",
+    r"\b(?:he|him|his|himself)\b": "they, it, or the noun",
+    r"\b(?:for|by) who (?!in\b)": "the noun: a caller, a client, a worker",
+    r"what is over is forgotten": "expired rows are deleted",
+}
+
+
+def test_texts_say_it_in_the_words_of_the_field() -> None:
+    found = [
+        f"{file}: {match[0]!r}: say {instead}"
+        for file, text in texts()
+        if file != Path("tests/test_house.py")
+        for word, instead in OLD_WORDS.items()
+        for match in re.finditer(word, text, re.IGNORECASE)
+    ]
+    assert not found, found

@@ -1,4 +1,4 @@
-"""Jobs that forget what is over, due every hour (workers/schedule.py)."""
+"""Jobs that delete expired rows and files, due every hour (workers/schedule.py)."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Status URLs: the slow work that a caller has asked for, and that of the stores he manages."""
+"""Status URLs: the slow work that a caller has asked for, and that of the stores that the caller manages."""
 
 import re
 from typing import Any
@@ -99,7 +99,7 @@ def list_jobs(call: Call) -> ReadPlan:
 
 def _plan_wait(call: Call) -> Waiting | None:
     """What a client that comes back with the version it has seen waits for: the right to see the job is looked at, and
-    the job with it, when there is something to tell, for all who wait at once (api/server/job_waiters.py)."""
+    the job with it, when there is something to tell, for all waiters at once (api/job_waiters.py)."""
     seen = _VERSION.fullmatch(call.request.header("if-none-match") or "")
     seconds = wanted_wait(call.request)
     if not (seen and seconds and call.query) or call.request.method != "GET":

@@ -72,7 +72,7 @@ def _refund(call: Call, refund_id: UUID) -> Scope:
 def _find_own(call: Call) -> Payment:
     payment = _find(call)
     if payment.user_id != call.actor.user_id:
-        raise Forbidden("only who pays can confirm a payment")
+        raise Forbidden("only its payer can confirm a payment")
     return payment
 
 

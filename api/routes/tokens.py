@@ -1,7 +1,7 @@
 """Tokens: logging in, narrower tokens, what is in force, and revoking.
 
 A token stands in one answer only, and is not written down with it: an Idempotency-Key keeps the answer without the
-token, which is made again, for who sends the same request, from what that request holds.
+token, which is made again from the request when the same request is sent again.
 """
 
 from uuid import UUID

@@ -153,6 +153,6 @@ def replay_webhook_delivery(call: Call, store_id: UUID, delivery_id: UUID) -> Re
 def list_events(call: Call, store_id: UUID) -> ReadPlan:
     """List what has happened, in its order
 
-    Numbered from 1 without a gap: whoever has missed some asks for those after the last he knows, `seq[gt]=…`.
+    Numbered from 1 without a gap: a receiver that has missed some asks for those after the last it knows, `seq[gt]=…`.
     """
     return call.list(events, {"store_id": store_id})

@@ -199,10 +199,10 @@ class AdmissionQueue:
 
 
 class AdaptiveLimit:
-    """Who may have a statement run: as many at once as are needed for one to be there whenever the process is done with
-    another, which follows from how long the quickest takes. More would compete for processors, where PostgreSQL shares
-    them, with those who wait for them. A statement that takes long passes its turn on and runs beside the others, so
-    that a few slow ones do not keep all others waiting. Never more than `most` run. For one event loop."""
+    """Bounds how many statements run at once: enough for an answer to be there whenever the process has dealt with the
+    one before, which follows from how long the quickest takes. More would only compete for processors where PostgreSQL
+    shares them with this process. A statement that takes long passes its turn on and runs beside the others, so that a
+    few slow ones do not keep all others waiting. Never more than `most` run. For one event loop."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -212,7 +212,7 @@ class AdaptiveLimit:
         self._quickest_s, self._learnt_at = float("inf"), time.monotonic()
 
     def turn(self, priority: Priority) -> "_Turn":
-        """`async with` it to have a turn for the block. Raises: Unavailable for who is turned away."""
+        """`async with` it to have a turn for the block. Raises: Unavailable where it is turned away."""
         return _Turn(self, priority)
 
     async def take(self, priority: Priority) -> None:

@@ -110,7 +110,7 @@ class Checks:
         batch.askers.append(_Asker(validators, limit, rank, plan, then))
 
     def tell(self, commands: Sequence[Command]) -> None:
-        """Have Redis do what nobody waits for, before it is asked what is asked from now on."""
+        """Send commands whose replies are not needed. Redis carries them out before all that it is asked afterwards."""
         if self._connection is not None and self._connection.is_open:
             self._open_batch().told += commands
 
@@ -137,7 +137,8 @@ class Checks:
             self._connection.close()
 
     def _is_worth_waiting_for(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Try to connect; who asks meanwhile is asked for then, unless it has failed before."""
+        """Begin to connect, if that is not under way. Whether questions should be kept until there is a connection:
+        not after an attempt that has failed."""
         if self._connecting is None and loop.time() >= self._rest_until:
             self._connecting = loop.create_task(self._connect(loop))
         return self._connecting is not None and not self._is_away

@@ -23,6 +23,6 @@ Email = Annotated[
 ]
 Name = Annotated[OneLine, Meta(min_length=1, max_length=200)]
 Password = Annotated[str, Meta(min_length=8, max_length=200, description="8 to 200 characters")]
-# What is typed to prove who one is: bounded, but judged by nothing else than whether it is right.
+# A password typed to log in: bounded, but judged by nothing else than whether it is right.
 TypedPassword = Annotated[str, Meta(max_length=200, description="a password, as it is typed")]
 TypedEmail = Annotated[str, Meta(max_length=254, description="a mail address, in any spelling")]

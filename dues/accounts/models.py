@@ -63,13 +63,13 @@ class Token(Versioned, Model):
 
 
 def lock_user(user_id: UUID) -> User:
-    """The user, locked for this transaction against other changes of him, his tokens and addresses; rows that merely
-    refer to him (a payment, say) can be written meanwhile. Raises: NoResultFound."""
+    """The user, locked for this transaction against other changes of their row, tokens and addresses; rows
+    that merely refer to it (a payment, say) can be written meanwhile. Raises: NoResultFound."""
     return db.session.get_one(User, user_id, with_for_update={"key_share": True})
 
 
 class Found(NamedTuple):
-    """Who has a mail address; `email` is it as it was typed by its owner."""
+    """The owner of a mail address; `email` is the address as its owner typed it."""
 
     id: UUID
     password_hash: str

@@ -1,6 +1,6 @@
 """What may be read of people's rows: users as others' answers embed them, addresses, tokens.
 
-What a user sees of himself and what the public sees of him counts rows of slices above, and is in dues/profiles.
+What users see of themselves, and what the public sees of them, counts rows of slices above: it is in dues/profiles.
 """
 
 from dues.accounts.models import Address, Token, User

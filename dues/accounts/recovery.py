@@ -93,8 +93,8 @@ def check_reset(confirmation: PasswordResetConfirmation) -> str:
 
 
 def reset_password(confirmation: PasswordResetConfirmation, password_hash: str) -> None:
-    """Another password, with which to log in anew: every token is revoked, and wrong passwords are counted anew. Who
-    reads the mail has the address, so it is verified, too. Raises: ValidationFailed for a code that does not work."""
+    """Another password, with which to log in anew: every token is revoked, and wrong passwords are counted anew. The
+    code came by mail, so the address is verified, too. Raises: ValidationFailed for a code that does not work."""
     user, holder = use_code(confirmation.code, "reset-password")
     set_password(user, password_hash)
     user.email_verified_at = user.email_verified_at or now()

@@ -47,7 +47,7 @@ _INSERT = """
 # No foreign key is ever violated: PostgreSQL would log what was to be inserted.
 _KEEP_STORE = "select id from stores where id = %(store_id)s for key share"
 _LIVE = "select count(*) from api_tokens where user_id = %(user_id)s and revoked_at is null and expires_at > now()"
-# `for update`, for which those wait who are about to commit what a token allowed them (dues/stores/access.py).
+# `for update`: waits for transactions that are about to commit what a token allowed (dues/stores/access.py).
 _REVOKE_FOUND = """
     with found as (select id from api_tokens where user_id = %(user_id)s and revoked_at is null {which} for update),
     revoked as (
@@ -64,7 +64,7 @@ Seconds = Annotated[int, Meta(ge=1, le=int(LIFETIME.total_seconds()), descriptio
 
 
 class LogIn(Struct, forbid_unknown_fields=True):
-    """What proves who one is."""
+    """An e-mail and its password."""
 
     email: TypedEmail
     password: TypedPassword
@@ -93,19 +93,19 @@ def hash_token(token: str) -> bytes:
 
 
 def new_token() -> str:
-    """A token for a row that the caller writes himself."""
+    """A token for a row that the caller of this function writes."""
     return write_token(secrets.token_bytes(32), new_id())
 
 
 def write_token(seed: bytes, token_id: UUID) -> str:
-    """The token of this row; only who has the seed (32 bytes that nobody can guess) can write it again."""
+    """The token of this row; only with the seed (32 bytes that nobody can guess) can it be written again."""
     secret = hmac.digest(seed, b"token\0" + token_id.bytes, sha256)
     return "dues_" + urlsafe_b64encode(secret).decode().rstrip("=")
 
 
 @dataclass(frozen=True)
 class CheckedLogIn:
-    """Who has proved who they are, by a password that fits `password_hash`; `new_hash` is to take its place where it
+    """A user whose password has just fitted `password_hash`; `new_hash` is to take its place where it
     was made with other parameters than today's."""
 
     user_id: UUID

@@ -61,7 +61,8 @@ def subscribe(store_id: UUID, user_id: UUID, new: NewSubscription, currencies: C
     `incomplete` and a job charges it.
 
     Raises: ValidationFailed for a package or a payment method that is none, a time that is not ahead, or where there is
-    nothing to charge; Conflict for a package that is archived or has another price, and for who is a member already.
+    nothing to charge; Conflict for a package that is archived or has another price, and for a user who is a
+    member already.
     """
     at = store_now(store_id)
     _check(new, at)

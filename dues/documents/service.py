@@ -40,7 +40,7 @@ class Issued:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What a document is to be issued for, and to whom. `payment_id`: what may be seen by who may see that payment."""
+    """What a document is issued for, and to whom. `payment_id`: it may be seen by all who may see that payment."""
 
     store_id: UUID
     kind: Kind
@@ -53,7 +53,7 @@ _FIND = """
     select id, number, user_id, payment_id, data::text, content, sha256 from documents
     where store_id = %(store_id)s and kind = %(kind)s and subject_id = %(id)s
 """
-# Whoever else would issue one of this kind waits until the caller's transaction ends.
+# Other transactions that issue one of this kind wait until the caller's ends.
 _LOCK = """
     insert into document_series as s (store_id, kind, last_number) values (%(store_id)s, %(kind)s, 0)
     on conflict (store_id, kind) do update set last_number = s.last_number

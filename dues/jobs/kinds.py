@@ -68,8 +68,8 @@ WEBHOOK_FAN_OUT = Kind("webhook.fan_out", "events", timeout_s=60)
 WEBHOOK_DELIVER = Kind("webhook.deliver", "webhooks", max_attempts=10, timeout_s=60)
 WEBHOOK_REPLAY = Kind("webhook.replay", "slow", timeout_s=3600, cancelable=True)
 REPORT_BUILD = Kind("report.build", "slow", max_attempts=5, timeout_s=3600, cancelable=True, forked=True)
-# What is over is forgotten, so that tables and folders do not grow for ever. Among the reports, which nobody waits for
-# as one does for a mail.
+# Expired rows and files are deleted, so that tables and folders do not grow for ever. On the queue of the reports,
+# which are less urgent than mails.
 FORGET_KEYS = Kind("housekeeping.keys", "slow")
 FORGET_JOBS = Kind("housekeeping.jobs", "slow")
 FORGET_TOKENS = Kind("housekeeping.tokens", "slow")
@@ -79,37 +79,5 @@ FORGET_REPORT_FILES = Kind("housekeeping.report_files", "slow")
 FORGET_EVENTS = Kind("housekeeping.events", "slow")
 FORGET_CIRCUITS = Kind("housekeeping.circuits", "slow")
 
-KINDS: dict[str, Kind] = {
-    kind.name: kind
-    for kind in (
-        PAYMENT_CHARGE,
-        PAYMENT_CANCEL,
-        PAYMENT_REFUND,
-        SUBSCRIPTION_RENEW,
-        SUBSCRIPTION_NOTICE,
-        PAYMENT_RECONCILE,
-        PAYMENT_CONFIRMATION,
-        PAYMENT_NOTICE,
-        DOCUMENT_DELIVERY,
-        DOCUMENT_ISSUE,
-        MAILING_SEND,
-        STORE_CLOCK,
-        ACCOUNT_VERIFICATION,
-        ACCOUNT_PASSWORD_RESET,
-        ACCOUNT_NOTICE,
-        POST_PUBLISH,
-        EDGE_PURGE,
-        WEBHOOK_FAN_OUT,
-        WEBHOOK_DELIVER,
-        WEBHOOK_REPLAY,
-        REPORT_BUILD,
-        FORGET_KEYS,
-        FORGET_JOBS,
-        FORGET_TOKENS,
-        FORGET_CODES,
-        FORGET_ATTEMPTS,
-        FORGET_REPORT_FILES,
-        FORGET_EVENTS,
-        FORGET_CIRCUITS,
-    )
-}
+# Each that is declared above.
+KINDS: dict[str, Kind] = {kind.name: kind for kind in list(globals().values()) if isinstance(kind, Kind)}

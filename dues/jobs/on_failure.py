@@ -41,6 +41,6 @@ def when_ended(kind: Kind) -> Callable[[Callable[[Ending], None]], Callable[[End
 
 
 def announce(ending: Ending) -> None:
-    """Call what is registered for the kind. In a `transaction()`, by who ends a job."""
+    """Call what is registered for the kind. To be called in the `transaction()` that ends a job."""
     if function := _registered.get(ending.kind):
         function(ending)

@@ -1,4 +1,6 @@
-"""Following jobs and canceling them. Who may is for the caller to say: a job carries its owner and its store."""
+"""Following jobs and canceling them. Whether a user may is for the caller to decide.
+
+A job carries its owner and its store."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -4,7 +4,7 @@
     with log_fields(request_id=…): …        what every line of the block says too
     log.info("built", extra={"rows": 3})    {"ts": …, "level": "info", "logger": …, "message": "built", "rows": 3, …}
 
-The queue before the thread is bounded: when whoever reads our output stalls, lines are dropped and counted, in
+The queue before the thread is bounded: when the reader of our output stalls, lines are dropped and counted, in
 `/metrics` and in the next line that gets through. A forked child gets a queue and a thread of its own.
 """
 

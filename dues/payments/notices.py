@@ -17,7 +17,7 @@ from dues.payments.receipts import IssuedReceipt, describe_payment, issue_receip
 from dues.postgres import fetch_row
 from dues.settings import settings
 
-# Who signs up with a stranger's address must not have them flooded.
+# An account with a stranger's address must not be a way to flood them.
 _UNVERIFIED = Quota("mails-to-unverified", 20, 86_400, "mails to an e-mail that is not verified")
 
 _USER = "select name, email, email_verified_at is not null, deleted_at is null from users where id = %(user_id)s"

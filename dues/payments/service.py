@@ -57,7 +57,7 @@ class NewRefund(Struct, forbid_unknown_fields=True):
 
 
 class Confirmation(Struct, forbid_unknown_fields=True):
-    """What the payer did about a payment that requires action of him."""
+    """What the payer did about a payment that requires their action."""
 
     outcome: Literal["succeed", "fail"]
 

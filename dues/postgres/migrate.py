@@ -91,7 +91,7 @@ def _apply_next(engine: Engine, tell: Tell) -> bool:
 
 @contextmanager
 def _telling_of_blockers(engine: Engine, connection: Connection, tell: Tell) -> Iterator[None]:
-    """While the block runs, tell of those who hold a lock that it waits for."""
+    """While the block runs, report the sessions that hold a lock it waits for."""
     pid = connection.execute(text("select pg_backend_pid()")).scalar_one()
     is_over = threading.Event()
 

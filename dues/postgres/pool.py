@@ -27,7 +27,7 @@ _OURS = "dues"
 
 
 class MeasuredPool(QueuePool):
-    """SQLAlchemy's pool, counting who had to wait."""
+    """SQLAlchemy's pool, counting how often a connection had to be waited for."""
 
     def _do_get(self) -> ConnectionPoolEntry:
         if self.checkedout() < self.size():

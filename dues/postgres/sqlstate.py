@@ -1,5 +1,5 @@
-"""What an error of PostgreSQL means for whoever met it: decided by what the server said (its SQLSTATE, chapter
-"PostgreSQL Error Codes" of its manual), not by the class that the driver makes of it.
+"""What an error of PostgreSQL means for the statement that met it: decided by what the server said (its SQLSTATE,
+chapter "PostgreSQL Error Codes" of its manual), not by the class that the driver makes of it.
 """
 
 from typing import NamedTuple

@@ -119,7 +119,7 @@ def _parse(document: bytes) -> Access:
 
 
 def _visitor(store_id: UUID) -> Access:
-    """The access of who sends no token, which is to what everybody sees."""
+    """The access of a caller without a token: to what everybody sees."""
 
     def compute() -> Computed:
         row = fetch_row(_STORE, {"store_id": str(store_id)})
@@ -146,10 +146,10 @@ def _bad_token() -> Unauthenticated:
 def hold(access: Access) -> None:
     """Have the caller's right last until the present unit of work is committed, or refuse to commit it: of a right that
     is being taken away at the same time, either that or this comes first. It costs no round trip, since it goes out
-    with the next statement. To be called last thing, so that whoever takes a right away hardly waits; before that only
-    by who takes away what may be the caller's own.
+    with the next statement. To be called last thing, so that a transaction that takes a right away hardly waits;
+    earlier only by a write that may take away the caller's own.
 
-    Whoever takes a right away locks its row `for update`. What is refused is raised by `refusing_lost_rights()`.
+    A transaction that takes a right away locks its row `for update`. The refusal is raised by `refusing_lost_rights()`.
     """
     if access.actor is None:
         return

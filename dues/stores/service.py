@@ -126,7 +126,7 @@ def lock_store(store_id: UUID) -> Store:
 
 
 def change_store(store: Store, change: StoreChange) -> None:
-    """What runs keeps its time zone, and who is in arrears keeps the days that were promised.
+    """Subscriptions that run keep their time zone, and members in arrears the days of grace that they were promised.
 
     Raises: Conflict where the slug is taken.
     """

@@ -54,7 +54,7 @@ def require_user(user_id: UUID) -> None:
 def set_role(store_id: UUID, user_id: UUID, role: Role) -> None:
     """Make a user one of the staff, or give one of the staff another role. Raises: Conflict for the last owner."""
     store = lock_store(store_id)
-    # `for update`, for which those wait who are about to commit what the role allowed them (dues/stores/access.py).
+    # `for update`: waits for transactions that are about to commit what the role allowed (dues/stores/access.py).
     staff = db.session.get(Staff, (store_id, user_id), with_for_update=True)
     if staff is None:
         db.session.add(Staff(store_id=store_id, user_id=user_id, id=new_id(), role=role))

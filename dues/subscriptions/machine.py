@@ -176,7 +176,7 @@ def paid(one: Subscription, now: datetime) -> Subscription:
             return _changed(free)
     _require(one, "be renewed", "active", "past_due")
     if one.status == "past_due" and (one.access_until is None or at > one.access_until):
-        # Who paid after access had ended gets a whole period for the whole price.
+        # A member who pays after access has ended gets a whole period for the whole price.
         return _restarted(free, at)
     return replace(free, status="active", has_access=True, access_until=one.current_period_end)
 

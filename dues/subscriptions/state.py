@@ -1,7 +1,7 @@
 """The place a subscription is written, with the log of its changes: many at once in one statement.
 
 What may change into what is machine.py's to say. A change is written only if nobody else has changed the row since it
-was read, which its version tells; who reads it to change it also locks it.
+was read, which its version tells; a read that is followed by a change also locks it.
 """
 
 from collections.abc import Mapping, Sequence

@@ -288,7 +288,7 @@ create table idempotency_keys(
 create index idempotency_keys_created_at_idx on idempotency_keys(created_at);
 """
 
-# What the planner expects a query to return; a page's total beyond the count that is kept exact (dues/reads/page.py).
+# What the planner expects a query to return; a page's total beyond the count that is kept exact (reads/compile.py).
 # Left volatile: PostgreSQL refuses EXPLAIN in a function that promises more.
 ESTIMATE = """
 create function dues_estimated_rows(query text) returns bigint language plpgsql as $$

@@ -189,7 +189,7 @@ _PAYMENT = """
 def test_a_new_name_reaches_a_store_where_its_first_payment_is_just_being_made(
     app: Flask, world: World, onlookers: Onlookers, contention: Contention, make: Factory
 ) -> None:
-    """The store is not yet among those where the user buys, so whoever renames him has to wait for it."""
+    """The store is not yet among those where the user buys, so the new name has to wait for it."""
     client, auth = app.test_client(), make.auth(world.owner)
     path = f"/v1/stores/{world.elsewhere.id}/payments?include=user&fields=user.name"
 

@@ -36,7 +36,7 @@ class Accepted:
 
 
 class Customer:
-    """Somebody who pays one store, as a careful client does: with an Idempotency-Key, until he is answered."""
+    """Somebody who pays one store, as a careful client does: with an Idempotency-Key, until there is an answer."""
 
     def __init__(self, house: House) -> None:
         owner, self.row = house.make.user(), house.make.user()

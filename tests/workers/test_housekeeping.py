@@ -1,4 +1,4 @@
-"""What is over is forgotten when its time has come, and nothing else."""
+"""What has expired is deleted when its time has come, and nothing else."""
 
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace as Row

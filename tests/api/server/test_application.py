@@ -1,4 +1,4 @@
-"""The front door under gunicorn: slow senders and receivers cost no thread, and what is too much is refused."""
+"""The server under gunicorn: slow senders and receivers cost no thread, and what is too much is refused."""
 
 import gzip
 import http.client

@@ -1,4 +1,4 @@
-"""One URL, many callers, a front door that keeps answers: nobody is ever given another's."""
+"""One URL, many callers, a server that keeps answers: nobody is ever given another's."""
 
 import http.client
 import random

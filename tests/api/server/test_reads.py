@@ -1,4 +1,4 @@
-"""Reads that the front door makes on its loop: the answers are Flask's, and they wait for none of its threads."""
+"""Reads that the server makes on its loop: the answers are Flask's, and they wait for none of its threads."""
 
 import http.client
 import json
@@ -22,7 +22,7 @@ from tests.reads.freshness.conftest import connect
 from tests.servers import Servers, wait_until
 from tests.webserver import WebServer
 
-# Another for each answer; or the server's own, or the front door's.
+# Another for each answer; or the server's own.
 OWN = {"x-request-id", "x-request-duration", "server-timing", "ratelimit", "ratelimit-policy", "date", "server"}
 DECODERS = {
     None: lambda body: body,

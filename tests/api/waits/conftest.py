@@ -93,7 +93,7 @@ class Hall:
         tell_change(job_id)
 
     def introduce(self, caller: Caller) -> None:
-        """Have the front door know a caller's token: he has waited before."""
+        """Have the server know a caller's token, as if the caller had waited before."""
         job_id = self.job(owner_id=caller.user.id)
         held = caller.poll(job_id)
         self.wait_for(1)

@@ -1,4 +1,4 @@
-"""Long polls on status URLs, behind the front door."""
+"""Long polls on status URLs, on the event loop."""
 
 import time
 

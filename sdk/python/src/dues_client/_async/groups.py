@@ -2549,7 +2549,8 @@ class AsyncWebhooks(AsyncWebhookManners):
     ) -> AsyncPaged[Event]:
         """List what has happened, in its order.
 
-        Numbered from 1 without a gap: whoever has missed some asks for those after the last he knows, `seq[gt]=…`.
+        Numbered from 1 without a gap: a receiver that has missed some asks for those after the last it knows,
+        `seq[gt]=…`.
 
         Needs a token with the scope `webhooks:read`. Kept for the store's staff, from the role `manager` up."""
         return self._list(
@@ -2575,7 +2576,7 @@ class AsyncWebhooks(AsyncWebhookManners):
 
 
 class AsyncJobs(AsyncGroup):
-    """Status URLs: the slow work that a caller has asked for, and that of the stores he manages."""
+    """Status URLs: the slow work that a caller has asked for, and that of the stores that the caller manages."""
 
     def list(
         self,

@@ -2538,7 +2538,8 @@ class Webhooks(WebhookManners):
     ) -> Paged[Event]:
         """List what has happened, in its order.
 
-        Numbered from 1 without a gap: whoever has missed some asks for those after the last he knows, `seq[gt]=…`.
+        Numbered from 1 without a gap: a receiver that has missed some asks for those after the last it knows,
+        `seq[gt]=…`.
 
         Needs a token with the scope `webhooks:read`. Kept for the store's staff, from the role `manager` up."""
         return self._list(
@@ -2564,7 +2565,7 @@ class Webhooks(WebhookManners):
 
 
 class Jobs(Group):
-    """Status URLs: the slow work that a caller has asked for, and that of the stores he manages."""
+    """Status URLs: the slow work that a caller has asked for, and that of the stores that the caller manages."""
 
     def list(
         self,
