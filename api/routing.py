@@ -182,6 +182,17 @@ class Call:
             return Viewer()
         return Viewer(actor.user_id, actor.store_id)
 
+    @property
+    def only_user(self) -> UUID | None:
+        """The user whose rows alone the caller may see in the path's store; None for its staff, who see everybody's."""
+        return None if self.access.is_staff else self.actor.user_id
+
+    @property
+    def visible(self) -> dict[str, UUID]:
+        """The scope of the rows that the caller may see in the path's store."""
+        only = {} if self.access.is_staff else {"user_id": self.actor.user_id}
+        return {"store_id": self.ids["store_id"], **only}
+
     def require(self, scope: str, role: str) -> None:
         """Ask for more than the route does, because of what is asked for. Raises: Unauthenticated, Forbidden."""
         require_scope(self.actor, scope)

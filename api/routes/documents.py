@@ -37,18 +37,8 @@ FILE: dict[int, dict[str, Any]] = {
 }
 
 
-def _only(call: Call) -> UUID | None:
-    """Whose documents the caller may see: None means everybody's."""
-    return None if call.access.is_staff else call.actor.user_id
-
-
-def _visible(call: Call) -> dict[str, UUID]:
-    only = _only(call)
-    return {"store_id": call.ids["store_id"]} | ({"user_id": only} if only else {})
-
-
 def _find_payment(call: Call) -> Payment:
-    return service.get_payment(call.ids["store_id"], call.ids["payment_id"], _only(call))
+    return service.get_payment(call.ids["store_id"], call.ids["payment_id"], call.only_user)
 
 
 def _document(call: Call, document_id: UUID) -> Scope:
@@ -57,12 +47,12 @@ def _document(call: Call, document_id: UUID) -> Scope:
 
 @routes.get(LIST, "payments:read", lists=documents)
 def list_documents(call: Call, store_id: UUID) -> ReadPlan:
-    return call.list(documents, _visible(call))
+    return call.list(documents, call.visible)
 
 
 @routes.get(ONE, "payments:read", reads=documents)
 def get_document(call: Call, store_id: UUID, document_id: UUID) -> ReadPlan:
-    return call.one(documents, _visible(call) | {"id": document_id})
+    return call.one(documents, call.visible | {"id": document_id})
 
 
 @routes.get(RECEIPT, "payments:read", responses=FILE)
@@ -99,7 +89,7 @@ def download(call: Call, document: Issued, payment_id: UUID | None = None) -> Re
 
     Raises: NotFound for a document of another's, or of another payment, as if there were none.
     """
-    only = _only(call)
+    only = call.only_user
     if only not in (None, document.user_id) or payment_id not in (None, document.payment_id):
         raise NotFound(f"there is no {document.kind.replace('_', ' ')} yet", code="not_issued")
     headers = {

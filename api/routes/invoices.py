@@ -28,19 +28,9 @@ ONE = LIST + "/{invoice_id}"
 NOTES, NOTE = ONE + "/credit-notes", ONE + "/credit-notes/{note_id}"
 
 
-def _only(call: Call) -> UUID | None:
-    """Whose invoices the caller may see: None means everybody's."""
-    return None if call.access.is_staff else call.actor.user_id
-
-
-def _visible(call: Call) -> dict[str, UUID]:
-    only = _only(call)
-    return {"store_id": call.ids["store_id"]} | ({"user_id": only} if only else {})
-
-
 def _find(call: Call) -> Invoice:
     invoice = get_invoice(call.ids["store_id"], call.ids["invoice_id"])
-    if _only(call) not in (None, invoice.user_id):
+    if call.only_user not in (None, invoice.user_id):
         raise NotFound("there is no such invoice")
     return invoice
 
@@ -52,13 +42,13 @@ def _note(call: Call, note_id: UUID) -> Scope:
 
 @routes.get(LIST, "payments:read", lists=invoices)
 def list_invoices(call: Call, store_id: UUID) -> ReadPlan:
-    return call.list(invoices, _visible(call))
+    return call.list(invoices, call.visible)
 
 
 @routes.get(ONE, "payments:read", reads=invoices)
 def get_one_invoice(call: Call, store_id: UUID, invoice_id: UUID) -> ReadPlan:
     """An invoice"""
-    return call.one(invoices, _visible(call) | {"id": invoice_id})
+    return call.one(invoices, call.visible | {"id": invoice_id})
 
 
 @routes.get(f"{ONE}/file", "payments:read", responses=FILE)
@@ -69,7 +59,7 @@ def download_invoice(call: Call, store_id: UUID, invoice_id: UUID) -> Reply:
 
 @routes.get(NOTES, "payments:read", lists=credit_notes)
 def list_credit_notes(call: Call, store_id: UUID, invoice_id: UUID) -> ReadPlan:
-    return call.list(credit_notes, {"store_id": store_id, "invoice_id": invoice_id, "viewer_id": _only(call)})
+    return call.list(credit_notes, {"store_id": store_id, "invoice_id": invoice_id, "viewer_id": call.only_user})
 
 
 @routes.post(
@@ -95,7 +85,7 @@ def credit_invoice(call: Call, store_id: UUID, invoice_id: UUID) -> Reply:
 
 @routes.get(NOTE, "payments:read", reads=credit_notes)
 def get_credit_note(call: Call, store_id: UUID, invoice_id: UUID, note_id: UUID) -> ReadPlan:
-    scope = {"store_id": store_id, "invoice_id": invoice_id, "viewer_id": _only(call), "id": note_id}
+    scope = {"store_id": store_id, "invoice_id": invoice_id, "viewer_id": call.only_user, "id": note_id}
     return call.one(credit_notes, scope)
 
 

@@ -47,18 +47,8 @@ _PACKAGE_SEEN = {
 }
 
 
-def _only(call: Call) -> UUID | None:
-    """Whose payments the caller may see: None means everybody's."""
-    return None if call.access.is_staff else call.actor.user_id
-
-
-def _visible(call: Call) -> dict[str, UUID]:
-    only = _only(call)
-    return {"store_id": call.ids["store_id"]} | ({"user_id": only} if only else {})
-
-
 def _find(call: Call) -> Payment:
-    return service.get_payment(call.ids["store_id"], call.ids["payment_id"], _only(call))
+    return service.get_payment(call.ids["store_id"], call.ids["payment_id"], call.only_user)
 
 
 def _payment(call: Call, payment_id: UUID) -> Scope:
@@ -78,7 +68,7 @@ def _find_own(call: Call) -> Payment:
 
 @routes.get(LIST, "payments:read", lists=payments)
 def list_payments(call: Call, store_id: UUID) -> ReadPlan:
-    return call.list(payments, _visible(call))
+    return call.list(payments, call.visible)
 
 
 @routes.post(
@@ -110,7 +100,7 @@ def create_payment(call: Call, store_id: UUID) -> Reply:
 
 @routes.get(ONE, "payments:read", reads=payments)
 def get_payment(call: Call, store_id: UUID, payment_id: UUID) -> ReadPlan:
-    return call.one(payments, _visible(call) | {"id": payment_id})
+    return call.one(payments, call.visible | {"id": payment_id})
 
 
 @routes.post(
@@ -129,7 +119,7 @@ def confirm_payment(call: Call, store_id: UUID, payment_id: UUID) -> Reply:
 
 @routes.get(REFUNDS, "payments:read", lists=refunds)
 def list_refunds(call: Call, store_id: UUID, payment_id: UUID) -> ReadPlan:
-    return call.list(refunds, {"store_id": store_id, "payment_id": payment_id, "user_id": _only(call)})
+    return call.list(refunds, {"store_id": store_id, "payment_id": payment_id, "user_id": call.only_user})
 
 
 @routes.post(
@@ -152,7 +142,7 @@ def create_refund(call: Call, store_id: UUID, payment_id: UUID) -> Reply:
 
 @routes.get(REFUND, "payments:read", reads=refunds)
 def get_refund(call: Call, store_id: UUID, payment_id: UUID, refund_id: UUID) -> ReadPlan:
-    scope = {"store_id": store_id, "payment_id": payment_id, "user_id": _only(call), "id": refund_id}
+    scope = {"store_id": store_id, "payment_id": payment_id, "user_id": call.only_user, "id": refund_id}
     return call.one(refunds, scope)
 
 

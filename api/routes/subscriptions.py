@@ -77,23 +77,13 @@ _PREVIEW = {
 }
 
 
-def _only(call: Call) -> UUID | None:
-    """Whose subscriptions the caller may see: None means everybody's."""
-    return None if call.access.is_staff else call.actor.user_id
-
-
-def _visible(call: Call) -> dict[str, UUID]:
-    only = _only(call)
-    return {"store_id": call.ids["store_id"]} | ({"user_id": only} if only else {})
-
-
 def _subscription(call: Call, subscription_id: UUID) -> Scope:
     return {"store_id": call.ids["store_id"], "id": subscription_id}
 
 
 def _find(call: Call) -> Subscription:
     """The subscription, for its member or a manager. Raises: NotFound, Forbidden."""
-    one = lock_subscription(call.ids["store_id"], call.ids["subscription_id"], _only(call))
+    one = lock_subscription(call.ids["store_id"], call.ids["subscription_id"], call.only_user)
     if one.user_id != call.actor.user_id:
         call.access.require_role("manager")
     return one
@@ -101,7 +91,7 @@ def _find(call: Call) -> Subscription:
 
 @routes.get(LIST, "subscriptions:read", lists=subscriptions)
 def list_subscriptions(call: Call, store_id: UUID) -> ReadPlan:
-    return call.list(subscriptions, _visible(call))
+    return call.list(subscriptions, call.visible)
 
 
 @routes.post(
@@ -127,7 +117,7 @@ def create_subscription(call: Call, store_id: UUID) -> Reply:
 
 @routes.get(ONE, "subscriptions:read", reads=subscriptions)
 def get_subscription(call: Call, store_id: UUID, subscription_id: UUID) -> ReadPlan:
-    return call.one(subscriptions, _visible(call) | {"id": subscription_id})
+    return call.one(subscriptions, call.visible | {"id": subscription_id})
 
 
 @routes.patch(
