@@ -13,11 +13,14 @@ from hypothesis import settings
 
 from api.app import create_app
 from dues.postgres import db
+from tests import refusals
 from tests.contention import Contention
 from tests.factory import Factory
 from tests.recorder import QueryRecorder
 from tests.servers import Cluster, Mailbox, Servers
 from tests.tag_guard import TagGuard
+
+pytest_plugins = ["tests.refusals"]
 
 # How a module says that none of its tests needs a server.
 _UNIT = "\npytestmark = pytest.mark.unit\n"
@@ -112,6 +115,7 @@ def servers(worker_id: str) -> Iterator[Servers]:
 def _app(servers: Servers) -> Iterator[Flask]:
     app = create_app(servers.settings())
     app.testing = False
+    app.test_client_class = refusals.Client
     yield app
     with app.app_context():
         db.engine.dispose()

@@ -1,0 +1,35 @@
+"""The refusals that a test was answered last, which stand in its report where it fails: a status alone tells little."""
+
+from collections import deque
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import TestResponse
+
+MOST_SHOWN, _MOST_CHARACTERS = 5, 2000
+last: deque[str] = deque(maxlen=MOST_SHOWN)
+
+
+class Client(FlaskClient):
+    """Flask's client, which remembers the problem documents that it was answered."""
+
+    def open(self, *args: Any, **kwargs: Any) -> TestResponse:
+        answer = super().open(*args, **kwargs)
+        if answer.status_code >= 400 and answer.mimetype == "application/problem+json":
+            asked = answer.request
+            last.append(f"{asked.method} {asked.full_path} {answer.status}\n{answer.text[:_MOST_CHARACTERS]}")
+        return answer
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.when == "call":
+        if report.failed and last:
+            report.sections.append(("Refusals, the last of them last", "\n\n".join(last)))
+        last.clear()
+    return report
