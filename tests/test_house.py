@@ -197,7 +197,7 @@ def test_texts_say_it_in_the_words_of_the_field() -> None:
     found = [
         f"{file}: {match[0]!r}: say {instead}"
         for file, text in texts()
-        if file != Path("tests/test_house.py")
+        if file not in (Path("CHANGELOG.md"), Path("tests/test_house.py"))
         for word, instead in OLD_WORDS.items()
         for match in re.finditer(word, text, re.IGNORECASE)
     ]
