@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,8 +19,6 @@ from tests.factory import Factory
 from tests.recorder import QueryRecorder
 from tests.servers import Cluster, Mailbox, Servers
 from tests.tag_guard import TagGuard
-
-pytest_plugins = ["tests.refusals"]
 
 # How a module says that none of its tests needs a server.
 _UNIT = "\npytestmark = pytest.mark.unit\n"
@@ -101,6 +99,13 @@ def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str)
     """Bytes are told apart by their place, not by what is in them: gzip, for one, writes the second of the day there,
     and processes that share the tests refuse to begin when each has made other names for them."""
     return argname if isinstance(val, bytes) else None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    refusals.tell(report)
+    return report
 
 
 @pytest.fixture(scope="session")

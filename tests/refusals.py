@@ -1,7 +1,6 @@
 """The refusals that a test was answered last, which stand in its report where it fails: a status alone tells little."""
 
 from collections import deque
-from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -23,13 +22,9 @@ class Client(FlaskClient):
         return answer
 
 
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    report = yield
+def tell(report: pytest.TestReport) -> None:
+    """Put the refusals of a test into its report, if it has failed, and forget them."""
     if report.when == "call":
         if report.failed and last:
             report.sections.append(("Refusals, the last of them last", "\n\n".join(last)))
         last.clear()
-    return report
