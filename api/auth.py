@@ -11,7 +11,7 @@ from dues.stores.access import Access, access_of, require_store
 PUBLIC = "public"
 
 _NEEDED = "this needs an Authorization header: Bearer <token>"
-# Ours have less than half of that; what is longer is nobody's, and is not looked for.
+# Our tokens are less than half as long; a longer one is refused without being looked up.
 _LONGEST_TOKEN = 128
 
 

@@ -26,7 +26,7 @@ _ZSTD_OPTIONS = {int(zstd.DecompressionParameter.window_log_max): 23}
 
 
 class _Decoder(Protocol):
-    """Of one piece; `unused_data` is what came after its end."""
+    """Decodes one piece; `unused_data` is what came after its end."""
 
     @property
     def eof(self) -> bool: ...
@@ -47,7 +47,7 @@ _ALIASES = {"x-gzip": "gzip"}
 
 # As an escape, and not as the words after an escaped backslash.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
-# Of what was sent, an answer repeats no more than so many characters.
+# An answer repeats at most this many characters of what was sent.
 _MOST_REPEATED = 100
 
 

@@ -8,7 +8,7 @@ Address = IPv4Address | IPv6Address
 
 # Longer than an address with a port and a zone can be.
 _LONGEST = 64
-# Of the addresses in X-Forwarded-For so many are looked at, from the last on.
+# At most this many addresses of X-Forwarded-For are looked at, the last first.
 _MOST_HOPS = 20
 
 
@@ -48,7 +48,7 @@ def _is_in(address: Address, networks: Sequence[object]) -> bool:
 
 
 def _parse(text: str) -> Address | None:
-    """An address, perhaps with a port, as proxies write it; an IPv4 address in IPv6's clothes is one of IPv4."""
+    """An address, perhaps with a port, as proxies write it; one of IPv4 mapped into IPv6 is returned as IPv4."""
     if text.startswith("["):
         text = text[1:].partition("]")[0]
     elif text.count(":") == 1:

@@ -35,7 +35,7 @@ from dues.observability.metrics import DB_SECONDS, DB_STATEMENTS
 from dues.reads.freshness import fresh_cache
 from dues.stores.access import Access
 
-# Counts against no limit; all else does, whatever it is.
+# The paths that count against no limit; all others do.
 _FREE = frozenset(("/healthz",))
 _APART = {"CONTENT_TYPE": "content-type", "CONTENT_LENGTH": "content-length"}
 _NOSNIFF = ("X-Content-Type-Options", "nosniff")

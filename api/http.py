@@ -83,7 +83,7 @@ def require_match(header: str | None, version: int) -> None:
         raise PreconditionFailed(f"the resource is at version {version} now", version=version)
 
 
-# What says something of a content that a 304 does not have.
+# Fields that describe content, which a 304 does not have.
 _OF_CONTENT = ("Content-Encoding", "Content-Language", "Content-Range")
 
 

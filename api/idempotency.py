@@ -24,7 +24,7 @@ from dues.settings import settings
 _KEY = re.compile(r"[\x21-\x2b\x2d-\x7e]{1,255}")
 
 # Two statements, sent together: each sees what is committed as it begins, so the look, which begins after the lock was
-# taken, finds what whoever held it before has kept. The second tells what became of the first.
+# taken, finds what the lock's previous holder has kept. The second tells what became of the first.
 _LOCK = """
     select set_config('dues.has_key',
         pg_try_advisory_xact_lock(hashtextextended(%(scope)s::text || ' ' || %(key)s::text, 0))::text, true)

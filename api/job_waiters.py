@@ -30,9 +30,9 @@ log = logging.getLogger("dues.waits")
 # How often PostgreSQL is asked which jobs have moved while hints arrive, and while they do not.
 _ASK_EVERY_S = 3.0
 _ASK_WITHOUT_HINTS_EVERY_S = 1.0
-# Looked at together, at most: the first of ten thousand need not wait for the last.
+# The most that are looked at together, so that the first of ten thousand need not wait for the last.
 _BATCH = 1000
-# With PostgreSQL away, so long after its time is up a client is let go.
+# While PostgreSQL is away, a client is let go this long after its time is up.
 _LATEST_S = 4.0
 _REST_S = 0.5
 
@@ -128,7 +128,7 @@ class JobWaiters:
                 self._end(waiter)
 
     async def stop(self) -> None:
-        """End what runs beside."""
+        """End the tasks in the background."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -16,9 +16,10 @@ from dues.errors import Fault, InvalidValue, ValidationFailed
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-# A body with so many more members than its struct is none; of one with fewer each unknown member is named.
+# A body with this many members more than its struct is refused as a whole; of one with fewer each unknown member is
+# named.
 _MOST_UNKNOWN = 20
-# Of what was sent, an answer repeats no more than so many characters.
+# An answer repeats at most this many characters of what was sent.
 _MOST_REPEATED = 100
 
 
@@ -131,7 +132,7 @@ def _parts(kind: Any) -> Iterator[Any]:
 
 
 def _detail(message: str, parts: list[Any]) -> str:
-    """In words. Whoever broke a pattern is told what it describes: the pattern itself helps nobody."""
+    """In words. Of a broken pattern its description is told, since the pattern itself helps nobody."""
     described = [part.description for part in parts if isinstance(part, msgspec.Meta) and part.description]
     if described and any(part in message for part in ("matching regex", "RFC3339", "timezone component")):
         return f"must be: {described[0]}"

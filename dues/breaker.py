@@ -24,10 +24,10 @@ from dues.postgres import db, fetch_row, fetch_row_alone, unit_of_work
 
 log = logging.getLogger("dues.breaker")
 
-# Losing the last changes in a crash of the server costs a call too many.
+# A crash of the server may lose the last changes: that costs a call too many.
 _UNHURRIED = "(select set_config('synchronous_commit', 'off', true)) unhurried"
 
-# Whoever moves `open_until` on is the one probe; a probe that never comes back makes room for another.
+# The caller that moves `open_until` on makes the one probe; after a probe that never comes back another may.
 _ASK = f"""
     with probe as (
         update circuit_breakers set open_until = clock_timestamp() + make_interval(secs => %(probe_s)s)

@@ -44,7 +44,7 @@ from workers.retry_db import patiently
 
 log = logging.getLogger("dues.jobs")
 
-# A job that waits for its next attempt need not.
+# A job that waits for its next attempt can be done at once.
 _HURRY = "update jobs set run_at = now() where id = %(id)s and status = 'queued' and run_at > now() returning id"
 _STATUS = "select status from jobs where id = %(id)s"
 # How often to look whether another worker is done with a job.
@@ -54,7 +54,7 @@ Handler = Callable[..., dict[str, Any] | None]
 H = TypeVar("H", bound=Handler)
 Held = tuple[Claim, Lease]
 
-# How a handler says what is to be done next; whatever else it raises is somebody's mistake, or the world's.
+# How a handler says what is to be done next; whatever else it raises is a bug, or a failure outside.
 _FORESEEN = (LeaseLost, Canceled, Drained, PermanentFailure, Retry)
 # How soon a job of a kind that is not known here is offered again.
 _UNKNOWN_AGAIN_S = 30.0

@@ -40,7 +40,8 @@ log = logging.getLogger("dues.relay")
 # Most deliveries that wait in a queue of RQ: enough for all workers that might be idle. Those that are busy go on by
 # themselves.
 MOST_WAITING = 50
-# That no other relay does the same at once, which would wake workers twice. Any number that no other advisory lock has.
+# Held so that no other relay does the same at once, which would wake workers twice: a number that no other advisory
+# lock has.
 _LOCK = 7_305_114_901
 _HOUSEKEEPING_EVERY_S = 1.0
 _REDIS_TIMEOUT_S = 2.0
@@ -125,7 +126,7 @@ def _deliveries() -> Deliveries:
 
 
 class Wakeups:
-    """The hints of those who enqueue; where there are none to be had, just the time that passes."""
+    """Hints that a job was enqueued; while Redis gives none, only time-outs."""
 
     def __init__(self, redis_url: str) -> None:
         self._redis = connect(redis_url, _REDIS_TIMEOUT_S)

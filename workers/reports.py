@@ -43,7 +43,7 @@ def build_report(run: Run, store_id: str, report_id: str) -> None:
         with run.completion({"href": href, "type": built.media_type}):
             finish_report(report, built)
     except LeaseLost:
-        # Whoever has the job now writes a file of its own, and may have looked for leftovers before this one was there.
+        # The worker that has the job now writes its own file, and may have looked for leftovers before this was there.
         files.delete(built.key)
         raise
 

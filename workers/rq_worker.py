@@ -74,7 +74,7 @@ class LeanWorker(SimpleWorker):
         return False
 
     def bootstrap(self, *args: Any, **kwargs: Any) -> None:
-        # What RQ says of each step is for those who debug RQ.
+        # RQ's own lines about each step only help to debug RQ.
         self.log.setLevel(logging.WARNING)
         self.birth_date = now()
         log.info("worker %s serves %s", self.name, self.queues[0].name)

@@ -35,7 +35,7 @@ class AccessCache:
         self._known: Lru[Caller] = Lru(_MOST_BYTES)
 
     def find(self, token: str | None, store_id: UUID | None) -> Caller | None:
-        """Who asks; whether it still holds is yet to be found out."""
+        """The remembered caller; whether what is remembered still holds has yet to be checked."""
         if token is None and store_id is None:
             return _ANYBODY
         found = self._known.get((token, store_id))

@@ -25,7 +25,7 @@ _LONGEST_QUEUE = {Priority.WRITE: 2000, Priority.READ: 1500, Priority.FEED: 500}
 _CALLERS_SHARE = 4
 # A statement that takes longer than this runs beside the others: a read by index takes a fiftieth of it.
 _LONG_S = 0.02
-# What the process itself does for a read, and has to wait for it under load, takes about so long.
+# About how long the process itself takes for a read, waiting for a processor under load included.
 _WORK_S = 0.0005
 _FEWEST_TURNS = 2
 _LEARN_EVERY_S = 1.0
@@ -111,7 +111,7 @@ class AdmissionQueue:
         return _Slot(self, priority, owners)
 
     async def take(self, priority: Priority, owners: Owners = ()) -> None:
-        """Whoever returns from here has a slot, until `pass_on()`. Raises: Unavailable."""
+        """Wait for a slot, which is then held until `pass_on()`. Raises: Unavailable."""
         if self._free and not self.waiting and self._is_within_share(owners):
             self._grant(owners)
             return

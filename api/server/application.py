@@ -47,7 +47,7 @@ log = logging.getLogger("dues.server")
 _ALIVE = b'{"status":"ok"}'
 _ALIVE_FIELDS = b"content-type: application/json\r\ncache-control: no-store\r\ncontent-length: %d\r\n" % len(_ALIVE)
 _READS = ("GET", "HEAD")
-# How long after it was checked what a caller may do is not asked for again.
+# For this long after a check, what a caller may do is not checked again.
 _KNOWN_FOR_S = 0.25
 
 
@@ -108,7 +108,7 @@ class Application:
         self._checks.ask_then(kept.validator_set, limit, None, partial(self._on_checked, exchange, kept, limit))
 
     def _on_checked(self, exchange: Exchange, kept: CachedResponse, limit: Limit | None, result: CheckResult) -> None:
-        """What was kept has been held against Redis."""
+        """Redis has said whether the kept answer is still fresh."""
         try:
             self._count(exchange, limit, result.used)
         except Problem as problem:

@@ -13,9 +13,9 @@ from dues.observability.metrics import CONNECTIONS, CONNECTIONS_REFUSED
 
 log = logging.getLogger("dues.server")
 
-# How often connections are looked at whose time may be up.
+# How often the connections are searched for those whose time is up.
 _SWEEP_S = 0.5
-# Beside those that may be connected so many more are let in, for health checks, and others told to come back.
+# This many connections beyond the most are let in: their health checks are answered, and all else is refused for now.
 _RESERVE = 32
 _REFUSAL_LOGGED_EVERY_S = 10.0
 # How long kept-alive connections are still served, each one's next answer telling it to close, when the server ends.

@@ -341,7 +341,7 @@ class Connection(asyncio.Protocol):
     def _fail(self, problem: Problem) -> None:
         """Whatever the present request was, it cannot be read: refuse it, and close."""
         if self._body_ready:
-            # Whoever reads the body is told, and answers; what is wrong with the rest of it changes nothing.
+            # The reader of the body is told, and answers; what is wrong with the rest of it changes nothing.
             if not self._body_ready.done():
                 self._body_ready.set_exception(problem)
             return

@@ -42,7 +42,7 @@ Connect = Callable[[Address, Sequence[bytes], float], Awaitable[LoopConnection]]
 
 
 class _Asker(NamedTuple):
-    """`rank`: the how-manieth of its batch it is on its limit."""
+    """`rank`: its place among the requests of its batch that count on the same limit."""
 
     validators: ValidatorSet | None
     limit: Limit | None

@@ -25,7 +25,7 @@ from api.server.exchange import Exchange
 T = TypeVar("T")
 _Task = tuple[asyncio.AbstractEventLoop, "asyncio.Future[Any]", Callable[[], Any]]
 
-# So many files are read at once; one that waits for a disk holds up no request.
+# How many files are read at once. One that waits for a disk holds up no request.
 _FILE_THREADS = 4
 
 

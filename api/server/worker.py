@@ -26,7 +26,7 @@ from config import Settings, load_settings
 _TICK_S = 0.5
 # Open files that are not clients' connections: databases, caches, reports, logs.
 _OTHER_FILES = 200
-# Of gunicorn's graceful time-out so much is left for what comes after the last answer.
+# This much of gunicorn's graceful time-out is left for what comes after the last answer.
 _REST_S = 2.0
 
 

@@ -84,7 +84,7 @@ def use_code(code: str, purpose: Purpose) -> tuple[User, Holder]:
     Raises: ValidationFailed, as `find_code` does.
     """
     holder = find_code(code, purpose)
-    # The user first, as whoever changes the e-mail or the password does, which ends all codes.
+    # The user is locked first, as by a change of the e-mail or the password, which ends all codes.
     user = lock_user(holder.user_id)
     if fetch_row(_USE, {"code_hash": _hash(code)}) is None:
         raise _refused()

@@ -69,7 +69,7 @@ tokens = Resource(
     tags=lambda scope: (f"user:{scope['user_id']}:tokens",),
 )
 
-# A token in the answer that shows it for the only time. The database has only its hash: whoever issued it fills it in.
+# A token in the answer that shows it for the only time. The database has only its hash: the route fills it in.
 issued_tokens = Resource(
     "IssuedToken",
     Token,

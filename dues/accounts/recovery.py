@@ -21,7 +21,7 @@ from dues.jobs import enqueue, kinds
 from dues.postgres import fetch_row
 from dues.reads.tags import touch
 
-# To one address, whoever asks for them.
+# To one address, from all who ask.
 VERIFICATIONS = Quota("verifications", 5, 3600, "links to verify one address")
 RESETS = Quota("resets", 5, 3600, "links for a new password to one address")
 

@@ -1,7 +1,7 @@
 """Issuing documents, and looking after those that were issued.
 
 A document is issued in two steps. `issue()` writes down its number and all that it says; that is committed before the
-file is made, so whoever makes it, and however often, makes the same one. `keep()` stores the file, once.
+file is made, so however often it is made, it is the same. `keep()` stores the file, once.
 """
 
 from collections.abc import Callable, Mapping

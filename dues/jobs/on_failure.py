@@ -1,7 +1,7 @@
 """What a slice does when its job ends without success: canceled, or failed for good.
 
 A handler's success commits with the job; but a job can also be canceled before any worker sees it, or die with its
-worker at the last attempt. Whoever ends it then calls what was registered here, in the same transaction, so that
+worker at the last attempt. The code that ends it then calls what was registered here, in the same transaction, so that
 (say) a report never stays `pending` behind a canceled job.
 """
 

@@ -8,7 +8,7 @@ been. A temporary failure leads back to `pending`; a mail in doubt that turns ou
 `sending`. An `unknown` one is held until an operator says what it was (`flask mail`).
 
 Every move is one statement, guarded by the state it leaves and by the fence: the lease of the job that holds the mail.
-Whoever claims the mail sets a new fence; from then on its former holder cannot move it.
+A worker that claims the mail sets a new fence; from then on its former holder cannot move it.
 """
 
 import logging

@@ -67,7 +67,7 @@ class Exchange:
         """Write down what this process has counted. Never fails."""
         with self._lock:
             asked_ns = self._asked_ns()
-            # Read before the numbers are: whoever asks gets what was counted until then at least.
+            # Read before the numbers are: the process that asks gets what was counted until then at least.
             document = {"answers": asked_ns, "numbers": _written(numbers_of(self._registry))}
             try:
                 _put(self._file, document)

@@ -37,7 +37,7 @@ _GATHER_S = 0.02
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 # Whose lines are wanted from LOG_LEVEL on; of the libraries' only warnings and worse.
 _OURS = ("dues", "gunicorn")
-# What must not be in a log whoever put it into a message: our tokens, others' credentials, passwords in URLs.
+# What must never be in a log, wherever it comes from: our tokens, others' credentials, passwords in URLs.
 _SECRETS = re.compile(r"(\bdues_)[\w-]{40,}|(\b(?:Bearer|Basic) )[\w.~+/=-]{8,}|(://[^\s/:@\"]*:)[^\s/@\"]+(?=@)")
 _SIGNS = ("dues_", "Bearer ", "Basic ", "://")
 
@@ -132,7 +132,7 @@ class Lines(QueueHandler):
             except Empty:
                 self._write(batch)
                 item = queue.get()
-                # Waking up for each line would cost those who log more than the lines do.
+                # Waking up for each line would cost the threads that log more than the lines do.
                 time.sleep(_GATHER_S)
             if isinstance(item, threading.Event):
                 self._write(batch)

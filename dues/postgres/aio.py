@@ -178,7 +178,7 @@ class _Connection:
             self._done.set_result(None)
 
     def _fail(self, error: Exception) -> None:
-        """Whoever waits is told; a connection that nobody uses is only closed."""
+        """Tell the task that waits for an answer, if there is one; then close."""
         if self._done and not self._done.done():
             self._done.set_exception(error)
         else:

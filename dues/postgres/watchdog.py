@@ -22,7 +22,7 @@ class Watchdog:
 
     def __init__(self) -> None:
         self._until: dict[int, tuple[float, Any]] = {}
-        # Whoever is done with a connection may close it, and its socket's number may become another's.
+        # A thread that is done with a connection may close it, and its socket's number may become another's.
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         os.register_at_fork(after_in_child=self._begin_anew)

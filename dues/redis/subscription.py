@@ -1,6 +1,6 @@
 """One subscription of a process to a channel of Redis, on its event loop.
 
-A message may be lost, with Redis or on the way, so whoever listens here also asks for what they tell by other means now
+A message may be lost, with Redis or on the way, so a listener also asks for what they tell by other means now
 and then: soon after every gap, and more often while there is no subscription.
 """
 

@@ -21,7 +21,7 @@ _STATEMENT_TIMEOUT_MS = 3_600_000
 _WORK_MEM = "64MB"
 
 
-# Whoever writes that money moved reads the time a little before the commit, on a clock that may be a little behind.
+# A writer of money that moved reads the time a little before its commit, on a clock that may be a little behind.
 _GRACE = timedelta(seconds=10)
 # By then every transaction of ours has ended: statements take at most 15 s, and pauses between them 60 s.
 _LONGEST_WRITE = timedelta(minutes=2)

@@ -1,6 +1,6 @@
 """Writing a store's staff. Each function is part of its caller's transaction.
 
-A store always has an owner. Whoever changes staff locks the store first, so that of two owners who leave at once the
+A store always has an owner. A change of staff locks the store first, so that of two owners who leave at once the
 second is refused.
 """
 

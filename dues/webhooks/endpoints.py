@@ -49,7 +49,7 @@ _LOCK_STREAM = """
     insert into event_streams as s (store_id) values (%(store_id)s)
     on conflict (store_id) do update set listened = s.listened returning store_id
 """
-# In a statement after the lock's, so that it sees what whoever held it before has committed.
+# In a statement after the lock's, so that it sees what the lock's previous holder has committed.
 _NOTE_LISTENED = """
     update event_streams set listened = exists (
         select from webhook_endpoints where store_id = %(store_id)s and enabled and deleted_at is null)

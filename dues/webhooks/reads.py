@@ -103,7 +103,7 @@ endpoints = Resource(
     tags=lambda scope: (f"store:{scope['store_id']}:webhooks",),
 )
 
-# In the one answer that shows the secret, which whoever answers fills in.
+# For the one answer that shows the secret, which the route fills in.
 issued_endpoints = Resource(
     "IssuedWebhookEndpoint",
     Endpoint,

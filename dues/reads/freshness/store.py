@@ -24,7 +24,7 @@ TOUCH_TIMEOUT_S = 0.5
 # How many transactions a tag lists one by one; for those before them it knows only the highest id.
 NEWEST_IDS = 8
 _TAG_LIFE_S = 7200
-# A tag that was asked for and under which nothing was kept: whoever makes up ids fills no memory with them for long.
+# A tag that was asked for and under which nothing was kept: made-up ids fill no memory for long.
 _TRIAL_LIFE_S = 60
 _CLAIM_LIFE_MS = 1000
 _LEAD_LIFE_MS = 2000
