@@ -41,7 +41,7 @@ def find(name: str) -> str:
 
 
 def haproxy_config(folder: Path, port: int, tls_port: int, webs: Sequence[int]) -> Path:
-    return _fitted(
+    return fitted(
         DEPLOY / "haproxy" / "haproxy.cfg",
         folder / "haproxy.cfg",
         {
@@ -54,7 +54,7 @@ def haproxy_config(folder: Path, port: int, tls_port: int, webs: Sequence[int]) 
 
 
 def nginx_config(folder: Path, port: int, tls_port: int, webs: Sequence[int]) -> Path:
-    site = _fitted(
+    site = fitted(
         DEPLOY / "nginx" / "dues.conf",
         folder / "dues.conf",
         {
@@ -72,7 +72,7 @@ def nginx_config(folder: Path, port: int, tls_port: int, webs: Sequence[int]) ->
     return config
 
 
-def _fitted(source: Path, target: Path, changes: Mapping[str, str]) -> Path:
+def fitted(source: Path, target: Path, changes: Mapping[str, str]) -> Path:
     """A configuration with the addresses of a test in place of its own."""
     text = source.read_text()
     for old, new in changes.items():

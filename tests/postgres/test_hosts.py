@@ -1,0 +1,90 @@
+"""DATABASE_URL with several hosts, the first of which is gone, as after every failover: whoever connects finds the one
+that is there, at once."""
+
+import asyncio
+import json
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import closing
+
+import psycopg2
+import pytest
+from sqlalchemy import make_url
+
+from api.app import create_app
+from config import Settings
+from dues.postgres import connect, db
+from dues.postgres.aio import LoopPostgres
+from local.ports import free_port
+from tests.factory import Factory
+from tests.reads.freshness.conftest import connect as operator
+from tests.servers import Servers
+from tests.silence import Network
+from tests.webserver import WebServer
+
+
+@pytest.fixture
+def hosts(servers: Servers) -> Iterator[str]:
+    """A URL of two addresses: nobody listens on the first."""
+    url = make_url(servers.database_url)
+    with closing(operator(servers)) as connection:
+        if not connection.info.host.startswith("/"):
+            pytest.skip("PostgreSQL is not reached by a Unix socket here")
+        socket = f"{connection.info.host}/.s.PGSQL.{connection.info.port}"
+    with Network(socket) as network:
+        where = f"host=127.0.0.1,127.0.0.1&port={free_port()},{network.port}&target_session_attrs=read-write"
+        yield f"postgresql://{url.username}@/{url.database}?{where}"
+
+
+def test_every_way_to_connect_finds_the_host_that_is_there(servers: Servers, hosts: str):
+    settings = servers.settings(database_url=hosts)
+    with closing(connect(settings)) as apart, apart.cursor() as cursor:
+        cursor.execute("select 1")
+        assert cursor.fetchone() == (1,)
+    app = create_app(settings)
+    with app.app_context():
+        assert app.test_client().get("/readyz").json == {"status": "ready"}
+        assert app.test_cli_runner().invoke(args=["migrate"]).exit_code == 0
+        db.engine.dispose()
+
+    async def on_the_loop() -> list[int]:
+        postgres = LoopPostgres(settings)
+        try:
+            return [(await postgres.fetch_row("select %(n)s::int", {"n": n}) or (0,))[0] for n in (1, 2)]
+        finally:
+            postgres.close()
+
+    began = time.monotonic()
+    assert asyncio.run(on_the_loop()) == [1, 2]
+    # Once for all addresses it may try is five seconds; that would mean that one was waited for.
+    assert time.monotonic() - began < 4
+
+
+def test_a_web_server_answers_misses_at_once(servers: Servers, hosts: str, make: Factory):
+    """Each of 16 reads that nobody has asked for before, all together, each on a connection of its own."""
+    store = make.store()
+    make.package(store)
+    with WebServer(servers, DATABASE_URL=hosts) as web:
+
+        def get(number: int) -> int:
+            with urllib.request.urlopen(
+                f"{web.url}/v1/stores/{store.id}/packages?per_page={number}", timeout=20
+            ) as answer:
+                return len(json.load(answer)["data"])
+
+        async def together() -> list[int]:
+            return await asyncio.gather(*(asyncio.to_thread(get, number) for number in range(1, 17)))
+
+        assert asyncio.run(together()) == [1] * 16
+        said = web.log.read_text()
+    assert "Traceback" not in said
+
+
+def test_where_no_host_is_there_it_is_said_so(servers: Servers):
+    dead = f"postgresql://nobody@/none?host=127.0.0.1,127.0.0.1&port={free_port()},{free_port()}"
+    with pytest.raises(psycopg2.OperationalError, match="Connection refused"):
+        connect(Settings(database_url=dead, redis_url="redis://unused", secret_key="k" * 32))
+    answer = create_app(servers.settings(database_url=dead)).test_client().get("/readyz?ignore=redis")
+    assert answer.json
+    assert answer.json["missing"] == ["database"]
