@@ -27,7 +27,7 @@ routes = Routes(
         ],
     },
     bodies={
-        "Batch": {
+        "NewBatch": {
             "reads": {"operations": [{"id": "stores", "method": "GET", "path": "/v1/stores"}]},
             "a package, and a payment for it": {
                 "atomic": True,
@@ -66,7 +66,7 @@ class BatchOperation(Struct, forbid_unknown_fields=True):
     if_version: Annotated[int, Meta(ge=1)] | UnsetType = UNSET
 
 
-class Batch(Struct, forbid_unknown_fields=True):
+class NewBatch(Struct, forbid_unknown_fields=True):
     """`atomic`: all of the operations or none of them. `on_error`: what is done with the rest after one has failed."""
 
     operations: Annotated[list[BatchOperation], Meta(min_length=1, max_length=MOST_OPERATIONS)]
@@ -90,7 +90,7 @@ class BatchResults(Struct):
     results: list[BatchResult]
 
 
-@routes.post("/v1/batch", PUBLIC, body=Batch, returns=BatchResults, statuses=(207, 200), composes=True, waits=True)
+@routes.post("/v1/batch", PUBLIC, body=NewBatch, returns=BatchResults, statuses=(207, 200), composes=True, waits=True)
 def run_batch(call: Call) -> Reply:
     """Send up to 100 requests in one
 
@@ -128,11 +128,11 @@ def run_batch(call: Call) -> Reply:
     return _reply(_one_by_one(call, parts, refused, stops=batch.on_error == "stop"), 207, held)
 
 
-def _read(call: Call) -> Batch:
+def _read(call: Call) -> NewBatch:
     """Raises: BadRequest where results could not be told apart by their ids; ValidationFailed."""
     call.key = idempotency_key(call.request, required=False)
     try:
-        batch = validate(call.data, Batch)
+        batch = validate(call.data, NewBatch)
     except ValidationFailed as invalid:
         if faults := [fault for fault in invalid.errors if fault.pointer.endswith("/id")]:
             raise BadRequest.of_faults(faults) from None

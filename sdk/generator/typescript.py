@@ -22,6 +22,8 @@ _TYPES = {"string": "string", "integer": "number", "number": "number", "boolean"
 
 
 def typescript(shapes: Shapes) -> str:
+    if clashes := shapes.models.keys() & {camel(group) for group in shapes.groups}:
+        raise ValueError(f"in TypeScript a schema and a group of operations cannot share a name: {sorted(clashes)}")
     parts = [_HEAD]
     parts += [_interface(model) for _, model in sorted(shapes.models.items())]
     parts.append(_events(shapes))

@@ -52,14 +52,6 @@ export interface Author {
   followed_by_me: boolean | null;
 }
 
-/** `atomic`: all of the operations or none of them. `on_error`: what is done with the rest after one has failed. */
-export interface Batch {
-  operations: readonly BatchOperation[];
-  atomic?: boolean;
-  /** `"continue"` unless something else is sent */
-  on_error?: "continue" | "stop";
-}
-
 /**
  * One request. In `path`, a segment `$a.id` stands for the `id` in the answer of the earlier operation `a`; in
  * `body`, `{"$ref": "a#/id"}` does. `if_version` is the version that a change or deletion is meant for.
@@ -377,6 +369,14 @@ export interface NewAddress {
   region?: string | null;
   postal_code?: string | null;
   is_default?: boolean;
+}
+
+/** `atomic`: all of the operations or none of them. `on_error`: what is done with the rest after one has failed. */
+export interface NewBatch {
+  operations: readonly BatchOperation[];
+  atomic?: boolean;
+  /** `"continue"` unless something else is sent */
+  on_error?: "continue" | "stop";
 }
 
 export interface NewComment {
@@ -1684,7 +1684,7 @@ export class Jobs extends Group {
 /** Batches: up to 100 requests in one, in their order, each as if it had come alone or all of them or none. */
 export class Batch extends Group {
   /** Send up to 100 requests in one. */
-  run(body: Batch, options: KeyedOptions = {}): Promise<BatchResults> {
+  run(body: NewBatch, options: KeyedOptions = {}): Promise<BatchResults> {
     return this.one("POST", "/v1/batch", body, options);
   }
 

@@ -12,6 +12,17 @@ export * from "./generated.js";
 export { exponent, formatMoney, type Money } from "./money.js";
 export type { Answer, CallOptions, KeyedOptions, ListOptions, SlowOptions, VersionOptions } from "./options.js";
 export { type Page, Paged } from "./paging.js";
+export {
+  indexedDbStorage,
+  isOffline,
+  memoryStorage,
+  type NewOperation,
+  OfflineQueue,
+  type Operation,
+  type Outcome,
+  type QueueOptions,
+  type QueueStorage,
+} from "./queue.js";
 export { Started, type WaitOptions } from "./started.js";
 export * as webhooks from "./webhooks.js";
 export type { WebhookEvent } from "./webhooks.js";
