@@ -73,7 +73,7 @@ class Examples:
             self.bodies |= module.bodies
             for name, value in module.examples.items():
                 if self._values.setdefault(name, value) != value:
-                    raise TypeError(f"{module.name} has another example of {name}: call it Schema.{name} there")
+                    raise TypeError(f"routes of {module.name}: others have another {name}: name it Schema.{name} here")
 
     def sample(self, schema: Schema, name: str = "", owner: str = "") -> Any:
         """A value for the field `name` of the schema called `owner`. Includes (references) are left out."""

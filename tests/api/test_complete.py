@@ -72,14 +72,25 @@ def fault_of(body: object, route: Route) -> str:
     return ""
 
 
-def lacking_examples() -> Iterator[tuple[str, str]]:
-    """Schemas whose examples are not valid: a field has a pattern or bounds that no made-up value meets."""
+def lacking_examples() -> Iterator[str]:
+    """Examples that are not valid: a field has a pattern or bounds that no made-up value meets."""
     document = build_document(MODULES)
-    for name, schema in document["components"]["schemas"].items():
-        for example in schema.get("examples", ()):
-            whole = {**schema, "components": document["components"]}
-            for error in jsonschema.Draft202012Validator(whole).iter_errors(example):
-                yield name, f"`examples` of the Routes that use {name}, {error.json_path[2:]}: {error.message}"
+    shown = [
+        (name, schema, example)
+        for name, schema in document["components"]["schemas"].items()
+        for example in schema.get("examples", ())
+    ]
+    shown += [
+        (f"{method.upper()} {path}", content["schema"], example["value"])
+        for path, item in document["paths"].items()
+        for method, operation in item.items()
+        for content in operation.get("requestBody", {}).get("content", {}).values()
+        for example in content["examples"].values()
+    ]
+    for name, schema, example in shown:
+        whole = {**schema, "components": document["components"]}
+        for error in jsonschema.Draft202012Validator(whole).iter_errors(example):
+            yield f"{name}: Routes(examples=…) for `{error.json_path[2:]}`: {error.message}"
 
 
 @pytest.fixture
@@ -90,7 +101,7 @@ def owner(app: Flask, make: Factory) -> Owner:
 def test_every_route_has_all_that_belongs_to_it(app: Flask, owner: Owner) -> None:
     found = [f"tests/api/samples: a file {module.name}.py" for module in MODULES if module.name not in ALL]
     found += [f"{route}: {lack}" for module in MODULES for route in module.all for lack in lacking(module, route)]
-    found += [lack for _, lack in lacking_examples()]
+    found += lacking_examples()
     with app.app_context():
         found += [f"{route}: {lack}" for route, lack in missing_indexes(owner)]
     assert not found, "\n".join(["these are missing:", *found])
@@ -98,10 +109,10 @@ def test_every_route_has_all_that_belongs_to_it(app: Flask, owner: Owner) -> Non
 
 def test_nothing_is_said_of_routes_that_are_no_more() -> None:
     declared = {str(route) for route in ROUTES}
-    assert {" ".join(row.route) for row in ACCESS} == declared
+    assert {" ".join(row.route) for row in ACCESS} <= declared
     assert BODIES.keys() <= declared
     assert {path.partition("?")[0] for path in READS} <= {route.path for route in ROUTES}
-    assert ROWS.keys() == {name for route in ROUTES for name in route.id_names} - {"store_id"}
+    assert ROWS.keys() <= {name for route in ROUTES for name in route.id_names} - {"store_id"}
 
 
 def test_tags_are_found_where_they_are_explained() -> None:

@@ -29,8 +29,8 @@ class World:
         for name in re.findall(r"\{(\w+)\}", path):
             if name not in target.rows:
                 target.rows[name] = ROWS[name](target)
-        samples = OF_ROUTE[f"{method} {path}"]
-        if samples.arrange:
+        samples = OF_ROUTE.get(f"{method} {path}")
+        if samples and samples.arrange:
             samples.arrange(target)
         return {name: row.id for name, row in target.rows.items()}
 
