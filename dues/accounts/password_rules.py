@@ -12,7 +12,7 @@ from pathlib import Path
 
 _LIST = Path(__file__).parent / "common_passwords.txt"
 _FEWEST_DIFFERENT = 4
-# Added to a word that somebody can guess, so many characters make no password of it.
+# A word that can be guessed is no password with so few characters added.
 _TOO_FEW_MORE = 4
 # Names and parts of names shorter than this are found in good passwords by chance.
 _SHORTEST_WORD = 4

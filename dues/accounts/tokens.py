@@ -30,7 +30,7 @@ from dues.postgres import db, fetch_row, run_later
 from dues.reads.tags import token_tag, touch
 
 LIFETIME = timedelta(days=30)
-# In force at a time, for one user.
+# The most tokens that one user may have in force.
 MAX_TOKENS = 100
 # For one e-mail, from wherever they come and whether or not it has an account.
 WRONG_PASSWORDS = Quota("wrong passwords", 10, 900, "wrong passwords")

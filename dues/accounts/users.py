@@ -94,7 +94,7 @@ def sign_up(new: NewUser, password_hash: str) -> UUID:
 def check_change(user_id: UUID, change: UserChange) -> CheckedChange:
     """Check the present password where the change needs it or names it. Before the transaction.
 
-    That counts as a log-in: whoever has stolen a token guesses no faster than anybody else.
+    That counts as a log-in: with a stolen token one guesses no faster than without.
     Raises: ValidationFailed where it is missing or wrong, or the new one too weak; TooManyRequests.
     """
     email, name, present_hash = fetch_row(_PRESENT, {"user_id": user_id}) or ("", "", NOBODY)

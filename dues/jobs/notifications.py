@@ -23,7 +23,7 @@ CHANGES = "dues:jobs:changed"
 _TIMEOUT_S = 0.25
 # Many hints given within this time are one message.
 _SPACING_S = 0.01
-# How long to leave a Redis alone that did not take a hint.
+# For how long no hint is sent after Redis has failed to take one.
 _PAUSE_S = 1.0
 # Changes that a Redis which is away did not take; the oldest are forgotten.
 _MOST_CHANGES = 10_000

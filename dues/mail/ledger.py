@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 class Fenced(LeaseLost):
-    """Another worker has taken this mail over; the one who sees this must leave it alone."""
+    """Another worker has taken this mail over: leave it alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ def add_claimed(email_id: UUID, *, dedupe_key: str, recipient: str, raw: bytes, 
 
 
 def take_over(mail: Mail, fence: UUID) -> Mail:
-    """Become the one who decides about a mail in doubt. Raises: Fenced when somebody else has decided meanwhile."""
+    """Take over the decision about a mail in doubt. Raises: Fenced where another has decided meanwhile."""
     _held(fetch_row(_TAKE_OVER, {"id": mail.id, "former": mail.fence, "fence": fence}))
     return replace(mail, fence=fence)
 

@@ -49,7 +49,7 @@ class LoopPostgres:
             if failure and not failure.drops:
                 raise Unavailable(failure.detail) from error
             if failure:
-                # What ended one ended its neighbours.
+                # Whatever ended this connection has ended the others, too.
                 self.close()
             raise Lost from error
         except BaseException:

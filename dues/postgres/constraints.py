@@ -1,8 +1,8 @@
-"""Values of which there is to be one, and which people choose: an e-mail, a slug.
+"""Unique values that people choose: an e-mail, a slug.
 
-That a value is taken is found out before it is written. A unique constraint that is violated would do as well, but
+Whether a value is taken is found out before it is written. Violating a unique constraint would tell as well, but
 PostgreSQL logs the statement that did it, with all that was to be written. Asking alone proves nothing, since another
-writer may be about to take the value; so whoever is to write one first takes turns with all others who want the same:
+transaction may be about to take the value; so writers of the same value first take turns:
 
     take_turns("users.email", email.lower())
     if fetch_row("select … where lower(email) = …"):

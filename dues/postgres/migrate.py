@@ -24,8 +24,8 @@ from dues.postgres.sqlstate import sqlstate_of
 
 # Any number that no other advisory lock of Dues uses: two releases at once migrate one after the other.
 _LOCK = 0x64756573
-# A change of a table waits for whoever uses it, and all who come meanwhile wait behind it: so it waits no longer than
-# this, lets them pass, and tries again.
+# A change of a table waits for the transactions that use it, and all later ones wait behind it: so it waits no longer
+# than this, lets them pass, and tries again.
 _LOCK_TIMEOUT_S = 2.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
 _GIVE_UP_AFTER_S = 900.0

@@ -140,7 +140,7 @@ class UnitOfWork:
 
     def _end(self, word: str) -> None:
         if self._take()[1].end(word) != word.upper():
-            # PostgreSQL answers a COMMIT so, without an error, where a statement had failed and nobody minded.
+            # PostgreSQL answers a COMMIT so, without an error, where a statement had failed unnoticed.
             raise RuntimeError("a statement of this transaction() had failed: it was rolled back")
         self._has_begun = False
 

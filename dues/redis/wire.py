@@ -300,7 +300,7 @@ class Pool:
         except CacheAway as error:
             if isinstance(error.__cause__, TimeoutError | ReplyError):
                 raise
-            # What broke this one broke its neighbours.
+            # Whatever broke this connection has broken the others, too.
             self.close()
             return self._ask_anew(commands, timeout_s)
 

@@ -82,7 +82,7 @@ class Access:
         return self.role is not None and ROLES.index(self.role) >= ROLES.index(least)
 
     def require_role(self, least: str) -> None:
-        """Raises: Forbidden for whoever has less than this role in the store."""
+        """Raises: Forbidden for a caller with less than this role in the store."""
         if not self.has_role(least):
             raise Forbidden(f"this is kept for a store's {least}s" + ("" if least == "owner" else " and those above"))
 

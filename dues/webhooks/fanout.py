@@ -1,6 +1,6 @@
-"""Who is told of an event: it becomes a delivery, with a job of its own, for each endpoint that wants it.
+"""Events become deliveries: one, with a job of its own, for each endpoint that wants the event.
 
-So when it is written (dues/events.py asks for that), and again when somebody asks for a replay (replays.py).
+That is done when an event is written (dues/events.py asks for it), and again for a replay (replays.py).
 """
 
 from collections.abc import Iterable
