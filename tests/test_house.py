@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -152,6 +153,16 @@ def test_stored_times_are_compared_by_postgresqls_clock() -> None:
         and "func.now" not in ast.unparse(node)
     }
     assert compared == OWN_CLOCK.keys(), "compare in SQL with now(), or with dues.postgres.database_now()"
+
+
+def test_the_picture_of_the_house_has_every_floor() -> None:
+    contracts = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    floors = next(contract["layers"] for contract in contracts if contract.get("containers") == ["dues"])
+    rooms = {room for floor in floors for room in re.findall(r"\w+", floor)}
+    picture = (PROJECT / "README.md").read_text().partition("## The house")[2].partition("Imports go down")[0]
+    shown = set(re.findall(r"\w+", picture.partition("dues/")[2]))
+    # The application itself, and what every other module of the core stands on.
+    assert rooms - shown <= {"app", "settings", "context", "failpoints", "retention"}
 
 
 TEXTS = (".md", ".py", ".toml", ".typ")
