@@ -47,6 +47,8 @@ _ALIASES = {"x-gzip": "gzip"}
 
 # As an escape, and not as the words after an escaped backslash.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+# How deep arrays and objects may lie in one another.
+DEEPEST = 100
 # An answer repeats at most this many characters of what was sent.
 _MOST_REPEATED = 100
 
@@ -104,10 +106,28 @@ def parse_json(request: Request, raw: bytes) -> tuple[Any, bytes]:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"the body is not JSON: {error}", code="malformed_json") from None
     except RecursionError:
-        raise BadRequest("the body is nested too deeply", code="malformed_json") from None
+        raise _too_deep() from None
+    # Each level has a bracket; few bodies have so many.
+    if raw.count(b"[") + raw.count(b"{") > DEEPEST:
+        _check_depth(value)
     if b"\\u0000" in canonical and _NUL.search(canonical):
         raise BadRequest("the body holds U+0000, which text cannot have", code="malformed_json")
     return value, canonical
+
+
+def _check_depth(value: Any) -> None:
+    """What looks through a body by calling itself may rely on it. Raises: BadRequest."""
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        parts = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level = [below for part in parts for below in part]
+        if not parts:
+            return
+    raise _too_deep()
+
+
+def _too_deep() -> BadRequest:
+    return BadRequest(f"the body is nested more than {DEEPEST} deep", code="malformed_json")
 
 
 def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from api.routing import Call, Route
 from api.serving import part
 from dues.errors import BadRequest, FailedDependency, NotFound, PayloadTooLarge, Problem, TooManyRequests
 from dues.failpoints import failpoint
+from dues.ids import parse_id
 from dues.postgres import in_transaction, unit_of_work
 from dues.settings import settings
 from dues.stores.access import Access
@@ -144,9 +145,10 @@ class Parts:
         if not (found := _SEGMENT.fullmatch(segment)):
             return segment
         value = self._look_up(found[1], found[2].split("."))
-        if not isinstance(value, str | int) or isinstance(value, bool):
-            raise FailedDependency(f"{found[2]} of {found[1]} cannot be part of a path")
-        return str(value)
+        # Nothing but an id: another text could make the path that of another route, with other limits.
+        if not isinstance(value, str) or parse_id(value) is None:
+            raise FailedDependency(f"{found[2]} of {found[1]} is no id, and cannot be part of a path")
+        return value
 
     def _resolve(self, value: Any, budget: "Budget") -> Any:
         """A body with each reference replaced by what it stands for."""

@@ -109,6 +109,16 @@ def test_what_is_wrong_with_a_batch(post: Post, operations: Any, status: int, po
     assert (answered, problem["errors"][0]["pointer"]) == (status, pointer)
 
 
+def test_nothing_but_an_id_is_referred_to_in_a_path(post: Post, store: Made) -> None:
+    """A name could make the path that of another route, which counts under another limit."""
+    one = {"id": "a", "method": "PATCH", "path": f"/v1/stores/{store.id}", "body": {"name": "payments"}}
+    paths = [f"/v1/stores/{store.id}/$a.name", "/v1/stores/$a.version", "/v1/stores/$a.links"]
+    read = [{"id": f"b{n}", "method": "GET", "path": path} for n, path in enumerate(paths)]
+    status, results = post(one, *read)
+    assert status == 207
+    assert [result["status"] for result in results.values()] == [200, 424, 424, 424]
+
+
 def test_references_do_not_multiply_what_was_sent(post: Post, packages: Any) -> None:
     """A few bytes stand for a long answer as often as they are written."""
     long = {"description": "x" * 2000}

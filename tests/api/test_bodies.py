@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.app import MODULES
-from api.body import parse_json
+from api.body import DEEPEST, parse_json
 from api.request import make_request
 from api.routing import Route
 from dues.errors import BadRequest
@@ -117,6 +117,22 @@ def test_what_is_not_json_is_400(client, body: bytes, wrapped: bytes):
     answer = post(client, wrapped.replace(b"%b", body))
     assert (answer.status_code, answer.json["code"]) == (400, "malformed_json")
     assert len(answer.json["detail"]) < 200
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")], ids=["arrays", "objects"])
+def test_a_body_is_so_deep_and_no_deeper(client, opening: str, closing: str):
+    """Also where a field takes any JSON, as an operation of a batch does."""
+    for depth, status in ((DEEPEST, 422), (DEEPEST + 1, 400), (950, 400)):
+        # Beside what is shallow, on either side.
+        inner = f"{opening * (depth - 2)}1{closing * (depth - 2)}"
+        answer = post(client, f'{{"x": [[], {inner}, []]}}'.encode())
+        assert (depth, answer.status_code) == (depth, status)
+    batch = '{"operations": [{"id": "a", "method": "POST", "path": "/v1/stores", "body": %s}]}'
+    for depth, status in ((DEEPEST - 3, 207), (DEEPEST - 2, 400), (900, 400)):
+        sent = batch % f"{opening * depth}1{closing * depth}"
+        answer = client.post("/v1/batch", data=sent, headers={"Content-Type": "application/json"})
+        assert (depth, answer.status_code) == (depth, status)
+        assert status == 400 or answer.json["results"][0]["status"] in (401, 422)
 
 
 def test_a_member_that_is_there_twice_is_named(client):
