@@ -189,7 +189,7 @@ def _commit(call: Call, sent: bytes) -> Reply:
         call.is_held = False
         with suppress(Outdated), refusing_lost_rights(), transaction():
             return _work(call, sent)
-    raise Unavailable("others keep changing this")
+    raise Unavailable("other requests keep changing this resource: send the request again")
 
 
 def _work(call: Call, sent: bytes) -> Reply:

@@ -62,7 +62,7 @@ def parse_head(data: bytes) -> Head:
     if line is None or not _FIELDS.fullmatch(data, end + 2):
         raise BadRequest("this is not HTTP/1.1", code="malformed_request")
     if line[3] != b"1":
-        raise UnknownVersion("HTTP/1.1 is spoken here")
+        raise UnknownVersion("only HTTP/1.1 is supported")
     if data.count(b"\r\n") > MOST_FIELDS + 1:
         raise HeadersTooLarge(f"a request may have at most {MOST_FIELDS} fields")
     fields = read_fields(data[end + 2 :].decode("latin-1"))

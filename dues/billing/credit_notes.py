@@ -110,7 +110,7 @@ def create_credit_note(invoice: Invoice, requested_by: UUID, new: NewCreditNote)
     left = invoice.total - invoice.credited - promised
     amount = left if new.amount is UNSET else new.amount
     if not 0 < amount <= left:
-        raise Conflict(f"of the invoice {left} is left to credit", code="credit_exceeds_invoice", creditable=left)
+        raise Conflict(f"only {left} of the invoice is left to credit", code="credit_exceeds_invoice", creditable=left)
     at = store_now(invoice.store_id)
     if new.to == "balance":
         return _credit_to_balance(invoice, amount, new.reason, at), None

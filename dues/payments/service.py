@@ -200,7 +200,7 @@ def create_refund(payment: Payment, requested_by: UUID, new: NewRefund) -> Refun
     left = payment.amount - _promised(payment)
     amount = left if new.amount is UNSET else new.amount
     if not 0 < amount <= left:
-        raise Conflict(f"of the payment {left} is left to refund", code="refund_exceeds_payment", refundable=left)
+        raise Conflict(f"only {left} of the payment is left to refund", code="refund_exceeds_payment", refundable=left)
     refund = Refund(
         store_id=payment.store_id,
         id=new_id(),

@@ -254,7 +254,7 @@ def canceled_at_end(one: Subscription, at: datetime, reason: str | None, comment
     if one.status in ("incomplete", "past_due", "paused"):
         return over(one, at)
     if one.current_period_end is None:
-        raise InvalidTransition("what is bought once has no end to be canceled at: end it now instead")
+        raise InvalidTransition("a package that is bought once has no period to end with: end it now instead")
     return replace(without_change(one, "period_end"), cancel_at_period_end=True, pause_at=None, resumes_at=None)
 
 
@@ -286,7 +286,7 @@ def to_resume_at(one: Subscription, resumes_at: datetime | None) -> Subscription
 def not_to_be_paused(one: Subscription) -> Subscription:
     """It goes on without the pause that was to come."""
     if one.status != "active" or one.pause_at is None:
-        raise InvalidTransition(f"a subscription that is {one.status} is not to be paused")
+        raise InvalidTransition(f"a subscription that is {one.status} cannot be paused")
     return replace(one, pause_at=None, resumes_at=None)
 
 

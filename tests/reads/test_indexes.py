@@ -198,3 +198,31 @@ def test_a_sort_without_an_index_is_found_out(app: Flask, owner: Owner) -> None:
         assert by_another != statement
         assert {node["Node Type"] for node in page_plan(by_another, values)} & {"Sort", "Incremental Sort"}
         assert fetch_row("select 1", {}) == (1,)
+
+
+# Tables with a `store_id` whose rows are not a store's alone.
+NOT_A_STORES = {"api_tokens", "jobs", "payment_methods", "post_packages", "posts"}
+# Indexes across stores that do not begin with a user, and what looks there.
+ACROSS_STORES = {"subscriptions_due_idx": "the job that does what is due, in whichever store"}
+_INDEXES = """
+    select c.relname::text, i.indexrelid::regclass::text, i.indisprimary, (
+        select a.attname::text from pg_attribute a where a.attrelid = i.indrelid and a.attnum = i.indkey[0])
+    from pg_index i join pg_class c on c.oid = i.indrelid join pg_namespace n on n.oid = c.relnamespace
+    where n.nspname = 'public' and exists (
+        select from pg_attribute s where s.attrelid = c.oid and s.attname = 'store_id')
+"""
+
+
+def test_what_lies_in_a_store_is_stored_by_store(app: Flask) -> None:
+    """Keys and indexes begin with the store, so that one store's rows lie together; or with the user, for what people
+    see of themselves."""
+    with app.app_context(), db.engine.connect() as connection, closing(connection.connection.cursor()) as cursor:
+        cursor.execute(_INDEXES)
+        indexes = cursor.fetchall()
+    assert {table for table, _, is_key, first in indexes if is_key and first != "store_id"} == NOT_A_STORES
+    across = {
+        index
+        for table, index, is_key, first in indexes
+        if table not in NOT_A_STORES and first not in ("store_id", "user_id")
+    }
+    assert across == ACROSS_STORES.keys(), "begin the index with store_id, or say in ACROSS_STORES what looks there"
