@@ -114,7 +114,8 @@ def _gateway(home: Path, port: int, webs: int) -> Gateway:
     tls_port = _port("TLS_PORT", 8443)
     if tls_port == port:
         raise CannotStart(f"PORT and TLS_PORT are both {port}: set one of them to another")
-    return Gateway(home, port, tls_port, ports.free_ports(webs))
+    free = [each for each in ports.free_ports(webs + 2) if each not in (port, tls_port)]
+    return Gateway(home, port, tls_port, free[:webs])
 
 
 def _webs(web: Program, at: Sequence[int]) -> list[Program]:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from types import SimpleNamespace as Row
 
 import psutil
@@ -33,18 +34,13 @@ _CLIENTS = 4
 class Fleet:
     """The web servers of one release after another, behind a gateway that knows twice as many places as are taken."""
 
-    def __init__(self, servers: Servers, gateway: Gateway, stack: ExitStack) -> None:
-        self._servers, self._stack = servers, stack
-        self.gateway = gateway
+    def __init__(self, servers: Servers, places: list[int], stack: ExitStack) -> None:
+        self._servers, self._places, self._stack = servers, places, stack
         self.webs: list[WebServer] = []
-
-    @property
-    def port(self) -> int:
-        return int(self.gateway.environ["PORT"])
 
     def start(self, count: int) -> None:
         """More web servers, on ports that nobody has now."""
-        free = [port for port in self.gateway.webs if port not in [web.port for web in self.webs]]
+        free = [port for port in self._places if port not in [web.port for web in self.webs]]
         webs = [WebServer(self._servers, PORT=str(port), FORWARDED_ALLOW_IPS="127.0.0.1") for port in free[:count]]
         with ThreadPoolExecutor(count) as threads:
             list(threads.map(WebServer.__enter__, webs))
@@ -72,22 +68,32 @@ class Fleet:
         web.process.wait()
 
 
+@dataclass
+class Site:
+    """A gateway, and the web servers behind it."""
+
+    port: int
+    fleet: Fleet
+    gateway: Gateway
+
+
 @pytest.fixture(scope="module")
-def _fleet(servers: Servers) -> Iterator[Fleet]:
+def _site(servers: Servers) -> Iterator[Site]:
     port, tls_port, *places = free_ports(6)
     with ExitStack() as stack:
-        fleet = Fleet(servers, Gateway(servers.home, port, tls_port, places), stack)
+        fleet = Fleet(servers, places, stack)
         fleet.start(2)
-        stack.enter_context(running(fleet.gateway))
-        yield fleet
+        caddy = Gateway(servers.home, port, tls_port, places)
+        stack.enter_context(running(caddy))
+        yield Site(port, fleet, caddy)
 
 
 @pytest.fixture
-def fleet(_fleet: Fleet, make: Factory) -> Fleet:
-    """Two web servers, and the gateway."""
-    if missing := 2 - len(_fleet.webs):
-        _fleet.start(missing)
-    return _fleet
+def site(_site: Site, make: Factory) -> Site:
+    """Caddy, and two web servers."""
+    if missing := 2 - len(_site.fleet.webs):
+        _site.fleet.start(missing)
+    return _site
 
 
 class Load:
@@ -156,15 +162,12 @@ class Load:
         return fields, json.loads(content) if outcome == "202" else {}
 
 
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("requests", [400, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_no_request_is_lost_while_web_servers_die_and_releases_follow_each_other(
-    fleet: Fleet, make: Factory, requests: int
-):
+def strike(fleet: Fleet, port: int, make: Factory, requests: int) -> None:
+    """Have web servers die and releases follow each other, until so many requests were sent; none may fail."""
     store = make.store()
     make.package(store)
     auth = make.auth(make.user())
-    with Load(fleet.port, store, auth) as load:
+    with Load(port, store, auth) as load:
         wait_until(lambda: load.done > 20, 30, "requests")
         while True:
             # One dies while the gateway counts on it; then two releases follow each other.
@@ -181,15 +184,24 @@ def test_no_request_is_lost_while_web_servers_die_and_releases_follow_each_other
     assert len(set(load.payments.values())) == len(load.payments)
 
 
-def test_streams_and_waits_go_on_where_they_were(fleet: Fleet, make: Factory, jobs: Jobs):
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("requests", [400, pytest.param(10_000, marks=pytest.mark.slow)])
+def test_no_request_is_lost_while_web_servers_die_and_releases_follow_each_other(
+    site: Site, make: Factory, requests: int
+):
+    strike(site.fleet, site.port, make, requests)
+
+
+def test_streams_and_waits_go_on_where_they_were(site: Site, make: Factory, jobs: Jobs):
     with ThreadPoolExecutor(4) as pool:
         user = make.user()
-        me = Caller(fleet.port, user, make.auth(user), pool)
+        fleet = site.fleet
+        me = Caller(site.port, user, make.auth(user), pool)
         job_id = jobs.add(owner_id=user.id)
         with Stream(me, job_id) as stream:
             number, _ = stream.next()
             # A change of the gateway's own configuration breaks no stream.
-            reload_caddy(fleet.gateway)
+            reload_caddy(site.gateway)
             jobs.change(job_id, "version = version + 1")
             assert stream.next()[0] == "2"
             held = [me.poll(job_id, 2) for _ in range(2)]
