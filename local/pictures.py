@@ -122,20 +122,27 @@ def refund(sample: Sample) -> Receipt:
 
 
 def documents() -> None:
-    """The receipt, the document of a refund, and the receipt in other scripts beside one another."""
+    """The receipt, the document of a refund, and both in other scripts beside one another."""
     save("receipt", page(receipt_pdf(receipt(SAMPLES[0])), 1.3))
     save("refund", page(receipt_pdf(refund(SAMPLES[0])), 1.3))
-    others = [page(receipt_pdf(receipt(sample)), 1.0) for sample in SAMPLES[1:]]
+    others = [page(receipt_pdf(receipt(sample)), 0.9) for sample in SAMPLES[1:]]
+    others += [page(receipt_pdf(refund(sample)), 0.9) for sample in (*SAMPLES[1:3], SAMPLES[-1])]
     height = max(_foot(picture) for picture in others)
     save("receipt-scripts", sheet([picture.crop((0, 0, picture.width, height)) for picture in others], 3))
 
 
 def report(home: Path) -> None:
-    """The revenue of a year, in two currencies."""
+    """The revenue of a year: in one currency a package that is sold in each month, and in each month one in another
+    script, in turns; and a second currency."""
+    others = [sample.description for sample in SAMPLES[1:]]
     rows = [
         [f"2026-{month:02d}", f"{n:032x}", name, currency, 40 - month, 0, 0, 0]
         for month in range(1, 13)
-        for n, (name, currency) in enumerate((("Annual membership", "EUR"), ("年会費", "EUR"), ("Day pass", "CHF")))
+        for n, name, currency in (
+            (0, SAMPLES[0].description, "EUR"),
+            (1 + month % len(others), others[month % len(others)], "EUR"),
+            (99, "Day pass", "CHF"),
+        )
     ]
     names = [column.name for column in REVENUE.columns]
     files = LocalFiles(str(home))
