@@ -4,11 +4,12 @@ import argparse
 import signal
 import sys
 
-from bench import depth, fairness, freshness, jobs, memory, payments, reads, slow, waits
+from bench import depth, fairness, feed, freshness, jobs, memory, payments, reads, slow, waits
+from bench.feed_data import Size
 from bench.load import require_wrk
 from bench.report import save
 
-SUITES = ("reads", "slow", "depth", "payments", "jobs", "fairness", "waits", "freshness", "memory")
+SUITES = ("reads", "slow", "depth", "payments", "jobs", "fairness", "waits", "freshness", "feed", "memory")
 
 
 def main() -> None:
@@ -51,6 +52,9 @@ def main() -> None:
         save([waits.run(2 if options.quick else 5, 2 if options.quick else 10, count)], options.quick)
     if "memory" in suites:
         save([memory.run(1 if options.quick else options.minutes)], options.quick)
+    if "feed" in suites:
+        posts, followers, operations = (100_000, 20_000, 6_000) if options.quick else (1_000_000, 1_000_000, 40_000)
+        save([feed.run(Size(posts, followers), operations, 2 if options.quick else 10)], options.quick)
     if "freshness" in suites:
         seen = freshness.prove(2_000 if options.quick else options.reads, faults=options.faults, broken=options.broken)
         enough_hits = options.faults or options.broken or seen.share_of_hits() >= 0.5

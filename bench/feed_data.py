@@ -39,16 +39,6 @@ create function pg_temp.post_id(n bigint) returns uuid language sql immutable as
         || right(md5('post' || n), 15))::uuid $$;
 create function pg_temp.zipf(count float8, shift float8) returns bigint language sql volatile as
     $$ select least(count - 1, floor(shift * (power(1 + count / shift, random()) - 1)))::bigint $$;
-create function pg_temp.subscribe(store bigint, "user" bigint, package bigint) returns void language sql as $$
-    insert into customers(store_id, user_id, created_at, updated_at)
-        values (pg_temp.store_id(store), pg_temp.user_id("user"), now(), now()) on conflict do nothing;
-    insert into subscriptions(store_id, id, user_id, package_id, has_access, status, amount, currency, interval,
-            interval_count, anchor_at, timezone, trial_days, trial_refused, period_number, cancel_at_period_end, test,
-            created_at, updated_at, version)
-        values (pg_temp.store_id(store), gen_random_uuid(), pg_temp.user_id("user"),
-            pg_temp.package_id(store, package::int), true, 'active', 500, 'EUR', 'month', 1, now(), 'UTC', 0, false, 0,
-            false, false, now(), now(), 1);
-$$;
 select setseed(0.25);
 """
 _PEOPLE = """
@@ -64,9 +54,21 @@ insert into store_staff(store_id, user_id, id, role)
 insert into packages(store_id, id, name, amount, currency, interval)
     select pg_temp.store_id(n), pg_temp.package_id(n, p), 'Package ' || p, 500, 'EUR', 'month'
     from generate_series(0, %(stores)s - 1) n, generate_series(0, 1) p;
-select pg_temp.subscribe(s, n, n %% 2) from (
-    select distinct on (s, n) n, pg_temp.zipf(%(stores)s, 10) as s
-    from generate_series(0, %(writers)s - 1) n, generate_series(1, 3)) x;
+"""
+# Writers join up to three stores; those who follow popular people join three more.
+_MEMBERS = """
+create temp table joins on commit drop as
+    select distinct pg_temp.zipf(%(stores)s, 10) as s, n, n %% 2 as p
+    from generate_series(0, %(writers)s - 1) n, generate_series(1, 3)
+    union select s, n, 0 from generate_series(50, 52) s, unnest(%(popular)s::bigint[]) n;
+insert into customers(store_id, user_id, created_at, updated_at)
+    select pg_temp.store_id(s), pg_temp.user_id(n), now(), now() from joins;
+insert into subscriptions(store_id, id, user_id, package_id, has_access, status, amount, currency, interval,
+        interval_count, anchor_at, timezone, trial_days, trial_refused, period_number, cancel_at_period_end, test,
+        created_at, updated_at, version)
+    select pg_temp.store_id(s), gen_random_uuid(), pg_temp.user_id(n), pg_temp.package_id(s, p), true, 'active', 500,
+        'EUR', 'month', 1, now(), 'UTC', 0, false, 0, false, false, now(), now(), 1
+    from joins;
 """
 _FOLLOWS = """
 insert into follows(follower_id, followed_id, id)
@@ -81,7 +83,6 @@ insert into follows(follower_id, followed_id, id)
 _READER = """
 insert into follows(follower_id, followed_id, id)
     select pg_temp.user_id(%(reader)s), pg_temp.user_id(n), gen_random_uuid() from unnest(%(followed)s::bigint[]) n;
-select pg_temp.subscribe(s, %(reader)s, 0) from generate_series(50, 52) s where %(popular)s;
 """
 _POSTS = """
 insert into posts(id, feed_id, author_id, store_id, title, body, privacy, status, published_at, created_at, updated_at)
@@ -117,7 +118,7 @@ insert into follow_stats(user_id, followers, following)
         (select followed_id as u, count(*) n from follows group by 1) a
         full join (select follower_id as u, count(*) n from follows group by 1) b using (u);
 """
-_TABLES = ("posts", "follows", "likes", "comments", "post_stats", "subscriptions")
+_TABLES = ("posts", "follows", "likes", "comments", "post_stats", "subscriptions", "customers")
 
 
 @dataclass(frozen=True)
@@ -171,11 +172,12 @@ def fill(cursor: psycopg2.extensions.cursor, size: Size) -> None:
     cursor.execute(_FUNCTIONS, values)
     cursor.execute(_PEOPLE, values)
     remake = _drop_constraints(cursor)
+    cursor.execute(_MEMBERS, values | {"popular": [reader_number("popular", followed) for followed in FOLLOWED]})
     cursor.execute(_FOLLOWS, values)
     for kind in ("popular", "quiet"):
         for followed in FOLLOWED:
             chosen = {"reader": reader_number(kind, followed), "followed": _followed(kind, followed)}
-            cursor.execute(_READER, values | chosen | {"popular": kind == "popular"})
+            cursor.execute(_READER, values | chosen)
     cursor.execute(_POSTS, values)
     for statement in remake:
         cursor.execute(statement)

@@ -1,9 +1,10 @@
 """The freshness prover: once a write is acknowledged, no read that begins after it may be answered older.
 
-Four web processes; eight writers change packages, profiles and staff roles and make payments, five times a second each;
-after each acknowledged write a read is sent on a warm connection to every process. Sixteen readers read
-all the time, each checking that no row goes back behind what anybody was told before it asked; and while a write is
-under way a package is read in ways that nobody read it before, past all caches, so that its commit is seen at once.
+Four web processes; eight writers change packages, profiles, staff roles, posts and comments and make payments, five
+times a second each; after each acknowledged write a read is sent on a warm connection to every process, of posts by one
+who follows their author, in feeds and by themselves. Sixteen readers read all the time, each checking that no row goes
+back behind what anybody was told before it asked; and while a write is under way a package or a newsfeed is read in
+ways that nobody read it before, past all caches, so that its commit is seen at once.
 
 With `--faults` Redis is killed, flushed, put back to an old copy, paused and filled up, one process is cut off from
 it, and web processes are killed. With `--broken` the touch comes after the commit, and stale reads must be found.
@@ -16,10 +17,11 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any
 from uuid import uuid4
 
 from bench.client import Answer, Client
-from bench.prover import House, Trouble
+from bench.prover import House, PostOf, Trouble
 
 WRITERS, READERS, WRITES_A_SECOND = 8, 16, 5
 
@@ -46,7 +48,8 @@ class Row:
     """Something whose value one writer at a time changes; `known` is the newest that any answer told of.
 
     `write(client, number)` makes the value `number`; `paths` show it; `value(path, document)` reads it back;
-    `uncached()` is a path that shows it and was hardly ever read before.
+    `uncached()` is a path that shows it and was hardly ever read before. `reader` is the token of who reads, where that
+    is somebody else than who writes.
     """
 
     name: str
@@ -55,8 +58,13 @@ class Row:
     value: Callable[[str, Answer], int]
     token: str
     uncached: Callable[[], str] | None = None
+    reader: str = ""
     known: int = 0
     last: int = 0
+
+    @property
+    def reads_as(self) -> str:
+        return self.reader or self.token
 
 
 class Prover:
@@ -100,13 +108,13 @@ class Prover:
             writing = asyncio.ensure_future(self._try(row.write(client(ports[0], row.token), number)))
             while row.uncached and not writing.done():
                 # Sees the commit, perhaps before the write is answered; from then on the cache must not be behind it.
-                await self._look(client(ports[1], row.token), row, row.uncached())
-                await self._look(client(ports[2], row.token), row, row.paths[0])
+                await self._look(client(ports[1], row.reads_as), row, row.uncached())
+                await self._look(client(ports[2], row.reads_as), row, row.paths[0])
             answer = await writing
             if answer is not None and answer.status < 300:
                 row.known = max(row.known, number)
                 self.count.writes += 1
-                await asyncio.gather(*(self._follow(client(port, row.token), row) for port in self.house.ports))
+                await asyncio.gather(*(self._follow(client(port, row.reads_as), row) for port in self.house.ports))
             await asyncio.sleep(max(0.0, 1 / WRITES_A_SECOND - (time.monotonic() - began)))
 
     async def _follow(self, client: Client, row: Row) -> None:
@@ -120,7 +128,8 @@ class Prover:
         clients: dict[tuple[int, str], Client] = {}
         while self.count.reads < self.enough:
             row, port = random.choice(self.rows), random.choice(self.house.ports)
-            client = clients.setdefault((port, row.token), Client(port, row.token, self.count.reopened))
+            token = row.reads_as
+            client = clients.setdefault((port, token), Client(port, token, self.count.reopened))
             hit = await self._look(client, row, random.choice(row.paths))
             if hit is None:
                 await asyncio.sleep(0.05)
@@ -157,8 +166,11 @@ def _rows(house: House) -> list[Row]:
         rows += [_package(base, package, house.owner_token) for package in store.packages]
         rows.append(_staff(base, store.clerk_id, house.owner_token))
         rows.append(_payments(base, store.buyer_token))
-    rows += [_profile(user_id, token) for user_id, token in house.users]
-    return rows
+    # The others are renamed as authors of what their followers read.
+    rows += [_profile(user_id, token) for user_id, token in house.users[::2]]
+    for post in house.posts:
+        rows += [_post(post), _comment(post)]
+    return rows + [_author(post) for post in house.posts[1::2]]
 
 
 def _package(base: str, package_id: str, token: str) -> Row:
@@ -187,6 +199,59 @@ def _profile(user_id: str, token: str) -> Row:
         return int(answer.json()["name"])
 
     return Row("profile", ["/v1/me", f"/v1/users/{user_id}"], write, value, token)
+
+
+_FEEDS = ("/v1/newsfeed?cursor=", "/v1/feed?")
+
+
+def _of_post(post: PostOf, answer: Answer) -> Any:
+    document = answer.json()
+    return document if "data" not in document else next(each for each in document["data"] if each["id"] == post.id)
+
+
+def _post(post: PostOf) -> Row:
+    """As its follower sees it, by itself and in lists of posts that everybody else changes too."""
+    one = f"/v1/posts/{post.id}"
+
+    async def write(client: Client, number: int) -> Answer:
+        return await client.request("PATCH", one, {"body": str(number)})
+
+    def uncached() -> str:
+        shown = ("id", "title", "privacy", "likes_count", "comments_count", "liked_by_me", "version", "created_at")
+        return f"/v1/newsfeed?fields=id,body,{','.join(random.sample(shown[1:], len(shown) - 1))}"
+
+    def value(path: str, answer: Answer) -> int:
+        return int(_of_post(post, answer)["body"])
+
+    paths = [one, *_FEEDS, f"/v1/users/{post.author_id}/posts"]
+    return Row("post", paths, write, value, post.token, uncached, post.reader_token)
+
+
+def _comment(post: PostOf) -> Row:
+    one = f"/v1/posts/{post.id}/comments/{post.comment_id}"
+
+    async def write(client: Client, number: int) -> Answer:
+        return await client.request("PATCH", one, {"body": str(number)})
+
+    def value(path: str, answer: Answer) -> int:
+        found = answer.json() if path == one else _of_post(post, answer)["comments"][0]
+        return int(found["body"])
+
+    paths = [one, *(f"{path}&include=comments" for path in _FEEDS)]
+    return Row("comment", paths, write, value, post.token, None, post.reader_token)
+
+
+def _author(post: PostOf) -> Row:
+    """The name of a post's author, in the feeds of who follows them."""
+
+    async def write(client: Client, number: int) -> Answer:
+        return await client.request("PATCH", "/v1/me", {"name": str(number)})
+
+    def value(path: str, answer: Answer) -> int:
+        return int(_of_post(post, answer)["author"]["name"])
+
+    paths = [f"{path}&include=author" for path in _FEEDS]
+    return Row("author", paths, write, value, post.token, None, post.reader_token)
 
 
 def _staff(base: str, user_id: str, token: str) -> Row:

@@ -49,6 +49,17 @@ class StoreOf:
     buyer_token: str
 
 
+@dataclass(frozen=True)
+class PostOf:
+    """A post for followers and a comment on it, both by `author_id`, and the token of who follows them."""
+
+    id: str
+    comment_id: str
+    author_id: str
+    token: str
+    reader_token: str
+
+
 class House:
     """PostgreSQL, Redis, a relay and four web processes, for the length of a `with` block in the main thread.
 
@@ -149,7 +160,30 @@ class House:
             for _ in range(USERS):
                 user = self._user(insert, "0")
                 self.users.append((user, self._token(insert, user)))
+            self.posts = self._posts(insert)
         connection.close()
+
+    def _posts(self, insert: "Insert") -> list[PostOf]:
+        """One post of each user, with a comment of their own, followed by the next user alone."""
+        posts = []
+        for place, (author, token) in enumerate(self.users):
+            reader, reader_token = self.users[(place + 1) % USERS]
+            post_id, comment_id = str(new_id()), str(new_id())
+            insert("follows", follower_id=reader, followed_id=author, id=str(new_id()))
+            insert(
+                "posts",
+                id=post_id,
+                feed_id=post_id,
+                author_id=author,
+                body="0",
+                privacy="followers",
+                status="published",
+                published_at=now(),
+            )
+            insert("post_stats", post_id=post_id, comments=1)
+            insert("comments", post_id=post_id, id=comment_id, author_id=author, body="0")
+            posts.append(PostOf(post_id, comment_id, author, token, reader_token))
+        return posts
 
     def _user(self, insert: "Insert", name: str) -> str:
         user_id = str(new_id())

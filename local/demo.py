@@ -1,4 +1,4 @@
-"""Demo data: three stores, fifty people and a year of payments, loaded once and in one transaction.
+"""Demo data: three stores, fifty people, a year of payments and of posts, loaded once and in one transaction.
 
 The same seed gives the same people, packages, amounts and outcomes; times are counted back from the moment of loading.
 `$DUES_HOME/demo.json` keeps how to log in: `url`, `store_id`, and for `owner` and `member` their `email`, `password`
@@ -39,6 +39,7 @@ from dues.reads.tags import touch
 from dues.settings import settings
 from dues.stores.models import Staff, Store
 from local import folders
+from local.demo_social import load_posts
 
 SEED = 20261120
 PAYMENTS = 20_000
@@ -113,6 +114,7 @@ def load(payments: int | None) -> UUID | None:
             _load_payments(session, Dice(now(), random.Random(SEED + have)), store_id, payments - have)  # noqa: S311
             for table in ("users", "stores", "packages", *_COLUMNS):
                 session.execute(text(f"analyze {table}"))
+        load_posts(session, Dice(now(), random.Random(SEED)))  # noqa: S311
         return store_id
 
 

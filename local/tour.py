@@ -100,7 +100,31 @@ def take_tour(home: Path) -> None:
     step("The file, downloaded:")
     show_report(owner, report, payment)
 
+    step("What one publishes for followers reaches them with their next read, and nobody else.")
+    publish(demo["url"], owner, visitor)
+
     step(f"That was the main job. All there is: {demo['url']}/docs")
+
+
+def publish(url: str, owner: "Client", follower: "Client") -> None:
+    """The owner posts something for followers; the visitor begins to follow them, and somebody else does not."""
+    feeds = ("/v1/newsfeed?cursor=", "/v1/feed?cursor=")
+    stranger, _ = sign_up(url)
+    owner_id = owner.get("/v1/me")["id"]
+    follower.put(f"/v1/me/following/{owner_id}")
+    # Both feeds are read, and so kept, before there is anything new.
+    for reader in (follower, stranger):
+        for path in feeds:
+            reader.get(path)
+    post = owner.post("/v1/posts", {"body": "The wall is open again.", "privacy": "followers"}, 201)
+    newest = follower.get(feeds[0])["data"][0]
+    require(newest["id"] == post["id"], "the follower's newsfeed does not show the post")
+    say(f"the follower's newsfeed shows it at once: {newest['body']}")
+    for path in feeds:
+        shown = [each["id"] for each in stranger.get(path)["data"]]
+        require(post["id"] not in shown, f"{path} shows a stranger what is for followers")
+    stranger.miss(post["links"]["self"])
+    say("a stranger's feeds do not, and its address is a 404 to them")
 
 
 def read_demo(home: Path) -> Document:
@@ -265,6 +289,13 @@ class Client:
         answer = self._request("POST", path, status, key, json=body)
         document: Document = answer.json() if answer.data else {}
         return document
+
+    def put(self, path: str) -> None:
+        self._request("PUT", path, 200)
+
+    def miss(self, path: str) -> None:
+        """What is not there, as far as this client may know."""
+        self._request("GET", path, 404)
 
     def download(self, path: str) -> TextIOWrapper:
         """A file of text, to be read line by line and closed."""

@@ -9,7 +9,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from dues.social.models import PRIVACIES
 from local.demo import MEMBER, OWNER, keep_log_ins, load
+from local.demo_social import POSTS
 from tests.factory import Factory
 from tests.servers import Servers
 
@@ -75,6 +77,30 @@ def test_the_books_are_in_order(make: Factory) -> None:
         " where o.reference is distinct from p.gateway_ref or (o.outcome = 'succeeded') = (p.status = 'failed')"
     )
     assert make.value("select count(*) from payment_events") == 1000
+
+
+def test_a_year_of_posts_with_what_was_made_of_them(client: FlaskClient, make: Factory, tmp_path: Path) -> None:
+    store_id = loaded(10)
+    posts = "select count(*) from posts"
+    assert make.value(posts) == POSTS
+    assert make.value(f"{posts} where store_id is not null") > POSTS / 10
+    assert {row.privacy for row in make.rows("select distinct privacy from posts")} == set(PRIVACIES)
+    assert not make.rows(
+        "select p.id from posts p join post_stats s on s.post_id = p.id"
+        " where s.likes <> (select count(*) from likes l where l.post_id = p.id)"
+        " or s.comments <> (select count(*) from comments c where c.post_id = p.id)"
+    )
+    most, median = (
+        make.value(f"select {what} from follow_stats")
+        for what in ("max(followers)", "percentile_disc(0.5) within group (order by followers)")
+    )
+    assert most > 3 * median > 0
+    loaded(None)
+    assert make.value(posts) == POSTS
+    keep_log_ins(tmp_path / "demo.json", store_id, "http://127.0.0.1:8000")
+    token = json.loads((tmp_path / "demo.json").read_text())["member"]["token"]
+    answer = client.get("/v1/newsfeed?include=author", headers={"Authorization": f"Bearer {token}"})
+    assert len((answer.json or {})["data"]) == 20
 
 
 def test_a_database_with_users_of_its_own_is_left_alone(make: Factory) -> None:

@@ -45,6 +45,8 @@ def test_the_tour_of_a_running_dues(home: Path, start: Callable[..., Run]) -> No
         "the payment is succeeded",
         "Subject: Your payment to",
         "301 payments, the one just made among them, and ",
+        "the follower's newsfeed shows it at once: The wall is open again.",
+        "a stranger's feeds do not",
     ):
         assert words in tour.stdout
     assert re.search(r"100\.0 %  (\d+) of \1 rows", tour.stdout)

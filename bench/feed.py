@@ -1,0 +1,243 @@
+"""Feeds: what they take by how many one follows, what a star's post costs, how many reads are hits, and what a design
+that drops feeds by time would have answered instead."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+import psycopg2
+import redis
+
+from bench.client import Answer, Client
+from bench.contest import DUES
+from bench.data import Data
+from bench.feed_data import FOLLOWED, STAR, WRITERS, Size, reader_number, serving_feeds, user_id
+from bench.report import Suite
+from bench.rounds import Figure
+from bench.servers import serving
+from dues.accounts.actor import SCOPES
+from dues.accounts.tokens import hash_token
+from dues.clock import now
+from dues.ids import new_id
+
+NEWSFEED = "/v1/newsfeed?cursor="
+_FIELDS = (
+    "title",
+    "body",
+    "privacy",
+    "likes_count",
+    "comments_count",
+    "liked_by_me",
+    "created_at",
+    "author_id",
+    "links",
+)
+# Readers of the mix, and how old a feed may get in the design by time, in seconds.
+_READERS, _AT_ONCE, _LIVES_S = 1000, 50, (5.0, 60.0)
+
+
+def run(size: Size, operations: int, seconds: float) -> Suite:
+    suite = Suite(
+        "Feeds",
+        f"{size.posts:,} posts by {WRITERS:,} people, a star whom {size.followers:,} follow; one web process.",
+    )
+    with serving_feeds(size) as data:
+        tokens = Tokens(data)
+        env = {**data.environ(), "PORT": "{port}"}
+        with serving("dues", [*DUES, "server:app"], env, "/healthz") as base:
+            port = urlsplit(base).port or 0
+            asyncio.run(_all(suite, port, tokens, data, size, operations, seconds))
+        suite.machine(data)
+    return suite
+
+
+async def _all(
+    suite: Suite, port: int, tokens: "Tokens", data: Data, size: Size, operations: int, seconds: float
+) -> None:
+    await _by_followed(suite, port, tokens)
+    await _star(suite, port, tokens, data, size)
+    await _hot_post(suite, port, tokens, seconds)
+    await _mix(suite, port, tokens, operations)
+
+
+class Tokens:
+    """A token of each user that is asked for."""
+
+    def __init__(self, data: Data) -> None:
+        self._data = data
+        self._made: dict[int, str] = {}
+
+    def of(self, numbers: Sequence[int]) -> list[str]:
+        missing = [number for number in dict.fromkeys(numbers) if number not in self._made]
+        with (
+            closing(psycopg2.connect(self._data.database_url)) as connection,
+            connection,
+            connection.cursor() as cursor,
+        ):
+            for number in missing:
+                self._made[number] = f"dues_feed_{new_id().hex}"
+                cursor.execute(
+                    "insert into api_tokens(id, user_id, name, token_hash, scopes, expires_at)"
+                    " values (%s, %s, 'bench', %s, %s, %s)",
+                    (
+                        str(new_id()),
+                        user_id(number),
+                        hash_token(self._made[number]),
+                        list(SCOPES),
+                        now() + timedelta(days=1),
+                    ),
+                )
+        return [self._made[number] for number in numbers]
+
+
+async def _ms(asking: Awaitable[Answer]) -> tuple[float, Answer]:
+    began = time.perf_counter()
+    answer = await asking
+    took = (time.perf_counter() - began) * 1000
+    if answer.status >= 300:
+        raise RuntimeError(f"{answer.status}: {answer.body[:300]!r}")
+    return took, answer
+
+
+def _figures(found: dict[str, list[float]], unit: str = "ms") -> dict[str, Figure]:
+    return {name: Figure(name, unit, tuple(values)) for name, values in found.items()}
+
+
+async def _by_followed(suite: Suite, port: int, tokens: Tokens) -> None:
+    """The first page as often as not asked for in a form that is not kept."""
+    found: dict[str, list[float]] = {}
+    for kind in ("popular", "quiet"):
+        for followed in FOLLOWED:
+            (token,) = tokens.of([reader_number(kind, followed)])
+            client = Client(port, token, [])
+            for is_new in (True, False):
+                times = []
+                for _ in range(33):
+                    shown = random.sample(_FIELDS, len(_FIELDS)) if is_new else list(_FIELDS)
+                    path = f"{NEWSFEED}&fields=id,{','.join(shown)}&include=author"
+                    times.append((await _ms(client.request("GET", path)))[0])
+                name = f"{kind}, {followed:,} followed, {'made' if is_new else 'kept'}"
+                found[name] = times[3:]
+    suite.table("First page of the newsfeed with 20 posts, one client", _figures(found))
+
+
+async def _star(suite: Suite, port: int, tokens: Tokens, data: Data, size: Size) -> None:
+    """The star posts; the next read of each of 20 followers, whose feeds were kept, must show it."""
+    (star,) = tokens.of([STAR])
+    first = WRITERS + 100
+    followers = [Client(port, token, []) for token in tokens.of(range(first, first + min(20, size.followers)))]
+    author = Client(port, star, [])
+    found: dict[str, list[float]] = {"the post": [], "the next read of a follower": []}
+    commands: list[float] = []
+    with closing(redis.Redis.from_url(data.redis_url)) as operator:
+        for _ in range(5):
+            for client in followers:
+                await _ms(client.request("GET", NEWSFEED))
+            before = _commands(operator)
+            took, answer = await _ms(author.request("POST", "/v1/posts", {"body": "Hello", "privacy": "followers"}))
+            commands.append(_commands(operator) - before)
+            found["the post"].append(took)
+            for client in followers:
+                took, seen = await _ms(client.request("GET", NEWSFEED))
+                assert seen.json()["data"][0]["id"] == answer.json()["id"], "a follower does not see the post"
+                found["the next read of a follower"].append(took)
+    suite.table(f"Somebody whom {size.followers:,} follow posts", _figures(found))
+    suite.table("What that asks of Redis, whoever follows", _figures({"commands of one post": commands}, "commands"))
+
+
+def _commands(operator: "redis.Redis") -> float:
+    """All but the asking itself."""
+    stats = operator.info("commandstats")
+    assert isinstance(stats, dict)
+    return float(sum(each["calls"] for name, each in stats.items() if name != "cmdstat_info"))
+
+
+async def _hot_post(suite: Suite, port: int, tokens: Tokens, seconds: float) -> None:
+    (author,) = tokens.of([STAR])
+    post = (await Client(port, author, []).request("POST", "/v1/posts", {"body": "Hot", "privacy": "public"})).json()
+    counts = [0] * 8
+    until = time.perf_counter() + seconds
+
+    async def like(place: int, token: str) -> None:
+        client = Client(port, token, [])
+        while time.perf_counter() < until:
+            for method in ("PUT", "DELETE"):
+                await _ms(client.request(method, f"/v1/posts/{post['id']}/like"))
+                counts[place] += 1
+
+    await asyncio.gather(*(like(place, token) for place, token in enumerate(tokens.of(range(200, 208)))))
+    suite.table(
+        "Likes of one post, put and taken back by eight clients", _figures({"likes": [sum(counts) / seconds]}, "1/s")
+    )
+
+
+@dataclass
+class _Mix:
+    """What 95 % of reads found, and what feeds that are dropped by time would have shown."""
+
+    reads: int = 0
+    hits: int = 0
+    by_time_hits: dict[float, int] = field(default_factory=lambda: dict.fromkeys(_LIVES_S, 0))
+    by_time_stale: dict[float, int] = field(default_factory=lambda: dict.fromkeys(_LIVES_S, 0))
+    # Of each life and reader: when their feed was kept, and what it was then.
+    kept: dict[tuple[float, int], tuple[float, str]] = field(default_factory=dict)
+
+    def note(self, reader: int, answer: Answer, moment: float) -> None:
+        self.reads += 1
+        self.hits += "desc=hit" in answer.headers.get("server-timing", "")
+        etag = answer.headers["etag"]
+        for life_s in _LIVES_S:
+            made, kept = self.kept.get((life_s, reader), (float("-inf"), ""))
+            if moment - made < life_s:
+                self.by_time_hits[life_s] += 1
+                self.by_time_stale[life_s] += kept != etag
+            else:
+                self.kept[life_s, reader] = moment, etag
+
+
+async def _mix(suite: Suite, port: int, tokens: Tokens, operations: int) -> None:
+    """95 % reads of newsfeeds by 50 readers at a time, of 12 reads a visit; of the writes 65 % likes, 15 % comments,
+    20 % posts. Readers, authors and what is liked by Zipf. Twenty operations make a second of the design by time."""
+    draw, mix = random.Random(7), _Mix()
+    everybody = dict(zip(range(_READERS), tokens.of(range(1000, 1000 + _READERS)), strict=True))
+    present = [[_zipf(draw, _READERS), 12] for _ in range(_AT_ONCE)]
+    client_of: dict[str, Client] = {}
+    newest: list[str] = []
+    for number in range(operations):
+        place = draw.randrange(_AT_ONCE)
+        reader = present[place][0]
+        client = client_of.setdefault(everybody[reader], Client(port, everybody[reader], []))
+        if draw.random() < 0.95 or not newest:
+            _, answer = await _ms(client.request("GET", NEWSFEED))
+            mix.note(reader, answer, number / 20)
+            newest = newest or [each["id"] for each in answer.json()["data"]]
+        else:
+            await _write(client, draw, newest)
+        present[place][1] -= 1
+        if not present[place][1]:
+            present[place] = [_zipf(draw, _READERS), 12]
+    shares = {"hits, never stale": [100 * mix.hits / mix.reads]}
+    for life_s in _LIVES_S:
+        shares[f"hits, dropped after {life_s:g} s"] = [100 * mix.by_time_hits[life_s] / mix.reads]
+        shares[f"stale answers, dropped after {life_s:g} s"] = [100 * mix.by_time_stale[life_s] / mix.reads]
+    suite.table(f"Newsfeeds, 95 % reads, {_READERS:,} readers, of reads", _figures(shares, "%"))
+
+
+async def _write(client: Client, draw: random.Random, newest: list[str]) -> None:
+    post, chance = newest[_zipf(draw, len(newest))], draw.random()
+    if chance < 0.65:
+        await client.request("PUT", f"/v1/posts/{post}/like")
+    elif chance < 0.8:
+        await client.request("POST", f"/v1/posts/{post}/comments", {"body": "Well said"})
+    else:
+        answer = await client.request("POST", "/v1/posts", {"body": "News", "privacy": "public"})
+        newest.insert(0, answer.json()["id"])
+
+
+def _zipf(draw: random.Random, count: int, shift: float = 20) -> int:
+    return min(count - 1, int(shift * ((1 + count / shift) ** draw.random() - 1)))

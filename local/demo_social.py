@@ -1,0 +1,155 @@
+"""Demo posts: what the demo's people and stores have published in a year, and who follows, likes and answers whom.
+
+A few people are followed by nearly all, write most and are liked most (Zipf's law), as such things are.
+"""
+
+import random
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Protocol
+from uuid import UUID
+
+from sqlalchemy import insert, select, text
+from sqlalchemy.orm import Session
+
+from dues.accounts.models import User
+from dues.reads.tags import record_change, touch
+from dues.social.models import Comment, Follow, Like, Post
+from dues.stores.models import Staff, Store
+
+POSTS = 2_000
+
+_YEAR = timedelta(days=365)
+_MOST_FOLLOWED, _MOST_LIKES, _MOST_COMMENTS = 20, 12, 4
+_PRIVACIES = ("public", "public", "public", "followers", "private")
+_STORES_PRIVACIES = ("public", "public", "followers", "members")
+_OPENINGS = (
+    "Up early for",
+    "Finally managed",
+    "Still thinking about",
+    "Come and join",
+    "Nobody told me about",
+    "Best of",
+)
+_SUBJECTS = (
+    "the north wall",
+    "a new zine",
+    "the evening show",
+    "the yearly meeting",
+    "the beginners' course",
+    "the river",
+)
+_ENDINGS = (
+    "See you there.",
+    "Photos follow.",
+    "Worth every minute.",
+    "Who is in?",
+    "More of that, please.",
+    "Next week again.",
+)
+_ANSWERS = ("Well said.", "Count me in.", "When is the next one?", "I was there too.", "Thank you for this.")
+_COUNT = """
+    insert into post_stats(post_id, likes, comments)
+        select p.id, (select count(*) from likes l where l.post_id = p.id),
+            (select count(*) from comments c where c.post_id = p.id)
+        from posts p;
+    insert into follow_stats(user_id, followers, following)
+        select u.id, (select count(*) from follows f where f.followed_id = u.id),
+            (select count(*) from follows f where f.follower_id = u.id)
+        from users u
+"""
+Row = dict[str, Any]
+
+
+class Dice(Protocol):
+    """As demo.py has it."""
+
+    moment: Any
+    rng: random.Random
+
+    def id(self, made: Any) -> UUID: ...
+
+
+def load_posts(session: Session, dice: Dice) -> None:
+    """Load all of it where nobody has published or follows anything yet; else nothing."""
+    if session.scalar(select(Post.id).limit(1)) or session.scalar(select(Follow.id).limit(1)):
+        return
+    people = session.scalars(select(User.id).order_by(User.id)).all()
+    writers = _writers(session)
+    rows = _follows(dice, people), *_posts(dice, people, writers)
+    for model, found in zip((Follow, Post, Like, Comment), rows, strict=True):
+        session.execute(insert(model), found)
+    session.execute(text(_COUNT))
+    for table in ("posts", "follows", "likes", "comments", "post_stats", "follow_stats"):
+        session.execute(text(f"analyze {table}"))
+    record_change(*people, *(store_id for store_id, _ in writers), public=True)
+    touch(*(f"user:{user_id}:{what}" for user_id in people for what in ("sees", "counts")))
+
+
+def _writers(session: Session) -> Sequence[tuple[UUID, UUID]]:
+    """Each store and its manager."""
+    found = select(Store.id, Staff.user_id).join(Staff, Staff.store_id == Store.id).where(Staff.role == "manager")
+    return [(store_id, user_id) for store_id, user_id in session.execute(found.order_by(Store.id))]
+
+
+def _follows(dice: Dice, people: Sequence[UUID]) -> list[Row]:
+    rows = []
+    for follower in people:
+        others = [one for one in _many(dice, people, _MOST_FOLLOWED) if one != follower]
+        for followed in others:
+            at = dice.moment - _YEAR * dice.rng.random()
+            rows.append({"follower_id": follower, "followed_id": followed, "id": dice.id(at), "created_at": at})
+    return rows
+
+
+def _posts(
+    dice: Dice, people: Sequence[UUID], writers: Sequence[tuple[UUID, UUID]]
+) -> tuple[list[Row], list[Row], list[Row]]:
+    """Posts, likes and comments, the oldest post first."""
+    posts, likes, comments = [], [], []
+    for number in range(POSTS):
+        at = dice.moment - _YEAR * (1 - (number + dice.rng.random()) / POSTS)
+        is_stores = bool(writers) and dice.rng.random() < 0.15
+        store_id, author_id = dice.rng.choice(writers) if is_stores else (None, _one(dice, people))
+        post = _post(dice, at, store_id, author_id)
+        posts.append(post)
+        if post["privacy"] != "public":
+            continue
+        for user_id in _many(dice, people, _MOST_LIKES):
+            later = at + (dice.moment - at) * dice.rng.random() ** 3
+            likes.append({"post_id": post["id"], "user_id": user_id, "id": dice.id(later), "created_at": later})
+        for _ in range(dice.rng.randrange(_MOST_COMMENTS)):
+            later = at + (dice.moment - at) * dice.rng.random() ** 3
+            said = {"author_id": dice.rng.choice(people), "body": dice.rng.choice(_ANSWERS)}
+            made = {"created_at": later, "updated_at": later}
+            comments.append({"post_id": post["id"], "id": dice.id(later), **said, **made})
+    return posts, likes, comments
+
+
+def _post(dice: Dice, at: Any, store_id: UUID | None, author_id: UUID) -> Row:
+    rng, post_id = dice.rng, dice.id(at)
+    subject = rng.choice(_SUBJECTS)
+    return {
+        "id": post_id,
+        "feed_id": post_id,
+        "author_id": author_id,
+        "store_id": store_id,
+        "title": subject.capitalize() if store_id else None,
+        "body": f"{rng.choice(_OPENINGS)} {subject}. {rng.choice(_ENDINGS)}",
+        "privacy": rng.choice(_STORES_PRIVACIES if store_id else _PRIVACIES),
+        "package_ids": [],
+        "status": "published",
+        "published_at": at,
+        "created_at": at,
+        "updated_at": at,
+    }
+
+
+def _one(dice: Dice, people: Sequence[UUID]) -> UUID:
+    """Somebody: the first of them far more often than the last."""
+    return people[int(len(people) ** dice.rng.random()) - 1]
+
+
+def _many(dice: Dice, people: Sequence[UUID], most: int) -> list[UUID]:
+    """Up to `most` of them, each once."""
+    return list(dict.fromkeys(_one(dice, people) for _ in range(dice.rng.randint(0, most))))
