@@ -8,8 +8,8 @@
 
     @routes.post("/v1/stores/{store_id}/packages", "catalog:write", role="manager", body=NewPackage, returns=packages)
     def create_package(call: Call, store_id: UUID) -> Reply:
-        package = service.create_package(store_id, call.data)
-        return call.created(packages, {"store_id": store_id, "id": package.id})
+        package_id = service.create_package(store_id, call.data)
+        return call.created(packages, {"store_id": store_id, "id": package_id})
 
 The declaration is all that runs before the handler (api/serving.py, in the contract's order of refusals: token, scope,
 store and ids, role, parameters, Idempotency-Key, body) and all that the OpenAPI document says. A handler of a writing

@@ -159,7 +159,7 @@ class TarPits:
 
 
 def _package(store: UUID) -> UUID:
-    return create_package(store, NewPackage(name="Gold", amount=100, interval="month")).id
+    return create_package(store, NewPackage(name="Gold", amount=100, interval="month"))
 
 
 def _webhooks(street: Street, samples: int) -> tuple[list[float], list[float]]:

@@ -21,7 +21,7 @@ from uuid import UUID
 from dues.ids import new_id
 from dues.jobs.kinds import WEBHOOK_FAN_OUT
 from dues.jobs.outbox import JSON, enqueue
-from dues.postgres import fetch_row, last_before_commit, unit_of_work
+from dues.postgres import fetch_row, last_before_commit, run_later, unit_of_work
 from dues.postgres.unit_of_work import UnitOfWork
 from dues.reads.compile import compile_one
 from dues.reads.query import Query
@@ -88,6 +88,12 @@ _SHORTEN = """
     update events set data = item.document::json from ({read}) as item(document, version, snapshot)
     where events.store_id = %(store_id)s and events.seq = %(seq)s returning events.seq
 """
+# The numbers of the events that were written, and of those that are too large.
+_CHECK = """
+    select coalesce(array_agg(seq), '{}'),
+        coalesce(array_agg(seq) filter (where octet_length(data::text) > %(most)s), '{}')
+    from events where store_id = %(store_id)s and seq >= %(first)s
+"""
 # Of a row that is gone.
 _GIVEN = "select %(document)s::text, null, null"
 _GIVEN_SHORT = (
@@ -129,32 +135,54 @@ def _write_all(work: UnitOfWork) -> None:
     # In one order of stores, so that two transactions never wait for each other.
     events: list[Event] = sorted(work.events, key=lambda event: event.store_id)
     for store_id, group in groupby(events, key=lambda event: event.store_id):
-        numbers = [_write(event) for event in group]
-        if listened := [seq for seq, is_listened in numbers if is_listened]:
-            args: dict[str, JSON] = {"store_id": str(store_id), "first": listened[0], "last": listened[-1]}
+        first, last, is_listened = _write_stream(store_id, list(group))
+        if is_listened:
+            args: dict[str, JSON] = {"store_id": str(store_id), "first": first, "last": last}
             enqueue(WEBHOOK_FAN_OUT, args, store_id=store_id)
 
 
-def _write(event: Event) -> tuple[int, bool]:
-    """Returns: the event's number, and whether anybody listens to its store."""
-    resource = event.resource
-    names = tuple(sorted(event.scope))
-    values = bind(Query(Selection(())), event.scope, resource) | {"store_id": event.store_id}
-    values |= {"event_id": new_id(), "event_type": event.event_type, "document": event.document}
-    if event.document is None:
-        statement = _statement(_WRITE, resource, names, tuple(resource.fields))
-    else:
-        statement = _WRITE.format(read=_GIVEN)
-    row = fetch_row(statement, values, hot=True)
+def _write_stream(store_id: UUID, events: list[Event]) -> tuple[int, int, bool]:
+    """Write one store's events, all in one message: its stream is locked for as long. Returns: the first and the last
+    number, and whether anybody listens to the store."""
+    for event in events[:-1]:
+        run_later(*_writing(event))
+    row = fetch_row(*_writing(events[-1]), hot=True)
     if row is None:
-        raise LookupError(f"{event.event_type}: there is no such {resource.name.lower()}")
-    seq, size, listened = row
-    if size > MAX_DATA_BYTES:
-        short = _statement(_SHORTEN, resource, names, ("id", "links"))
-        if event.document is not None:
-            short = _SHORTEN.format(read=_GIVEN_SHORT)
-        fetch_row(short, values | {"seq": seq})
-    return seq, listened
+        raise _missing(events[-1])
+    last, size, is_listened = row
+    first = last - len(events) + 1
+    large = [last] if size > MAX_DATA_BYTES else []
+    if len(events) > 1:
+        written, large = fetch_row(_CHECK, {"store_id": store_id, "first": first, "most": MAX_DATA_BYTES}) or (0, [])
+        if len(written) != len(events):
+            raise _missing(next(event for seq, event in enumerate(events, first) if seq not in written))
+    for seq in large:
+        _shorten(events[seq - first], seq)
+    return first, last, is_listened
+
+
+def _writing(event: Event) -> tuple[str, dict[str, object]]:
+    """The statement that writes an event, and its values."""
+    values = _values(event) | {"event_id": new_id(), "event_type": event.event_type}
+    if event.document is not None:
+        return _WRITE.format(read=_GIVEN), values
+    return _statement(_WRITE, event.resource, tuple(sorted(event.scope)), tuple(event.resource.fields)), values
+
+
+def _shorten(event: Event, seq: int) -> None:
+    statement = _statement(_SHORTEN, event.resource, tuple(sorted(event.scope)), ("id", "links"))
+    if event.document is not None:
+        statement = _SHORTEN.format(read=_GIVEN_SHORT)
+    fetch_row(statement, _values(event) | {"seq": seq})
+
+
+def _values(event: Event) -> dict[str, object]:
+    bound = bind(Query(Selection(())), event.scope, event.resource)
+    return bound | {"store_id": event.store_id, "document": event.document}
+
+
+def _missing(event: Event) -> LookupError:
+    return LookupError(f"{event.event_type}: there is no such {event.resource.name.lower()}")
 
 
 @lru_cache

@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 import ujson
 from flask import Flask
+from sqlalchemy import text
 
 from dues.clock import now
 from dues.events import EVENT_TYPES, MAX_DATA_BYTES, emit
@@ -24,6 +25,7 @@ from dues.reports.build import BuiltFile
 from dues.reports.service import NewReport, end_report, finish_report, request_report, start_report
 from dues.webhooks.reads import SHOWN
 from tests.factory import Factory
+from tests.recorder import QueryRecorder
 
 GOLD = NewPackage(name="Gold", amount=1500, interval="month")
 
@@ -48,11 +50,11 @@ def jobs(make: Factory) -> list[Any]:
 def test_an_event_shows_the_row_as_it_is_committed(client, make: Factory):
     store = make.store()
     with transaction():
-        package = create_package(store.id, GOLD)
-        package.description = "All halls"
+        package_id = create_package(store.id, GOLD)
+        get_package(store.id, package_id).description = "All halls"
     [event] = events_of(make, store)
     assert (event.seq, event.type) == (1, "package.created")
-    shown = client.get(f"/v1/stores/{store.id}/packages/{package.id}").json
+    shown = client.get(f"/v1/stores/{store.id}/packages/{package_id}").json
     assert event.data == shown
     assert shown["description"] == "All halls"
 
@@ -119,9 +121,9 @@ def test_where_nobody_listens_there_is_one_statement_and_no_job(make: Factory):
         create_package(store.id, GOLD)
     with counting_statements() as seen, transaction() as session:
         create_package(store.id, GOLD)
-        session.flush()
+        session.execute(text("select 1"))
         before = seen.count
-    ours = [text for text in seen.texts[before:] if "event" in text]
+    ours = [sent for sent in seen.texts[before:] if "event" in sent]
     assert len(ours) == 1
     assert jobs(make) == []
 
@@ -130,10 +132,10 @@ def test_where_somebody_listens_all_events_of_a_transaction_are_one_job(make: Fa
     store, other = make.store(), make.store()
     make.endpoint(store)
     with transaction():
-        package = create_package(store.id, GOLD)
+        package_id = create_package(store.id, GOLD)
         create_package(store.id, GOLD)
         create_package(other.id, GOLD)
-        archive_package(package)
+        archive_package(get_package(store.id, package_id))
     [job] = jobs(make)
     assert (job.queue, job.store_id) == ("events", store.id)
     assert job.args == {"store_id": str(store.id), "first": 1, "last": 3}
@@ -145,24 +147,58 @@ def test_a_number_is_taken_with_the_commit_and_not_before(app: Flask, make: Fact
 
     def overtake() -> UUID:
         with app.app_context(), transaction():
-            return create_package(store.id, GOLD).id
+            return create_package(store.id, GOLD)
 
     with ThreadPoolExecutor(1) as pool, transaction() as session:
         slow = create_package(store.id, GOLD)
-        session.flush()
+        session.execute(text("select 1"))
         quick = pool.submit(overtake).result(10)
-    assert [event.data["id"] for event in events_of(make, store)] == [str(quick), str(slow.id)]
+    assert [event.data["id"] for event in events_of(make, store)] == [str(quick), str(slow)]
 
 
-def test_an_event_is_never_larger_than_promised(make: Factory):
+def test_the_events_of_a_transaction_are_written_in_one_message(make: Factory, queries: QueryRecorder):
+    store = make.store()
+    with queries() as sent:
+        with transaction():
+            for _ in range(50):
+                create_package(store.id, GOLD)
+        assert len(sent) < 10, str(sent)
+    assert [event.seq for event in events_of(make, store)] == list(range(1, 51))
+
+
+@pytest.mark.parametrize("missing", [0, 1, 2])
+def test_an_event_of_what_is_not_there_fails_the_whole(make: Factory, missing: int):
+    store = make.store()
+
+    @transaction()
+    def write() -> None:
+        for place in range(3):
+            create_package(store.id, GOLD)
+            if place == missing:
+                emit(store.id, "package.archived", packages, {"store_id": store.id, "id": new_id()})
+
+    with pytest.raises(LookupError, match=r"package\.archived: there is no such package"):
+        write()
+    assert events_of(make, store) == []
+
+
+@pytest.mark.parametrize("others", [0, 2])
+def test_an_event_is_never_larger_than_promised(make: Factory, others: int):
     store = make.store()
     description = "\u0001" * 5000
     with transaction():
-        package = create_package(store.id, NewPackage(name="Gold", amount=1, interval="once", description=description))
-    [event] = events_of(make, store)
+        for _ in range(others):
+            create_package(store.id, GOLD)
+        large = NewPackage(name="Gold", amount=1, interval="once", description=description)
+        package_id = create_package(store.id, large)
+        for _ in range(others):
+            create_package(store.id, GOLD)
+    events = events_of(make, store)
+    assert [event.data.get("name") for event in events] == [*["Gold"] * others, None, *["Gold"] * others]
+    event = events[others]
     assert event.data == {
-        "id": str(package.id),
-        "links": {"self": f"/v1/stores/{store.id}/packages/{package.id}"},
+        "id": str(package_id),
+        "links": {"self": f"/v1/stores/{store.id}/packages/{package_id}"},
     }
     assert len(ujson.dumps(event.data)) < MAX_DATA_BYTES
 

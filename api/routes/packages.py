@@ -10,6 +10,7 @@ from dues.packages.models import Package
 from dues.packages.reads import packages
 from dues.packages.service import NewPackage, PackageChange
 from dues.reads import ReadPlan
+from dues.stores.service import wrong_currency
 
 routes = Routes(
     "packages",
@@ -34,8 +35,10 @@ def list_packages(call: Call, store_id: UUID) -> ReadPlan:
 
 @routes.post(LIST, "catalog:write", role="manager", body=NewPackage, returns=packages)
 def create_package(call: Call, store_id: UUID) -> Reply:
-    package = service.create_package(store_id, call.data)
-    return call.created(packages, {"store_id": store_id, "id": package.id})
+    if call.data.currency and call.data.currency not in call.access.currencies:
+        raise wrong_currency("#/currency")
+    package_id = service.create_package(store_id, call.data)
+    return call.created(packages, {"store_id": store_id, "id": package_id})
 
 
 @routes.get(ONE, PUBLIC, reads=packages)

@@ -323,6 +323,20 @@ def test_reads_come_from_the_cache(post: Post, store: Made, queries: QueryRecord
     assert len(seen) == 0, str(seen)
 
 
+def test_a_hundred_creations_take_far_fewer_statements_than_a_hundred_requests(
+    post: Post, client: FlaskClient, packages: Any, store: Made, make: Factory, queries: QueryRecorder
+) -> None:
+    operations = [packages(f"p{i}") for i in range(100)]
+    auth = make.auth(owner_of(make, store))
+    with queries() as alone:
+        for operation in operations[:10]:
+            assert client.post(operation["path"], json=operation["body"], headers=auth).status_code == 201
+    with queries() as together:
+        assert post(*operations, atomic=True)[0] == 200
+    assert len(together) < 120, str(together)
+    assert len(alone) * 10 > 3 * len(together), f"{len(alone)} for ten, {len(together)} for a hundred"
+
+
 def ask(web: WebServer, document: Any, headers: dict[str, str]) -> tuple[int, dict[str, str], Any]:
     with closing(http.client.HTTPConnection("127.0.0.1", web.port, timeout=30)) as connection:
         connection.request("POST", "/v1/batch", json.dumps(document), headers | {"Content-Type": "application/json"})
