@@ -31,14 +31,32 @@ checksums() {
     (cd "$root" && cksum requirements.txt requirements-run.txt "$1")
 }
 
+is_installed() {
+    [ "$(cat "$stamp" 2>/dev/null)" = "$(checksums "$1")" ] && "$python" -c '' 2>/dev/null
+}
+
 use_venv() {
     venv="${DUES_VENV:-$root/.venv}"
     python="$venv/bin/python"
     stamp="$venv/$1.installed"
-    if [ "$(cat "$stamp" 2>/dev/null)" = "$(checksums "$1")" ] && "$python" -c '' 2>/dev/null; then
+    if is_installed "$1"; then
         return
     fi
     mkdir -p "$venv" 2>/dev/null && [ -w "$venv" ] || fail "cannot write to $venv; set DUES_VENV to a folder of yours"
+    # Of two commands that are typed in two terminals, the second waits for what the first installs. The folder itself
+    # is locked: all that is in it may be made anew.
+    if command -v flock >/dev/null; then
+        exec 9<"$venv"
+        flock -n 9 || {
+            echo "bin/$(basename "$0"): waiting for another command, which installs into $venv"
+            flock 9
+        }
+    fi
+    is_installed "$1" || install "$1"
+    exec 9<&-
+}
+
+install() {
     log="$venv/install.log"
     # One that was not finished, or whose Python is gone, is made anew.
     if [ -e "$venv/unfinished" ] || ! "$python" -m pip --version >/dev/null 2>&1; then

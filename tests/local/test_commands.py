@@ -1,5 +1,8 @@
 """bin/run and bin/test as far as their environment of Python: installed when needed, left alone when not."""
 
+import fcntl
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -94,6 +97,32 @@ def test_an_installation_that_fails_is_one_line_and_is_not_taken_for_done(enviro
     assert not any("local" in line.split() for line in asked)
     assert not list(environment.folder.glob("*.installed"))
     assert (environment.folder / "unfinished").exists()
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="there is no flock")
+def test_of_two_at_once_the_second_waits_for_what_the_first_installs(environment: Environment) -> None:
+    environment.call("run")
+    stamp = environment.folder / "requirements-run.txt.installed"
+    installed = stamp.read_text()
+    stamp.write_text("of another version\n")
+    command = [PROJECT / "bin" / "run"]
+    settings = {"PATH": "/usr/bin:/bin", "DUES_VENV": str(environment.folder)}
+    folder = os.open(environment.folder, os.O_RDONLY)
+    try:
+        # As another command does while it installs.
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        with subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, text=True) as second:
+            assert second.stdout
+            assert second.stdout.readline().startswith("bin/run: waiting for another command")
+            stamp.write_text(installed)
+            fcntl.flock(folder, fcntl.LOCK_UN)
+            assert second.stdout.read() == ""
+        assert second.returncode == 0
+    finally:
+        os.close(folder)
+    asked = environment.python.with_name("python.asked").read_text()
+    assert asked.count("pip install") == 1
+    assert asked.splitlines()[-1] == "-m local"
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(environment: Environment, tmp_path: Path) -> None:
