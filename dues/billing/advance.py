@@ -18,7 +18,7 @@ from dues.postgres import fetch_row, transaction, unit_of_work
 from dues.reads.tags import touch
 from dues.stores.clock import arrive
 
-# Others in the queue get their turn after so long.
+# After this long, others in the queue get their turn.
 _LONGEST_S = 300.0
 
 _WHERE = "select moment, advancing_to from store_clocks where store_id = %(store_id)s"

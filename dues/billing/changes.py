@@ -25,7 +25,7 @@ from dues.subscriptions.terms import Terms
 
 When = Literal["now", "period_end"]
 
-# What was shown holds so long.
+# For how long what a preview has shown holds.
 _PREVIEW_HOLDS = timedelta(hours=1)
 
 

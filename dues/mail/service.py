@@ -33,7 +33,7 @@ from dues.mail.message import Message, compose, message_id
 from dues.mail.provider import NoAnswer, was_accepted
 from dues.settings import settings
 
-# A provider that gives no answer for so long is taken for one that cannot be asked.
+# After this long without an answer a provider is taken for one that cannot be asked.
 _ASK_FOR = timedelta(hours=1)
 # How soon to come back when a worker's turn was lost: another may be at it, and will soon be done.
 _SOON_S = 5.0

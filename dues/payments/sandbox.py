@@ -53,7 +53,7 @@ _EXPIRES = (12, 2099)
 # How soon books that cannot be reached are tried again.
 _AGAIN_S = 0.1
 
-# What the method of a key says that was closed before anything came of it.
+# The method that marks a key which was closed before anything was charged.
 _CLOSED = "closed"
 
 _BOOK = text("""

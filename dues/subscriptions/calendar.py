@@ -20,7 +20,7 @@ def boundary(anchor: datetime, timezone: str, interval: Interval, months_or_week
     Raises: ValueError for `once`, which has no periods.
     """
     if months_or_weeks == 0:
-        # Of a wall time that comes twice the anchor may be the second.
+        # Where clocks are set back, the anchor may be the second of two equal wall times.
         return anchor
     zone = ZoneInfo(timezone)
     wall = anchor.astimezone(zone).replace(tzinfo=None)

@@ -13,7 +13,7 @@ DEADLINE = RETRIES[-1]
 # Declines of a card that will never be good again: card networks fine those who go on trying.
 HARD_DECLINES = frozenset({"stolen_card", "lost_card", "pickup_card"})
 
-# A payer who is asked to act, or whose first charge was declined, has so long.
+# How long a payer has who is asked to act, or whose first charge was declined.
 PATIENCE = timedelta(hours=23)
 
 # How often a payer may have one bill tried again themselves.
