@@ -76,6 +76,12 @@ PROBLEMS: dict[int, tuple[str, str, str, str]] = {
         "validation",
         "#/amount: is required",
     ),
+    424: (
+        "Failed dependency",
+        "What the request uses of another one's answer is not there.",
+        "failed_dependency",
+        "the answer of gold has no id",
+    ),
     429: (
         "Too many requests",
         "More requests than the limit allows; come back after Retry-After.",
