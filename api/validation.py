@@ -90,7 +90,7 @@ def _normalize(value: Any, kind: Any, pointer: str, faults: list[Fault]) -> Any:
             setattr(value, name, _normalize(getattr(value, name), below, f"{pointer}/{encoded}", faults))
         return value
     if isinstance(value, list):
-        items = next(get_args(part)[0] for part in _parts(kind) if get_origin(part) is list)
+        items = next((get_args(part)[0] for part in _parts(kind) if get_origin(part) is list), Any)
         return [_normalize(item, items, f"{pointer}/{i}", faults) for i, item in enumerate(value)]
     rule = _rule(kind)
     try:
