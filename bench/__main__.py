@@ -3,13 +3,14 @@
 import argparse
 import signal
 import sys
+from collections.abc import Collection
 
-from bench import depth, fairness, feed, freshness, jobs, memory, payments, reads, slow, waits
+from bench import billing, depth, fairness, feed, freshness, jobs, memory, payments, reads, slow, waits
 from bench.feed_data import Size
 from bench.load import require_wrk
 from bench.report import save
 
-SUITES = ("reads", "slow", "depth", "payments", "jobs", "fairness", "waits", "freshness", "feed", "memory")
+SUITES = ("reads", "slow", "depth", "payments", "jobs", "fairness", "waits", "freshness", "feed", "memory", "billing")
 
 
 def main() -> None:
@@ -52,14 +53,22 @@ def main() -> None:
         save([waits.run(2 if options.quick else 5, 2 if options.quick else 10, count)], options.quick)
     if "memory" in suites:
         save([memory.run(1 if options.quick else options.minutes)], options.quick)
-    if "feed" in suites:
-        posts, followers, operations = (100_000, 20_000, 6_000) if options.quick else (1_000_000, 1_000_000, 40_000)
-        save([feed.run(Size(posts, followers), operations, 2 if options.quick else 10)], options.quick)
+    _features(options, suites)
     if "freshness" in suites:
         seen = freshness.prove(2_000 if options.quick else options.reads, faults=options.faults, broken=options.broken)
         enough_hits = options.faults or options.broken or seen.share_of_hits() >= 0.5
         if bool(seen.stale) != options.broken or not enough_hits:
             sys.exit("not as it should be")
+
+
+def _features(options: argparse.Namespace, suites: Collection[str]) -> None:
+    """The suites of what is built on the rest."""
+    if "feed" in suites:
+        posts, followers, operations = (100_000, 20_000, 6_000) if options.quick else (1_000_000, 1_000_000, 40_000)
+        save([feed.run(Size(posts, followers), operations, 2 if options.quick else 10)], options.quick)
+    if "billing" in suites:
+        due, watched_s = (10_000, 10) if options.quick else (100_000, 60)
+        save([billing.run(due, watched_s)], options.quick)
 
 
 if __name__ == "__main__":

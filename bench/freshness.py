@@ -1,10 +1,10 @@
 """The freshness prover: once a write is acknowledged, no read that begins after it may be answered older.
 
-Four web processes; eight writers change packages, profiles, staff roles, posts and comments and make payments, five
-times a second each; after each acknowledged write a read is sent on a warm connection to every process, of posts by one
-who follows their author, in feeds and by themselves. Sixteen readers read all the time, each checking that no row goes
-back behind what anybody was told before it asked; and while a write is under way a package or a newsfeed is read in
-ways that nobody read it before, past all caches, so that its commit is seen at once.
+Four web processes; eight writers change packages, profiles, staff roles, posts, comments and memberships and make
+payments, five times a second each; after each acknowledged write a read is sent on a warm connection to every process,
+of posts by one who follows their author, in feeds and by themselves. Sixteen readers read all the time, each checking
+that no row goes back behind what anybody was told before it asked; and while a write is under way a package or a
+newsfeed is read in ways that nobody read it before, past all caches, so that its commit is seen at once.
 
 With `--faults` Redis is killed, flushed, put back to an old copy, paused and filled up, one process is cut off from
 it, and web processes are killed. With `--broken` the touch comes after the commit, and stale reads must be found.
@@ -166,6 +166,8 @@ def _rows(house: House) -> list[Row]:
         rows += [_package(base, package, house.owner_token) for package in store.packages]
         rows.append(_staff(base, store.clerk_id, house.owner_token))
         rows.append(_payments(base, store.buyer_token))
+        rows.append(_membership(base, store.subscription_id, store.member_token))
+        rows.append(_customer(base, store.member_id, store.member_token))
     # The others are renamed as authors of what their followers read.
     rows += [_profile(user_id, token) for user_id, token in house.users[::2]]
     for post in house.posts:
@@ -287,6 +289,32 @@ def _payments(base: str, token: str) -> Row:
         return int(data[0]["description"]) if data else 0
 
     return Row("payments", [path], write, value, token)
+
+
+def _membership(base: str, subscription_id: str, token: str) -> Row:
+    """Canceled again and again, each time for another reason, as its member, and lists of members, show it."""
+    one = f"{base}/subscriptions/{subscription_id}"
+
+    async def write(client: Client, number: int) -> Answer:
+        return await client.request("PATCH", one, {"cancel_at_period_end": True, "reason": str(number)})
+
+    def value(path: str, answer: Answer) -> int:
+        document = answer.json()
+        found = document["data"][0] if "data" in document else document
+        return int(found["cancel_reason"] or 0)
+
+    return Row("membership", [one, f"{base}/subscriptions", "/v1/me/subscriptions"], write, value, token)
+
+
+def _customer(base: str, user_id: str, token: str) -> Row:
+    async def write(client: Client, number: int) -> Answer:
+        return await client.request("PATCH", "/v1/me", {"name": str(number)})
+
+    def value(path: str, answer: Answer) -> int:
+        document = answer.json()
+        return int((document["data"][0] if "data" in document else document)["name"])
+
+    return Row("customer", [f"{base}/customers/{user_id}", f"{base}/customers"], write, value, token)
 
 
 def prove(enough: int, *, faults: bool, broken: bool) -> Count:

@@ -113,7 +113,7 @@ def write_scripts(data: Data, base: str, folder: Path) -> None:
     stores = store_ids()
     for store in stores[:_FIRST]:
         _pay(data, base, store)
-    with _logging(data) as entries:
+    with logged_statements(data) as entries:
         for store in stores:
             _pay(data, base, store)
     prepared, transactions = _read(entries)
@@ -134,7 +134,7 @@ def write_scripts(data: Data, base: str, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _logging(data: Data) -> Iterator[list[str]]:
+def logged_statements(data: Data) -> Iterator[list[str]]:
     """Have PostgreSQL log all statements. The list is filled with the log's entries as the block ends."""
     entries: list[str] = []
     before = data.log.stat().st_size

@@ -41,12 +41,15 @@ PROCESSES = 4
 
 @dataclass(frozen=True)
 class StoreOf:
-    """A store with what the prover writes there: its packages, a clerk's role, a buyer's payments."""
+    """A store with what the prover writes there: its packages, a clerk's role, a buyer's payments, and a membership."""
 
     id: str
     packages: list[str]
     clerk_id: str
     buyer_token: str
+    member_id: str
+    member_token: str
+    subscription_id: str
 
 
 @dataclass(frozen=True)
@@ -214,7 +217,42 @@ class House:
             insert(
                 "packages", store_id=store_id, id=packages[-1], name="0", amount=100, currency="EUR", interval="month"
             )
-        return StoreOf(store_id, packages, clerk, self._token(insert, buyer))
+        member, subscription = self._user(insert, "0"), str(new_id())
+        self._subscribe(insert, store_id, subscription, member, packages[0])
+        buyer_token, member_token = self._token(insert, buyer), self._token(insert, member)
+        return StoreOf(store_id, packages, clerk, buyer_token, member, member_token, subscription)
+
+    def _subscribe(self, insert: "Insert", store_id: str, subscription_id: str, user_id: str, package_id: str) -> None:
+        """A membership that nobody has to pay for while the prover runs."""
+        began, ends = now(), now() + timedelta(days=30)
+        insert("customers", store_id=store_id, user_id=user_id, created_at=began, updated_at=began)
+        insert(
+            "subscriptions",
+            store_id=store_id,
+            id=subscription_id,
+            user_id=user_id,
+            status="active",
+            package_id=package_id,
+            amount=100,
+            currency="EUR",
+            interval="month",
+            interval_count=1,
+            anchor_at=began,
+            timezone="UTC",
+            trial_days=0,
+            trial_refused=False,
+            period_number=0,
+            current_period_start=began,
+            current_period_end=ends,
+            cancel_at_period_end=False,
+            has_access=True,
+            access_until=ends,
+            next_action_at=ends,
+            test=False,
+            version=1,
+            created_at=began,
+            updated_at=began,
+        )
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

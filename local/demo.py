@@ -29,6 +29,7 @@ from dues.accounts.models import Token, User
 from dues.accounts.passwords import NOBODY, hash_password
 from dues.accounts.tokens import hash_token, new_token
 from dues.app import create_base
+from dues.billing.books import open_books
 from dues.clock import now
 from dues.ids import new_id
 from dues.packages.models import Package
@@ -185,6 +186,7 @@ def _load_payments(session: Session, dice: Dice, store_id: UUID, count: int) -> 
                 _copy(cursor, table, (row for rows in chunk for row in rows.get(table, ())))
             bar.update(len(chunk))
     cursor.close()
+    open_books()
     touch(f"store:{store_id}:payments", f"store:{store_id}:customers", *(f"user:{user_id}" for user_id in people))
 
 

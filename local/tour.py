@@ -1,8 +1,9 @@
 """`bin/tour`: what Dues is for, seen by a client of the server that `bin/run` has started.
 
 Somebody signs up, buys a package and follows the status URL to its end; the mail with the receipt arrives; the store's
-owner asks for a report, sees its progress and downloads it. Each step says what it does, and checks that it is so: what
-differs ends the tour with one line and the status 1.
+owner asks for a report, sees its progress and downloads it; and a membership is renewed, declined and paid after all
+while the clock of a test store is moved. Each step says what it does, and checks that it is so: what differs ends the
+tour with one line and the status 1.
 """
 
 import argparse
@@ -12,41 +13,28 @@ import os
 import re
 import secrets
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-from io import BufferedReader, TextIOWrapper
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Any
 
-import urllib3
-
-from dues.money import format_money
+from local.tour_client import Client, Differs, Document, follow, money, quote, require, say, step
+from local.tour_membership import show_membership
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-# Longer than any step takes on a slow machine.
-PATIENCE_S = 300.0
-POLL_S = 0.15
-# How wide a bar and a line of a file are drawn, and how many of those.
-BAR, WIDTH, SHOWN_ROWS = 40, 110, 4
-
-Document = dict[str, Any]
-
-
-class Differs(Exception):
-    """Something is not as the tour tells it; the message is the line that says what."""
+# How wide a line of a file is drawn, and how many of those.
+WIDTH, SHOWN_ROWS = 110, 4
 
 
 def main(argv: Sequence[str]) -> int:
     """Returns: the exit status."""
     argparse.ArgumentParser(
         prog="bin/tour",
-        description="Sign up, pay, follow the status URL, receive the mail and download a report, on the server that "
-        "bin/run has started. DUES_HOME says which (./var).",
+        description="Sign up, pay, follow the status URL, receive the mail, download a report and keep a membership, "
+        "on the server that bin/run has started. DUES_HOME says which (./var).",
     ).parse_args(argv)
     home = Path(os.environ.get("DUES_HOME") or PROJECT / "var")
     # Not every terminal can show every letter.
@@ -103,10 +91,12 @@ def take_tour(home: Path) -> None:
     step("What one publishes for followers reaches them with their next read, and nobody else.")
     publish(demo["url"], owner, visitor)
 
+    show_membership(owner, visitor)
+
     step(f"That was the main job. All there is: {demo['url']}/docs")
 
 
-def publish(url: str, owner: "Client", follower: "Client") -> None:
+def publish(url: str, owner: Client, follower: Client) -> None:
     """The owner posts something for followers; the visitor begins to follow them, and somebody else does not."""
     feeds = ("/v1/newsfeed?cursor=", "/v1/feed?cursor=")
     stranger, _ = sign_up(url)
@@ -138,7 +128,7 @@ def read_demo(home: Path) -> Document:
     return demo
 
 
-def sign_up(url: str) -> tuple["Client", str]:
+def sign_up(url: str) -> tuple[Client, str]:
     """A new user. Returns: a client with the user's token, and the user's mail address."""
     email, password = f"tour-{secrets.token_hex(4)}@dues.example", secrets.token_urlsafe(12)
     anybody = Client(url)
@@ -148,7 +138,7 @@ def sign_up(url: str) -> tuple["Client", str]:
     return Client(url, token["token"]), email
 
 
-def prove_address(visitor: "Client", folder: Path, email: str) -> None:
+def prove_address(visitor: Client, folder: Path, email: str) -> None:
     """Have a link mailed, and send back the code that is in it."""
     visitor.post("/v1/me/email-verifications", {}, 202)
     follow(visitor, visitor.headers["Location"])
@@ -162,7 +152,7 @@ def prove_address(visitor: "Client", folder: Path, email: str) -> None:
     say("its code was sent back: the address is proved")
 
 
-def pay(visitor: "Client", store: str, package: Document) -> tuple[Document, str]:
+def pay(visitor: Client, store: str, package: Document) -> tuple[Document, str]:
     """Buy `package`. Returns: the payment, and the URL of its job."""
     key = secrets.token_hex(8)
     order = {"package_id": package["id"], "payment_method": "sandbox_ok"}
@@ -207,7 +197,7 @@ def read_mail(file: Path) -> EmailMessage:
     return message_from_bytes(file.read_bytes(), policy=policy.default)
 
 
-def ask_for_report(owner: "Client", store: str) -> Document:
+def ask_for_report(owner: Client, store: str) -> Document:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     wanted = {
         "kind": "payments",
@@ -218,7 +208,7 @@ def ask_for_report(owner: "Client", store: str) -> Document:
     return owner.post(f"{store}/reports", wanted, 202)
 
 
-def show_report(owner: "Client", report: Document, payment: Document) -> None:
+def show_report(owner: Client, report: Document, payment: Document) -> None:
     """The report's file, read as it comes in: its first lines, and that it is whole."""
     rows = payments = found = 0
     with owner.download(report["links"]["file"]) as file:
@@ -236,121 +226,6 @@ def show_report(owner: "Client", report: Document, payment: Document) -> None:
     require(rows == report["rows"], f"the file has {rows} rows instead of {report['rows']}")
     require(found == 1, f"the payment just made is in the report {found} times")
     say(f"{payments:,} payments, the one just made among them, and {rows - payments:,} refunds")
-
-
-def follow(client: "Client", link: str | None) -> Document:
-    """Poll a status URL until the job is done, showing how it comes along. Returns: the last status document."""
-    require(link is not None, "there is no status URL to follow")
-    shown, percent, until = "", 0.0, time.monotonic() + PATIENCE_S
-    with drawing() as draw:
-        while True:
-            job = client.get(str(link))
-            progress = job["progress"]
-            if progress:
-                require(progress["percent"] >= percent, "the progress went back")
-                percent = progress["percent"]
-            line = describe(job)
-            if line != shown:
-                draw(line)
-            shown = line
-            if job["done"]:
-                break
-            require(time.monotonic() < until, f"{link} is still {job['status']} after {PATIENCE_S:g} s")
-            time.sleep(POLL_S)
-    require(job["status"] == "succeeded", f"{link} is {job['status']}: {job['error']}")
-    require(not job["progress"] or percent == 100, f"{link} succeeded at {percent} %")
-    return job
-
-
-def describe(job: Document) -> str:
-    progress = job["progress"]
-    if not progress:
-        return f"{job['kind']}  {job['status']}"
-    filled = int(BAR * progress["percent"] / 100)
-    bar = "█" * filled + "░" * (BAR - filled)
-    counts = f"{progress['completed']:,} of {progress['total']:,} {progress['unit']}"
-    return f"{job['kind']}  {job['status']:<9}  {bar} {progress['percent']:5.1f} %  {counts}"
-
-
-class Client:
-    """Whoever holds `token`, or nobody; `headers` are those of the last answer."""
-
-    def __init__(self, url: str, token: str | None = None) -> None:
-        self._url = url
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = urllib3.PoolManager(retries=False, timeout=30.0)
-        self.headers: Any = {}
-
-    def get(self, path: str) -> Document:
-        document: Document = self._request("GET", path, 200).json()
-        return document
-
-    def post(self, path: str, body: Document, status: int, key: str = "") -> Document:
-        answer = self._request("POST", path, status, key, json=body)
-        document: Document = answer.json() if answer.data else {}
-        return document
-
-    def put(self, path: str) -> None:
-        self._request("PUT", path, 200)
-
-    def miss(self, path: str) -> None:
-        """What is not there, as far as this client may know."""
-        self._request("GET", path, 404)
-
-    def download(self, path: str) -> TextIOWrapper:
-        """A file of text, to be read line by line and closed."""
-        answer = self._request("GET", path, 200, preload_content=False)
-        assert isinstance(answer, urllib3.HTTPResponse)
-        answer.auto_close = False
-        return TextIOWrapper(BufferedReader(answer), newline="")
-
-    def _request(self, method: str, path: str, status: int, key: str = "", **options: Any) -> urllib3.BaseHTTPResponse:
-        headers = {**self._headers, **({"Idempotency-Key": key} if key else {})}
-        try:
-            answer = self._http.request(method, self._url + path, headers=headers, **options)
-        except urllib3.exceptions.HTTPError:
-            raise Differs(f"nothing answers at {self._url}: is bin/run still running?") from None
-        self.headers = answer.headers
-        if answer.status != status:
-            raise Differs(f"{method} {path} answered {answer.status}: {answer.data.decode()[:300]}")
-        return answer
-
-
-def require(holds: bool, difference: str) -> None:
-    """Raises: Differs where what the tour tells does not hold."""
-    if not holds:
-        raise Differs(difference)
-
-
-def money(row: Document) -> str:
-    return format_money(row["amount"], row["currency"])
-
-
-def step(text: str) -> None:
-    print(f"\n» {text}", flush=True)
-
-
-def say(text: str) -> None:
-    print(f"  {text}", flush=True)
-
-
-def quote(text: str) -> None:
-    print(f"  │ {text}".rstrip(), flush=True)
-
-
-@contextmanager
-def drawing() -> Iterator[Any]:
-    """Something to draw a line that changes with: in place on a terminal, else one below the other."""
-    in_place = sys.stdout.isatty()
-
-    def draw(line: str) -> None:
-        print(f"\r\x1b[K  {line}" if in_place else f"  {line}", end="" if in_place else "\n", flush=True)
-
-    try:
-        yield draw
-    finally:
-        if in_place:
-            print(flush=True)
 
 
 if __name__ == "__main__":

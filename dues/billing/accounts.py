@@ -25,6 +25,14 @@ class Method(msgspec.Struct, frozen=True):
     gateway: str
     gateway_customer: str
     gateway_ref: str
+    brand: str
+    last4: str
+    exp_month: int
+    exp_year: int
+
+    def is_expired_at(self, moment: datetime) -> bool:
+        """A card is good until its last month is over."""
+        return (moment.year, moment.month) > (self.exp_year, self.exp_month)
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +60,8 @@ _ACCOUNTS = f"""
         'subscription_id', k.id,
         'balance', {_BALANCE.format(s="k")},
         'method', (select json_build_object('id', m.id, 'gateway', m.gateway, 'gateway_customer', m.gateway_customer,
-                'gateway_ref', m.gateway_ref)
+                'gateway_ref', m.gateway_ref, 'brand', m.brand, 'last4', m.last4, 'exp_month', m.exp_month,
+                'exp_year', m.exp_year)
             from payment_methods m
             where m.user_id = k.user_id and m.deleted_at is null and (m.id = k.payment_method_id or m.is_default)
             order by m.id is not distinct from k.payment_method_id desc limit 1),

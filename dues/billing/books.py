@@ -3,6 +3,7 @@
     gateway:<name>   what the store has at a payment gateway         revenue    what it has earned (below zero)
     balance          what it owes its members (below zero)           tax        what it owes the tax office (below zero)
     unapplied        what was paid and nobody owed, until it is given back (below zero)
+    earlier          what was paid, less what was given back, of before there were books (below zero)
 
 PostgreSQL refuses a transaction that does not add up, and any change of one that is written. A second one of the same
 source is refused, too: nothing is booked twice.
@@ -16,9 +17,9 @@ from uuid import UUID
 import msgspec
 
 from dues.ids import new_id
-from dues.postgres import run_later
+from dues.postgres import fetch_row, run_later
 
-Kind = Literal["invoice", "unapplied_payment", "refund", "unapplied_refund", "credit"]
+Kind = Literal["invoice", "unapplied_payment", "refund", "unapplied_refund", "earlier", "credit"]
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -49,6 +50,44 @@ _BOOK = """
     select store_id, transaction_id, position, account, amount, currency
     from jsonb_populate_recordset(null::ledger_entries, %(entries)s::jsonb)
 """
+# Payments that have no invoice, and refunds, of which the books know nothing.
+_OPEN = """
+    with earlier as (
+        select p.store_id, gen_random_uuid() as id, 'payment:' || p.id as source, p.user_id,
+            coalesce(p.paid_at, p.created_at) as at, 'gateway:' || p.gateway as account, p.amount, p.currency
+        from payments p
+        where p.status in ('succeeded', 'partially_refunded', 'refunded')
+            and not exists (select from invoices i where i.store_id = p.store_id and i.payment_id = p.id)
+            and not exists (
+                select from ledger_transactions t where t.store_id = p.store_id and t.source = 'payment:' || p.id)
+        union all
+        select r.store_id, gen_random_uuid(), 'refund:' || r.id, p.user_id, coalesce(r.settled_at, r.created_at),
+            'gateway:' || p.gateway, -r.amount, r.currency
+        from refunds r join payments p on p.store_id = r.store_id and p.id = r.payment_id
+        where r.status = 'succeeded' and not exists (
+            select from ledger_transactions t where t.store_id = r.store_id and t.source = 'refund:' || r.id)),
+    opened as (
+        insert into ledger_transactions(store_id, id, kind, source, user_id, created_at)
+        select store_id, id, 'earlier', source, user_id, at from earlier)
+    insert into ledger_entries(store_id, transaction_id, position, account, amount, currency)
+    select store_id, id, 1, account, amount, currency from earlier
+    union all select store_id, id, 2, 'earlier', -amount, currency from earlier
+"""
+_IS_EARLIER = """
+    select from ledger_transactions
+    where store_id = %(store_id)s and source = 'payment:' || %(payment_id)s and kind = 'earlier'
+"""
+
+
+def open_books() -> None:
+    """Book what was paid and given back by rows that came without books: of an import, or a release before there were
+    any. Part of the caller's transaction()."""
+    run_later(_OPEN, {})
+
+
+def is_earlier(store_id: UUID, payment_id: UUID) -> bool:
+    """Whether a payment is one of before there were books."""
+    return fetch_row(_IS_EARLIER, {"store_id": store_id, "payment_id": str(payment_id)}) is not None
 
 
 def gateway(name: str) -> str:

@@ -147,7 +147,10 @@ def payment_refunded(refund: Refunded) -> None:
         return
     found = fetch_row(_OF_PAYMENT, values)
     if found is None:
-        _book(refund, "unapplied_refund", (Entry("unapplied", refund.amount),))
+        if books.is_earlier(payment.store_id, payment.id):
+            _book(refund, "refund", (Entry("earlier", refund.amount),))
+        else:
+            _book(refund, "unapplied_refund", (Entry("unapplied", refund.amount),))
         return
     invoice = msgspec.json.decode(found[0], type=Invoice)
     issued = fetch_row(_ISSUE, {"store_id": payment.store_id, "refund_id": refund.id, "at": refund.at})

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from dues.billing import bills
 from dues.billing.accounts import Account
+from dues.billing.expiry import warn_of_expiry
 from dues.billing.invoices import Line
 from dues.billing.posting import Posting
 from dues.billing.subscribe import begin
@@ -26,7 +27,7 @@ def act(posting: Posting, one: Subscription, account: Account) -> None:
         case "begin":
             begin(posting, one, account, off_session=True)
         case "remind":
-            _remind(posting, one)
+            _remind(posting, one, account)
         case "turn":
             _turn(posting, one, account)
         case "retry":
@@ -42,11 +43,12 @@ def act(posting: Posting, one: Subscription, account: Account) -> None:
             _lapse(posting, one, account)
 
 
-def _remind(posting: Posting, one: Subscription) -> None:
+def _remind(posting: Posting, one: Subscription, account: Account) -> None:
     assert one.current_period_end
     is_trial = one.status == "trialing"
     posting.change(one, machine.reminded(one), "reminded")
     posting.tell(one, "trial_ending" if is_trial else "renewal", one.current_period_end)
+    warn_of_expiry(posting, one, account, is_reminded=True)
     if is_trial:
         state.tell("subscription.trial_ending", one)
 
@@ -78,6 +80,7 @@ def _turn(posting: Posting, one: Subscription, account: Account) -> None:
         posting.tell(after, "payment_failed", end)
     if turned.package_id != one.package_id:
         posting.tell(turned, "changed", end)
+    warn_of_expiry(posting, turned, account)
 
 
 def _tried(posting: Posting, one: Subscription, after: Subscription) -> None:

@@ -27,6 +27,7 @@ class Facts:
     until: datetime | None
     next_at: datetime | None
     failure_code: str | None
+    card: str = ""
 
     @property
     def price(self) -> str:
@@ -72,6 +73,14 @@ _WORDS: dict[str, tuple[Callable[[Facts], str], Callable[[Facts], list[str]]]] =
         lambda f: [
             f"Your membership {f.package} at {f.store} renews on {f.day(f.of)} for {f.price}.",
             "There is nothing to do if you would like to go on. If not, cancel before that day.",
+        ],
+    ),
+    "card_expiring": (
+        lambda f: f"{f.card} expires before your membership at {f.store} renews",
+        lambda f: [
+            f"Your membership {f.package} at {f.store} renews on {f.day(f.of)} for {f.price}, and by then {f.card} has"
+            " expired.",
+            "Please add another payment method before that day, so that it goes on without a break.",
         ],
     ),
     "payment_failed": (

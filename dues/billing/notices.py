@@ -18,7 +18,16 @@ from dues.postgres import fetch_row
 from dues.subscriptions.subscription import Subscription
 
 NoticeKind = Literal[
-    "trial_ending", "renewal", "payment_failed", "changed", "pausing", "paused", "resumed", "canceled", "ended"
+    "trial_ending",
+    "renewal",
+    "card_expiring",
+    "payment_failed",
+    "changed",
+    "pausing",
+    "paused",
+    "resumed",
+    "canceled",
+    "ended",
 ]
 NOTICE_KINDS: tuple[NoticeKind, ...] = get_args(NoticeKind)
 
@@ -46,9 +55,10 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     until: datetime | None = None
     next_at: datetime | None = None
     failure_code: str | None = None
+    card: str = ""
 
 
-def queue_notice(one: Subscription, kind: NoticeKind, of: datetime) -> None:
+def queue_notice(one: Subscription, kind: NoticeKind, of: datetime, card: str = "") -> None:
     """Have the member told: `of` is the moment that it is about. Part of the caller's transaction()."""
     told = Told(
         store_id=one.store_id,
@@ -56,13 +66,14 @@ def queue_notice(one: Subscription, kind: NoticeKind, of: datetime) -> None:
         kind=kind,
         of=of,
         package_id=one.package_id,
-        amount=one.bill.amount if one.bill else one.amount,
+        amount=one.bill.amount if one.bill and kind != "card_expiring" else one.amount,
         currency=one.currency,
         interval=one.interval,
         interval_count=one.interval_count,
         until=one.access_until,
         next_at=one.next_charge_at or one.resumes_at,
         failure_code=one.bill.failure_code if one.bill else None,
+        card=card,
     )
     enqueue(
         kinds.SUBSCRIPTION_NOTICE, msgspec.to_builtins(told), owner_id=one.user_id, store_id=one.store_id, priority=150
@@ -88,6 +99,7 @@ def notice(args: Mapping[str, object]) -> Draft:
         until=told.until,
         next_at=told.next_at,
         failure_code=told.failure_code,
+        card=told.card,
     )
     key = f"subscription:{told.subscription_id}:{told.kind}:{told.of.isoformat()}"
     return Draft(key, email, notice_message(told.kind, facts))

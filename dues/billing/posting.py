@@ -43,7 +43,7 @@ class Posting:
         self._paid: list[invoices.Payment] = []
         self._bookings: list[Booking] = []
         self._credits: list[dict[str, Any]] = []
-        self._notices: list[tuple[Subscription, NoticeKind, datetime]] = []
+        self._notices: list[tuple[Subscription, NoticeKind, datetime, str]] = []
         self._after: list[Callable[[], None]] = []
 
     def change(
@@ -117,9 +117,9 @@ class Posting:
             )
         )
 
-    def tell(self, one: Subscription, kind: NoticeKind, of: datetime) -> None:
-        """Its member is told by mail, once of each moment that it is about."""
-        self._notices.append((one, kind, of))
+    def tell(self, one: Subscription, kind: NoticeKind, of: datetime, card: str = "") -> None:
+        """Its member is told by mail, once of each moment that it is about; `card` is how theirs is shown."""
+        self._notices.append((one, kind, of, card))
 
     def after_write(self, step: Callable[[], None]) -> None:
         """Have something written that rests on all else."""
@@ -141,8 +141,8 @@ class Posting:
         books.book(self._bookings)
         for payment in self._payments:
             open_payment(payment)
-        for one, kind, of in self._notices:
-            queue_notice(one, kind, of)
+        for one, kind, of, card in self._notices:
+            queue_notice(one, kind, of, card)
         for step in self._after:
             step()
         self.__init__(self.at, self._actor_id)  # type: ignore[misc]

@@ -59,14 +59,15 @@ def renew(run: Run) -> dict[str, int]:
     until, done = time.monotonic() + _LONGEST_S, 0
     while time.monotonic() < until:
         run.check()
-        count = _do_batch(BATCH)
+        count = do_batch(BATCH)
         if count == 0:
             break
         done += count
     return {"done": done}
 
 
-def _do_batch(most: int) -> int:
+def do_batch(most: int) -> int:
+    """Claim what is due, at most so much, and do it in one transaction. Returns: how many things."""
     try:
         with transaction():
             claimed = _claim(most)
@@ -96,7 +97,7 @@ def _do_each(most: int) -> int:
     count = 0
     while count < most:
         try:
-            if _do_batch(1) == 0:
+            if do_batch(1) == 0:
                 break
         except Exception:
             log.exception("what is due of a subscription could not be done; it is tried again later")

@@ -7,6 +7,7 @@ since the subscription was ended or paid otherwise meanwhile, is given back.
 from dues.billing import bills, invoices
 from dues.billing.accounts import account_of, lock_customer, lock_subscription
 from dues.billing.books import Entry, gateway
+from dues.billing.expiry import warn_of_expiry
 from dues.billing.invoices import Invoice, Line
 from dues.billing.posting import Posting
 from dues.ids import new_id
@@ -69,6 +70,8 @@ def _succeeded(posting: Posting, one: Subscription, draft: Invoice, payment: Set
     if kind in ("change", "resume"):
         assert after.current_period_start
         posting.tell(after, "changed" if kind == "change" else "resumed", one.bill.due_at)
+    if kind in ("create", "resume"):
+        warn_of_expiry(posting, after, account_of(one))
     posting.write()
     bills.settle_period(after, one, draft, payment.id)
 

@@ -9,8 +9,8 @@ from dues.clock import now
 from dues.failpoints import failpoint
 from dues.reports.files import Draft, FileStore, report_folder, report_key
 from dues.reports.formats import FORMATS, Document, Heading
+from dues.reports.kinds import KINDS
 from dues.reports.models import Report
-from dues.reports.rows import KINDS
 from dues.reports.snapshot import snapshot
 
 # Called with (rows written, rows in all); what it raises ends the building.

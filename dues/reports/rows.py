@@ -74,7 +74,8 @@ def _decimal(amount: str, currency: str) -> str:
     return f"{amount} * case {' '.join(cases)} else 0.01 end"
 
 
-def _money(name: str, amount: str, currency: str) -> tuple[Column, Column]:
+def money(name: str, amount: str, currency: str) -> tuple[Column, Column]:
+    """An amount twice: `amount` and `currency` are SQL."""
     return Column(name, amount, "integer"), Column(f"{name}_decimal", _decimal(amount, currency), "decimal")
 
 
@@ -116,8 +117,8 @@ PAYMENTS = Rows(
         Column("paid_at", "m.paid_at", "time"),
         Column("settled_at", "m.settled_at", "time"),
         Column("status", "m.status", "word"),
-        *_money("amount", "m.amount", "m.currency"),
-        *_money("net", "m.net", "m.currency"),
+        *money("amount", "m.amount", "m.currency"),
+        *money("net", "m.net", "m.currency"),
         Column("currency", "m.currency", "word"),
         Column("user_id", "m.user_id", "id"),
         Column("user_name", "u.name", "text"),
@@ -148,10 +149,10 @@ REVENUE = Rows(
         Column("package_name", "k.name", "text"),
         Column("currency", "r.currency", "word"),
         Column("payments", "r.payments", "integer"),
-        *_money("gross", "r.gross", "r.currency"),
+        *money("gross", "r.gross", "r.currency"),
         Column("refunds", "r.refunds", "integer"),
-        *_money("refunded", "r.refunded", "r.currency"),
-        *_money("net", "(r.gross - r.refunded)", "r.currency"),
+        *money("refunded", "r.refunded", "r.currency"),
+        *money("net", "(r.gross - r.refunded)", "r.currency"),
     ),
     source="""
         from (
@@ -175,5 +176,3 @@ REVENUE = Rows(
     order="r.month, k.name, r.package_id, r.currency",
     streams=False,
 )
-
-KINDS: dict[str, Rows] = {rows.kind: rows for rows in (PAYMENTS, REVENUE)}

@@ -46,10 +46,12 @@ _YEARS = range(1970, 10_000)
 
 class NewReport(Struct, forbid_unknown_fields=True):
     """A report of a store's `payments` and refunds, or of its `revenue` by month and package, each under the time at
-    which money moved. `from` is inclusive, `to` exclusive; months are those of the store's time zone. `bom` puts a byte
-    order mark in front of a CSV, by which Excel knows its encoding."""
+    which money moved; of its `subscribers`, whose subscriptions ran in the range; or of its final `invoices` and credit
+    notes, or its `ledger`, by when they were issued and booked. Only revenue comes as a PDF. `from` is inclusive, `to`
+    exclusive; months are those of the store's time zone. `bom` puts a byte order mark in front of a CSV, by which Excel
+    knows its encoding."""
 
-    kind: Literal["payments", "revenue"]
+    kind: Literal["payments", "revenue", "subscribers", "invoices", "ledger"]
     format: Literal["csv", "xlsx", "json", "pdf"]
     range_from: Moment = field(name="from")
     range_to: Moment = field(name="to")
@@ -91,8 +93,8 @@ def request_report(store_id: UUID, requested_by: UUID, new: NewReport) -> Report
 
 def _check(new: NewReport) -> None:
     faults = []
-    if new.kind == "payments" and new.format == "pdf":
-        faults.append(Fault(code="choice", detail="payments come as csv, xlsx or json", pointer="#/format"))
+    if new.kind != "revenue" and new.format == "pdf":
+        faults.append(Fault(code="choice", detail=f"{new.kind} come as csv, xlsx or json", pointer="#/format"))
     if new.bom and new.format != "csv":
         faults.append(Fault(code="conflict", detail="goes with csv", pointer="#/bom"))
     for name, moment in (("from", new.range_from), ("to", new.range_to)):

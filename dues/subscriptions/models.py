@@ -76,8 +76,9 @@ class SubscriptionRow(Model):
 
 
 class SubscriptionChange(Model):
-    """One change of a subscription: `kind` says which, `actor_id` who made it, null for what time brings. Rows are only
-    ever added."""
+    """One change of a subscription: `kind` says which, `actor_id` who made it, null for what time brings. `mrr` is what
+    the subscription brings in a month after it, `committed` the same unless it is set to end; `…_before` as they were.
+    Rows are only ever added."""
 
     __tablename__ = "subscription_changes"
     __table_args__ = (
@@ -93,6 +94,11 @@ class SubscriptionChange(Model):
     to_status: Mapped[str]
     details: Mapped[dict[str, Any]] = mapped_column(JSONB)
     created_at: Mapped[datetime]
+    currency: Mapped[str | None] = mapped_column(CHAR(3))
+    mrr_before: Mapped[int]
+    mrr: Mapped[int]
+    committed_before: Mapped[int]
+    committed: Mapped[int]
 
 
 class TrialUse(Model):

@@ -172,17 +172,22 @@ def _ready(change: Change) -> Subscription:
 
 
 def _entry(change: Change) -> dict[str, Any]:
-    after = change.after
+    before, after = change.before, change.after
     return {
         "store_id": after.store_id,
         "subscription_id": after.id,
         "id": new_id(),
         "kind": change.kind,
         "actor_id": change.actor_id,
-        "from_status": change.before.status if change.before else None,
+        "from_status": before.status if before else None,
         "to_status": after.status,
         "details": change.details,
         "created_at": change.at,
+        "currency": after.currency,
+        "mrr_before": before.mrr if before else 0,
+        "mrr": after.mrr,
+        "committed_before": before.committed_mrr if before else 0,
+        "committed": after.committed_mrr,
     }
 
 

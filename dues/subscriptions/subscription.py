@@ -1,6 +1,8 @@
 """A subscription as it stands: one row of the table, without the database."""
 
 from datetime import datetime
+from fractions import Fraction
+from math import floor
 from typing import Literal, get_args
 from uuid import UUID
 
@@ -116,6 +118,17 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
             interval=self.interval,
             interval_count=self.interval_count,
         )
+
+    @property
+    def mrr(self) -> int:
+        """What it brings in a month, in minor units, rounded half away from zero; nothing while nothing is charged."""
+        monthly = self.terms.monthly() if self.status in ("active", "past_due") else None
+        return floor(monthly + Fraction(1, 2)) if monthly else 0
+
+    @property
+    def committed_mrr(self) -> int:
+        """The same, and nothing where it is set to end."""
+        return 0 if self.cancel_at_period_end else self.mrr
 
     @property
     def is_live(self) -> bool:

@@ -7,6 +7,8 @@ import pytest
 from flask import Flask
 
 from dues.billing.audit import audit
+from dues.billing.books import open_books
+from dues.postgres import transaction
 from tests.billing.conftest import Club
 from tests.factory import Factory
 
@@ -89,6 +91,27 @@ def test_the_same_is_not_booked_twice(books: Club) -> None:
     )
     with pytest.raises(psycopg2.errors.UniqueViolation):
         books.make.rows(again)
+
+
+def test_what_was_paid_before_there_were_books_is_in_them_and_can_be_given_back(club: Club) -> None:
+    make, member = club.make, club.member()
+    payment = make.payment(club.store, member.user, amount=1000)
+    make.rows(
+        "insert into sandbox_gateway.operations(key, kind, amount, currency, method, outcome, reference)"
+        " values (%(id)s, 'charge', 1000, 'EUR', 'sandbox_ok', 'succeeded', 'x')",
+        {"id": str(payment.id)},
+    )
+    with club.app.app_context():
+        assert "was charged, and the books have 0" in audit()[0]
+        for _ in range(2):
+            with transaction():
+                open_books()
+        assert audit() == []
+    assert entries(club, "payment") == {"gateway:sandbox": 1000, "earlier": -1000}
+    headers = {**club.owner_auth, "Idempotency-Key": "r1"}
+    club.client.post(f"{club.path}/payments/{payment.id}/refunds", json={"amount": 400}, headers=headers)
+    club.work.drain()
+    assert entries(club, "refund") == {"gateway:sandbox": -400, "earlier": 400}
 
 
 # What somebody does to the tables behind the triggers' backs, what the audit says of it, and how it is undone.

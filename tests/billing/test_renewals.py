@@ -128,7 +128,7 @@ def test_N9_any_number_of_workers_do_each_one_once(real: Club, monkeypatch: pyte
         with real.app.app_context():
             barrier.wait()
             done = 0
-            while count := renewals._do_batch(2):
+            while count := renewals.do_batch(2):
                 done += count
             db.session.remove()
             return done
@@ -146,7 +146,7 @@ def test_a_renewal_takes_few_statements(real: Club, queries: Any) -> None:
         members(real, more)
         real.age(8)
         with real.app.app_context(), queries() as seen:
-            assert renewals._do_batch(100) == count
+            assert renewals.do_batch(100) == count
         counts[count] = len(seen)
         real.work.drain()
     each = (counts[8] - counts[2]) / 6

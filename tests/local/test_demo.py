@@ -9,6 +9,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from dues.billing.audit import audit
 from dues.social.models import PRIVACIES
 from local.demo import MEMBER, OWNER, keep_log_ins, load
 from local.demo_social import POSTS
@@ -77,6 +78,7 @@ def test_the_books_are_in_order(make: Factory) -> None:
         " where o.reference is distinct from p.gateway_ref or (o.outcome = 'succeeded') = (p.status = 'failed')"
     )
     assert make.value("select count(*) from payment_events") == 1000
+    assert audit() == []
 
 
 def test_a_year_of_posts_with_what_was_made_of_them(client: FlaskClient, make: Factory, tmp_path: Path) -> None:

@@ -44,6 +44,8 @@ def test_the_tour_of_a_running_dues(home: Path, start: Callable[..., Run]) -> No
         "202 Accepted, Location: /v1/jobs/",
         "the payment is succeeded",
         "Subject: Your payment to",
+        "past_due, not paid; the next charge is due on ",
+        'attachment; filename="invoice-INV-000003.pdf"',
         "301 payments, the one just made among them, and ",
         "the follower's newsfeed shows it at once: The wall is open again.",
         "a stranger's feeds do not",

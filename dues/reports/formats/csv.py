@@ -41,7 +41,8 @@ class CSVDocument(Document):
     @staticmethod
     def copy(rows: Rows) -> str:
         texts = ", ".join(column.name for column in rows.columns if column.type == "text")
-        return f"copy ({rows.select(_CELLS)}) to stdout (format csv, encoding 'UTF8', force_quote ({texts}))"
+        quoted = f", force_quote ({texts})" if texts else ""
+        return f"copy ({rows.select(_CELLS)}) to stdout (format csv, encoding 'UTF8'{quoted})"
 
     def add(self, lines: Sequence[bytes]) -> None:
         self.draft.write(b"\r\n".join(line[:-1] for line in lines) + b"\r\n")

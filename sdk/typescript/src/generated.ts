@@ -52,6 +52,17 @@ export interface Author {
   followed_by_me: boolean | null;
 }
 
+export interface BalanceEntry {
+  id: string;
+  /** given, or below zero used */
+  amount: number;
+  currency: string;
+  kind: "invoice" | "credit_note" | (string & {});
+  invoice_id: string | null;
+  credit_note_id: string | null;
+  created_at: string;
+}
+
 /**
  * One request. In `path`, a segment `$a.id` stands for the `id` in the answer of the earlier operation `a`; in
  * `body`, `{"$ref": "a#/id"}` does. `if_version` is the version that a change or deletion is meant for.
@@ -144,6 +155,46 @@ export interface CreditNote {
   created_at: string;
   updated_at: string;
   links: { readonly [name: string]: string | null };
+}
+
+export interface Customer {
+  store_id: string;
+  user_id: string;
+  name: string;
+  email: string;
+  /** minor units by currency */
+  balance: { readonly [name: string]: unknown };
+  /** minor units by currency */
+  total_paid: { readonly [name: string]: unknown };
+  first_payment_at: string | null;
+  last_payment_at: string | null;
+  access: CustomerAccess;
+  version: number;
+  created_at: string;
+  updated_at: string;
+  links: { readonly [name: string]: string | null };
+}
+
+export interface CustomerAccess {
+  active: boolean;
+  until: string | null;
+  package_id: string | null;
+}
+
+export interface CustomerTimeline {
+  store_id: string;
+  user_id: string;
+  data: readonly CustomerTimelineData[];
+}
+
+export interface CustomerTimelineData {
+  at: string;
+  type: "payment" | "refund" | "subscription" | "invoice" | "credit_note" | "mail" | (string & {});
+  /** a status, or what was changed */
+  what: string;
+  amount: number | null;
+  currency: string | null;
+  href: string;
 }
 
 export interface Document {
@@ -479,11 +530,13 @@ export interface NewReplay {
 
 /**
  * A report of a store's `payments` and refunds, or of its `revenue` by month and package, each under the time at
- * which money moved. `from` is inclusive, `to` exclusive; months are those of the store's time zone. `bom` puts
- * a byte order mark in front of a CSV, by which Excel knows its encoding.
+ * which money moved; of its `subscribers`, whose subscriptions ran in the range; or of its final `invoices` and
+ * credit notes, or its `ledger`, by when they were issued and booked. Only revenue comes as a PDF. `from` is
+ * inclusive, `to` exclusive; months are those of the store's time zone. `bom` puts a byte order mark in front of
+ * a CSV, by which Excel knows its encoding.
  */
 export interface NewReport {
-  kind: "payments" | "revenue";
+  kind: "invoices" | "ledger" | "payments" | "revenue" | "subscribers";
   format: "csv" | "json" | "pdf" | "xlsx";
   /** RFC 3339 time with its offset, such as 2026-11-20T14:39:00Z */
   from: string | Date;
@@ -848,6 +901,13 @@ export interface StoreChange {
   invoice_prefix?: string | null;
   invoice_note?: string | null;
   notify_new_payment?: boolean;
+}
+
+export interface StoreMetrics {
+  store_id: string;
+  timezone: string;
+  interval: "day" | "week" | "month" | (string & {});
+  data: readonly unknown[];
 }
 
 export interface Subscription {
@@ -1330,6 +1390,30 @@ export class Payments extends Group {
 
 }
 
+/** Who buys at a store: staff see all, others themselves. */
+export class Customers extends Group {
+  /** List customers. */
+  list(storeId: string, options: ListOptions & { query?: { sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Customer> {
+    return this.paged(`/v1/stores/${seg(storeId)}/customers`, options);
+  }
+
+  /** Get customer. */
+  get(storeId: string, userId: string, options: CallOptions & { query?: { fields?: readonly string[] } } = {}): Promise<Customer> {
+    return this.one("GET", `/v1/stores/${seg(storeId)}/customers/${seg(userId)}`, undefined, options);
+  }
+
+  /** What was credited to a customer's balance, and what has used it. */
+  listBalanceEntries(storeId: string, userId: string, options: ListOptions & { query?: { sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<BalanceEntry> {
+    return this.paged(`/v1/stores/${seg(storeId)}/customers/${seg(userId)}/balance`, options);
+  }
+
+  /** What has happened to a customer, newest first. */
+  getTimeline(storeId: string, userId: string, options: CallOptions & { query?: { fields?: readonly string[] } } = {}): Promise<CustomerTimeline> {
+    return this.one("GET", `/v1/stores/${seg(storeId)}/customers/${seg(userId)}/timeline`, undefined, options);
+  }
+
+}
+
 /**
  * What was issued: receipts and documents of refunds, to read about, to download, and to have sent again. Staff
  * see the store's, others their own.
@@ -1434,6 +1518,15 @@ export class Invoices extends Group {
   /** The PDF of an issued credit note; 404 until it is made. */
   downloadCreditNote(storeId: string, invoiceId: string, noteId: string, options: CallOptions = {}): Download {
     return this.file(`/v1/stores/${seg(storeId)}/invoices/${seg(invoiceId)}/credit-notes/${seg(noteId)}/file`, options);
+  }
+
+}
+
+/** What a store's memberships come to, for its managers. */
+export class Metrics extends Group {
+  /** How a store's memberships and their money develop. */
+  get(storeId: string, options: CallOptions & { query?: { from?: string | Date; to?: string | Date; interval?: "day" | "week" | "month"; view?: "periods" | "cohorts" } } = {}): Promise<StoreMetrics> {
+    return this.one("GET", `/v1/stores/${seg(storeId)}/metrics`, undefined, options);
   }
 
 }
@@ -1698,9 +1791,11 @@ export class Groups {
   readonly stores: Stores;
   readonly packages: Packages;
   readonly payments: Payments;
+  readonly customers: Customers;
   readonly documents: Documents;
   readonly subscriptions: Subscriptions;
   readonly invoices: Invoices;
+  readonly metrics: Metrics;
   readonly reports: Reports;
   readonly posts: Posts;
   readonly comments: Comments;
@@ -1717,9 +1812,11 @@ export class Groups {
     this.stores = new Stores(caller);
     this.packages = new Packages(caller);
     this.payments = new Payments(caller);
+    this.customers = new Customers(caller);
     this.documents = new Documents(caller);
     this.subscriptions = new Subscriptions(caller);
     this.invoices = new Invoices(caller);
+    this.metrics = new Metrics(caller);
     this.reports = new Reports(caller);
     this.posts = new Posts(caller);
     this.comments = new Comments(caller);

@@ -7,7 +7,7 @@ from tests.factory import PASSWORD
 def _user(target: Target) -> Row:
     """One of the staff, somebody to be followed, or the customer."""
     world = target.world
-    if target.path.startswith("/v1/stores") and target.method != "PUT":
+    if "/staff/" in target.path and target.method != "PUT":
         return Row(id=world.make.staff(world.store).user_id)
     return world.other if target.path.startswith("/v1/me/") else world.customer
 

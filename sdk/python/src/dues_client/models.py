@@ -10,11 +10,13 @@ from typing import Any, Literal, TypedDict, Union
 
 from dues_client._model import Model, Priced, WebhookEvent, many, one, time
 
+BalanceEntryKind = Literal["invoice", "credit_note"]
 BatchOnError = Literal["continue", "stop"]
 BatchOperationMethod = Literal["DELETE", "GET", "PATCH", "POST", "PUT"]
 ConfirmationOutcome = Literal["fail", "succeed"]
 CreditNoteStatus = Literal["pending", "issued", "failed"]
 CreditNoteTo = Literal["balance", "payment"]
+CustomerTimelineDataType = Literal["payment", "refund", "subscription", "invoice", "credit_note", "mail"]
 DocumentDeliveryStatus = Literal["pending", "sent", "rejected", "unknown"]
 DocumentKind = Literal["receipt", "refund", "invoice", "credit_note"]
 EventType = Literal[
@@ -101,9 +103,11 @@ PostStatus = Literal["draft", "published"]
 PostStatus2 = Literal["draft", "scheduled", "published"]
 RefundStatus = Literal["pending", "succeeded", "failed"]
 ReportFormat = Literal["csv", "json", "pdf", "xlsx"]
-ReportKind = Literal["payments", "revenue"]
+ReportKind = Literal["invoices", "ledger", "payments", "revenue", "subscribers"]
 StaffRoleRole = Literal["manager", "owner", "support"]
 StoreDunning = Literal["cancel", "stay"]
+StoreMetricsInterval = Literal["day", "week", "month"]
+StoreMetricsView = Literal["periods", "cohorts"]
 SubscriptionEndingRefund = Literal["none", "unused"]
 SubscriptionStatus = Literal["incomplete", "trialing", "active", "past_due", "paused", "canceled", "expired"]
 SubscriptionWhen = Literal["now", "period_end"]
@@ -196,6 +200,18 @@ class Author(Model):
     _decoders = {"created_at": time, "updated_at": time}
 
 
+class BalanceEntry(Priced):
+    id: str
+    amount: int  # given, or below zero used
+    currency: str
+    kind: BalanceEntryKind | str
+    invoice_id: str | None
+    credit_note_id: str | None
+    created_at: datetime
+
+    _decoders = {"created_at": time}
+
+
 class BatchResult(Model):
     """The answer that the operation would have got alone. Of its header fields, `headers` has ETag, Location,
     Retry-After and Idempotency-Replayed."""
@@ -269,6 +285,57 @@ class CreditNote(Model):
     links: Mapping[str, str | None]
 
     _decoders = {"issued_at": time, "created_at": time, "updated_at": time}
+
+
+class Customer(Model):
+    store_id: str
+    user_id: str
+    name: str
+    email: str
+    balance: Mapping[str, Any]  # minor units by currency
+    total_paid: Mapping[str, Any]  # minor units by currency
+    first_payment_at: datetime | None
+    last_payment_at: datetime | None
+    access: CustomerAccess
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    links: Mapping[str, str | None]
+
+    _decoders = {
+        "first_payment_at": time,
+        "last_payment_at": time,
+        "access": one("CustomerAccess"),
+        "created_at": time,
+        "updated_at": time,
+    }
+
+
+class CustomerAccess(Model):
+    active: bool
+    until: datetime | None
+    package_id: str | None
+
+    _decoders = {"until": time}
+
+
+class CustomerTimeline(Model):
+    store_id: str
+    user_id: str
+    data: Sequence[CustomerTimelineData]
+
+    _decoders = {"data": many("CustomerTimelineData")}
+
+
+class CustomerTimelineData(Priced):
+    at: datetime
+    type: CustomerTimelineDataType | str
+    what: str  # a status, or what was changed
+    amount: int | None
+    currency: str | None
+    href: str
+
+    _decoders = {"at": time}
 
 
 class Document(Model):
@@ -724,6 +791,13 @@ class StoreAddress(Model):
     city: str
     region: str | None
     postal_code: str | None
+
+
+class StoreMetrics(Model):
+    store_id: str
+    timezone: str
+    interval: StoreMetricsInterval | str
+    data: Sequence[Any]
 
 
 class Subscription(Priced):

@@ -16,6 +16,7 @@ from dues_client._async.started import AsyncStarted
 from dues_client._model import UNSET, Id, Unset, segment
 from dues_client.models import (
     Address,
+    BalanceEntry,
     BatchOnError,
     BatchOperation,
     BatchResults,
@@ -25,6 +26,8 @@ from dues_client.models import (
     ConfirmationOutcome,
     CreditNote,
     CreditNoteTo,
+    Customer,
+    CustomerTimeline,
     Document,
     DocumentKind,
     EmailVerification,
@@ -63,6 +66,9 @@ from dues_client.models import (
     StaffRoleRole,
     Store,
     StoreDunning,
+    StoreMetrics,
+    StoreMetricsInterval,
+    StoreMetricsView,
     Subscription,
     SubscriptionEndingRefund,
     SubscriptionStatus,
@@ -1199,6 +1205,81 @@ class AsyncPayments(AsyncGroup):
         )
 
 
+class AsyncCustomers(AsyncGroup):
+    """Who buys at a store: staff see all, others themselves."""
+
+    def list(
+        self,
+        store_id: Id,
+        *,
+        sort: Literal["created_at", "-created_at"] | None = None,
+        fields: Sequence[str] | None = None,
+        page_size: int | None = None,
+        request_timeout: float | None = None,
+    ) -> AsyncPaged[Customer]:
+        """List customers.
+
+        Needs a token with the scope `payments:read`."""
+        return self._list(
+            Customer,
+            f"/v1/stores/{segment(store_id)}/customers",
+            query={"sort": sort, "fields": fields},
+            page_size=page_size,
+            request_timeout=request_timeout,
+        )
+
+    async def get(
+        self, store_id: Id, user_id: Id, *, fields: Sequence[str] | None = None, request_timeout: float | None = None
+    ) -> Customer:
+        """Get customer.
+
+        Needs a token with the scope `payments:read`."""
+        return await self._one(
+            Customer,
+            "GET",
+            f"/v1/stores/{segment(store_id)}/customers/{segment(user_id)}",
+            query={"fields": fields},
+            request_timeout=request_timeout,
+        )
+
+    def list_balance_entries(
+        self,
+        store_id: Id,
+        user_id: Id,
+        *,
+        sort: Literal["created_at", "-created_at"] | None = None,
+        fields: Sequence[str] | None = None,
+        page_size: int | None = None,
+        request_timeout: float | None = None,
+    ) -> AsyncPaged[BalanceEntry]:
+        """What was credited to a customer's balance, and what has used it.
+
+        Needs a token with the scope `payments:read`."""
+        return self._list(
+            BalanceEntry,
+            f"/v1/stores/{segment(store_id)}/customers/{segment(user_id)}/balance",
+            query={"sort": sort, "fields": fields},
+            page_size=page_size,
+            request_timeout=request_timeout,
+        )
+
+    async def get_timeline(
+        self, store_id: Id, user_id: Id, *, fields: Sequence[str] | None = None, request_timeout: float | None = None
+    ) -> CustomerTimeline:
+        """What has happened to a customer, newest first.
+
+        Payments, refunds, changes of subscriptions, invoices, credit notes and mails with documents, at most 200.
+
+        Needs a token with the scope `payments:read`."""
+        return await self._one(
+            CustomerTimeline,
+            "GET",
+            f"/v1/stores/{segment(store_id)}/customers/{segment(user_id)}/timeline",
+            query={"fields": fields},
+            request_timeout=request_timeout,
+        )
+
+
 class AsyncDocuments(AsyncGroup):
     """What was issued: receipts and documents of refunds, to read about, to download, and to have sent again.
     Staff see the store's, others their own."""
@@ -1722,6 +1803,35 @@ class AsyncInvoices(AsyncGroup):
         Needs a token with the scope `payments:read`."""
         return self._file(
             f"/v1/stores/{segment(store_id)}/invoices/{segment(invoice_id)}/credit-notes/{segment(note_id)}/file",
+            request_timeout=request_timeout,
+        )
+
+
+class AsyncMetrics(AsyncGroup):
+    """What a store's memberships come to, for its managers."""
+
+    async def get(
+        self,
+        store_id: Id,
+        *,
+        from_: datetime | str | None = None,
+        to: datetime | str | None = None,
+        interval: StoreMetricsInterval | None = None,
+        view: StoreMetricsView | None = None,
+        request_timeout: float | None = None,
+    ) -> StoreMetrics:
+        """How a store's memberships and their money develop.
+
+        For each period and currency: the monthly recurring revenue at its end (`mrr`; `committed_mrr` without those
+        that are set to end), how many are `active`, `trialing` and `past_due`, what came and went during it, and
+        the money that moved. With `view=cohorts`: how many of those who began in each period have stayed.
+
+        Needs a token with the scope `reports:read`. Kept for the store's staff, from the role `manager` up."""
+        return await self._one(
+            StoreMetrics,
+            "GET",
+            f"/v1/stores/{segment(store_id)}/metrics",
+            query={"from": from_, "to": to, "interval": interval, "view": view},
             request_timeout=request_timeout,
         )
 
@@ -2701,9 +2811,11 @@ class AsyncGroups:
         self.stores = AsyncStores(client)
         self.packages = AsyncPackages(client)
         self.payments = AsyncPayments(client)
+        self.customers = AsyncCustomers(client)
         self.documents = AsyncDocuments(client)
         self.subscriptions = AsyncSubscriptions(client)
         self.invoices = AsyncInvoices(client)
+        self.metrics = AsyncMetrics(client)
         self.reports = AsyncReports(client)
         self.posts = AsyncPosts(client)
         self.comments = AsyncComments(client)

@@ -17,6 +17,7 @@ from dues_client._sync.paging import Paged
 from dues_client._sync.started import Started
 from dues_client.models import (
     Address,
+    BalanceEntry,
     BatchOnError,
     BatchOperation,
     BatchResults,
@@ -26,6 +27,8 @@ from dues_client.models import (
     ConfirmationOutcome,
     CreditNote,
     CreditNoteTo,
+    Customer,
+    CustomerTimeline,
     Document,
     DocumentKind,
     EmailVerification,
@@ -64,6 +67,9 @@ from dues_client.models import (
     StaffRoleRole,
     Store,
     StoreDunning,
+    StoreMetrics,
+    StoreMetricsInterval,
+    StoreMetricsView,
     Subscription,
     SubscriptionEndingRefund,
     SubscriptionStatus,
@@ -1192,6 +1198,81 @@ class Payments(Group):
         )
 
 
+class Customers(Group):
+    """Who buys at a store: staff see all, others themselves."""
+
+    def list(
+        self,
+        store_id: Id,
+        *,
+        sort: Literal["created_at", "-created_at"] | None = None,
+        fields: Sequence[str] | None = None,
+        page_size: int | None = None,
+        request_timeout: float | None = None,
+    ) -> Paged[Customer]:
+        """List customers.
+
+        Needs a token with the scope `payments:read`."""
+        return self._list(
+            Customer,
+            f"/v1/stores/{segment(store_id)}/customers",
+            query={"sort": sort, "fields": fields},
+            page_size=page_size,
+            request_timeout=request_timeout,
+        )
+
+    def get(
+        self, store_id: Id, user_id: Id, *, fields: Sequence[str] | None = None, request_timeout: float | None = None
+    ) -> Customer:
+        """Get customer.
+
+        Needs a token with the scope `payments:read`."""
+        return self._one(
+            Customer,
+            "GET",
+            f"/v1/stores/{segment(store_id)}/customers/{segment(user_id)}",
+            query={"fields": fields},
+            request_timeout=request_timeout,
+        )
+
+    def list_balance_entries(
+        self,
+        store_id: Id,
+        user_id: Id,
+        *,
+        sort: Literal["created_at", "-created_at"] | None = None,
+        fields: Sequence[str] | None = None,
+        page_size: int | None = None,
+        request_timeout: float | None = None,
+    ) -> Paged[BalanceEntry]:
+        """What was credited to a customer's balance, and what has used it.
+
+        Needs a token with the scope `payments:read`."""
+        return self._list(
+            BalanceEntry,
+            f"/v1/stores/{segment(store_id)}/customers/{segment(user_id)}/balance",
+            query={"sort": sort, "fields": fields},
+            page_size=page_size,
+            request_timeout=request_timeout,
+        )
+
+    def get_timeline(
+        self, store_id: Id, user_id: Id, *, fields: Sequence[str] | None = None, request_timeout: float | None = None
+    ) -> CustomerTimeline:
+        """What has happened to a customer, newest first.
+
+        Payments, refunds, changes of subscriptions, invoices, credit notes and mails with documents, at most 200.
+
+        Needs a token with the scope `payments:read`."""
+        return self._one(
+            CustomerTimeline,
+            "GET",
+            f"/v1/stores/{segment(store_id)}/customers/{segment(user_id)}/timeline",
+            query={"fields": fields},
+            request_timeout=request_timeout,
+        )
+
+
 class Documents(Group):
     """What was issued: receipts and documents of refunds, to read about, to download, and to have sent again.
     Staff see the store's, others their own."""
@@ -1715,6 +1796,35 @@ class Invoices(Group):
         Needs a token with the scope `payments:read`."""
         return self._file(
             f"/v1/stores/{segment(store_id)}/invoices/{segment(invoice_id)}/credit-notes/{segment(note_id)}/file",
+            request_timeout=request_timeout,
+        )
+
+
+class Metrics(Group):
+    """What a store's memberships come to, for its managers."""
+
+    def get(
+        self,
+        store_id: Id,
+        *,
+        from_: datetime | str | None = None,
+        to: datetime | str | None = None,
+        interval: StoreMetricsInterval | None = None,
+        view: StoreMetricsView | None = None,
+        request_timeout: float | None = None,
+    ) -> StoreMetrics:
+        """How a store's memberships and their money develop.
+
+        For each period and currency: the monthly recurring revenue at its end (`mrr`; `committed_mrr` without those
+        that are set to end), how many are `active`, `trialing` and `past_due`, what came and went during it, and
+        the money that moved. With `view=cohorts`: how many of those who began in each period have stayed.
+
+        Needs a token with the scope `reports:read`. Kept for the store's staff, from the role `manager` up."""
+        return self._one(
+            StoreMetrics,
+            "GET",
+            f"/v1/stores/{segment(store_id)}/metrics",
+            query={"from": from_, "to": to, "interval": interval, "view": view},
             request_timeout=request_timeout,
         )
 
@@ -2688,9 +2798,11 @@ class Groups:
         self.stores = Stores(client)
         self.packages = Packages(client)
         self.payments = Payments(client)
+        self.customers = Customers(client)
         self.documents = Documents(client)
         self.subscriptions = Subscriptions(client)
         self.invoices = Invoices(client)
+        self.metrics = Metrics(client)
         self.reports = Reports(client)
         self.posts = Posts(client)
         self.comments = Comments(client)

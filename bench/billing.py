@@ -1,0 +1,134 @@
+"""A night of renewals: so many subscriptions are due at once.
+
+First what is due is found and billed, by the job that does it and in this process: an invoice, a period, a payment and
+its job for each. Then the workers that `bin/run` starts, with their relay, charge them through the sandbox and mail the
+confirmations, for as long as it is watched; how many a second is also how long the rest would take.
+
+The statements for each renewal are counted by PostgreSQL's log over one batch.
+"""
+
+import re
+import resource
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import psycopg2
+
+from bench.data import PACKAGES, STORES, USERS, Data, serving_new_data
+from bench.jobs_crews import Crew, at_rest, on_turn, relay
+from bench.payments import logged_statements
+from bench.report import Suite
+from bench.rounds import Figure, Goal
+from bench.servers import HOME
+from config import load_settings
+from dues.billing.renewals import BATCH, do_batch
+from local.mailsink import MailSink
+from workers.app import create_worker_app
+
+# A night, in which 100,000 are to be charged and confirmed.
+WANTED_PER_S = 100_000 / (8 * 3600)
+
+_MEMBERS = """
+insert into payment_methods(user_id, id, gateway, gateway_customer, gateway_ref, brand, last4, exp_month, exp_year,
+        is_default)
+    select md5('user' || i)::uuid, md5('card' || i)::uuid, 'sandbox', 'sandbox', 'sandbox_ok@' || i, 'visa', '4242', 12,
+        2099, true
+    from generate_series(1, %(users)s) i;
+insert into customers(store_id, user_id, created_at, updated_at)
+    select md5('store' || (1 + i %% %(stores)s))::uuid, md5('user' || (1 + i / %(stores)s))::uuid, now(), now()
+    from generate_series(1, %(due)s) i;
+insert into subscriptions(store_id, id, user_id, status, package_id, amount, currency, interval, interval_count,
+        anchor_at, timezone, trial_days, trial_refused, period_number, current_period_start, current_period_end,
+        cancel_at_period_end, has_access, access_until, next_action_at, test, version, created_at, updated_at)
+    select md5('store' || (1 + i %% %(stores)s))::uuid, md5('subscription' || i)::uuid,
+        md5('user' || (1 + i / %(stores)s))::uuid, 'active',
+        md5('package' || (1 + i %% %(stores)s) || '-' || (1 + i %% %(packages)s))::uuid,
+        (1 + i %% %(packages)s) * 500, 'EUR', 'month', 1, now() - interval '1 month', 'UTC', 0, false, 0,
+        now() - interval '1 month', now(), false, true, now(), now(), false, 1, now(), now()
+    from generate_series(1, %(due)s) i;
+analyze subscriptions; analyze customers; analyze payment_methods;
+"""
+_STATEMENT = re.compile(r"LOG: +statement: ")
+
+
+def run(due: int, watched_s: float) -> Suite:
+    """`due` renewals, of whose charges `watched_s` seconds are watched."""
+    suite = Suite(
+        "Renewals", f"{due:,} subscriptions of {STORES} stores are due at one moment, and all cards are good."
+    )
+    with serving_new_data(1000) as data, _mails() as mails:
+        environ = {**data.environ(), "SMTP_URL": mails.smtp_url, "MAIL_LOOKUP_URL": mails.lookup_url}
+        _execute(data, _MEMBERS, {"users": USERS, "stores": STORES, "packages": PACKAGES, "due": due})
+        workers = Crew("billing-workers", [sys.executable, "-m", "workers.supervisor"], environ)
+        hands = [workers, relay(data)]
+        with at_rest(*hands):
+            statements = _statements(data, environ)
+            seconds, megabytes = _bill(environ, due - BATCH)
+            with on_turn(*hands):
+                charged = _rate(data, watched_s)
+        suite.table("What is due is billed", {"all": Figure("all", "s", (seconds,))})
+        suite.table("Memory of the process", {"most": Figure("most", "MB", (megabytes,))})
+        suite.table("Statements for each renewal", {"each": Figure("each", "statements", (statements,))})
+        suite.table("Charged, numbered and confirmed", {"each second": Figure("each second", "renewals/s", (charged,))})
+        suite.goal(Goal("renewals a second / 100,000 in eight hours", charged / WANTED_PER_S, 1.0))
+        suite.machine(data)
+    return suite
+
+
+@contextmanager
+def _mails() -> Iterator[MailSink]:
+    home = HOME / "billing"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir(parents=True)
+    sink = MailSink(home)
+    sink.start()
+    try:
+        yield sink
+    finally:
+        sink.stop()
+
+
+def _bill(environ: dict[str, str], due: int) -> tuple[float, float]:
+    """Have all that is due billed. Returns: the seconds, and the most memory in MB that this process had."""
+    app = create_worker_app(load_settings(environ))
+    with app.app_context():
+        started, done = time.perf_counter(), 0
+        while count := do_batch(BATCH):
+            done += count
+        seconds = time.perf_counter() - started
+    if done != due:
+        raise RuntimeError(f"{done} were billed instead of {due}")
+    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _statements(data: Data, environ: dict[str, str]) -> float:
+    """The statements of one batch, by each of its renewals."""
+    app = create_worker_app(load_settings(environ))
+    with logged_statements(data) as entries, app.app_context():
+        count = do_batch(BATCH)
+    return len([entry for entry in entries if _STATEMENT.search(entry)]) / count
+
+
+def _rate(data: Data, watched_s: float) -> float:
+    """How many renewals a second are charged."""
+    while not _charged(data):
+        time.sleep(0.1)
+    started, before = time.perf_counter(), _charged(data)
+    time.sleep(watched_s)
+    return (_charged(data) - before) / (time.perf_counter() - started)
+
+
+def _charged(data: Data) -> int:
+    ((count,),) = _execute(data, "select count(*) from invoices where kind = 'renewal' and status = 'paid'")
+    return int(str(count))
+
+
+def _execute(data: Data, sql: str, values: dict[str, int] | None = None) -> list[tuple[object, ...]]:
+    with closing(psycopg2.connect(data.database_url.replace("+psycopg2", ""))) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(sql, values)
+            return cursor.fetchall() if cursor.description else []
