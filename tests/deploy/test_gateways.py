@@ -168,6 +168,7 @@ def test_what_is_for_operators_is_not_passed_on(site: Site, path: str):
     assert not {"/metrics", "/metrics/", "/readyz", "/metrics?x=1"} & set(reached)
     if status == 404:
         assert fields["content-type"] == "application/problem+json"
+        assert "Caddy" not in fields.get("server", "")
         assert json.loads(body)["status"] == 404
 
 
