@@ -61,9 +61,9 @@ def nginx_config(folder: Path, port: int, tls_port: int, webs: Sequence[int]) ->
             "listen 80;": f"listen 127.0.0.1:{port};",
             "listen 443": f"listen 127.0.0.1:{tls_port}",
             "/etc/nginx/dues.pem": str(PEM),
-            "    server 127.0.0.1:8001 max_fails=1 fail_timeout=2s;\n": "",
-            "    server 127.0.0.1:8002 max_fails=1 fail_timeout=2s;\n": "".join(
-                f"    server 127.0.0.1:{at} max_fails=1 fail_timeout=2s;\n" for at in webs
+            "    server 127.0.0.1:8001 max_fails=3 fail_timeout=2s;\n": "",
+            "    server 127.0.0.1:8002 max_fails=3 fail_timeout=2s;\n": "".join(
+                f"    server 127.0.0.1:{at} max_fails=3 fail_timeout=2s;\n" for at in webs
             ),
         },
     )

@@ -49,9 +49,11 @@ class Fleet:
         self.webs += webs
 
     def release(self) -> None:
-        """As docs/operating.md says: start the new ones beside the old, then stop the old."""
+        """As docs/operating.md says: start new ones beside the old, have the gateway find them, then stop the old."""
         old = list(self.webs)
         self.start(max(1, len(old)))
+        for web in self.webs:
+            wait_until(lambda web=web: has_been_found(web), 20, "the gateway to ask a new web server")
         self.stop(old)
 
     def stop(self, webs: list[WebServer]) -> None:
@@ -217,7 +219,17 @@ def test_streams_and_waits_go_on_where_they_were(site: Site, make: Factory, jobs
         assert number == "1"
 
 
+def has_been_found(web: WebServer) -> bool:
+    """Whether somebody has asked it for anything but what tests ask for as it starts."""
+    counts = [line for line in metrics_of(web) if line.startswith("dues_http_request_duration_seconds_count{")]
+    return any('route="/healthz"' not in line and 'route="/metrics"' not in line for line in counts)
+
+
 def waiting(web: WebServer) -> int:
-    with urllib.request.urlopen(f"{web.url}/metrics", timeout=10) as answer:
-        lines = answer.read().decode().splitlines()
+    lines = metrics_of(web)
     return sum(int(float(line.split()[1])) for line in lines if line.startswith("dues_waiting_clients "))
+
+
+def metrics_of(web: WebServer) -> list[str]:
+    with urllib.request.urlopen(f"{web.url}/metrics", timeout=10) as answer:
+        return list(answer.read().decode().splitlines())
