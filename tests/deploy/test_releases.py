@@ -52,8 +52,7 @@ class Fleet:
         """As docs/operating.md says: start new ones beside the old, have the gateway find them, then stop the old."""
         old = list(self.webs)
         self.start(max(1, len(old)))
-        for web in self.webs:
-            wait_until(lambda web=web: has_been_found(web), 20, "the gateway to ask a new web server")
+        wait_until(lambda: all(map(has_been_found, self.webs)), 20, "the gateway to ask the new web servers")
         self.stop(old)
 
     def stop(self, webs: list[WebServer]) -> None:
