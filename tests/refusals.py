@@ -18,7 +18,9 @@ class Client(FlaskClient):
         answer = super().open(*args, **kwargs)
         if answer.status_code >= 400 and answer.mimetype == "application/problem+json":
             asked = answer.request
-            last.append(f"{asked.method} {asked.full_path} {answer.status}\n{answer.text[:_MOST_CHARACTERS]}")
+            # It may be compressed.
+            body = answer.get_data().decode(errors="replace")[:_MOST_CHARACTERS]
+            last.append(f"{asked.method} {asked.full_path} {answer.status}\n{body}")
         return answer
 
 

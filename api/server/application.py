@@ -18,7 +18,7 @@ from flask import Flask
 from api.cors import Cors
 from api.http import conditional, is_conditional, problem_reply
 from api.job_waiters import ClientGone
-from api.limits import Allowed, Counter, Limit, Limits, LocalCounts, PolicyName, Used, count_several
+from api.limits import Allowed, Counter, KnownTokens, Limit, Limits, LocalCounts, PolicyName, Used, count_several
 from api.long_poll import first_reply
 from api.reply import Reply, Waiting
 from api.request import Request
@@ -67,6 +67,7 @@ class Application:
         self._tally = Tally()
         self._reads = Reads(app, self._checks, self._tally)
         self._limits, self._local = Limits(settings.rate_limit), LocalCounts(settings.web_concurrency)
+        self._known_tokens = KnownTokens()
         self._threads = ThreadPool(app, settings.web_threads)
         # A quarter of the threads is always left to others.
         self._admission = AdmissionQueue(settings.web_threads, share=max(1, settings.web_threads * 3 // 4))
@@ -168,8 +169,10 @@ class Application:
     ) -> CheckResult:
         """Whether what is known of the caller holds, and what is kept of the answer. Counts the request. Raises:
         TooManyRequests."""
-        actor = caller.access.actor if caller else None
-        limit = None if is_counted else self._limit_of(route, exchange.request, actor.user_id if actor else None)
+        actor, token = caller.access.actor if caller else None, exchange.request.token
+        # What the caller may do may be known no more: while Redis is away, nothing is kept of it.
+        user_id = actor.user_id if actor else self._known_tokens.user_of(token) if token else None
+        limit = None if is_counted else self._limit_of(route, exchange.request, user_id)
         validators = caller.validators if caller else None
         plan = planned.plan if isinstance(planned, Wanted) else None
         if validators is None and limit is None and plan is None:
@@ -238,6 +241,8 @@ class Application:
         self._tally.add_statements(reply.queries, reply.db_s)
         if reply.access and reply.access is not held:
             self._callers.keep(request.token, reply.access)
+            if request.token and reply.access.actor:
+                self._known_tokens.add(request.token, reply.access.actor.user_id)
         return reply
 
     def _caller_of(self, request: Request, known: Access | None) -> object:
@@ -251,6 +256,8 @@ class Application:
             return
         counter, limit = Counter(self._store, self._local), self._limits.of_user(route.limit, access.actor.user_id)
         assert limit
+        if limited[0].key == limit.key:
+            return
         counter.add(limited[0], -1)
         used = counter.add(limit)
         exchange.limited = limit, used

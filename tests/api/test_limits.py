@@ -148,6 +148,18 @@ def _left(headers: http.client.HTTPMessage) -> str:
     return (headers["RateLimit"] or "").split(";")[1].removeprefix("r=")
 
 
+@pytest.mark.parametrize("target", ["server:app", "wsgi:app"])
+def test_without_redis_a_good_token_is_still_told_from_made_up_ones(
+    servers: Servers, make: Factory, user: Made, target: str
+):
+    """What a caller may do is not kept then, but whose a token is."""
+    auth, nowhere = make.auth(user), "redis://127.0.0.1:1/0"
+    with limited(servers, target=target, WEB_CONCURRENCY="1", CACHE_REDIS_URL=nowhere, REDIS_URL=nowhere) as web:
+        assert ask(web, **auth)[1] == 200
+        assert 429 in {ask(web, Authorization=f"Bearer dues_{new_id().hex}")[1] for _ in range(2 * QUOTA)}
+        assert ask(web, **auth)[1] == 200
+
+
 def test_without_redis_all_processes_together_still_keep_to_the_quota(servers: Servers, make: Factory, user: Made):
     auth = make.auth(user)
     nowhere = "redis://127.0.0.1:1/0"
