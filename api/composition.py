@@ -198,7 +198,7 @@ def find(request: Request) -> tuple[Route, Ids]:
     if found is None:
         raise _missing(request)
     route, _ = found
-    is_json = route.writes or route.lists or route.reads
+    is_json = route.writes or route.lists or route.reads or route.returns
     if route.composes or route.streams or route.limit == "login" or not is_json:
         raise BadRequest(f"{route} cannot be part of another request", code="not_composable")
     return found

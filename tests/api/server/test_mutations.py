@@ -94,7 +94,8 @@ def mutated(chance: random.Random, base: bytes, token: bytes) -> Sent:
 def exchange(port: int, sent: Sent) -> list[Answer]:
     """All that is answered until the server closes or is silent. A client that closes its side at once is taken by some
     proxies for one that has left; so it is closed only where no answer comes."""
-    data, is_head = b"", sent.parts[0].startswith(b"HEAD")
+    # Empty lines before a request are passed over.
+    data, is_head = b"", b"".join(sent.parts).lstrip(b"\r\n").startswith(b"HEAD")
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
         for part in sent.parts:
             if part:
