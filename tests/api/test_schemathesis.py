@@ -80,7 +80,7 @@ def check(case: "schemathesis.Case[Any]", world: World, headers: dict[str, str])
 
 
 @document.parametrize()
-@settings(max_examples=8, **quietly)
+@settings(max_examples=5, **quietly)
 def test_requests_made_up_from_the_document(case, world, headers):
     check(case, world, headers)
 

@@ -166,7 +166,7 @@ def test_writes_go_on_and_nothing_goes_stale_while_redis_is_in_trouble(
             assert not restore_cache_once()
             assert not is_on()
     wait_until(restore_cache_once, 5, "the cache to be turned on again")
-    wait_until(lambda: read_note().hit, 5, "the next hit")
+    wait_until(lambda: read_note().hit, 20, "the next hit")
     assert read_note().payload == b"second"
 
 
