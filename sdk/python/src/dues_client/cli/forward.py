@@ -32,7 +32,7 @@ def new_secret() -> str:
 
 
 class Forwarder:
-    """Sends events as Dues sends webhooks, signed with a secret of this session."""
+    """Sends events as Dues sends webhooks, signed with a secret made for this run."""
 
     def __init__(self, url: str, secret: str) -> None:
         self._url = url
