@@ -5,54 +5,15 @@ from flask import Flask
 from api.flask_host import init_flask_host
 from api.openapi.document import init_openapi
 from api.pages import init_pages
-from api.routes import (
-    accounts,
-    batch,
-    comments,
-    customers,
-    documents,
-    feeds,
-    follows,
-    invoices,
-    jobs,
-    metrics,
-    packages,
-    payments,
-    posts,
-    recovery,
-    reports,
-    stores,
-    subscriptions,
-    tokens,
-    webhooks,
-)
+from api.routing import Routes
 from api.system import init_system
 from config import Settings
 from dues.accounts.passwords import share_threads
 from dues.app import create_base
+from dues.slices import load
 
-# Every module of routes, in the order of the documentation.
-MODULES = (
-    accounts.routes,
-    tokens.routes,
-    recovery.routes,
-    stores.routes,
-    packages.routes,
-    payments.routes,
-    customers.routes,
-    documents.routes,
-    subscriptions.routes,
-    invoices.routes,
-    metrics.routes,
-    reports.routes,
-    posts.routes,
-    comments.routes,
-    follows.routes,
-    feeds.routes,
-    webhooks.routes,
-    jobs.routes,
-    batch.routes,
-)
+# The routes of every module, in the order of the documentation.
+MODULES: tuple[Routes, ...] = tuple(module.routes for module in load("routes"))
 
 
 def create_app(settings: Settings | None = None) -> Flask:

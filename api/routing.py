@@ -246,7 +246,7 @@ def written(resource: Resource, scope: Scope, status: int) -> Reply:
 
 
 class Routes:
-    """The routes of one module; `api/app.py` lists the modules.
+    """The routes of one module, which dues/slices.py names.
 
     examples: for the OpenAPI document, values of fields by their names, or by "Schema.name" (api/openapi/examples.py).
     bodies: by the name of a struct, examples of bodies whose fields exclude one another, by what each is.

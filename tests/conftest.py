@@ -155,7 +155,7 @@ def client(app: Flask) -> FlaskClient:
 @pytest.fixture
 def make(servers: Servers, clean: None) -> Factory:
     """Makes rows: `make.store()`, `make.payment(store, user)`, … see tests/factory.py."""
-    return Factory(servers.direct, servers.forget)
+    return Factory(servers.direct)
 
 
 @pytest.fixture

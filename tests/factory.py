@@ -7,7 +7,6 @@ import itertools
 import json
 import secrets
 from base64 import b64encode
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from hashlib import sha256
@@ -29,9 +28,8 @@ PASSWORD = "correct horse battery staple"
 class Factory:
     """Makes rows, each committed at once."""
 
-    def __init__(self, direct: Direct, forget: Callable[[], None] = lambda: None) -> None:
-        """`forget` is called after each write, which names no tags: it is to have caches forget all they know."""
-        self._direct, self._forget = direct, forget
+    def __init__(self, direct: Direct) -> None:
+        self._direct = direct
         self._numbers = itertools.count(1)
 
     def user(self, *, password: str = PASSWORD, **columns: Any) -> Row:
@@ -426,8 +424,6 @@ class Factory:
         """What a statement returns: for a test that looks into the tables."""
         with self._direct.cursor() as cursor:
             cursor.execute(sql, parameters)
-            if not sql.lstrip().lower().startswith("select"):
-                self._forget()
             return [Row(**row) for row in cursor.fetchall()] if cursor.description else []
 
     def value(self, sql: str, parameters: dict[str, Any] | None = None) -> Any:

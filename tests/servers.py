@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from functools import cached_property
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
@@ -96,7 +97,7 @@ class Direct:
     def cursor(self) -> Iterator[RealDictCursor]:
         with self._live().cursor(cursor_factory=RealDictCursor) as cursor:
             yield cursor
-            if not (cursor.statusmessage or "").startswith("SELECT"):
+            if not (cursor.query or b"").lstrip()[:6].lower() == b"select":
                 self._forget()
 
     def close(self) -> None:
@@ -153,8 +154,13 @@ class Backing:
 
     def forget(self) -> None:
         """Have every process forget what it cached: for a test that wrote into the tables and touched no tag."""
-        with contextlib.suppress(redis.RedisError), closing(redis.Redis.from_url(self.redis_url)) as client:
-            client.eval(_FORGET, 0)
+        with contextlib.suppress(redis.RedisError):
+            self.redis.eval(_FORGET, 0)
+
+    @cached_property
+    def redis(self) -> "redis.Redis":
+        """One connection, which is kept, since hardly a test does without."""
+        return redis.Redis.from_url(self.redis_url)
 
     def environ(self, **changes: str) -> dict[str, str]:
         """The environment of a process of Dues (web, worker, relay) with the same settings."""
@@ -202,8 +208,7 @@ class Servers(Backing):
                 else:
                     cursor.execute("; ".join(f"delete from {name}" for name in self._tables))
             cursor.execute(_CACHE_ON)
-        with closing(redis.Redis.from_url(self.redis_url)) as client:
-            client.flushdb()
+        self.redis.flushdb()
 
     @contextlib.contextmanager
     def _unguarded(self, cursor: RealDictCursor, *, even_empty: bool) -> Iterator[None]:
@@ -217,6 +222,7 @@ class Servers(Backing):
 
     def stop(self) -> None:
         self.direct.close()
+        self.redis.close()
         self.mail.stop()
         self.valkey.stop()
         drop_database(self._cluster_url, self._database)

@@ -7,6 +7,7 @@ id. It cannot tell whose; for that there is tests/api/test_staleness.py.
 import re
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from dues.postgres import before_commit, in_transaction, unit_of_work
@@ -28,6 +29,12 @@ def resources() -> Iterator[Resource]:
 
 def needed_tags() -> dict[str, set[str]]:
     """For each table the tags that every write to it must name, `*` standing for any id."""
+    return _needed_tags(len(sys.modules))
+
+
+@lru_cache(1)
+def _needed_tags(modules: int) -> dict[str, set[str]]:
+    """The same, while so many `modules` have been imported, which is where resources are declared."""
     scopes: list[dict[str, Any]] = [{}, *({name: _ANY} for name in ("id", "store_id", "user_id"))]
     scopes.append({"id": _ANY, "store_id": _ANY, "user_id": _ANY})
     needed: dict[str, set[str]] = {}
@@ -52,19 +59,23 @@ def missing_tags(tables: set[str], tags: set[str]) -> list[str]:
     ]
 
 
+@lru_cache(4096)
+def written_tables(statement: str) -> tuple[str, ...]:
+    return tuple(table.lower() for table in _WRITE.findall(statement))
+
+
 class TagGuard:
     """Watches what is sent to PostgreSQL; `append()` takes each statement, as a recorder's list does."""
 
     def __init__(self) -> None:
-        self._needed: dict[str, set[str]] = {}
         before_commit(self._check)
 
     def append(self, text: str) -> None:
-        for table in _WRITE.findall(text):
+        for table in written_tables(text):
             work = unit_of_work() if in_transaction() else None
             if work is not None:
-                vars(work).setdefault("written", set()).add(table.lower())
-            elif table.lower() in (self._needed or needed_tags()):
+                vars(work).setdefault("written", set()).add(table)
+            elif table in needed_tags():
                 raise AssertionError(f"a write to {table} outside transaction() names no tags")
 
     def _check(self, work: UnitOfWork) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from dues.slices import SLICES, Part
+
 PROJECT = Path(__file__).resolve().parent.parent
 PACKAGES = ("api", "dues", "local", "workers")
 LONGEST_FILE = 400
@@ -155,14 +157,47 @@ def test_stored_times_are_compared_by_postgresqls_clock() -> None:
     assert compared == OWN_CLOCK.keys(), "compare in SQL with now(), or with dues.postgres.database_now()"
 
 
-def test_the_picture_of_the_house_has_every_floor() -> None:
+def floors() -> list[str]:
+    """Those of dues/, from the top down."""
     contracts = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    floors = next(contract["layers"] for contract in contracts if contract.get("containers") == ["dues"])
-    rooms = {room for floor in floors for room in re.findall(r"\w+", floor)}
+    return next(contract["layers"] for contract in contracts if contract.get("containers") == ["dues"])
+
+
+# What registers a function: where a module does that in dues/, every process has to import it.
+REGISTERS = re.compile(r"^@(?:when_\w+|\w*before_commit|notice)\b", re.M)
+DECLARES: dict[Part, tuple[str, re.Pattern[str]]] = {
+    "hooks": ("dues", REGISTERS),
+    "commands": ("dues", re.compile(r"^\w+ = AppGroup\(|^@click\.command\b", re.M)),
+    "routes": ("api/routes", re.compile(r"^routes = Routes\(", re.M)),
+    "jobs": ("workers", re.compile(r"^@job\(", re.M)),
+}
+
+
+@pytest.mark.parametrize("part", DECLARES)
+def test_what_declares_something_is_in_the_list_of_slices(part: Part) -> None:
+    folder, pattern = DECLARES[part]
+    found = {
+        ".".join(file.relative_to(folder).with_suffix("").parts)
+        for file in files()
+        if file.is_relative_to(folder) and pattern.search((PROJECT / file).read_text())
+    }
+    named = [name for each in SLICES for name in getattr(each, part)]
+    # The cache's is imported by whoever makes an application, since nothing works without it.
+    assert sorted(named) == sorted(found - {"reads.freshness.__init__"}), "name it once in dues/slices.py"
+
+
+def test_every_slice_is_in_the_list() -> None:
+    first, last = floors().index("webhooks"), floors().index("mail")
+    rooms = {room for floor in floors()[first : last + 1] for room in re.findall(r"\w+", floor)}
+    assert not rooms - {each.name for each in SLICES}, "name it in dues/slices.py"
+
+
+def test_the_picture_of_the_house_has_every_floor() -> None:
+    rooms = {room for floor in floors() for room in re.findall(r"\w+", floor)}
     picture = (PROJECT / "README.md").read_text().partition("## The house")[2].partition("Imports go down")[0]
     shown = set(re.findall(r"\w+", picture.partition("dues/")[2]))
     # The application itself, and what every other module of the core stands on.
-    assert rooms - shown <= {"app", "settings", "context", "failpoints", "retention"}
+    assert rooms - shown <= {"app", "settings", "context", "failpoints", "retention", "slices"}
 
 
 TEXTS = (".md", ".py", ".toml", ".typ")

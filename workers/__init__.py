@@ -1,16 +1,16 @@
-"""The job edge: the only place that imports rq.
+"""Background jobs: the processes that do them, and the only package that imports rq.
 
-job.py         where handlers are declared, and what happens around them
-registry.py    the one list of the modules that declare handlers
-rq_worker.py   the loop that waits at one queue of RQ and does what is due in it
+job.py         how a handler is declared, and what happens around it: claim, renew, finish, retry
+registry.py    the modules that declare handlers, from the one list of slices
+rq_worker.py   the loop of one worker: wait at one queue of RQ, then do the jobs that are due in it
 threads.py     several jobs at once in one worker process
 forked.py      running a handler in a process of its own
 heartbeat.py   keeping the leases of the jobs that are running
-retry_db.py    waiting for a PostgreSQL that is away
+retry_db.py    calling again while PostgreSQL cannot be reached
 interrupts.py  stopping a handler at its time limit, or when the worker is being stopped
 supervisor.py  the worker processes: `python -m workers.supervisor`
-relay.py       wakes workers for what is due, brings back what was lost: `python -m workers.relay`
+relay.py       wakes workers for due jobs, brings back lost ones: `python -m workers.relay`
 rq_queues.py   RQ's queues as Dues uses them
-drain.py       doing what is due in a queue here and now: `python -m workers.drain`
-schedule.py    what is due again and again; housekeeping.py: of that, what deletes what has expired
+drain.py       doing the due jobs of a queue in this process: `python -m workers.drain`
+schedule.py    recurring jobs; housekeeping.py has those that delete expired rows and files
 """

@@ -1,4 +1,4 @@
-"""Jobs about accounts: each is one mail; what they say is in dues/accounts/mails.py."""
+"""Jobs about accounts: each sends one mail, whose text is in dues/accounts/mails.py."""
 
 from uuid import UUID
 

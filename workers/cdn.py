@@ -1,4 +1,4 @@
-"""The job that has shared caches let go of what is out of date; what it does is in dues/cdn.py."""
+"""The job that purges outdated answers from shared caches; dues/cdn.py does the work."""
 
 from dues import cdn as edge
 from dues.jobs import Run, kinds

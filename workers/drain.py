@@ -1,7 +1,7 @@
-"""Doing all that is due in a queue, in this process: `python -m workers.drain QUEUE`, or `flask jobs drain QUEUE`.
+"""Do all due jobs of a queue in this process, then exit: `python -m workers.drain QUEUE`, or `flask jobs drain QUEUE`.
 
-It claims jobs as workers do, beside them or in their place, one at a time, and needs neither Redis nor a relay. What
-becomes due meanwhile is done too; what is to be tried again later is left. SIGTERM ends it as it ends a worker.
+It claims jobs as workers do, one at a time, whether or not workers run, and needs neither Redis nor a relay. Jobs that
+become due meanwhile are done too; jobs that wait for their next attempt are left. SIGTERM ends it as it ends a worker.
 """
 
 import logging
@@ -21,7 +21,7 @@ log = logging.getLogger("dues.worker")
 
 
 def drain(queue: QueueName) -> int:
-    """Returns: how many attempts were made."""
+    """Do jobs until none is due. Returns: how many attempts were made."""
     count, more = 0, True
     while more and not interrupts.stopping:
         became_due = promote()

@@ -1,7 +1,7 @@
 """Running a handler in a process of its own: it can be killed at its time limit, and its memory ends with it.
 
-The parent holds the lease, renews it and watches; the child runs the handler and writes how it ended. A socket between
-them, on which nothing is sent, tells either at once when the other is gone.
+The parent holds and renews the lease and watches the child; the child runs the handler and writes how it ended. They
+share a socket on which nothing is sent: when one of them dies, the other reads its end at once.
 """
 
 import logging
@@ -24,15 +24,16 @@ from workers.interrupts import interrupts
 
 log = logging.getLogger("dues.jobs")
 
-# The child stops itself at the time limit; this much later it is killed.
+# The child stops itself at the time limit. One that has not is killed this much later.
 _GRACE_S = 5.0
 # How soon a request to stop is noticed.
 _WATCH_S = 0.25
 
 
 def run_forked(run: Run, timeout_s: int, attempt: Callable[[], str]) -> str:
-    """Have a child of this process do `attempt`, which writes the job's end. Returns: what became of the job."""
-    # A connection must not be shared: the child would read the parent's answers.
+    """Have a child process do `attempt`, which writes the job's end. Returns: the job's status, `ended` where the child
+    wrote it, or `lost`."""
+    # Parent and child must not share a connection: each would read the other's answers.
     db.session.remove()
     ours, theirs = socket.socketpair()
     pid = os.fork()
@@ -48,7 +49,7 @@ def _be_child(parent: socket.socket, attempt: Callable[[], str]) -> None:
     """Never returns."""
     code = 1
     try:
-        # The parent decides when to stop; a SIGTERM to the whole group is for it alone.
+        # Only the parent decides when to stop, so a SIGTERM to the whole process group is ignored here.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         threading.Thread(target=_die_with, args=(parent,), daemon=True).start()
@@ -84,7 +85,7 @@ def _watch(run: Run, pid: int, child: socket.socket, timeout_s: int) -> str:
             break
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if code == 0:
-        # The child may have ended before its own hint was out.
+        # The child may have ended before it had sent its own notification.
         tell_change(run.job_id)
         return "ended"
     log.error("job %s: its process ended with %d", run.job_id, code)

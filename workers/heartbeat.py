@@ -1,4 +1,4 @@
-"""Keeping the leases of the jobs that are running, from a thread beside their handlers."""
+"""Renews the leases of the running jobs, from a thread beside their handlers."""
 
 import logging
 import threading
@@ -14,16 +14,17 @@ from dues.jobs.lease import Lease
 
 log = logging.getLogger("dues.jobs")
 
-# A handler that has used up its time has this much longer to be stopped, and its end to be written.
+# After a handler's time limit: how long its lease is still renewed, so that the handler can be stopped and its end
+# written. Seconds.
 _GRACE_S = 30.0
 
 
 class Renewer:
-    """Renews the leases that one process holds, each every third of its time.
+    """Renews the leases that one process holds, each of them three times in its length.
 
-    On a connection of its own, so that neither a long transaction of a handler nor a slow statement delays it. A lease
-    is renewed for as long as its kind's time limit and a little more: nothing can stop a handler that hangs in a
-    thread, but another worker can take its job over.
+    It has a connection of its own, so that neither a handler's long transaction nor a slow statement delays it. A lease
+    is renewed until a little after the time limit of the job's kind, and no longer: nothing can stop a handler that
+    hangs in a thread, but once its lease has run out another worker takes the job over.
     """
 
     def __init__(self, app: Flask, every_s: float) -> None:
@@ -68,7 +69,7 @@ class Renewer:
                     with self._app.app_context():
                         lease.renew()
                 except (psycopg2.Error, sqlalchemy.exc.SQLAlchemyError) as error:
-                    # The next turn, or the handler's own check, tries again; meanwhile the lease runs down.
+                    # The next round, or the handler's own check, tries again before the lease runs out.
                     log.warning("could not renew the lease of job %s: %s", lease.job_id, type(error).__name__)
 
     def _due(self) -> list[Lease]:

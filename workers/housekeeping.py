@@ -14,7 +14,7 @@ from dues.retention import delete_expired_jobs, delete_expired_keys
 from dues.webhooks.retention import delete_expired_events
 from workers.job import job
 
-# A backlog of years is worked off in turns, with reports in between.
+# The longest that one job runs, in seconds: a backlog of years is deleted by many, and reports get their turn between.
 _LONGEST_S = 60.0
 
 
@@ -59,7 +59,7 @@ def circuits(run: Run) -> dict[str, int]:
 
 
 def _in_batches(run: Run, forget: Callable[[], int]) -> dict[str, int]:
-    """Call `forget` in one transaction after the other until it finds nothing. Raises: LeaseLost."""
+    """Call `forget` in one transaction after another until it deletes nothing. Raises: LeaseLost."""
     until, total = time.monotonic() + _LONGEST_S, 0
     while True:
         run.check()

@@ -1,7 +1,7 @@
 """Stopping the handler that runs in the main thread: at its time limit, or 20 s after the worker was told to stop.
 
-One alarm serves both. It can only be raised inside `during_handler()`, so it never hits the code that claims and
-finishes.
+One alarm serves both purposes. Its exception is raised only inside `during_handler()`, never in the code that claims
+and finishes jobs.
 """
 
 import signal
@@ -13,7 +13,7 @@ from types import FrameType
 
 from dues.jobs.exceptions import Drained, TimedOut
 
-# Platforms kill 30 s after SIGTERM.
+# Process managers (Kubernetes, Heroku) kill a process 30 s after SIGTERM.
 DRAIN_S = 20.0
 
 
@@ -26,7 +26,8 @@ class Interrupts:
         self._timeout_at: float | None = None
 
     def request_stop(self, drain_s: float | None = None) -> None:
-        """The process is to end: a handler gets `drain_s` (DRAIN_S) more seconds. Safe in a signal handler."""
+        """Have the process end: a running handler gets `drain_s` more seconds, by default DRAIN_S. May be called in a
+        signal handler."""
         if not self.stopping:
             self.stopping = True
             self._drain_at = time.monotonic() + (DRAIN_S if drain_s is None else drain_s)
@@ -34,14 +35,14 @@ class Interrupts:
                 self._arm()
 
     def drained(self) -> bool:
-        """Whether the time that a stop leaves is over."""
+        """Whether the process was told to stop and the time for its handler is over."""
         return self._drain_at is not None and time.monotonic() >= self._drain_at
 
     @contextmanager
     def during_handler(self, timeout_s: float) -> Iterator[None]:
-        """Raise TimedOut after `timeout_s`, or Drained when a requested stop leaves no more time, inside the block.
+        """Inside the block, raise TimedOut after `timeout_s`, or Drained when the time for a stop is over.
 
-        Only in the main thread, where Python runs signal handlers; in others there are no limits.
+        This works in the main thread only, where Python runs signal handlers; in other threads nothing is raised.
         """
         if threading.current_thread() is not threading.main_thread():
             yield

@@ -1,4 +1,4 @@
-"""Where a job's handler is declared, and what happens around it: claim, renew, finish, retry.
+"""How a job's handler is declared, and what happens around it: claim, renew, finish, retry.
 
     @job(kinds.PAYMENT_CHARGE)
     def charge(run: Run, payment_id: str) -> None:
@@ -6,8 +6,8 @@
         with run.completion():      # what the block writes and the job's success commit together, or not at all
             ...
 
-A handler may run twice: killed anywhere, it is run again. It returns the job's result, a dict or None, unless it has
-used `run.completion()`; what it may raise is in dues/jobs/exceptions.py.
+A handler may run twice: where its worker is killed, another runs it again. It returns the job's result, a dict or None,
+unless it has used `run.completion()`. What it may raise is in dues/jobs/exceptions.py.
 """
 
 import logging
@@ -47,22 +47,22 @@ log = logging.getLogger("dues.jobs")
 # A job that waits for its next attempt can be done at once.
 _HURRY = "update jobs set run_at = now() where id = %(id)s and status = 'queued' and run_at > now() returning id"
 _STATUS = "select status from jobs where id = %(id)s"
-# How often to look whether another worker is done with a job.
+# How often to check whether another worker has finished a job, in seconds.
 _LOOK_S = 0.02
 
 Handler = Callable[..., dict[str, Any] | None]
 H = TypeVar("H", bound=Handler)
 Held = tuple[Claim, Lease]
 
-# How a handler says what is to be done next; whatever else it raises is a bug, or a failure outside.
+# The exceptions by which a handler says what is to happen next. Any other is a bug, or a failure outside.
 _FORESEEN = (LeaseLost, Canceled, Drained, PermanentFailure, Retry)
-# How soon a job of a kind that is not known here is offered again.
+# When a job of a kind that this version does not know is tried again, in seconds.
 _UNKNOWN_AGAIN_S = 30.0
 
 
 @dataclass(frozen=True)
 class Declared:
-    """A kind and the function that does it."""
+    """A kind of job and its handler."""
 
     kind: Kind
     handler: Handler
@@ -90,7 +90,7 @@ class UndeclaredJob(Exception):
 def check_declared(kinds: Mapping[str, Kind] = KINDS, handlers: Mapping[str, Declared] = HANDLERS) -> None:
     """Called before a worker starts. Raises: UndeclaredJob."""
     faults = [
-        f"{name} is in dues/jobs/kinds.py but has no handler: declare one with @job in a module of workers/registry.py"
+        f"{name} is in dues/jobs/kinds.py but has no handler: declare one with @job in a module of dues/slices.py"
         for name in sorted(kinds.keys() - handlers.keys())
     ] + [
         f"{handlers[name].handler.__qualname__} is the handler of {name}, which is not in dues/jobs/kinds.py: add it to"
@@ -102,14 +102,14 @@ def check_declared(kinds: Mapping[str, Kind] = KINDS, handlers: Mapping[str, Dec
 
 
 def perform(queue: QueueName, is_over: Callable[[], bool] = lambda: False) -> int:
-    """Do what is due in a queue, one job after the other, until nothing is or `is_over()`. Deliveries in RQ name this
-    function. Never raises: the jobs' rows say how it went. Returns: how many attempts were made."""
+    """Do the due jobs of a queue, one after another, until none is due or `is_over()`. Deliveries in RQ name this
+    function. Never raises: the rows of the jobs have their outcomes. Returns: how many attempts were made."""
     first = begin(queue)
     return 0 if first is None else go_on(queue, first, is_over)
 
 
 def begin(queue: QueueName) -> Held | None:
-    """Claim the job whose turn it is, if there is one. Never raises."""
+    """Claim the next job of a queue. Never raises. Returns: None where no job is due or the claim failed."""
     try:
         with _app().app_context():
             held = patiently(partial(_turns(queue).claim, _worker_name(), threads(queue) - _at_work[queue]))
@@ -122,8 +122,8 @@ def begin(queue: QueueName) -> Held | None:
 
 
 def go_on(queue: QueueName, first: Held, is_over: Callable[[], bool]) -> int:
-    """Do a job that was claimed, and then those whose turn it is. Never raises. Returns: how many attempts were
-    made."""
+    """Do the claimed job `first`, then claim and do the next until none is due. Never raises. Returns: how many
+    attempts were made."""
     held: Held | None = first
     count = 0
     while held is not None:
@@ -131,7 +131,7 @@ def go_on(queue: QueueName, first: Held, is_over: Callable[[], bool]) -> int:
             with _app().app_context():
                 execute(*held)
         except Exception as error:
-            # Not even the failure could be written: the lease runs out, and the relay brings the job back.
+            # The outcome could not be written: the lease will run out, and the relay requeues the job.
             _log(f"job {held[0].job_id} could not be ended", error)
         _count(queue, -1)
         count += 1
@@ -140,15 +140,15 @@ def go_on(queue: QueueName, first: Held, is_over: Callable[[], bool]) -> int:
 
 
 def _log(what: str, error: Exception) -> None:
-    """A bug with its traceback; that PostgreSQL cannot do it, each time that it is met, in a line."""
+    """Log an error: in one line where PostgreSQL could not do it, else with its traceback, since it is a bug."""
     failure = failure_of(error)
     why = failure.detail if failure else type(error).__name__
     log.error("%s: %s", what, why, exc_info=None if failure else error)
 
 
 def promote() -> int:
-    """Have jobs whose time has come be due, which is the relay's task: for when there is none. Never raises. Returns:
-    how many."""
+    """Make jobs due whose time has come. The relay does that; this is for when none runs. Never raises. Returns: how
+    many."""
     try:
         with _app().app_context():
             return become_due()
@@ -158,8 +158,8 @@ def promote() -> int:
 
 
 def perform_here(job_id: UUID) -> None:
-    """Do a job as part of another one's handler, now, even where it was to be tried again later; or wait until the
-    worker that has it has done what there is to do now."""
+    """Do a job at once, as part of another job's handler, even if its next attempt was due later. Where another worker
+    has it, wait until that attempt has ended."""
     fetch_row(_HURRY, {"id": job_id})
     begun = patiently(partial(leases.claim, [job_id], _worker_name()))
     if begun is not None:
@@ -170,7 +170,7 @@ def perform_here(job_id: UUID) -> None:
 
 
 def execute(claim: Claim, lease: Lease) -> None:
-    """Run one attempt at a job that was claimed, and write how it ended."""
+    """Make one attempt at a claimed job and write its outcome."""
     failpoint("worker.after_claim")
     declared = HANDLERS.get(claim.kind)
     run = Run(claim, lease)
@@ -194,7 +194,7 @@ def execute(claim: Claim, lease: Lease) -> None:
 
 
 def attempt(claim: Claim, run: Run, handler: Handler) -> str:
-    """Run the handler once and write how it ended. Returns: the job's new status, or `lost`."""
+    """Run the handler once and write the outcome. Returns: the job's new status, or `lost`."""
     try:
         try:
             with interrupts.during_handler(claim.timeout_s):
@@ -213,7 +213,7 @@ def attempt(claim: Claim, run: Run, handler: Handler) -> str:
 
 
 def _end(claim: Claim, run: Run, error: BaseException) -> str:
-    """Write what an attempt's failure means for the job. Raises: LeaseLost."""
+    """Write the outcome of an attempt that raised `error`. Returns: the job's new status. Raises: LeaseLost."""
     lease = run.lease
     if run.completed:
         return "succeeded"
@@ -236,8 +236,8 @@ _unknown_kinds: set[str] = set()
 
 
 def _unknown(kind: str, run: Run, **args: object) -> None:
-    """The handler of a kind that this version of Dues does not have; another, being rolled out or back, may. The job
-    waits for it, as long as it takes and at no cost of attempts."""
+    """The handler for kinds that this version of Dues does not know, but another one may, while a release is rolled out
+    or back. The job waits for a worker of that version as long as it takes, which costs it no attempt."""
     if kind not in _unknown_kinds:
         _unknown_kinds.add(kind)
         log.warning("jobs of the kind %s wait for workers that know it: those of this process do not", kind)
@@ -257,7 +257,7 @@ _process_app: Flask | None = None
 
 
 def use_app(app: Flask) -> None:
-    """Have this process's jobs run with `app` rather than with one made from the environment."""
+    """Run this process's jobs with `app` instead of an application made from the environment."""
     global _process_app
     _process_app = app
 
@@ -269,7 +269,7 @@ def _app() -> Flask:
     return _process_app
 
 
-# Threads that begin at once agree on one.
+# Held while something is made once for the process, and for the counts.
 _once = threading.Lock()
 # How many jobs of a queue this process has claimed and not ended yet.
 _at_work: Counter[QueueName] = Counter()
@@ -287,7 +287,7 @@ def _turns(queue: QueueName) -> Turns:
 
 
 def renewer() -> Renewer:
-    """What renews the leases of the present application's jobs."""
+    """The renewer of the current application, which is made when first asked for."""
     with _once:
         found: Renewer | None = current_app.extensions.get("jobs.renewer")
         if found is None:

@@ -1,4 +1,4 @@
-"""Sending a mail as the last act of a job: the mail's end and the job's are written together."""
+"""Sending a mail as the last step of a job: the outcomes of mail and job are committed together."""
 
 from collections.abc import Callable
 from uuid import UUID
@@ -12,7 +12,7 @@ from workers.retry_db import patiently
 
 
 class MailNotSent(Problem):
-    """The mail will not be sent, or nobody can say whether it was."""
+    """The mail was refused, or it is unknown whether the mail server accepted it."""
 
     status, title, code = 502, "The mail was not sent", "mail_not_sent"
 
@@ -27,7 +27,7 @@ Ended = Callable[[Outcome], None]
 
 
 def send_mail(run: Run, draft: Draft, ended: Ended = lambda outcome: None) -> None:
-    """`ended(outcome)` writes down what else depends on the mail's end, in the same transaction.
+    """Send `draft` and end the job. `ended(outcome)` records what else depends on the outcome, in the same transaction.
 
     Raises: MailDeferred (a Retry), PermanentFailure, LeaseLost.
     """
@@ -65,8 +65,8 @@ def _write_down(outcome: Outcome, ended: Ended) -> None:
 
 
 def _write_sent(run: Run, outcome: Outcome, ended: Ended) -> None:
-    """That the mail server has the mail is known to this process alone: so it is written down, though PostgreSQL may be
-    away for a while, and though the job may have another worker by then."""
+    """Record that the mail server has accepted the mail. Only this process knows it, so it tries for a while if
+    PostgreSQL cannot be reached, and records it even if the job has another worker by then."""
 
     def write() -> None:
         with run.completion():

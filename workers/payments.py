@@ -1,4 +1,4 @@
-"""Jobs about payments; what they do is in dues/payments."""
+"""Jobs about payments; dues/payments does the work."""
 
 from uuid import UUID
 

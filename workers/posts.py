@@ -1,4 +1,4 @@
-"""Jobs about posts; what they do is in dues/social."""
+"""Jobs about posts; dues/social does the work."""
 
 from uuid import UUID
 

@@ -1,19 +1,5 @@
-"""The one list of the modules that declare handlers of jobs. Importing it declares them all."""
+"""The modules that declare handlers of jobs, from the one list of slices. Importing this declares all handlers."""
 
-from types import ModuleType
+from dues.slices import load
 
-from workers import accounts, clocks, housekeeping, mail, payments, posts, reports, subscriptions, webhooks
-from workers import cdn as edge
-
-MODULES: tuple[ModuleType, ...] = (
-    accounts,
-    edge,
-    clocks,
-    housekeeping,
-    mail,
-    payments,
-    posts,
-    reports,
-    subscriptions,
-    webhooks,
-)
+MODULES = tuple(load("jobs"))

@@ -1,8 +1,8 @@
 """The relay, `python -m workers.relay`: wakes workers for due jobs, brings back lost ones, and keeps the schedule.
 
-Any number may run at once. Nothing is in their memory: what is due stands in PostgreSQL, and each look makes as many
-deliveries as RQ lacks. Whatever a relay, a Redis or a worker loses is made up for by the next look; a delivery too many
-wakes a worker that finds nothing to do.
+Any number of relays may run at once. They keep no state: PostgreSQL knows which jobs are due, and each round adds the
+deliveries that RQ's queues lack. So the next round makes up for whatever a relay, Redis or a worker has lost; an
+unneeded delivery only wakes a worker that finds nothing to do.
 """
 
 import logging
@@ -37,17 +37,16 @@ from workers.schedule import tick_once
 
 log = logging.getLogger("dues.relay")
 
-# Most deliveries that wait in a queue of RQ: enough for all workers that might be idle. Those that are busy go on by
-# themselves.
+# The most deliveries that wait in a queue of RQ: enough for all workers that might be idle. Busy workers need none to
+# go on.
 MOST_WAITING = 50
-# Held so that no other relay does the same at once, which would wake workers twice: a number that no other advisory
-# lock has.
+# The number of the advisory lock that keeps two relays from waking workers twice; no other lock has it.
 _LOCK = 7_305_114_901
 _HOUSEKEEPING_EVERY_S = 1.0
 _REDIS_TIMEOUT_S = 2.0
 
 _BEGIN = "select pg_try_advisory_xact_lock(%(lock)s)"
-# Metrics tell from it whether a relay is at work. A crash may lose it.
+# From this row, metrics tell whether a relay is at work. A crash may lose the last write.
 _LOOKED = """
     insert into relay_looks as r (one, looked_at)
     select true, clock_timestamp() from (select set_config('synchronous_commit', 'off', true)) unhurried
@@ -59,10 +58,10 @@ _EXPIRED = text("""
 
 
 def relay_once() -> int:
-    """Have jobs whose time has come be due, and wake workers for all that is due. Returns: how many jobs became due and
-    how many deliveries were made.
+    """Make jobs due whose time has come, and wake workers for all due jobs. Returns: how many jobs became due plus how
+    many deliveries were made.
 
-    Raises: redis.RedisError; then no worker was woken, and those that are idle look by themselves.
+    Raises: redis.RedisError; then no worker was woken, and idle workers find the jobs by polling.
     """
     became_due = become_due()
     deliveries = _deliveries()
@@ -81,7 +80,7 @@ def relay_once() -> int:
 
 
 def _missing(deliveries: Deliveries) -> dict[str, int]:
-    """How many deliveries each queue lacks: a worker for each job that could be begun, up to MOST_WAITING."""
+    """How many deliveries each queue lacks: one for each job that could be started, up to MOST_WAITING."""
     found: dict[str, int] = {}
     for name, length in zip(QUEUES, deliveries.lengths(QUEUES), strict=True):
         if length < MOST_WAITING and (count := count_turns(name, MOST_WAITING) - length) > 0:
@@ -90,20 +89,20 @@ def _missing(deliveries: Deliveries) -> dict[str, int]:
 
 
 def note_look() -> int:
-    """Say that a relay is at work: that it reaches Redis as well as PostgreSQL. Raises: redis.RedisError."""
+    """Record that a relay is at work and reaches Redis as well as PostgreSQL. Raises: redis.RedisError."""
     _deliveries().lengths(QUEUES)
     fetch_row(_LOOKED, {})
     return 0
 
 
 def sweep_once() -> int:
-    """Bring back the jobs of workers that let their lease run out. Returns: how many."""
+    """Requeue, or fail, the jobs whose lease has run out. Returns: how many."""
     count = 0
     for job_id in _ids(_EXPIRED):
         try:
             status = take_back(job_id, WORKER_LOST)
         except Exception:
-            # One job that cannot be ended must not keep the others from coming back.
+            # One job that cannot be taken back must not hold up the others.
             log.exception("job %s could not be taken back", job_id)
             continue
         if status:
@@ -126,14 +125,14 @@ def _deliveries() -> Deliveries:
 
 
 class Wakeups:
-    """Hints that a job was enqueued; while Redis gives none, only time-outs."""
+    """Notifications that a job was enqueued. While Redis cannot be reached there are none, and waits last in full."""
 
     def __init__(self, redis_url: str) -> None:
         self._redis = connect(redis_url, _REDIS_TIMEOUT_S)
         self._hints: PubSub | None = None
 
     def wait(self, longest_s: float) -> None:
-        """Return at the first hint, or after `longest_s`. All the hints that came meanwhile are one."""
+        """Return at the first notification, or after `longest_s`. All that have arrived by then count as one."""
         until = time.monotonic() + longest_s
         try:
             if self._hints is None:
@@ -156,9 +155,9 @@ class Wakeups:
 
 
 class Relay:
-    """The process's loop: wake workers, and every second sweep, tick and see to the cache, until `stop()`.
+    """The loop of the process, until `stop()`: wake workers and, every second, do the other tasks.
 
-    What fails is logged when it begins to fail and when it works again, and never keeps the other tasks from running.
+    A task that fails is logged when it begins to fail and when it works again, and does not hold up the others.
     """
 
     def __init__(self, app: Flask) -> None:

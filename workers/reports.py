@@ -18,7 +18,8 @@ from workers.job import job
 
 log = logging.getLogger("dues.reports")
 
-# Doubled at each attempt: five of them leave somebody a quarter of an hour to make room on a disk.
+# The wait before the second attempt, in seconds, doubled before each further one: five attempts leave a quarter of an
+# hour to make room on a full disk.
 _AGAIN_S = 60.0
 _SETTLING_S = 3.0
 
@@ -31,7 +32,7 @@ class FilesUnavailable(Unavailable):
 
 @job(kinds.REPORT_BUILD)
 def build_report(run: Run, store_id: str, report_id: str) -> None:
-    """Safe to run twice: each attempt starts over with a file of its own, from a new snapshot."""
+    """Build the report's file. May run twice: each attempt starts over with a new file, from a new snapshot."""
     with transaction():
         report = start_report(UUID(store_id), UUID(report_id))
     if not is_settled(report.range_to):
@@ -43,22 +44,23 @@ def build_report(run: Run, store_id: str, report_id: str) -> None:
         with run.completion({"href": href, "type": built.media_type}):
             finish_report(report, built)
     except LeaseLost:
-        # The worker that has the job now writes its own file, and may have looked for leftovers before this was there.
+        # The worker that has the job now writes a file of its own. It may have removed leftovers before this one was
+        # written.
         files.delete(built.key)
         raise
 
 
 @contextmanager
 def _file_store(run: Run) -> Iterator[FileStore]:
-    """The file store, unless it has taken no file of late. Raises: Retry; while it is left alone, that is not one of
-    the attempts."""
+    """The file store, behind a circuit breaker. Raises: Retry where it cannot take a file; while the circuit is open,
+    that costs no attempt."""
     circuit = Circuit("files", threshold=3, first_s=15.0, longest_s=300.0)
     if wait_s := circuit.wait_s():
         raise Retry(wait_s, FilesUnavailable("no files can be written at present"), charged=False)
     try:
         yield file_store()
     except FileNotFoundError:
-        # Another attempt has taken over, and removed what this one wrote.
+        # Another attempt has taken over and removed the file of this one.
         raise
     except OSError as error:
         circuit.failed()

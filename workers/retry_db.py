@@ -1,4 +1,4 @@
-"""Waiting for a PostgreSQL that is away, so that what a worker knows need not be found out anew."""
+"""Calling again while PostgreSQL cannot be reached, so that a worker does not lose the result of work it has done."""
 
 import time
 from collections.abc import Callable
@@ -9,14 +9,14 @@ from workers.interrupts import interrupts
 
 T = TypeVar("T")
 
-# Afterwards the job's lease has run out, or soon will, and the relay has it done anew.
+# After this time the job's lease has run out or soon will, and the relay gives the job to another worker. Seconds.
 PATIENCE_S = 30.0
 _AGAIN_S = 0.5
 
 
 def patiently(ask: Callable[[], T], *, though_stopping: bool = False) -> T:
-    """What `ask` returns. It is called again while PostgreSQL cannot do it, for up to 30 s; a worker that was told to
-    stop does not wait, unless `though_stopping`. Raises: what `ask` does, in the end."""
+    """Call `ask` until it succeeds, for up to 30 s while it fails because of PostgreSQL. A worker that was told to stop
+    does not try again, unless `though_stopping`. Returns: what `ask` returned. Raises: its last error."""
     until = time.monotonic() + PATIENCE_S
     while True:
         try:

@@ -1,7 +1,7 @@
-"""RQ's queues as Dues uses them: a delivery wakes a worker, which then asks PostgreSQL what is to be done.
+"""RQ's queues as Dues uses them: an entry only wakes a worker, which then asks PostgreSQL for the next job.
 
-So it does not matter which delivery a worker takes, or whether one is lost: which job is next is decided by the worker
-that is free (dues/jobs/turns.py), and the relay sees to it that there are deliveries for as long as something is due.
+So it does not matter which entry a worker takes, or whether one is lost: a free worker finds out by itself which job is
+next (dues/jobs/turns.py), and the relay adds entries for as long as jobs are due. Such an entry is called a delivery.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,13 +15,13 @@ from dues.ids import new_id
 from dues.redis.client import redis_client
 
 _PERFORM = "workers.job.perform"
-# What is left of a delivery that was lost goes away by itself.
+# When Redis deletes what is left of a delivery that was lost, in seconds.
 _KEPT_S = 3600
 
 
 def connect(redis_url: str, timeout_s: float = 2.5) -> Redis:
-    """A client that waits at most `timeout_s` for an answer, a blocking command's own second included, and leaves
-    trying again to its user."""
+    """A client that waits at most `timeout_s` for an answer, which includes the second for which a blocking command
+    waits, and does not repeat a command that failed."""
     return redis_client(redis_url, timeout_s)
 
 
@@ -60,7 +60,7 @@ def _data(name: str) -> EnqueueData:
     return Queue.prepare_data(
         _PERFORM,
         args=(name,),
-        # A worker of the release before takes it for the name of a job, finds none, and takes the next.
+        # A worker of the previous release takes it for the id of a job, finds none, and goes on to the next.
         job_id=f"{new_id().hex}-0",
         timeout=-1,
         result_ttl=0,

@@ -1,9 +1,10 @@
-"""The loop that waits at one queue of RQ, and does what is due in it when it is woken, in this process.
+"""The loop of one worker: wait at one queue of RQ and, when woken, do the jobs that are due, in this process.
 
-RQ's SimpleWorker makes 18 round trips to Redis for a job, keeps it from others for minutes when it is killed, and
-loses it when a SIGTERM comes between taking and starting. The truth is in PostgreSQL, so here a delivery only wakes a
-worker, which then does one job after the other, each as it is its store's turn, until nothing is due. While Redis or
-the relay is away it looks by itself. It registers with RQ and takes deliveries as RQ does, so RQ's tools see it.
+RQ's SimpleWorker makes 18 round trips to Redis for a job, keeps a job from other workers for minutes when it is killed,
+and loses one when SIGTERM comes between taking and starting it. Here jobs are rows of PostgreSQL and a delivery of RQ
+only wakes a worker, which then does one job after another, taking the stores in turn, until none is due. While Redis or
+the relay is away, the worker polls PostgreSQL. It registers with RQ and takes deliveries as RQ does, so that RQ's tools
+show it.
 """
 
 import logging
@@ -32,18 +33,18 @@ from workers.threads import Threads
 
 log = logging.getLogger("dues.worker")
 
-# How long a look into an empty queue lasts, and so how soon a stop is noticed.
+# How long one call waits at an empty queue, and so how soon a stop is noticed. Seconds, as below.
 _LOOK_S = 1.0
 _HEARTBEAT_EVERY_S = 30.0
 _KEPT_S = 120
-# How often a worker looks for itself, in case that no relay runs.
+# How often a worker polls PostgreSQL, in case that no relay runs.
 _LOOK_EVERY_S = 5.0
 _PAUSE_S = 0.25
 
 
 class LeanWorker(SimpleWorker):
-    """Serves one queue until it is told to stop or its parent is gone: one job at a time in its main thread, or as many
-    at once as it has `threads`."""
+    """Serves one queue until it is told to stop or its parent has died: one job at a time in its main thread, or with
+    `threads` above 1 that many at once."""
 
     def __init__(self, app: Flask, queue_name: QueueName, connection: Redis, threads: int = 1) -> None:
         super().__init__(
@@ -65,32 +66,32 @@ class LeanWorker(SimpleWorker):
 
     @property
     def connection_timeout(self) -> int:
-        """What RQ would raise the connection's time-out to: a Redis that hangs is to be noticed sooner."""
+        """The least time-out that RQ wants for the connection: none, so that a Redis that hangs is noticed soon."""
         return 0
 
     @property
     def should_run_maintenance_tasks(self) -> bool:
-        """Never: RQ's registries are not used, and the relay looks after what is lost."""
+        """Never: RQ's registries are not used, and the relay brings back lost jobs."""
         return False
 
     def bootstrap(self, *args: Any, **kwargs: Any) -> None:
-        # RQ's own lines about each step only help to debug RQ.
+        # RQ logs each of its steps, which helps only to debug RQ.
         self.log.setLevel(logging.WARNING)
         self.birth_date = now()
         log.info("worker %s serves %s", self.name, self.queues[0].name)
 
     def check_for_suspension(self, burst: bool) -> None:
-        """A queue is paused by scaling its workers to none."""
+        """Does nothing: to pause a queue, scale its workers to zero."""
 
     def set_state(self, state: str, pipeline: Any = None) -> None:
-        """Kept for the next heartbeat."""
+        """Remember the state, which the next heartbeat sends."""
         self._state = state
 
     def procline(self, message: str) -> None:
-        """The name of the process is the supervisor's to give."""
+        """Does nothing: the supervisor names the process."""
 
     def heartbeat(self, timeout: int | None = None, pipeline: Any = None) -> None:
-        """Say that this worker is there, now and then: all of its registration, since Redis may have lost it."""
+        """Register this worker with RQ, at most every 30 s: wholly each time, since Redis may have lost it."""
         if time.monotonic() < self._heartbeat_at:
             return
         self._heartbeat_at = time.monotonic() + _HEARTBEAT_EVERY_S
@@ -102,7 +103,7 @@ class LeanWorker(SimpleWorker):
             together.execute()
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
-        """The first SIGTERM or SIGINT and every other: take nothing more, and end within the time that is left."""
+        """Handle SIGTERM and SIGINT, the first and any further: take no more jobs, and end within DRAIN_S."""
         self._stop_requested = True
         interrupts.request_stop()
 
@@ -135,8 +136,8 @@ class LeanWorker(SimpleWorker):
         return None
 
     def _work_without_redis(self, took_s: float) -> None:
-        """Look into PostgreSQL now and then until Redis is asked again: for as long as makes little of the time that it
-        took to find out that it is away."""
+        """Poll PostgreSQL until it is time to try Redis again. `took_s` is how long Redis took to fail: polling lasts
+        four times as long, so that most of the time is spent on work."""
         until = time.monotonic() + _PAUSE_S + 4 * took_s
         while not self._is_over():
             if not self._work():
@@ -145,25 +146,25 @@ class LeanWorker(SimpleWorker):
                 return
 
     def _take(self, source: Queue, timeout: int | None) -> str | None:
-        """A delivery is taken for good: where its worker dies, or is told to stop, the relay makes another."""
+        """Take a delivery out of the queue. If this worker dies or is told to stop, the relay makes another."""
         self.heartbeat()
         if timeout is None:
             taken = self.connection.lpop(source.key)
         else:
-            # The command takes fractions of a second, whatever the client's types say.
+            # Redis takes fractions of a second here, though the client's types say int.
             _, taken = self.connection.blpop([source.key], _LOOK_S) or (None, None)
         return as_text(taken) if isinstance(taken, bytes) else None
 
     def execute_job(self, job: Job, queue: Queue) -> None:
-        """Do what is due."""
+        """Do the due jobs, whatever `job` is: a delivery names none."""
         with suppress(redis.RedisError, OSError):
             self.connection.delete(job.key)
         failpoint("worker.before_claim")
         self._work()
 
     def _work(self) -> bool:
-        """Do one job after the other until nothing is due, in a thread where this worker has some. Returns: whether
-        there was any."""
+        """Do one job after another until none is due, in a thread if this worker has any. Returns: whether there was a
+        job."""
         if self._between_jobs() or (self._threads and not self._threads.wait(0)):
             return False
         first = begin(self._queue)
@@ -176,7 +177,7 @@ class LeanWorker(SimpleWorker):
         return True
 
     def _between_jobs(self) -> bool:
-        """What is to be seen to now and then, however busy a worker is. Returns: whether it is time to end."""
+        """Send heartbeats and make jobs due, however busy this worker is. Returns: whether it is time to end."""
         self.heartbeat()
         if time.monotonic() >= self._promote_at:
             self._promote_at = time.monotonic() + _LOOK_EVERY_S
@@ -189,7 +190,7 @@ class LeanWorker(SimpleWorker):
 
     def teardown(self) -> None:
         if self._threads:
-            # Whether or not a signal came: what is running gets as much time as after one.
+            # Running jobs get the same time to end as after a signal.
             interrupts.request_stop()
             self._threads.finish(self._app)
         with suppress(redis.RedisError, OSError):

@@ -1,6 +1,5 @@
-"""What is due again and again. A tick is a row `(name, due_at)` that commits together with its job, so any number of
-relays enqueue it once, and a tick missed while all were down is caught up with when one is back (once, however many
-were missed)."""
+"""Recurring jobs. A tick is a row `(name, due_at)` that commits together with its job, so it is enqueued once however
+many relays run. Ticks that were missed while no relay ran are made up for by one tick when a relay is back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ _TICK = """
     on conflict do nothing returning name
 """
 _TICKED = "update schedule_ticks set job_id = %(job_id)s where name = %(name)s and due_at = %(due_at)s returning name"
-# Not at once: a relay of the release before, whose clock decides there and may be slow, must still find the slot taken.
+# Ticks are kept for a day: a relay of an earlier release goes by its machine's clock, which may be slow, and must still
+# find the slot taken.
 _FORGET = """
     with old as (
         delete from schedule_ticks where name = %(name)s and due_at < %(due_at)s - interval '1 day' returning 1)
@@ -38,7 +38,7 @@ class Every:
 
 
 def every(seconds: int, kind: Kind, args: Mapping[str, JSON] | None = None, *, name: str = "") -> Every:
-    """Declare what is due each `seconds`; `name` tells two of the same kind apart."""
+    """Declare a job that is due every `seconds`; `name` tells apart two of the same kind."""
     return Every(seconds, kind, args or {}, name or kind.name)
 
 
@@ -57,7 +57,8 @@ SCHEDULE: tuple[Every, ...] = (
 
 
 def tick_once(schedule: tuple[Every, ...] | None = None) -> int:
-    """Enqueue what has become due, by PostgreSQL's clock: the relay's own may be wrong. Returns how many jobs."""
+    """Enqueue the jobs whose slot has come by PostgreSQL's clock, since the relay's own may be wrong. Returns: how
+    many."""
     moment = database_now()
     return sum(_tick(entry, moment) for entry in (SCHEDULE if schedule is None else schedule))
 
@@ -67,7 +68,7 @@ def _tick(entry: Every, moment: datetime) -> bool:
     with transaction():
         if fetch_row(_TICK, tick) is None:
             return False
-        # While an earlier tick's job still waits or runs, this one adds nothing to it.
+        # While the job of an earlier tick still waits or runs, no second one is added.
         tick["job_id"] = enqueue(entry.kind, entry.args, dedupe_key=f"schedule:{entry.name}")
         fetch_row(_TICKED, tick)
         fetch_row(_FORGET, tick)

@@ -1,4 +1,4 @@
-"""Jobs about subscriptions; what they do is in dues/billing."""
+"""Jobs about subscriptions; dues/billing does the work."""
 
 from uuid import UUID
 

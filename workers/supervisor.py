@@ -2,7 +2,7 @@
 
 Workers are forked from a process that has imported everything, so that they share its memory. One that dies is
 started again. SIGTERM is passed on: workers stop taking jobs, finish what they can in 20 s, give the rest back and
-exit; what is still there after 25 s is killed, and its lease brings the job back.
+exit. Workers still alive after 25 s are killed; their jobs come back when the leases run out.
 """
 
 import gc
@@ -30,7 +30,7 @@ from workers.rq_worker import LeanWorker
 log = logging.getLogger("dues.worker")
 
 _KILL_AFTER_S = 25.0
-# One that cannot even start is not started more often than this.
+# The least time between two starts in one slot, for a worker that fails as it starts. Seconds.
 _RESTART_EVERY_S = 1.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 
@@ -65,7 +65,7 @@ class Supervisor:
 
     def run(self) -> None:
         """Returns when all workers have ended after a SIGTERM or SIGINT."""
-        # Blocked, signals wait to be asked for, and none can come between a look and the wait that follows.
+        # Blocked signals stay pending until sigtimedwait() takes them, so none is missed between two calls of it.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
         gc.collect()
         gc.freeze()
@@ -128,7 +128,7 @@ class Supervisor:
 
 
 def serve(app: Flask, queue: QueueName) -> None:
-    """Be one worker of `queue` until told to stop."""
+    """Run one worker of `queue` in this process until it is told to stop."""
     use_app(app)
     with app.app_context():
         redis_url = settings().redis_url

@@ -20,21 +20,21 @@ _LOOK_S = 0.05
 
 
 class Threads:
-    """Up to `count` pieces of work at once. Used by one thread, the worker's main one."""
+    """Runs up to `count` jobs at once. Used by the worker's main thread alone."""
 
     def __init__(self, count: int) -> None:
         self._free = threading.Semaphore(count)
         self._count = count
 
     def wait(self, longest_s: float) -> bool:
-        """Wait until one is free, for at most `longest_s`. Returns: whether there is one."""
+        """Wait until a thread is free, for at most `longest_s`. Returns: whether one is."""
         if not (self._free.acquire(timeout=longest_s) if longest_s else self._free.acquire(blocking=False)):
             return False
         self._free.release()
         return True
 
     def run(self, work: Callable[[], object]) -> None:
-        """Have `work` done by a thread. It must not raise."""
+        """Call `work` in a new thread. It must not raise."""
         self._free.acquire()
 
         def do() -> None:
@@ -46,8 +46,8 @@ class Threads:
         threading.Thread(target=do, name="job", daemon=True).start()
 
     def finish(self, app: Flask) -> None:
-        """Wait until all is done, or the time that a stop leaves is over: then what is still running is given back, to
-        be done again by another worker at no cost of attempts. The process is to end afterwards."""
+        """Wait until all jobs have ended, or the time for a stop is over. Jobs that still run then are given back, so
+        that another worker does them, which costs them no attempt. The process has to end afterwards."""
         while not interrupts.drained():
             if self._idle():
                 return

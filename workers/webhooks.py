@@ -1,4 +1,4 @@
-"""Jobs about webhooks; what they do is in dues/webhooks."""
+"""Jobs about webhooks; dues/webhooks does the work."""
 
 from uuid import UUID
 

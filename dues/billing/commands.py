@@ -3,19 +3,14 @@
 import sys
 
 import click
-from flask import Flask
 from flask.cli import with_appcontext
 
 from dues.billing.audit import audit
 
 
-def init_billing(app: Flask) -> None:
-    app.cli.add_command(_audit)
-
-
 @click.command("audit")
 @with_appcontext
-def _audit() -> None:
+def command() -> None:
     """Derive the books anew, and name every difference; the exit status is 1 if there is any."""
     differences = audit()
     for difference in differences:

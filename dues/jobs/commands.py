@@ -13,7 +13,6 @@ from uuid import UUID
 
 import click
 import ujson
-from flask import Flask
 from flask.cli import AppGroup
 from sqlalchemy import inspect
 
@@ -29,7 +28,7 @@ from dues.postgres import transaction
 
 T = TypeVar("T")
 
-_group = AppGroup("jobs", help="Look at slow work, and have a hand in it.")
+command = AppGroup("jobs", help="Look at slow work, and have a hand in it.")
 
 _STATS: dict[str, Callable[[QueueStats], str]] = {
     "queue": lambda found: found.queue,
@@ -59,11 +58,7 @@ _JOBS: dict[str, Callable[[Job], str]] = {
 _WORDS = {"queue", "id", "kind", "status", "last error"}
 
 
-def init_jobs(app: Flask) -> None:
-    app.cli.add_command(_group)
-
-
-@_group.command("stats")
+@command.command("stats")
 def stats() -> None:
     """How far behind each queue is, and how many workers it wants."""
     _show_table(_STATS, queue_stats())
@@ -71,7 +66,7 @@ def stats() -> None:
         click.echo(sentence)
 
 
-@_group.command("list")
+@command.command("list")
 @click.option("--queue", type=click.Choice(QUEUES))
 @click.option("--kind", type=click.Choice(list(KINDS)))
 @click.option("--status", "statuses", type=click.Choice(STATUSES), multiple=True, help="May be given several times.")
@@ -81,7 +76,7 @@ def list_jobs(queue: str | None, kind: str | None, statuses: tuple[str, ...], li
     _show_table(_JOBS, find_jobs(queue=queue, kind=kind, statuses=statuses, most=limit))
 
 
-@_group.command("show")
+@command.command("show")
 @click.argument("job_id", type=click.UUID)
 def show(job_id: UUID) -> None:
     """All there is to know of a job."""
@@ -93,7 +88,7 @@ def show(job_id: UUID) -> None:
         click.echo(f"{name.ljust(width)}  {_text(value)}".rstrip())
 
 
-@_group.command("retry")
+@command.command("retry")
 @click.argument("job_ids", type=click.UUID, nargs=-1)
 @click.option("--failed", "kind", type=click.Choice(list(KINDS)), help="All failed jobs of this kind.")
 def retry_jobs(job_ids: Sequence[UUID], kind: str | None) -> None:
@@ -108,7 +103,7 @@ def retry_jobs(job_ids: Sequence[UUID], kind: str | None) -> None:
         click.echo(f"{job_id} is queued")
 
 
-@_group.command("cancel")
+@command.command("cancel")
 @click.argument("job_ids", type=click.UUID, nargs=-1, required=True)
 def cancel_jobs(job_ids: Sequence[UUID]) -> None:
     """Cancel jobs of a kind that allows it: at once, or where they run at their next report of progress."""
@@ -118,7 +113,7 @@ def cancel_jobs(job_ids: Sequence[UUID]) -> None:
         click.echo(f"{job_id} is {outcome}" if outcome == "canceled" else f"{job_id} will be canceled")
 
 
-@_group.command("drain")
+@command.command("drain")
 @click.argument("queue", type=click.Choice(QUEUES))
 def drain(queue: str) -> None:
     """Do all that is due in a queue here and now, beside its workers or without any, and without Redis."""

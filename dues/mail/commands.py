@@ -3,7 +3,6 @@
 from uuid import UUID
 
 import click
-from flask import Flask
 from flask.cli import AppGroup
 
 from dues.errors import NotFound
@@ -12,11 +11,7 @@ from dues.jobs.stats import notice
 from dues.mail import ledger
 from dues.postgres import transaction
 
-mail = AppGroup("mail", help="Mails that are held: nobody knows whether they were accepted.")
-
-
-def init_mail(app: Flask) -> None:
-    app.cli.add_command(mail)
+command = AppGroup("mail", help="Mails that are held: nobody knows whether they were accepted.")
 
 
 @notice
@@ -25,21 +20,21 @@ def mails_held() -> str:
     return f"mails held, because nobody knows whether they were accepted: {count} (flask mail held)" if count else ""
 
 
-@mail.command("held")
+@command.command("held")
 def list_held() -> None:
     """List them: id, since when the mail server may have accepted it, recipient."""
     for found in ledger.held():
         click.echo(f"{found['id']}  {found['dot_at']}  {found['recipient']}")
 
 
-@mail.command("sent")
+@command.command("sent")
 @click.argument("email_id", type=UUID)
 def say_sent(email_id: UUID) -> None:
     """Say that a held mail was sent, as the mail server's log shows."""
     _decide(email_id, "sent")
 
 
-@mail.command("resend")
+@command.command("resend")
 @click.argument("email_id", type=UUID)
 def resend(email_id: UUID) -> None:
     """Have a held mail sent by a worker: the mail server's log does not show it, or better twice than not at all."""

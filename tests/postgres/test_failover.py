@@ -136,7 +136,7 @@ def test_what_a_failover_loses_is_shown_no_more_and_what_follows_at_once(
             list(threads.map(WebServer.__enter__, webs))
         for web in webs:
             stack.push(web)
-        make = Factory(direct := Direct(primary.url), house.forget)
+        make = Factory(direct := Direct(primary.url, house.forget))
         stack.callback(direct.close)
         owner = make.user()
         shop = Shop(webs, make.store(owner), make.auth(owner))

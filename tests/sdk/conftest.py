@@ -52,7 +52,7 @@ def processes(servers: Servers, web: WebServer) -> Iterator[Processes]:
 
 @pytest.fixture(scope="module")
 def module_make(servers: Servers, web: WebServer) -> Factory:
-    return Factory(servers.direct, servers.forget)
+    return Factory(servers.direct)
 
 
 @pytest.fixture
