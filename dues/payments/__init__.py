@@ -1,11 +1,11 @@
-"""Payments: taken at once, charged by a worker, never charged twice; and their refunds.
+"""Payments and their refunds: accepted at once, charged by a worker, and never charged twice.
 
-service.py       asking for a payment, a refund, a confirmation by the payer
-state.py         the place a payment's status changes, and a refund's
+service.py       requests for a payment or a refund, and the payer's confirmation
+state.py         the only place where the status of a payment or a refund changes
 processing.py    what workers do: charge, refund, reconcile
-gateway.py       what a payment gateway can be asked; gateways.py: which there are; sandbox.py: the one built in
+gateway.py       the interface of a payment gateway; gateways.py: the list of them; sandbox.py: the built-in one
 methods.py       stored payment methods
 reads.py         what may be read
-notices.py       the mails about a payment, each with the key that says which it is
-confirmation.py  what they say; receipt.py and typeset.py: the receipt that goes along
+notices.py       the mails about a payment: to whom, and the key under which each is sent once
+confirmation.py  what these mails say; receipt.py and receipts.py: the attached receipt
 """

@@ -1,7 +1,7 @@
 """The mails about a payment: data in, message out.
 
-What customers wrote (names, descriptions, reasons, and what is printed in a receipt) goes only to an address that was
-shown to be its owner's: Dues carries no stranger's words to whoever they name. Others are told the amount and the time.
+Text that customers wrote (names, descriptions, reasons, and what a receipt shows of them) is sent to verified addresses
+only, so that nobody can use Dues to send words of their own to others. Unverified addresses get amount and time alone.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _templates = Templates(Path(__file__).parent / "templates")
 # What a mail is about: the name of its template.
 About = Literal["confirmation", "receipt", "refunded", "failed", "requires_action", "received"]
 
-# A line of a mail's table: what, how much or which, and whether it stands out.
+# A row of a mail's table: label, value, and whether it is emphasised.
 Fact = tuple[str, str | Words | Amount, bool]
 
 _SUBJECTS: dict[About, str] = {
@@ -28,7 +28,7 @@ _SUBJECTS: dict[About, str] = {
     "requires_action": "Your payment to {shop} waits for you",
     "received": "New payment to {shop}: {amount.text}",
 }
-# The same in words of ours alone.
+# The same for unverified addresses, without any text of customers.
 _PLAIN: dict[About, tuple[str, str]] = {
     "confirmation": ("Your payment of {amount}", "A payment of {amount} was received."),
     "receipt": ("Your payment of {amount}", "A payment of {amount} was received."),
@@ -41,7 +41,7 @@ _PLAIN: dict[About, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """Who gets a mail. `is_verified`: has shown that the address is theirs."""
+    """Who gets a mail. `is_verified`: they have proved that the address is theirs."""
 
     name: str
     email: str
@@ -50,8 +50,8 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What a mail is about: `receipt` says what was paid, with its file where there is one, and what is attached
-    beside it."""
+    """What a mail is about: `receipt` says what was paid; its file, if there is one, and further documents are
+    attached."""
 
     about: About
     receipt: Receipt
@@ -61,7 +61,7 @@ class Subject:
 
 
 def payment_message(subject: Subject, to: Recipient, *, site: str) -> Message:
-    """The mail about a payment. `site` is how the operator's service is called."""
+    """The mail about a payment. `site` is the name of the operator's service."""
     values = _values(subject.receipt)
     if not to.is_verified:
         return _plain_message(subject, values, site)
@@ -131,5 +131,5 @@ def _attachments(subject: Subject) -> tuple[Attachment, ...]:
 
 
 def file_name(receipt: Receipt) -> str:
-    """What a document is called once it is saved."""
+    """The file name of an attached document."""
     return f"{receipt.title.lower()}-{receipt.number}.pdf"

@@ -1,4 +1,4 @@
-"""The gateways there are, by the name that a payment carries."""
+"""All gateways, by the name that is stored with a payment."""
 
 from collections.abc import Mapping
 

@@ -1,7 +1,7 @@
 """Writing stored payment methods. Each function is part of its caller's transaction.
 
-At most one method of a user is the default of its gateway: making one so ends it for the other. What is charged while
-its payer is away is the default, unless something else was agreed on.
+A user has at most one default method at each gateway: a new default replaces the old one. While the payer is absent the
+default is charged, unless another method was agreed on.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from dues.reads.tags import touch
 _UUID = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 
 Token = Annotated[str, Meta(pattern=rf"^{sandbox.METHOD_PATTERN}$(?!\n)", description="a token of the payment gateway")]
-# How a payment is to be made, as a request says it.
+# A token or the id of a stored method, as a request names it.
 Method = Annotated[
     str,
     Meta(
@@ -35,14 +35,14 @@ Method = Annotated[
 
 
 class NewPaymentMethod(Struct, forbid_unknown_fields=True):
-    """A method to store, by the token that the gateway gave for it. A user's first is their default."""
+    """A method to store, named by the gateway's token for it. A user's first method becomes their default."""
 
     token: Token
     is_default: bool = False
 
 
 class PaymentMethodChange(Struct, forbid_unknown_fields=True):
-    """Make a method the default; another one ends it."""
+    """Make a method the default in place of another."""
 
     is_default: Literal[True]
 
@@ -58,7 +58,7 @@ def when_default(hook: MethodHook) -> MethodHook:
 
 
 def store_method(user_id: UUID, token: str, *, is_default: bool = False) -> PaymentMethod:
-    """Keep what a token stands for. It becomes the default where asked to, or where there is none."""
+    """Store the method of a token. It becomes the default if asked for, or if the user has none."""
     lock_user(user_id)
     method_id, gateway = new_id(), SANDBOX
     stored = GATEWAYS[gateway].describe(str(method_id), token)
@@ -87,7 +87,7 @@ def store_method(user_id: UUID, token: str, *, is_default: bool = False) -> Paym
 
 def get_method(user_id: UUID, method_id: UUID) -> PaymentMethod:
     """The method, locked for this transaction. Raises: NotFound."""
-    # The user first, as whoever makes a method the default does: in one order nobody deadlocks.
+    # The user's row is locked first, as in make_default(): one order of locks avoids deadlocks.
     lock_user(user_id)
     method = db.session.get(PaymentMethod, (user_id, method_id), with_for_update=True, populate_existing=True)
     if method is None or method.deleted_at is not None:
@@ -96,7 +96,7 @@ def get_method(user_id: UUID, method_id: UUID) -> PaymentMethod:
 
 
 def make_default(method: PaymentMethod) -> None:
-    """Make it the default; that it is already changes nothing. The user is locked."""
+    """Make it the default; nothing changes if it is already. The user's row is locked."""
     if not method.is_default:
         _become_default(method)
         _touch(method)
@@ -123,13 +123,13 @@ def _tell(method: PaymentMethod) -> None:
 
 
 def delete_method(method: PaymentMethod) -> None:
-    """It is charged no more; no other becomes the default by it."""
+    """Remove a method, which is then not charged any more. No other becomes the default in its place."""
     method.is_default, method.deleted_at = False, now()
     _touch(method)
 
 
 def find_default(user_id: UUID) -> PaymentMethod | None:
-    """The method that is charged where nothing else was agreed on."""
+    """The user's default method, which is charged unless another was agreed on."""
     return db.session.scalar(
         select(PaymentMethod).where(
             PaymentMethod.user_id == user_id, PaymentMethod.is_default, PaymentMethod.deleted_at.is_(None)

@@ -1,4 +1,4 @@
-"""Which mail about a payment goes to whom: one for each thing that happens to it, however often it is asked for."""
+"""Which mail about a payment goes to whom. Each has a key, so that it is sent once however often its job runs."""
 
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
@@ -17,7 +17,7 @@ from dues.payments.receipts import IssuedReceipt, describe_payment, issue_receip
 from dues.postgres import fetch_row
 from dues.settings import settings
 
-# An account with a stranger's address must not be a way to flood them.
+# The most mails a day to an address that is not verified: it may be a stranger's, who must not be flooded.
 _UNVERIFIED = Quota("mails-to-unverified", 20, 86_400, "mails to an e-mail that is not verified")
 
 _USER = "select name, email, email_verified_at is not null, deleted_at is null from users where id = %(user_id)s"
@@ -25,7 +25,7 @@ _USER = "select name, email, email_verified_at is not null, deleted_at is null f
 
 @dataclass(frozen=True, slots=True)
 class DocumentMail:
-    """A mail with documents, whose sending is written down with them."""
+    """A mail with documents; whether it was sent is recorded with the documents."""
 
     draft: Draft
     documents: tuple[Issued, ...]
@@ -54,9 +54,9 @@ def receipt_again(job_id: UUID, store_id: UUID, payment_id: UUID) -> DocumentMai
 
 
 def payment_notice(store_id: UUID, payment_id: UUID, about: About, user_id: UUID | None = None) -> Draft | None:
-    """Tells the payer, or with `user_id` one of the store's owners, of something that comes without a document.
+    """A mail without documents to the payer, or with `user_id` to one of the store's owners.
 
-    Returns: None where the payment no longer waits. Raises: PermanentFailure.
+    Returns: None where it would tell of a required action that is no longer required. Raises: PermanentFailure.
     """
     payer_id, status, receipt = describe_payment(store_id, payment_id)
     if about == "requires_action" and status != about:
@@ -76,12 +76,12 @@ def _with_documents(
         about=about, receipt=issued.receipt, payment_id=str(payment_id), file=issued.file, beside=attached
     )
     documents = (issued.document, beside) if beside else (issued.document,)
-    # A name is frozen with the document; what the address is, and whose, is asked now.
+    # The name was stored with the document; the address, and whether it is verified, is the present one.
     return DocumentMail(_draft(key, subject, replace(to, name=issued.receipt.payer.name)), documents)
 
 
 def _draft(key: str, subject: Subject, to: Recipient) -> Draft:
-    """Raises: PermanentFailure where an address that is not verified has had many mails today."""
+    """Raises: PermanentFailure where an unverified address has had its most mails today."""
     if not to.is_verified and not is_written_down(key):
         try:
             count(_UNVERIFIED, mailbox_of(to.email))

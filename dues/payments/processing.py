@@ -1,9 +1,9 @@
 """What workers do with payments: charge, refund, reconcile.
 
-Each may be killed at any line and run again: the gateway is asked outside of transactions under a key of ours, and what
-it answered is written in the transaction that also ends the job and enqueues what follows. A charge is made once, by
-the run that finds the payment `pending`; a later one first asks what became of it. A gateway that does not answer
-leaves the payment `unknown`: it is never charged again, and reconciliation finds out.
+Each may be killed at any line and run again: the gateway is called outside of transactions with an idempotency key, and
+its answer is written in the transaction that also ends the job and enqueues the next one. A charge is made once, by the
+run that finds the payment `pending`; a later run first asks the gateway for its result. If the gateway does not answer,
+the payment becomes `unknown`: it is never charged again, and reconciliation finds out the result.
 """
 
 import logging
@@ -28,11 +28,11 @@ from dues.postgres import db, transaction
 
 log = logging.getLogger("dues.payments")
 
-# What a gateway could not answer just now it may soon.
+# How soon a gateway that did not answer is asked again.
 _RECONCILE_AFTER_S = 5.0
 # Most payers act at once.
 _REMIND_AFTER_S = 600.0
-# When a job has used up its attempts, most of them an hour apart, the next takes over so much later.
+# When a job has used up its attempts, most of which were an hour apart: how much later the next job begins.
 _GO_ON_AFTER_S = 3600.0
 
 
@@ -59,7 +59,7 @@ def charge(run: Run, store_id: UUID, payment_id: UUID, outcome: str | None = Non
 
 
 def _ask_to_charge(payment: Payment, is_first: bool, outcome: str | None) -> Operation | None:
-    """What the gateway says became of the charge; None where it does not say."""
+    """The result of the charge from the gateway; None where it did not answer."""
     key = str(payment.id)
     try:
         with _gateway(payment) as gateway:
@@ -84,7 +84,7 @@ def _charge_of(payment: Payment) -> Charge:
 
 @contextmanager
 def _gateway(payment: Payment) -> Iterator[Gateway]:
-    """The payment's gateway, unless it has not answered of late. Raises: Retry, which is not one of the attempts."""
+    """The payment's gateway. Raises: Retry, which costs no attempt, while its circuit breaker is open."""
     circuit = Circuit(f"gateway:{payment.gateway}", threshold=10, first_s=1.0, longest_s=10.0)
     if wait_s := circuit.wait_s():
         raise Retry(wait_s, GatewayTimeout("the gateway does not answer at present"), charged=False)
@@ -97,7 +97,7 @@ def _gateway(payment: Payment) -> Iterator[Gateway]:
 
 
 def _record_result(payment: Payment, operation: Operation) -> None:
-    """The gateway's answer as the payment's state. In the transaction() that ends the job which asked."""
+    """Write the gateway's answer as the payment's state, in the transaction() that ends the job."""
     key = payment.store_id, payment.id
     match operation.outcome:
         case "succeeded":
@@ -120,8 +120,8 @@ def _record_result(payment: Payment, operation: Operation) -> None:
 
 
 def _tell_payer(payment: Payment, about: About) -> None:
-    """Have a mail say that it did not succeed, or has waited for its payer for a while. Payments of subscriptions have
-    mails of their own."""
+    """Enqueue the mail about a payment that failed or waits for its payer's action. Payments of subscriptions have
+    other mails (dues/billing/notices.py)."""
     if payment.subscription_id is not None:
         return
     delay_s = _REMIND_AFTER_S if about == "requires_action" else 0.0
@@ -129,7 +129,7 @@ def _tell_payer(payment: Payment, about: About) -> None:
 
 
 def _leave_unknown(payment: Payment, reason: str) -> None:
-    """For reconciliation to find out; the client follows its job from now on."""
+    """Make the payment `unknown` and enqueue its reconciliation, whose job the client follows from now on."""
     job_id = _reconcile_after(payment, _RECONCILE_AFTER_S)
     move(payment.store_id, payment.id, "unknown", reason, job_id=job_id)
 
@@ -141,13 +141,13 @@ def _reconcile_after(payment: Payment, delay_s: float) -> UUID:
         owner_id=payment.user_id,
         store_id=payment.store_id,
         delay_s=delay_s,
-        # Charges that somebody waits for go first.
+        # Charges, for which a client waits, go first.
         priority=200,
     )
 
 
 def reconcile(run: Run, store_id: UUID, payment_id: UUID) -> None:
-    """Find out what became of a charge that the gateway did not answer. Raises: Retry while it still does not."""
+    """Find out the result of a charge to which the gateway gave no answer. Raises: Retry while it gives none."""
     with transaction():
         payment = get_payment(store_id, payment_id)
     if payment.status != "unknown":
@@ -169,7 +169,7 @@ def reconcile(run: Run, store_id: UUID, payment_id: UUID) -> None:
 
 
 def cancel(run: Run, store_id: UUID, payment_id: UUID) -> None:
-    """The payer of a payment that requires their action is not waited for any more: the gateway has the last word.
+    """End a payment whose payer has not acted in time: the gateway cancels the charge, or tells its final result.
 
     Raises: Retry while the gateway does not answer.
     """
@@ -177,7 +177,7 @@ def cancel(run: Run, store_id: UUID, payment_id: UUID) -> None:
         payment = get_payment(store_id, payment_id)
         if is_waiting := payment.status == "requires_action":
             move(store_id, payment_id, "processing", "its payer is not waited for any more", job_id=run.job_id)
-    # Where the payer acted first, that is what counts.
+    # The payer may have acted just before.
     if not is_waiting and (payment.status, payment.job_id) != ("processing", run.job_id):
         run.complete(_result(payment))
         return
@@ -194,7 +194,7 @@ def cancel(run: Run, store_id: UUID, payment_id: UUID) -> None:
 
 
 def refund(run: Run, store_id: UUID, refund_id: UUID) -> None:
-    """Have a refund made. Raises: Retry while the gateway does not answer: under the same key it is made once."""
+    """Make a refund. Raises: Retry while the gateway does not answer: with the same key it is made once."""
     with transaction():
         due, payment = _get_refund(store_id, refund_id)
     if due.status != "pending":
@@ -248,7 +248,7 @@ def _result(payment: Payment) -> dict[str, Any]:
 
 @when_ended(kinds.PAYMENT_CHARGE)
 def charge_given_up(ending: Ending) -> None:
-    """Whatever kept the charge from being made or written down: only the gateway can say what became of it."""
+    """The job failed for good: only the gateway can tell whether the charge was made, so the payment is reconciled."""
     payment = _payment_of(ending)
     if payment.status == "pending":
         move(payment.store_id, payment.id, "processing", "its charge was given up")
@@ -258,7 +258,7 @@ def charge_given_up(ending: Ending) -> None:
 
 @when_ended(kinds.PAYMENT_CANCEL)
 def cancellation_given_up(ending: Ending) -> None:
-    """Whether it was charged only the gateway can say."""
+    """The job failed for good: only the gateway can tell whether the charge was made, so the payment is reconciled."""
     payment = _payment_of(ending)
     if payment.status == "processing" and payment.job_id == ending.job_id:
         _leave_unknown(payment, "its cancellation was given up")
@@ -266,7 +266,7 @@ def cancellation_given_up(ending: Ending) -> None:
 
 @when_ended(kinds.PAYMENT_RECONCILE)
 def reconciliation_given_up(ending: Ending) -> None:
-    """A payment is not left `unknown` with nobody to find out."""
+    """Reconciliation used up its attempts: a new job goes on with it later, so that no payment stays `unknown`."""
     payment = _payment_of(ending)
     if payment.status == "unknown":
         log.error("payment %s is still unknown after all attempts to find out", payment.id)
@@ -276,7 +276,7 @@ def reconciliation_given_up(ending: Ending) -> None:
 
 @when_ended(kinds.PAYMENT_REFUND)
 def refund_given_up(ending: Ending) -> None:
-    """Money that was promised, and may even be on its way, is not forgotten."""
+    """The refund's job failed for good: a new one goes on later, since the refund was promised, or even made."""
     due, payment = _get_refund(UUID(ending.args["store_id"]), UUID(ending.args["refund_id"]))
     if due.status == "pending":
         log.error("refund %s is still pending after all attempts", due.id)

@@ -21,7 +21,7 @@ _NEXT_ACTION: Schema = {
 
 
 def _tags(scope: Scope) -> tuple[str, ...]:
-    """With those of what may be included: who paid, and what for."""
+    """The tags of a payment and of what may be included: its payer and its package."""
     store_id, user_id = scope.get("store_id"), scope.get("user_id")
     store = (f"store:{store_id}:packages", f"store:{store_id}:customers") if store_id else ("packages",)
     return (f"user:{user_id}" if user_id else f"store:{store_id}:payments", *store)
@@ -56,7 +56,7 @@ refunds = Resource(
         "settled_at": Range(Refund.settled_at),
     },
     sorts={"created_at": Refund.created_at, "settled_at": Refund.settled_at},
-    # The refunds of a payment that the caller may not see are not there: `user_id` is null for the store's staff.
+    # Leaves out refunds of payments that the caller may not see. `user_id` is null for the store's staff, who see all.
     within=(
         "exists (select from payments p where p.store_id = %(store_id)s and p.id = %(payment_id)s"
         " and (%(user_id)s::uuid is null or p.user_id = %(user_id)s::uuid))"
@@ -111,7 +111,7 @@ payments = Resource(
     tags=_tags,
 )
 
-# Never a card's number: Dues does not know it.
+# Dues never knows a card's number.
 payment_methods = Resource(
     "PaymentMethod",
     PaymentMethod,

@@ -1,4 +1,4 @@
-"""Receipts, and what is given for a refund: what they say, as data that is kept, and the document as a PDF."""
+"""Receipts of payments and documents of refunds: their content, as data that is stored, and the PDF made from it."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -13,8 +13,7 @@ _TEMPLATE = "payments/templates/receipt.typ"
 
 
 class Seller(Struct, frozen=True, kw_only=True):
-    """Who was paid, as they were called then. `name` is the store's; `lines` say the rest: legal name, address, tax
-    id."""
+    """The payee, as named at the time. `name` is the store's; `lines` are its legal name, address and tax id."""
 
     name: str
     lines: list[str] = []
@@ -25,7 +24,7 @@ class Seller(Struct, frozen=True, kw_only=True):
 
 
 class Payer(Struct, frozen=True, kw_only=True):
-    """Who paid; `lines` are their address."""
+    """The payer; `lines` are their address."""
 
     name: str
     email: str
@@ -33,7 +32,7 @@ class Payer(Struct, frozen=True, kw_only=True):
 
 
 class Refunded(Struct, frozen=True, kw_only=True):
-    """What was given back by one refund, in minor units; `before` by those that were made earlier."""
+    """The amount of one refund, in minor units; `before` is the sum of earlier ones."""
 
     amount: int
     refunded_at: datetime
@@ -44,7 +43,7 @@ class Refunded(Struct, frozen=True, kw_only=True):
 
 
 class Receipt(Struct, frozen=True, kw_only=True):
-    """What a receipt says; with `refund` it is about that, and not about the payment.
+    """The content of a receipt or, with `refund`, of the document about a refund.
 
     Amounts are minor units of `currency`. Dates are those of the store's `timezone`. `test`: the store is a test store,
     where nobody pays money.
@@ -69,7 +68,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
 
     @property
     def what(self) -> str:
-        """What was paid for."""
+        """What the payment was for, as the document names it."""
         return self.description or "Payment"
 
     @property
@@ -80,12 +79,12 @@ class Receipt(Struct, frozen=True, kw_only=True):
         return format_money(amount, self.currency)
 
     def day(self, moment: datetime) -> str:
-        """For people: `20 November 2026`, where the store is."""
+        """The date in words, in the store's time zone: `20 November 2026`."""
         there = self._there(moment)
         return f"{there.day} {there:%B %Y}"
 
     def moment(self, moment: datetime) -> str:
-        """For people: `20 November 2026, 15:39 UTC+01:00`. Names of zones would mean several."""
+        """The time in words: `20 November 2026, 15:39 UTC+01:00`. Abbreviations of time zones are ambiguous."""
         there = self._there(moment)
         offset = there.isoformat()[-6:]
         return f"{self.day(moment)}, {there:%H:%M} UTC{'' if offset == '+00:00' else offset}"
@@ -100,7 +99,7 @@ def receipt_pdf(receipt: Receipt) -> bytes:
 
 
 def _shown(receipt: Receipt) -> dict[str, Any]:
-    """What the template shows, word for word."""
+    """The texts that the template shows."""
     about = _about_refund(receipt, receipt.refund) if receipt.refund else _about_payment(receipt)
     seller = receipt.seller
     contact = [" · ".join(word for word in (seller.contact_email, seller.website) if word)]

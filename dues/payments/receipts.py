@@ -1,5 +1,5 @@
-"""Issuing receipts, and what is given for refunds: what they say is read once, written down under a number of the
-store's, and never made anew. However often a job asks for one, it gets the same number and the same bytes."""
+"""Issuing receipts, and documents of refunds. The content is read once and stored under the store's next number.
+However often a job asks for a document, it gets the same number and the same bytes."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -93,8 +93,9 @@ class IssuedReceipt:
 
 
 def issue_receipt(store_id: UUID, payment_id: UUID, sent_by: UUID) -> IssuedReceipt:
-    """The receipt of a payment that has succeeded, which the job `sent_by` is to send. The store's owners are told of
-    the payment where the store wants it. Not in a transaction. Raises: PermanentFailure where there is no such payment.
+    """Issue the receipt of a payment that has succeeded, which the job `sent_by` is to send. Where the store wants it,
+    its owners are mailed about the payment. Not to be called in a transaction. Raises: PermanentFailure where there is
+    no such payment.
     """
     with transaction():
         document = _receipt(store_id, _paid(store_id, payment_id))
@@ -108,8 +109,8 @@ def issue_receipt(store_id: UUID, payment_id: UUID, sent_by: UUID) -> IssuedRece
 
 
 def issue_refund(store_id: UUID, payment_id: UUID, refund_id: UUID, sent_by: UUID) -> IssuedReceipt:
-    """The same for a refund that was made. The receipt of its payment has a number before it, whatever order the two
-    are asked for in. Raises: PermanentFailure where there is no such refund."""
+    """Issue the document of a refund that was made. The receipt of its payment always gets a smaller number, whichever
+    of the two is asked for first. Raises: PermanentFailure where there is no such refund."""
     with transaction():
         paid = _paid(store_id, payment_id)
         refunded = _refunded(store_id, payment_id, refund_id, _receipt(store_id, paid).number)
@@ -123,13 +124,13 @@ def issue_refund(store_id: UUID, payment_id: UUID, refund_id: UUID, sent_by: UUI
 
 
 def describe_payment(store_id: UUID, payment_id: UUID) -> tuple[UUID, str, Receipt]:
-    """Who pays, the payment's status, and what a receipt would say that has no number. Raises: PermanentFailure."""
+    """The payer, the payment's status, and the content of a receipt without a number. Raises: PermanentFailure."""
     paid = _paid(store_id, payment_id)
     return paid.user_id, paid.status, _says(paid, "", None)
 
 
 def open_receipt(document: Issued) -> IssuedReceipt:
-    """What an issued document says, and its file, which is made where there is none yet."""
+    """The content of an issued document, and its file, which is made if there is none yet."""
     receipt = convert(document.data, Receipt)
     return IssuedReceipt(document, receipt, document.content or receipt_pdf(receipt))
 
@@ -201,12 +202,12 @@ def _says(paid: _Paid, number: str, refunded: Refunded | None) -> Receipt:
 
 
 def method_shown(brand: str | None, last4: str | None, gateway: str) -> str:
-    """How something was paid, as far as the gateway told."""
+    """How a payment was made, as far as the gateway tells."""
     return f"{(brand or 'card').title()} •••• {last4}" if last4 else f"{gateway.title()} card"
 
 
 def _tell_owners(store_id: UUID, payment_id: UUID) -> None:
-    """Have each owner told of a new payment, by a job of their own. Part of the caller's transaction()."""
+    """Enqueue a mail about a new payment to each owner. Part of the caller's transaction()."""
     found = fetch_row(_OWNERS, {"store_id": store_id})
     for user_id in found[0] if found else ():
         args: dict[str, JSON] = {"store_id": str(store_id), "payment_id": str(payment_id)}

@@ -1,5 +1,5 @@
-"""Asking for payments, refunds and a payer's confirmation. Each function is part of its caller's transaction: the row
-and the job that will do the work are there together or not at all. No gateway is called here."""
+"""Requests for payments and refunds, and the payer's confirmation. Each function is part of its caller's transaction,
+which commits the row together with the job that will do the work. No gateway is called here."""
 
 import math
 from collections.abc import Collection
@@ -29,7 +29,7 @@ from dues.postgres import db
 from dues.stores.service import wrong_currency
 from dues.text import OneLine
 
-# Of one receipt in a day, the first included.
+# How often one receipt may be mailed in a day, the first time included.
 MOST_DELIVERIES = 5
 _DAY_S = 86_400
 
@@ -39,8 +39,8 @@ Description = Annotated[OneLine, Meta(max_length=500)]
 class NewPayment(Struct, forbid_unknown_fields=True):
     """A payment for a package of the store, or of an amount: `package_id`, or `amount` and `currency`.
 
-    `amount` and `currency` beside `package_id` are the price that the payer has seen: where it is another by now,
-    nothing is paid."""
+    `amount` and `currency` beside `package_id` are the price that the payer has seen: if it has changed since, the
+    payment is refused."""
 
     payment_method: Method
     package_id: UUID | UnsetType = UNSET
@@ -50,7 +50,7 @@ class NewPayment(Struct, forbid_unknown_fields=True):
 
 
 class NewRefund(Struct, forbid_unknown_fields=True):
-    """What is to be given back of a payment: all that is left unless `amount` says less."""
+    """A refund of a payment: of `amount`, or of all that is left."""
 
     amount: PositiveAmount | UnsetType = UNSET
     reason: Description = ""
@@ -64,7 +64,7 @@ class Confirmation(Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Order:
-    """What is to be paid, and for what; `package_version` is 0 where it is for no package."""
+    """The amount, and what it is for; `package_version` is 0 where it is for no package."""
 
     amount: int
     currency: str
@@ -74,7 +74,7 @@ class Order:
 
 
 def read_order(store_id: UUID, new: NewPayment, currencies: Collection[str]) -> Order:
-    """What a request wants to pay in a store that takes `currencies`.
+    """The amount and purpose of the payment that a request asks for, in a store that takes `currencies`.
 
     Raises: ValidationFailed for a body that names neither a package nor an amount, a package that is free or not the
     store's, or a currency that it does not take; Conflict for a package that is archived, or whose price is not the one
@@ -123,7 +123,7 @@ def _order_package(store_id: UUID, package_id: UUID, new: NewPayment, currencies
 
 
 def create_payment(store_id: UUID, user_id: UUID, order: Order, method: str) -> OpenPayment:
-    """A pending payment by `user_id`, and the job that will charge it.
+    """Create a pending payment by `user_id`, and the job that will charge it.
 
     Raises: ValidationFailed for a payment method that is not the user's.
     """
@@ -161,7 +161,7 @@ def payment_args(payment: Payment) -> dict[str, str]:
 
 def get_payment(store_id: UUID, payment_id: UUID, user_id: UUID | None = None) -> Payment:
     """The payment, locked for this transaction; with `user_id` only one of that user's. Raises: NotFound."""
-    # Its status is changed with SQL, so a copy that the session may still hold says nothing.
+    # Its status is changed with SQL, so a copy in the session may be outdated.
     payment = db.session.scalar(
         select(Payment)
         .where(Payment.store_id == store_id, Payment.id == payment_id)
@@ -174,7 +174,8 @@ def get_payment(store_id: UUID, payment_id: UUID, user_id: UUID | None = None) -
 
 
 def confirm_payment(payment: Payment, confirmation: Confirmation) -> UUID:
-    """The payer has acted: a job tells the gateway and goes on. `payment` is locked. Returns: the job's id.
+    """Record that the payer has acted, and enqueue the job that tells the gateway. `payment` is locked. Returns: the
+    job's id.
 
     Raises: InvalidTransition where no action is required.
     """
@@ -191,7 +192,7 @@ def confirm_payment(payment: Payment, confirmation: Confirmation) -> UUID:
 
 
 def create_refund(payment: Payment, requested_by: UUID, new: NewRefund) -> Refund:
-    """A pending refund of some of `payment`, which is locked, and the job that will have it done.
+    """Create a pending refund of a part of `payment`, which is locked, and the job that will make it.
 
     Raises: InvalidTransition for a payment that has not succeeded or is refunded; Conflict when less is left.
     """
@@ -215,7 +216,7 @@ def create_refund(payment: Payment, requested_by: UUID, new: NewRefund) -> Refun
 
 
 def send_receipt_again(payment: Payment, asked_by: UUID) -> tuple[UUID, UUID]:
-    """Have the receipt mailed to its payer once more. Returns: the document's id, and the job's.
+    """Enqueue another mail of the receipt to its payer. Returns: the ids of the document and the job.
 
     Raises: NotFound where there is none yet; TooManyRequests.
     """
@@ -236,7 +237,7 @@ def refund_args(refund: Refund) -> dict[str, str]:
 
 
 def _promised(payment: Payment) -> int:
-    """What was or is about to be given back of a payment. Its lock keeps others from adding to that."""
+    """The sum of a payment's refunds, made or pending. The payment's lock keeps others from adding to it."""
     given = db.session.scalar(
         select(func.coalesce(func.sum(Refund.amount), 0)).where(
             Refund.store_id == payment.store_id, Refund.payment_id == payment.id, Refund.status == "pending"
@@ -247,6 +248,6 @@ def _promised(payment: Payment) -> int:
 
 @shows_users
 def customer_tags(user_id: UUID) -> list[str]:
-    """The stores among whose customers this user is."""
+    """The stores of which the user is a customer."""
     stores = db.session.scalars(select(Payment.store_id).where(Payment.user_id == user_id).distinct())
     return [f"store:{store_id}:customers" for store_id in stores]

@@ -1,4 +1,4 @@
-"""The place a payment's status changes, and a refund's.
+"""The only place where the status of a payment or a refund changes.
 
     pending -> processing -> succeeded | failed | requires_action | unknown
     requires_action -> processing | failed
@@ -7,9 +7,9 @@
 
     refund: pending -> succeeded | failed
 
-`unknown` is a charge whose gateway did not answer: only reconciliation leads out of it, and never to another charge.
-Each change is one statement that is guarded by the states it may leave and appends to `payment_events`; what others
-should know of it is emitted as an event (dues/events.py). Times are those of the store (dues/clock.py).
+`unknown` means that the gateway did not answer: only reconciliation leads out of it, and never to a second charge. Each
+change is one statement, guarded by the states from which it is allowed, which also appends to `payment_events`. Changes
+that others should know of are emitted as events (dues/events.py). Times are the store's (dues/clock.py).
 """
 
 from collections.abc import Callable
@@ -36,12 +36,12 @@ SOURCES: dict[PaymentStatus, tuple[PaymentStatus, ...]] = {
     "failed": ("processing", "requires_action", "unknown"),
     "requires_action": ("processing",),
     "unknown": ("processing",),
-    # A further part given back leaves the status as it is, and is a change all the same.
+    # A further partial refund leaves the status as it is, but is a change too.
     "partially_refunded": ("succeeded", "partially_refunded"),
     "refunded": ("succeeded", "partially_refunded"),
 }
 
-# What others are told; that a charge begins is nobody's business.
+# The events that tell of each status; the beginning of a charge has none.
 _EVENTS: dict[PaymentStatus, EventType] = {
     "succeeded": "payment.succeeded",
     "failed": "payment.failed",
@@ -93,7 +93,7 @@ _SETTLE_REFUND = """
 
 @dataclass(frozen=True)
 class OpenPayment:
-    """A payment as it begins: columns of `payments`."""
+    """A new payment: columns of `payments`."""
 
     store_id: UUID
     id: UUID
@@ -115,8 +115,8 @@ class OpenPayment:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A payment that has changed its status, at a moment of the store's time; of those that hooks are told of, it has
-    come to an end of its way, or waits for its payer."""
+    """A payment whose status has changed to one that hooks are told of: it succeeded, failed, or requires its payer's
+    action. `at` is the store's time."""
 
     store_id: UUID
     id: UUID
@@ -163,8 +163,8 @@ def when_refunded(hook: Callable[[Refunded], None]) -> Callable[[Refunded], None
 
 
 def open_payment(payment: OpenPayment) -> None:
-    """A new payment begins its life, `pending`. Part of the caller's transaction(). In SQL, since no other write is
-    as frequent, and the ORM's unit of work would be a sixth of its time."""
+    """Insert a new payment, which is `pending`. Part of the caller's transaction(). In SQL, since this is the most
+    frequent write, and the ORM's unit of work would be a sixth of its time."""
     run_later(_OPEN, vars(payment) | {"event_id": new_id()})
     emit(payment.store_id, "payment.created", payments, {"store_id": payment.store_id, "id": payment.id})
     touch(f"store:{payment.store_id}:customers")
@@ -184,11 +184,11 @@ def move(
     job_id: UUID | None = None,
     confirmation_job_id: UUID | None = None,
 ) -> None:
-    """Change a payment's status, and with it what goes along: the one function that does. Part of the caller's
+    """Change a payment's status and the columns that go with it. Nothing else changes a status. Part of the caller's
     transaction().
 
-    `refunded` is added to what was given back before. `next_action` holds for this status alone; of the others,
-    those not given stay as they are.
+    `refunded` is added to the refunded amount. `next_action` is set, or cleared if not given; the other columns stay as
+    they are if not given.
     Raises: InvalidTransition where the payment's present status does not lead to `to`; NotFound.
     """
     unit_of_work()
@@ -230,7 +230,7 @@ def _announce(payment: Settled) -> None:
 
 
 def open_refund(payment: Payment, refund: Refund) -> None:
-    """A new refund of `payment` begins its life, `pending`. Part of the caller's transaction()."""
+    """Insert a new refund of `payment`, which is `pending`. Part of the caller's transaction()."""
     refund.status = "pending"
     refund.created_at = refund.updated_at = store_now(payment.store_id)
     db.session.add(refund)
@@ -271,5 +271,5 @@ def _emit_refund(payment: Payment, refund_id: UUID, event_type: EventType) -> No
 
 
 def touch_payment(store_id: UUID, user_id: UUID) -> None:
-    """Answers that hold the payment, or a refund of it, are out of date."""
+    """Invalidate cached answers that show the payment or a refund of it."""
     touch(f"store:{store_id}:payments", f"user:{user_id}")

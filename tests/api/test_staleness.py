@@ -68,7 +68,7 @@ class Onlookers:
             make.post(world.owner, store=world.store, privacy="members", status=status)
         self.hits = Counter[str]()
 
-    def look(self, server: str = "flask") -> Answers:
+    def look(self, server: str) -> Answers:
         answers: Answers = {}
         for caller, headers in self.auth.items():
             for path in READS:
@@ -99,7 +99,7 @@ def compare(onlookers: Onlookers, servers: Servers) -> tuple[Answers, list[str]]
     """What the database answers, and the reads that a cache answers otherwise."""
     cached = onlookers.look_everywhere()
     servers.forget()
-    fresh = onlookers.look()
+    fresh = onlookers.look("asgi")
     stale = [
         f"{server}: {caller} GET {path}"
         for server, answers in cached.items()
@@ -119,12 +119,11 @@ def read_on(app: Flask) -> Read:
     return read
 
 
-def read_from(web: WebServer) -> Read:
+def read_from(connection: http.client.HTTPConnection) -> Read:
     def read(path: str, headers: dict[str, str]) -> tuple[int, Any, bytes]:
-        with closing(http.client.HTTPConnection("127.0.0.1", web.port, timeout=60)) as connection:
-            connection.request("GET", path, headers=headers)
-            answer = connection.getresponse()
-            return answer.status, answer.headers, answer.read()
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
 
     return read
 
@@ -141,8 +140,9 @@ def web(servers: Servers) -> Iterator[WebServer]:
 
 
 @pytest.fixture
-def onlookers(app: Flask, make: Factory, world: World, web: WebServer) -> Onlookers:
-    return Onlookers({"flask": read_on(app), "asgi": read_from(web)}, make, world)
+def onlookers(app: Flask, make: Factory, world: World, web: WebServer) -> Iterator[Onlookers]:
+    with closing(http.client.HTTPConnection("127.0.0.1", web.port, timeout=60)) as connection:
+        yield Onlookers({"flask": read_on(app), "asgi": read_from(connection)}, make, world)
 
 
 def test_nothing_is_stale_after_any_write_and_any_job(
