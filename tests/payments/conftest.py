@@ -102,9 +102,10 @@ class Shop:
         return self.post(f"{self.path}/{payment_id}/refunds", body, self.owner_auth)
 
     def events(self, payment_id: str) -> list[str]:
-        """The states of a payment, in the order it took them."""
+        """The states of a payment, in the order in which they were committed. Ids follow the clock of the process that
+        made them, and a clock may be set back between two processes."""
         rows = self.make.rows(
-            "select from_status, to_status from payment_events where payment_id = %(id)s order by id",
+            "select from_status, to_status from payment_events where payment_id = %(id)s order by age(xmin) desc, id",
             {"id": payment_id},
         )
         states = [row.to_status for row in rows]

@@ -165,8 +165,9 @@ def test_writes_go_on_and_nothing_goes_stale_while_redis_is_in_trouble(
         if trouble is not paused:
             assert not restore_cache_once()
             assert not is_on()
-    wait_until(restore_cache_once, 5, "the cache to be turned on again")
-    wait_until(lambda: read_note().hit, 20, "the next hit")
+    # Each step may have to wait: for a Valkey that is slow to come back, for transactions of other tests.
+    wait_until(restore_cache_once, 30, "the cache to be turned on again")
+    wait_until(lambda: read_note().hit, 30, "the next hit")
     assert read_note().payload == b"second"
 
 
