@@ -1,15 +1,13 @@
 """Dues' web server as its own process, as the Procfile runs it."""
 
 import subprocess
-import sys
 import urllib.request
-from pathlib import Path
 from types import TracebackType
 
 from local.ports import free_port
+from tests.forks import Forked
+from tests.serve_web import ROOT, serve_web
 from tests.servers import Backing, wait_until
-
-ROOT = Path(__file__).resolve().parent.parent
 
 
 class WebServer:
@@ -17,7 +15,7 @@ class WebServer:
 
     def __init__(self, servers: Backing, *, threads: int = 4, target: str = "server:app", **environ: str) -> None:
         self.port = int(environ.pop("PORT", 0)) or free_port()
-        self._argv = [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), target]
+        self._arguments = ["-c", str(ROOT / "gunicorn.conf.py"), target]
         self._environ = servers.environ(PORT=str(self.port), WEB_THREADS=str(threads), **environ)
         self.log = servers.home / f"web-{self.port}.log"
 
@@ -26,8 +24,7 @@ class WebServer:
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> "WebServer":
-        with open(self.log, "wb") as log:
-            self.process = subprocess.Popen(self._argv, cwd=ROOT, env=self._environ, stdout=log, stderr=log)
+        self.process = Forked(serve_web, self._arguments, self._environ, str(self.log))
         try:
             wait_until(self._is_up, 30, "the web server")
         except BaseException:

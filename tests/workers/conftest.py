@@ -1,6 +1,5 @@
 """Real workers, relays and their jobs."""
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import pytest
 import redis
 from redis import Redis
 
+from tests.forks import context
 from tests.jobs.conftest import Jobs, in_app, jobs
 from tests.servers import Backing, Servers, wait_until
 from tests.workers.serve import serve
@@ -22,10 +22,6 @@ from tests.workers.serve import serve
 __all__ = ["in_app", "jobs"]
 
 Process = ForkServerProcess
-
-# Forked from a process that has imported all of it: to start Python for each would take most of the tests' time.
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["tests.workers.serve"])
 
 
 class Notes:
@@ -75,7 +71,7 @@ class Processes:
 
     def start(self, what: str, *, drain_s: float = 20.0, **environ: str) -> Process:
         """`relay` or `workers`."""
-        process = _context.Process(target=serve, args=(what, self._servers.environ(**environ), drain_s))
+        process = context.Process(target=serve, args=(what, self._servers.environ(**environ), drain_s))
         process.start()
         self.started.append(process)
         return process
