@@ -1,1 +1,1 @@
-"""What `bin/run` starts: a whole Dues on one machine that has nothing but Python."""
+"""`bin/run`, `bin/tour` and `bin/pictures`: the whole of Dues on one machine that has nothing but Python."""

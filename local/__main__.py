@@ -1,4 +1,4 @@
-"""`bin/run`: a whole Dues on this machine, from the servers it stands on to the demo data."""
+"""`bin/run`: the whole of Dues on this machine, with the servers that it needs and demo data."""
 
 import argparse
 import fcntl
@@ -33,13 +33,13 @@ _WEBS, _MOST_WEBS = 2, 16
 
 
 def say(line: str) -> None:
-    """Print one line; nobody may be listening any more."""
+    """Print one line; the terminal may be gone."""
     with suppress(OSError):
         print(line, flush=True)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Returns: the exit status; 1 after one line that says what is in the way."""
+    """Run everything until a signal ends it. Returns: the exit status; 1 after one line that says what failed."""
     given = _arguments(argv)
     try:
         home = _own_home(Path(os.environ.get("DUES_HOME") or PROJECT / "var"))
@@ -98,7 +98,7 @@ def _run(supervisor: Supervisor, home: Path, given: argparse.Namespace) -> None:
         *([f"--payments={given.payments}"] if given.payments is not None else []),
     ]
     supervisor.keep(*_webs(web, gateway.webs if gateway else [port]), worker, relay)
-    # Its data is committed as a whole, so nobody sees half of it.
+    # The demo data is committed as a whole, so web servers that already run never show a part of it.
     supervisor.complete(Program(name="demo", argv=demo, cwd=PROJECT, env=env))
     supervisor.wait_until_ready()
     if gateway:
@@ -110,7 +110,7 @@ def _run(supervisor: Supervisor, home: Path, given: argparse.Namespace) -> None:
 
 
 def _gateway(home: Path, port: int, webs: int) -> Gateway:
-    """Caddy, and where it finds the web servers. Raises: CannotStart."""
+    """The gateway, with free ports for the web servers behind it. Raises: CannotStart."""
     tls_port = _port("TLS_PORT", 8443)
     if tls_port == port:
         raise CannotStart(f"PORT and TLS_PORT are both {port}: set one of them to another")
@@ -119,7 +119,7 @@ def _gateway(home: Path, port: int, webs: int) -> Gateway:
 
 
 def _webs(web: Program, at: Sequence[int]) -> list[Program]:
-    """The web server as many times as there are ports for it."""
+    """One web server for each port of `at`."""
 
     def on(port: int, name: str) -> Program:
         return replace(web, name=name, env={**web.env, "PORT": str(port)}, ready=lambda: _is_ready(port))
@@ -155,7 +155,7 @@ def _reach_database(url: str) -> None:
     try:
         psycopg2.connect(re.sub(r"^postgres(ql)?(\+\w+)?:", "postgresql:", url), connect_timeout=5).close()
     except psycopg2.ProgrammingError:
-        # Its message would repeat what may be a password.
+        # The message of psycopg2 would repeat the URL, which may hold a password.
         raise CannotStart("DATABASE_URL is not the URL of a PostgreSQL database") from None
     except psycopg2.OperationalError as error:
         raise CannotStart(f"DATABASE_URL cannot be reached: {str(error).splitlines()[0]}") from error
@@ -179,14 +179,14 @@ def _check_settings(env: Mapping[str, str]) -> None:
 
 
 def _keep_settings(home: Path, env: Mapping[str, str]) -> None:
-    """For bin/flask: where the servers are that were started here, and all else that is set."""
+    """Write all settings to a file for bin/flask: the addresses of the servers that were started, and what is set."""
     names = [field.upper() for field in Settings.__struct_fields__]
     lines = [f"{name}={shlex.quote(env[name])}\n" for name in names if env.get(name)]
     folders.write_whole(home / "env", "".join(lines))
 
 
 def _own_home(home: Path) -> Path:
-    """Make the folder that all is kept in and hold it until this process ends.
+    """Make the folder of all data, and lock it until this process ends.
 
     Raises: CannotStart when it cannot be written or another bin/run holds it.
     """
@@ -209,7 +209,7 @@ def _own_home(home: Path) -> Path:
 
 
 def _port(name: str, default: int) -> int:
-    """The port that variable `name` has us listen on. Raises: CannotStart when it is none, or taken."""
+    """The port from variable `name`. Raises: CannotStart when it is not a port, or is taken."""
     text = os.environ.get(name) or str(default)
     if not text.isdecimal() or int(text) > 65535:
         raise CannotStart(f"{name} is {text}, which is no port: set it to a number up to 65535")
@@ -220,7 +220,7 @@ def _port(name: str, default: int) -> int:
 
 
 def _secret_key(home: Path) -> str:
-    """The key kept in this home, made at the first start."""
+    """The secret key that is stored in this home, made at the first start."""
     path = home / "secret_key"
     if not path.exists():
         folders.write_whole(path, secrets.token_hex(32))

@@ -1,8 +1,8 @@
 """Demo data: three stores, fifty people, a year of payments and of posts, loaded once and in one transaction.
 
 The same seed gives the same people, packages, amounts and outcomes; times are counted back from the moment of loading.
-`$DUES_HOME/demo.json` keeps how to log in: `url`, `store_id`, and for `owner` and `member` their `email`, `password`
-and `token`. Only a database without users, or one that holds this data already, is touched.
+`$DUES_HOME/demo.json` says how to log in: `url`, `store_id`, and for `owner` and `member` their `email`, `password` and
+`token`. Only a database without users, or one that holds this data already, is changed.
 """
 
 import argparse
@@ -82,7 +82,7 @@ Rows = dict[str, list[tuple[Any, ...]]]
 
 @dataclass
 class Dice:
-    """Decides all that is not given, the same at each loading; `moment` is now."""
+    """The random choices, the same at each loading. `moment` is the present time."""
 
     moment: datetime
     rng: random.Random
@@ -97,10 +97,10 @@ def load(payments: int | None) -> UUID | None:
     """Load what is missing, all or nothing.
 
     `payments` is how many to bring the first store to; None stands for the usual number at the first loading and for
-    no more after. Returns: that store's id, or None where the database is somebody's own.
+    no more after. Returns: that store's id, or None where the database has other users.
     """
     with transaction() as session:
-        # Two at once: the second finds what the first has loaded.
+        # Of two loaders at once, the second waits here and then finds the data of the first.
         session.execute(text("select pg_advisory_xact_lock(hashtext('dues demo data'))"))
         session.connection().execution_options(**{UNBOUNDED: True})
         session.execute(text("set local statement_timeout = 0"))
@@ -191,7 +191,7 @@ def _load_payments(session: Session, dice: Dice, store_id: UUID, count: int) -> 
 
 
 def _payments(dice: Dice, count: int, packages: Sequence[Package], people: Sequence[UUID]) -> Iterator[Rows]:
-    """The rows of one payment after the other, the oldest first."""
+    """The rows of each payment, the oldest payment first."""
     step = _YEAR / count
     statuses = dice.rng.choices(list(_STATUSES), list(_STATUSES.values()), k=count)
     for number, status in enumerate(statuses):
@@ -200,7 +200,7 @@ def _payments(dice: Dice, count: int, packages: Sequence[Package], people: Seque
 
 
 def _payment(dice: Dice, created: datetime, status: str, package: Package, user_id: UUID) -> Rows:
-    """A payment, what is logged of it, what the gateway knows of it, and perhaps its refund."""
+    """The rows of one payment: itself, its event, the gateway's record, and perhaps a refund."""
     payment_id = dice.id(created)
     refunded = {"refunded": package.amount, "partially_refunded": package.amount // 2}.get(status, 0)
     changed = min(created + timedelta(days=dice.rng.uniform(1, 20)), dice.moment) if refunded else created
@@ -231,11 +231,11 @@ def _copy(cursor: Any, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
 
 
 def keep_log_ins(path: Path, store_id: UUID, url: str) -> None:
-    """Have `path` hold log-ins that work: those it has where they do, else new ones."""
+    """Write log-ins to `path`, unless those in it still work."""
     kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     found: dict[str, Any] = {"url": url, "store_id": str(store_id)}
     for role, email in (("owner", OWNER), ("member", MEMBER)):
-        # Another database's log-ins are worth nothing here.
+        # These are log-ins of another database.
         entry = kept.get(role, {}) if kept.get("store_id") == str(store_id) else {}
         password = entry.get("password") or secrets.token_urlsafe(12)
         password_hash = None if "password" in entry else hash_password(password)
@@ -252,7 +252,7 @@ def keep_log_ins(path: Path, store_id: UUID, url: str) -> None:
 
 
 def _is_valid(session: Session, token: str) -> bool:
-    """Whether a token opens all doors for another day."""
+    """Whether there is such a token, not revoked, which is valid for at least a day."""
     tomorrow = now() + timedelta(days=1)
     valid = select(Token.id).where(
         Token.token_hash == hash_token(token), Token.revoked_at.is_(None), Token.expires_at > tomorrow

@@ -1,6 +1,6 @@
 """Demo posts: what the demo's people and stores have published in a year, and who follows, likes and answers whom.
 
-A few people are followed by nearly all, write most and are liked most (Zipf's law), as such things are.
+As in real networks, a few people are followed by nearly everybody, write most and are liked most (Zipf's law).
 """
 
 import random
@@ -62,7 +62,7 @@ Row = dict[str, Any]
 
 
 class Dice(Protocol):
-    """As demo.py has it."""
+    """The dice of demo.py."""
 
     moment: Any
     rng: random.Random
@@ -71,7 +71,7 @@ class Dice(Protocol):
 
 
 def load_posts(session: Session, dice: Dice) -> None:
-    """Load all of it where nobody has published or follows anything yet; else nothing."""
+    """Load the social data, unless there are posts or follows already."""
     if session.scalar(select(Post.id).limit(1)) or session.scalar(select(Follow.id).limit(1)):
         return
     people = session.scalars(select(User.id).order_by(User.id)).all()
@@ -146,7 +146,7 @@ def _post(dice: Dice, at: Any, store_id: UUID | None, author_id: UUID) -> Row:
 
 
 def _one(dice: Dice, people: Sequence[UUID]) -> UUID:
-    """Somebody: the first of them far more often than the last."""
+    """A random one of them: the first far more often than the last."""
     return people[int(len(people) ** dice.rng.random()) - 1]
 
 

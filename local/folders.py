@@ -1,4 +1,4 @@
-"""Folders of our own: private ones, ones short enough for a socket, and files written whole or not at all."""
+"""Private folders, folders with a path short enough for a socket, and files that are written whole or not at all."""
 
 import hashlib
 import os
@@ -48,7 +48,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
-    """Put `text` into `path`: a reader, or a crash, finds the old contents or the new ones and nothing between."""
+    """Replace the contents of `path` by `text` atomically: a reader, or a crash, finds the old or the new contents."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     with os.fdopen(handle, "w") as file:
         file.write(text)

@@ -1,4 +1,4 @@
-"""A mail server that delivers nowhere: it files each mail and tells, when asked, whether it accepted one.
+"""A mail server that delivers nothing: it stores each mail as a file, and answers whether it has accepted a mail.
 
 SMTP on one port of the loopback interface. A mail answered with 250 is a file `<time>-<Message-ID>.eml` in the folder:
 it was written whole under another name and renamed before the answer, so it survives the death of this process.
@@ -122,7 +122,7 @@ def _file_name(message_id: str) -> str:
 
 @dataclass
 class Behaviour:
-    """What tests have asked to go wrong."""
+    """The faults that a test has asked for."""
 
     next: deque[dict[str, Any]] = field(default_factory=deque)
     delay_ms: int = 0
@@ -135,7 +135,7 @@ class Behaviour:
 
 
 class Handler:
-    """What aiosmtpd asks at each step of a mail."""
+    """The handler that aiosmtpd calls at each step of a mail."""
 
     def __init__(self, box: Box, behaviour: Behaviour) -> None:
         self._box = box
@@ -168,7 +168,7 @@ class Handler:
         return "250 OK: filed"
 
     async def misbehave(self, moment: str, server: SMTP) -> str | None:
-        """Do what is asked for at `moment`. Returns: the reply to give, or None to go on."""
+        """Carry out the faults for `moment`. Returns: the reply to give, or None to go on."""
         fault = self._behaviour.take(moment)
         match fault and fault["do"]:
             case None | "accept":
@@ -195,7 +195,7 @@ def _reset(server: SMTP) -> None:
 
 
 class Smtp(SMTP):
-    """aiosmtpd's server, that also can go wrong before it asks for the mail's text."""
+    """aiosmtpd's server, which can also fail before it asks for the text of a mail."""
 
     async def smtp_DATA(self, arg: str) -> None:  # noqa: N802
         if reply := await self.event_handler.misbehave("data", self):
@@ -245,7 +245,7 @@ class Lookup(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Nothing: a line for each question would drown the rest."""
+        """Log nothing: a line for each request would bury the rest."""
 
 
 async def serve(folder: Path, smtp_port: int, http_port: int, faults: bool) -> None:

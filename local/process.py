@@ -1,4 +1,4 @@
-"""Starting a program so that it, and all it starts, can be ended for certain."""
+"""Starting a program in a way that lets us end it for certain, with all the processes that it has started."""
 
 import contextlib
 import ctypes
@@ -18,12 +18,12 @@ import psutil
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
-# In the environment of a program and hence of all it starts: which run of bin/run they belong to, and to which program.
+# An environment variable of each program, which its own children inherit: the run of bin/run, and the program's name.
 _MARK = "DUES_RUN"
 
 
 class CannotStart(Exception):
-    """Something bin/run needs is not to be had; the message is one line that says what to do."""
+    """Something that bin/run needs is missing; the message is one line that says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +46,13 @@ class Program:
 
 
 class Server:
-    """A program that serves, run as a child of this process: what tests use. Subclasses say how in `prepare()`."""
+    """A server, run as a child of this process: for tests. Subclasses implement `prepare()`."""
 
     _process: subprocess.Popen[bytes] | None = None
     _stop_signal = signal.SIGTERM
 
     def prepare(self) -> Program:
-        """Make what is missing and tell how to run the server. May be called again. Raises: CannotStart."""
+        """Make missing files and return how to run the server. May be called again. Raises: CannotStart."""
         raise NotImplementedError
 
     def start(self) -> None:
@@ -117,7 +117,7 @@ def spawn(program: Program, output: IO[bytes] | int | None = None, run: str = ""
 
 
 def _private_log(path: Path) -> IO[bytes]:
-    """A log to append to, in a folder of its own. Logs tell what people typed, so nobody else reads them."""
+    """A log file to append to, in a private folder, since logs may contain what people typed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.parent.chmod(0o700)
     path.touch(mode=0o600)
@@ -147,9 +147,9 @@ def _dies_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:
 
 
 def kill_all(run: str, name: str = "") -> None:
-    """Kill what is alive of a run or, with `name`, of one program of it, wherever in the tree of processes it is."""
+    """Kill all processes of a run or, with `name`, of one of its programs, wherever in the process tree they are."""
     mark = f"{run}:{name}"
-    # More than once, for what was being started meanwhile.
+    # Repeated, since processes may have been started meanwhile.
     for _ in range(5):
         found = [process for process in psutil.process_iter() if _marked(process, mark)]
         for process in found:
@@ -178,7 +178,7 @@ def is_ready(program: Program) -> bool:
 
 
 def last_line(log: Path | None) -> str:
-    """The last thing said in `log`, to be appended to a message."""
+    """The last line of `log`, to be appended to a message."""
     if log is None or not log.exists():
         return ""
     lines = log.read_text(errors="replace").strip().splitlines()

@@ -1,7 +1,7 @@
-"""Keeps programs running: starts again what dies, and at the end leaves nothing behind.
+"""Keeps programs running: restarts those that die, and at the end leaves no process behind.
 
 One thread and one loop, `_turn()`: it passes on what the programs print, notices which have died, starts them again
-when that is due, and raises `Stopped` when a signal has asked for the end. Everything that waits takes turns there.
+when that is due, and raises `Stopped` when a signal has asked for the end. All waiting is done there.
 """
 
 import os
@@ -20,13 +20,13 @@ from typing import Self
 from local import folders
 from local.process import CannotStart, Program, is_ready, kill_all, last_line, spawn
 
-# One that lived shorter than this died at once: it is started again after a pause that doubles. One that ends by itself
-# may take a while to fail; for one that was killed a moment shows that it can live.
+# A program that ran for a shorter time has failed as it started, and is restarted after a pause that doubles each time.
+# One that exits by itself may need longer to fail than one that was killed.
 _ENDED_AT_ONCE_S = 10.0
 _KILLED_AT_ONCE_S = 2.0
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 15.0
-# A signal this long after the first is somebody's second, and not the same one sent twice.
+# A signal so much later than the first was sent on purpose; a sooner one is the same, delivered twice. Seconds.
 _AGAIN_S = 1.0
 _LONGEST_LINE = 64 * 1024
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -38,7 +38,7 @@ class Stopped(Exception):
 
 @dataclass
 class Child:
-    """One program, and what becomes of it. `process` is None while it is down."""
+    """A program and its process, which is None while it is down."""
 
     program: Program
     process: subprocess.Popen[bytes] | None = None
@@ -69,7 +69,7 @@ class Supervisor:
         self._width = 8
 
     def __enter__(self) -> Self:
-        """Take over the signals. What an earlier run left behind is ended first."""
+        """Handle the signals from now on. Processes that an earlier run left behind are killed first."""
         if self._record.exists():
             kill_all(self._record.read_text().strip())
         folders.write_whole(self._record, self._run)
@@ -80,7 +80,7 @@ class Supervisor:
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         for number in _STOP_SIGNALS:
             signal.signal(number, self._ask_to_stop)
-        # A handler is what makes the death of a child wake the loop.
+        # Only with a handler does the death of a child wake the loop.
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         return self
 
@@ -100,7 +100,7 @@ class Supervisor:
             self._spawn(child)
 
     def wait_until_ready(self, timeout_s: float = 60.0) -> None:
-        """Wait until all that was started serves.
+        """Wait until all started programs are ready.
 
         Raises: CannotStart when one ends before it does, or takes too long; Stopped.
         """
@@ -110,11 +110,11 @@ class Supervisor:
                 log = starting[0].log
                 raise CannotStart(f"{starting[0].name} is not ready after {timeout_s:.0f} s{last_line(log)}")
             self._turn(0.05)
-        # What they said meanwhile comes before what the caller will say.
+        # Their output so far is printed before the caller's.
         self._turn(0.0)
 
     def complete(self, program: Program) -> None:
-        """Run `program` to its end, its output being ours. Raises: CannotStart when it fails; Stopped."""
+        """Run `program` until it ends; its output is printed. Raises: CannotStart when it fails; Stopped."""
         process = spawn(program, run=self._run)
         try:
             while process.poll() is None:
@@ -150,7 +150,7 @@ class Supervisor:
             self._selector.register(child.process.stdout, selectors.EVENT_READ, child)
 
     def _turn(self, longest_s: float) -> None:
-        """Wait for something to happen, at most `longest_s`, and see to it. Raises: Stopped, once per run."""
+        """Wait for an event, at most `longest_s`, and handle it. Raises: Stopped, once per run."""
         due = [child.due for child in self._children() if child.process is None]
         pause = min([longest_s, *(moment - time.monotonic() for moment in due)])
         self._pass_on_output(max(pause, 0.0))
@@ -172,7 +172,7 @@ class Supervisor:
                 key.fileobj.recv(4096)
 
     def _read(self, child: Child) -> None:
-        """Print the whole lines of what a program has said, its name in front."""
+        """Print the complete lines of a program's output, each behind its name."""
         assert child.process is not None
         assert child.process.stdout is not None
         data = os.read(child.process.stdout.fileno(), _LONGEST_LINE)
@@ -187,7 +187,7 @@ class Supervisor:
             child.process.stdout.close()
 
     def _bury(self, child: Child) -> None:
-        """Clear away a dead program with all it left running, say so, and set when it is started again.
+        """Clean up after a dead program, kill the processes it has left, and set when it is restarted.
 
         Raises: CannotStart for one that never served.
         """
@@ -219,7 +219,7 @@ class Supervisor:
                 stdout.close()
 
     def _end(self, group: list[Child]) -> None:
-        """End a group: ask, wait within the grace (a second signal ends that), kill; show what they say meanwhile."""
+        """End a group: send the stop signal, wait (until the grace is over or a second signal comes), kill the rest."""
         alive = [child for child in group if child.process is not None]
         for child in alive:
             assert child.process is not None
