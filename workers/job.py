@@ -36,6 +36,7 @@ from dues.observability.logs import log_fields
 from dues.observability.trace import tracing
 from dues.postgres import failure_of, fetch_row
 from dues.settings import settings
+from dues.webhooks.waiting import release
 from workers.app import create_worker_app
 from workers.forked import run_forked
 from workers.heartbeat import Renewer
@@ -151,7 +152,7 @@ def promote() -> int:
     many."""
     try:
         with _app().app_context():
-            return become_due()
+            return become_due() + release()
     except Exception as error:
         log.warning("could not look for jobs whose time has come: %s", type(error).__name__)
         return 0

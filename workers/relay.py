@@ -30,6 +30,7 @@ from dues.observability.logs import start_logging
 from dues.postgres import db, fetch_row, transaction
 from dues.reads.freshness import restore_cache_once
 from dues.settings import settings
+from dues.webhooks.waiting import release
 from workers import registry
 from workers.app import create_worker_app
 from workers.rq_queues import Deliveries, connect
@@ -63,7 +64,7 @@ def relay_once() -> int:
 
     Raises: redis.RedisError; then no worker was woken, and idle workers find the jobs by polling.
     """
-    became_due = become_due()
+    became_due = become_due() + release()
     deliveries = _deliveries()
     with transaction():
         (mine,) = fetch_row(_BEGIN, {"lock": _LOCK}, hot=True) or (False,)

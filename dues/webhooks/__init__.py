@@ -4,6 +4,7 @@
     fanout.py       an event becomes one delivery for each endpoint that wants it
     replays.py      events are sent to an endpoint again
     deliveries.py   one attempt at a delivery, and what comes of it: the one writer of deliveries
+    waiting.py      what is due to an endpoint that is left alone waits for it, all together
     schedule.py     when the next attempt is made, and when an endpoint is given up
     signing.py      secrets and signatures
     outbound.py     the one way out: a POST to a URL that a customer chose

@@ -32,6 +32,10 @@ from dues.webhooks.endpoints import circuit_name, disable_gone, note_failure, no
 from dues.webhooks.hosts import hosts
 from dues.webhooks.outbound import BadTarget, NoReply, Target, parse_target, post
 from dues.webhooks.signing import signed_headers
+from dues.webhooks.waiting import LONGEST, put_off
+
+# So few that those which are left keep the host's places in use.
+_MOST_MAKE_WAY = 20
 
 _LOAD = """
     select d.status, jsonb_array_length(d.attempts), w.id, w.url, w.enabled, w.failing_since is not null,
@@ -113,11 +117,11 @@ def deliver(run: Run, store_id: UUID, delivery_id: UUID) -> None:
     except BadTarget as bad:
         _schedule_retry(run, due, Attempt(0.0, failure_code=bad.code, detail=f"the URL {bad}"))
     circuit = _circuit(due)
-    if wait := circuit.wait_s():
-        _defer(due, schedule.spread(wait), "circuit_open", "the receiver does not answer")
+    if circuit.wait_s():
+        _wait_for_endpoint(due)
     with hosts.place(target.host, store_id, settings().webhooks_per_host) as is_free:
         if not is_free:
-            _defer(due, schedule.spread(schedule.BUSY_S), "host_busy", "many deliveries to its host are under way")
+            _make_way(due)
         run.check()
         failpoint("webhook.before_post")
         attempt = _attempt(due, target)
@@ -199,11 +203,24 @@ def _schedule_retry(run: Run, due: Due, attempt: Attempt) -> NoReturn:
     raise Retry(wait_s, problem)
 
 
-def _defer(due: Due, wait_s: float, code: str, why: str) -> NoReturn:
-    """The receiver is not called now. Raises: Retry, which is not one of the delivery's attempts."""
+def _wait_for_endpoint(due: Due) -> NoReturn:
+    """The endpoint does not answer: this delivery, and what else is due to it, waits until it is asked again. Raises:
+    Retry, which is not one of the delivery's attempts."""
     with transaction():
-        _update(due, failure_code=code, wait_s=wait_s)
-    raise Retry(wait_s, DeliveryFailed(why, code=code), charged=False)
+        _update(due, failure_code="circuit_open")
+        put_off(due.store_id, due.endpoint_id, "circuit_open", wait_s=None)
+    problem = DeliveryFailed("the receiver does not answer", code="circuit_open")
+    raise Retry(LONGEST.total_seconds(), problem, charged=False)
+
+
+def _make_way(due: Due) -> NoReturn:
+    """Others are at the endpoint's host: this delivery comes back soon, and so do some that would be next. Raises:
+    Retry, which is not one of the delivery's attempts."""
+    wait_s = schedule.spread(schedule.BUSY_S)
+    with transaction():
+        _update(due, failure_code="host_busy", wait_s=wait_s)
+        put_off(due.store_id, due.endpoint_id, "host_busy", wait_s=wait_s, most=_MOST_MAKE_WAY)
+    raise Retry(wait_s, DeliveryFailed("many deliveries to its host are under way", code="host_busy"), charged=False)
 
 
 @when_ended(kinds.WEBHOOK_DELIVER)

@@ -1,0 +1,102 @@
+"""Deliveries that wait for their endpoint, all of them together.
+
+While an endpoint is left alone (its circuit is open), what is due to it is put off in few statements, whatever its
+number, and no worker is offered it: its jobs are not due, and the deliveries have no `next_attempt_at`. The relay asks
+again for one of them when the endpoint's rest is over, and for all once the endpoint answers, has another URL or is
+disabled. The oldest come first, as if they had never waited.
+"""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from dues.breaker import WEBHOOKS
+from dues.postgres import fetch_row, unit_of_work
+
+# Most deliveries that one statement puts off.
+MOST_PUT_OFF = 1000
+# Most deliveries to one endpoint that one look asks for again. Where they are too many, they are put off as fast.
+MOST_RELEASED = 500
+# When a job is due if nobody asks for it before: later than an endpoint that fails is disabled.
+LONGEST = timedelta(days=7)
+
+# Arrays, because of their lengths the planner makes one guess: to go through the indexes by id.
+_PUT_OFF = """
+    with found as (
+        select d.id, d.job_id from webhook_deliveries d join jobs j on j.id = d.job_id
+        where d.store_id = %(store_id)s and d.endpoint_id = %(endpoint_id)s and d.status = 'pending'
+            and d.next_attempt_at <= now() and j.status = 'queued' and j.due
+        order by d.next_attempt_at limit %(most)s for update of j skip locked),
+    later as (
+        update jobs set due = false, version = version + 1,
+            run_at = now() + coalesce(make_interval(secs => %(wait_s)s), %(longest)s)
+        where id = any(array(select job_id from found))),
+    noted as (
+        update webhook_deliveries set failure_code = %(code)s, version = version + 1, updated_at = clock_timestamp(),
+            next_attempt_at = now() + make_interval(secs => %(wait_s)s)
+        where store_id = %(store_id)s and id = any(array(select id from found)) returning 1)
+    select count(*) from noted
+"""
+_WAITS = "status = 'pending' and next_attempt_at is null"
+# Each endpoint that something waits for is one step away in the index of what waits.
+_FREE = f"""
+    with recursive endpoints(id, store_id) as (
+        (select endpoint_id, store_id from webhook_deliveries where {_WAITS} order by endpoint_id, id limit 1)
+        union all
+        select next.* from endpoints cross join lateral (
+            select endpoint_id, store_id from webhook_deliveries
+            where {_WAITS} and endpoint_id > endpoints.id order by endpoint_id, id limit 1) next),
+    free as (
+        select e.*, case when c.open_until is null or not w.enabled then %(most)s::int else 1 end as most
+        from endpoints e join webhook_endpoints w using (store_id, id)
+        left join circuit_breakers c on c.name = %(circuits)s || e.id
+        where c.open_until is null or not w.enabled or c.open_until <= clock_timestamp())
+    select array_agg(store_id), array_agg(id), array_agg(most) from free
+"""
+_RELEASE = f"""
+    with found as (
+        select d.id, d.job_id from (
+            select * from webhook_deliveries where {_WAITS} and endpoint_id = %(endpoint_id)s) d
+        join jobs j on j.id = d.job_id
+        where j.status = 'queued' and not j.due
+        order by d.id limit %(most)s for update of j skip locked),
+    again as (
+        update jobs set due = true, run_at = now(), version = version + 1
+        where id = any(array(select job_id from found))),
+    noted as (
+        update webhook_deliveries set next_attempt_at = now(), version = version + 1, updated_at = clock_timestamp()
+        where store_id = %(store_id)s and id = any(array(select id from found)) returning 1)
+    select count(*) from noted
+"""
+
+
+def put_off(store_id: UUID, endpoint_id: UUID, code: str, *, wait_s: float | None, most: int = MOST_PUT_OFF) -> int:
+    """What is due to an endpoint, up to `most` of it, is tried `wait_s` from now, or without it when the endpoint is
+    asked again; `code` is the deliveries' `failure_code`. Part of the caller's transaction(). Returns: how many."""
+    unit_of_work()
+    values = {
+        "store_id": store_id,
+        "endpoint_id": endpoint_id,
+        "code": code,
+        "wait_s": wait_s,
+        "longest": LONGEST,
+        "most": most,
+    }
+    return _count(_PUT_OFF, values)
+
+
+def release() -> int:
+    """Ask again for what waits for endpoints that are not left alone any more: for one delivery, where an endpoint's
+    rest is over and it has not answered since. Returns: how many are due now."""
+    free = fetch_row(_FREE, {"most": MOST_RELEASED, "circuits": WEBHOOKS})
+    if free is None or free[0] is None:
+        return 0
+    return sum(
+        _count(_RELEASE, {"store_id": store_id, "endpoint_id": endpoint_id, "most": most})
+        for store_id, endpoint_id, most in zip(*free, strict=True)
+    )
+
+
+def _count(sql: str, values: dict[str, Any]) -> int:
+    (count,) = fetch_row(sql, values) or (0,)
+    return int(count)
