@@ -273,7 +273,7 @@ def _street(data: Data) -> Iterator[Street]:
 
 def _slow_down(sink: MailSink) -> None:
     order = ujson.dumps({"delay_ms": _MAIL_MS}).encode()
-    urllib.request.urlopen(urllib.request.Request(f"{sink.http_url}/behave", order), timeout=5).close()
+    urllib.request.urlopen(sink.request("/behave", order), timeout=5).close()
 
 
 def run(rounds: int, samples: int, batch: int) -> Suite:

@@ -53,7 +53,7 @@ class Mails:
     def slow_down(self) -> None:
         """From now on a mail takes 50 ms."""
         order = ujson.dumps({"delay_ms": _DELAY_MS}).encode()
-        urllib.request.urlopen(urllib.request.Request(f"{self._sink.http_url}/behave", order), timeout=5).close()
+        urllib.request.urlopen(self._sink.request("/behave", order), timeout=5).close()
 
     def rate(self, count: int, begin: Callable[[], float]) -> float:
         """Mails a second from what `begin` returns to the last of `count`. Raises: RuntimeError for one too many."""

@@ -6,6 +6,9 @@ it was written whole under another name and renamed before the answer, so it sur
 
 HTTP on another: `GET /messages/{Message-ID}` answers 200 `{"accepted":true,"at":…,"count":1}` or 404.
 
+Both take the name `dues` and the password in DUES_MAIL_PASSWORD, which is made anew for each server: other users of
+this machine reach its ports, but file no mail and learn of none.
+
 With `--faults`, for tests, `POST /behave` takes
 `{"next": [{"at": "dot", "do": "451"}, …], "delay_ms": 50, "lookup": 503}`. Each fault of `next` waits for its turn and
 then for its moment (`at`): `mail`, `rcpt`, `data`, `dot` (all before the mail is filed) or `after_accept` (filed, not
@@ -16,14 +19,18 @@ lookups.
 
 import argparse
 import asyncio
+import base64
+import hmac
 import json
 import os
+import secrets
 import signal
 import socket
 import struct
 import sys
 import threading
 import uuid
+import warnings
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -35,14 +42,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, unquote
+from urllib.request import Request
 
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from local import folders, ports
 from local.process import Program, Server
 
 _LARGEST_MAIL = 32 * 1024 * 1024
 _LONGEST_NAME = 200
+_USER = "dues"
+_PASSWORD = "DUES_MAIL_PASSWORD"  # noqa: S105  (the variable's name)
 
 
 class MailSink(Server):
@@ -52,6 +62,7 @@ class MailSink(Server):
         self._home = home.resolve()
         self._faults = faults
         self._smtp_port, self._http_port = ports.free_port(), ports.free_port()
+        self._password = secrets.token_urlsafe(24)
 
     @property
     def folder(self) -> Path:
@@ -59,15 +70,16 @@ class MailSink(Server):
 
     @property
     def smtp_url(self) -> str:
-        return f"smtp://127.0.0.1:{self._smtp_port}"
+        return f"smtp://{_USER}:{self._password}@127.0.0.1:{self._smtp_port}"
 
     @property
     def lookup_url(self) -> str:
-        return f"{self.http_url}/messages"
+        return f"http://{_USER}:{self._password}@127.0.0.1:{self._http_port}/messages"
 
-    @property
-    def http_url(self) -> str:
-        return f"http://127.0.0.1:{self._http_port}"
+    def request(self, path: str, body: bytes | None = None) -> Request:
+        """A request to the HTTP side, a POST where it has a body."""
+        url = f"http://127.0.0.1:{self._http_port}{path}"
+        return Request(url, body, {"Authorization": _authorization(self._password)})
 
     def prepare(self) -> Program:
         folders.private(self.folder)
@@ -76,6 +88,7 @@ class MailSink(Server):
             name="mail",
             argv=[sys.executable, "-m", "local.mailsink", *arguments, *(["--faults"] if self._faults else [])],
             cwd=Path(__file__).resolve().parent.parent,
+            env={**os.environ, _PASSWORD: self._password},
             ready=lambda: ports.answers(self._smtp_port) and ports.answers(self._http_port),
             log=self._home / "log" / "mail.log",
         )
@@ -114,6 +127,10 @@ class Box:
         with self._lock:
             first, count = self._filed.get(name, (moment, 0))
             self._filed[name] = (first, count + 1)
+
+
+def _authorization(password: str) -> str:
+    return "Basic " + base64.b64encode(f"{_USER}:{password}".encode()).decode()
 
 
 def _file_name(message_id: str) -> str:
@@ -209,11 +226,23 @@ class Lookup(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def __init__(self, box: Box, behaviour: Behaviour, faults: bool, *connection: Any) -> None:
+    def __init__(self, box: Box, behaviour: Behaviour, faults: bool, password: str, *connection: Any) -> None:
         self._box = box
+        self._expected = _authorization(password)
         self._behaviour = behaviour
         self._faults = faults
         super().__init__(*connection)
+
+    def parse_request(self) -> bool:
+        """Refuse who does not know the password, before anything is done."""
+        if not super().parse_request():
+            return False
+        given = self.headers.get("Authorization", "")
+        if hmac.compare_digest(given.encode(), self._expected.encode()):
+            return True
+        self.close_connection = True
+        self._answer(HTTPStatus.UNAUTHORIZED, {})
+        return False
 
     def do_GET(self) -> None:
         folder, _, name = self.path.lstrip("/").partition("/")
@@ -248,21 +277,39 @@ class Lookup(BaseHTTPRequestHandler):
         """Log nothing: a line for each request would bury the rest."""
 
 
-async def serve(folder: Path, smtp_port: int, http_port: int, faults: bool) -> None:
+async def serve(folder: Path, smtp_port: int, http_port: int, faults: bool, password: str) -> None:
     """Run both servers until SIGTERM."""
+    # The library wants TLS around a password; nobody but the kernel sees what goes over the loopback interface.
+    warnings.filterwarnings("ignore", "Requiring AUTH while not requiring TLS")
     box, behaviour = Box(folder), Behaviour()
-    lookup = ThreadingHTTPServer(("127.0.0.1", http_port), partial(Lookup, box, behaviour, faults))
+    lookup = ThreadingHTTPServer(("127.0.0.1", http_port), partial(Lookup, box, behaviour, faults, password))
     threading.Thread(target=lookup.serve_forever, daemon=True).start()
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     handler = Handler(box, behaviour)
     await loop.create_server(
-        lambda: Smtp(handler, hostname="localhost", data_size_limit=_LARGEST_MAIL, enable_SMTPUTF8=True),
+        lambda: Smtp(
+            handler,
+            hostname="localhost",
+            data_size_limit=_LARGEST_MAIL,
+            enable_SMTPUTF8=True,
+            authenticator=partial(_authenticate, password),
+            auth_required=True,
+            auth_require_tls=False,
+        ),
         "127.0.0.1",
         smtp_port,
     )
     await stop.wait()
+
+
+def _authenticate(
+    password: str, server: SMTP, session: Session, envelope: Envelope, mechanism: str, given: object
+) -> AuthResult:
+    expected = LoginPassword(_USER.encode(), password.encode())
+    known = isinstance(given, LoginPassword) and hmac.compare_digest(b":".join(given), b":".join(expected))
+    return AuthResult(success=known, handled=False)
 
 
 def main(argv: Sequence[str]) -> None:
@@ -272,7 +319,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("http_port", type=int)
     parser.add_argument("--faults", action="store_true", help="let POST /behave make it misbehave")
     given = parser.parse_args(argv)
-    asyncio.run(serve(given.folder, given.smtp_port, given.http_port, given.faults))
+    asyncio.run(serve(given.folder, given.smtp_port, given.http_port, given.faults, os.environ[_PASSWORD]))
 
 
 if __name__ == "__main__":

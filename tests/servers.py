@@ -246,7 +246,7 @@ class Mailbox:
 
     def behave(self, **orders: Any) -> None:
         """Have the server misbehave: see local/mailsink.py. With nothing: behave again."""
-        request = urllib.request.Request(f"{self._sink.http_url}/behave", json.dumps(orders).encode(), method="POST")
+        request = self._sink.request("/behave", json.dumps(orders).encode())
         with urllib.request.urlopen(request, timeout=5):
             pass
 

@@ -40,6 +40,7 @@ def send(sender: str, recipient: str, raw: bytes) -> None:
     """A connection for each mail, as the documentation of smtplib shows it."""
     server = urlsplit(os.environ["SMTP_URL"])
     with smtplib.SMTP(server.hostname or "", server.port or 25) as smtp:
+        smtp.login(server.username or "", server.password or "")
         smtp.sendmail(sender, [recipient], raw)
 
 

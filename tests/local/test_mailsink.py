@@ -1,12 +1,13 @@
 """The local mail server: a 250 is a file, and every fault it is told happens at its moment."""
 
+import base64
 import json
 import smtplib
 import urllib.request
 from email.message import EmailMessage
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -18,14 +19,15 @@ def send(sink: MailSink, message_id: str, to: str = "ada@example.com") -> None:
     mail = EmailMessage()
     mail["From"], mail["To"], mail["Message-ID"], mail["Subject"] = "dues@example.com", to, message_id, "Grüße"
     mail.set_content("Hallo\n.\n")
-    host, port = sink.smtp_url.removeprefix("smtp://").split(":")
-    with smtplib.SMTP(host, int(port), timeout=5) as client:
+    at = urlsplit(sink.smtp_url)
+    with smtplib.SMTP(at.hostname or "", at.port or 0, timeout=5) as client:
+        client.login(at.username or "", at.password or "")
         client.send_message(mail, "bounces@example.com", [to, "copy@example.com"])
 
 
 def look_up(sink: MailSink, message_id: str) -> tuple[int, dict[str, Any]]:
     try:
-        with urllib.request.urlopen(f"{sink.lookup_url}/{quote(message_id)}", timeout=5) as answer:
+        with urllib.request.urlopen(sink.request(f"/messages/{quote(message_id)}"), timeout=5) as answer:
             return answer.status, json.load(answer)
     except HTTPError as error:
         with error:
@@ -46,6 +48,25 @@ def test_files_what_it_accepts_and_tells_when_asked(servers: Servers, mailbox: M
     assert look_up(servers.mail, "<second@example.com>") == (404, {"accepted": False})
     send(servers.mail, "<first@example.com>")
     assert look_up(servers.mail, "<first@example.com>")[1]["count"] == 2
+
+
+def test_other_users_of_the_machine_file_no_mail_and_learn_of_none(servers: Servers, mailbox: Mailbox) -> None:
+    send(servers.mail, "<known@example.com>")
+    at, lookup = urlsplit(servers.mail.smtp_url), urlsplit(servers.mail.lookup_url)
+    for password in (None, "", "dues", f"{at.password}x"):
+        with smtplib.SMTP(at.hostname or "", at.port or 0, timeout=5) as client:
+            if password is not None:
+                with pytest.raises(smtplib.SMTPAuthenticationError):
+                    client.login("dues", password)
+            for command in ("MAIL FROM:<a@example.com>", "RCPT TO:<b@example.com>", "DATA"):
+                assert client.docmd(command)[0] in (503, 530)
+        credentials = base64.b64encode(f"dues:{password}".encode()).decode()
+        headers = {} if password is None else {"Authorization": f"Basic {credentials}"}
+        for path, body in (("/messages/known@example.com", None), ("/behave", b"{}")):
+            request = urllib.request.Request(f"http://127.0.0.1:{lookup.port}{path}", body, headers)
+            with pytest.raises(HTTPError, match="401"):
+                urllib.request.urlopen(request, timeout=5)
+    assert len(mailbox.mails()) == 1
 
 
 @pytest.mark.parametrize(
