@@ -7,9 +7,10 @@ worth is turned away at once, the least important first, so that threads do work
 
 import asyncio
 import time
-from collections import Counter, OrderedDict, deque
-from collections.abc import Hashable, Iterator
+from collections import OrderedDict, deque
+from collections.abc import Hashable, Sequence
 from math import ceil
+from operator import itemgetter
 from typing import NamedTuple
 
 from api.routing import Priority
@@ -41,69 +42,72 @@ class _Place(NamedTuple):
     turn: "asyncio.Future[None]"
 
 
+class _Places(NamedTuple):
+    """Where one caller's requests wait, in their order, and since when the caller has waited for its turn."""
+
+    since: float
+    waiting: deque[_Place]
+
+
 class _Queue:
     """The requests of one priority: each caller's in their order, callers in turn."""
 
     def __init__(self) -> None:
-        self._callers: OrderedDict[Hashable, deque[_Place]] = OrderedDict()
+        self.callers: OrderedDict[Hashable, _Places] = OrderedDict()
         # When a caller was last served, and how long it had waited for its turn.
         self._served_at, self._waited_s = 0.0, 0.0
-        self._turn_began: dict[Hashable, float] = {}
         self.length = 0
 
     def add(self, caller: Hashable, place: _Place) -> None:
         if not self.length:
             self._served_at, self._waited_s = place.since, 0.0
-        if caller not in self._callers:
-            self._callers[caller] = deque()
-            self._turn_began[caller] = place.since
-        self._callers[caller].append(place)
+        if caller not in self.callers:
+            self.callers[caller] = _Places(place.since, deque())
+        self.callers[caller].waiting.append(place)
         self.length += 1
 
-    def of(self, caller: Hashable) -> deque[_Place]:
+    def of(self, caller: Hashable) -> Sequence[_Place]:
         """What a caller has waiting."""
-        return self._callers.get(caller) or deque()
+        places = self.callers.get(caller)
+        return places.waiting if places else ()
 
     def waits(self, moment: float) -> float:
         """How long a newcomer would wait for its turn, at least, as far as can be told."""
         return max(moment - self._served_at, self._waited_s) if self.length else 0.0
 
-    def first(self) -> Iterator[tuple[Hashable, _Place]]:
-        """The first request of each caller, the callers in turn. One that gives up has yet to take itself out."""
-        for caller, places in self._callers.items():
-            if place := next((place for place in places if not place.turn.done()), None):
-                yield caller, place
-
     def take(self, caller: Hashable, place: _Place, moment: float) -> None:
-        """Take a caller's first request out; its next has to wait until the others have had a turn."""
-        self._served_at, self._waited_s = moment, moment - self._turn_began[caller]
-        self._turn_began[caller] = moment
-        self._callers.move_to_end(caller)
+        """Take a request of a caller out; its next has to wait until the others have had a turn."""
+        places = self.callers.pop(caller)
+        self._served_at, self._waited_s = moment, moment - places.since
+        self.callers[caller] = _Places(moment, places.waiting)
         self.remove(caller, place)
 
     def remove(self, caller: Hashable, place: _Place) -> None:
-        places = self._callers[caller]
-        places.remove(place)
+        waiting = self.callers[caller].waiting
+        waiting.remove(place)
         self.length -= 1
-        if not places:
-            del self._callers[caller], self._turn_began[caller]
+        if not waiting:
+            del self.callers[caller]
 
 
 class AdmissionQueue:
-    """For one event loop. `share` of the slots at most are taken at once for one owner (a caller, a store)."""
+    """For one event loop. `share` of the slots at most are taken at once for one owner (a caller, a store).
+
+    While a slot is free, all requests that wait are of owners that have their share. So a newcomer of others need not
+    ask who else waits, and a slot that is given up is of use only to those who shared in it.
+    """
 
     def __init__(self, count: int, share: int | None = None) -> None:
         self._free = count
         self._owed = 0
         self._passed = 0
-        self._share = share
-        self._held: Counter[Hashable] = Counter()
+        self._share = count if share is None else share
+        # How many slots an owner has, and for how many it waits.
+        self._held: dict[Hashable, int] = {}
+        self._wanted: dict[Hashable, int] = {}
         self._queues = {priority: _Queue() for priority in Priority}
+        self.waiting = 0
         self.shed = 0
-
-    @property
-    def waiting(self) -> int:
-        return sum(queue.length for queue in self._queues.values())
 
     def slot(self, priority: Priority, owners: Owners = ()) -> "_Slot":
         """`async with` it to hold a slot for the block; the first of `owners` is the caller, with whose requests it
@@ -112,7 +116,7 @@ class AdmissionQueue:
 
     async def take(self, priority: Priority, owners: Owners = ()) -> None:
         """Wait for a slot, which is then held until `pass_on()`. Raises: Unavailable."""
-        if self._free and not self.waiting and self._is_within_share(owners):
+        if self._free and self._is_within_share(owners):
             self._grant(owners)
             return
         caller = owners[0] if owners else None
@@ -124,18 +128,19 @@ class AdmissionQueue:
         loop = asyncio.get_running_loop()
         place = _Place(moment, owners, loop.create_future())
         queue.add(caller, place)
+        self._wait(owners, 1)
         # Twice the patience, because the more important pass those that already wait here.
         timer = loop.call_later(2 * patience_s, _give_up, place.turn)
-        # There may be free slots, which those before have no more share in.
-        self._hand_out()
         try:
             await place.turn
         except TimeoutError:
             queue.remove(caller, place)
+            self._wait(owners, -1)
             self._turn_away()
         except asyncio.CancelledError:
             if place.turn.cancelled():
                 queue.remove(caller, place)
+                self._wait(owners, -1)
             elif place.turn.exception() is None:
                 self.pass_on(owners)
             raise
@@ -146,46 +151,64 @@ class AdmissionQueue:
         self.shed += 1
         raise Unavailable("too many requests are waiting", code="overloaded", headers={"Retry-After": "2"})
 
+    def _wait(self, owners: Owners, by: int) -> None:
+        self.waiting += by
+        _add(self._wanted, owners, by)
+
     def pass_on(self, owners: Owners = ()) -> None:
         """Give up a slot that `owners` held."""
-        for owner in owners:
-            self._held[owner] -= 1
-            if not self._held[owner]:
-                del self._held[owner]
+        _add(self._held, owners, -1)
         if self._owed:
             self._owed -= 1
             return
         self._free += 1
-        self._hand_out()
+        if self._free == 1:
+            if self.waiting:
+                self._hand_out()
+            return
+        while self._free and any(owner in self._wanted and self._has_room(owner) for owner in owners):
+            if not self._hand_out():
+                return
 
-    def _hand_out(self) -> None:
-        """Give free slots to the first of the most important that wait and have not their share; every fourth to the
-        one that has waited longest."""
-        while self._free and (found := self._next()):
-            queue, caller, place = found
-            queue.take(caller, place, time.monotonic())
-            self._passed += 1
-            self._grant(place.owners)
-            place.turn.set_result(None)
-
-    def _next(self) -> tuple[_Queue, Hashable, _Place] | None:
+    def _hand_out(self) -> bool:
+        """Give a free slot to the first of the most important that wait and have not their share; every fourth to the
+        one that has waited longest. False where there is none."""
         firsts = []
+        takes_the_longest_waiting = (self._passed + 1) % _LONGEST_WAITING_EVERY == 0
         for queue in self._queues.values():
-            for caller, place in queue.first():
-                if self._is_within_share(place.owners):
-                    firsts.append((queue, caller, place))
-                    break
-            if firsts and (self._passed + 1) % _LONGEST_WAITING_EVERY:
+            if first := self._first(queue):
+                firsts.append(first)
+            if firsts and not takes_the_longest_waiting:
                 break
-        return min(firsts, key=lambda found: found[2].since, default=None)
+        if not firsts:
+            return False
+        _, queue, caller, place = min(firsts, key=itemgetter(0))
+        queue.take(caller, place, time.monotonic())
+        self._passed += 1
+        self._wait(place.owners, -1)
+        self._grant(place.owners)
+        place.turn.set_result(None)
+        return True
+
+    def _first(self, queue: _Queue) -> tuple[float, _Queue, Hashable, _Place] | None:
+        """The first request in a queue that may have a slot, and since when it waits."""
+        for caller, places in queue.callers.items():
+            if self._has_room(caller):
+                for place in places.waiting:
+                    # One whose client has gone has yet to take itself out.
+                    if self._is_within_share(place.owners) and not place.turn.done():
+                        return place.since, queue, caller, place
+        return None
+
+    def _has_room(self, owner: Hashable) -> bool:
+        return self._held.get(owner, 0) < self._share
 
     def _is_within_share(self, owners: Owners) -> bool:
-        return self._share is None or all(self._held[owner] < self._share for owner in owners)
+        return all(map(self._has_room, owners))
 
     def _grant(self, owners: Owners) -> None:
         self._free -= 1
-        for owner in owners:
-            self._held[owner] += 1
+        _add(self._held, owners, 1)
 
     def change(self, by: int) -> None:
         """Have so many slots more, or fewer; those that are taken then are given up as they are passed on."""
@@ -276,6 +299,15 @@ class _Slot:
 
     async def __aexit__(self, *_: object) -> None:
         self._queue.pass_on(self._owners)
+
+
+def _add(counts: dict[Hashable, int], owners: Owners, by: int) -> None:
+    """Those that come to nothing are dropped, since owners are without end."""
+    for owner in owners:
+        if count := counts.get(owner, 0) + by:
+            counts[owner] = count
+        else:
+            del counts[owner]
 
 
 def _give_up(turn: "asyncio.Future[None]") -> None:

@@ -1,7 +1,10 @@
 """Who goes to Flask next, and who is turned away."""
 
 import asyncio
+import random
+from collections import Counter
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -147,6 +150,55 @@ def test_nobody_has_more_than_a_share_of_the_slots(owners: tuple[str, ...]):
         assert order == ["greedy"] * 3
         done.set()
         await asyncio.gather(*again)
+
+    run(scenario)
+
+
+@dataclass(eq=False)
+class Visit:
+    """A request that waits for a slot, and holds it until it is told to end."""
+
+    owners: tuple[str, ...]
+    end: asyncio.Event = field(default_factory=asyncio.Event)
+    has_a_slot: bool = False
+
+    async def go(self, line: AdmissionQueue, priority: Priority) -> None:
+        async with line.slot(priority, self.owners):
+            self.has_a_slot = True
+            await self.end.wait()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_whoever_may_have_a_slot_has_it(seed: int):
+    """Callers of several stores come, go and give up as they like."""
+
+    async def scenario() -> None:
+        chance, line = random.Random(seed), AdmissionQueue(4, share=3)
+        visits: dict[asyncio.Task[None], Visit] = {}
+        for _ in range(200):
+            if chance.random() < 0.55 or not visits:
+                visit = Visit((chance.choice("abc"), *chance.choice([(), ("shop",), ("stall",)])))
+                visits[asyncio.create_task(visit.go(line, chance.choice(list(Priority))))] = visit
+            elif chance.random() < 0.3:
+                chance.choice(list(visits)).cancel()
+            else:
+                chance.choice(list(visits.values())).end.set()
+            # A slot that is given up is taken within a few turns of the loop, and may be given up again at once.
+            for _ in range(20):
+                await asyncio.sleep(0)
+            visits = {task: visit for task, visit in visits.items() if not task.done()}
+            held = Counter(owner for visit in visits.values() if visit.has_a_slot for owner in visit.owners)
+            waiting = [visit.owners for visit in visits.values() if not visit.has_a_slot]
+            taken = len(visits) - len(waiting)
+            assert taken <= 4
+            assert max(held.values(), default=0) <= 3
+            assert line.waiting == len(waiting)
+            if taken < 4:
+                assert [owners for owners in waiting if all(held[owner] < 3 for owner in owners)] == []
+        for visit in visits.values():
+            visit.end.set()
+        await asyncio.gather(*visits)
+        assert line.waiting == 0
 
     run(scenario)
 
