@@ -26,7 +26,7 @@ from api.request import Request, join_fields, make_request, new_request_id
 from api.route_matcher import RouteMatcher
 from api.routing import Route, Routes
 from api.serving import answer
-from api.telemetry import log_answered, method_label, observer, own_fields, own_lines, route_template
+from api.telemetry import log_answered, method_label, observer, own_fields, own_lines, record_answered, route_template
 from api.thread_waiters import ThreadWaiters
 from config import Settings
 from dues.errors import BadRequest, NotFound
@@ -198,6 +198,7 @@ class FlaskHost:
         own = own_lines(request, reply, seconds, g.limited)
         g.is_finished = True
         observer(method_label(request.method), route, reply.status)(seconds)
+        record_answered(request, route, reply.status, seconds)
         return _flask_response(reply, own)
 
     def fail(self, error: Exception) -> Response:
@@ -226,6 +227,8 @@ class FlaskHost:
         if HOSTED not in flask_request.environ:
             response.headers.setdefault(*_NOSNIFF)
         observer(method_label(flask_request.method), route, response.status_code)(seconds)
+        if request:
+            record_answered(request, route, response.status_code, seconds)
         return response
 
 
@@ -266,7 +269,7 @@ def _read_request(environ: dict[str, Any], proxies: Proxies) -> Request:
     )
     target = _target(environ)
     address = proxies.client(environ.get("REMOTE_ADDR") or "", fields.get("x-forwarded-for"))
-    return make_request(environ["REQUEST_METHOD"], target, fields, address)
+    return make_request(environ["REQUEST_METHOD"], target, fields, address, begins=True)
 
 
 def _target(environ: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 
 from dues.errors import BadRequest, UriTooLong
 from dues.ids import parse_id
+from dues.observability.trace import begin_span
 
 # Fields by their names in lower case.
 Fields = dict[str, str]
@@ -59,7 +60,8 @@ class Request:
     query: the query string as it was sent, ASCII. fields: by their names in lower case; of a list that came in several
     lines the values are joined by commas. address: the client's (api/client_address.py). token: the bearer token, None
     where no Authorization was sent, and "" for an Authorization that is not one. id: tells requests apart and keeps no
-    secret: the client's own where it is fit for a log.
+    secret: the client's own where it is fit for a log. span: the traceparent of the span that is recorded of it, None
+    where none is.
     """
 
     method: str
@@ -69,14 +71,16 @@ class Request:
     address: str
     token: str | None
     id: str
+    span: str | None = None
 
     def header(self, name: str) -> str | None:
         """A field by its name in lower case."""
         return self.fields.get(name)
 
 
-def make_request(method: str, target: str, fields: Fields, address: str) -> Request:
-    """A request whose head has been read; `target` is the request line's.
+def make_request(method: str, target: str, fields: Fields, address: str, *, begins: bool = False) -> Request:
+    """A request whose head has been read; `target` is the request line's. One that `begins` here may be recorded as a
+    span; else it is part of another.
 
     Raises: UriTooLong, BadRequest for a query of too many parameters.
     """
@@ -88,7 +92,8 @@ def make_request(method: str, target: str, fields: Fields, address: str) -> Requ
             raise BadRequest(f"a query may have at most {MOST_PARAMETERS} parameters", code="too_many_parameters")
     sent_id = fields.get("x-request-id")
     request_id = sent_id if sent_id and _REQUEST_ID.fullmatch(sent_id) else new_request_id()
-    return Request(method, path, query, fields, address, read_token(fields.get("authorization")), request_id)
+    span = begin_span(fields.get("traceparent")) if begins else None
+    return Request(method, path, query, fields, address, read_token(fields.get("authorization")), request_id, span)
 
 
 def new_request_id() -> str:

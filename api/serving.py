@@ -21,12 +21,13 @@ from api.long_poll import wanted_wait
 from api.reply import Reply, Waiting
 from api.request import Request, parameters_of
 from api.routing import Call, CountSeveral, Route, count_nothing, written
+from api.telemetry import trace_of
 from api.validation import validate
 from dues.errors import Fault, InvalidParameter, NotFound, Outdated, Problem, Unavailable
 from dues.failpoints import failpoint
 from dues.jobs.status import jobs
 from dues.observability.logs import log_fields
-from dues.observability.trace import accept_traceparent, tracing
+from dues.observability.trace import tracing
 from dues.postgres import repeated, transaction
 from dues.postgres.statement_stats import counting_statements
 from dues.reads import ReadPlan, Resource, execute, parse_query
@@ -57,7 +58,7 @@ def answer(
     route that makes several requests of one.
     """
     access = known
-    fields, trace = log_fields(request_id=request.id), tracing(accept_traceparent(request.header("traceparent")))
+    fields, trace = log_fields(request_id=request.id), tracing(trace_of(request))
     with fields, trace, counting_statements() as statements:
         try:
             if access is None or access.store_id != ids.get("store_id"):

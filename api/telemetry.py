@@ -13,6 +13,7 @@ from api.request import Request
 from dues.cdn import SHARED
 from dues.observability.logs import log_fields
 from dues.observability.metrics import HTTP_REQUESTS
+from dues.observability.trace import Value, accept_traceparent, end_span
 
 log = logging.getLogger("dues.requests")
 
@@ -84,6 +85,25 @@ def observer(method: str, route: str, status: int) -> Callable[[float], None]:
 def method_label(method: str) -> str:
     """A method as metrics have it: few, whatever clients make up."""
     return method if method in _METHODS else "other"
+
+
+def trace_of(request: Request) -> str:
+    """The traceparent of what is done for a request."""
+    return request.span or accept_traceparent(request.header("traceparent"))
+
+
+def record_answered(request: Request, route: str, status: int, seconds: float) -> None:
+    """Record the span of an answered request, where it has one. `route` is a template, never a path."""
+    if request.span is None:
+        return
+    method = method_label(request.method)
+    attributes: dict[str, Value] = {
+        "http.request.method": method,
+        "http.route": route,
+        "http.response.status_code": status,
+    }
+    parent = request.header("traceparent")
+    end_span(f"{method} {route}", "server", request.span, parent, seconds, attributes, failed=status >= 500)
 
 
 def log_answered(request: Request, route: str, reply: Reply, seconds: float, slow_s: float) -> None:

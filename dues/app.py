@@ -9,6 +9,7 @@ from typing import Any
 from flask import Flask
 
 from config import Settings, load_settings
+from dues.observability.trace import start_spans
 from dues.postgres import init_db
 from dues.postgres.migrate import init_migrate
 from dues.reads.freshness import init_cache
@@ -31,6 +32,7 @@ def create_base(settings: Settings | None = None) -> Flask:
     Raises: ConfigError when `settings` is not given and the environment's are wrong.
     """
     settings = settings or load_settings()
+    start_spans()
     app = Base("dues", static_folder=None)
     app.extensions["settings"] = settings
     app.config["SECRET_KEY"] = settings.secret_key

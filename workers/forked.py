@@ -19,6 +19,7 @@ import sqlalchemy.exc
 from dues.jobs import LeaseLost, Run
 from dues.jobs.exceptions import TimedOut, backoff_s, problem, problem_of
 from dues.jobs.notifications import tell_change
+from dues.observability.trace import flush_spans
 from dues.postgres import db
 from workers.interrupts import interrupts
 
@@ -59,6 +60,7 @@ def _be_child(parent: socket.socket, attempt: Callable[[], str]) -> None:
     except BaseException:
         log.exception("the process of a job failed")
     finally:
+        flush_spans()
         logging.shutdown()
         os._exit(code)
 

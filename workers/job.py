@@ -33,7 +33,7 @@ from dues.jobs.lease import Claim, Lease
 from dues.jobs.queues import threads
 from dues.jobs.turns import Turns, become_due
 from dues.observability.logs import log_fields
-from dues.observability.trace import tracing
+from dues.observability.trace import Spanned, Value
 from dues.postgres import failure_of, fetch_row
 from dues.settings import settings
 from dues.webhooks.waiting import release
@@ -176,13 +176,18 @@ def execute(claim: Claim, lease: Lease) -> None:
     declared = HANDLERS.get(claim.kind)
     run = Run(claim, lease)
     started = time.monotonic()
-    with tracing(claim.trace), log_fields(job_id=str(claim.job_id)):
+    told: dict[str, Value] = {"dues.job.id": str(claim.job_id), "dues.job.attempt": claim.attempt}
+    with (
+        Spanned(f"job {claim.kind}", "consumer", told, parent=claim.trace) as span,
+        log_fields(job_id=str(claim.job_id)),
+    ):
         if declared and declared.kind.forked:
             renewer().end()
             status = run_forked(run, claim.timeout_s, lambda: attempt(claim, run, declared.handler))
         else:
             with renewer().keeping(lease, claim.timeout_s):
                 status = attempt(claim, run, declared.handler if declared else partial(_unknown, claim.kind))
+        span.attributes["dues.job.status"], span.failed = status, status == "failed"
         failpoint("worker.after_complete")
         log.info(
             "job %s %s: attempt %d %s after %.3f s",

@@ -20,6 +20,7 @@ from config import ConfigError
 from dues.jobs.kinds import QUEUES, QueueName
 from dues.jobs.queues import threads
 from dues.observability.logs import start_logging
+from dues.observability.trace import flush_spans
 from dues.settings import settings
 from workers.app import create_worker_app
 from workers.job import UndeclaredJob, check_declared, use_app
@@ -100,6 +101,7 @@ class Supervisor:
         except BaseException:
             log.exception("the worker of %s failed", queue)
         finally:
+            flush_spans()
             logging.shutdown()
             os._exit(code)
 

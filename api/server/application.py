@@ -35,7 +35,7 @@ from api.server.redis_batch import UNKNOWN, CheckResult, Checks
 from api.server.response_cache import CachedResponse, ResponseCache, cached
 from api.server.thread_pool import ThreadPool
 from api.serving import answer
-from api.telemetry import hit_lines, log_answered, own_fields, own_lines
+from api.telemetry import hit_lines, log_answered, own_fields, own_lines, record_answered
 from config import Settings
 from dues.errors import NotFound, Problem
 from dues.reads.freshness import fresh_cache
@@ -304,6 +304,7 @@ class Application:
         own = own_lines(request, reply, seconds, exchange.limited)
         self._tally.add(request.method, route.path, reply.status, seconds)
         log_answered(request, route.path, reply, seconds, self._settings.slow_request_s)
+        record_answered(request, route.path, reply.status, seconds)
         if reply.waiting and reply.waiting.streams:
             await self._long_polls.stream(exchange, reply, own)
         elif reply.file is not None:
@@ -330,10 +331,13 @@ class Application:
             if found.status == 304:
                 status, content_fields, body = 304, b"", b""
         self._tally.add(request.method, kept.route.path, status, seconds)
+        record_answered(request, kept.route.path, status, seconds)
         exchange.send(status, b"%b%b%b" % (kept.fields, content_fields, own), body)
 
     def _refuse(self, exchange: Exchange, problem: Problem, route: str = "refused") -> None:
         request = exchange.request
         reply = problem_reply(problem, request)
-        self._tally.add(request.method, route, reply.status, exchange.seconds)
-        exchange.send_reply(reply, own_fields(request.id, exchange.seconds, exchange.limited))
+        seconds = exchange.seconds
+        self._tally.add(request.method, route, reply.status, seconds)
+        record_answered(request, route, reply.status, seconds)
+        exchange.send_reply(reply, own_fields(request.id, seconds, exchange.limited))

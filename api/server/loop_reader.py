@@ -12,6 +12,7 @@ from api.routing import Priority, Route
 from api.server.metrics_buffer import Tally
 from api.server.redis_batch import Checks
 from dues.errors import Unavailable
+from dues.observability.trace import record_statement
 from dues.postgres.aio import Lost
 from dues.reads import ReadPlan
 from dues.reads.freshness.read_protocol import (
@@ -38,12 +39,14 @@ FetchRow = Callable[[str, Mapping[str, object]], Awaitable[tuple[Any, ...] | Non
 
 @dataclass(slots=True)
 class Wanted:
-    """A read that a request asks for; `db_s` is how many seconds PostgreSQL took for it, -1 where it was not asked."""
+    """A read that a request asks for; `db_s` is how many seconds PostgreSQL took for it, -1 where it was not asked.
+    span: that of the request, where it is recorded."""
 
     route: Route
     access: Access
     plan: ReadPlan
     priority: Priority
+    span: str | None = None
     db_s: float = -1.0
 
 
@@ -138,6 +141,8 @@ class LoopReader:
             began = time.perf_counter()
             row = await self._fetch_row(sql, values)
             wanted.db_s = time.perf_counter() - began
+        if wanted.span:
+            record_statement(sql, wanted.db_s, wanted.span)
         self._tally.add_statements(1, wanted.db_s)
         return self._context.run(wanted.plan.computed, row)
 

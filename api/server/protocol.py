@@ -191,7 +191,7 @@ class Connection(asyncio.Protocol):
         forwarded = head.fields.get("x-forwarded-for")
         address = self._peer if forwarded is None else shared.proxies.client(self._peer, forwarded)
         self._keep = head.keep
-        request = make_request(head.method, head.target, head.fields, address)
+        request = make_request(head.method, head.target, head.fields, address, begins=True)
         exchange = self._exchange = Exchange(self, request)
         if head.length == 0:
             self._state = _ANSWER

@@ -64,7 +64,7 @@ class Reads:
             return None
         if plan is None or isinstance(plan, Waiting):
             return plan
-        return Wanted(route, access, plan, route.order) if plan.tags else None
+        return Wanted(route, access, plan, route.order, request.span) if plan.tags else None
 
     async def make(self, request: Request, wanted: Wanted, result: CheckResult) -> Reply | None:
         """The reply to what was planned, after looking it up has found what it found; None: the engine is to make it.

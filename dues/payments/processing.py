@@ -18,6 +18,7 @@ from dues.breaker import Circuit
 from dues.errors import NotFound
 from dues.failpoints import failpoint
 from dues.jobs import Ending, Retry, Run, enqueue, kinds, when_ended
+from dues.observability.trace import Spanned
 from dues.payments.confirmation import About
 from dues.payments.gateway import Charge, Gateway, GatewayTimeout, Operation
 from dues.payments.gateways import GATEWAYS
@@ -89,7 +90,8 @@ def _gateway(payment: Payment) -> Iterator[Gateway]:
     if wait_s := circuit.wait_s():
         raise Retry(wait_s, GatewayTimeout("the gateway does not answer at present"), charged=False)
     try:
-        yield GATEWAYS[payment.gateway]
+        with Spanned(f"gateway {payment.gateway}", "client", {"peer.service": payment.gateway}):
+            yield GATEWAYS[payment.gateway]
     except GatewayTimeout:
         circuit.failed()
         raise

@@ -13,6 +13,7 @@ from typing import Any
 
 import psycopg2
 
+from dues.observability.trace import record_statement
 from dues.postgres.sqlstate import failure_of
 from dues.postgres.statement_stats import count_statement
 from dues.postgres.watchdog import watchdog
@@ -76,6 +77,7 @@ class Connection:
 
     def end(self, word: str) -> str:
         """Send COMMIT or ROLLBACK. Returns: what PostgreSQL has done. Raises: psycopg2.Error."""
+        started = time.perf_counter()
         watchdog.watch(self.driver, self._longest_s)
         try:
             with self.driver.cursor() as cursor:
@@ -83,6 +85,7 @@ class Connection:
                 return str(cursor.statusmessage)
         finally:
             watchdog.done(self.driver)
+            record_statement(word, time.perf_counter() - started)
 
     def send(self, cursor: Any, statements: Sequence[Statement], *, first: str = "", prepare: bool = True) -> None:
         """The same on a cursor, which then has the answer to the last."""

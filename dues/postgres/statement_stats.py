@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Engine, event
 
 from dues.context import Scoped
+from dues.observability.trace import record_statement
 
 
 class Statements:
@@ -35,6 +36,7 @@ def count_statement(text: str, seconds: float) -> None:
     """One was sent, and took so long."""
     if statements := _statements.get():
         statements.add(text, seconds)
+    record_statement(text, seconds)
 
 
 def count_statements_of(engine: Engine) -> None:

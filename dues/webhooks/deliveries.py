@@ -24,7 +24,7 @@ from dues.clock import now, rfc3339
 from dues.errors import Problem
 from dues.failpoints import failpoint
 from dues.jobs import Ending, PermanentFailure, Retry, Run, kinds, when_ended
-from dues.observability.trace import current_trace
+from dues.observability.trace import Spanned, Value, current_trace
 from dues.postgres import fetch_row, transaction
 from dues.settings import settings
 from dues.webhooks import schedule
@@ -167,6 +167,17 @@ def _circuit(due: Due) -> Circuit:
 
 
 def _attempt(due: Due, target: Target) -> Attempt:
+    told: dict[str, Value] = {"http.request.method": "POST", "server.address": target.host, "server.port": target.port}
+    with Spanned("POST webhook", "client", told) as span:
+        attempt = _send(due, target)
+        if attempt.status_code:
+            span.attributes["http.response.status_code"] = attempt.status_code
+        if attempt.failure_code:
+            span.attributes["error.type"], span.failed = attempt.failure_code, True
+        return attempt
+
+
+def _send(due: Due, target: Target) -> Attempt:
     timestamp, started = int(now().timestamp()), time.monotonic()
     headers = {
         "Content-Type": "application/json",
