@@ -32,6 +32,21 @@ PositiveAmount = Annotated[int, Meta(ge=1, le=MAX_AMOUNT, description="in minor 
 Currency = Annotated[str, Meta(pattern=r"^[A-Z]{3}$(?!\n)", description="ISO 4217 code", extra={"normalize": _in_use})]
 
 
+MILLION = 1_000_000
+
+
+def rounded(numerator: int, denominator: int) -> int:
+    """Half away from zero; the denominator is positive."""
+    found = (2 * abs(numerator) + denominator) // (2 * denominator)
+    return found if numerator >= 0 else -found
+
+
+def split_gross(gross: int, rate: int) -> tuple[int, int]:
+    """A price that includes tax, whose rate is in parts per million, as net and tax."""
+    net = rounded(gross * MILLION, MILLION + rate)
+    return net, gross - net
+
+
 def minor_digits(currency: str) -> int:
     """Digits after the point of amounts in `currency`. A code that was taken before it had to be in use has two."""
     return MINOR_DIGITS.get(currency, 2)

@@ -17,7 +17,7 @@ from uuid import UUID
 
 import pypdfium2
 import ujson
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from config import Settings
 from dues.app import create_base
@@ -110,6 +110,44 @@ def receipt(sample: Sample, **changes: object) -> Receipt:
     return Receipt(**said | changes)  # type: ignore[arg-type]
 
 
+# With all that a store can have printed.
+_GERMAN: dict[str, object] = {
+    "language": "de",
+    "tax_rate": 190_000,
+    "description": "Jahreskarte",
+    "payer": Payer(
+        name="Ada Müller",
+        email="ada@example.org",
+        lines=["Lovelace GmbH", "Musterstraße 1", "80331 München", "Deutschland", "USt-IdNr./Steuernr. DE136695976"],
+    ),
+    "seller": Seller(
+        name="Kestrel Kletterhalle",
+        lines=[
+            "Kestrel Betriebs GmbH",
+            "Felsgasse 12",
+            "10115 Berlin",
+            "Deutschland",
+            "USt-IdNr./Steuernr. DE123456789",
+        ],
+        country="DE",
+        contact_email="hallo@kestrel.example",
+        website="https://kestrel.example",
+        note="Vielen Dank für Ihren Besuch!",
+    ),
+}
+
+
+def _logo() -> bytes:
+    """A mountain."""
+    drawn = Image.new("RGBA", (300, 120))
+    pen = ImageDraw.Draw(drawn)
+    pen.polygon([(0, 118), (95, 12), (150, 70), (195, 30), (298, 118)], fill="#1f6f8b")
+    pen.polygon([(68, 42), (95, 12), (124, 43), (108, 50), (92, 38)], fill="#b7d6e0")
+    file = io.BytesIO()
+    drawn.save(file, "PNG")
+    return file.getvalue()
+
+
 def refund(sample: Sample) -> Receipt:
     given = Refunded(
         amount=sample.amount // 4,
@@ -125,6 +163,7 @@ def documents() -> None:
     """The receipt, the document of a refund, and both in other scripts beside one another."""
     save("receipt", page(receipt_pdf(receipt(SAMPLES[0])), 1.3))
     save("refund", page(receipt_pdf(refund(SAMPLES[0])), 1.3))
+    save("receipt-german", page(receipt_pdf(receipt(SAMPLES[0], **_GERMAN), _logo()), 1.3))
     others = [page(receipt_pdf(receipt(sample)), 0.9) for sample in SAMPLES[1:]]
     others += [page(receipt_pdf(refund(sample)), 0.9) for sample in (*SAMPLES[1:3], SAMPLES[-1])]
     height = max(_foot(picture) for picture in others)

@@ -19,6 +19,21 @@ class PDF:
     def pages(self) -> int:
         return len(self._document)
 
+    def size(self, page: int = 0) -> tuple[int, int]:
+        """Width and height of a page, points."""
+        width, height = self._document[page].get_size()
+        return round(width), round(height)
+
+    def pictures(self, page: int = 0) -> int:
+        """How many pictures are drawn on a page."""
+        return len(list(self._document[page].get_objects(filter=[pdfium.FPDF_PAGEOBJ_IMAGE])))
+
+    def place_of_picture(self, page: int = 0) -> tuple[float, float, float, float]:
+        """Where the only picture of a page is drawn: left, bottom, right, top in points."""
+        (found,) = self._document[page].get_objects(filter=[pdfium.FPDF_PAGEOBJ_IMAGE])
+        left, bottom, right, top = found.get_bounds()
+        return left, bottom, right, top
+
     def lines(self, page: int = 0) -> list[str]:
         """What is copied from a page, without the marks of where a word may break."""
         text = self._document[page].get_textpage().get_text_bounded()

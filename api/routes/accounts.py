@@ -20,6 +20,10 @@ routes = Routes(
     examples={
         "email_verified": True,
         "label": "Home",
+        "company": "Lovelace GmbH",
+        "NewAddress.tax_id": "DE136695976",
+        "AddressChange.tax_id": "DE136695976",
+        "Address.tax_id": "DE136695976",
         "Me.name": "Ada Lovelace",
         "NewUser.name": "Ada Lovelace",
         "UserChange.name": "Ada Lovelace",

@@ -1,15 +1,20 @@
 """Stores, which anybody may found and read, their staff, which their owners appoint, and the clocks of test stores."""
 
+from hashlib import sha256
+from typing import Any
 from uuid import UUID
 
 from api.auth import PUBLIC
+from api.downloads import file_content
 from api.reply import Reply, no_content
 from api.routing import Call, Routes
+from dues.errors import NotFound
 from dues.reads import ReadPlan
 from dues.reads.resource import Scope
-from dues.stores import clock, service
+from dues.stores import clock, logo, service
 from dues.stores import staff as staff_service
 from dues.stores.clock import ClockTime
+from dues.stores.logo import NewLogo
 from dues.stores.models import Staff, Store
 from dues.stores.reads import clocks, staff, stores
 from dues.stores.service import NewStore, StoreChange
@@ -35,13 +40,18 @@ routes = Routes(
         "role": "support",
         "slug": "north-coast",
         "StoreChange.slug": "north-coast-climbing",
-        "tax_id": "DE123456789",
+        "Store.tax_id": "DE123456789",
+        "StoreChange.tax_id": "DE123456789",
         "test": False,
         "website": "https://north-coast.example",
+        "content": "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==",
+        "language": "de",
+        "paper": "a4",
+        "tax_rate": 190000,
     },
 )
 LIST, ONE = "/v1/stores", "/v1/stores/{store_id}"
-CLOCK = "/v1/stores/{store_id}/clock"
+CLOCK, LOGO = "/v1/stores/{store_id}/clock", "/v1/stores/{store_id}/logo"
 STAFF, STAFF_ONE = "/v1/stores/{store_id}/staff", "/v1/stores/{store_id}/staff/{user_id}"
 
 
@@ -70,6 +80,47 @@ def change_store(call: Call, store_id: UUID) -> Reply:
     call.match(call.row.version)
     service.change_store(call.row, call.data)
     return call.written(stores, {"id": store_id})
+
+
+IMAGE: dict[int, dict[str, Any]] = {
+    200: {"description": "The logo", "content": file_content("image/png")},
+    304: {"description": "Not modified: what you have still holds"},
+}
+
+
+def _draw_logo(call: Call) -> bytes:
+    # Only for those who may use it.
+    call.access.require_role("manager")
+    return logo.draw(call.data)
+
+
+@routes.get(LOGO, PUBLIC, responses=IMAGE)
+def get_logo(call: Call, store_id: UUID) -> Reply:
+    """A store's logo, as PNG"""
+    content = logo.find_logo(store_id)
+    if not content:
+        raise NotFound("this store has no logo")
+    headers = {
+        "ETag": f'"{sha256(content).hexdigest()}"',
+        "Cache-Control": "public, no-cache",
+        "Content-Disposition": 'inline; filename="logo.png"',
+    }
+    return Reply(content, 200, headers, "image/png")
+
+
+@routes.put(LOGO, "catalog:write", role="manager", find=_store, prepare=_draw_logo, body=NewLogo, returns=stores)
+def set_logo(call: Call, store_id: UUID) -> Reply:
+    """Have a logo on receipts and invoices"""
+    logo.set_logo(call.row, call.prepared)
+    return call.written(stores, {"id": store_id})
+
+
+@routes.delete(LOGO, "catalog:write", role="manager", find=_store)
+def remove_logo(call: Call, store_id: UUID) -> Reply:
+    """Have none any more"""
+    call.match(call.row.version)
+    logo.remove_logo(call.row)
+    return no_content()
 
 
 def _staff(call: Call) -> Staff:

@@ -3,6 +3,7 @@
 At most one address of a user is the default: making one so ends it for the other.
 """
 
+import re
 from typing import Annotated
 from uuid import UUID
 
@@ -10,10 +11,13 @@ from iso3166 import countries_by_alpha2
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict
 from sqlalchemy import update
+from stdnum.eu import vat as eu_vat
+from stdnum.exceptions import ValidationError as StdnumError
 
 from dues.accounts.models import Address, lock_user
 from dues.errors import InvalidValue, NotFound
 from dues.ids import new_id
+from dues.pdf.language import Language, words_of
 from dues.postgres import db
 from dues.reads.tags import touch
 from dues.text import OneLine
@@ -35,7 +39,30 @@ Country = Annotated[
 ]
 
 
+def _vat_id(text: str) -> str:
+    """Without what people put between its characters. Those of the European Union have check digits, which are
+    checked; what others look like is theirs to say."""
+    found = re.sub(r"[ .\-/]", "", text).upper()
+    if not re.fullmatch(r"(?=[A-Z]*[0-9])[A-Z0-9+*]{4,30}", found, re.ASCII):
+        raise InvalidValue("pattern", "must be a VAT number: letters and digits, such as DE136695976")
+    if found[:2] not in _EU_PREFIXES:
+        return found
+    try:
+        return str(eu_vat.validate(found))
+    except StdnumError:
+        raise InvalidValue("pattern", f"is no VAT number of {found[:2]}: a character is wrong or missing") from None
+
+
+_EU_PREFIXES = frozenset("AT BE BG CY CZ DE DK EE EL ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split())
+VatId = Annotated[
+    str,
+    Meta(max_length=40, description="VAT number, such as DE136695976", extra={"normalize": _vat_id}),
+]
+
+
 class NewAddress(Struct, forbid_unknown_fields=True):
+    """`company` and `tax_id` are printed on invoices and receipts when the address is the default."""
+
     line1: Line
     city: Line
     country: Country
@@ -43,6 +70,8 @@ class NewAddress(Struct, forbid_unknown_fields=True):
     line2: Line | None = None
     region: Line | None = None
     postal_code: PostalCode | None = None
+    company: Line | None = None
+    tax_id: VatId | None = None
     is_default: bool = False
 
 
@@ -54,6 +83,8 @@ class AddressChange(Struct, forbid_unknown_fields=True):
     line2: Line | UnsetType | None = UNSET
     region: Line | UnsetType | None = UNSET
     postal_code: PostalCode | UnsetType | None = UNSET
+    company: Line | UnsetType | None = UNSET
+    tax_id: VatId | UnsetType | None = UNSET
     is_default: bool | UnsetType = UNSET
 
 
@@ -69,15 +100,20 @@ def address_lines(
     region: str | None = None,
     postal_code: str | None = None,
     country: str | None = None,
+    company: str | None = None,
+    tax_id: str | None = None,
+    language: Language = "en",
 ) -> list[str]:
-    """An address as it is printed, the country by its English name; what is not there is left out."""
+    """An address as it is printed, the country and what a tax id is called in a language; what is not there is left
+    out."""
+    words = words_of(language)
     if country in _CODE_LAST:
         place = " ".join(part for part in (f"{city}," if city and region else city, region, postal_code) if part)
     else:
         place = " ".join(part for part in (postal_code, city) if part)
         place += f", {region}" if region else ""
-    known = countries_by_alpha2.get(country or "")
-    return [line for line in (line1, line2, place, known.name if known else country) if line]
+    tax = words("Tax ID {id}", id=tax_id) if tax_id else None
+    return [line for line in (company, line1, line2, place, words.country(country), tax) if line]
 
 
 def create_address(user_id: UUID, new: NewAddress) -> Address:

@@ -46,6 +46,8 @@ class Address(Versioned, Model):
     region: Mapped[str | None]
     postal_code: Mapped[str | None]
     country: Mapped[str] = mapped_column(CHAR(2))
+    company: Mapped[str | None]
+    tax_id: Mapped[str | None]
     is_default: Mapped[bool]
 
 

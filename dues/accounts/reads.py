@@ -33,6 +33,8 @@ addresses = Resource(
         "region": Address.region,
         "postal_code": Address.postal_code,
         "country": Address.country,
+        "company": Address.company,
+        "tax_id": Address.tax_id,
         "is_default": Address.is_default,
         "version": Address.version,
         "created_at": Address.created_at,

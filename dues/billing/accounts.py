@@ -43,6 +43,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     balance: int
     method: Method | None
     grace_days: int
+    tax_rate: int
     dunning: Literal["cancel", "stay"]
     package_name: str
     pending_name: str | None
@@ -65,7 +66,8 @@ _ACCOUNTS = f"""
             from payment_methods m
             where m.user_id = k.user_id and m.deleted_at is null and (m.id = k.payment_method_id or m.is_default)
             order by m.id is not distinct from k.payment_method_id desc limit 1),
-        'grace_days', s.grace_days, 'dunning', s.dunning, 'package_name', p.name, 'pending_name', q.name)), '[]')::text
+        'grace_days', s.grace_days, 'tax_rate', s.tax_rate, 'dunning', s.dunning,
+        'package_name', p.name, 'pending_name', q.name)), '[]')::text
     from jsonb_populate_recordset(null::subscriptions, %(rows)s::jsonb) k
     join stores s on s.id = k.store_id
     join packages p on p.store_id = k.store_id and p.id = k.package_id

@@ -16,6 +16,7 @@ from dues.billing.periods import Period
 from dues.billing.posting import Posting
 from dues.ids import new_id
 from dues.jobs import enqueue, kinds
+from dues.money import split_gross
 from dues.payments.state import OpenPayment
 from dues.postgres import fetch_row
 from dues.subscriptions import machine
@@ -64,6 +65,7 @@ def open_bill(
 
 def _draft(posting: Posting, one: Subscription, account: Account, kind: BillKind, lines: Sequence[Line]) -> Invoice:
     total = sum(line.amount for line in lines)
+    net, tax = split_gross(total, account.tax_rate)
     applied, due = apply_balance(total, account.balance, one.currency)
     last = lines[-1]
     return Invoice(
@@ -73,8 +75,9 @@ def _draft(posting: Posting, one: Subscription, account: Account, kind: BillKind
         subscription_id=one.id,
         kind=kind,
         currency=one.currency,
-        subtotal=total,
-        tax=0,
+        subtotal=net,
+        tax=tax,
+        tax_rate=account.tax_rate,
         total=total,
         balance_applied=applied,
         amount_due=due,

@@ -5,10 +5,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from dues.clock import day_in
-from dues.money import format_money
 from dues.payments.receipt import Payer, Seller
 from dues.pdf import typeset
+from dues.pdf.language import Language, Paper, Words, words_of
 
 _TEMPLATE = "billing/templates/invoice.typ"
 
@@ -37,7 +36,8 @@ class Printed(Struct, frozen=True, kw_only=True):
     """What an invoice says; with `credit` a credit note.
 
     Amounts are minor units of `currency`; `balance_applied` came from the buyer's balance, or below zero went there.
-    Dates are those of the store's `timezone`. `test`: the store is a test store, where nobody pays money.
+    `tax_rate` is in parts per million. Dates are those of the store's `timezone`. `test`: the store is a test store,
+    where nobody pays money.
     """
 
     number: str
@@ -56,30 +56,45 @@ class Printed(Struct, frozen=True, kw_only=True):
     method: str = ""
     reference: str = ""
     credit: Credit | None = None
+    language: Language = "en"
+    paper: Paper = "a4"
+    tax_rate: int = 0
 
     @property
     def title(self) -> str:
         return "Credit note" if self.credit else "Invoice"
 
+    @property
+    def words(self) -> Words:
+        return words_of(self.language)
+
     def money(self, amount: int) -> str:
-        return format_money(amount, self.currency)
+        return self.words.money(amount, self.currency)
 
     def day(self, moment: datetime) -> str:
-        return day_in(moment, self.timezone)
+        return self.words.day(moment, self.timezone)
 
 
-def invoice_pdf(printed: Printed) -> bytes:
+def invoice_pdf(printed: Printed, logo: bytes = b"") -> bytes:
     """The document as a PDF. The same data give the same bytes. Needs an application context."""
-    return typeset(_TEMPLATE, _shown(printed), printed.issued_at, country=printed.seller.country)
+    return typeset(
+        _TEMPLATE,
+        _shown(printed),
+        printed.issued_at,
+        country=printed.seller.country,
+        language=printed.language,
+        paper=printed.paper,
+        logo=logo,
+    )
 
 
 def _shown(printed: Printed) -> dict[str, Any]:
     """What the template shows, word for word."""
-    seller, buyer = printed.seller, printed.buyer
+    seller, buyer, words = printed.seller, printed.buyer, printed.words
     contact = " · ".join(word for word in (seller.contact_email, seller.website) if word)
     about = _about_credit(printed, printed.credit) if printed.credit else _about_invoice(printed)
     return about | {
-        "title": printed.title,
+        "title": words(printed.title),
         "number": printed.number,
         "is_test": printed.test,
         "seller": {"name": seller.name, "lines": [line for line in (*seller.lines, contact) if line]},
@@ -89,6 +104,14 @@ def _shown(printed: Printed) -> dict[str, Any]:
             for line in printed.lines
         ],
         "notes": [line for line in seller.note.splitlines() if line.strip()],
+        "words": {
+            "from": words("From"),
+            "to": words("Credited to" if printed.credit else "Bill to"),
+            "description": words("Description"),
+            "quantity": words("Quantity"),
+            "amount": words("Amount"),
+            "test": words("Test: no money was moved"),
+        },
     }
 
 
@@ -97,47 +120,52 @@ def _period(printed: Printed, line: PrintedLine) -> str:
     if line.period_start is None:
         return ""
     start = printed.day(line.period_start)
-    return f"{start} \N{EN DASH} {printed.day(line.period_end)}" if line.period_end else f"from {start}"
+    if line.period_end is None:
+        return printed.words("from {day}", day=start)
+    return f"{start} \N{EN DASH} {printed.day(line.period_end)}"
 
 
 def _about_invoice(printed: Printed) -> dict[str, Any]:
-    paid_on = printed.day(printed.issued_at)
+    words, paid_on = printed.words, printed.day(printed.issued_at)
     due = printed.money(printed.amount_due)
-    sums = [*_sums(printed), ["Total", printed.money(printed.total), True]]
+    sums = [*_sums(printed), [words("Total"), printed.money(printed.total), True]]
     if printed.balance_applied > 0:
-        sums.append(["From your balance", printed.money(-printed.balance_applied), False])
+        sums.append([words("From your balance"), printed.money(-printed.balance_applied), False])
     elif printed.balance_applied < 0:
-        sums.append(["Added to your balance", printed.money(-printed.balance_applied), False])
-    sums += [["Amount due", due, True], [f"Paid on {paid_on}", due, False]]
+        sums.append([words("Added to your balance"), printed.money(-printed.balance_applied), False])
+    sums += [[words("Amount due"), due, True], [words("Paid on {day}", day=paid_on), due, False]]
     return {
-        "headline": [due, f"paid on {paid_on}"],
+        "headline": [due, words("paid on {day}", day=paid_on)],
         "facts": [
-            ["Invoice number", [printed.number]],
-            ["Date of issue", [paid_on]],
-            ["Payment method", [printed.method]],
-            ["Reference", [printed.reference]],
+            [words("Invoice number"), [printed.number]],
+            [words("Date of issue"), [paid_on]],
+            [words("Payment method"), [printed.method]],
+            [words("Reference"), [printed.reference]],
         ],
         "sums": sums,
     }
 
 
 def _about_credit(printed: Printed, credit: Credit) -> dict[str, Any]:
-    given, on = printed.money(printed.total), printed.day(printed.issued_at)
+    words, given, on = printed.words, printed.money(printed.total), printed.day(printed.issued_at)
+    invoiced = printed.day(credit.invoice_issued_at)
     return {
-        "headline": [given, f"credited on {on}"],
+        "headline": [given, words("credited on {day}", day=on)],
         "facts": [
-            ["Credit note number", [printed.number]],
-            ["Date of issue", [on]],
-            ["For invoice", [f"{credit.invoice_number} of {printed.day(credit.invoice_issued_at)}"]],
-            ["Credited to", ["your balance" if credit.to_balance else printed.method]],
-            ["Reason", [credit.reason]],
-            ["Reference", [printed.reference]],
+            [words("Credit note number"), [printed.number]],
+            [words("Date of issue"), [on]],
+            [words("For invoice"), [words("{number} of {day}", number=credit.invoice_number, day=invoiced)]],
+            [words("Credited to"), [words("your balance") if credit.to_balance else printed.method]],
+            [words("Reason"), [credit.reason]],
+            [words("Reference"), [printed.reference]],
         ],
-        "sums": [*_sums(printed), ["Total credited", given, True]],
+        "sums": [*_sums(printed), [words("Total credited"), given, True]],
     }
 
 
 def _sums(printed: Printed) -> list[list[Any]]:
     if printed.tax == 0:
         return []
-    return [["Subtotal", printed.money(printed.subtotal), False], ["Tax", printed.money(printed.tax), False]]
+    words = printed.words
+    tax = words("Tax {rate}", rate=words.rate(printed.tax_rate)) if printed.tax_rate else words("Tax")
+    return [[words("Net"), printed.money(printed.subtotal), False], [tax, printed.money(printed.tax), False]]

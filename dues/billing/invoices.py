@@ -42,6 +42,7 @@ class Invoice(msgspec.Struct, frozen=True, kw_only=True):
     currency: str
     subtotal: int
     tax: int
+    tax_rate: int
     total: int
     balance_applied: int
     amount_due: int
@@ -81,7 +82,7 @@ _FINISH = """
             'note', s.invoice_note),
         buyer = jsonb_build_object('name', u.name, 'email', u.email, 'address', (
             select jsonb_build_object('line1', a.line1, 'line2', a.line2, 'postal_code', a.postal_code, 'city', a.city,
-                'region', a.region, 'country', a.country)
+                'region', a.region, 'country', a.country, 'company', a.company, 'tax_id', a.tax_id)
             from addresses a where a.user_id = u.id and a.is_default))
     from jsonb_to_recordset(%(rows)s::jsonb) as r(store_id uuid, id uuid, at timestamptz, payment_id uuid), stores s,
         users u

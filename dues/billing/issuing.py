@@ -6,7 +6,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 import msgspec
-from msgspec import to_builtins
+from msgspec import structs, to_builtins
 
 from dues.accounts.addresses import address_lines
 from dues.billing.invoice_pdf import Credit, Printed, PrintedLine, invoice_pdf
@@ -16,13 +16,16 @@ from dues.errors import NotFound
 from dues.jobs import PermanentFailure
 from dues.payments.receipt import Payer, Seller
 from dues.payments.receipts import method_shown
+from dues.pdf.language import Language, Paper, paper_of, words_of
 from dues.postgres import fetch_row, transaction
+from dues.stores.logo import find_logo
 from dues.stores.seller import seller_lines
 
 Kind = Literal["invoice", "credit_note"]
 
 _SALE = """
     'seller', i.seller, 'buyer', i.buyer, 'currency', i.currency, 'timezone', s.timezone, 'test', s.test,
+    'language', s.language, 'paper', s.paper, 'tax_rate', i.tax_rate,
     'brand', m.brand, 'last4', m.last4, 'gateway', p.gateway
 """
 _JOINS = """
@@ -44,8 +47,7 @@ _CREDIT_NOTE = f"""
     select n.number, n.user_id, case when r.id is not null then i.payment_id end,
         json_build_object({_SALE}, 'issued_at', n.issued_at, 'subtotal', n.subtotal, 'tax', n.tax, 'total', n.total,
         'reference', r.gateway_ref,
-        'lines', json_build_array(json_build_object('description', 'Credit for invoice ' || i.number,
-            'amount', n.total - n.tax)),
+        'lines', json_build_array(json_build_object('description', i.number, 'amount', n.total)),
         'credit', json_build_object('invoice_id', i.id, 'invoice_number', i.number, 'invoice_issued_at', i.issued_at,
             'reason', n.reason, 'to_balance', r.id is null))::text
     from credit_notes n join invoices i on i.store_id = n.store_id and i.id = n.invoice_id
@@ -79,6 +81,9 @@ class _Sale(msgspec.Struct, kw_only=True):
     currency: str
     timezone: str
     test: bool
+    language: Language
+    paper: Paper | None
+    tax_rate: int
     brand: str | None
     last4: str | None
     gateway: str | None
@@ -101,7 +106,7 @@ def issue(store_id: UUID, kind: Kind, subject_id: UUID, sent_by: UUID | None = N
         if sent_by:
             begin_delivery(document, sent_by)
     if document.content is None:
-        content = invoice_pdf(msgspec.convert(document.data, Printed))
+        content = invoice_pdf(msgspec.convert(document.data, Printed), find_logo(store_id))
         with transaction():
             keep(document, content)
     return get_file(store_id, kind, subject_id)
@@ -130,20 +135,21 @@ def _write_down(store_id: UUID, kind: Kind, subject_id: UUID) -> Issued:
 
 def _says(number: str, document: str) -> Printed:
     sale = msgspec.json.decode(document, type=_Sale)
-    seller, buyer = sale.seller, sale.buyer
+    seller, buyer, language = sale.seller, sale.buyer, sale.language
+    lines = [_credited(line, language) for line in sale.lines] if sale.credit else sale.lines
     return Printed(
         number=number,
         seller=Seller(
             name=seller.name,
-            lines=seller_lines(seller.name, seller.legal_name, seller.address, seller.country, seller.tax_id),
+            lines=seller_lines(seller.name, seller.legal_name, seller.address, seller.country, seller.tax_id, language),
             country=seller.country or "",
             contact_email=seller.contact_email or "",
             website=seller.website or "",
             note=seller.note or "",
         ),
-        buyer=Payer(name=buyer.name, email=buyer.email, lines=address_lines(**buyer.address or {})),
+        buyer=Payer(name=buyer.name, email=buyer.email, lines=address_lines(**buyer.address or {}, language=language)),
         currency=sale.currency,
-        lines=sale.lines,
+        lines=lines,
         subtotal=sale.subtotal,
         tax=sale.tax,
         total=sale.total,
@@ -152,7 +158,15 @@ def _says(number: str, document: str) -> Printed:
         amount_due=sale.amount_due,
         timezone=sale.timezone,
         test=sale.test,
-        method=method_shown(sale.brand, sale.last4, sale.gateway) if sale.gateway else "",
+        method=method_shown(sale.brand, sale.last4, sale.gateway, language) if sale.gateway else "",
         reference=sale.reference or "",
         credit=sale.credit,
+        language=language,
+        paper=paper_of(sale.paper, seller.country),
+        tax_rate=sale.tax_rate,
     )
+
+
+def _credited(line: PrintedLine, language: Language) -> PrintedLine:
+    """The line of a credit note, which names the invoice."""
+    return structs.replace(line, description=words_of(language)("Credit for invoice {number}", number=line.description))

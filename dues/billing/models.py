@@ -46,6 +46,7 @@ class Invoice(Model):
     currency: Mapped[str] = mapped_column(CHAR(3))
     subtotal: Mapped[int]
     tax: Mapped[int]
+    tax_rate: Mapped[int]
     total: Mapped[int]
     balance_applied: Mapped[int]
     amount_due: Mapped[int]

@@ -111,6 +111,7 @@ invoices = Resource(
         ),
         "subtotal": Invoice.subtotal,
         "tax": Invoice.tax,
+        "tax_rate": Computed("{tax_rate}", {"type": "integer", "description": "in parts per million: 190000 is 19 %"}),
         "total": Invoice.total,
         "balance_applied": Invoice.balance_applied,
         "amount_due": Invoice.amount_due,

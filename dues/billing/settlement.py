@@ -11,6 +11,7 @@ from dues.billing.expiry import warn_of_expiry
 from dues.billing.invoices import Invoice, Line
 from dues.billing.posting import Posting
 from dues.ids import new_id
+from dues.money import split_gross
 from dues.payments.service import NewRefund, create_refund, get_payment
 from dues.payments.state import Settled, when_settled
 from dues.postgres import fetch_row
@@ -23,6 +24,7 @@ _IS_MEMBER = """
     select from subscriptions where store_id = %(store_id)s and user_id = %(user_id)s
         and status in ('trialing', 'active', 'past_due', 'paused')
 """
+_TAX_RATE = "select tax_rate from stores where id = %(store_id)s"
 
 
 @when_settled
@@ -107,6 +109,8 @@ def _invoice_payment(payment: Settled) -> None:
     """A payment of its own: its invoice is drawn up and final at once."""
     lock_customer(payment.store_id, payment.user_id, payment.at)
     posting = Posting(payment.at)
+    (tax_rate,) = fetch_row(_TAX_RATE, {"store_id": payment.store_id}, hot=True) or (0,)
+    net, tax = split_gross(payment.amount, tax_rate)
     invoice = Invoice(
         store_id=payment.store_id,
         id=new_id(),
@@ -114,8 +118,9 @@ def _invoice_payment(payment: Settled) -> None:
         payment_id=payment.id,
         kind="payment",
         currency=payment.currency,
-        subtotal=payment.amount,
-        tax=0,
+        subtotal=net,
+        tax=tax,
+        tax_rate=tax_rate,
         total=payment.amount,
         balance_applied=0,
         amount_due=payment.amount,

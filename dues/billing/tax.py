@@ -7,7 +7,7 @@ credited bit by bit adds up to the whole.
 from collections.abc import Sequence
 from typing import Literal
 
-MILLION = 1_000_000
+from dues.money import MILLION, rounded
 
 # Members of the European Union, whose rules tell where a digital sale is taxed.
 EU = frozenset("AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split())
@@ -15,20 +15,8 @@ EU = frozenset("AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL P
 Treatment = Literal["seller_rate", "buyer_rate", "reverse_charge", "exempt"]
 
 
-def rounded(numerator: int, denominator: int) -> int:
-    """Half away from zero; the denominator is positive."""
-    found = (2 * abs(numerator) + denominator) // (2 * denominator)
-    return found if numerator >= 0 else -found
-
-
 def tax_on(net: int, rate: int) -> int:
     return rounded(net * rate, MILLION)
-
-
-def split_gross(gross: int, rate: int) -> tuple[int, int]:
-    """A price that includes its tax, as net and tax."""
-    net = rounded(gross * MILLION, MILLION + rate)
-    return net, gross - net
 
 
 def share_out(total: int, weights: Sequence[int]) -> list[int]:

@@ -1,13 +1,13 @@
 """Receipts of payments and documents of refunds: their content, as data that is stored, and the PDF made from it."""
 
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from msgspec import Struct
 
-from dues.money import format_money
+from dues.money import format_money, split_gross
 from dues.pdf import typeset
+from dues.pdf.language import Language, Paper, words_of
 
 _TEMPLATE = "payments/templates/receipt.typ"
 
@@ -45,8 +45,8 @@ class Refunded(Struct, frozen=True, kw_only=True):
 class Receipt(Struct, frozen=True, kw_only=True):
     """The content of a receipt or, with `refund`, of the document about a refund.
 
-    Amounts are minor units of `currency`. Dates are those of the store's `timezone`. `test`: the store is a test store,
-    where nobody pays money.
+    Amounts are minor units of `currency`, and include a tax of `tax_rate` parts per million. Dates are those of the
+    store's `timezone`. `test`: the store is a test store, where nobody pays money.
     """
 
     number: str
@@ -61,6 +61,9 @@ class Receipt(Struct, frozen=True, kw_only=True):
     method: str = ""
     reference: str = ""
     refund: Refunded | None = None
+    language: Language = "en"
+    paper: Paper = "a4"
+    tax_rate: int = 0
 
     @property
     def title(self) -> str:
@@ -78,80 +81,115 @@ class Receipt(Struct, frozen=True, kw_only=True):
     def money(self, amount: int) -> str:
         return format_money(amount, self.currency)
 
-    def day(self, moment: datetime) -> str:
-        """The date in words, in the store's time zone: `20 November 2026`."""
-        there = self._there(moment)
-        return f"{there.day} {there:%B %Y}"
-
     def moment(self, moment: datetime) -> str:
-        """The time in words: `20 November 2026, 15:39 UTC+01:00`. Abbreviations of time zones are ambiguous."""
-        there = self._there(moment)
-        offset = there.isoformat()[-6:]
-        return f"{self.day(moment)}, {there:%H:%M} UTC{'' if offset == '+00:00' else offset}"
-
-    def _there(self, moment: datetime) -> datetime:
-        return moment.astimezone(UTC if self.timezone == "UTC" else ZoneInfo(self.timezone))
+        """The time in words of English: `20 November 2026, 15:39 UTC+01:00`, in the store's time zone."""
+        return words_of("en").moment(moment, self.timezone)
 
 
-def receipt_pdf(receipt: Receipt) -> bytes:
+def receipt_pdf(receipt: Receipt, logo: bytes = b"") -> bytes:
     """The document as a PDF. The same receipt gives the same bytes. Needs an application context."""
-    return typeset(_TEMPLATE, _shown(receipt), receipt.issued_at, country=receipt.seller.country)
+    return typeset(
+        _TEMPLATE,
+        _Shown(receipt).document(),
+        receipt.issued_at,
+        country=receipt.seller.country,
+        language=receipt.language,
+        paper=receipt.paper,
+        logo=logo,
+    )
 
 
-def _shown(receipt: Receipt) -> dict[str, Any]:
+class _Shown:
     """The texts that the template shows."""
-    about = _about_refund(receipt, receipt.refund) if receipt.refund else _about_payment(receipt)
-    seller = receipt.seller
-    contact = [" · ".join(word for word in (seller.contact_email, seller.website) if word)]
-    return about | {
-        "title": receipt.title,
-        "number": receipt.number,
-        "is_test": receipt.test,
-        "seller": {"name": seller.name, "lines": [line for line in (*seller.lines, *contact) if line]},
-        "notes": [line for line in seller.note.splitlines() if line.strip()],
-    }
 
+    def __init__(self, receipt: Receipt) -> None:
+        self._receipt = receipt
+        self._words = words_of(receipt.language)
 
-def _about_payment(receipt: Receipt) -> dict[str, Any]:
-    paid = receipt.money(receipt.amount)
-    return {
-        "headline": [paid, f"paid on {receipt.day(receipt.paid_at)}"],
-        "facts": [
-            ["Receipt number", [receipt.number]],
-            ["Date", [receipt.moment(receipt.paid_at)]],
-            ["Paid by", _payer(receipt)],
-            ["Payment method", [receipt.method]],
-            ["Reference", [receipt.reference]],
-        ],
-        "lines": [[receipt.what, paid]],
-        "sums": [["Total paid", paid, True]],
-    }
+    def document(self) -> dict[str, Any]:
+        receipt, words = self._receipt, self._words
+        about = self._about_refund(receipt.refund) if receipt.refund else self._about_payment()
+        seller = receipt.seller
+        contact = [" · ".join(word for word in (seller.contact_email, seller.website) if word)]
+        return about | {
+            "title": words(receipt.title),
+            "number": receipt.number,
+            "is_test": receipt.test,
+            "seller": {"name": seller.name, "lines": [line for line in (*seller.lines, *contact) if line]},
+            "notes": [line for line in seller.note.splitlines() if line.strip()],
+            "words": {
+                "description": words("Description"),
+                "amount": words("Amount"),
+                "test": words("Test: no money was moved"),
+            },
+        }
 
+    def _about_payment(self) -> dict[str, Any]:
+        receipt, words = self._receipt, self._words
+        paid = self._money(receipt.amount)
+        return {
+            "headline": [paid, words("paid on {day}", day=self._day(receipt.paid_at))],
+            "facts": [
+                [words("Receipt number"), [receipt.number]],
+                [words("Date"), [words.moment(receipt.paid_at, receipt.timezone)]],
+                [words("Paid by"), self._payer()],
+                [words("Payment method"), [receipt.method]],
+                [words("Reference"), [receipt.reference]],
+            ],
+            "lines": [[self._what(), paid]],
+            "sums": [*self._tax(0, receipt.amount), [words("Total paid"), paid, True]],
+        }
 
-def _about_refund(receipt: Receipt, refund: Refunded) -> dict[str, Any]:
-    given = receipt.money(refund.amount)
-    left = receipt.amount - refund.before - refund.amount
-    earlier = [["Refunded before", receipt.money(-refund.before), False]] if refund.before else []
-    return {
-        "headline": [given, f"refunded on {receipt.day(refund.refunded_at)}"],
-        "facts": [
-            ["Refund number", [receipt.number]],
-            ["Date", [receipt.moment(refund.refunded_at)]],
-            ["Refunded to", _payer(receipt)],
-            ["Payment method", [receipt.method]],
-            ["Reason", [refund.reason]],
-            ["Reference", [refund.reference]],
-            ["For receipt", [f"{refund.receipt_number} of {receipt.day(receipt.paid_at)}"]],
-        ],
-        "lines": [[receipt.what, receipt.money(receipt.amount)]],
-        "sums": [
-            ["Paid", receipt.money(receipt.amount), False],
-            *earlier,
-            ["This refund", receipt.money(-refund.amount), True],
-            ["Paid after refunds", receipt.money(left), False],
-        ],
-    }
+    def _about_refund(self, refund: Refunded) -> dict[str, Any]:
+        receipt, words = self._receipt, self._words
+        left = receipt.amount - refund.before - refund.amount
+        earlier = [[words("Refunded before"), self._money(-refund.before), False]] if refund.before else []
+        of = words("{number} of {day}", number=refund.receipt_number, day=self._day(receipt.paid_at))
+        return {
+            "headline": [
+                self._money(refund.amount),
+                words("refunded on {day}", day=self._day(refund.refunded_at)),
+            ],
+            "facts": [
+                [words("Refund number"), [receipt.number]],
+                [words("Date"), [words.moment(refund.refunded_at, receipt.timezone)]],
+                [words("Refunded to"), self._payer()],
+                [words("Payment method"), [receipt.method]],
+                [words("Reason"), [refund.reason]],
+                [words("Reference"), [refund.reference]],
+                [words("For receipt"), [of]],
+            ],
+            "lines": [[self._what(), self._money(receipt.amount)]],
+            "sums": [
+                [words("Paid"), self._money(receipt.amount), False],
+                *earlier,
+                *self._tax(-refund.before, -refund.before - refund.amount),
+                [words("This refund"), self._money(-refund.amount), True],
+                [words("Paid after refunds"), self._money(left), False],
+            ],
+        }
 
+    def _tax(self, before: int, after: int) -> list[list[Any]]:
+        """What of the difference is net and what is tax, where there is any: of several refunds these add up to what
+        they are of the whole."""
+        if self._receipt.tax_rate == 0:
+            return []
+        (net_before, tax_before), (net, tax) = (split_gross(gross, self._receipt.tax_rate) for gross in (before, after))
+        rate = self._words.rate(self._receipt.tax_rate)
+        return [
+            [self._words("Net"), self._money(net - net_before), False],
+            [self._words("Tax {rate}", rate=rate), self._money(tax - tax_before), False],
+        ]
 
-def _payer(receipt: Receipt) -> list[str]:
-    return [receipt.payer.name, receipt.payer.email, *receipt.payer.lines]
+    def _what(self) -> str:
+        return self._receipt.description or self._words("Payment")
+
+    def _payer(self) -> list[str]:
+        payer = self._receipt.payer
+        return [payer.name, payer.email, *payer.lines]
+
+    def _money(self, amount: int) -> str:
+        return self._words.money(amount, self._receipt.currency)
+
+    def _day(self, moment: datetime) -> str:
+        return self._words.day(moment, self._receipt.timezone)

@@ -15,15 +15,18 @@ from dues.errors import NotFound
 from dues.jobs import PermanentFailure, enqueue, kinds
 from dues.jobs.outbox import JSON
 from dues.payments.receipt import Payer, Receipt, Refunded, Seller, receipt_pdf
+from dues.pdf.language import Language, Paper, paper_of, words_of
 from dues.postgres import fetch_row, transaction
+from dues.stores.logo import find_logo
 from dues.stores.seller import seller_lines
 
 _PAYMENT = """
     select p.id, p.user_id, p.status, p.amount, p.currency, p.description, p.gateway, p.gateway_ref,
         coalesce(p.paid_at, p.created_at) as paid_at,
         m.brand, m.last4, s.name as store, s.timezone, s.test, s.legal_name, s.address, s.country, s.tax_id,
-        s.contact_email, s.website, s.invoice_note, u.name as payer, u.email,
-        a.line1, a.line2, a.city, a.region, a.postal_code, a.country as payer_country
+        s.contact_email, s.website, s.invoice_note, s.language, s.paper, s.tax_rate, u.name as payer, u.email,
+        a.line1, a.line2, a.city, a.region, a.postal_code, a.country as payer_country, a.company,
+        a.tax_id as payer_tax_id
     from payments p
     join stores s on s.id = p.store_id
     join users u on u.id = p.user_id
@@ -73,6 +76,9 @@ class _Paid(NamedTuple):
     contact_email: str | None
     website: str | None
     invoice_note: str | None
+    language: Language
+    paper: Paper | None
+    tax_rate: int
     payer: str
     email: str
     line1: str | None
@@ -81,6 +87,8 @@ class _Paid(NamedTuple):
     region: str | None
     postal_code: str | None
     payer_country: str | None
+    company: str | None
+    payer_tax_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +140,7 @@ def describe_payment(store_id: UUID, payment_id: UUID) -> tuple[UUID, str, Recei
 def open_receipt(document: Issued) -> IssuedReceipt:
     """The content of an issued document, and its file, which is made if there is none yet."""
     receipt = convert(document.data, Receipt)
-    return IssuedReceipt(document, receipt, document.content or receipt_pdf(receipt))
+    return IssuedReceipt(document, receipt, document.content or receipt_pdf(receipt, find_logo(document.store_id)))
 
 
 def _receipt(store_id: UUID, paid: _Paid) -> Issued:
@@ -171,7 +179,7 @@ def _says(paid: _Paid, number: str, refunded: Refunded | None) -> Receipt:
         number=number,
         seller=Seller(
             name=paid.store,
-            lines=seller_lines(paid.store, paid.legal_name, paid.address, paid.country, paid.tax_id),
+            lines=seller_lines(paid.store, paid.legal_name, paid.address, paid.country, paid.tax_id, paid.language),
             country=paid.country or "",
             contact_email=paid.contact_email or "",
             website=paid.website or "",
@@ -187,6 +195,9 @@ def _says(paid: _Paid, number: str, refunded: Refunded | None) -> Receipt:
                 region=paid.region,
                 postal_code=paid.postal_code,
                 country=paid.payer_country,
+                company=paid.company,
+                tax_id=paid.payer_tax_id,
+                language=paid.language,
             ),
         ),
         amount=paid.amount,
@@ -195,15 +206,20 @@ def _says(paid: _Paid, number: str, refunded: Refunded | None) -> Receipt:
         paid_at=paid.paid_at,
         timezone=paid.timezone,
         test=paid.test,
-        method=method_shown(paid.brand, paid.last4, paid.gateway),
+        method=method_shown(paid.brand, paid.last4, paid.gateway, paid.language),
         reference=paid.gateway_ref or "",
         refund=refunded,
+        language=paid.language,
+        paper=paper_of(paid.paper, paid.country),
+        tax_rate=paid.tax_rate,
     )
 
 
-def method_shown(brand: str | None, last4: str | None, gateway: str) -> str:
+def method_shown(brand: str | None, last4: str | None, gateway: str, language: Language = "en") -> str:
     """How a payment was made, as far as the gateway tells."""
-    return f"{(brand or 'card').title()} •••• {last4}" if last4 else f"{gateway.title()} card"
+    if last4:
+        return f"{(brand or 'card').title()} •••• {last4}"
+    return words_of(language)("{gateway} card", gateway=gateway.title())
 
 
 def _tell_owners(store_id: UUID, payment_id: UUID) -> None:

@@ -11,6 +11,7 @@ A process of its own, because Typst cannot be interrupted, and its threads do no
 cost is bounded by the kernel: CPU_S of processor time each, MEMORY_BYTES for all.
 """
 
+import base64
 import json
 import os
 import re
@@ -59,12 +60,18 @@ class Unsettable(Exception):
 
 
 class Document(NamedTuple):
-    """What kind of document it is: see `typeset()` in dues/pdf/typesetter.py. `issued_at` is in seconds since 1970."""
+    """What kind of document it is: see `typeset()` in dues/pdf/typesetter.py. `issued_at` is in seconds since 1970,
+    `page` what the foot of a page says, `picture` a picture's bytes in base 64."""
 
     template: str
     issued_at: float
     country: str = ""
     tagged: bool = True
+    language: str = "en"
+    paper: str = "a4"
+    page: str = "Page {page} of {pages}"
+    picture: str = ""
+    format: Literal["pdf", "png"] = "pdf"
 
 
 class Compiler:
@@ -104,10 +111,16 @@ class Compiler:
             "data": json.dumps(data),
             "fonts": json.dumps([font._asdict() for font in fonts_for(characters, document.country)]),
             "issued_at": json.dumps(issued_at.timetuple()[:6]),
+            "language": document.language,
+            "paper": document.paper,
+            "page": document.page,
+            "picture": _numbers(document.picture),
         }
         made = self._typst.compile(
             input=str(ROOT / document.template),
-            format="pdf",
+            format=document.format,
+            # Of a picture, a dot is a point.
+            ppi=72,
             sys_inputs=inputs,
             timestamp=int(document.issued_at),
             pdf_standards=[TAGGED if document.tagged else UNTAGGED],
@@ -115,6 +128,11 @@ class Compiler:
         )
         assert isinstance(made, bytes)
         return made
+
+
+def _numbers(picture: str) -> str:
+    """A picture's bytes as a template can read them."""
+    return json.dumps(list(base64.b64decode(picture)))
 
 
 def cleaned(text: str) -> str:

@@ -5,6 +5,7 @@ dies (of a document beyond its bounds, say) fails that document and is started a
 """
 
 import atexit
+import base64
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from dues.pdf.fonts import folders
+from dues.pdf.language import Language, Paper, words_of
 from dues.settings import settings
 
 log = logging.getLogger("dues.pdf")
@@ -39,21 +41,52 @@ class _Idle(Exception):
 
 
 def typeset(
-    template: str, data: Mapping[str, Any], issued_at: datetime, *, country: str = "", tagged: bool = True
+    template: str,
+    data: Mapping[str, Any],
+    issued_at: datetime,
+    *,
+    country: str = "",
+    tagged: bool = True,
+    language: Language = "en",
+    paper: Paper = "a4",
+    logo: bytes = b"",
 ) -> bytes:
     """A document as PDF/A.
 
     `template` is a path below dues/, `data` what it shows, of JSON's types. `issued_at` is the document's date.
-    `country` (ISO 3166) says whose way of writing Chinese characters is meant. `tagged`: with its structure, for
-    programs that read aloud. The same arguments give the same bytes. A text for which there is no font is shown by its
-    code points, and its script is named in the log. Needs an application context.
+    `country` (ISO 3166) says whose way of writing Chinese characters is meant, `language` in which its own words are.
+    `tagged`: with its structure, for programs that read aloud. `logo` is a picture that `redraw()` has made. The same
+    arguments give the same bytes. A text for which there is no font is shown by its code points, and its script is
+    named in the log. Needs an application context.
     Raises: TypesettingFailed.
     """
-    document = {"template": template, "issued_at": issued_at.timestamp(), "country": country, "tagged": tagged}
+    document = {
+        "template": template,
+        "issued_at": issued_at.timestamp(),
+        "country": country,
+        "tagged": tagged,
+        "language": language,
+        "paper": paper,
+        "page": words_of(language).page(),
+        "picture": base64.b64encode(logo).decode(),
+    }
     pdf, substituted = _process(settings().fonts_dir).ask({"document": document, "data": data})
     if substituted:
         log.warning("%s: no font has %s; put one into FONTS_DIR", template, _scripts(substituted))
     return pdf
+
+
+def redraw(picture: bytes) -> bytes:
+    """A picture, PNG or JPEG, as PNG: nothing but its dots, and of those no more than a logo needs. It is decoded in
+    the typesetter's process, within its bounds. Needs an application context. Raises: TypesettingFailed."""
+    document = {
+        "template": "pdf/templates/picture.typ",
+        "issued_at": 0,
+        "picture": base64.b64encode(picture).decode(),
+        "format": "png",
+    }
+    drawn, _ = _process(settings().fonts_dir).ask({"document": document, "data": {}})
+    return drawn
 
 
 def _scripts(texts: list[str]) -> str:

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, SmallInteger
+from sqlalchemy import ForeignKey, LargeBinary, SmallInteger
 from sqlalchemy.dialects.postgresql import ARRAY, CHAR, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -38,9 +38,22 @@ class Store(Versioned, Model):
     invoice_prefix: Mapped[str | None]
     invoice_note: Mapped[str | None]
     notify_new_payment: Mapped[bool] = mapped_column(default=False)
+    language: Mapped[str] = mapped_column(default="en")
+    paper: Mapped[str | None]
+    tax_rate: Mapped[int] = mapped_column(default=0)
+    logo_sha256: Mapped[str | None]
 
     def takes(self, currency: str) -> bool:
         return currency == self.currency or currency in self.currencies
+
+
+class Logo(Model):
+    """A store's logo, as PNG; `logo_sha256` of the store is its digest."""
+
+    __tablename__ = "store_logos"
+
+    store_id: Mapped[UUID] = mapped_column(ForeignKey(Store.id), primary_key=True)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
 
 
 class Staff(Versioned, Model):

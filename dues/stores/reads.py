@@ -1,5 +1,8 @@
 """What may be read of stores, their staff and the clocks of test stores."""
 
+from typing import get_args
+
+from dues.pdf.language import Language, Paper
 from dues.reads import Computed, Equal, Resource
 from dues.reads.resource import Scope, links_schema
 from dues.stores.models import Clock, Staff, Store
@@ -40,12 +43,16 @@ stores = Resource(
         "invoice_prefix": Store.invoice_prefix,
         "invoice_note": Store.invoice_note,
         "notify_new_payment": Store.notify_new_payment,
+        "language": Computed("{language}", {"type": "string", "enum": list(get_args(Language))}),
+        "paper": Computed("{paper}", {"type": ["string", "null"], "enum": [*get_args(Paper), None]}),
+        "tax_rate": Computed("{tax_rate}", {"type": "integer", "description": "in parts per million: 190000 is 19 %"}),
         "version": Store.version,
         "created_at": Store.created_at,
         "updated_at": Store.updated_at,
         "links": Computed(
-            "json_build_object('self', '/v1/stores/' || {id}, 'packages', '/v1/stores/' || {id} || '/packages')",
-            links_schema("self", "packages"),
+            "json_build_object('self', '/v1/stores/' || {id}, 'packages', '/v1/stores/' || {id} || '/packages',"
+            " 'logo', case when {logo_sha256} is not null then '/v1/stores/' || {id} || '/logo' end)",
+            links_schema("self", "packages", nullable=("logo",)),
         ),
     },
     filters={"slug": Equal(Store.slug), "owner_id": Equal(Store.owner_id)},

@@ -5,6 +5,8 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from dues.accounts.addresses import Line, PostalCode, address_lines
+from dues.money import MILLION
+from dues.pdf.language import Language
 from dues.text import OneLine, Paragraphs
 
 LegalName = Annotated[OneLine, Meta(min_length=1, max_length=200, description="as in the register, where there is one")]
@@ -25,6 +27,9 @@ InvoicePrefix = Annotated[
         pattern=r"^[A-Z0-9]+(-[A-Z0-9]+)*$(?!\n)",
         description="what the numbers of receipts and invoices begin with, e.g. KES",
     ),
+]
+TaxRate = Annotated[
+    int, Meta(ge=0, le=MILLION, description="tax that prices include, in parts per million: 190000 is 19 %")
 ]
 InvoiceNote = Annotated[Paragraphs, Meta(min_length=1, max_length=1000, description="printed at the end of each")]
 
@@ -52,9 +57,13 @@ ADDRESS_SCHEMA: dict[str, Any] = {
 
 
 def seller_lines(
-    name: str, legal_name: str | None, address: dict[str, Any] | None, country: str | None, tax_id: str | None
+    name: str,
+    legal_name: str | None,
+    address: dict[str, Any] | None,
+    country: str | None,
+    tax_id: str | None,
+    language: Language = "en",
 ) -> list[str]:
     """What stands below the store's name on what it issues."""
     lines = [legal_name] if legal_name and legal_name != name else []
-    lines += address_lines(**address or {}, country=country)
-    return [*lines, *([f"Tax ID {tax_id}"] if tax_id else [])]
+    return lines + address_lines(**address or {}, country=country, tax_id=tax_id, language=language)

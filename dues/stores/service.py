@@ -18,12 +18,13 @@ from dues.accounts.fields import Email, Name
 from dues.errors import Conflict, InvalidValue, NotFound, ValidationFailed
 from dues.ids import new_id
 from dues.money import MINOR_DIGITS, Currency
+from dues.pdf.language import Language, Paper
 from dues.postgres import db
 from dues.postgres.constraints import take_turns
 from dues.reads.tags import record_change, touch
 from dues.stores.clock import start_clock
 from dues.stores.models import Staff, Store
-from dues.stores.seller import InvoiceNote, InvoicePrefix, LegalName, SellerAddress, TaxId, Website
+from dues.stores.seller import InvoiceNote, InvoicePrefix, LegalName, SellerAddress, TaxId, TaxRate, Website
 
 MAX_SLUG = 63
 
@@ -79,11 +80,14 @@ class NewStore(Struct, forbid_unknown_fields=True):
     test: bool = False
     dunning: Dunning = "cancel"
     grace_days: GraceDays = 7
+    language: Language = "en"
 
 
 class StoreChange(Struct, forbid_unknown_fields=True):
     """What is to change. From `legal_name` to `invoice_note` it is what receipts and invoices say about the seller, to
-    everybody; null takes it away. `notify_new_payment`: the store's owners get a mail for each payment."""
+    everybody; null takes it away. They are in the store's `language`, on `paper` as is usual in its `country` where
+    none is chosen, and say what tax is included in what was paid: `tax_rate` is in parts per million, 190000 is 19 %.
+    `notify_new_payment`: the store's owners get a mail for each payment."""
 
     name: Name | UnsetType = UNSET
     currency: Currency | UnsetType = UNSET
@@ -101,6 +105,9 @@ class StoreChange(Struct, forbid_unknown_fields=True):
     invoice_prefix: InvoicePrefix | UnsetType | None = UNSET
     invoice_note: InvoiceNote | UnsetType | None = UNSET
     notify_new_payment: bool | UnsetType = UNSET
+    language: Language | UnsetType = UNSET
+    paper: Paper | UnsetType | None = UNSET
+    tax_rate: TaxRate | UnsetType = UNSET
 
 
 def create_store(user_id: UUID, new: NewStore) -> UUID:

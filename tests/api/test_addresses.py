@@ -39,6 +39,8 @@ def test_an_address_is_made_read_changed_and_removed(client, auth: dict[str, str
         "city": "Kiel",
         "region": None,
         "postal_code": None,
+        "company": None,
+        "tax_id": None,
         "country": "DE",
         "is_default": False,
         "version": 1,
@@ -75,6 +77,37 @@ def test_all_faults_are_told_at_once(client, auth: dict[str, str]):
         "#/line2": "pattern",
         "#/planet": "unknown",
     }
+
+
+@pytest.mark.parametrize(
+    ("typed", "kept"),
+    [
+        ("DE136695976", "DE136695976"),
+        ("de 136.695.976", "DE136695976"),
+        ("ATU 13585627", "ATU13585627"),
+        ("FR 40 303 265 045", "FR40303265045"),
+        ("EL 094259216", "EL094259216"),
+        ("NL 4495445B01", "NL004495445B01"),
+        ("GB 980 7806 84", "GB980780684"),
+        ("CHE-107.787.577 MWST", "CHE107787577MWST"),
+        ("DE136695978", None),
+        ("DE13669597", None),
+        ("EU", None),
+        ("none", None),
+        ("", None),
+        ("DE136695976\n", None),
+        ("１２３４５６７８９", None),
+        ("<b>12345</b>", None),
+        ("1" * 41, None),
+    ],
+)
+def test_a_vat_number_has_one_form_and_its_check_digits(client, auth: dict[str, str], typed: str, kept: str | None):
+    answer = client.post(PATH, json={**HOME, "company": "Lovelace GmbH", "tax_id": typed}, headers=auth)
+    assert answer.status_code == (201 if kept else 422), answer.text
+    if kept:
+        assert (answer.json["tax_id"], answer.json["company"]) == (kept, "Lovelace GmbH")
+    else:
+        assert answer.json["errors"][0]["pointer"] == "#/tax_id"
 
 
 @pytest.mark.parametrize("country", ["de", "DEU", "D", "D1", "", "DE\n", "ÄÖ"])

@@ -40,10 +40,17 @@ class TestFounding:
             "grace_days": 7,
             **dict.fromkeys(SELLER),
             "notify_new_payment": False,
+            "language": "en",
+            "paper": None,
+            "tax_rate": 0,
             "version": 1,
             "created_at": ANY,
             "updated_at": ANY,
-            "links": {"self": f"/v1/stores/{store['id']}", "packages": f"/v1/stores/{store['id']}/packages"},
+            "links": {
+                "self": f"/v1/stores/{store['id']}",
+                "packages": f"/v1/stores/{store['id']}/packages",
+                "logo": None,
+            },
         }
         assert answer.headers["Location"] == store["links"]["self"]
         read = client.get(store["links"]["self"])
@@ -194,6 +201,12 @@ class TestChanging:
             ("invoice_prefix", "A" * 13),
             ("invoice_note", "x" * 1001),
             ("notify_new_payment", "yes"),
+            ("language", "it"),
+            ("language", None),
+            ("paper", "a5"),
+            ("tax_rate", -1),
+            ("tax_rate", 1_000_001),
+            ("tax_rate", 19.5),
         ],
     )
     def test_what_it_prints_is_checked(self, client, make: Factory, field: str, value: object):

@@ -140,7 +140,7 @@ def test_tax_has_a_line(app: Flask, make: Factory) -> None:
     invoice = taxed(make)
     with app.app_context():
         text = " ".join(PDF(issue(invoice.store_id, "invoice", invoice.id).content or b"").text().split())
-    assert "Subtotal 10.00 EUR Tax 1.90 EUR Total 11.90 EUR" in text
+    assert "Net 10.00 EUR Tax 1.90 EUR Total 11.90 EUR" in text
 
 
 def taxed(make: Factory) -> Row:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dues.billing.tax import credit_tax, share_out, split_credit, split_gross, tax_on, treatment
+from dues.billing.tax import credit_tax, share_out, split_credit, tax_on, treatment
+from dues.money import split_gross
 
 pytestmark = pytest.mark.unit
 

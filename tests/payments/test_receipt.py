@@ -160,3 +160,74 @@ def test_a_note_goes_on_to_further_pages():
 
 def test_a_file_is_small():
     assert len(receipt_pdf(receipt())) < 30_000
+
+
+@pytest.mark.parametrize(
+    ("language", "expected"),
+    [
+        (
+            "de",
+            ["120,00 EUR bezahlt am 20. November 2026", "Quittung Nr. R-000123", "Bezahlt von Ada Müller",
+             "Beschreibung Betrag", "Insgesamt bezahlt 120,00 EUR", "Quittung R-000123 Seite 1 von 1"],
+        ),
+        (
+            "es",
+            ["120,00 EUR pagados el 20 de noviembre de 2026", "N.º de recibo R-000123", "Total pagado 120,00 EUR",
+             "Recibo R-000123 Página 1 de 1"],
+        ),
+        (
+            "fr",
+            ["120,00 EUR payés le 20 novembre 2026", "N° de reçu R-000123", "Total payé 120,00 EUR",
+             "Reçu R-000123 Page 1 sur 1"],
+        ),
+    ],
+)  # fmt: skip
+def test_it_speaks_the_stores_language(language: str, expected: list[str]):
+    lines = lines_of(language=language)
+    for line in expected:
+        assert line in lines, lines
+
+
+def test_a_refund_speaks_it_too():
+    lines = lines_of(language="de", number="RF-000007", refund=REFUND)
+    for line in (
+        "30,00 EUR erstattet am 1. Dezember 2026",
+        "Zur Quittung R-000123 vom 20. November 2026",
+        "Diese Erstattung -30,00 EUR",
+        "Bezahlt nach Erstattungen 90,00 EUR",
+    ):
+        assert line in lines, lines
+
+
+@pytest.mark.parametrize(("paper", "size"), [("a4", (595, 842)), ("us-letter", (612, 792))])
+def test_it_is_on_the_paper_that_the_store_prints_on(paper: str, size: tuple[int, int]):
+    assert PDF(receipt_pdf(receipt(paper=paper))).size() == size
+
+
+@pytest.mark.parametrize(
+    ("amount", "rate", "net", "tax"),
+    [
+        (11_900, 190_000, "Net 100.00 EUR", "Tax 19 % 19.00 EUR"),
+        (999, 190_000, "Net 8.39 EUR", "Tax 19 % 1.60 EUR"),
+        (1, 81_000, "Net 0.01 EUR", "Tax 8.1 % 0.00 EUR"),
+    ],
+)
+def test_it_says_what_tax_is_included(amount: int, rate: int, net: str, tax: str):
+    lines = lines_of(amount=amount, tax_rate=rate)
+    assert net in lines
+    assert tax in lines
+    assert not any(line.startswith(("Net", "Tax")) for line in lines_of(amount=amount))
+
+
+def test_the_taxes_of_refunds_add_up_to_that_of_the_payment():
+    """Of 9.99 EUR with 19 %, 1.60 are tax, whatever it is refunded in."""
+    net = tax = before = 0
+    for amount in (333, 1, 332, 333):
+        refund = Refunded(amount=amount, refunded_at=REFUND.refunded_at, receipt_number="R-1", before=before)
+        lines = lines_of(amount=999, tax_rate=190_000, refund=refund)
+        found = {
+            line.split()[0]: int(line.split()[-2].replace(".", "")) for line in lines if line[:3] in ("Net", "Tax")
+        }
+        assert found["Net"] + found["Tax"] == -amount
+        net, tax, before = net + found["Net"], tax + found["Tax"], before + amount
+    assert (net, tax) == (-839, -160)

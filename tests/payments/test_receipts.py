@@ -69,6 +69,36 @@ def test_a_receipt_is_kept_as_it_was_sent(shop: Shop, work: Work, mailbox: Mailb
     assert again.headers["ETag"] == file.headers["ETag"]
 
 
+def test_a_receipt_is_in_the_stores_language_with_its_tax_and_to_a_company(
+    shop: Shop, work: Work, make: Factory
+) -> None:
+    change_store(shop, **SELLER, language="de", tax_rate=190_000)
+    address = {"line1": "Musterstraße 1", "company": "Lovelace GmbH", "tax_id": "DE136695976"}
+    make.address(shop.customer, is_default=True, **address)
+    payment = shop.pay(amount=1500, currency="EUR")
+    work.drain()
+    paper = PDF(shop.client.get(f"{shop.path}/{payment['id']}/receipt", headers=shop.auth).data)
+    for said in (
+        "15,00 EUR bezahlt am ",
+        "Deutschland",
+        "Lovelace GmbH Musterstraße 1",
+        "USt-IdNr./Steuernr. DE136695976",
+        "Karte über Sandbox",
+        "Zahlung 15,00 EUR",
+        "Netto 12,61 EUR",
+        "MwSt. 19 % 2,39 EUR",
+        "Insgesamt bezahlt 15,00 EUR",
+    ):
+        assert said in paper.text(), paper.text()
+    [invoice] = shop.get(f"/v1/stores/{shop.store.id}/invoices")["data"]
+    figures = [invoice[name] for name in ("subtotal", "tax", "tax_rate", "total", "amount_due")]
+    assert figures == [1261, 239, 190_000, 1500, 1500]
+    said = PDF(shop.client.get(invoice["links"]["file"], headers=shop.auth).data).text()
+    assert "Rechnung an Ada" in said or "Rechnung an" in said
+    assert "USt-IdNr./Steuernr. DE136695976" in said
+    assert "Netto 12,61 EUR MwSt. 19 % 2,39 EUR Gesamt 15,00 EUR" in said
+
+
 def test_a_job_that_runs_twice_issues_once(app: Flask, make: Factory) -> None:
     payment = make.payment(make.store(), gateway_ref="ref_1")
     with app.app_context():

@@ -37,6 +37,7 @@ def shown(name: str = "Kestrel", payer: str = "Ada", description: str = "Plan", 
         "lines": [[description, amount]],
         "sums": [["Total paid", amount, True]],
         "notes": [],
+        "words": {"description": "Description", "amount": "Amount", "test": "Test"},
     }
 
 

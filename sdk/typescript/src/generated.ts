@@ -19,6 +19,8 @@ export interface Address {
   region: string | null;
   postal_code: string | null;
   country: string;
+  company: string | null;
+  tax_id: string | null;
   is_default: boolean;
   version: number;
   created_at: string;
@@ -38,6 +40,8 @@ export interface AddressChange {
   line2?: string | null;
   region?: string | null;
   postal_code?: string | null;
+  company?: string | null;
+  tax_id?: string | null;
   is_default?: boolean;
 }
 
@@ -274,6 +278,8 @@ export interface Invoice {
   lines: readonly InvoiceLine[];
   subtotal: number;
   tax: number;
+  /** in parts per million: 190000 is 19 % */
+  tax_rate: number;
   total: number;
   balance_applied: number;
   amount_due: number;
@@ -407,6 +413,7 @@ export interface Me {
   payments?: readonly Payment[];
 }
 
+/** `company` and `tax_id` are printed on invoices and receipts when the address is the default. */
 export interface NewAddress {
   /** one line of text */
   line1: string;
@@ -419,6 +426,8 @@ export interface NewAddress {
   line2?: string | null;
   region?: string | null;
   postal_code?: string | null;
+  company?: string | null;
+  tax_id?: string | null;
   is_default?: boolean;
 }
 
@@ -448,6 +457,12 @@ export interface NewCreditNote {
   to?: "balance" | "payment";
 }
 
+/** A picture, PNG or JPEG, of at most 256 KiB and 4000 by 4000 dots. It is shown 46 mm wide or 14 mm high. */
+export interface NewLogo {
+  /** the file, in base 64 (RFC 4648, section 4) */
+  content: string;
+}
+
 /**
  * A package to sell; its currency is the store's unless said otherwise. It is paid every `interval_count`
  * intervals: 3 months are a quarter.
@@ -468,8 +483,8 @@ export interface NewPackage {
 
 /**
  * A payment for a package of the store, or of an amount: `package_id`, or `amount` and `currency`. `amount` and
- * `currency` beside `package_id` are the price that the payer has seen: where it is another by now, nothing is
- * paid.
+ * `currency` beside `package_id` are the price that the payer has seen: if it has changed since, the payment is
+ * refused.
  */
 export interface NewPayment {
   /** the id of a stored payment method, or a token of the payment gateway */
@@ -483,7 +498,7 @@ export interface NewPayment {
   description?: string;
 }
 
-/** A method to store, by the token that the gateway gave for it. A user's first is their default. */
+/** A method to store, named by the gateway's token for it. A user's first method becomes their default. */
 export interface NewPaymentMethod {
   /** a token of the payment gateway */
   token: string;
@@ -507,7 +522,7 @@ export interface NewPost {
   publish_at?: string | Date | null;
 }
 
-/** What is to be given back of a payment: all that is left unless `amount` says less. */
+/** A refund of a payment: of `amount`, or of all that is left. */
 export interface NewRefund {
   /** in minor units of the currency */
   amount?: number;
@@ -566,6 +581,8 @@ export interface NewStore {
   dunning?: "cancel" | "stay";
   /** `7` unless something else is sent */
   grace_days?: number;
+  /** `"en"` unless something else is sent */
+  language?: "de" | "en" | "es" | "fr";
 }
 
 /**
@@ -702,7 +719,7 @@ export interface PaymentMethod {
   links: { readonly [name: string]: string | null };
 }
 
-/** Make a method the default; another one ends it. */
+/** Make a method the default in place of another. */
 export interface PaymentMethodChange {
   is_default: boolean;
 }
@@ -862,6 +879,10 @@ export interface Store {
   invoice_prefix: string | null;
   invoice_note: string | null;
   notify_new_payment: boolean;
+  language: "de" | "en" | "es" | "fr" | (string & {});
+  paper: "a4" | "us-letter" | (string & {}) | null;
+  /** in parts per million: 190000 is 19 % */
+  tax_rate: number;
   version: number;
   created_at: string;
   updated_at: string;
@@ -878,7 +899,9 @@ export interface StoreAddress {
 
 /**
  * What is to change. From `legal_name` to `invoice_note` it is what receipts and invoices say about the seller,
- * to everybody; null takes it away. `notify_new_payment`: the store's owners get a mail for each payment.
+ * to everybody; null takes it away. They are in the store's `language`, on `paper` as is usual in its `country`
+ * where none is chosen, and say what tax is included in what was paid: `tax_rate` is in parts per million,
+ * 190000 is 19 %. `notify_new_payment`: the store's owners get a mail for each payment.
  */
 export interface StoreChange {
   /** one line of text */
@@ -901,6 +924,10 @@ export interface StoreChange {
   invoice_prefix?: string | null;
   invoice_note?: string | null;
   notify_new_payment?: boolean;
+  language?: "de" | "en" | "es" | "fr";
+  paper?: "a4" | "us-letter" | null;
+  /** tax that prices include, in parts per million: 190000 is 19 % */
+  tax_rate?: number;
 }
 
 export interface StoreMetrics {
@@ -1260,6 +1287,21 @@ export class Stores extends Group {
     return this.one("PATCH", `/v1/stores/${seg(storeId)}`, body, options);
   }
 
+  /** A store's logo, as PNG. */
+  getLogo(storeId: string, options: CallOptions = {}): Download {
+    return this.file(`/v1/stores/${seg(storeId)}/logo`, options);
+  }
+
+  /** Have a logo on receipts and invoices. */
+  setLogo(storeId: string, body: NewLogo, options: CallOptions = {}): Promise<Store> {
+    return this.one("PUT", `/v1/stores/${seg(storeId)}/logo`, body, options);
+  }
+
+  /** Have none any more. */
+  removeLogo(storeId: string, options: VersionOptions = {}): Promise<void> {
+    return this.none("DELETE", `/v1/stores/${seg(storeId)}/logo`, undefined, options);
+  }
+
   /** List staff. */
   listStaff(storeId: string, options: ListOptions & { query?: { sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Staff> {
     return this.paged(`/v1/stores/${seg(storeId)}/staff`, options);
@@ -1390,30 +1432,6 @@ export class Payments extends Group {
 
 }
 
-/** Who buys at a store: staff see all, others themselves. */
-export class Customers extends Group {
-  /** List customers. */
-  list(storeId: string, options: ListOptions & { query?: { sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Customer> {
-    return this.paged(`/v1/stores/${seg(storeId)}/customers`, options);
-  }
-
-  /** Get customer. */
-  get(storeId: string, userId: string, options: CallOptions & { query?: { fields?: readonly string[] } } = {}): Promise<Customer> {
-    return this.one("GET", `/v1/stores/${seg(storeId)}/customers/${seg(userId)}`, undefined, options);
-  }
-
-  /** What was credited to a customer's balance, and what has used it. */
-  listBalanceEntries(storeId: string, userId: string, options: ListOptions & { query?: { sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<BalanceEntry> {
-    return this.paged(`/v1/stores/${seg(storeId)}/customers/${seg(userId)}/balance`, options);
-  }
-
-  /** What has happened to a customer, newest first. */
-  getTimeline(storeId: string, userId: string, options: CallOptions & { query?: { fields?: readonly string[] } } = {}): Promise<CustomerTimeline> {
-    return this.one("GET", `/v1/stores/${seg(storeId)}/customers/${seg(userId)}/timeline`, undefined, options);
-  }
-
-}
-
 /**
  * What was issued: receipts and documents of refunds, to read about, to download, and to have sent again. Staff
  * see the store's, others their own.
@@ -1442,6 +1460,30 @@ export class Documents extends Group {
   /** Have the receipt mailed to its payer again. */
   sendReceiptAgain(storeId: string, paymentId: string, options: SlowOptions = {}): Promise<Started<Document>> {
     return this.slow("POST", `/v1/stores/${seg(storeId)}/payments/${seg(paymentId)}/receipt/deliveries`, undefined, options);
+  }
+
+}
+
+/** Who buys at a store: staff see all, others themselves. */
+export class Customers extends Group {
+  /** List customers. */
+  list(storeId: string, options: ListOptions & { query?: { sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Customer> {
+    return this.paged(`/v1/stores/${seg(storeId)}/customers`, options);
+  }
+
+  /** Get customer. */
+  get(storeId: string, userId: string, options: CallOptions & { query?: { fields?: readonly string[] } } = {}): Promise<Customer> {
+    return this.one("GET", `/v1/stores/${seg(storeId)}/customers/${seg(userId)}`, undefined, options);
+  }
+
+  /** What was credited to a customer's balance, and what has used it. */
+  listBalanceEntries(storeId: string, userId: string, options: ListOptions & { query?: { sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<BalanceEntry> {
+    return this.paged(`/v1/stores/${seg(storeId)}/customers/${seg(userId)}/balance`, options);
+  }
+
+  /** What has happened to a customer, newest first. */
+  getTimeline(storeId: string, userId: string, options: CallOptions & { query?: { fields?: readonly string[] } } = {}): Promise<CustomerTimeline> {
+    return this.one("GET", `/v1/stores/${seg(storeId)}/customers/${seg(userId)}/timeline`, undefined, options);
   }
 
 }
@@ -1791,8 +1833,8 @@ export class Groups {
   readonly stores: Stores;
   readonly packages: Packages;
   readonly payments: Payments;
-  readonly customers: Customers;
   readonly documents: Documents;
+  readonly customers: Customers;
   readonly subscriptions: Subscriptions;
   readonly invoices: Invoices;
   readonly metrics: Metrics;
@@ -1812,8 +1854,8 @@ export class Groups {
     this.stores = new Stores(caller);
     this.packages = new Packages(caller);
     this.payments = new Payments(caller);
-    this.customers = new Customers(caller);
     this.documents = new Documents(caller);
+    this.customers = new Customers(caller);
     this.subscriptions = new Subscriptions(caller);
     this.invoices = new Invoices(caller);
     this.metrics = new Metrics(caller);

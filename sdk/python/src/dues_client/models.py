@@ -106,8 +106,10 @@ ReportFormat = Literal["csv", "json", "pdf", "xlsx"]
 ReportKind = Literal["invoices", "ledger", "payments", "revenue", "subscribers"]
 StaffRoleRole = Literal["manager", "owner", "support"]
 StoreDunning = Literal["cancel", "stay"]
+StoreLanguage = Literal["de", "en", "es", "fr"]
 StoreMetricsInterval = Literal["day", "week", "month"]
 StoreMetricsView = Literal["periods", "cohorts"]
+StorePaper = Literal["a4", "us-letter"]
 SubscriptionEndingRefund = Literal["none", "unused"]
 SubscriptionStatus = Literal["incomplete", "trialing", "active", "past_due", "paused", "canceled", "expired"]
 SubscriptionWhen = Literal["now", "period_end"]
@@ -179,6 +181,8 @@ class Address(Model):
     region: str | None
     postal_code: str | None
     country: str
+    company: str | None
+    tax_id: str | None
     is_default: bool
     version: int
     created_at: datetime
@@ -416,6 +420,7 @@ class Invoice(Model):
     lines: Sequence[InvoiceLine]
     subtotal: int
     tax: int
+    tax_rate: int  # in parts per million: 190000 is 19 %
     total: int
     balance_applied: int
     amount_due: int
@@ -777,6 +782,9 @@ class Store(Model):
     invoice_prefix: str | None
     invoice_note: str | None
     notify_new_payment: bool
+    language: StoreLanguage | str
+    paper: StorePaper | str | None
+    tax_rate: int  # in parts per million: 190000 is 19 %
     version: int
     created_at: datetime
     updated_at: datetime

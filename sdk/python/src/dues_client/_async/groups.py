@@ -66,9 +66,11 @@ from dues_client.models import (
     StaffRoleRole,
     Store,
     StoreDunning,
+    StoreLanguage,
     StoreMetrics,
     StoreMetricsInterval,
     StoreMetricsView,
+    StorePaper,
     Subscription,
     SubscriptionEndingRefund,
     SubscriptionStatus,
@@ -206,6 +208,8 @@ class AsyncAccounts(AsyncGroup):
         line2: str | Unset | None = UNSET,
         region: str | Unset | None = UNSET,
         postal_code: str | Unset | None = UNSET,
+        company: str | Unset | None = UNSET,
+        tax_id: str | Unset | None = UNSET,
         is_default: bool | Unset = UNSET,
         idempotency_key: str | None = None,
         request_timeout: float | None = None,
@@ -225,6 +229,8 @@ class AsyncAccounts(AsyncGroup):
                 "line2": line2,
                 "region": region,
                 "postal_code": postal_code,
+                "company": company,
+                "tax_id": tax_id,
                 "is_default": is_default,
             },
             idempotency_key=idempotency_key,
@@ -256,6 +262,8 @@ class AsyncAccounts(AsyncGroup):
         line2: str | Unset | None = UNSET,
         region: str | Unset | None = UNSET,
         postal_code: str | Unset | None = UNSET,
+        company: str | Unset | None = UNSET,
+        tax_id: str | Unset | None = UNSET,
         is_default: bool | Unset = UNSET,
         if_version: int | None = None,
         request_timeout: float | None = None,
@@ -275,6 +283,8 @@ class AsyncAccounts(AsyncGroup):
                 "line2": line2,
                 "region": region,
                 "postal_code": postal_code,
+                "company": company,
+                "tax_id": tax_id,
                 "is_default": is_default,
             },
             if_version=if_version,
@@ -494,6 +504,7 @@ class AsyncStores(AsyncGroup):
         test: bool | Unset = UNSET,
         dunning: StoreDunning | Unset = UNSET,
         grace_days: int | Unset = UNSET,
+        language: StoreLanguage | Unset = UNSET,
         idempotency_key: str | None = None,
         request_timeout: float | None = None,
     ) -> Store:
@@ -513,6 +524,7 @@ class AsyncStores(AsyncGroup):
                 "test": test,
                 "dunning": dunning,
                 "grace_days": grace_days,
+                "language": language,
             },
             idempotency_key=idempotency_key,
             request_timeout=request_timeout,
@@ -548,6 +560,9 @@ class AsyncStores(AsyncGroup):
         invoice_prefix: str | Unset | None = UNSET,
         invoice_note: str | Unset | None = UNSET,
         notify_new_payment: bool | Unset = UNSET,
+        language: StoreLanguage | Unset = UNSET,
+        paper: StorePaper | Unset | None = UNSET,
+        tax_rate: int | Unset = UNSET,
         if_version: int | None = None,
         request_timeout: float | None = None,
     ) -> Store:
@@ -575,9 +590,40 @@ class AsyncStores(AsyncGroup):
                 "invoice_prefix": invoice_prefix,
                 "invoice_note": invoice_note,
                 "notify_new_payment": notify_new_payment,
+                "language": language,
+                "paper": paper,
+                "tax_rate": tax_rate,
             },
             if_version=if_version,
             request_timeout=request_timeout,
+        )
+
+    def get_logo(self, store_id: Id, *, request_timeout: float | None = None) -> AsyncDownload:
+        """A store's logo, as PNG.
+
+        Needs no token."""
+        return self._file(f"/v1/stores/{segment(store_id)}/logo", request_timeout=request_timeout)
+
+    async def set_logo(self, store_id: Id, *, content: str, request_timeout: float | None = None) -> Store:
+        """Have a logo on receipts and invoices.
+
+        Needs a token with the scope `catalog:write`. Kept for the store's staff, from the role `manager` up."""
+        return await self._one(
+            Store,
+            "PUT",
+            f"/v1/stores/{segment(store_id)}/logo",
+            body={"content": content},
+            request_timeout=request_timeout,
+        )
+
+    async def remove_logo(
+        self, store_id: Id, *, if_version: int | None = None, request_timeout: float | None = None
+    ) -> None:
+        """Have none any more.
+
+        Needs a token with the scope `catalog:write`. Kept for the store's staff, from the role `manager` up."""
+        await self._none(
+            "DELETE", f"/v1/stores/{segment(store_id)}/logo", if_version=if_version, request_timeout=request_timeout
         )
 
     def list_staff(
@@ -1205,81 +1251,6 @@ class AsyncPayments(AsyncGroup):
         )
 
 
-class AsyncCustomers(AsyncGroup):
-    """Who buys at a store: staff see all, others themselves."""
-
-    def list(
-        self,
-        store_id: Id,
-        *,
-        sort: Literal["created_at", "-created_at"] | None = None,
-        fields: Sequence[str] | None = None,
-        page_size: int | None = None,
-        request_timeout: float | None = None,
-    ) -> AsyncPaged[Customer]:
-        """List customers.
-
-        Needs a token with the scope `payments:read`."""
-        return self._list(
-            Customer,
-            f"/v1/stores/{segment(store_id)}/customers",
-            query={"sort": sort, "fields": fields},
-            page_size=page_size,
-            request_timeout=request_timeout,
-        )
-
-    async def get(
-        self, store_id: Id, user_id: Id, *, fields: Sequence[str] | None = None, request_timeout: float | None = None
-    ) -> Customer:
-        """Get customer.
-
-        Needs a token with the scope `payments:read`."""
-        return await self._one(
-            Customer,
-            "GET",
-            f"/v1/stores/{segment(store_id)}/customers/{segment(user_id)}",
-            query={"fields": fields},
-            request_timeout=request_timeout,
-        )
-
-    def list_balance_entries(
-        self,
-        store_id: Id,
-        user_id: Id,
-        *,
-        sort: Literal["created_at", "-created_at"] | None = None,
-        fields: Sequence[str] | None = None,
-        page_size: int | None = None,
-        request_timeout: float | None = None,
-    ) -> AsyncPaged[BalanceEntry]:
-        """What was credited to a customer's balance, and what has used it.
-
-        Needs a token with the scope `payments:read`."""
-        return self._list(
-            BalanceEntry,
-            f"/v1/stores/{segment(store_id)}/customers/{segment(user_id)}/balance",
-            query={"sort": sort, "fields": fields},
-            page_size=page_size,
-            request_timeout=request_timeout,
-        )
-
-    async def get_timeline(
-        self, store_id: Id, user_id: Id, *, fields: Sequence[str] | None = None, request_timeout: float | None = None
-    ) -> CustomerTimeline:
-        """What has happened to a customer, newest first.
-
-        Payments, refunds, changes of subscriptions, invoices, credit notes and mails with documents, at most 200.
-
-        Needs a token with the scope `payments:read`."""
-        return await self._one(
-            CustomerTimeline,
-            "GET",
-            f"/v1/stores/{segment(store_id)}/customers/{segment(user_id)}/timeline",
-            query={"fields": fields},
-            request_timeout=request_timeout,
-        )
-
-
 class AsyncDocuments(AsyncGroup):
     """What was issued: receipts and documents of refunds, to read about, to download, and to have sent again.
     Staff see the store's, others their own."""
@@ -1383,6 +1354,81 @@ class AsyncDocuments(AsyncGroup):
             f"/v1/stores/{segment(store_id)}/payments/{segment(payment_id)}/receipt/deliveries",
             idempotency_key=idempotency_key,
             wait=wait,
+            request_timeout=request_timeout,
+        )
+
+
+class AsyncCustomers(AsyncGroup):
+    """Who buys at a store: staff see all, others themselves."""
+
+    def list(
+        self,
+        store_id: Id,
+        *,
+        sort: Literal["created_at", "-created_at"] | None = None,
+        fields: Sequence[str] | None = None,
+        page_size: int | None = None,
+        request_timeout: float | None = None,
+    ) -> AsyncPaged[Customer]:
+        """List customers.
+
+        Needs a token with the scope `payments:read`."""
+        return self._list(
+            Customer,
+            f"/v1/stores/{segment(store_id)}/customers",
+            query={"sort": sort, "fields": fields},
+            page_size=page_size,
+            request_timeout=request_timeout,
+        )
+
+    async def get(
+        self, store_id: Id, user_id: Id, *, fields: Sequence[str] | None = None, request_timeout: float | None = None
+    ) -> Customer:
+        """Get customer.
+
+        Needs a token with the scope `payments:read`."""
+        return await self._one(
+            Customer,
+            "GET",
+            f"/v1/stores/{segment(store_id)}/customers/{segment(user_id)}",
+            query={"fields": fields},
+            request_timeout=request_timeout,
+        )
+
+    def list_balance_entries(
+        self,
+        store_id: Id,
+        user_id: Id,
+        *,
+        sort: Literal["created_at", "-created_at"] | None = None,
+        fields: Sequence[str] | None = None,
+        page_size: int | None = None,
+        request_timeout: float | None = None,
+    ) -> AsyncPaged[BalanceEntry]:
+        """What was credited to a customer's balance, and what has used it.
+
+        Needs a token with the scope `payments:read`."""
+        return self._list(
+            BalanceEntry,
+            f"/v1/stores/{segment(store_id)}/customers/{segment(user_id)}/balance",
+            query={"sort": sort, "fields": fields},
+            page_size=page_size,
+            request_timeout=request_timeout,
+        )
+
+    async def get_timeline(
+        self, store_id: Id, user_id: Id, *, fields: Sequence[str] | None = None, request_timeout: float | None = None
+    ) -> CustomerTimeline:
+        """What has happened to a customer, newest first.
+
+        Payments, refunds, changes of subscriptions, invoices, credit notes and mails with documents, at most 200.
+
+        Needs a token with the scope `payments:read`."""
+        return await self._one(
+            CustomerTimeline,
+            "GET",
+            f"/v1/stores/{segment(store_id)}/customers/{segment(user_id)}/timeline",
+            query={"fields": fields},
             request_timeout=request_timeout,
         )
 
@@ -2811,8 +2857,8 @@ class AsyncGroups:
         self.stores = AsyncStores(client)
         self.packages = AsyncPackages(client)
         self.payments = AsyncPayments(client)
-        self.customers = AsyncCustomers(client)
         self.documents = AsyncDocuments(client)
+        self.customers = AsyncCustomers(client)
         self.subscriptions = AsyncSubscriptions(client)
         self.invoices = AsyncInvoices(client)
         self.metrics = AsyncMetrics(client)

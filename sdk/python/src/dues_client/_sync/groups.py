@@ -67,9 +67,11 @@ from dues_client.models import (
     StaffRoleRole,
     Store,
     StoreDunning,
+    StoreLanguage,
     StoreMetrics,
     StoreMetricsInterval,
     StoreMetricsView,
+    StorePaper,
     Subscription,
     SubscriptionEndingRefund,
     SubscriptionStatus,
@@ -207,6 +209,8 @@ class Accounts(Group):
         line2: str | Unset | None = UNSET,
         region: str | Unset | None = UNSET,
         postal_code: str | Unset | None = UNSET,
+        company: str | Unset | None = UNSET,
+        tax_id: str | Unset | None = UNSET,
         is_default: bool | Unset = UNSET,
         idempotency_key: str | None = None,
         request_timeout: float | None = None,
@@ -226,6 +230,8 @@ class Accounts(Group):
                 "line2": line2,
                 "region": region,
                 "postal_code": postal_code,
+                "company": company,
+                "tax_id": tax_id,
                 "is_default": is_default,
             },
             idempotency_key=idempotency_key,
@@ -257,6 +263,8 @@ class Accounts(Group):
         line2: str | Unset | None = UNSET,
         region: str | Unset | None = UNSET,
         postal_code: str | Unset | None = UNSET,
+        company: str | Unset | None = UNSET,
+        tax_id: str | Unset | None = UNSET,
         is_default: bool | Unset = UNSET,
         if_version: int | None = None,
         request_timeout: float | None = None,
@@ -276,6 +284,8 @@ class Accounts(Group):
                 "line2": line2,
                 "region": region,
                 "postal_code": postal_code,
+                "company": company,
+                "tax_id": tax_id,
                 "is_default": is_default,
             },
             if_version=if_version,
@@ -489,6 +499,7 @@ class Stores(Group):
         test: bool | Unset = UNSET,
         dunning: StoreDunning | Unset = UNSET,
         grace_days: int | Unset = UNSET,
+        language: StoreLanguage | Unset = UNSET,
         idempotency_key: str | None = None,
         request_timeout: float | None = None,
     ) -> Store:
@@ -508,6 +519,7 @@ class Stores(Group):
                 "test": test,
                 "dunning": dunning,
                 "grace_days": grace_days,
+                "language": language,
             },
             idempotency_key=idempotency_key,
             request_timeout=request_timeout,
@@ -541,6 +553,9 @@ class Stores(Group):
         invoice_prefix: str | Unset | None = UNSET,
         invoice_note: str | Unset | None = UNSET,
         notify_new_payment: bool | Unset = UNSET,
+        language: StoreLanguage | Unset = UNSET,
+        paper: StorePaper | Unset | None = UNSET,
+        tax_rate: int | Unset = UNSET,
         if_version: int | None = None,
         request_timeout: float | None = None,
     ) -> Store:
@@ -568,9 +583,38 @@ class Stores(Group):
                 "invoice_prefix": invoice_prefix,
                 "invoice_note": invoice_note,
                 "notify_new_payment": notify_new_payment,
+                "language": language,
+                "paper": paper,
+                "tax_rate": tax_rate,
             },
             if_version=if_version,
             request_timeout=request_timeout,
+        )
+
+    def get_logo(self, store_id: Id, *, request_timeout: float | None = None) -> Download:
+        """A store's logo, as PNG.
+
+        Needs no token."""
+        return self._file(f"/v1/stores/{segment(store_id)}/logo", request_timeout=request_timeout)
+
+    def set_logo(self, store_id: Id, *, content: str, request_timeout: float | None = None) -> Store:
+        """Have a logo on receipts and invoices.
+
+        Needs a token with the scope `catalog:write`. Kept for the store's staff, from the role `manager` up."""
+        return self._one(
+            Store,
+            "PUT",
+            f"/v1/stores/{segment(store_id)}/logo",
+            body={"content": content},
+            request_timeout=request_timeout,
+        )
+
+    def remove_logo(self, store_id: Id, *, if_version: int | None = None, request_timeout: float | None = None) -> None:
+        """Have none any more.
+
+        Needs a token with the scope `catalog:write`. Kept for the store's staff, from the role `manager` up."""
+        self._none(
+            "DELETE", f"/v1/stores/{segment(store_id)}/logo", if_version=if_version, request_timeout=request_timeout
         )
 
     def list_staff(
@@ -1198,81 +1242,6 @@ class Payments(Group):
         )
 
 
-class Customers(Group):
-    """Who buys at a store: staff see all, others themselves."""
-
-    def list(
-        self,
-        store_id: Id,
-        *,
-        sort: Literal["created_at", "-created_at"] | None = None,
-        fields: Sequence[str] | None = None,
-        page_size: int | None = None,
-        request_timeout: float | None = None,
-    ) -> Paged[Customer]:
-        """List customers.
-
-        Needs a token with the scope `payments:read`."""
-        return self._list(
-            Customer,
-            f"/v1/stores/{segment(store_id)}/customers",
-            query={"sort": sort, "fields": fields},
-            page_size=page_size,
-            request_timeout=request_timeout,
-        )
-
-    def get(
-        self, store_id: Id, user_id: Id, *, fields: Sequence[str] | None = None, request_timeout: float | None = None
-    ) -> Customer:
-        """Get customer.
-
-        Needs a token with the scope `payments:read`."""
-        return self._one(
-            Customer,
-            "GET",
-            f"/v1/stores/{segment(store_id)}/customers/{segment(user_id)}",
-            query={"fields": fields},
-            request_timeout=request_timeout,
-        )
-
-    def list_balance_entries(
-        self,
-        store_id: Id,
-        user_id: Id,
-        *,
-        sort: Literal["created_at", "-created_at"] | None = None,
-        fields: Sequence[str] | None = None,
-        page_size: int | None = None,
-        request_timeout: float | None = None,
-    ) -> Paged[BalanceEntry]:
-        """What was credited to a customer's balance, and what has used it.
-
-        Needs a token with the scope `payments:read`."""
-        return self._list(
-            BalanceEntry,
-            f"/v1/stores/{segment(store_id)}/customers/{segment(user_id)}/balance",
-            query={"sort": sort, "fields": fields},
-            page_size=page_size,
-            request_timeout=request_timeout,
-        )
-
-    def get_timeline(
-        self, store_id: Id, user_id: Id, *, fields: Sequence[str] | None = None, request_timeout: float | None = None
-    ) -> CustomerTimeline:
-        """What has happened to a customer, newest first.
-
-        Payments, refunds, changes of subscriptions, invoices, credit notes and mails with documents, at most 200.
-
-        Needs a token with the scope `payments:read`."""
-        return self._one(
-            CustomerTimeline,
-            "GET",
-            f"/v1/stores/{segment(store_id)}/customers/{segment(user_id)}/timeline",
-            query={"fields": fields},
-            request_timeout=request_timeout,
-        )
-
-
 class Documents(Group):
     """What was issued: receipts and documents of refunds, to read about, to download, and to have sent again.
     Staff see the store's, others their own."""
@@ -1376,6 +1345,81 @@ class Documents(Group):
             f"/v1/stores/{segment(store_id)}/payments/{segment(payment_id)}/receipt/deliveries",
             idempotency_key=idempotency_key,
             wait=wait,
+            request_timeout=request_timeout,
+        )
+
+
+class Customers(Group):
+    """Who buys at a store: staff see all, others themselves."""
+
+    def list(
+        self,
+        store_id: Id,
+        *,
+        sort: Literal["created_at", "-created_at"] | None = None,
+        fields: Sequence[str] | None = None,
+        page_size: int | None = None,
+        request_timeout: float | None = None,
+    ) -> Paged[Customer]:
+        """List customers.
+
+        Needs a token with the scope `payments:read`."""
+        return self._list(
+            Customer,
+            f"/v1/stores/{segment(store_id)}/customers",
+            query={"sort": sort, "fields": fields},
+            page_size=page_size,
+            request_timeout=request_timeout,
+        )
+
+    def get(
+        self, store_id: Id, user_id: Id, *, fields: Sequence[str] | None = None, request_timeout: float | None = None
+    ) -> Customer:
+        """Get customer.
+
+        Needs a token with the scope `payments:read`."""
+        return self._one(
+            Customer,
+            "GET",
+            f"/v1/stores/{segment(store_id)}/customers/{segment(user_id)}",
+            query={"fields": fields},
+            request_timeout=request_timeout,
+        )
+
+    def list_balance_entries(
+        self,
+        store_id: Id,
+        user_id: Id,
+        *,
+        sort: Literal["created_at", "-created_at"] | None = None,
+        fields: Sequence[str] | None = None,
+        page_size: int | None = None,
+        request_timeout: float | None = None,
+    ) -> Paged[BalanceEntry]:
+        """What was credited to a customer's balance, and what has used it.
+
+        Needs a token with the scope `payments:read`."""
+        return self._list(
+            BalanceEntry,
+            f"/v1/stores/{segment(store_id)}/customers/{segment(user_id)}/balance",
+            query={"sort": sort, "fields": fields},
+            page_size=page_size,
+            request_timeout=request_timeout,
+        )
+
+    def get_timeline(
+        self, store_id: Id, user_id: Id, *, fields: Sequence[str] | None = None, request_timeout: float | None = None
+    ) -> CustomerTimeline:
+        """What has happened to a customer, newest first.
+
+        Payments, refunds, changes of subscriptions, invoices, credit notes and mails with documents, at most 200.
+
+        Needs a token with the scope `payments:read`."""
+        return self._one(
+            CustomerTimeline,
+            "GET",
+            f"/v1/stores/{segment(store_id)}/customers/{segment(user_id)}/timeline",
+            query={"fields": fields},
             request_timeout=request_timeout,
         )
 
@@ -2798,8 +2842,8 @@ class Groups:
         self.stores = Stores(client)
         self.packages = Packages(client)
         self.payments = Payments(client)
-        self.customers = Customers(client)
         self.documents = Documents(client)
+        self.customers = Customers(client)
         self.subscriptions = Subscriptions(client)
         self.invoices = Invoices(client)
         self.metrics = Metrics(client)
