@@ -7,7 +7,8 @@ import itertools
 import re
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -57,13 +58,25 @@ class Connection:
     def execute(self, statements: Sequence[Statement], *, first: str = "", prepare: bool = True) -> Row | None:
         """Run statements in one message, and so in one round trip: the first row of the last one. `first` is run
         before all of them as it is. Raises: psycopg2.Error."""
+        with self._watched(statements), self.driver.cursor() as cursor:
+            self.send(cursor, statements, first=first, prepare=prepare)
+            row: Row | None = cursor.fetchone() if cursor.description is not None else None
+            return row
+
+    def end(self, word: str, statements: Sequence[Statement] = ()) -> str:
+        """Send COMMIT or ROLLBACK, in one message behind `statements`: rows that they lock are not locked for a round
+        trip more. Returns: what PostgreSQL has done. Raises: psycopg2.Error."""
+        with self._watched(statements, word), self.driver.cursor() as cursor:
+            self.send(cursor, statements, last=word)
+            return str(cursor.statusmessage)
+
+    @contextmanager
+    def _watched(self, statements: Sequence[Statement], end: str = "") -> Iterator[None]:
+        """While these run: the network is watched, time is taken, and an error tells whether the connection is lost."""
         started = time.perf_counter()
         watchdog.watch(self.driver, self._longest_s)
         try:
-            with self.driver.cursor() as cursor:
-                self.send(cursor, statements, first=first, prepare=prepare)
-                row: Row | None = cursor.fetchone() if cursor.description is not None else None
-                return row
+            yield
         except psycopg2.Error as error:
             failure = failure_of(error)
             self.is_useless = bool(self.driver.closed) or (failure is not None and failure.drops)
@@ -71,35 +84,28 @@ class Connection:
         finally:
             watchdog.done(self.driver)
             seconds = time.perf_counter() - started
+            if end:
+                record_statement(end, seconds)
             for sql, _ in statements:
                 count_statement(sql, seconds)
                 seconds = 0.0
 
-    def end(self, word: str) -> str:
-        """Send COMMIT or ROLLBACK. Returns: what PostgreSQL has done. Raises: psycopg2.Error."""
-        started = time.perf_counter()
-        watchdog.watch(self.driver, self._longest_s)
-        try:
-            with self.driver.cursor() as cursor:
-                cursor.execute(word)
-                return str(cursor.statusmessage)
-        finally:
-            watchdog.done(self.driver)
-            record_statement(word, time.perf_counter() - started)
-
-    def send(self, cursor: Any, statements: Sequence[Statement], *, first: str = "", prepare: bool = True) -> None:
+    def send(
+        self, cursor: Any, statements: Sequence[Statement], *, first: str = "", last: str = "", prepare: bool = True
+    ) -> None:
         """The same on a cursor, which then has the answer to the last."""
         before: list[Statement] = [(first, {})] if first else []
+        after: list[Statement] = [(last, {})] if last else []
         kept = self._prepared if prepare else None
         if kept is None:
-            _send(cursor, [*before, *statements])
+            _send(cursor, [*before, *statements, *after])
             return
         fresh: dict[str, str] = {}
         parts = [_call(sql, values, kept, fresh) for sql, values in statements]
         if fresh:
             used = {sql for sql, _ in statements}
             before = [(f"deallocate {name}", {}) for name in _make_room(kept, len(fresh), used)] + before
-        _send(cursor, before + parts)
+        _send(cursor, before + parts + after)
         kept.update(fresh)
 
 

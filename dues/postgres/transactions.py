@@ -34,7 +34,6 @@ def transaction() -> Iterator[Session]:
         work.flush_session()
         for hook in (*_before_commit, *_next_to_last_before_commit, *_last_before_commit):
             hook(work)
-        work.flush()
         work.commit()
     except BaseException:
         work.rollback()

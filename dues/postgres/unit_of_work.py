@@ -116,9 +116,12 @@ class UnitOfWork:
         return True
 
     def commit(self) -> None:
-        """Raises: psycopg2.Error."""
+        """What was left for later goes out with the COMMIT. Raises: psycopg2.Error."""
+        self.flush_session()
         if self.session and not self.session.is_active:
             raise RuntimeError("the session of this transaction() has failed: there is nothing whole to commit")
+        if self._later and not self._has_begun:
+            self._run([])
         if self._has_begun:
             self._end("commit")
         self.is_over = True
@@ -139,7 +142,8 @@ class UnitOfWork:
                 self._end("rollback")
 
     def _end(self, word: str) -> None:
-        if self._take()[1].end(word) != word.upper():
+        later, self._later = self._later, []
+        if self._take()[1].end(word, later if word == "commit" else ()) != word.upper():
             # PostgreSQL answers a COMMIT so, without an error, where a statement had failed unnoticed.
             raise RuntimeError("a statement of this transaction() had failed: it was rolled back")
         self._has_begun = False
