@@ -27,7 +27,7 @@ def main() -> None:
     # So that all that was started is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     suites = options.suites or SUITES
-    if {"reads", "slow", "depth", "payments", "memory"} & set(suites):
+    if {"reads", "slow", "depth", "payments", "feed", "memory"} & set(suites):
         require_wrk()
     if "reads" in suites:
         rounds, seconds, many = (2, 2, 100_000) if options.quick else (5, 5, 400_000)
@@ -65,7 +65,8 @@ def _features(options: argparse.Namespace, suites: Collection[str]) -> None:
     """The suites of what is built on the rest."""
     if "feed" in suites:
         posts, followers, operations = (100_000, 20_000, 6_000) if options.quick else (1_000_000, 1_000_000, 40_000)
-        save([feed.run(Size(posts, followers), operations, 2 if options.quick else 10)], options.quick)
+        rounds, seconds = (2, 2) if options.quick else (5, 10)
+        save([feed.run(Size(posts, followers), operations, seconds, rounds)], options.quick)
     if "billing" in suites:
         due, watched_s = (10_000, 10) if options.quick else (100_000, 60)
         save([billing.run(due, watched_s)], options.quick)

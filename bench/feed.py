@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import psycopg2
 import redis
 
+from bench import feed_contest
 from bench.client import Answer, Client
 from bench.contest import DUES
 from bench.data import Data
@@ -41,7 +42,7 @@ _FIELDS = (
 _READERS, _AT_ONCE, _LIVES_S = 1000, 50, (5.0, 60.0)
 
 
-def run(size: Size, operations: int, seconds: float) -> Suite:
+def run(size: Size, operations: int, seconds: float, rounds: int) -> Suite:
     suite = Suite(
         "Feeds",
         f"{size.posts:,} posts by {WRITERS:,} people, a star whom {size.followers:,} follow; one web process.",
@@ -52,6 +53,9 @@ def run(size: Size, operations: int, seconds: float) -> Suite:
         with serving("dues", [*DUES, "server:app"], env, "/healthz") as base:
             port = urlsplit(base).port or 0
             asyncio.run(_all(suite, port, tokens, data, size, operations, seconds))
+        readers = feed_contest.readers()
+        known = dict(zip(readers, tokens.of(readers), strict=True))
+        feed_contest.measure(suite, data, known, rounds, min(seconds, 5))
         suite.machine(data)
     return suite
 

@@ -5,6 +5,7 @@ from django.http import HttpResponse
 from django.urls import path
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import cache_page
+from peers.drf import feed
 from peers.drf.models import Package, Payment, User
 from rest_framework import generics, serializers
 
@@ -61,6 +62,9 @@ def payments_kept_as_bytes(request, store_id):
 
 
 urlpatterns = [
+    path("uncached/newsfeed/<uuid:reader>", feed.uncached),
+    path("cached/newsfeed/<uuid:reader>", feed.cached),
+    path("bytes/newsfeed/<uuid:reader>", feed.kept_as_bytes),
     path("uncached/stores/<uuid:store_id>/payments", uncached),
     path("bytes/stores/<uuid:store_id>/payments", payments_kept_as_bytes),
     path("cached/stores/<uuid:store_id>/payments", CachedPayments.as_view()),

@@ -1,0 +1,90 @@
+"""Newsfeeds of Dues and of its peers, in one interleaved run on the same rows.
+
+The readers are those who belong to no store, since the peers know none. The peers are told who reads by the path and
+check no token, which spares them a query; Dues checks one each time. Peers' caches hold a feed for ten minutes and are
+stale meanwhile; Dues' is never.
+"""
+
+import contextlib
+import urllib.request
+from collections.abc import Callable
+
+import ujson
+
+from bench.contest import DUES, GTHREAD
+from bench.data import Data
+from bench.feed_data import reader_number, user_id
+from bench.load import load
+from bench.report import Suite
+from bench.rounds import Goal, interleave
+from bench.servers import ROOT, peer_python, serving
+
+_READERS = (100, 1000)
+_FIELDS = "id,title,body,privacy,likes_count,comments_count,liked_by_me,created_at,author.id,author.name"
+_PATH = f"/v1/newsfeed?cursor=&include=author&fields={_FIELDS}"
+_KINDS = ("uncached", "cached", "bytes")
+_NAMES = {"uncached": "", "cached": ", cached for each user", "bytes": ", cached by hand as bytes"}
+
+
+def measure(suite: Suite, data: Data, tokens: dict[int, str], rounds: int, seconds: float) -> None:
+    """`tokens`: one of each reader in `readers()`, by their numbers."""
+    with contextlib.ExitStack() as stack:
+        gunicorn, peers = [str(peer_python()), "-m", "gunicorn"], data.peer_environ()
+        env = {**data.environ(), "PORT": "{port}"}
+
+        def start(name: str, argv: list[str], environ: dict[str, str], ready: str) -> str:
+            # Gunicorn reads the gunicorn.conf.py of the folder it is started in, and that one is ours alone.
+            folder = ROOT if name.startswith("dues") else ROOT / "bench"
+            return stack.enter_context(serving(name, argv, environ, ready, folder))
+
+        dues = start("dues-feed", [*DUES, "server:app"], env, "/healthz")
+        nowhere = env | {"CACHE_REDIS_URL": "redis://127.0.0.1:1/0"}
+        dues_uncached = start("dues-feed-uncached", [*DUES, "server:app"], nowhere, "/healthz")
+        drf = start("drf-feed", [*gunicorn, *GTHREAD, "peers.drf.wsgi:application"], peers, "/nothing")
+        microblog = start("microblog", [*gunicorn, *GTHREAD, "peers.microblog:app"], peers, "/nothing")
+        for followed in _READERS:
+            reader = reader_number("quiet", followed)
+            headers = {"Authorization": f"Bearer {tokens[reader]}"}
+
+            def rate(base: str, path: str, sent: dict[str, str] = headers) -> Callable[[], float]:
+                return lambda: _rate(base, path, sent, seconds)
+
+            contestants = {"Dues": rate(dues, _PATH), "Dues, nothing cached": rate(dues_uncached, _PATH)}
+            for name, base in (("Django REST framework", drf), ("microblog-api", microblog)):
+                for kind in _KINDS:
+                    path = f"/{kind}/newsfeed/{user_id(reader)}"
+                    _require_same(dues + _PATH, base + path, headers)
+                    contestants[name + _NAMES[kind]] = rate(base, path, {})
+            figures = interleave(rounds, contestants, "requests/s", warm_up=False)
+            suite.table(f"Newsfeed's first page, {followed:,} followed, 16 connections", figures)
+            for peer, goal in (("Django REST framework", 15), ("microblog-api", 15)):
+                best = max(figures[peer + _NAMES[kind]].median for kind in ("cached", "bytes"))
+                what = f"newsfeed of {followed:,} followed / {peer}"
+                suite.goal(Goal(f"{what} cached, the faster way", figures["Dues"].median / best, goal / 5))
+                uncached = figures["Dues, nothing cached"].median / figures[peer].median
+                suite.goal(Goal(f"{what}, nothing cached", uncached, 6))
+
+
+def readers() -> list[int]:
+    return [reader_number("quiet", followed) for followed in _READERS]
+
+
+def _rate(base: str, path: str, headers: dict[str, str], seconds: float) -> float:
+    """Raises: RuntimeError where a request failed."""
+    result = load(base, [path], seconds=seconds, headers=headers)
+    if result.errors:
+        raise RuntimeError(f"{base}{path}: {result.errors} requests failed")
+    return result.rate
+
+
+def _require_same(ours: str, theirs: str, headers: dict[str, str]) -> None:
+    """Raises: RuntimeError where a peer shows other posts, or says something else of them."""
+    if _shown(ours, headers) != _shown(theirs, headers):
+        raise RuntimeError(f"{theirs} does not show what {ours} shows")
+
+
+def _shown(url: str, headers: dict[str, str]) -> list[tuple[object, ...]]:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=120) as answer:
+        document = ujson.loads(answer.read())
+    posts = document["results"] if "results" in document else document["data"]
+    return [(post["id"], post["likes_count"], post["liked_by_me"], post["author"]["id"]) for post in posts]
