@@ -18,6 +18,7 @@ import redis
 from dues.jobs.kinds import QUEUES
 from tests.faults.house import Mode, Role, family, frozen
 from tests.faults.play import Play
+from tests.faults.readers import Readers
 from tests.servers import wait_until
 from tests.workers.conftest import ended
 from workers.rq_queues import queue
@@ -330,6 +331,59 @@ def redis_is_full(play: Play) -> None:
         play.strike()
 
     play.pay_during(40, fault, after=10)
+
+
+# The journal of changes, which feeds follow: each post and like is in its follower's next read.
+
+
+def _post_around(fault: Act, play: Play) -> None:
+    readers = Readers(play.house)
+    readers.post(3)
+    fault(play)
+    readers.post(3)
+    play.pay()
+    play.strike()
+
+
+def _lose_journal(play: Play) -> None:
+    with closing(redis.Redis.from_url(play.house.redis_url)) as client:
+        names = [name for name in client.scan_iter("dues:*") if client.type(name) == b"stream"]
+        assert names, "there is no journal to lose"
+        client.delete(*names)
+
+
+def _flush(play: Play) -> None:
+    with closing(redis.Redis.from_url(play.house.redis_url)) as client:
+        client.flushall()
+
+
+def _restart_redis(play: Play) -> None:
+    play.house.valkey.kill()
+    play.house.valkey.start()
+
+
+def _stop_redis(play: Play) -> None:
+    """For two posts and their likes; what was written meanwhile is no longer in any record."""
+    play.house.valkey.kill()
+    Readers(play.house).post(2)
+    play.house.valkey.start()
+
+
+def _restart_web(play: Play) -> None:
+    before = family(play.house.web.process.pid)[1:]
+    for process in before:
+        process.kill()
+    wait_until(lambda: set(family(play.house.web.process.pid)[1:]) - set(before), 20, "a new web process")
+
+
+for act, moment in (
+    (_lose_journal, "deleted by itself"),
+    (_flush, "lost with all of Redis"),
+    (_restart_redis, "lost with Redis' process"),
+    (_stop_redis, "away while posts are written"),
+    (_restart_web, "joined anew by a web process that takes another's place"),
+):
+    ROWS.append(Row("journal", moment, partial(_post_around, act)))
 
 
 # PostgreSQL.
