@@ -128,6 +128,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     mail_in_doubt: Annotated[
         Literal["hold", "resend"], doc("what becomes of a mail that may have been sent when nobody can be asked")
     ] = "hold"
+    mail_events_secret: Annotated[
+        str,
+        Meta(pattern=r"^(whsec_([A-Za-z0-9+/]{4}){8,}([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?)?$"),
+        doc("signs what the mail provider reports of bounces and complaints, `whsec_` and base64; empty: not taken"),
+    ] = ""
+    mailing_domain_limit: Annotated[
+        str,
+        Meta(pattern=r"^(off|[1-9]\d*/[1-9]\d*)$"),
+        doc(
+            "posts mailed per seconds to addresses of one domain, over all stores and workers, e.g. `600/60`, or `off`"
+        ),
+    ] = "off"
 
     webhook_timeout_s: Annotated[float, Meta(gt=0, le=30), doc("longest a webhook's receiver may take")] = 15.0
     webhook_allowed_hosts: Annotated[

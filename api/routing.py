@@ -82,6 +82,8 @@ class Route:
     optional_body: whether `body` may be left out. also: a struct that it may answer instead of `returns`.
     bearer_scope, bearer_body: of a PUBLIC route that does something else for a caller with a token: the scope that
     it needs, and the struct its body must be.
+    verify: of a PUBLIC route whose caller is known by a signature: checks what was sent, in `call.raw`, before it is
+    parsed.
     seal: puts a secret into an answer, the first and its replays alike. What the handler answers may be kept with
     its Idempotency-Key; what this makes of it is sent and kept nowhere. `call.seed` is what to make the secret from.
     """
@@ -113,6 +115,7 @@ class Route:
     also: type[msgspec.Struct] | None = None
     bearer_scope: str = ""
     bearer_body: type[msgspec.Struct] | None = None
+    verify: "Callable[[Call], None] | None" = None
     seal: "Callable[[Call, Reply], Reply] | None" = None
     responses: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     parameters: Sequence[Mapping[str, Any]] = ()

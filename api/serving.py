@@ -110,7 +110,8 @@ def plan_read(route: Route, ids: Ids, request: Request, access: Access) -> ReadP
     _parse_parameters(call)
     if route.plan_wait:
         return route.plan_wait(call)
-    if route.waits or route.streams:
+    # What is no declared read is the handler's own work, which may take a while.
+    if route.waits or route.streams or not (route.lists or route.reads or isinstance(route.returns, Resource)):
         return None
     plan = route.handler(call, **call.ids)
     return None if isinstance(plan, Reply) else plan
@@ -239,6 +240,8 @@ def _receive(call: Call, sent: bytes) -> None:
     elif route.idempotency != "no":
         call.key = idempotency_key(call.request, required=route.idempotency == "required")
     call.raw = read_body(call.request, sent)
+    if route.verify:
+        route.verify(call)
     struct = route.bearer_body if route.bearer_body and call.access.actor else route.body
     if struct and (call.raw or not route.optional_body):
         document, call.raw = parse_json(call.request, call.raw)

@@ -53,6 +53,7 @@ SLICES = (
     Slice("events", hooks=("events",)),
     Slice("social", hooks=("social.counters",), routes=("posts", "comments", "follows"), jobs=("posts",)),
     Slice("feeds", routes=("feeds",)),
+    Slice("mailings", hooks=("mailings.service",), routes=("mailings",), jobs=("mailings",)),
     Slice("profiles"),
     Slice("webhooks", hooks=("webhooks.deliveries",), routes=("webhooks",), jobs=("webhooks",)),
     Slice("mail", hooks=("mail.commands",), commands=("mail.commands",), jobs=("mail",)),

@@ -31,15 +31,17 @@ def send_mail(run: Run, draft: Draft, ended: Ended = lambda outcome: None) -> No
 
     Raises: MailDeferred (a Retry), PermanentFailure, LeaseLost.
     """
-    _finish(run, send_draft(draft, fence=run.lease.token, may_commit=_keeper(run)), ended)
+    _finish(run, send_draft(draft, fence=run.lease.token, may_commit=keeper(run)), ended)
 
 
 @job(kinds.MAILING_SEND)
 def send_queued(run: Run, email_id: str) -> None:
-    _finish(run, send(UUID(email_id), fence=run.lease.token, may_commit=_keeper(run)), lambda outcome: None)
+    _finish(run, send(UUID(email_id), fence=run.lease.token, may_commit=keeper(run)), lambda outcome: None)
 
 
-def _keeper(run: Run) -> Callable[[], bool]:
+def keeper(run: Run) -> Callable[[], bool]:
+    """Whether the job is still ours, as the last question before a final dot."""
+
     def is_still_ours() -> bool:
         try:
             run.check()

@@ -38,6 +38,13 @@ VISIBLE = f"""(
         or exists (select from store_staff f where f.store_id = {{store_id}} and f.user_id = {VIEWER}))
     and ({ONLY_STORE} is null or {{store_id}} = {ONLY_STORE} or {{status}} = 'published' and {{privacy}} = 'public'))
 """
+
+
+def visible_to(user: str) -> str:
+    """The same predicate for a user whom an SQL expression names, in place of the viewer."""
+    return VISIBLE.replace(VIEWER, user).replace(ONLY_STORE, "null::uuid")
+
+
 # A post that `%(post_id)s` names is there for the viewer.
 POST_IS_VISIBLE = (
     f"""exists (select from posts p where p.id = %(post_id)s::uuid and {Computed(VISIBLE, {}).render("p")})"""

@@ -20,14 +20,15 @@ def write_secret(seed: bytes, endpoint_id: UUID) -> str:
 def signed_headers(secrets: Iterable[str], event_id: UUID, timestamp: int, body: bytes) -> dict[str, str]:
     """The headers by which a receiver knows `body` to be ours, with a signature for each secret. `timestamp` is the
     attempt's, in seconds since 1970."""
-    content = f"{event_id}.{timestamp}.".encode() + body
     return {
         "webhook-id": str(event_id),
         "webhook-timestamp": str(timestamp),
-        "webhook-signature": " ".join(_sign(secret, content) for secret in secrets),
+        "webhook-signature": " ".join(signature(secret, str(event_id), str(timestamp), body) for secret in secrets),
     }
 
 
-def _sign(secret: str, content: bytes) -> str:
+def signature(secret: str, message_id: str, timestamp: str, body: bytes) -> str:
+    """One signature over what the three headers and the body say."""
     key = b64decode(secret.removeprefix(_PREFIX))
+    content = f"{message_id}.{timestamp}.".encode("utf-8", "replace") + body
     return "v1," + b64encode(hmac.digest(key, content, sha256)).decode()

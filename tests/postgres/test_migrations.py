@@ -34,6 +34,9 @@ WITHOUT_MODEL = {
     "follow_stats",
     "post_packages",
     "post_stats",
+    "mailing_recipients",
+    "mail_suppressions",
+    "mail_domains",
 }
 
 

@@ -352,7 +352,7 @@ export interface IssuedWebhookEndpoint {
 
 export interface Job {
   id: string;
-  kind: "payment.charge" | "payment.cancel" | "payment.refund" | "payment.reconcile" | "payment.confirmation" | "payment.notice" | "document.delivery" | "subscription.renew" | "subscription.notice" | "document.issue" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.events" | "housekeeping.circuits" | (string & {});
+  kind: "payment.charge" | "payment.cancel" | "payment.refund" | "payment.reconcile" | "payment.confirmation" | "payment.notice" | "document.delivery" | "subscription.renew" | "subscription.notice" | "document.issue" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "post.mailing" | "post.mailing_test" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.events" | "housekeeping.circuits" | (string & {});
   status: "queued" | "running" | "succeeded" | "failed" | "canceled" | (string & {});
   done: boolean;
   attempt: number;
@@ -398,6 +398,60 @@ export interface LogIn {
   email: string;
   /** a password, as it is typed */
   password: string;
+}
+
+/**
+ * What became of a mail that was accepted. `message_id`: with or without angle brackets. A bounce that is not
+ * `permanent` (a mailbox that is full, say) is no reason to mail nothing more there, and is passed over.
+ */
+export interface MailEvent {
+  type: "bounced" | "complained";
+  message_id: string;
+  /** `true` unless something else is sent */
+  permanent?: boolean;
+}
+
+/** What a mail provider reports. Mails that are not a mailing's are passed over. */
+export interface MailEvents {
+  events: readonly MailEvent[];
+}
+
+/** The mail as the one who asks would get it. */
+export interface MailPreview {
+  subject: string;
+  from_name: string;
+  reply_to: string;
+  text: string;
+  html: string;
+}
+
+export interface Mailing {
+  id: string;
+  store_id: string;
+  post_id: string;
+  subject: string;
+  status: "pending" | "running" | "succeeded" | "failed" | "canceled" | (string & {});
+  recipients: number;
+  sent: number;
+  failed: number;
+  unknown: number;
+  skipped: number;
+  bounced: number;
+  complained: number;
+  unsubscribed: number;
+  started_at: string | null;
+  finished_at: string | null;
+  version: number;
+  created_at: string;
+  updated_at: string;
+  links: { readonly [name: string]: string | null };
+}
+
+/** A test mail that is on its way: to `recipient`, under `subject`. */
+export interface MailingTest {
+  recipient: string;
+  subject: string;
+  links: { readonly [name: string]: string | null };
 }
 
 export interface Me {
@@ -1680,6 +1734,53 @@ export class Comments extends Group {
 
 }
 
+/**
+ * Mailings: a store's post by mail to those who may see it, a look at that mail first, and how readers
+ * unsubscribe.
+ */
+export class Mailings extends Group {
+  /** List how often a post was mailed. */
+  list(storeId: string, postId: string, options: ListOptions & { query?: { sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Mailing> {
+    return this.paged(`/v1/stores/${seg(storeId)}/posts/${seg(postId)}/mailings`, options);
+  }
+
+  /** Mail a post to those who may see it. */
+  mailPost(storeId: string, postId: string, options: SlowOptions = {}): Promise<Started<Mailing>> {
+    return this.slow("POST", `/v1/stores/${seg(storeId)}/posts/${seg(postId)}/mailings`, undefined, options);
+  }
+
+  /** How far a mailing is. */
+  get(storeId: string, postId: string, mailingId: string, options: CallOptions & { query?: { fields?: readonly string[] } } = {}): Promise<Mailing> {
+    return this.one("GET", `/v1/stores/${seg(storeId)}/posts/${seg(postId)}/mailings/${seg(mailingId)}`, undefined, options);
+  }
+
+  /** Mail a post to yourself first. */
+  mailTest(storeId: string, postId: string, options: KeyedOptions = {}): Promise<Started<MailingTest>> {
+    return this.slow("POST", `/v1/stores/${seg(storeId)}/posts/${seg(postId)}/mailings/test`, undefined, options);
+  }
+
+  /** See the mail that a post would be. */
+  preview(storeId: string, postId: string, options: CallOptions = {}): Promise<MailPreview> {
+    return this.one("GET", `/v1/stores/${seg(storeId)}/posts/${seg(postId)}/mailings/preview`, undefined, options);
+  }
+
+  /** What the link in a mail opens: a page that asks. */
+  showUnsubscribing(options: CallOptions & { query?: { token?: string } } = {}): Download {
+    return this.file("/v1/unsubscribe", options);
+  }
+
+  /** Get no more posts of a store by mail. */
+  unsubscribe(options: CallOptions & { token?: string } = {}): Promise<void> {
+    return this.none("POST", "/v1/unsubscribe", undefined, options);
+  }
+
+  /** Report bounces and complaints. */
+  reportMailEvents(body: MailEvents, options: CallOptions = {}): Promise<void> {
+    return this.none("POST", "/v1/mail-events", body, options);
+  }
+
+}
+
 /** Follows and blocks: whom one follows, who follows whom, and who is invisible to whom. */
 export class Follows extends Group {
   /** List who follows a user. */
@@ -1795,7 +1896,7 @@ export class Webhooks extends Group {
 /** Status URLs: the slow work that a caller has asked for, and that of the stores that the caller manages. */
 export class Jobs extends Group {
   /** The caller's own jobs. */
-  list(options: ListOptions & { query?: { status?: "queued" | "running" | "succeeded" | "failed" | "canceled"; kind?: "payment.charge" | "payment.cancel" | "payment.refund" | "payment.reconcile" | "payment.confirmation" | "payment.notice" | "document.delivery" | "subscription.renew" | "subscription.notice" | "document.issue" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.events" | "housekeeping.circuits"; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Job> {
+  list(options: ListOptions & { query?: { status?: "queued" | "running" | "succeeded" | "failed" | "canceled"; kind?: "payment.charge" | "payment.cancel" | "payment.refund" | "payment.reconcile" | "payment.confirmation" | "payment.notice" | "document.delivery" | "subscription.renew" | "subscription.notice" | "document.issue" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "post.mailing" | "post.mailing_test" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.events" | "housekeeping.circuits"; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Job> {
     return this.paged("/v1/jobs", options);
   }
 
@@ -1841,6 +1942,7 @@ export class Groups {
   readonly reports: Reports;
   readonly posts: Posts;
   readonly comments: Comments;
+  readonly mailings: Mailings;
   readonly follows: Follows;
   readonly feeds: Feeds;
   readonly webhooks: Webhooks;
@@ -1862,6 +1964,7 @@ export class Groups {
     this.reports = new Reports(caller);
     this.posts = new Posts(caller);
     this.comments = new Comments(caller);
+    this.mailings = new Mailings(caller);
     this.follows = new Follows(caller);
     this.feeds = new Feeds(caller);
     this.webhooks = new Webhooks(caller);

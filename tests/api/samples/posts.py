@@ -9,7 +9,10 @@ if TYPE_CHECKING:
 
 
 def _post(target: Target) -> Row:
-    return target.world.make.post(target.world.customer)
+    world = target.world
+    if target.path.startswith("/v1/stores/"):
+        return world.make.post(world.owner, store=world.store)
+    return world.make.post(world.customer)
 
 
 def _new_post(world: "World", caller: str) -> dict[str, Any]:

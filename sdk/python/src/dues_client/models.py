@@ -76,6 +76,8 @@ JobKind = Literal[
     "account.password_reset",
     "account.notice",
     "post.publish",
+    "post.mailing",
+    "post.mailing_test",
     "edge.purge",
     "webhook.fan_out",
     "webhook.deliver",
@@ -91,6 +93,8 @@ JobKind = Literal[
     "housekeeping.circuits",
 ]
 JobStatus = Literal["queued", "running", "succeeded", "failed", "canceled"]
+MailEventType = Literal["bounced", "complained"]
+MailingStatus = Literal["pending", "running", "succeeded", "failed", "canceled"]
 PackageInterval = Literal["month", "once", "week", "year"]
 PackageInterval2 = Literal["once", "week", "month", "year"]
 PaymentMethodType = Literal["card"]
@@ -561,6 +565,48 @@ class Like(Model):
     _decoders = {"created_at": time, "user": one("Author")}
 
 
+class MailPreview(Model):
+    """The mail as the one who asks would get it."""
+
+    subject: str
+    from_name: str
+    reply_to: str
+    text: str
+    html: str
+
+
+class Mailing(Model):
+    id: str
+    store_id: str
+    post_id: str
+    subject: str
+    status: MailingStatus | str
+    recipients: int
+    sent: int
+    failed: int
+    unknown: int
+    skipped: int
+    bounced: int
+    complained: int
+    unsubscribed: int
+    started_at: datetime | None
+    finished_at: datetime | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    links: Mapping[str, str | None]
+
+    _decoders = {"started_at": time, "finished_at": time, "created_at": time, "updated_at": time}
+
+
+class MailingTest(Model):
+    """A test mail that is on its way: to `recipient`, under `subject`."""
+
+    recipient: str
+    subject: str
+    links: Mapping[str, str | None]
+
+
 class Me(Model):
     id: str
     email: str
@@ -964,6 +1010,9 @@ BatchOperation = TypedDict(
     {"id": "str", "method": "BatchOperationMethod", "path": "str", "body": "Any", "if_version": "int"},
     total=False,
 )
+
+
+MailEvent = TypedDict("MailEvent", {"type": "MailEventType", "message_id": "str", "permanent": "bool"}, total=False)
 
 
 SellerAddress = TypedDict(

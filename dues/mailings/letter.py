@@ -1,0 +1,91 @@
+"""A post as a mail: what it says, and from whom it comes."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import UUID
+
+from jinja2.utils import urlize
+from markupsafe import Markup
+
+from dues.errors import NotFound
+from dues.mail.message import Message, Templates
+from dues.mail.wording import Words
+from dues.mailings.unsubscribing import Reader, unsubscribe_url
+from dues.postgres import fetch_row
+
+_templates = Templates(Path(__file__).parent / "templates")
+
+_LONGEST_SUBJECT = 100
+
+_STORE = "select name, contact_email from stores where id = %(store_id)s"
+_POST = "select title, body from posts where id = %(post_id)s and store_id = %(store_id)s"
+
+
+@dataclass(frozen=True)
+class Letter:
+    """What everybody gets. `shop` is the store's name, `reply_to` its address for answers, or empty."""
+
+    store_id: UUID
+    subject: str
+    body: str
+    shop: str
+    reply_to: str
+
+
+class _Line(Words):
+    """A line of a post, in which HTML shows addresses of pages as links."""
+
+    def __html__(self) -> str:
+        return Markup("<bdi>{}</bdi>").format(Markup(urlize(self._line, rel="noopener noreferrer")))  # noqa: S704
+
+
+def subject_of(title: str | None, body: str) -> str:
+    """The title, or else how the text begins."""
+    if title:
+        return title
+    first = next(line for line in body.splitlines() if line.strip()).strip()
+    return first if len(first) <= _LONGEST_SUBJECT else first[: _LONGEST_SUBJECT - 1].rstrip() + "…"
+
+
+def letter_of(store_id: UUID, subject: str, body: str) -> Letter:
+    """Raises: NotFound."""
+    row = fetch_row(_STORE, {"store_id": store_id})
+    if row is None:
+        raise NotFound("there is no such store")
+    return Letter(store_id, subject, body, row[0], row[1] or "")
+
+
+def letter_of_post(store_id: UUID, post_id: UUID) -> Letter:
+    """A store's post as it is now, a draft too. Raises: NotFound."""
+    row = fetch_row(_POST, {"store_id": store_id, "post_id": post_id})
+    if row is None:
+        raise NotFound("there is no such post")
+    return letter_of(store_id, subject_of(*row), row[1])
+
+
+def message_to(letter: Letter, user_id: UUID, name: str, mailing_id: UUID) -> Message:
+    """The mail to one reader, whose address is verified. `mailing_id` is where it counts when they unsubscribe."""
+    url = unsubscribe_url(Reader(letter.store_id, user_id, mailing_id))
+    return _templates.message(
+        "post",
+        subject=letter.subject,
+        to_name=name,
+        from_name=letter.shop,
+        reply_to=letter.reply_to,
+        unsubscribe_url=url,
+        shop=Words(letter.shop),
+        title=Words(letter.subject),
+        paragraphs=_paragraphs(letter.body),
+        url=url,
+    )
+
+
+def _paragraphs(body: str) -> list[list[_Line]]:
+    """Its lines, in groups that blank lines part."""
+    found: list[list[_Line]] = [[]]
+    for text in body.splitlines():
+        if text.strip():
+            found[-1].append(_Line(text))
+        elif found[-1]:
+            found.append([])
+    return [lines for lines in found if lines]

@@ -1,0 +1,90 @@
+"""What the mail provider reports after it has taken a mail: that it bounced, or that its reader complained.
+
+Reports are signed as our own webhooks are (Standard Webhooks, `v1`), with MAIL_EVENTS_SECRET. One that is sent again,
+late, or before the ledger knows that the mail was accepted does what it has to do once, and nothing the second time.
+"""
+
+import hmac
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Annotated, Literal
+from uuid import UUID
+
+from msgspec import Meta, Struct
+
+from dues.errors import Conflict, Unauthenticated
+from dues.ids import parse_id
+from dues.postgres import database_now, fetch_row, unit_of_work
+from dues.settings import settings
+from dues.webhooks.signing import signature
+
+# Longer than clocks differ and requests take; within it a report that is sent again changes nothing.
+_OLDEST = timedelta(minutes=5)
+_TIMESTAMP = re.compile(r"[0-9]{1,11}", re.ASCII)
+
+Kind = Literal["bounced", "complained"]
+
+# The row of a mail is found by its dedupe key (recipients.py). Only what is news there counts and suppresses.
+_RECORD = """
+    with told as (
+        select e.recipient, split_part(e.dedupe_key, ':', 2)::uuid as store_id,
+            split_part(e.dedupe_key, ':', 3)::uuid as post_id, split_part(e.dedupe_key, ':', 4)::uuid as user_id
+        from email_sends e where e.id = any(%(email_ids)s::uuid[]) and starts_with(e.dedupe_key, 'mailing:')),
+    marked as (
+        update mailing_recipients r set {kind}_at = now() from told t
+        where r.store_id = t.store_id and r.post_id = t.post_id and r.user_id = t.user_id and r.{kind}_at is null
+        returning r.store_id, r.mailing_id, r.user_id, lower(t.recipient) as address),
+    suppressed as (
+        insert into mail_suppressions(store_id, user_id, reason, address)
+        select store_id, user_id, %(kind)s, address from marked
+        on conflict (store_id, user_id, reason) do update set address = excluded.address),
+    counted as (
+        select store_id, mailing_id, count(*) as news from marked group by 1, 2)
+    update mailings m set {kind} = m.{kind} + c.news, version = m.version + 1, updated_at = now()
+    from counted c where m.store_id = c.store_id and m.id = c.mailing_id returning m.id
+"""
+
+
+class MailEvent(Struct, forbid_unknown_fields=True):
+    """What became of a mail that was accepted. `message_id`: with or without angle brackets. A bounce that is not
+    `permanent` (a mailbox that is full, say) is no reason to mail nothing more there, and is passed over."""
+
+    type: Kind
+    message_id: Annotated[str, Meta(min_length=1, max_length=1000)]
+    permanent: bool = True
+
+
+class MailEvents(Struct, forbid_unknown_fields=True):
+    """What a mail provider reports. Mails that are not a mailing's are passed over."""
+
+    events: Annotated[list[MailEvent], Meta(min_length=1, max_length=1000)]
+
+
+def verify(headers: Mapping[str, str], body: bytes) -> None:
+    """`headers` by their names in lower case. Raises: Unauthenticated; Conflict where no secret is set."""
+    secret = settings().mail_events_secret
+    if not secret:
+        raise Conflict("reports of the mail provider are not taken here: MAIL_EVENTS_SECRET is not set", code="not_set")
+    message_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    signed = signature(secret, message_id, timestamp, body)
+    sent = headers.get("webhook-signature", "").split(" ")
+    # Each is compared, and in full, so that the time it takes tells nothing.
+    matching = [hmac.compare_digest(signed.encode(), one.encode("utf-8", "replace")) for one in sent]
+    if not message_id or not _TIMESTAMP.fullmatch(timestamp) or not any(matching):
+        raise Unauthenticated("the signature is not one of MAIL_EVENTS_SECRET over this body")
+    if abs(database_now().timestamp() - int(timestamp)) > _OLDEST.total_seconds():
+        raise Unauthenticated("the signature is too old, or of a clock that is wrong")
+
+
+def record_events(reported: MailEvents) -> None:
+    """Part of the caller's transaction()."""
+    unit_of_work()
+    told: dict[Kind, set[UUID]] = {"bounced": set(), "complained": set()}
+    for event in reported.events:
+        email_id = parse_id(event.message_id.strip().strip("<>").partition("@")[0])
+        if email_id and event.permanent:
+            told[event.type].add(email_id)
+    for kind, email_ids in told.items():
+        if email_ids:
+            fetch_row(_RECORD.format(kind=kind), {"email_ids": sorted(email_ids), "kind": kind})

@@ -1,0 +1,154 @@
+"""Who gets a mailing, and how far each of them is.
+
+    pending -> sent | failed | unknown | skipped
+
+The list is made once, in one statement, when the mailing begins. Nobody is added later; but before each mail it is
+asked again whether its reader may still get it: has not unsubscribed, lost access or left meanwhile, and the post is
+still there. A row is of a post and a user, so whoever has got a post is in no later mailing of it.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+import ujson
+
+from dues.jobs.exceptions import backoff_s
+from dues.mailings.models import Mailing
+from dues.postgres import fetch_row, run_later, unit_of_work
+from dues.reads import Computed
+from dues.settings import settings
+from dues.social.visibility import visible_to
+
+Fate = Literal["sent", "failed", "unknown", "skipped"]
+
+# How often a mail is tried before it counts as failed, with the waits of every job: nine hours in all.
+MOST_TRIES = 20
+
+# Of a post `p` and a user `u`.
+_MAY_GET = f"""
+    (u.deleted_at is null and u.email_verified_at is not null and p.status = 'published' and p.privacy <> 'private'
+    and {Computed(visible_to("u.id"), {}).render("p")}
+    and not exists (
+        select from mail_suppressions s where s.store_id = %(store_id)s::uuid and s.user_id = u.id
+            and (s.reason <> 'bounced' or s.address = u.email_normal)))
+"""
+# In whose newsfeed a store's post stands: the store's members and the author's followers, as far as they may see it.
+_CHOOSE = f"""
+    with post as materialized (
+        select * from posts where id = %(post_id)s::uuid and store_id = %(store_id)s::uuid),
+    candidates as (
+        select m.user_id from memberships m where m.store_id = %(store_id)s::uuid
+        union select f.follower_id from follows f where f.followed_id = (select author_id from post)),
+    added as (
+        insert into mailing_recipients as r (store_id, post_id, user_id, mailing_id, domain)
+        select %(store_id)s, %(post_id)s, u.id, %(mailing_id)s, split_part(u.email_normal, '@', 2)
+        from candidates c join users u on u.id = c.user_id cross join post p where {_MAY_GET}
+        on conflict (store_id, post_id, user_id) do update
+            set mailing_id = excluded.mailing_id, domain = excluded.domain, status = 'pending', tries = 0,
+                next_at = now()
+            where r.status in ('pending', 'skipped')
+        returning 1)
+    select count(*) from added
+"""
+_NEXT = f"""
+    select coalesce(json_agg(json_build_object('user_id', r.user_id, 'tries', r.tries, 'name', u.name, 'email', u.email,
+            'domain', r.domain, 'may_get', coalesce({_MAY_GET}, false)) order by r.next_at, r.user_id), '[]')::text
+    from (select * from mailing_recipients
+            where store_id = %(store_id)s and mailing_id = %(mailing_id)s and status = 'pending' and next_at <= now()
+                and domain <> all(%(full_domains)s::text[])
+            order by next_at, user_id limit %(most)s) r
+        join users u on u.id = r.user_id left join posts p on p.id = r.post_id and p.store_id = r.store_id
+"""
+_PENDING_S = """
+    select greatest(extract(epoch from next_at - clock_timestamp()), 0)::float8 from mailing_recipients
+    where store_id = %(store_id)s and mailing_id = %(mailing_id)s and status = 'pending'
+    order by next_at, user_id limit 1
+"""
+# The mailing's numbers change with the row, so they agree with it whatever dies between.
+_SETTLE = """
+    with settled as (
+        update mailing_recipients set status = %(fate)s
+        where store_id = %(store_id)s and post_id = %(post_id)s and user_id = any(%(user_ids)s::uuid[])
+            and mailing_id = %(mailing_id)s and status = 'pending'
+        returning 1)
+    update mailings set {fate} = {fate} + (select count(*) from settled), version = version + 1, updated_at = now()
+    where store_id = %(store_id)s and id = %(mailing_id)s
+    returning sent + failed + unknown + skipped
+"""
+_PUT_OFF = """
+    update mailing_recipients set tries = tries + 1, next_at = now() + make_interval(secs => %(after_s)s)
+    where store_id = %(store_id)s and post_id = %(post_id)s and user_id = %(user_id)s and mailing_id = %(mailing_id)s
+        and status = 'pending'
+"""
+# A bucket that empties steadily and holds a tenth of what is allowed: mails to a domain are spread over the time.
+_TAKE_TURN = """
+    insert into mail_domains as d (domain, free_at) values (%(domain)s, now() + %(each_s)s * interval '1 s')
+    on conflict (domain) do update set free_at = greatest(d.free_at, now()) + %(each_s)s * interval '1 s'
+        where d.free_at <= now() + %(ahead_s)s * interval '1 s'
+    returning domain
+"""
+
+
+@dataclass(frozen=True)
+class Recipient:
+    """Somebody whose turn it is. `may_get`: still. `tries` are those that came to nothing."""
+
+    user_id: UUID
+    name: str
+    email: str
+    domain: str
+    tries: int
+    may_get: bool
+
+
+def dedupe_key(mailing: Mailing, user_id: UUID) -> str:
+    """Which mail it is, for the ledger: a post goes to a user once, by whichever mailing."""
+    return f"mailing:{mailing.store_id}:{mailing.post_id}:{user_id}"
+
+
+def choose(mailing: Mailing) -> int:
+    """Write down who is to get it. Part of the caller's transaction(). Returns: how many."""
+    unit_of_work()
+    (count,) = fetch_row(_CHOOSE, _named(mailing)) or (0,)
+    return int(count)
+
+
+def next_recipients(mailing: Mailing, most: int, full_domains: set[str]) -> list[Recipient]:
+    """Whose turn it is, but for those whose domains take no more for now."""
+    values = _named(mailing) | {"most": most, "full_domains": sorted(full_domains)}
+    (found,) = fetch_row(_NEXT, values) or ("[]",)
+    return [Recipient(**{**row, "user_id": UUID(row["user_id"])}) for row in ujson.loads(found)]
+
+
+def wait_s(mailing: Mailing) -> float | None:
+    """How long until the next of those who are left has their turn; None where nobody is."""
+    row = fetch_row(_PENDING_S, _named(mailing))
+    return float(row[0]) if row else None
+
+
+def settle(mailing: Mailing, user_ids: list[UUID], fate: Fate) -> int:
+    """What became of them. Part of the caller's transaction(). Returns: how many of the mailing's are settled."""
+    unit_of_work()
+    values = _named(mailing) | {"user_ids": user_ids, "fate": fate}
+    (count,) = fetch_row(_SETTLE.format(fate=fate), values, hot=True) or (0,)
+    return int(count)
+
+
+def put_off(mailing: Mailing, recipient: Recipient, after_s: float | None) -> None:
+    """Their mail did not go out just now. Part of the caller's transaction()."""
+    wait = backoff_s(recipient.tries + 1) if after_s is None else after_s
+    run_later(_PUT_OFF, _named(mailing) | {"user_id": recipient.user_id, "after_s": wait})
+
+
+def take_turn(domain: str) -> bool:
+    """One mail more to this domain, if it may have one now."""
+    if settings().mailing_domain_limit == "off":
+        return True
+    mails, seconds = map(int, settings().mailing_domain_limit.split("/"))
+    values = {"domain": domain, "each_s": seconds / mails, "ahead_s": seconds / 10}
+    return fetch_row(_TAKE_TURN, values) is not None
+
+
+def _named(mailing: Mailing) -> dict[str, Any]:
+    return {"store_id": mailing.store_id, "post_id": mailing.post_id, "mailing_id": mailing.id}

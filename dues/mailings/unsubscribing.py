@@ -1,0 +1,100 @@
+"""Unsubscribing with one click (RFC 8058): who holds a mail's link may say that its reader gets no more of the store.
+
+The link's token names the store, the reader and the mailing, and is signed: nobody can make one up, and nothing is
+kept of it. It does nothing else, so a mail that is passed on gives away no more than this.
+"""
+
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from hashlib import sha256
+from uuid import UUID
+
+from dues.errors import NotFound
+from dues.postgres import fetch_row, unit_of_work
+from dues.settings import settings
+
+_SIGNATURE_BYTES = 16
+# Of a mail that belongs to no mailing: a test.
+NO_MAILING = UUID(int=0)
+
+_SUPPRESS = """
+    insert into mail_suppressions(store_id, user_id, reason, address)
+    select s.id, u.id, 'unsubscribed', u.email_normal from stores s, users u
+    where s.id = %(store_id)s and u.id = %(user_id)s on conflict do nothing returning reason
+"""
+_COUNT = """
+    with marked as (
+        update mailing_recipients r set unsubscribed_at = now() from mailings m
+        where m.store_id = %(store_id)s and m.id = %(mailing_id)s and r.store_id = m.store_id
+            and r.post_id = m.post_id and r.user_id = %(user_id)s and r.unsubscribed_at is null
+        returning r.store_id)
+    update mailings set unsubscribed = unsubscribed + 1, version = version + 1, updated_at = now()
+    where store_id = %(store_id)s and id = %(mailing_id)s and exists (select from marked) returning id
+"""
+# What the reader has said is theirs to take back; that an address does not exist is not.
+_LIFT = """
+    with gone as (
+        delete from mail_suppressions
+        where store_id = %(store_id)s and user_id = %(user_id)s and reason in ('unsubscribed', 'complained')
+        returning 1)
+    select count(*) from gone
+"""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Whose mail a link stood in."""
+
+    store_id: UUID
+    user_id: UUID
+    mailing_id: UUID
+
+
+def unsubscribe_url(reader: Reader) -> str:
+    return f"{settings().public_url}/v1/unsubscribe?token={_write(reader)}"
+
+
+def read_token(token: str) -> Reader:
+    """Raises: NotFound for what is no token of ours."""
+    try:
+        raw = urlsafe_b64decode(token.encode("ascii") + b"=" * (-len(token) % 4))
+    except ValueError:
+        raw = b""
+    signature, payload = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
+    # Base64 has several spellings of the same bytes; the one that was given out is the token.
+    is_ours = hmac.compare_digest(signature, _sign(payload)) and len(payload) == 3 * 16 and _encode(raw) == token
+    if not is_ours:
+        raise NotFound("this link is not complete: copy all of it, or use the newest mail")
+    return Reader(UUID(bytes=payload[:16]), UUID(bytes=payload[16:32]), UUID(bytes=payload[32:]))
+
+
+def unsubscribe(reader: Reader) -> None:
+    """No more posts of the store for this user; again it changes nothing. Part of the caller's transaction()."""
+    unit_of_work()
+    values = _values(reader)
+    if fetch_row(_SUPPRESS, values):
+        fetch_row(_COUNT, values)
+
+
+def subscribe_again(reader: Reader) -> None:
+    """The reader takes it back. Part of the caller's transaction()."""
+    unit_of_work()
+    fetch_row(_LIFT, _values(reader))
+
+
+def _write(reader: Reader) -> str:
+    payload = reader.store_id.bytes + reader.user_id.bytes + reader.mailing_id.bytes
+    return _encode(_sign(payload) + payload)
+
+
+def _sign(payload: bytes) -> bytes:
+    return hmac.digest(settings().secret_key.encode(), b"unsubscribe\0" + payload, sha256)[:_SIGNATURE_BYTES]
+
+
+def _encode(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).decode().rstrip("=")
+
+
+def _values(reader: Reader) -> dict[str, object]:
+    return {"store_id": reader.store_id, "user_id": reader.user_id, "mailing_id": reader.mailing_id}

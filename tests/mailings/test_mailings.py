@@ -1,0 +1,317 @@
+"""A post by mail: who gets it, once, and what the mail says."""
+
+import re
+from datetime import UTC, datetime
+from email.message import EmailMessage
+
+import msgspec
+import pytest
+from flask import Flask
+
+from dues.ids import new_id
+from dues.mailings.letter import subject_of
+from tests.contention import Contention
+from tests.mailings.conftest import Club, numbers
+from tests.social.conftest import People
+
+# Who gets a store's post: those in whose newsfeed it stands, with an address that is theirs, who have not declined.
+TABLE = """
+#            follower gold silver lapsed blocked unverified deleted unsubscribed other_bounced support stranger
+public           x     x     x      -       -        -         -          -            x          -       -
+followers        x     -     -      -       -        -         -          -            -          -       -
+members          -     x     x      -       -        -         -          -            x          -       -
+gold             -     x     -      -       -        -         -          -            x          -       -
+silver+gold      -     x     x      -       -        -         -          -            x          -       -
+"""
+NAMES, *LINES = [line.lstrip("#").split() for line in TABLE.strip().splitlines()]
+
+
+@pytest.mark.parametrize("line", LINES, ids=lambda line: line[0])
+def test_who_gets_it(line: list[str], club: Club) -> None:
+    make = club.make
+    people = {
+        "follower": club.follower(),
+        "gold": club.member("gold"),
+        "silver": club.member("silver"),
+        "lapsed": club.lapsed(),
+        "blocked": club.member("gold"),
+        "unverified": club.member(user=make.user(email_verified_at=None)),
+        "deleted": club.member(user=make.user(deleted_at=datetime.now(UTC))),
+        "unsubscribed": club.member(),
+        "other_bounced": club.member(),
+        "support": make.user(),
+        "stranger": make.user(),
+    }
+    make.staff(club.store, people["support"])
+    make.block(club.author.user, people["blocked"])
+    suppress(club, people["unsubscribed"], "unsubscribed")
+    # An address that this user has had before.
+    suppress(club, people["other_bounced"], "bounced", address="before@example.com")
+    tiers = [club.tiers[name].id for name in line[0].split("+") if name in club.tiers]
+    post = club.post(privacy="members" if tiers else line[0], package_ids=tiers)
+
+    mailing = club.mail(post)
+
+    expected = [people[name].email for name, mark in zip(NAMES, line[1:], strict=True) if mark == "x"]
+    assert club.reached() == sorted(expected)
+    assert mailing["status"] == "succeeded"
+    assert numbers(mailing) == {"recipients": len(expected), "sent": len(expected)}
+
+
+def suppress(club: Club, user, reason: str, address: str = "") -> None:
+    values = {"store_id": club.store.id, "user_id": user.id, "reason": reason, "address": address or user.email}
+    club.make.insert("mail_suppressions", values)
+
+
+def test_what_cannot_be_mailed_is_refused(club: Club, people: People) -> None:
+    club.member()
+    elsewhere = club.make.store(club.owner.user)
+    refused = {
+        "draft": club.post(status="draft"),
+        "scheduled": club.post(status="scheduled", publish_at="2030-01-01"),
+        "private": club.post(privacy="private"),
+    }
+    codes = {what: club.author.refused("POST", club.path(post))[:2] for what, post in refused.items()}
+    assert codes == {
+        "draft": (409, "not_published"),
+        "scheduled": (409, "not_published"),
+        "private": (409, "no_recipients"),
+    }
+    others = [club.make.post(club.owner.user), club.make.post(club.owner.user, store=elsewhere)]
+    for post in others:
+        for suffix, method in (("", "POST"), ("/test", "POST"), ("", "GET"), ("/preview", "GET")):
+            assert club.owner.status(method, club.path(post) + suffix) == 404, (method, suffix)
+    # Of somebody else's post, those who see it learn that it is not theirs, and others nothing.
+    strange = club.make.post(club.author.user, privacy="private")
+    assert club.owner.status("POST", club.path(strange)) == 404
+    club.work.drain()
+    assert club.reached() == []
+
+
+def test_a_post_is_mailed_to_nobody_twice(club: Club) -> None:
+    first = club.member()
+    post = club.post()
+    answers = [club.author.send("POST", club.path(post), None, None, **{"Idempotency-Key": "once"}) for _ in range(2)]
+    assert answers[0].json == answers[1].json
+    assert club.author.refused("POST", club.path(post))[:2] == (409, "too_many_unfinished")
+    club.work.drain()
+
+    second = club.member()
+    again = club.mail(post)
+    assert numbers(again) == {"recipients": 1, "sent": 1}
+    assert club.reached() == sorted([first.email, second.email])
+    assert [one["recipients"] for one in club.author.get(club.path(post))["data"]] == [1, 1]
+
+
+def test_of_two_requests_at_once_one_is_a_mailing(club: Club, contention: Contention) -> None:
+    club.member()
+    post = club.post()
+
+    def ask() -> int:
+        return club.author.status("POST", club.path(post))
+
+    held = "select 1 from posts where id = %(id)s for update"
+    with contention.held(held, id=post.id):
+        asked = contention.start(ask, ask)
+    assert sorted(future.result() for future in asked) == [202, 409]
+
+
+def test_who_may_not_get_it_any_more_is_skipped(club: Club) -> None:
+    """The list is made when it begins; each is asked about again before the mail."""
+    stays, leaves, blocked, declines = (club.member() for _ in range(4))
+    post = club.post()
+    mailing = club.author.done("POST", club.path(post))
+    club.mailbox.behave(next=[{"at": "mail", "do": "451"}] * 3)
+    club.work.drain()
+    assert club.read(mailing)["recipients"] == 4
+    club.member()
+
+    club.make.rows("update subscriptions set has_access = false where user_id = %(id)s", {"id": leaves.id})
+    club.make.block(blocked, club.author.user)
+    suppress(club, declines, "unsubscribed")
+    club.make.rows("update mailing_recipients set next_at = now() where status = 'pending'")
+    club.work.hurry()
+
+    found = club.read(mailing)
+    assert (found["status"], club.reached()) == ("succeeded", [stays.email])
+    assert numbers(found) == {"recipients": 4, "sent": 1, "skipped": 3}
+
+
+def test_a_post_that_is_hidden_meanwhile_goes_to_nobody_more(club: Club) -> None:
+    for _ in range(3):
+        club.member()
+    for change in ("update posts set privacy = 'private'", "delete from posts"):
+        post = club.post()
+        mailing = club.author.done("POST", club.path(post))
+        club.mailbox.behave(next=[{"at": "mail", "do": "451"}] * 3)
+        club.work.drain()
+        club.make.rows(change + " where id = %(id)s", {"id": post.id})
+        club.make.rows("update mailing_recipients set next_at = now() where status = 'pending'")
+        club.work.hurry()
+        assert numbers(club.read(mailing)) == {"recipients": 3, "skipped": 3}
+    assert club.reached() == []
+
+
+def test_a_mail_server_that_refuses_some_or_is_busy(club: Club) -> None:
+    members = [club.member() for _ in range(6)]
+    club.mailbox.behave(next=[{"at": "rcpt", "do": "550"}, {"at": "rcpt", "do": "450"}])
+    mailing = club.mail(club.post())
+    assert numbers(mailing) == {"recipients": 6, "sent": 4, "failed": 1}
+    club.make.rows("update mailing_recipients set next_at = now() where status = 'pending'")
+    club.work.hurry()
+    found = club.read(mailing)
+    assert (found["status"], numbers(found)) == ("succeeded", {"recipients": 6, "sent": 5, "failed": 1})
+    assert len(club.reached()) == len(set(club.reached())) == len(members) - 1
+
+
+def test_a_mail_that_was_tried_in_vain_for_hours_has_failed(club: Club, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workers.mailings.MOST_TRIES", 2)
+    club.member()
+    mailing = club.author.done("POST", club.path(club.post()))
+    for _ in range(2):
+        club.mailbox.behave(next=[{"at": "rcpt", "do": "450"}])
+        club.work.drain()
+        club.make.rows("update mailing_recipients set next_at = now() where status = 'pending'")
+        club.make.rows("update jobs set run_at = now(), due = true where status = 'queued'")
+    club.work.hurry()
+    assert numbers(club.read(mailing)) == {"recipients": 1, "failed": 1}
+
+
+def test_it_is_canceled_through_its_job(club: Club) -> None:
+    for _ in range(2):
+        club.member()
+    post = club.post()
+    mailing = club.author.done("POST", club.path(post))
+    assert club.author.status("DELETE", mailing["links"]["job"]) < 300
+    club.work.drain()
+    assert (club.read(mailing)["status"], club.reached()) == ("canceled", [])
+    # Another one reaches whoever has not got it.
+    assert numbers(club.mail(post)) == {"recipients": 2, "sent": 2}
+
+
+def test_the_jobs_status_tells_how_many_members_are_done(club: Club) -> None:
+    for _ in range(3):
+        club.member()
+    mailing = club.mail(club.post())
+    job = club.author.get(mailing["links"]["job"])
+    assert job["progress"] == {"completed": 3, "total": 3, "unit": "members", "percent": 100.0}
+    assert job["result"]["href"] == mailing["links"]["self"]
+
+
+def text_of(mail: EmailMessage, kind: str) -> str:
+    part = mail.get_body((kind,))
+    assert part
+    return str(part.get_content())
+
+
+def test_what_the_mail_says(club: Club) -> None:
+    reader = club.member(user=club.make.user(name="Ada <b>"))
+    club.post(title=None)
+    mailing = club.mail(
+        club.post(title="عرض <new>", body="Hello <i>all</i>\nhttps://kiel.example/?a=1&b=2\n\n\n-- \nBye \u200fשלום")
+    )
+    [mail] = club.mailbox.mails()
+    assert str(mail["Subject"]) == mailing["subject"] == "عرض <new>"
+    assert str(mail["From"]).startswith("Kiel Climbing <")
+    assert (str(mail["Reply-To"]), str(mail["To"])) == ("desk@example.com", '"Ada <b>" <' + reader.email + ">")
+    assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
+    [url] = re.findall(r"<(\S+/v1/unsubscribe\?token=[\w-]{86})>", str(mail["List-Unsubscribe"]))
+    text, html = text_of(mail, "plain").replace("\r\n", "\n"), text_of(mail, "html")
+    assert "\u2068عرض <new>\u2069\n\nHello <i>all</i>\nhttps://kiel.example/?a=1&b=2\n\n" in text
+    assert "&lt;i&gt;all" in html
+    assert "<i>" not in html
+    assert '<a href="https://kiel.example/?a=1&amp;b=2" rel="noopener noreferrer">' in html
+    assert html.count(url) == text.count(url) == 1
+    # The ledger keeps no word of it, nor the link.
+    assert club.make.value("select max(length(raw)) from email_sends") == 0
+
+
+@pytest.mark.parametrize(
+    ("title", "body", "subject"),
+    [
+        ("Title", "Body", "Title"),
+        (None, "\n\n  First line \nSecond", "First line"),
+        (None, "x" * 200, "x" * 99 + "…"),
+    ],
+)
+def test_without_a_title_it_is_called_as_it_begins(title: str | None, body: str, subject: str) -> None:
+    assert subject_of(title, body) == subject
+
+
+def test_words_of_the_store_forge_no_header(club: Club) -> None:
+    club.member()
+    club.make.rows(
+        "update stores set name = %(name)s where id = %(id)s",
+        {"name": "Bank\r\nBcc: eve@example.org", "id": club.store.id},
+    )
+    club.mail(club.post(title="Hi\r\nBcc: eve@example.org\r\n\r\nHello"))
+    [mail] = club.mailbox.mails()
+    assert mail["Bcc"] is None
+    assert str(mail["Subject"]) == "Hi Bcc: eve@example.org Hello"
+
+
+def test_everybody_gets_the_words_that_stood_when_it_was_asked_for(club: Club) -> None:
+    club.member()
+    post = club.post(title="Before", body="before")
+    mailing = club.author.done("POST", club.path(post))
+    club.author.done("PATCH", f"/v1/posts/{post.id}", {"title": "After", "body": "after"})
+    club.work.drain()
+    [mail] = club.mailbox.mails()
+    assert (str(mail["Subject"]), mailing["subject"]) == ("Before", "Before")
+    assert "before" in text_of(mail, "plain")
+
+
+def test_a_test_goes_to_whoever_asks_and_to_nobody_else(club: Club) -> None:
+    club.member()
+    post = club.post(status="draft")
+    answer = club.author.send("POST", f"{club.path(post)}/test")
+    said = answer.json or {}
+    assert (answer.status_code, said["recipient"]) == (202, club.author.user.email)
+    assert answer.headers["Location"] == said["links"]["job"]
+    club.work.drain()
+    assert club.reached() == [club.author.user.email]
+    assert "List-Unsubscribe" in club.mailbox.mails()[0]
+    assert club.author.get(club.path(post))["data"] == []
+
+    club.make.rows("update users set email_verified_at = null where id = %(id)s", {"id": club.author.id})
+    assert club.author.refused("POST", f"{club.path(post)}/test")[:2] == (409, "email_not_verified")
+
+
+def test_an_hour_has_so_many_tests(club: Club) -> None:
+    post = club.post()
+    statuses = [club.author.status("POST", f"{club.path(post)}/test") for _ in range(21)]
+    assert (set(statuses[:20]), statuses[20]) == ({202}, 429)
+
+
+def test_a_preview_is_what_would_be_mailed(club: Club) -> None:
+    preview = club.author.get(f"{club.path(club.post(status='draft', title='New <wall>'))}/preview")
+    assert (preview["subject"], preview["from_name"]) == ("New <wall>", "Kiel Climbing")
+    assert preview["reply_to"] == "desk@example.com"
+    assert "New &lt;wall&gt;" in preview["html"]
+    assert "Something new" in preview["text"]
+    assert club.reached() == []
+
+
+def test_a_domain_takes_so_many_in_so_long(club: Club, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = msgspec.structs.replace(app.extensions["settings"], mailing_domain_limit="1/1000000")
+    monkeypatch.setitem(app.extensions, "settings", slow)
+    for domain in ("one.example", "two.example", "one.example"):
+        club.member(user=club.make.user(email=f"{new_id().hex}@{domain}"))
+    mailing = club.mail(club.post())
+    assert numbers(mailing) == {"recipients": 3, "sent": 2}
+    assert len({address.partition("@")[2] for address in club.reached()}) == 2
+    club.make.rows("delete from mail_domains")
+    club.work.hurry()
+    assert numbers(club.read(mailing)) == {"recipients": 3, "sent": 3}
+
+
+def test_stores_take_turns(club: Club, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mailing gives way to what waits, and goes on afterwards."""
+    monkeypatch.setattr("workers.mailings._TURN_S", 0.0)
+    for _ in range(3):
+        club.member()
+    mailings = [club.author.done("POST", club.path(club.post())) for _ in range(2)]
+    club.work.drain()
+    assert [numbers(club.read(mailing)) for mailing in mailings] == [{"recipients": 3, "sent": 3}] * 2
+    senders = [str(mail["List-Unsubscribe"])[-24:-4] for mail in club.mailbox.mails()]
+    assert len(senders) == 6
