@@ -123,7 +123,7 @@ def test_every_operation_has_an_example_of_what_it_takes_and_answers(document, o
             assert content["examples"], where
 
 
-# Their codes were never mailed.
+# Their codes were never mailed, or nobody has signed them.
 MADE_UP = {
     ("POST", "/v1/email-verifications/confirmations"),
     ("POST", "/v1/password-resets/confirmations"),

@@ -152,7 +152,7 @@ def test_nothing_is_stale_after_any_write_and_any_job(
     changed: set[str] = set()
     for row in WRITES:
         done = [write(app, row, onlookers, world, c) for c in ("customer", "owner") if row.expected[c][0] == "2"]
-        assert min(done) < 300, f"{row}: {done}"
+        assert min(done, default=0) < 300, f"{row}: {done}"
         steps = [lambda: None] + [work.hurry] * ("202" in row.expected.values())
         for step in steps:
             step()

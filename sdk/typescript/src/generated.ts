@@ -1734,53 +1734,6 @@ export class Comments extends Group {
 
 }
 
-/**
- * Mailings: a store's post by mail to those who may see it, a look at that mail first, and how readers
- * unsubscribe.
- */
-export class Mailings extends Group {
-  /** List how often a post was mailed. */
-  list(storeId: string, postId: string, options: ListOptions & { query?: { sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Mailing> {
-    return this.paged(`/v1/stores/${seg(storeId)}/posts/${seg(postId)}/mailings`, options);
-  }
-
-  /** Mail a post to those who may see it. */
-  mailPost(storeId: string, postId: string, options: SlowOptions = {}): Promise<Started<Mailing>> {
-    return this.slow("POST", `/v1/stores/${seg(storeId)}/posts/${seg(postId)}/mailings`, undefined, options);
-  }
-
-  /** How far a mailing is. */
-  get(storeId: string, postId: string, mailingId: string, options: CallOptions & { query?: { fields?: readonly string[] } } = {}): Promise<Mailing> {
-    return this.one("GET", `/v1/stores/${seg(storeId)}/posts/${seg(postId)}/mailings/${seg(mailingId)}`, undefined, options);
-  }
-
-  /** Mail a post to yourself first. */
-  mailTest(storeId: string, postId: string, options: KeyedOptions = {}): Promise<Started<MailingTest>> {
-    return this.slow("POST", `/v1/stores/${seg(storeId)}/posts/${seg(postId)}/mailings/test`, undefined, options);
-  }
-
-  /** See the mail that a post would be. */
-  preview(storeId: string, postId: string, options: CallOptions = {}): Promise<MailPreview> {
-    return this.one("GET", `/v1/stores/${seg(storeId)}/posts/${seg(postId)}/mailings/preview`, undefined, options);
-  }
-
-  /** What the link in a mail opens: a page that asks. */
-  showUnsubscribing(options: CallOptions & { query?: { token?: string } } = {}): Download {
-    return this.file("/v1/unsubscribe", options);
-  }
-
-  /** Get no more posts of a store by mail. */
-  unsubscribe(options: CallOptions & { token?: string } = {}): Promise<void> {
-    return this.none("POST", "/v1/unsubscribe", undefined, options);
-  }
-
-  /** Report bounces and complaints. */
-  reportMailEvents(body: MailEvents, options: CallOptions = {}): Promise<void> {
-    return this.none("POST", "/v1/mail-events", body, options);
-  }
-
-}
-
 /** Follows and blocks: whom one follows, who follows whom, and who is invisible to whom. */
 export class Follows extends Group {
   /** List who follows a user. */
@@ -1830,6 +1783,53 @@ export class Feeds extends Group {
   /** Posts of those I follow, my own, and those of the stores that I am a member of or work for, newest first. */
   getNewsfeed(options: ListOptions & { query?: { sort?: "published_at" | "-published_at"; fields?: readonly string[]; include?: readonly ("author" | "store" | "comments" | "comments.author")[] } } = {}): Paged<Post> {
     return this.paged("/v1/newsfeed", options);
+  }
+
+}
+
+/**
+ * Mailings: a store's post by mail to those who may see it, a look at that mail first, and how readers
+ * unsubscribe.
+ */
+export class Mailings extends Group {
+  /** List how often a post was mailed. */
+  list(storeId: string, postId: string, options: ListOptions & { query?: { sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Mailing> {
+    return this.paged(`/v1/stores/${seg(storeId)}/posts/${seg(postId)}/mailings`, options);
+  }
+
+  /** Mail a post to those who may see it. */
+  mailPost(storeId: string, postId: string, options: SlowOptions = {}): Promise<Started<Mailing>> {
+    return this.slow("POST", `/v1/stores/${seg(storeId)}/posts/${seg(postId)}/mailings`, undefined, options);
+  }
+
+  /** How far a mailing is. */
+  get(storeId: string, postId: string, mailingId: string, options: CallOptions & { query?: { fields?: readonly string[] } } = {}): Promise<Mailing> {
+    return this.one("GET", `/v1/stores/${seg(storeId)}/posts/${seg(postId)}/mailings/${seg(mailingId)}`, undefined, options);
+  }
+
+  /** Mail a post to yourself first. */
+  mailTest(storeId: string, postId: string, options: KeyedOptions = {}): Promise<Started<MailingTest>> {
+    return this.slow("POST", `/v1/stores/${seg(storeId)}/posts/${seg(postId)}/mailings/test`, undefined, options);
+  }
+
+  /** See the mail that a post would be. */
+  preview(storeId: string, postId: string, options: CallOptions = {}): Promise<MailPreview> {
+    return this.one("GET", `/v1/stores/${seg(storeId)}/posts/${seg(postId)}/mailings/preview`, undefined, options);
+  }
+
+  /** What the link in a mail opens: a page that asks. */
+  showUnsubscribing(options: CallOptions & { query?: { token?: string } } = {}): Download {
+    return this.file("/v1/unsubscribe", options);
+  }
+
+  /** Get no more posts of a store by mail. */
+  unsubscribe(options: CallOptions & { token?: string } = {}): Promise<void> {
+    return this.none("POST", "/v1/unsubscribe", undefined, options);
+  }
+
+  /** Report bounces and complaints. */
+  reportMailEvents(body: MailEvents, options: CallOptions = {}): Promise<void> {
+    return this.none("POST", "/v1/mail-events", body, options);
   }
 
 }
@@ -1942,9 +1942,9 @@ export class Groups {
   readonly reports: Reports;
   readonly posts: Posts;
   readonly comments: Comments;
-  readonly mailings: Mailings;
   readonly follows: Follows;
   readonly feeds: Feeds;
+  readonly mailings: Mailings;
   readonly webhooks: Webhooks;
   readonly jobs: Jobs;
   readonly batch: Batch;
@@ -1964,9 +1964,9 @@ export class Groups {
     this.reports = new Reports(caller);
     this.posts = new Posts(caller);
     this.comments = new Comments(caller);
-    this.mailings = new Mailings(caller);
     this.follows = new Follows(caller);
     this.feeds = new Feeds(caller);
+    this.mailings = new Mailings(caller);
     this.webhooks = new Webhooks(caller);
     this.jobs = new Jobs(caller);
     this.batch = new Batch(caller);

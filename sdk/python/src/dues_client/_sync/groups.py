@@ -2294,137 +2294,6 @@ class Comments(Group):
         )
 
 
-class Mailings(Group):
-    """Mailings: a store's post by mail to those who may see it, a look at that mail first, and how readers
-    unsubscribe."""
-
-    def list(
-        self,
-        store_id: Id,
-        post_id: Id,
-        *,
-        sort: Literal["created_at", "-created_at"] | None = None,
-        fields: Sequence[str] | None = None,
-        page_size: int | None = None,
-        request_timeout: float | None = None,
-    ) -> Paged[Mailing]:
-        """List how often a post was mailed.
-
-        Needs a token with the scope `social:read`. Kept for the store's staff, from the role `support` up."""
-        return self._list(
-            Mailing,
-            f"/v1/stores/{segment(store_id)}/posts/{segment(post_id)}/mailings",
-            query={"sort": sort, "fields": fields},
-            page_size=page_size,
-            request_timeout=request_timeout,
-        )
-
-    def mail_post(
-        self,
-        store_id: Id,
-        post_id: Id,
-        *,
-        idempotency_key: str | None = None,
-        wait: int | None = None,
-        request_timeout: float | None = None,
-    ) -> Started[Mailing]:
-        """Mail a post to those who may see it.
-
-        It goes to the store's members (those of its tiers, where it has some) and to its author's followers, as far
-        as they may see it, have a verified address and have not unsubscribed. Nobody gets a post twice: another
-        mailing of it goes to those who have not got it yet. Cancel the job to stop it.
-
-        Needs a token with the scope `social:write`. Kept for the store's staff, from the role `manager` up."""
-        return self._slow(
-            Mailing,
-            "POST",
-            f"/v1/stores/{segment(store_id)}/posts/{segment(post_id)}/mailings",
-            idempotency_key=idempotency_key,
-            wait=wait,
-            request_timeout=request_timeout,
-        )
-
-    def get(
-        self,
-        store_id: Id,
-        post_id: Id,
-        mailing_id: Id,
-        *,
-        fields: Sequence[str] | None = None,
-        request_timeout: float | None = None,
-    ) -> Mailing:
-        """How far a mailing is.
-
-        Each of the `recipients` ends up `sent`, `failed`, `skipped` (may not get it any more) or `unknown` (nobody
-        can say whether the mail server took it). `bounced`, `complained` and `unsubscribed` are of those that were
-        sent.
-
-        Needs a token with the scope `social:read`. Kept for the store's staff, from the role `support` up."""
-        return self._one(
-            Mailing,
-            "GET",
-            f"/v1/stores/{segment(store_id)}/posts/{segment(post_id)}/mailings/{segment(mailing_id)}",
-            query={"fields": fields},
-            request_timeout=request_timeout,
-        )
-
-    def mail_test(
-        self, store_id: Id, post_id: Id, *, idempotency_key: str | None = None, request_timeout: float | None = None
-    ) -> Started[MailingTest]:
-        """Mail a post to yourself first.
-
-        To your own verified address and to nobody else. The post may be a draft.
-
-        Needs a token with the scope `social:write`. Kept for the store's staff, from the role `manager` up."""
-        return self._slow(
-            MailingTest,
-            "POST",
-            f"/v1/stores/{segment(store_id)}/posts/{segment(post_id)}/mailings/test",
-            idempotency_key=idempotency_key,
-            request_timeout=request_timeout,
-        )
-
-    def preview(self, store_id: Id, post_id: Id, *, request_timeout: float | None = None) -> MailPreview:
-        """See the mail that a post would be.
-
-        As you would get it. The post may be a draft.
-
-        Needs a token with the scope `social:read`. Kept for the store's staff, from the role `manager` up."""
-        return self._one(
-            MailPreview,
-            "GET",
-            f"/v1/stores/{segment(store_id)}/posts/{segment(post_id)}/mailings/preview",
-            request_timeout=request_timeout,
-        )
-
-    def show_unsubscribing(self, *, token: str | None = None, request_timeout: float | None = None) -> Download:
-        """What the link in a mail opens: a page that asks.
-
-        It changes nothing, because programs that look for viruses open every link.
-
-        Needs no token."""
-        return self._file("/v1/unsubscribe", query={"token": token}, request_timeout=request_timeout)
-
-    def unsubscribe(self, *, token: str | None = None, request_timeout: float | None = None) -> None:
-        """Get no more posts of a store by mail.
-
-        With the token of a mail's link, as mail programs do it (RFC 8058) and the page's button does. Again it
-        changes nothing. A form with `again=yes` takes it back.
-
-        Needs no token."""
-        self._none("POST", "/v1/unsubscribe", query={"token": token}, request_timeout=request_timeout)
-
-    def report_mail_events(self, *, events: Sequence[MailEvent], request_timeout: float | None = None) -> None:
-        """Report bounces and complaints.
-
-        For the mail provider, or an adapter in front of it: signed with MAIL_EVENTS_SECRET as Dues signs its own
-        webhooks (`webhook-id`, `webhook-timestamp`, `webhook-signature`). Whoever it is about gets no more posts of
-        that store.
-
-        Needs no token."""
-        self._none("POST", "/v1/mail-events", body={"events": events}, request_timeout=request_timeout)
-
-
 class Follows(Group):
     """Follows and blocks: whom one follows, who follows whom, and who is invisible to whom."""
 
@@ -2574,6 +2443,137 @@ class Feeds(Group):
             page_size=page_size,
             request_timeout=request_timeout,
         )
+
+
+class Mailings(Group):
+    """Mailings: a store's post by mail to those who may see it, a look at that mail first, and how readers
+    unsubscribe."""
+
+    def list(
+        self,
+        store_id: Id,
+        post_id: Id,
+        *,
+        sort: Literal["created_at", "-created_at"] | None = None,
+        fields: Sequence[str] | None = None,
+        page_size: int | None = None,
+        request_timeout: float | None = None,
+    ) -> Paged[Mailing]:
+        """List how often a post was mailed.
+
+        Needs a token with the scope `social:read`. Kept for the store's staff, from the role `support` up."""
+        return self._list(
+            Mailing,
+            f"/v1/stores/{segment(store_id)}/posts/{segment(post_id)}/mailings",
+            query={"sort": sort, "fields": fields},
+            page_size=page_size,
+            request_timeout=request_timeout,
+        )
+
+    def mail_post(
+        self,
+        store_id: Id,
+        post_id: Id,
+        *,
+        idempotency_key: str | None = None,
+        wait: int | None = None,
+        request_timeout: float | None = None,
+    ) -> Started[Mailing]:
+        """Mail a post to those who may see it.
+
+        It goes to the store's members (those of its tiers, where it has some) and to its author's followers, as far
+        as they may see it, have a verified address and have not unsubscribed. Nobody gets a post twice: another
+        mailing of it goes to those who have not got it yet. Cancel the job to stop it.
+
+        Needs a token with the scope `social:write`. Kept for the store's staff, from the role `manager` up."""
+        return self._slow(
+            Mailing,
+            "POST",
+            f"/v1/stores/{segment(store_id)}/posts/{segment(post_id)}/mailings",
+            idempotency_key=idempotency_key,
+            wait=wait,
+            request_timeout=request_timeout,
+        )
+
+    def get(
+        self,
+        store_id: Id,
+        post_id: Id,
+        mailing_id: Id,
+        *,
+        fields: Sequence[str] | None = None,
+        request_timeout: float | None = None,
+    ) -> Mailing:
+        """How far a mailing is.
+
+        Each of the `recipients` ends up `sent`, `failed`, `skipped` (may not get it any more) or `unknown` (nobody
+        can say whether the mail server took it). `bounced`, `complained` and `unsubscribed` are of those that were
+        sent.
+
+        Needs a token with the scope `social:read`. Kept for the store's staff, from the role `support` up."""
+        return self._one(
+            Mailing,
+            "GET",
+            f"/v1/stores/{segment(store_id)}/posts/{segment(post_id)}/mailings/{segment(mailing_id)}",
+            query={"fields": fields},
+            request_timeout=request_timeout,
+        )
+
+    def mail_test(
+        self, store_id: Id, post_id: Id, *, idempotency_key: str | None = None, request_timeout: float | None = None
+    ) -> Started[MailingTest]:
+        """Mail a post to yourself first.
+
+        To your own verified address and to nobody else. The post may be a draft.
+
+        Needs a token with the scope `social:write`. Kept for the store's staff, from the role `manager` up."""
+        return self._slow(
+            MailingTest,
+            "POST",
+            f"/v1/stores/{segment(store_id)}/posts/{segment(post_id)}/mailings/test",
+            idempotency_key=idempotency_key,
+            request_timeout=request_timeout,
+        )
+
+    def preview(self, store_id: Id, post_id: Id, *, request_timeout: float | None = None) -> MailPreview:
+        """See the mail that a post would be.
+
+        As you would get it. The post may be a draft.
+
+        Needs a token with the scope `social:read`. Kept for the store's staff, from the role `manager` up."""
+        return self._one(
+            MailPreview,
+            "GET",
+            f"/v1/stores/{segment(store_id)}/posts/{segment(post_id)}/mailings/preview",
+            request_timeout=request_timeout,
+        )
+
+    def show_unsubscribing(self, *, token: str | None = None, request_timeout: float | None = None) -> Download:
+        """What the link in a mail opens: a page that asks.
+
+        It changes nothing, because programs that look for viruses open every link.
+
+        Needs no token."""
+        return self._file("/v1/unsubscribe", query={"token": token}, request_timeout=request_timeout)
+
+    def unsubscribe(self, *, token: str | None = None, request_timeout: float | None = None) -> None:
+        """Get no more posts of a store by mail.
+
+        With the token of a mail's link, as mail programs do it (RFC 8058) and the page's button does. Again it
+        changes nothing. A form with `again=yes` takes it back.
+
+        Needs no token."""
+        self._none("POST", "/v1/unsubscribe", query={"token": token}, request_timeout=request_timeout)
+
+    def report_mail_events(self, *, events: Sequence[MailEvent], request_timeout: float | None = None) -> None:
+        """Report bounces and complaints.
+
+        For the mail provider, or an adapter in front of it: signed with MAIL_EVENTS_SECRET as Dues signs its own
+        webhooks (`webhook-id`, `webhook-timestamp`, `webhook-signature`). Whoever it is about gets no more posts of
+        that store.
+
+        Needs no token."""
+        self._none("POST", "/v1/mail-events", body={"events": events}, request_timeout=request_timeout)
 
 
 class Webhooks(WebhookManners):
@@ -2985,9 +2985,9 @@ class Groups:
         self.reports = Reports(client)
         self.posts = Posts(client)
         self.comments = Comments(client)
-        self.mailings = Mailings(client)
         self.follows = Follows(client)
         self.feeds = Feeds(client)
+        self.mailings = Mailings(client)
         self.webhooks = Webhooks(client)
         self.jobs = Jobs(client)
         self.batch = Batch(client)
