@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0025"
-down_revision = "0024"
+revision = "0026"
+down_revision = "0025"
 
 # `subject` and `body` are the post's words as they were when the mailing began: everybody gets the same. A mailing
 # stays when its post is deleted. The numbers are those of its recipients, changed with them.
