@@ -50,9 +50,7 @@ routes = Routes(
 )
 LIST = "/v1/stores/{store_id}/posts/{post_id}/mailings"
 ONE = f"{LIST}/{{mailing_id}}"
-_PAGES: dict[int, dict[str, Any]] = {
-    200: {"description": "A page for people", "content": {"text/html": {"schema": {"type": "string"}}}}
-}
+_PAGES: dict[int, dict[str, Any]] = {200: {"description": "A page for people, in HTML"}}
 _TOKEN = {
     "name": "token",
     "in": "query",
@@ -150,7 +148,7 @@ def show_unsubscribing(call: Call) -> Reply:
     "/v1/unsubscribe",
     PUBLIC,
     parameters=[_TOKEN],
-    responses={200: {"description": "Done; a page for people, in HTML"}},
+    responses=_PAGES,
     statuses=(200,),
     idempotency="no",
 )

@@ -1818,8 +1818,8 @@ export class Mailings extends Group {
   }
 
   /** What the link in a mail opens: a page that asks. */
-  showUnsubscribing(options: CallOptions & { query?: { token?: string } } = {}): Download {
-    return this.file("/v1/unsubscribe", options);
+  showUnsubscribing(options: CallOptions & { query?: { token?: string } } = {}): Promise<void> {
+    return this.none("GET", "/v1/unsubscribe", undefined, options);
   }
 
   /** Get no more posts of a store by mail. */

@@ -2561,13 +2561,13 @@ class AsyncMailings(AsyncGroup):
             request_timeout=request_timeout,
         )
 
-    def show_unsubscribing(self, *, token: str | None = None, request_timeout: float | None = None) -> AsyncDownload:
+    async def show_unsubscribing(self, *, token: str | None = None, request_timeout: float | None = None) -> None:
         """What the link in a mail opens: a page that asks.
 
         It changes nothing, because programs that look for viruses open every link.
 
         Needs no token."""
-        return self._file("/v1/unsubscribe", query={"token": token}, request_timeout=request_timeout)
+        await self._none("GET", "/v1/unsubscribe", query={"token": token}, request_timeout=request_timeout)
 
     async def unsubscribe(self, *, token: str | None = None, request_timeout: float | None = None) -> None:
         """Get no more posts of a store by mail.
