@@ -6,8 +6,10 @@ stale meanwhile; Dues' is never.
 """
 
 import contextlib
+import time
 import urllib.request
 from collections.abc import Callable
+from typing import Any
 
 import ujson
 
@@ -22,6 +24,9 @@ from bench.servers import ROOT, peer_python, serving
 _READERS = (100, 1000)
 _FIELDS = "id,title,body,privacy,likes_count,comments_count,liked_by_me,created_at,author.id,author.name"
 _PATH = f"/v1/newsfeed?cursor=&include=author&fields={_FIELDS}"
+_SLOW_S = 0.5
+# How many times as fast Dues is to be: as the faster of a peer's two caches, and without any.
+_CACHED, _UNCACHED = 3, 6
 _KINDS = ("uncached", "cached", "bytes")
 _NAMES = {"uncached": "", "cached": ", cached for each user", "bytes": ", cached by hand as bytes"}
 
@@ -46,23 +51,23 @@ def measure(suite: Suite, data: Data, tokens: dict[int, str], rounds: int, secon
             reader = reader_number("quiet", followed)
             headers = {"Authorization": f"Bearer {tokens[reader]}"}
 
-            def rate(base: str, path: str, sent: dict[str, str] = headers) -> Callable[[], float]:
-                return lambda: _rate(base, path, sent, seconds)
+            def rate(base: str, path: str, headers: dict[str, str] = headers) -> Callable[[], float]:
+                return lambda: _rate(base, path, headers, seconds)
 
             contestants = {"Dues": rate(dues, _PATH), "Dues, nothing cached": rate(dues_uncached, _PATH)}
             for name, base in (("Django REST framework", drf), ("microblog-api", microblog)):
                 for kind in _KINDS:
                     path = f"/{kind}/newsfeed/{user_id(reader)}"
                     _require_same(dues + _PATH, base + path, headers)
-                    contestants[name + _NAMES[kind]] = rate(base, path, {})
+                    contestants[name + _NAMES[kind]] = rate(base, path)
             figures = interleave(rounds, contestants, "requests/s", warm_up=False)
             suite.table(f"Newsfeed's first page, {followed:,} followed, 16 connections", figures)
-            for peer, goal in (("Django REST framework", 15), ("microblog-api", 15)):
+            for peer in ("Django REST framework", "microblog-api"):
                 best = max(figures[peer + _NAMES[kind]].median for kind in ("cached", "bytes"))
                 what = f"newsfeed of {followed:,} followed / {peer}"
-                suite.goal(Goal(f"{what} cached, the faster way", figures["Dues"].median / best, goal / 5))
+                suite.goal(Goal(f"{what} cached, the faster way", figures["Dues"].median / best, _CACHED))
                 uncached = figures["Dues, nothing cached"].median / figures[peer].median
-                suite.goal(Goal(f"{what}, nothing cached", uncached, 6))
+                suite.goal(Goal(f"{what}, nothing cached", uncached, _UNCACHED))
 
 
 def readers() -> list[int]:
@@ -70,7 +75,14 @@ def readers() -> list[int]:
 
 
 def _rate(base: str, path: str, headers: dict[str, str], seconds: float) -> float:
-    """Raises: RuntimeError where a request failed."""
+    """Requests a second. Where one alone takes more than half a second, one after the other: 16 at once would go on
+    in the database when the time is over, and slow down whoever is measured next. Raises: RuntimeError where a
+    request failed."""
+    began = time.perf_counter()
+    _fetch(base + path, headers)
+    took = time.perf_counter() - began
+    if took > _SLOW_S:
+        return 1 / took
     result = load(base, [path], seconds=seconds, headers=headers)
     if result.errors:
         raise RuntimeError(f"{base}{path}: {result.errors} requests failed")
@@ -84,7 +96,12 @@ def _require_same(ours: str, theirs: str, headers: dict[str, str]) -> None:
 
 
 def _shown(url: str, headers: dict[str, str]) -> list[tuple[object, ...]]:
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=120) as answer:
-        document = ujson.loads(answer.read())
+    document = _fetch(url, headers)
     posts = document["results"] if "results" in document else document["data"]
     return [(post["id"], post["likes_count"], post["liked_by_me"], post["author"]["id"]) for post in posts]
+
+
+def _fetch(url: str, headers: dict[str, str]) -> dict[str, Any]:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=120) as answer:
+        document: dict[str, Any] = ujson.loads(answer.read())
+    return document
