@@ -117,12 +117,12 @@ _CHECKS = (
     select format('credit note %s is %s and has %s', id, status, coalesce('the number ' || number, 'no number'))
     from credit_notes where (status = 'issued') <> (number is not null)
     """,
-    # An invoice says what was paid.
+    # An invoice says what was paid. Prices include their tax.
     """
-    select format('the lines of invoice %s add up to %s, and its subtotal is %s', i.id, coalesce(sum(l.amount), 0),
-        i.subtotal)
+    select format('the lines of invoice %s add up to %s, and its total is %s', i.id, coalesce(sum(l.amount), 0),
+        i.total)
     from invoices i left join invoice_lines l on l.store_id = i.store_id and l.invoice_id = i.id
-    group by i.store_id, i.id, i.subtotal having coalesce(sum(l.amount), 0) <> i.subtotal
+    group by i.store_id, i.id, i.total having coalesce(sum(l.amount), 0) <> i.total
     """,
     f"""
     select format('invoice %s is paid, and %s of %s %s were charged for it', i.id, coalesce(p.amount, 0), i.amount_due,

@@ -16,6 +16,7 @@ from dues.billing.invoices import Line
 from dues.billing.posting import Posting
 from dues.billing.subscribe import terms_of
 from dues.errors import Conflict, InvalidTransition, ValidationFailed
+from dues.money import split_gross
 from dues.packages.models import Package
 from dues.subscriptions import machine
 from dues.subscriptions.calendar import add_days
@@ -44,12 +45,14 @@ class PreviewLine(msgspec.Struct):
 
 
 class SubscriptionPreview(msgspec.Struct):
-    """What a change would cost now, in minor units of `currency`: `due` is charged, the rest comes from the balance, or
-    goes there. Sent with `prorated_at` within the hour, the change costs exactly this."""
+    """What a change would cost now, in minor units of `currency`: `subtotal` and its `tax`, of which `due` is charged,
+    and the rest comes from the balance, or goes there. Sent with `prorated_at` within the hour, the change costs
+    exactly this."""
 
     currency: str
     lines: list[PreviewLine]
     subtotal: int
+    tax: int
     balance_applied: int
     due: int
     prorated_at: datetime
@@ -161,6 +164,7 @@ def _lines(one: Subscription, account: Account, package: Package, change: Prorat
 
 def preview(one: Subscription, account: Account, plan: Plan) -> SubscriptionPreview:
     total = sum(line.amount for line in plan.lines)
+    net, tax = split_gross(total, account.tax_rate)
     applied, due = apply_balance(total, account.balance, one.currency)
     lines = []
     for line in plan.lines:
@@ -170,7 +174,8 @@ def preview(one: Subscription, account: Account, plan: Plan) -> SubscriptionPrev
     return SubscriptionPreview(
         currency=one.currency,
         lines=lines,
-        subtotal=total,
+        subtotal=net,
+        tax=tax,
         balance_applied=applied,
         due=due,
         prorated_at=plan.at,

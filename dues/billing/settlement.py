@@ -14,6 +14,7 @@ from dues.ids import new_id
 from dues.money import split_gross
 from dues.payments.service import NewRefund, create_refund, get_payment
 from dues.payments.state import Settled, when_settled
+from dues.pdf.language import words_of
 from dues.postgres import fetch_row
 from dues.subscriptions import machine
 from dues.subscriptions.state import ChangeKind
@@ -24,7 +25,7 @@ _IS_MEMBER = """
     select from subscriptions where store_id = %(store_id)s and user_id = %(user_id)s
         and status in ('trialing', 'active', 'past_due', 'paused')
 """
-_TAX_RATE = "select tax_rate from stores where id = %(store_id)s"
+_SELLER = "select tax_rate, language from stores where id = %(store_id)s"
 
 
 @when_settled
@@ -109,7 +110,7 @@ def _invoice_payment(payment: Settled) -> None:
     """A payment of its own: its invoice is drawn up and final at once."""
     lock_customer(payment.store_id, payment.user_id, payment.at)
     posting = Posting(payment.at)
-    (tax_rate,) = fetch_row(_TAX_RATE, {"store_id": payment.store_id}, hot=True) or (0,)
+    tax_rate, language = fetch_row(_SELLER, {"store_id": payment.store_id}, hot=True) or (0, "en")
     net, tax = split_gross(payment.amount, tax_rate)
     invoice = Invoice(
         store_id=payment.store_id,
@@ -127,7 +128,11 @@ def _invoice_payment(payment: Settled) -> None:
         created_at=payment.at,
         updated_at=payment.at,
     )
-    line = Line(description=payment.description or "Payment", amount=payment.amount, package_id=payment.package_id)
+    line = Line(
+        description=payment.description or words_of(language)("Payment"),
+        amount=payment.amount,
+        package_id=payment.package_id,
+    )
     posting.draw_up(invoice, [line])
     posting.settle(invoice, payment_id=payment.id, by=payment.gateway)
     posting.write()

@@ -43,7 +43,7 @@ _WORDS: dict[str, tuple[str, str, str]] = {
     "from {day}": ("ab {day}", "desde el {day}", "à partir du {day}"),
     "{number} of {day}": ("{number} vom {day}", "{number} del {day}", "{number} du {day}"),
     "Receipt number": ("Quittung Nr.", "N.º de recibo", "N° de reçu"),
-    "Refund number": ("Erstattung Nr.", "N.º de reembolso", "N° de remboursement"),
+    "Refund number": ("Erstattung Nr.", "Reembolso n.º", "Remboursement n°"),
     "Invoice number": ("Rechnung Nr.", "N.º de factura", "N° de facture"),
     "Credit note number": (
         "Gutschrift Nr.",

@@ -18,8 +18,8 @@ from dues.reads.tags import record_change, touch
 from dues.stores.models import Logo, Store
 
 MAX_BYTES = 256 * 1024
-# In each direction: a decoder needs four bytes for a dot.
-MAX_DOTS = 4000
+# In each direction, and in all: what a decoder takes of memory and time is of the latter.
+MAX_SIDE, MAX_DOTS = 4000, 4_000_000
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 # Of a JPEG's markers those that begin with its height and width; the others in their range are tables.
@@ -27,7 +27,8 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 class NewLogo(Struct, forbid_unknown_fields=True):
-    """A picture, PNG or JPEG, of at most 256 KiB and 4000 by 4000 dots. It is shown 46 mm wide or 14 mm high."""
+    """A picture, PNG or JPEG, of at most 256 KiB and 4 million dots, 4000 in a direction. It is shown
+    46 mm wide or 14 mm high."""
 
     content: Annotated[
         str,
@@ -40,14 +41,18 @@ def draw(new: NewLogo) -> bytes:
     try:
         content = base64.b64decode(new.content, validate=True)
     except (binascii.Error, ValueError):
-        raise ValidationFailed.of("#/content", "is not base 64", "format") from None
+        raise ValidationFailed.of(
+            "#/content", "is not base 64, as it stands in a data: URL after the comma", "format"
+        ) from None
     if len(content) > MAX_BYTES:
         raise ValidationFailed.of("#/content", f"has more than {MAX_BYTES} bytes", "length")
     size = _size(content)
     if size is None:
         raise ValidationFailed.of("#/content", "is neither a PNG nor a JPEG", "format")
-    if not all(1 <= dots <= MAX_DOTS for dots in size):
-        raise ValidationFailed.of("#/content", f"has more than {MAX_DOTS} dots in a direction, or none", "range")
+    if not all(1 <= side <= MAX_SIDE for side in size) or size[0] * size[1] > MAX_DOTS:
+        raise ValidationFailed.of(
+            "#/content", f"may have up to {MAX_DOTS:,} dots, from 1 to {MAX_SIDE:,} in a direction", "range"
+        )
     try:
         return redraw(content)
     except TypesettingFailed:

@@ -101,7 +101,9 @@ def _png(width: int, height: int, data: bytes = b"") -> bytes:
         picture()[:60],
         _png(0, 1),
         _png(50_000, 50_000, zlib.compress(b"\0" * 1000)),
-        _png(4000, 4000, zlib.compress(b"\0" * 1000)),
+        _png(4000, 1001, zlib.compress(b"")),
+        _png(4001, 10, zlib.compress(b"")),
+        _png(2000, 2000, zlib.compress(b"\0" * 1000)),
         _png(10, 10, b"no zlib"),
         bytes(256 * 1024 + 1),
     ],
@@ -114,7 +116,9 @@ def test_what_is_no_picture_is_refused_by_name_and_changes_nothing(shop: Shop, c
     assert shop.client.get(shop.path).status_code == 404
 
 
-@pytest.mark.parametrize("content", ["", "!", "iVBORw0KGgo", "aGk=\n", 7, None, "A" * 400_000])
+@pytest.mark.parametrize(
+    "content", ["", "!", "iVBORw0KGgo", "data:image/png;base64,aGk=", "aGk=\n", 7, None, "A" * 400_000]
+)
 def test_content_is_base_64(shop: Shop, content: object) -> None:
     answer = shop.client.put(shop.path, json={"content": content}, headers=shop.auth)
     assert answer.status_code == 422, answer.text

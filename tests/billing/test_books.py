@@ -45,6 +45,30 @@ def test_what_is_booked_for_a_charge_a_refund_and_a_balance(make_club: Any) -> N
     assert entries(club, "refund") == {"gateway:sandbox": -2000, "revenue": 2000}
 
 
+def test_tax_that_prices_include_is_booked_apart(make_club: Any) -> None:
+    club = make_club("2025-06-01")
+    club.client.patch(club.path, json={"tax_rate": 190_000}, headers=club.owner_auth)
+    member = club.member()
+    path = member.subscribe(club.package(10000))
+    assert entries(club, "invoice") == {"gateway:sandbox": 10000, "revenue": -8403, "tax": -1597}
+    club.set("2025-06-16")
+    change = {"package_id": str(club.package(4000).id), "when": "now"}
+    shown = member.preview(path, **change)
+    assert (shown["subtotal"], shown["tax"], shown["due"]) == (-2521, -479, 0)
+    member.change(path, **change)
+    assert entries(club, "invoice") | {"gateway:sandbox": 0} == {
+        "gateway:sandbox": 0,
+        "balance": -3000,
+        "revenue": 2521,
+        "tax": 479,
+    }
+    club.client.delete(path, json={"refund": "unused"}, headers=club.owner_auth)
+    club.work.drain()
+    assert entries(club, "refund") == {"gateway:sandbox": -2000, "revenue": 1681, "tax": 319}
+    with club.app.app_context():
+        assert audit() == []
+
+
 @pytest.mark.parametrize(
     "statement",
     [

@@ -511,7 +511,10 @@ export interface NewCreditNote {
   to?: "balance" | "payment";
 }
 
-/** A picture, PNG or JPEG, of at most 256 KiB and 4000 by 4000 dots. It is shown 46 mm wide or 14 mm high. */
+/**
+ * A picture, PNG or JPEG, of at most 256 KiB and 4 million dots, 4000 in a direction. It is shown 46 mm wide or
+ * 14 mm high.
+ */
 export interface NewLogo {
   /** the file, in base 64 (RFC 4648, section 4) */
   content: string;
@@ -1059,13 +1062,15 @@ export interface SubscriptionEnding {
 }
 
 /**
- * What a change would cost now, in minor units of `currency`: `due` is charged, the rest comes from the balance,
- * or goes there. Sent with `prorated_at` within the hour, the change costs exactly this.
+ * What a change would cost now, in minor units of `currency`: `subtotal` and its `tax`, of which `due` is
+ * charged, and the rest comes from the balance, or goes there. Sent with `prorated_at` within the hour, the
+ * change costs exactly this.
  */
 export interface SubscriptionPreview {
   currency: string;
   lines: readonly PreviewLine[];
   subtotal: number;
+  tax: number;
   balance_applied: number;
   due: number;
   prorated_at: string;
