@@ -30,6 +30,11 @@ def doc(text: str) -> Meta:
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: Annotated[str, doc("PostgreSQL 14 to 18, e.g. `postgresql://user:password@host/dues`")]
+    database_replica_urls: Annotated[
+        str,
+        Meta(pattern=r"^\s*(postgres(ql)?://\S+(\s+|$))*$"),
+        doc("standbys of it, for reads, separated by blanks; web processes and relays both need it; empty: none"),
+    ] = ""
     redis_url: Annotated[str, doc("Redis 7 or Valkey, for queues, wake-ups and (unless set apart) the cache")]
     secret_key: Annotated[str, Meta(min_length=32), doc("signs cursors and derived secrets; at least 32 characters")]
     cache_redis_url: Annotated[str, doc("one Redis node reached directly, for the cache; REDIS_URL if empty")] = ""

@@ -23,6 +23,7 @@ def main() -> None:
     group.add_argument("--reads", type=int, default=100_000, help="how many reads must follow a write")
     group.add_argument("--faults", action="store_true", help="with Redis in trouble, and web processes killed")
     group.add_argument("--broken", action="store_true", help="with the touch after the commit: must find stale reads")
+    group.add_argument("--replicas", action="store_true", help="with two standbys, one of which is 2 s late")
     options = parser.parse_args()
     # So that all that was started is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -55,7 +56,8 @@ def main() -> None:
         save([memory.run(1 if options.quick else options.minutes)], options.quick)
     _features(options, suites)
     if "freshness" in suites:
-        seen = freshness.prove(2_000 if options.quick else options.reads, faults=options.faults, broken=options.broken)
+        given = {name: getattr(options, name) for name in ("faults", "broken", "replicas")}
+        seen = freshness.prove(2_000 if options.quick else options.reads, **given)
         enough_hits = options.faults or options.broken or seen.share_of_hits() >= 0.5
         if bool(seen.stale) != options.broken or not enough_hits:
             sys.exit("not as it should be")

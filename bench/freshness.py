@@ -6,6 +6,8 @@ of posts by one who follows their author, in feeds and by themselves. Sixteen re
 that no row goes back behind what anybody was told before it asked; and while a write is under way a package or a
 newsfeed is read in ways that nobody read it before, past all caches, so that its commit is seen at once.
 
+With `--replicas` two standbys answer some of the reads, of which one is two seconds late.
+
 With `--faults` Redis is killed, flushed, put back to an old copy, paused and filled up, one process is cut off from
 it, and web processes are killed. With `--broken` the touch comes after the commit, and stale reads must be found.
 """
@@ -317,18 +319,24 @@ def _customer(base: str, user_id: str, token: str) -> Row:
     return Row("customer", [f"{base}/customers/{user_id}", f"{base}/customers"], write, value, token)
 
 
-def prove(enough: int, *, faults: bool, broken: bool) -> Count:
+def prove(enough: int, *, faults: bool, broken: bool, replicas: bool = False) -> Count:
     """Run until `enough` reads followed a write. Returns what was seen."""
-    with House("bench.broken_server:app" if broken else "server:app") as house:
+    with House("bench.broken_server:app" if broken else "server:app", replicas=replicas) as house:
         trouble = Trouble(house) if faults else None
         began = time.monotonic()
         count = asyncio.run(Prover(house, enough).run(trouble))
         seconds = time.monotonic() - began
+        by_replicas = house.counted("dues_replica_reads_total") if replicas else {}
     print(
         f"{count.reads:,} reads after {count.writes:,} acknowledged writes and {count.background:,} others"
         f" in {seconds:.0f} s: {count.share_of_hits():.0%} hits, {len(count.stale)} stale,"
         f" {count.failed.total():,} failed"
     )
+    if by_replicas:
+        print(
+            f"  of {sum(by_replicas.values()):,} misses, replicas:",
+            ", ".join(f"{n:,} {result}" for result, n in sorted(by_replicas.items(), key=lambda each: -each[1])),
+        )
     if count.failed:
         print(
             "  failed:", ", ".join(f"{n:,} {status or 'without an answer'}" for status, n in count.failed.most_common())

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import random
+import re
 import secrets
 import signal
 import subprocess
@@ -12,6 +13,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -33,10 +35,13 @@ from dues.postgres import db
 from dues.postgres.migrate import migrate
 from local.postgres import Postgres
 from local.process import Program, spawn
+from local.standby import standby_of, value
 from local.valkey import Valkey
 
 STORES, PACKAGES, USERS = 20, 7, 20
 PROCESSES = 4
+# How far the second standby is behind.
+_LATE_S = 2
 
 
 @dataclass(frozen=True)
@@ -69,8 +74,10 @@ class House:
     A SIGTERM ends the block as a Ctrl-C does, and whatever kills this process ends them too: nothing is left behind.
     """
 
-    def __init__(self, target: str = "server:app") -> None:
-        self._target = target
+    def __init__(self, target: str = "server:app", *, replicas: bool = False) -> None:
+        """With `replicas`, two standbys, the second 2 s behind."""
+        self._target, self._replicas = target, replicas
+        self.standbys: list[Postgres] = []
         self._folder = tempfile.TemporaryDirectory(prefix="dues-prover-", ignore_cleanup_errors=True)
         self.home = Path(self._folder.name)
         self.home.chmod(0o711)
@@ -95,6 +102,8 @@ class House:
         self.line = Line(self.valkey.url.split("://")[1].split("?")[0])
         self._processes.append(self.line.process)
         self._fill()
+        for number in range(2 if self._replicas else 0):
+            self._follow(number)
         self._start("relay", [sys.executable, "-m", "workers.relay"], {})
         self._start("worker", [sys.executable, "-m", "workers.supervisor"], {"WORKER_QUEUES": "critical:1"})
         for number in range(PROCESSES):
@@ -111,6 +120,25 @@ class House:
         for port in self.ports:
             _wait_for(port)
 
+    def _follow(self, number: int) -> None:
+        home = self.home / f"standby-{number}"
+        home.mkdir(mode=0o711)
+        standby = standby_of(self.postgres, home)
+        self.standbys.append(standby)
+        standby.start()
+        if number:
+            value(standby, f"alter system set recovery_min_apply_delay = '{_LATE_S}s'")
+            value(standby, "select pg_reload_conf()")
+
+    def counted(self, metric: str) -> dict[str, int]:
+        """What the web processes have counted, by the metric's label."""
+        found: Counter[str] = Counter()
+        for port in self.ports:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+                for label, number in re.findall(rf'^{metric}{{\w+="(\w+)"}} (\S+)$', answer.read().decode(), re.M):
+                    found[label] += int(float(number))
+        return found
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -124,8 +152,9 @@ class House:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         self.valkey.stop()
-        self.postgres.stop()
-        self.postgres.remove()
+        for server in (*self.standbys, self.postgres):
+            server.stop()
+            server.remove()
         self._folder.cleanup()
         signal.signal(signal.SIGTERM, self._on_sigterm)
 
@@ -139,6 +168,7 @@ class House:
         return {
             **os.environ,
             "DATABASE_URL": self.postgres.url,
+            "DATABASE_REPLICA_URLS": " ".join(standby.url for standby in self.standbys),
             "REDIS_URL": self.valkey.url,
             "SECRET_KEY": "only for benchmarks, where nothing is secret",
             "DUES_HOME": str(self.home),
@@ -313,6 +343,7 @@ class Trouble:
             self.restore_old,
             self.fill_up,
             self.cut_off,
+            *([self.pause_standby] if self._house.standbys else []),
         ]
         for kind in _forever(kinds):
             await asyncio.sleep(self._every_s * random.uniform(0.6, 1.4))
@@ -335,9 +366,9 @@ class Trouble:
         """A restart that comes up with what Redis held some time ago."""
         self._house.valkey.kill()
         self._house.valkey.start()
-        for key, value in self._old.items():
-            if value:
-                self._redis().restore(key, 60_000, value, replace=True)
+        for key, dump in self._old.items():
+            if dump:
+                self._redis().restore(key, 60_000, dump, replace=True)
 
     async def pause(self) -> None:
         os.kill(self._house.valkey.pid, signal.SIGSTOP)
@@ -353,6 +384,12 @@ class Trouble:
         self._house.line.cut()
         await asyncio.sleep(3)
         self._house.line.mend()
+
+    async def pause_standby(self) -> None:
+        standby = self._house.standbys[0]
+        value(standby, "select pg_wal_replay_pause()")
+        await asyncio.sleep(3)
+        value(standby, "select pg_wal_replay_resume()")
 
     async def kill_web(self) -> None:
         """The next write dies between its touch and its commit; gunicorn starts the process again."""

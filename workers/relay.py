@@ -29,6 +29,7 @@ from dues.jobs.turns import MOST_BECOMING_DUE, become_due, count_turns
 from dues.observability.logs import start_logging
 from dues.postgres import db, fetch_row, transaction
 from dues.reads.freshness import restore_cache_once
+from dues.reads.freshness.marks import MARK_EVERY_S, make_mark
 from dues.settings import settings
 from dues.webhooks.waiting import release
 from workers import registry
@@ -171,10 +172,13 @@ class Relay:
 
     def run(self) -> None:
         with self._app.app_context():
-            poll_s = settings().relay_poll_s
+            poll_s, has_replicas = settings().relay_poll_s, bool(settings().database_replica_urls)
             wakeups = Wakeups(settings().redis_url)
-        housekeeping_at = 0.0
+        housekeeping_at = mark_at = 0.0
         while not self._stopping:
+            if has_replicas and time.monotonic() >= mark_at:
+                mark_at = time.monotonic() + MARK_EVERY_S
+                self._try("the mark for replicas", make_mark)
             moved = self._try("waking workers", relay_once)
             if time.monotonic() >= housekeeping_at:
                 housekeeping_at = time.monotonic() + _HOUSEKEEPING_EVERY_S

@@ -79,6 +79,7 @@ class Application:
         """On the loop, before the first exchange."""
         # Starts the reading of the cache's switch, whose first answer is waited for: now, and not with a request.
         self._generation()
+        self._reads.start()
 
     def stop_waiting(self) -> None:
         """Answer all clients that wait: they would keep a server that is told to end from ending."""

@@ -11,14 +11,18 @@ from typing import Any, Protocol
 from api.routing import Priority, Route
 from api.server.metrics_buffer import Tally
 from api.server.redis_batch import Checks
-from dues.errors import Unavailable
+from api.server.replicas import Replicas
+from dues.errors import Problem, Unavailable
+from dues.observability.metrics import REPLICA_READS
 from dues.observability.trace import record_statement
 from dues.postgres.aio import Lost
 from dues.reads import ReadPlan
 from dues.reads.freshness.read_protocol import (
     Ask,
+    Check,
     Compute,
     Computed,
+    ComputeOnReplica,
     Look,
     Lookup,
     NewTransactionId,
@@ -29,8 +33,9 @@ from dues.reads.freshness.read_protocol import (
     Tell,
     WaitFor,
 )
-from dues.reads.freshness.store import Store
+from dues.reads.freshness.store import Miss, Store
 from dues.reads.freshness.switch import NEW_XID
+from dues.reads.freshness.validator import ValidatorSet
 from dues.redis.wire import CacheAway
 from dues.stores.access import Access
 
@@ -40,7 +45,7 @@ FetchRow = Callable[[str, Mapping[str, object]], Awaitable[tuple[Any, ...] | Non
 @dataclass(slots=True)
 class Wanted:
     """A read that a request asks for; `db_s` is how many seconds PostgreSQL took for it, -1 where it was not asked.
-    span: that of the request, where it is recorded."""
+    span: that of the request, where it is recorded. of_replica: a replica has answered it."""
 
     route: Route
     access: Access
@@ -48,6 +53,7 @@ class Wanted:
     priority: Priority
     span: str | None = None
     db_s: float = -1.0
+    of_replica: bool = False
 
 
 class Turns(Protocol):
@@ -92,10 +98,12 @@ class LoopReader:
         life_s: float,
         context: Context,
         clock: Callable[[], float] = time.monotonic,
+        replicas: Replicas | None = None,
     ) -> None:
         self._checks, self._fetch_row, self._turns, self._tally = checks, fetch_row, turns, tally
-        self._context = context
-        self._protocol = ReadProtocol(store, life_s, LoopRound, tally.add_read, clock)
+        self._context, self._replicas = context, replicas
+        has_replicas = replicas is not None
+        self._protocol = ReadProtocol(store, life_s, LoopRound, tally.add_read, clock, has_replicas=has_replicas)
 
     async def read(self, wanted: Wanted, found: Lookup) -> Result:
         """The answer to what is wanted, which has been looked up already: see `ReadProtocol.read`.
@@ -114,28 +122,56 @@ class LoopReader:
                 else:
                     step = steps.send(outcome)
         except StopIteration as end:
+            if wanted.of_replica:
+                REPLICA_READS.labels("answered").inc()
             result: Result = end.value
             return result
 
     async def _take(self, step: Step, wanted: Wanted) -> Any:
+        outcome: Any = None
         match step:
             case Compute():
-                return await self._compute(wanted)
+                outcome = await self._compute(wanted)
+            case ComputeOnReplica(miss):
+                outcome = await self._compute_on_replica(wanted, miss)
+            case Check(validator):
+                outcome = (await self._checks.ask(ValidatorSet.over([validator]), None)).fresh
             case Tell(commands):
                 self._checks.tell(commands)
             case Look():
-                return (await self._checks.ask(None, None, wanted.plan)).found
+                outcome = (await self._checks.ask(None, None, wanted.plan)).found
             case WaitFor(ahead):
                 await ahead.wait()
             case Pause(seconds):
                 await asyncio.sleep(seconds)
             case Ask(commands):
-                return await self._checks.call(commands)
+                outcome = await self._checks.call(commands)
             case NewTransactionId():
-                return await self._transaction_id()
-        return None
+                outcome = await self._transaction_id()
+        return outcome
+
+    async def _compute_on_replica(self, wanted: Wanted, miss: Miss) -> Computed | None:
+        assert self._replicas
+        began = time.perf_counter()
+        try:
+            sql, values = self._context.run(wanted.plan.statement)
+            seen = await self._replicas.fetch_row(miss.validator, sql, values, wanted.priority)
+            answer = self._context.run(wanted.plan.computed, seen.row) if seen else None
+        except Problem:
+            # What is refused, or not found, is said by the primary.
+            return None
+        if seen is None or answer is None:
+            return None
+        wanted.db_s, wanted.of_replica = time.perf_counter() - began, True
+        self._tally.add_statements(1, wanted.db_s)
+        if wanted.span:
+            record_statement(sql, wanted.db_s, wanted.span)
+        return answer._replace(snapshot=seen.snapshot)
 
     async def _compute(self, wanted: Wanted) -> Computed:
+        if wanted.of_replica:
+            REPLICA_READS.labels("refused").inc()
+            wanted.of_replica = False
         sql, values = self._context.run(wanted.plan.statement)
         async with self._turns.turn(wanted.priority):
             began = time.perf_counter()

@@ -19,6 +19,7 @@ from api.server.admission import AdaptiveLimit
 from api.server.loop_reader import LoopReader, Wanted
 from api.server.metrics_buffer import Tally
 from api.server.redis_batch import CheckResult, Checks
+from api.server.replicas import Replicas
 from api.serving import Ids, plan_read
 from config import Settings
 from dues.errors import Problem, Unavailable
@@ -43,6 +44,7 @@ class Reads:
         self._store = self._context.run(fresh_cache).store
         self._checks = checks
         self._postgres = LoopPostgres(settings)
+        self._replicas = Replicas.of(settings, self._postgres.fetch_row)
         self._reader = LoopReader(
             checks,
             self._store,
@@ -51,7 +53,13 @@ class Reads:
             tally,
             float(settings.cache_default_timeout),
             self._context,
+            replicas=self._replicas,
         )
+
+    def start(self) -> None:
+        """On the loop, before the first read."""
+        if self._replicas:
+            self._replicas.start()
 
     def plan(self, route: Route, ids: Ids, request: Request, access: Access) -> Wanted | Waiting | None:
         """What a GET by this caller asks for, or waits for; None where a handler has to look first, or refuse."""
@@ -92,4 +100,6 @@ class Reads:
             self._checks.tell(self._store.release_commands(result.found.validator, wanted.plan.key))
 
     def close(self) -> None:
+        if self._replicas:
+            self._replicas.close()
         self._postgres.close()

@@ -41,6 +41,12 @@ CACHE_READS = Counter(
     "Answers and accesses asked of the shared cache: hit, kept (made and kept), passed (made and not kept)",
     ("result",),
 )
+REPLICA_READS = Counter(
+    "dues_replica_reads",
+    "Reads that missed the cache, by what replicas had to say: answered; behind (none is known to have seen enough),"
+    " refused (it turned out so), nothing (no row), failed",
+    ("result",),
+)
 CACHE_CLOSED = Counter("dues_cache_closed", "Times that a write which could not reach Redis turned the cache off")
 WAITING_CLIENTS = Gauge("dues_waiting_clients", "Clients held until a job changes")
 CONNECTIONS = Gauge("dues_connections", "Open connections of clients")

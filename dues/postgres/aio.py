@@ -25,10 +25,10 @@ class Lost(Exception):
 
 
 class LoopPostgres:
-    """The connections of one event loop, as many as statements ever ran at once."""
+    """The connections of one event loop, as many as statements ever ran at once; to the primary, or to `url`."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._url = driver_url(settings)
+    def __init__(self, settings: Settings, url: str = "") -> None:
+        self._url = url or driver_url(settings)
         self._args: dict[str, Any] = {"async_": True, **connect_args(settings)}
         self._prepare = settings.db_prepare
         self._longest_s = settings.db_statement_timeout_s + GRACE_S

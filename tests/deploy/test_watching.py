@@ -42,6 +42,7 @@ LABELS = {
     "dues_queue_": {"queue"},
     "dues_circuit_": {"circuit"},
     "dues_cache_reads": {"result"},
+    "dues_replica_reads": {"result"},
     "dues_file_failures": {"error"},
     "dues_build_info": {"version"},
 }

@@ -1,16 +1,12 @@
 """A primary that dies and a standby that takes over, without the last transactions: what is acknowledged afterwards is
 shown at once by every web server, and what was lost is shown no more, although ids are given out a second time."""
 
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
 from types import SimpleNamespace as Row
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import psycopg2
 import pytest
@@ -20,15 +16,11 @@ from dues.ids import new_id
 from dues.postgres import db
 from dues.reads.freshness import restore_cache_once
 from local.postgres import Postgres
+from local.standby import socket_of, standby_of, value
 from tests.factory import Factory
 from tests.reads.freshness.test_processes import Client
 from tests.servers import Backing, Direct, Home, Servers, run_migrations, running, wait_until
 from tests.webserver import WebServer
-
-
-def socket_of(server: Postgres) -> str:
-    """The folder of a server's socket, which is what libpq takes for its host."""
-    return parse_qs(urlsplit(server.url).query)["host"][0]
 
 
 @contextmanager
@@ -37,35 +29,6 @@ def superuser(server: Postgres) -> Iterator[Any]:
         connection.autocommit = True
         with connection.cursor() as cursor:
             yield cursor
-
-
-def value(server: Postgres, sql: str) -> Any:
-    with superuser(server) as cursor:
-        cursor.execute(sql)
-        row = cursor.fetchone()
-        return row and row[0]
-
-
-def standby_of(primary: Postgres, home: Path) -> Postgres:
-    """A copy that follows; not started yet."""
-    data = Path(value(primary, "show data_directory"))
-    account = data.stat()
-    with (data / "pg_hba.conf").open("a") as file:
-        file.write("local replication all peer map=dues\n")
-    with (data / "pg_ident.conf").open("a") as file:
-        file.write(f'dues "{data.owner()}" postgres\n')
-    value(primary, "select pg_reload_conf()")
-    (folder := home / "postgres").mkdir(mode=0o711)
-    programs = primary.prepare().argv[0]
-    words = "-U postgres -R -X stream --checkpoint=fast --no-sync"
-    subprocess.run(
-        [Path(programs).with_name("pg_basebackup"), "-D", folder / "data", "-h", socket_of(primary), *words.split()],
-        check=True,
-        capture_output=True,
-    )
-    for path in (folder / "data", *(folder / "data").rglob("*")):
-        os.chown(path, account.st_uid, account.st_gid)
-    return Postgres(home, durable=False)
 
 
 class House(Backing):

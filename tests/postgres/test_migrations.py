@@ -29,6 +29,7 @@ WITHOUT_MODEL = {
     "circuit_breakers",
     "document_series",
     "relay_looks",
+    "replica_mark",
     "account_codes",
     "account_attempts",
     "follow_stats",

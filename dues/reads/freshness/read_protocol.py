@@ -54,6 +54,19 @@ class Compute(NamedTuple):
     """Compute the answer from PostgreSQL. Send back a Computed."""
 
 
+class ComputeOnReplica(NamedTuple):
+    """Compute it on a replica that has seen all that `miss` lists. Send back a Computed whose snapshot is one of the
+    primary's, all of which that replica has seen (marks.py); None where there is none. Never throw."""
+
+    miss: "Miss"
+
+
+class Check(NamedTuple):
+    """Ask Redis whether an answer that was just made is still fresh. Send back whether it is."""
+
+    validator: Validator
+
+
 class Pause(NamedTuple):
     """Wait for so many seconds."""
 
@@ -82,7 +95,7 @@ class NewTransactionId(NamedTuple):
     """Have PostgreSQL give out a transaction id, and send it back as text. Throw CacheAway where it did not."""
 
 
-Step = Look | Compute | Pause | WaitFor | Ask | Tell | NewTransactionId
+Step = Look | Compute | ComputeOnReplica | Check | Pause | WaitFor | Ask | Tell | NewTransactionId
 Lookup = Hit | Miss | Unestablished | None
 Steps = Generator[Step, Any, Result]
 
@@ -101,7 +114,7 @@ class Round(Protocol):
 
 class ReadProtocol:
     """The reads of one driver, and which of them are under way. `new_round` makes a round of the driver's kind;
-    `count` is told what each read came to: hit, kept or passed."""
+    `count` is told what each read came to: hit, kept or passed. The driver `has_replicas` to compute on."""
 
     def __init__(
         self,
@@ -110,8 +123,10 @@ class ReadProtocol:
         new_round: Callable[[], Round],
         count: Callable[[str], None],
         clock: Callable[[], float] = time.monotonic,
+        *,
+        has_replicas: bool = False,
     ) -> None:
-        self._store, self._life_s = store, life_s
+        self._store, self._life_s, self._has_replicas = store, life_s, has_replicas
         self._new_round, self._count, self._clock = new_round, count, clock
         # Never held over a step.
         self._lock = threading.Lock()
@@ -189,20 +204,36 @@ class ReadProtocol:
             # Untouched by its tags, but there were news of it: nobody waits for another.
             found = Miss(found.validator, fills=False, must_wait=False, position=found.position)
         miss = found if isinstance(found, Miss) else None
-        began = self._clock()
         try:
-            answer: Computed = yield Compute()
+            result, entry = yield from self._compute(miss, follows)
         except BaseException:
             if miss and miss.fills:
                 yield Tell(self._store.release_commands(miss.validator, key))
             raise
-        result, entry = judge(miss, answer, self._life_s, began, self._clock(), follows=follows)
         if miss and entry:
             yield Tell(self._store.fill_commands(miss.validator, key, *entry))
         elif miss and miss.fills:
             yield Tell(self._store.release_commands(miss.validator, key))
         self._count("kept" if entry else "passed")
         return result
+
+    def _compute(self, miss: Miss | None, follows: bool) -> Generator[Step, Any, "tuple[Result, Entry | None]"]:
+        """The answer, and what may be kept of it: a replica's where that is certainly what the primary would give, else
+        the primary's.
+
+        A replica that has seen enough may have seen more: a commit that the primary itself does not show yet. Its
+        transaction has touched its tags before, so the answer is checked once more.
+        """
+        if miss and self._has_replicas:
+            began = self._clock()
+            seen: Computed | None = yield ComputeOnReplica(miss)
+            if seen:
+                result, entry = judge(miss, seen, self._life_s, began, self._clock(), follows=follows)
+                if entry and result.validator and (yield Check(result.validator)):
+                    return result, entry
+        began = self._clock()
+        answer: Computed = yield Compute()
+        return judge(miss, answer, self._life_s, began, self._clock(), follows=follows)
 
     def _wait_for_others(self, found: Lookup) -> Generator[Step, Any, Lookup]:
         """Look again until nobody else, in another process, is computing the entry or establishing the base."""

@@ -198,5 +198,10 @@ def with_news(found: Hit | Miss | Unestablished, news: Position | Unjoined | Non
     return found._replace(position=news)
 
 
+def generation_of(prefix: str) -> int:
+    """The generation that names with this prefix belong to."""
+    return int(prefix.split(":")[-2], 16)
+
+
 def _tag_names(prefix: str, tags: Sequence[str]) -> list[str]:
     return [f"{prefix}t:{tag}" for tag in tags]

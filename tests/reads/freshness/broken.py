@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from api.server import redis_batch
-from dues.reads.freshness import journal, lua, read_protocol, store, switch, validator, writer
+from api.server import loop_reader, redis_batch, replicas
+from dues.reads.freshness import journal, lua, marks, read_protocol, store, switch, validator, writer
 from dues.reads.freshness.snapshot import covers
 from dues.redis import aio
 from dues.redis.wire import CacheAway
@@ -267,3 +267,39 @@ def joins_whatever_the_base_is(patch: pytest.MonkeyPatch) -> None:
         "if not base or base:sub(1, 1) == '?' then return {false, base} end",
         "if not base or base:sub(1, 1) == '?' then base = '0' end",
     )
+
+
+# Rules of replicas.
+
+
+def keeps_what_no_mark_proves(patch: pytest.MonkeyPatch) -> None:
+    """As if a replica that shows a mark had seen all there is."""
+    patch.setattr(replicas, "covers", lambda version, snapshot: True)
+    patch.setattr(read_protocol, "covers", lambda version, snapshot: True)
+
+
+def takes_the_newest_mark_for_the_one_shown(patch: pytest.MonkeyPatch) -> None:
+    def newest(self: marks.Marks, shown: marks.Shown, generation: int) -> str | None:
+        known = [each for each in self._known.values() if each.generation == generation]
+        return max(known, key=lambda each: each.read_at).snapshot if known and shown.is_standby else None
+
+    patch.setattr(marks.Marks, "snapshot_of", newest)
+
+
+def reads_from_who_takes_writes(patch: pytest.MonkeyPatch) -> None:
+    snapshot_of = marks.Marks.snapshot_of
+
+    def of_all(self: marks.Marks, shown: marks.Shown, generation: int) -> str | None:
+        return snapshot_of(self, shown._replace(is_standby=True), generation)
+
+    patch.setattr(marks.Marks, "snapshot_of", of_all)
+
+
+def gives_what_the_primary_does_not_show_yet(patch: pytest.MonkeyPatch) -> None:
+    """As if nobody had to ask again whether a replica that has seen enough has not seen more."""
+    take = loop_reader.LoopReader._take
+
+    async def unchecked(self: loop_reader.LoopReader, step: read_protocol.Step, wanted: loop_reader.Wanted) -> Any:
+        return True if isinstance(step, read_protocol.Check) else await take(self, step, wanted)
+
+    patch.setattr(loop_reader.LoopReader, "_take", unchecked)

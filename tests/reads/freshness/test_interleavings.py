@@ -51,12 +51,22 @@ _BROKEN_JOURNAL = [
     (broken.joins_whatever_the_base_is, Chances(lost_call=0, crash=0, restart=0, cut=0, evict=0.1), 0),
 ]
 
+_PROMOTIONS = Chances(**vars(NO_FAULTS) | {"promotion": 0.02})
+_BROKEN_REPLICAS = [
+    (broken.keeps_what_no_mark_proves, Chances(), 0),
+    (broken.takes_the_newest_mark_for_the_one_shown, Chances(), 1),
+    (broken.reads_from_who_takes_writes, _PROMOTIONS, 0),
+    (broken.gives_what_the_primary_does_not_show_yet, NO_FAULTS, 11),
+]
 
-def explore(servers: Servers, chances: Chances, seeds: range, steps: int, *, follows: bool = False) -> Tally:
+
+def explore(
+    servers: Servers, chances: Chances, seeds: range, steps: int, *, follows: bool = False, replicas: bool = False
+) -> Tally:
     """All runs together, up to the first that has something wrong."""
     total = Tally()
     for seed in seeds:
-        tally = World(seed, servers.redis_url, chances, follows=follows).run(steps)
+        tally = World(seed, servers.redis_url, chances, follows=follows, replicas=replicas).run(steps)
         for name, count in vars(tally).items():
             setattr(total, name, getattr(total, name) + count)
         if tally.wrong:
@@ -107,12 +117,35 @@ def test_without_the_rule_of_the_journal_answers_go_stale(
     assert explore(servers, chances, range(seed, seed + 40), 12_000, follows=True).wrong
 
 
+@pytest.mark.parametrize(
+    ("rule", "chances", "seed"), _BROKEN_REPLICAS, ids=[rule.__name__ for rule, *_ in _BROKEN_REPLICAS]
+)
+def test_without_the_rule_of_replicas_answers_go_stale(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch, rule: broken.Break, chances: Chances, seed: int
+) -> None:
+    rule(monkeypatch)
+
+    assert explore(servers, chances, range(seed, seed + 40), 12_000, replicas=True).wrong
+
+
+@pytest.mark.parametrize("follows", [False, True], ids=["by tags", "by the journal"])
+def test_no_answer_of_a_replica_is_older_than_a_commit_before_it(servers: Servers, follows: bool) -> None:
+    tally = explore(servers, Chances(), range(2), 12_000, follows=follows, replicas=True)
+
+    assert tally.wrong == 0
+    assert tally.hits > 10
+    assert tally.of_replicas > 5
+
+
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 @pytest.mark.parametrize("chances", [NO_FAULTS, Chances(), _FAILING], ids=["no faults", "all faults", "failing calls"])
 @pytest.mark.parametrize("follows", [False, True], ids=["by tags", "by the journal"])
-def test_no_answer_is_older_in_thousands_of_runs(servers: Servers, chances: Chances, follows: bool) -> None:
-    tally = explore(servers, chances, range(1000, 3000), 20_000, follows=follows)
+@pytest.mark.parametrize("replicas", [False, True], ids=["the primary alone", "replicas"])
+def test_no_answer_is_older_in_thousands_of_runs(
+    servers: Servers, chances: Chances, follows: bool, replicas: bool
+) -> None:
+    tally = explore(servers, chances, range(1000, 3000), 20_000, follows=follows, replicas=replicas)
 
     assert tally.wrong == 0
     assert tally.hits > 50_000

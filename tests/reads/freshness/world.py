@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from contextvars import copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import psycopg2
@@ -21,6 +22,7 @@ from api.routing import Priority
 from api.server.loop_reader import LoopReader, Wanted
 from api.server.metrics_buffer import Tally as Counts
 from api.server.redis_batch import Checks
+from api.server.replicas import Replica, Replicas
 from dues.postgres.aio import Lost
 from dues.reads.freshness import Computed, Result, ValidatorSet
 from dues.reads.freshness.reader import Reader
@@ -32,6 +34,7 @@ from tests.reads.freshness.loop import Connector, SteppedLoop
 from tests.reads.freshness.postgres import Postgres, Table
 from tests.reads.freshness.redis import Faults, Redis, SteppedPool
 from tests.reads.freshness.scheduler import Scheduler
+from tests.reads.freshness.standby import Standby
 
 ROWS = 3
 # Requests at once to one event loop.
@@ -52,14 +55,16 @@ class Chances:
     death: float = 0.01
     long_transaction: float = 0.25
     slow_reading: float = 0.2
+    promotion: float = 0.0005
 
 
-NO_FAULTS = Chances(lost_call=0, slow_call=0, flush=0, restart=0, evict=0, cut=0, crash=0, death=0)
+NO_FAULTS = Chances(lost_call=0, slow_call=0, flush=0, restart=0, evict=0, cut=0, crash=0, death=0, promotion=0)
 
 
 @dataclass
 class Tally:
-    """`remembered`: answers from a process's own memory; `shared`: those that another read of its process computed."""
+    """`remembered`: answers from a process's own memory; `shared`: those that another read of its process computed;
+    `of_replicas`: what was asked of standbys."""
 
     hits: int = 0
     remembered: int = 0
@@ -67,6 +72,7 @@ class Tally:
     wrong: int = 0
     kept: int = 0
     writes: int = 0
+    of_replicas: int = 0
 
 
 class Rules:
@@ -134,10 +140,12 @@ class Process:
 
 
 class World:
-    """With `follows` all reads follow the journal."""
+    """With `follows` all reads follow the journal; with `replicas` two standbys answer some of them."""
 
-    def __init__(self, seed: int, redis_url: str, chances: Chances, *, follows: bool = False) -> None:
-        self.follows = follows
+    def __init__(
+        self, seed: int, redis_url: str, chances: Chances, *, follows: bool = False, replicas: bool = False
+    ) -> None:
+        self.follows, self.has_replicas = follows, replicas
         self.scheduler = Scheduler(seed)
         self.random: random.Random = self.scheduler.random
         self.chances, self.tally = chances, Tally()
@@ -155,6 +163,14 @@ class World:
             self.scheduler.add(self._of(self.writer, process))
         for solo in (self.relay, self.bystander, self.chaos):
             self.scheduler.add(self._surviving(solo))
+        self.postgres.is_followed = replicas
+        # By row, the newest value that is not shown by the primary yet, and was given in an answer.
+        self._told: dict[int, int] = {}
+        self.standbys = [Standby(self.postgres, self.random) for _ in range(2)] if replicas else []
+        for standby in self.standbys:
+            self.scheduler.add(partial(self.standby, standby))
+        if replicas:
+            self.scheduler.add(self._surviving(self.marker))
 
     def run(self, steps: int) -> Tally:
         """Go on for `steps`, or until something is wrong."""
@@ -224,10 +240,46 @@ class World:
         checks = Checks(
             Address.parse("redis://unused"), process.store, process.belief.generation, connect=process.connector
         )
+        replicas = self._replicas() if self.has_replicas else None
+        clock = self.scheduler.clock
         reader = LoopReader(
-            checks, process.store, self._fetch_row, Turns(), Counts(), 3600, copy_context(), self.scheduler.clock
+            checks, process.store, self._fetch_row, Turns(), Counts(), 3600, copy_context(), clock, replicas=replicas
         )
-        SteppedLoop(self.scheduler).run(*(self._requests(process, checks, reader) for _ in range(_REQUESTS)))
+        actors = [self._requests(process, checks, reader) for _ in range(_REQUESTS)]
+        SteppedLoop(self.scheduler).run(*actors, *([self._watch(replicas)] if replicas else []))
+
+    def _replicas(self) -> Replicas:
+        async def read_mark(sql: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+            await self._pause(0, 3)
+            try:
+                found = self.postgres.read_mark()
+            except psycopg2.OperationalError as error:
+                raise Lost from error
+            await self._pause(0, 1, 20)
+            return found
+
+        async def fetch_row(standby: Standby, sql: str, values: Mapping[str, Any]) -> tuple[Any, ...]:
+            await self._pause(0, 0, 3)
+            row = standby.fetch_row(sql, values.get("rows", ()))
+            self.tally.of_replicas += "rows" in values
+            await self._pause(0, 1, 20)
+            return row
+
+        turns: Any = Turns()
+        found = [Replica(str(number), partial(fetch_row, each), turns) for number, each in enumerate(self.standbys)]
+        return Replicas(found, read_mark, self.scheduler.clock)
+
+    async def _watch(self, replicas: Replicas) -> None:
+        while True:
+            await replicas.look()
+            await self._pause(0, 3)
+
+    def standby(self, standby: Standby) -> None:
+        """Replays late, and once in a long while is promoted by mistake."""
+        self.pause(2)
+        standby.go_on()
+        if self.chance(self.chances.promotion):
+            standby.promote()
 
     async def _requests(self, process: Process, checks: Checks, reader: LoopReader) -> None:
         while True:
@@ -282,11 +334,21 @@ class World:
 
     def _now(self, rows: tuple[int, ...]) -> list[int]:
         values = self.postgres.values()
-        return [values[row] for row in rows]
+        return [self._told[row] if self._is_ahead(row, self._told.get(row)) else values[row] for row in rows]
+
+    def _is_ahead(self, row: int, value: int | None) -> bool:
+        """Whether the primary has committed it, and does not show it yet."""
+        return any(each.writes.get(row) == value for each in self.postgres.committing) if value is not None else False
 
     def _judge(self, rows: tuple[int, ...], asked: list[int], values: list[int]) -> None:
         for row, before, value in zip(rows, asked, values, strict=True):
+            if self._is_ahead(row, value):
+                self._told[row] = value
+                continue
             history, oldest = self.postgres.committed[row], before
+            if self._is_ahead(row, before):
+                self.tally.wrong += 1
+                return
             while oldest not in history:
                 oldest = self.postgres.before_undone[oldest]
             # What a crash has undone was there when it was asked for.
@@ -340,6 +402,10 @@ class World:
         self.pause(4)
         self.restorer.restore_once(self.table.read())
 
+    def marker(self) -> None:
+        self.pause(1)
+        self.postgres.make_mark(self.random.getrandbits(62))
+
     def chaos(self) -> None:
         self.pause(1)
         chances, redis = self.chances, self.redis
@@ -351,6 +417,12 @@ class World:
             redis.restart(with_copy=self.chance(0.7))
         if self.chance(chances.evict) and (names := redis.names()):
             redis.call(("DEL", self.random.choice(names)))
+        if self.has_replicas:
+            # What nobody has changed is asked for again: replicas answer nothing else.
+            self.random.choice(self.processes).memory.clear()
+            for name in redis.names():
+                if b":e:" in name and self.chance(0.3):
+                    redis.call(("DEL", name))
         faults = self.random.choice(self.processes).faults
         faults.cut = self.chance(0.9) if faults.cut else self.chance(chances.cut)
         if redis.late and self.chance(0.3):

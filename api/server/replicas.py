@@ -1,0 +1,196 @@
+"""Reads that a replica answers in the primary's place: only where its answer shows that it has seen all that touched
+what it depends on (dues/reads/freshness/marks.py), so that it is never older than the primary's.
+
+A task asks the primary for its newest mark, and each replica for the mark that it shows, four times a second. A replica
+that is away, is behind, or follows another server is known by that, and not asked.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from psycopg2.extensions import parse_dsn
+
+from api.routing import Priority
+from api.server.admission import AdaptiveLimit
+from config import Settings
+from dues.errors import Unavailable
+from dues.observability.metrics import REPLICA_READS
+from dues.postgres.aio import LoopPostgres, Lost
+from dues.reads.freshness.marks import MARK_LIFE_S, READ, SHOW, Marks, Shown, split, with_mark
+from dues.reads.freshness.snapshot import covers
+from dues.reads.freshness.store import generation_of
+from dues.reads.freshness.validator import Validator
+
+Row = tuple[Any, ...]
+FetchRow = Callable[[str, Mapping[str, object]], Awaitable[Row | None]]
+
+WATCH_S = 0.25
+# The longest that a read waits for a replica before the primary is asked.
+_PATIENCE_S = 1.0
+# How long a replica that failed is left alone.
+_REST_S = 1.0
+
+# What the server's clock decides is left to the primary: clocks of two machines differ.
+_BY_THE_CLOCK = re.compile(
+    r"\b(now|\w+_timestamp|timeofday|random|gen_random_uuid|uuidv\d)\s*\(|\b(current_|local)(date|time)",
+    re.IGNORECASE,
+)
+
+log = logging.getLogger("dues.replicas")
+
+
+@lru_cache(maxsize=2048)
+def is_by_the_clock(sql: str) -> bool:
+    """Whether an answer depends on more than rows."""
+    return _BY_THE_CLOCK.search(sql) is not None
+
+
+@dataclass
+class Replica:
+    """One replica, and what was last found out about it. `turns`: how many statements it runs at once."""
+
+    name: str
+    fetch_row: FetchRow
+    turns: AdaptiveLimit
+    close: Callable[[], None] = lambda: None
+    shown: Shown | None = None
+    in_use: int = 0
+    rest_until: float = 0.0
+    fault: str = ""
+    behind_since: float = 0.0
+
+
+class Seen(NamedTuple):
+    """A replica's row, and the snapshot of the primary all of which it has seen."""
+
+    row: Row
+    snapshot: str
+
+
+class Replicas:
+    """The replicas of one event loop. `primary` runs a statement on the primary."""
+
+    def __init__(
+        self, replicas: Sequence[Replica], primary: FetchRow, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._replicas, self._primary, self._clock = replicas, primary, clock
+        self._marks = Marks(clock)
+        self._task: asyncio.Task[None] | None = None
+
+    @classmethod
+    def of(cls, settings: Settings, primary: FetchRow) -> "Replicas | None":
+        """Those that are set, if any."""
+        urls = settings.database_replica_urls.split()
+        return cls([_replica(settings, url) for url in urls], primary) if urls else None
+
+    def start(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self._watch())
+
+    def close(self) -> None:
+        if self._task:
+            self._task.cancel()
+        for replica in self._replicas:
+            replica.close()
+
+    async def fetch_row(
+        self, validator: Validator, sql: str, values: Mapping[str, object], priority: Priority
+    ) -> Seen | None:
+        """The row of a read whose tags were looked up as `validator` says, from a replica that has seen all that had
+        touched them; None: the primary is to be asked."""
+        if is_by_the_clock(sql):
+            return None
+        replica = self._choose(validator)
+        if replica is None:
+            REPLICA_READS.labels("behind").inc()
+            return None
+        replica.in_use += 1
+        try:
+            async with asyncio.timeout(_PATIENCE_S), replica.turns.turn(priority):
+                row = await replica.fetch_row(with_mark(sql), values)
+        except (Lost, TimeoutError):
+            self._rest(replica, "does not answer")
+            REPLICA_READS.labels("failed").inc()
+            return None
+        except Unavailable:
+            # What it replays may stand in the way of a statement, which it then ends.
+            REPLICA_READS.labels("failed").inc()
+            return None
+        finally:
+            replica.in_use -= 1
+        if row is None:
+            # Whether there is nothing, or it has not come yet, the primary knows.
+            REPLICA_READS.labels("nothing").inc()
+            return None
+        own, replica.shown = split(row)
+        snapshot = self._seen_by(replica, validator)
+        if snapshot is None:
+            REPLICA_READS.labels("refused").inc()
+        return Seen(own, snapshot) if snapshot else None
+
+    def _choose(self, validator: Validator) -> Replica | None:
+        """The least busy of those that are known to have seen enough."""
+        able = [replica for replica in self._replicas if self._seen_by(replica, validator)]
+        return min(able, key=lambda replica: replica.in_use, default=None)
+
+    def _seen_by(self, replica: Replica, validator: Validator) -> str | None:
+        """The snapshot that a replica has seen, where it covers the tags' values."""
+        if replica.shown is None or self._clock() < replica.rest_until:
+            return None
+        snapshot = self._marks.snapshot_of(replica.shown, generation_of(validator.prefix))
+        return snapshot if snapshot and covers(validator.version, snapshot) else None
+
+    def _rest(self, replica: Replica, fault: str) -> None:
+        replica.shown, replica.rest_until = None, self._clock() + _REST_S
+        self._tell(replica, fault)
+
+    async def _watch(self) -> None:
+        while True:
+            await self.look()
+            await asyncio.sleep(WATCH_S)
+
+    async def look(self) -> None:
+        """Ask the primary for its mark, and the replicas for theirs. Never raises."""
+        try:
+            row = await self._primary(READ, {})
+        except (Lost, Unavailable):
+            row = None
+        if row:
+            self._marks.add(*row)
+        await asyncio.gather(*(self._look_at(replica, row[1] if row else None) for replica in self._replicas))
+
+    async def _look_at(self, replica: Replica, generation: int | None) -> None:
+        if self._clock() < replica.rest_until:
+            return
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                row = await replica.fetch_row(SHOW, {})
+        except (Lost, Unavailable, TimeoutError):
+            self._rest(replica, "does not answer")
+            return
+        replica.shown = Shown(*row) if row else None
+        if replica.shown and not replica.shown.is_standby:
+            self._tell(replica, "is no standby")
+        elif replica.shown and generation is not None and self._marks.snapshot_of(replica.shown, generation):
+            replica.behind_since = self._clock()
+            self._tell(replica, "")
+        elif self._clock() - replica.behind_since > MARK_LIFE_S:
+            self._tell(replica, "is behind, or follows another primary")
+
+    def _tell(self, replica: Replica, fault: str) -> None:
+        """Log what has changed."""
+        if fault != replica.fault:
+            replica.fault = fault
+            log.warning("the replica %s %s", replica.name, f"{fault}: it is not read from" if fault else "is read from")
+
+
+def _replica(settings: Settings, url: str) -> Replica:
+    postgres = LoopPostgres(settings, url)
+    parts = parse_dsn(url)
+    name = f"{parts.get('host', 'localhost')}:{parts.get('port', '5432')}"
+    return Replica(name, postgres.fetch_row, AdaptiveLimit(settings.db_read_connections), postgres.close)

@@ -1,0 +1,152 @@
+"""What a replica's marks prove, and which replica is asked."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from typing import Any
+
+import pytest
+
+from api.routing import Priority
+from api.server import replicas
+from api.server.replicas import Replica, Replicas, Row, is_by_the_clock
+from dues.errors import Unavailable
+from dues.postgres.aio import Lost
+from dues.reads.freshness.marks import MARK_LIFE_S, SHOW, Marks, Shown
+from dues.reads.freshness.validator import Validator
+
+pytestmark = pytest.mark.unit
+
+GENERATION = 7
+SNAPSHOT = "100:110:104"
+
+
+@pytest.mark.parametrize(
+    ("shown", "generation", "later_s", "proves"),
+    [
+        (Shown(1, None, is_standby=True), GENERATION, 0, True),
+        (Shown(2, 1, is_standby=True), GENERATION, 0, True),
+        (Shown(2, 3, is_standby=True), GENERATION, 0, False),
+        (Shown(None, None, is_standby=True), GENERATION, 0, False),
+        # It takes writes of its own.
+        (Shown(1, None, is_standby=False), GENERATION, 0, False),
+        # Of another primary, or of before a failover.
+        (Shown(1, None, is_standby=True), GENERATION + 1, 0, False),
+        (Shown(1, None, is_standby=True), GENERATION, MARK_LIFE_S - 0.1, True),
+        (Shown(1, None, is_standby=True), GENERATION, MARK_LIFE_S, False),
+    ],
+)
+def test_what_a_mark_proves(shown: Shown, generation: int, later_s: float, proves: bool):
+    now = 1000.0
+    marks = Marks(lambda: now)
+    marks.add(1, GENERATION, SNAPSHOT)
+    now += later_s
+    assert marks.snapshot_of(shown, generation) == (SNAPSHOT if proves else None)
+
+
+def test_a_mark_that_is_read_again_and_again_grows_old_all_the_same():
+    now = 1000.0
+    marks = Marks(lambda: now)
+    while now < 1000 + MARK_LIFE_S:
+        marks.add(1, GENERATION, SNAPSHOT)
+        assert marks.snapshot_of(Shown(1, None, is_standby=True), GENERATION)
+        now += 1
+    marks.add(1, GENERATION, SNAPSHOT)
+    marks.add(2, GENERATION, SNAPSHOT)
+    assert marks.snapshot_of(Shown(2, 1, is_standby=True), GENERATION)
+
+
+@pytest.mark.parametrize(
+    ("sql", "is_so"),
+    [
+        ("select name from packages t where t.expires_at > now()", True),
+        ("select clock_timestamp()", True),
+        ("select CURRENT_TIMESTAMP", True),
+        ("select current_date", True),
+        ("select localtime", True),
+        ("select gen_random_uuid()", True),
+        ("select t.current_period_start, known, snow, t.timestamp from t", False),
+        ("select pg_current_snapshot()::text, created_at from payments", False),
+    ],
+)
+def test_what_the_clock_decides_is_the_primarys(sql: str, is_so: bool):
+    assert is_by_the_clock(sql) is is_so
+
+
+class Turns:
+    def turn(self, priority: Priority) -> AbstractAsyncContextManager[None]:
+        return nullcontext()
+
+
+class Standby:
+    """Shows a mark; answers `row`, or raises it, or never answers."""
+
+    def __init__(self, mark: int, row: Any = ("row",)) -> None:
+        self.shown, self.row, self.asked = (mark, None, True), row, 0
+
+    async def fetch_row(self, sql: str, values: Mapping[str, object]) -> Row | None:
+        if sql == SHOW:
+            return self.shown
+        self.asked += 1
+        if self.row is Ellipsis:
+            await asyncio.sleep(3600)
+        if isinstance(self.row, Exception):
+            raise self.row
+        return self.row and (*self.row, *self.shown)
+
+
+def read(version: str, *standbys: Standby, looks: int = 1, reads: int = 1) -> list[Any]:
+    """What reads of tags with this version come to, while the primary shows mark 1."""
+
+    async def primary(sql: str, values: Mapping[str, object]) -> Row | None:
+        return 1, GENERATION, SNAPSHOT
+
+    async def run() -> list[Any]:
+        found = Replicas([Replica("a", each.fetch_row, Turns()) for each in standbys], primary)  # type: ignore[arg-type]
+        for _ in range(looks):
+            await found.look()
+        validator = Validator(f"dues:run:{GENERATION:x}:", ("tag",), version)
+        return [await found.fetch_row(validator, "select 1", {}, Priority.READ) for _ in range(reads)]
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("version", "is_asked"), [("99;", True), ("99;101,109", True), ("100;", False), ("9;104", False), ("9;110", False)]
+)
+def test_only_what_the_primary_had_seen_at_the_mark_is_read_from_a_standby(version: str, is_asked: bool):
+    standby = Standby(1)
+    assert read(version, standby) == ([(("row",), SNAPSHOT)] if is_asked else [None])
+    assert standby.asked == is_asked
+
+
+def test_one_that_is_behind_is_passed_over():
+    behind, near = Standby(5), Standby(1)
+    assert read("9;", behind, near) == [(("row",), SNAPSHOT)]
+    assert (behind.asked, near.asked) == (0, 1)
+
+
+@pytest.mark.parametrize("failure", [Lost(), Unavailable("what it replays stands in the way"), None, Ellipsis])
+def test_where_a_standby_fails_the_primary_is_asked(failure: Any, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(replicas, "_PATIENCE_S", 0.05)
+    standby = Standby(1, failure)
+    assert read("9;", standby, reads=2) == [None, None]
+    # One that does not answer is left alone for a while.
+    assert standby.asked == (1 if failure is Ellipsis or isinstance(failure, Lost) else 2)
+
+
+def test_an_answer_that_shows_less_than_was_known_is_not_given():
+    """Behind a balancer another standby may answer."""
+    standby = Standby(1)
+
+    async def fetch_row(sql: str, values: Mapping[str, object]) -> Row | None:
+        return (1, None, True) if sql == SHOW else ("row", 0, None, True)
+
+    standby.fetch_row = fetch_row  # type: ignore[method-assign]
+    assert read("9;", standby) == [None]
+
+
+def test_no_mark_at_all_is_no_replica_at_all(caplog: pytest.LogCaptureFixture):
+    with caplog.at_level(logging.WARNING):
+        assert read("9;", Standby(5), looks=3) == [None]
