@@ -32,6 +32,12 @@ _INSERT = """
     on conflict (kind, dedupe_key) where dedupe_key is not null and status in ('queued', 'running') do nothing
     returning id
 """
+_INSERT_SELECTED = """
+    insert into jobs(id, kind, queue, priority, args, store_id, run_at, due, max_attempts, timeout_s, cancelable, trace)
+    select %(id)s, %(kind)s, %(queue)s, %(priority)s, selected.args, %(store_id)s, now(), true, %(max_attempts)s,
+        %(timeout_s)s, %(cancelable)s, %(trace)s
+    from ({selected}) as selected(args)
+"""
 _LIVE = """
     select id from jobs
     where kind = %(kind)s and dedupe_key = %(dedupe_key)s and status in ('queued', 'running')
@@ -60,32 +66,44 @@ def enqueue(
     Raises: TypeError or ValueError for arguments that are not small JSON; RuntimeError outside `transaction()`.
     """
     unit_of_work()
-    row_id = new_id()
-    row = {
-        "id": row_id,
-        "kind": kind.name,
-        "queue": kind.queue,
-        "priority": priority,
+    job_id = new_id()
+    row = _values(job_id, kind, store_id, priority) | {
         "args": args_text(args),
         "owner_id": owner_id,
-        "store_id": store_id,
         "dedupe_key": dedupe_key,
         "run_at": run_at,
         "delay_s": delay_s,
-        "max_attempts": kind.max_attempts,
-        "timeout_s": kind.timeout_s,
-        "cancelable": kind.cancelable,
-        "trace": current_trace(),
     }
     if dedupe_key is None:
         run_later(_INSERT, row)
-        job_id = row_id
     else:
         job_id = _insert(row)
     # One that is not due yet is found by the relay's next look, as it would be when it is.
     if run_at is None and delay_s <= 0:
         after_commit(wake_relay)
     return job_id
+
+
+def enqueue_selected(kind: Kind, selected: str, values: Mapping[str, object], *, store_id: UUID) -> None:
+    """The same with the arguments that a query selects: a job where it finds a row, none where it finds none. `values`
+    are the query's, and `store_id` is one of them. Nothing is asked of PostgreSQL that would have to be waited for."""
+    unit_of_work()
+    run_later(_INSERT_SELECTED.format(selected=selected), {**_values(new_id(), kind, store_id, priority=100), **values})
+    after_commit(wake_relay)
+
+
+def _values(job_id: UUID, kind: Kind, store_id: UUID | None, priority: int) -> dict[str, object]:
+    return {
+        "id": job_id,
+        "kind": kind.name,
+        "queue": kind.queue,
+        "priority": priority,
+        "store_id": store_id,
+        "max_attempts": kind.max_attempts,
+        "timeout_s": kind.timeout_s,
+        "cancelable": kind.cancelable,
+        "trace": current_trace(),
+    }
 
 
 def _insert(row: dict[str, object]) -> UUID:

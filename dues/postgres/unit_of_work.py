@@ -121,6 +121,7 @@ class UnitOfWork:
         if self.session and not self.session.is_active:
             raise RuntimeError("the session of this transaction() has failed: there is nothing whole to commit")
         if self._later and not self._has_begun:
+            # A message with a COMMIT in it is never sent again, as the first one is on a connection that has died.
             self._run([])
         if self._has_begun:
             self._end("commit")

@@ -20,15 +20,17 @@ __all__ = ["shop", "work"]
 AMOUNT = {"amount": 1500, "currency": "EUR"}
 
 
-def test_accepting_a_payment_is_five_messages_to_postgresql(shop: Shop, queries: QueryRecorder) -> None:
+def test_accepting_a_payment_is_four_messages_to_postgresql(shop: Shop, queries: QueryRecorder) -> None:
     body = {"payment_method": "sandbox_ok", **AMOUNT}
     for _ in range(5):
         shop.post(shop.path, body)
     with queries() as seen:
         assert shop.post(shop.path, body).status_code == 202
     messages = seen[[text.startswith("begin") for text in seen].index(True) :]
-    assert len(messages) == 5, str(seen)
-    assert messages[-1] == "commit"
+    assert len(messages) == 4, str(seen)
+    # The store's numbers are taken with the commit: its other payments wait for no trip of this one's.
+    assert "event_streams" in messages[-1] or "execute" in messages[-1]
+    assert messages[-1].endswith("; commit")
 
 
 def faults(answer: Any) -> dict[str, str]:
