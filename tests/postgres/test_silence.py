@@ -63,7 +63,8 @@ def test_writes_are_refused_in_time_and_threads_come_back(distant: Flask, networ
         silenced = list(threads.map(rename, ["Bob"] * THREADS))
         network.silent = False
         assert silenced == [503] * THREADS
-        # A connection that fell silent may still be found out.
+        # What was on its way arrives now: PostgreSQL runs the statements of clients that have given up, which hold the
+        # user's row until it finds that their connections are closed. A write may be refused once more.
         wait_until(lambda: list(threads.map(rename, ["Cyd"] * THREADS)) == [200] * THREADS, 10, "writes to go on")
 
 

@@ -162,7 +162,8 @@ def fronts(servers: Servers) -> Iterator[dict[str, int]]:
     """The ports of the server, of Flask on gunicorn's threads, and of Caddy in front of the server."""
     with (
         WebServer(servers, RATE_LIMIT="off") as server,
-        WebServer(servers, RATE_LIMIT="off", target="wsgi:app") as wsgi,
+        # Half a request holds one of its threads.
+        WebServer(servers, threads=16, RATE_LIMIT="off", target="wsgi:app") as wsgi,
         caddy(servers.home, server.port) as port,
     ):
         yield {"server": server.port, "wsgi": wsgi.port, "caddy": port}
@@ -210,7 +211,7 @@ def test_whatever_is_sent_nobody_gets_anothers_answer(
         return {name: exchange(port, sent) for name, port in fronts.items()}
 
     # Most of the time is spent waiting for answers that do not come.
-    with ThreadPoolExecutor(16) as threads:
+    with ThreadPoolExecutor(32) as threads:
         for number, (sent, found) in enumerate(zip(made, threads.map(send, made), strict=True)):
             judge(sent, found, f"seed {seed}, number {number}: {sent.parts!r} -> {found}")
     nobody = exchange(fronts["server"], Sent((b"GET /v1/me HTTP/1.1\r\nHost: h\r\n\r\n",), False))
