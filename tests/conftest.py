@@ -141,6 +141,12 @@ def clean(servers: Servers) -> None:
 
 
 @pytest.fixture
+def fresh_tables(servers: Servers, clean: None) -> None:
+    """The tables as migrations left them, for tests that look at PostgreSQL's plans."""
+    servers.clean(anew=True)
+
+
+@pytest.fixture
 def app(_app: Flask, _recorder: QueryRecorder, clean: None) -> Flask:
     """The application, on an empty database. Writes that name no tags fail."""
     return _app

@@ -128,12 +128,13 @@ _GUARDED = """
 """
 # Empties all tables, and has the cache as after the migrations, whatever a test did to Redis. PostgreSQL keeps a
 # function's plans, so it takes less time than the statements by themselves. Deleting a few rows takes a tenth of the
-# time of TRUNCATE, which makes new files for all tables and indexes; but tables keep the room of deleted rows.
+# time of TRUNCATE, which makes new files for all tables and indexes; but tables keep the room of deleted rows, so those
+# that are large are made anew, and all are if `anew`.
 _CLEAN = """
     create schema tests;
-    create function tests.clean() returns void language plpgsql as $$
+    create function tests.clean(anew bool) returns void language plpgsql as $$
     declare
-        is_large bool = (select max(pg_relation_size(name::regclass)) from unnest({tables}) name) > {small};
+        is_large bool = anew or (select max(pg_relation_size(name::regclass)) from unnest({tables}) name) > {small};
         is_guarded bool = is_large or {rows_are_guarded};
     begin
         if is_guarded then {disable} end if;
@@ -208,10 +209,11 @@ class Servers(Backing):
         with self.direct.cursor() as cursor:
             cursor.execute(_cleaning(_empty_tables(self.database_url), _guarded_tables(self.database_url)))
 
-    def clean(self) -> None:
-        """Empty the database and Redis."""
+    def clean(self, *, anew: bool = False) -> None:
+        """Empty the database and Redis. `anew`: no table keeps the room of deleted rows, by which PostgreSQL estimates
+        how many there are."""
         with self.direct.cursor() as cursor:
-            cursor.execute("select tests.clean()")
+            cursor.execute("select tests.clean(%s)", (anew,))
         self.redis.flushdb()
 
     def stop(self) -> None:

@@ -94,7 +94,7 @@ def lacking_examples() -> Iterator[str]:
 
 
 @pytest.fixture
-def owner(app: Flask, make: Factory) -> Owner:
+def owner(app: Flask, fresh_tables: None, make: Factory) -> Owner:
     return Owner(World(make, app), make)
 
 

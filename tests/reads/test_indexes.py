@@ -104,7 +104,7 @@ class Owner:
 
 
 @pytest.fixture
-def world(app: Flask, make: Factory) -> World:
+def world(app: Flask, fresh_tables: None, make: Factory) -> World:
     return World(make, app)
 
 
