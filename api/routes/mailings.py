@@ -48,9 +48,10 @@ routes = Routes(
         },
     },
 )
-LIST = "/v1/stores/{store_id}/posts/{post_id}/mailings"
+POST = "/v1/stores/{store_id}/posts/{post_id}"
+LIST = f"{POST}/mailings"
 ONE = f"{LIST}/{{mailing_id}}"
-_PAGES: dict[int, dict[str, Any]] = {200: {"description": "A page for people, in HTML"}}
+_PAGES: dict[int, dict[str, Any]] = {200: {"description": "A page for people, in HTML"}, 404: {}}
 _TOKEN = {
     "name": "token",
     "in": "query",
@@ -111,7 +112,7 @@ def get_mailing(call: Call, store_id: UUID, post_id: UUID, mailing_id: UUID) -> 
     return call.one(mailings, {"store_id": store_id, "post_id": post_id, "id": mailing_id})
 
 
-@routes.post(f"{LIST}/test", "social:write", role="manager", find=_find, returns=MailingTest, statuses=(202,))
+@routes.post(f"{POST}/mailing-test", "social:write", role="manager", find=_find, returns=MailingTest, statuses=(202,))
 def mail_test(call: Call, store_id: UUID, post_id: UUID) -> Reply:
     """Mail a post to yourself first
 
@@ -122,7 +123,7 @@ def mail_test(call: Call, store_id: UUID, post_id: UUID) -> Reply:
     return json_reply(msgspec.to_builtins(test), 202, headers)
 
 
-@routes.get(f"{LIST}/preview", "social:read", role="manager", returns=MailPreview)
+@routes.get(f"{POST}/mailing-preview", "social:read", role="manager", returns=MailPreview)
 def preview_mailing(call: Call, store_id: UUID, post_id: UUID) -> Reply:
     """See the mail that a post would be
 

@@ -87,7 +87,7 @@ class Onlookers:
 
 def write(app: Flask, row: Row, onlookers: Onlookers, world: World, caller: str) -> int:
     ids = dict(onlookers.ids)
-    if row.path.endswith(("/confirmations", "/{delivery_id}/replays", "/mailings", "/mailings/test")):
+    if row.path.endswith(("/confirmations", "/{delivery_id}/replays", "/mailings", "/mailing-test")):
         ids |= world.target(row.method, row.path)
     if "/me/following" in row.path or "/me/blocks" in row.path:
         # Each the other.

@@ -44,6 +44,10 @@ class Club:
     def path(self, post: Row) -> str:
         return f"/v1/stores/{self.store.id}/posts/{post.id}/mailings"
 
+    def beside(self, post: Row, what: str) -> str:
+        """`mailing-test` or `mailing-preview`."""
+        return f"/v1/stores/{self.store.id}/posts/{post.id}/{what}"
+
     def mail(self, post: Row, by: Person | None = None) -> dict[str, Any]:
         """Have a post mailed, and all jobs done. Returns: the mailing as it is then."""
         mailing = (by or self.author).done("POST", self.path(post))

@@ -79,8 +79,13 @@ def test_what_cannot_be_mailed_is_refused(club: Club, people: People) -> None:
     }
     others = [club.make.post(club.owner.user), club.make.post(club.owner.user, store=elsewhere)]
     for post in others:
-        for suffix, method in (("", "POST"), ("/test", "POST"), ("", "GET"), ("/preview", "GET")):
-            assert club.owner.status(method, club.path(post) + suffix) == 404, (method, suffix)
+        for method, what in (
+            ("POST", "mailings"),
+            ("POST", "mailing-test"),
+            ("GET", "mailings"),
+            ("GET", "mailing-preview"),
+        ):
+            assert club.owner.status(method, club.beside(post, what)) == 404, (method, what)
     # Of somebody else's post, those who see it learn that it is not theirs, and others nothing.
     strange = club.make.post(club.author.user, privacy="private")
     assert club.owner.status("POST", club.path(strange)) == 404
@@ -264,7 +269,7 @@ def test_everybody_gets_the_words_that_stood_when_it_was_asked_for(club: Club) -
 def test_a_test_goes_to_whoever_asks_and_to_nobody_else(club: Club) -> None:
     club.member()
     post = club.post(status="draft")
-    answer = club.author.send("POST", f"{club.path(post)}/test")
+    answer = club.author.send("POST", club.beside(post, "mailing-test"))
     said = answer.json or {}
     assert (answer.status_code, said["recipient"]) == (202, club.author.user.email)
     assert answer.headers["Location"] == said["links"]["job"]
@@ -274,17 +279,17 @@ def test_a_test_goes_to_whoever_asks_and_to_nobody_else(club: Club) -> None:
     assert club.author.get(club.path(post))["data"] == []
 
     club.make.rows("update users set email_verified_at = null where id = %(id)s", {"id": club.author.id})
-    assert club.author.refused("POST", f"{club.path(post)}/test")[:2] == (409, "email_not_verified")
+    assert club.author.refused("POST", club.beside(post, "mailing-test"))[:2] == (409, "email_not_verified")
 
 
 def test_an_hour_has_so_many_tests(club: Club) -> None:
     post = club.post()
-    statuses = [club.author.status("POST", f"{club.path(post)}/test") for _ in range(21)]
+    statuses = [club.author.status("POST", club.beside(post, "mailing-test")) for _ in range(21)]
     assert (set(statuses[:20]), statuses[20]) == ({202}, 429)
 
 
 def test_a_preview_is_what_would_be_mailed(club: Club) -> None:
-    preview = club.author.get(f"{club.path(club.post(status='draft', title='New <wall>'))}/preview")
+    preview = club.author.get(club.beside(club.post(status="draft", title="New <wall>"), "mailing-preview"))
     assert (preview["subject"], preview["from_name"]) == ("New <wall>", "Kiel Climbing")
     assert preview["reply_to"] == "desk@example.com"
     assert "New &lt;wall&gt;" in preview["html"]

@@ -94,7 +94,7 @@ def test_they_may_come_in_any_order_and_before_the_mail_counts_as_sent(
 
 
 def test_mails_that_are_no_mailings_are_passed_over(club: Club, reader: Row, provider: Provider) -> None:
-    club.author.done("POST", f"{club.path(club.post())}/test")
+    club.author.done("POST", club.beside(club.post(), "mailing-test"))
     club.work.drain()
     of_a_test = str(club.mailbox.mails()[-1]["Message-ID"])
     strange = [of_a_test, "nothing of ours", f"<{new_id()}@example.org>", "<>", "@", f"<{new_id().hex}@x>"]

@@ -1814,12 +1814,12 @@ export class Mailings extends Group {
 
   /** Mail a post to yourself first. */
   mailTest(storeId: string, postId: string, options: KeyedOptions = {}): Promise<Started<MailingTest>> {
-    return this.slow("POST", `/v1/stores/${seg(storeId)}/posts/${seg(postId)}/mailings/test`, undefined, options);
+    return this.slow("POST", `/v1/stores/${seg(storeId)}/posts/${seg(postId)}/mailing-test`, undefined, options);
   }
 
   /** See the mail that a post would be. */
   preview(storeId: string, postId: string, options: CallOptions = {}): Promise<MailPreview> {
-    return this.one("GET", `/v1/stores/${seg(storeId)}/posts/${seg(postId)}/mailings/preview`, undefined, options);
+    return this.one("GET", `/v1/stores/${seg(storeId)}/posts/${seg(postId)}/mailing-preview`, undefined, options);
   }
 
   /** What the link in a mail opens: a page that asks. */

@@ -12,7 +12,7 @@ def _mailing(target: Target) -> Row:
 
 
 def _arrange(target: Target) -> None:
-    if target.path.endswith("/test"):
+    if target.path.endswith("/mailing-test"):
         # A test goes to the address of whoever asks, which has to be theirs.
         staff = [str(target.world.owner.id), str(target.world.manager.id)]
         verified = "update users set email_verified_at = now() where id = any(%(staff)s::uuid[])"
@@ -25,8 +25,8 @@ SAMPLES = Samples(
 GET    /v1/stores/{store_id}/posts/{post_id}/mailings                social:read  401 403 403 200 200 200 403 403
 POST   /v1/stores/{store_id}/posts/{post_id}/mailings                social:write 401 403 403 403 202 202 403 403
 GET    /v1/stores/{store_id}/posts/{post_id}/mailings/{mailing_id}   social:read  401 403 403 200 200 200 403 403
-POST   /v1/stores/{store_id}/posts/{post_id}/mailings/test           social:write 401 403 403 403 202 202 403 403
-GET    /v1/stores/{store_id}/posts/{post_id}/mailings/preview        social:read  401 403 403 403 200 200 403 403
+POST   /v1/stores/{store_id}/posts/{post_id}/mailing-test            social:write 401 403 403 403 202 202 403 403
+GET    /v1/stores/{store_id}/posts/{post_id}/mailing-preview         social:read  401 403 403 403 200 200 403 403
 GET    /v1/unsubscribe                                -              400 400 400 400 400 400 400 400
 POST   /v1/unsubscribe                                -              400 400 400 400 400 400 400 400
 POST   /v1/mail-events                                -              409 409 409 409 409 409 409 409

@@ -2543,7 +2543,7 @@ class AsyncMailings(AsyncGroup):
         return await self._slow(
             MailingTest,
             "POST",
-            f"/v1/stores/{segment(store_id)}/posts/{segment(post_id)}/mailings/test",
+            f"/v1/stores/{segment(store_id)}/posts/{segment(post_id)}/mailing-test",
             idempotency_key=idempotency_key,
             request_timeout=request_timeout,
         )
@@ -2557,7 +2557,7 @@ class AsyncMailings(AsyncGroup):
         return await self._one(
             MailPreview,
             "GET",
-            f"/v1/stores/{segment(store_id)}/posts/{segment(post_id)}/mailings/preview",
+            f"/v1/stores/{segment(store_id)}/posts/{segment(post_id)}/mailing-preview",
             request_timeout=request_timeout,
         )
 

@@ -2530,7 +2530,7 @@ class Mailings(Group):
         return self._slow(
             MailingTest,
             "POST",
-            f"/v1/stores/{segment(store_id)}/posts/{segment(post_id)}/mailings/test",
+            f"/v1/stores/{segment(store_id)}/posts/{segment(post_id)}/mailing-test",
             idempotency_key=idempotency_key,
             request_timeout=request_timeout,
         )
@@ -2544,7 +2544,7 @@ class Mailings(Group):
         return self._one(
             MailPreview,
             "GET",
-            f"/v1/stores/{segment(store_id)}/posts/{segment(post_id)}/mailings/preview",
+            f"/v1/stores/{segment(store_id)}/posts/{segment(post_id)}/mailing-preview",
             request_timeout=request_timeout,
         )
 
