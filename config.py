@@ -56,7 +56,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
 
     dues_home: Annotated[str, doc("folder for what Dues keeps on disk")] = "var"
-    files_dir: Annotated[str, doc("folder of finished reports; `$DUES_HOME/files` if empty")] = ""
+    files_dir: Annotated[str, doc("folder of finished reports and of files to import; `$DUES_HOME/files` if empty")] = (
+        ""
+    )
     fonts_dir: Annotated[
         str, doc("folder of further fonts for documents, for scripts that Noto's have no letters of; empty: none")
     ] = ""
@@ -88,6 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         doc("origins whose pages in browsers may use the API, e.g. `https://club.example`; `*`: every; empty: none"),
     ] = ""
     max_body_bytes: Annotated[Positive, doc("largest request body, after decoding")] = 1024 * 1024
+    max_import_bytes: Annotated[Positive, doc("largest file of an import, after decoding")] = 64 * 1024 * 1024
     slow_request_s: Annotated[float, doc("a request slower than this many seconds is logged as a warning")] = 0.5
     rate_limit: Annotated[
         str, Meta(pattern=r"^(off|[1-9]\d*/[1-9]\d*)$"), doc("requests per seconds for a token or address, or `off`")
@@ -174,11 +177,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "critical:1,default:1,events:1,slow:2,webhooks:1"
     slow_jobs_per_store: Annotated[
         Positive,
-        doc("most jobs of the queue `slow` (reports, replays) of one store that run at once, over all workers"),
+        doc(
+            "most jobs of the queue `slow` (reports, imports, replays) of one store that run at once, over all workers"
+        ),
     ] = 1
     keep_jobs_days: Annotated[Positive, doc("days after which finished jobs are forgotten")] = 30
     keep_report_files_days: Annotated[
-        Positive, doc("days after which the files of finished reports are deleted; the reports themselves stay listed")
+        Positive,
+        doc("days after which the files of finished reports and imports are deleted; they themselves stay listed"),
     ] = 90
     keep_events_days: Annotated[Positive, doc("days after which events and their webhook deliveries are forgotten")] = (
         90

@@ -5,8 +5,8 @@ import re
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from typing import IO, Any, Protocol
 
 import msgspec
 
@@ -43,6 +43,8 @@ _DECODERS: dict[str, Callable[[], _Decoder]] = {
     "deflate": lambda: zlib.decompressobj(zlib.MAX_WBITS),
     "zstd": lambda: zstd.ZstdDecompressor(options=_ZSTD_OPTIONS),
 }
+# How much of a body that is decoded in parts is held at a time.
+_PART = 256 * 1024
 _ALIASES = {"x-gzip": "gzip"}
 
 # As an escape, and not as the words after an escaped backslash.
@@ -57,9 +59,9 @@ def read_body(request: Request, raw: bytes) -> bytes:
     """The decoded body of a request that was sent as `raw`. Raises: PayloadTooLarge past the bound (of what it decodes
     to), UnsupportedMediaType, BadRequest."""
     limit = settings().max_body_bytes
-    encoding = (request.header("content-encoding") or "identity").strip().lower()
+    encoding = encoding_of(request)
     if encoding != "identity":
-        raw = _decode(raw, _ALIASES.get(encoding, encoding), limit)
+        raw = _decode(raw, encoding, limit)
     if len(raw) > limit:
         raise PayloadTooLarge(f"a body may have at most {limit} bytes")
     return raw
@@ -67,9 +69,6 @@ def read_body(request: Request, raw: bytes) -> bytes:
 
 def _decode(raw: bytes, encoding: str, limit: int) -> bytes:
     """At most `limit` + 1 bytes are ever produced, whatever the body would decode to."""
-    if encoding not in _DECODERS:
-        known = ", ".join(_DECODERS)
-        raise UnsupportedMediaType(f"Content-Encoding may be {known}", headers={"Accept-Encoding": known})
     body = b""
     for _ in range(1 if encoding == "deflate" else _MOST_PIECES):
         decoder = _DECODERS[encoding]()
@@ -85,6 +84,40 @@ def _decode(raw: bytes, encoding: str, limit: int) -> bytes:
         if not raw:
             return body
     raise BadRequest(f"the body is {encoding} data in too many pieces", code="malformed_encoding")
+
+
+def decoded_parts(raw: IO[bytes], encoding: str) -> Iterator[bytes]:
+    """What a body in a file decodes to, in parts that are small whatever it holds. Raises: BadRequest."""
+    data = raw.read(_PART)
+    for _ in range(_MOST_PIECES):
+        decoder = _DECODERS[encoding]()
+        while not decoder.eof:
+            try:
+                part = decoder.decompress(data, _PART)
+            except (zlib.error, zstd.ZstdError):
+                raise BadRequest(f"the body is not valid {encoding}", code="malformed_encoding") from None
+            # zlib leaves what it has not come to; zstd keeps that.
+            data = getattr(decoder, "unconsumed_tail", b"")
+            if part:
+                yield part
+            elif not data and not decoder.eof:
+                data = raw.read(_PART)
+                if not data:
+                    raise BadRequest(f"the body's {encoding} data is cut off", code="malformed_encoding")
+        data = decoder.unused_data or raw.read(_PART)
+        if not data:
+            return
+    raise BadRequest(f"the body is {encoding} data in too many pieces", code="malformed_encoding")
+
+
+def encoding_of(request: Request) -> str:
+    """The coding of a request's body, `identity` for none. Raises: UnsupportedMediaType."""
+    encoding = (request.header("content-encoding") or "identity").strip().lower()
+    encoding = _ALIASES.get(encoding, encoding)
+    if encoding != "identity" and encoding not in _DECODERS:
+        known = ", ".join(_DECODERS)
+        raise UnsupportedMediaType(f"Content-Encoding may be {known}", headers={"Accept-Encoding": known})
+    return encoding
 
 
 def parse_json(request: Request, raw: bytes) -> tuple[Any, bytes]:

@@ -199,7 +199,7 @@ def find(request: Request) -> tuple[Route, Ids]:
         raise _missing(request)
     route, _ = found
     is_json = route.writes or route.lists or route.reads or route.returns
-    if route.composes or route.streams or route.limit == "login" or not is_json:
+    if route.composes or route.streams or route.uploads or route.limit == "login" or not is_json:
         raise BadRequest(f"{route} cannot be part of another request", code="not_composable")
     return found
 
@@ -231,12 +231,18 @@ def beyond_limits(call: Call, parts: list[Part]) -> dict[str, Problem]:
 
 
 def _policy(call: Call, item: Part) -> PolicyName:
-    """The policy that a part counts under. Which id a reference stands for makes no difference to that."""
+    """The policy that a part counts under."""
+    route = route_of(call, item)
+    return route.limit if route else "default"
+
+
+def route_of(call: Call, item: Part) -> Route | None:
+    """The route of a part, if it has one. Which id a reference stands for makes no difference to that."""
     path = re.sub(r"\$[^/?]+", str(UUID(int=0)), item.path)
     try:
-        return find(replace(call.request, method=item.method, path=read_target(path)[0]))[0].limit
+        return find(replace(call.request, method=item.method, path=read_target(path)[0]))[0]
     except Problem:
-        return "default"
+        return None
 
 
 def result(item_id: str, reply: Reply) -> bytes:

@@ -34,6 +34,33 @@ def file_content(*media_types: str) -> dict[str, Any]:
     }
 
 
+def file_responses(*media_types: str) -> dict[int, dict[str, Any]]:
+    """The answers of a route that gives a file, as the OpenAPI document has them."""
+    content = file_content(*media_types)
+    return {
+        200: {"description": "The whole file", "content": content},
+        206: {"description": "The range that was asked for", "content": content},
+        304: {"description": "Not modified: what you have still holds"},
+        416: {},
+    }
+
+
+FILE_PARAMETERS: list[dict[str, Any]] = [
+    {
+        "name": "Range",
+        "in": "header",
+        "description": "One range of bytes, to go on with a download or to load it in parts.",
+        "schema": {"type": "string", "examples": ["bytes=0-65535"]},
+    },
+    {
+        "name": "If-Range",
+        "in": "header",
+        "description": "The ETag of what you have a part of: of another file you get the whole.",
+        "schema": {"type": "string"},
+    },
+]
+
+
 def download(files: FileStore, file: ReportFile, request: Request) -> Reply:
     """`file` as the request's method, conditions and Range ask for it.
 
@@ -58,9 +85,9 @@ def download(files: FileStore, file: ReportFile, request: Request) -> Reply:
     try:
         content = files.read(file.key, start, stop)
     except FileNotFoundError:
-        raise NotFound("the report's file is gone: ask for the report again", code="file_gone") from None
+        raise NotFound("the file is gone: ask for it again", code="file_gone") from None
     except OSError:
-        raise Unavailable("the report's file cannot be read at present", code="file_unavailable") from None
+        raise Unavailable("the file cannot be read at present", code="file_unavailable") from None
     return Reply(None, 206 if wanted else 200, headers, file.media_type, file=content)
 
 

@@ -5,7 +5,8 @@ health, metrics) is plain Flask, with the same limits, header fields and problem
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -25,9 +26,10 @@ from api.reply import Reply
 from api.request import Request, join_fields, make_request, new_request_id
 from api.route_matcher import RouteMatcher
 from api.routing import Route, Routes
-from api.serving import answer
+from api.serving import admit_upload, answer
 from api.telemetry import log_answered, method_label, observer, own_fields, own_lines, record_answered, route_template
 from api.thread_waiters import ThreadWaiters
+from api.uploads import Upload
 from config import Settings
 from dues.errors import BadRequest, NotFound
 from dues.ids import parse_id
@@ -35,8 +37,10 @@ from dues.observability.metrics import DB_SECONDS, DB_STATEMENTS
 from dues.reads.freshness import fresh_cache
 from dues.stores.access import Access
 
-# The paths that count against no limit; all others do.
+# The path that counts against no limit, as does the question what a path allows; all else does.
 _FREE = frozenset(("/healthz",))
+# How much of a file is read at a time.
+_PART = 256 * 1024
 _APART = {"CONTENT_TYPE": "content-type", "CONTENT_LENGTH": "content-length"}
 _NOSNIFF = ("X-Content-Type-Options", "nosniff")
 
@@ -128,7 +132,8 @@ class FlaskHost:
         g.request = request = _read_request(flask_request.environ, self._proxies)
         if preflight := self._cors.preflight(request):
             return _flask_response(preflight)
-        if flask_request.endpoint not in current_app.extensions["routes"] and request.path not in _FREE:
+        is_free = request.path in _FREE or request.method == "OPTIONS"
+        if flask_request.endpoint not in current_app.extensions["routes"] and not is_free:
             self._count(self._limits.of_address("default", request.address))
         if not request.path:
             raise NotFound("there is no such resource")
@@ -163,16 +168,35 @@ class FlaskHost:
                 g.limited = limit, used
             return allowed
 
+        if route.uploads:
+            return self._serve_upload(route, ids, admit_upload(route, ids, request, count))
         body = self._read_body()
         reply: Reply | None = answer(route, ids, request, body, count=count, count_several=count_parts)
         if reply and flask_request.environ.get("wsgi.multithread"):
             reply = self._waiters.hold(request, reply)
         return self._response(reply or answer(route, ids, request), route.path)
 
+    def _serve_upload(self, route: Route, ids: dict[str, UUID | None], access: Access) -> Response:
+        with closing(Upload()) as upload:
+            upload.take(self._read_parts())
+            reply = answer(route, ids, g.request, upload, known=access)
+        if flask_request.environ.get("wsgi.multithread"):
+            reply = self._waiters.hold(g.request, reply) or reply
+        return self._response(reply, route.path)
+
+    def _read_parts(self) -> Iterator[bytes]:
+        """Raises: BadRequest."""
+        while part := self._read(_PART):
+            yield part
+
     def _read_body(self) -> bytes:
         """Raises: BadRequest."""
+        return self._read(self._settings.max_body_bytes + 1)
+
+    def _read(self, most: int) -> bytes:
+        """At most so much of the body. Raises: BadRequest."""
         try:
-            return flask_request.stream.read(self._settings.max_body_bytes + 1)
+            return flask_request.stream.read(most)
         except Exception:
             # Each server has its own errors for chunks that are none, and for a client that leaves in the middle.
             _force_close(flask_request.environ)

@@ -79,6 +79,8 @@ class Route:
     limit: the policy that requests count under; priority: which are shed first under overload.
     unbound: whether a token bound to a store is refused.
     moves_clock: whether it may write to a test store while the store's clock is being moved.
+    uploads: the media types of the file that the body must be, with an example of each; it is in `call.data`, decoded
+    (api/uploads.py).
     optional_body: whether `body` may be left out. also: a struct that it may answer instead of `returns`.
     bearer_scope, bearer_body: of a PUBLIC route that does something else for a caller with a token: the scope that
     it needs, and the struct its body must be.
@@ -111,6 +113,7 @@ class Route:
     priority: Priority | None = None
     unbound: bool = False
     moves_clock: bool = False
+    uploads: Mapping[str, str] = field(default_factory=dict)
     optional_body: bool = False
     also: type[msgspec.Struct] | None = None
     bearer_scope: str = ""

@@ -22,7 +22,7 @@ from api.reply import Reply, Waiting
 from api.request import Request, parameters_of
 from api.routing import Call, CountSeveral, Route, count_nothing, written
 from api.telemetry import trace_of
-from api.validation import validate
+from api.uploads import Upload, check_upload
 from dues.errors import Fault, InvalidParameter, NotFound, Outdated, Problem, Unavailable
 from dues.failpoints import failpoint
 from dues.jobs.status import jobs
@@ -34,6 +34,7 @@ from dues.reads import ReadPlan, Resource, execute, parse_query
 from dues.reads.resource import Scope
 from dues.stores.access import Access, refusing_lost_rights
 from dues.stores.clock import require_still
+from dues.validation import validate
 
 _MOST_TRIES = 3
 
@@ -45,7 +46,7 @@ def answer(
     route: Route,
     ids: Ids,
     request: Request,
-    body: bytes = b"",
+    body: bytes | Upload = b"",
     *,
     known: Access | None = None,
     count: Callable[[Access], object] = lambda access: None,
@@ -53,7 +54,8 @@ def answer(
 ) -> Reply:
     """The reply to a request, whatever happens. In an application context.
 
-    body: as it was sent, cut one byte past the most that a body may have. known: what the caller may do, where that has
+    body: as it was sent, cut one byte past the most that a body may have; for a route that `uploads`, the file.
+    known: what the caller may do, where that has
     just been checked to hold; else it is found out, and `count` called with it, which may refuse. count_several: for a
     route that makes several requests of one.
     """
@@ -73,6 +75,18 @@ def answer(
         encode(request, reply)
     reply.access, reply.queries, reply.db_s = access, statements.count, statements.seconds
     return reply
+
+
+def admit_upload(route: Route, ids: Ids, request: Request, count: Callable[[Access], object]) -> Access:
+    """All that can be refused of a file before it comes. Returns: what the caller may do. Raises: Problem."""
+    access = identify(request, route.scope, ids.get("store_id"))
+    count(access)
+    call = _admitted(route, ids, request, access)
+    if route.role:
+        access.require_role(route.role)
+    _parse_parameters(call)
+    check_upload(route, request)
+    return access
 
 
 def part(
@@ -152,15 +166,21 @@ def _parse_parameters(call: Call) -> None:
     if resource:
         call.query = parse_query(resource, args, one=call.route.lists is None)
         return
-    known = {parameter["name"] for parameter in call.route.parameters if parameter["in"] == "query"}
+    known = {parameter["name"]: parameter for parameter in call.route.parameters if parameter["in"] == "query"}
     faults = [
         Fault(code="unknown", detail="is not a parameter", parameter=name) for name, _ in args if name not in known
     ]
+    for name, parameter in known.items():
+        if parameter.get("required"):
+            choices = parameter["schema"]["enum"]
+            if [value for sent, value in args if sent == name] not in [[choice] for choice in choices]:
+                detail = f"is required, and one of {', '.join(choices)}"
+                faults.append(Fault(code="required", detail=detail, parameter=name))
     if faults:
         raise InvalidParameter.of_faults(faults)
 
 
-def _write(call: Call, sent: bytes, *, joins: bool = False) -> Reply:
+def _write(call: Call, sent: bytes | Upload, *, joins: bool = False) -> Reply:
     route = call.route
     if route.composes:
         return _compose(call, sent)
@@ -176,14 +196,14 @@ def _write(call: Call, sent: bytes, *, joins: bool = False) -> Reply:
     return route.seal(call, reply) if route.seal else reply
 
 
-def _compose(call: Call, sent: bytes) -> Reply:
+def _compose(call: Call, sent: bytes | Upload) -> Reply:
     _receive(call, sent)
     reply = call.route.handler(call)
     assert isinstance(reply, Reply), "a write answers by itself"
     return reply
 
 
-def _commit(call: Call, sent: bytes) -> Reply:
+def _commit(call: Call, sent: bytes | Upload) -> Reply:
     """Raises: Unavailable where others changed three times in a row what was prepared."""
     for _ in range(_MOST_TRIES):
         if call.route.prepare:
@@ -194,13 +214,14 @@ def _commit(call: Call, sent: bytes) -> Reply:
     raise Unavailable("other requests keep changing this resource: send the request again")
 
 
-def _work(call: Call, sent: bytes) -> Reply:
+def _work(call: Call, sent: bytes | Upload) -> Reply:
     """What a write does inside transaction()."""
     try:
         _find_row(call)
     except NotFound as missing:
         if call.part_key is None:
             raise
+        assert isinstance(sent, bytes)
         return _replay(call, sent, missing)
     if not call.route.prepare:
         _receive(call, sent)
@@ -231,7 +252,7 @@ def _find_row(call: Call) -> None:
         call.access.require_role(route.role)
 
 
-def _receive(call: Call, sent: bytes) -> None:
+def _receive(call: Call, sent: bytes | Upload) -> None:
     """What was sent: parameters, Idempotency-Key, body."""
     route = call.route
     _parse_parameters(call)
@@ -239,6 +260,10 @@ def _receive(call: Call, sent: bytes) -> None:
         call.key = call.part_key
     elif route.idempotency != "no":
         call.key = idempotency_key(call.request, required=route.idempotency == "required")
+    if isinstance(sent, Upload):
+        check_upload(route, call.request)
+        call.data, call.raw = sent.decoded(call.request)
+        return
     call.raw = read_body(call.request, sent)
     if route.verify:
         route.verify(call)

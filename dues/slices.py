@@ -49,6 +49,7 @@ SLICES = (
     ),
     Slice("subscriptions"),
     Slice("reports", hooks=("reports.service",), routes=("reports",), jobs=("reports",)),
+    Slice("imports", hooks=("imports.service",), routes=("imports",), jobs=("imports",)),
     # The counters after the events: both lock what others wait for, until the commit.
     Slice("events", hooks=("events",)),
     Slice("social", hooks=("social.counters",), routes=("posts", "comments", "follows"), jobs=("posts",)),

@@ -4,11 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.validation import validate
 from dues.accounts.addresses import NewAddress
 from dues.errors import ValidationFailed
 from dues.money import MINOR_DIGITS, format_money, minor_digits
 from dues.stores.service import NewStore
+from dues.validation import validate
 
 pytestmark = pytest.mark.unit
 

@@ -7,6 +7,7 @@ from dues.accounts.attempts import delete_expired_attempts
 from dues.accounts.codes import delete_expired_codes
 from dues.accounts.tokens import delete_expired_tokens
 from dues.breaker import delete_expired_circuits
+from dues.imports.retention import delete_expired_files as delete_expired_import_files
 from dues.jobs import Run, kinds
 from dues.postgres import transaction
 from dues.reports.retention import delete_expired_files
@@ -46,6 +47,11 @@ def attempts(run: Run) -> dict[str, int]:
 @job(kinds.FORGET_REPORT_FILES)
 def report_files(run: Run) -> dict[str, int]:
     return _in_batches(run, delete_expired_files)
+
+
+@job(kinds.FORGET_IMPORT_FILES)
+def import_files(run: Run) -> dict[str, int]:
+    return _in_batches(run, delete_expired_import_files)
 
 
 @job(kinds.FORGET_EVENTS)

@@ -51,6 +51,7 @@ SCHEDULE: tuple[Every, ...] = (
     every(_HOURLY, kinds.FORGET_CODES),
     every(_HOURLY, kinds.FORGET_ATTEMPTS),
     every(_HOURLY, kinds.FORGET_REPORT_FILES),
+    every(_HOURLY, kinds.FORGET_IMPORT_FILES),
     every(_HOURLY, kinds.FORGET_EVENTS),
     every(_HOURLY, kinds.FORGET_CIRCUITS),
 )

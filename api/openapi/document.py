@@ -115,6 +115,13 @@ def _operation(route: Route, tag: str, schemas: dict[str, Part], examples: Examp
     if route.bodies:
         content = {"application/json": _body(route, schemas, examples)}
         operation["requestBody"] = {"required": not route.optional_body, "content": content}
+    if route.uploads:
+        file = {"type": "string", "format": "binary"}
+        content = {
+            media_type: {"schema": file, "examples": {"rows": {"summary": "Two rows", "value": example}}}
+            for media_type, example in route.uploads.items()
+        }
+        operation["requestBody"] = {"required": True, "content": content}
     return operation
 
 

@@ -1,9 +1,8 @@
 """Reports: asked for, followed and downloaded by a store's managers."""
 
-from typing import Any
 from uuid import UUID
 
-from api.downloads import download, file_content
+from api.downloads import FILE_PARAMETERS, download, file_responses
 from api.reply import Reply
 from api.routing import Call, Routes
 from dues.reads import ReadPlan
@@ -24,27 +23,7 @@ routes = Routes(
 )
 LIST, ONE = "/v1/stores/{store_id}/reports", "/v1/stores/{store_id}/reports/{report_id}"
 
-_CONTENT = file_content(*(document.media_type for document in FORMATS.values()))
-_FILE_RESPONSES: dict[int, dict[str, Any]] = {
-    200: {"description": "The whole file", "content": _CONTENT},
-    206: {"description": "The range that was asked for", "content": _CONTENT},
-    304: {"description": "Not modified: what you have still holds"},
-    416: {},
-}
-_FILE_PARAMETERS = [
-    {
-        "name": "Range",
-        "in": "header",
-        "description": "One range of bytes, to go on with a download or to load it in parts.",
-        "schema": {"type": "string", "examples": ["bytes=0-65535"]},
-    },
-    {
-        "name": "If-Range",
-        "in": "header",
-        "description": "The ETag of what you have a part of: of another file you get the whole.",
-        "schema": {"type": "string"},
-    },
-]
+_MEDIA_TYPES = [document.media_type for document in FORMATS.values()]
 
 
 @routes.get(LIST, "reports:read", role="manager", lists=reports)
@@ -80,8 +59,8 @@ def get_report(call: Call, store_id: UUID, report_id: UUID) -> ReadPlan:
     "reports:read",
     role="manager",
     statuses=(200, 206),
-    responses=_FILE_RESPONSES,
-    parameters=_FILE_PARAMETERS,
+    responses=file_responses(*_MEDIA_TYPES),
+    parameters=FILE_PARAMETERS,
 )
 def download_report(call: Call, store_id: UUID, report_id: UUID) -> Reply:
     return download(file_store(), get_file(store_id, report_id), call.request)

@@ -9,6 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Hashable
+from contextlib import closing, nullcontext
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -34,8 +35,9 @@ from api.server.reads import Reads
 from api.server.redis_batch import UNKNOWN, CheckResult, Checks
 from api.server.response_cache import CachedResponse, ResponseCache, cached
 from api.server.thread_pool import ThreadPool
-from api.serving import answer
+from api.serving import admit_upload, answer
 from api.telemetry import hit_lines, log_answered, own_fields, own_lines, record_answered
+from api.uploads import Upload
 from config import Settings
 from dues.errors import NotFound, Problem
 from dues.reads.freshness import fresh_cache
@@ -190,6 +192,13 @@ class Application:
         if isinstance(planned, Wanted):
             self._reads.let_go(planned, result)
 
+    def takes_parts(self, request: Request) -> bool:
+        """Whether a request's body is a file, which is read in parts."""
+        if request.fields.get("content-type") == "application/json":
+            return False
+        found = self._routes.find(request)
+        return found is not None and bool(found[0].uploads)
+
     def _limit_of(self, route: Route, request: Request, user_id: UUID | None) -> Limit | None:
         """What a request counts against: its user, or as long as nobody has found its token good, its address."""
         return self._limit_of_policy(route.limit, request, user_id)
@@ -226,25 +235,40 @@ class Application:
 
     async def _on_thread(self, exchange: Exchange, route: Route, ids: Ids, known: Access | None) -> Reply:
         since = time.monotonic()
-        body = await exchange.body()
+        body = await self._receive_file(exchange, route, ids) if route.uploads else await exchange.body()
         request = exchange.request
         owners = self._owners(request, known, ids.get("store_id"))
-        async with self._admission.slot(route.order, owners):
-            if exchange.is_gone:
-                raise ClientGone
-            # A body or a queue may have taken its time, in which a token may have been revoked.
-            held = known if time.monotonic() - since < _KNOWN_FOR_S else None
-            count = partial(self._recount, exchange, route, known)
-            several = partial(self._count_parts, exchange, route)
-            reply = await self._threads.call(
-                partial(answer, route, ids, request, body, known=held, count=count, count_several=several)
-            )
+        with closing(body) if isinstance(body, Upload) else nullcontext():
+            async with self._admission.slot(route.order, owners):
+                if exchange.is_gone:
+                    raise ClientGone
+                # A body or a queue may have taken its time, in which a token may have been revoked.
+                held = known if time.monotonic() - since < _KNOWN_FOR_S else None
+                count = partial(self._recount, exchange, route, known)
+                several = partial(self._count_parts, exchange, route)
+                reply = await self._threads.call(
+                    partial(answer, route, ids, request, body, known=held, count=count, count_several=several)
+                )
         self._tally.add_statements(reply.queries, reply.db_s)
         if reply.access and reply.access is not held:
             self._callers.keep(request.token, reply.access)
             if request.token and reply.access.actor:
                 self._known_tokens.add(request.token, reply.access.actor.user_id)
         return reply
+
+    async def _receive_file(self, exchange: Exchange, route: Route, ids: Ids) -> Upload:
+        """A file, which comes once its sender may send it, and which no thread waits for. To be closed. Raises:
+        Problem, ClientGone."""
+        call, count = self._threads.call, partial(self._recount, exchange, route, None)
+        await call(partial(admit_upload, route, ids, exchange.request, count))
+        upload = await call(Upload)
+        try:
+            while part := await exchange.body_part():
+                await call(upload.write, part)
+        except BaseException:
+            upload.close()
+            raise
+        return upload
 
     def _owners(self, request: Request, known: Access | None, store_id: UUID | None) -> tuple[Hashable, ...]:
         """Whose share of the threads a request takes from: its caller's and its store's."""
@@ -280,7 +304,7 @@ class Application:
     async def _serve_page(self, exchange: Exchange) -> None:
         """What is not declared is Flask's: pages, and the refusal of all else."""
         request = exchange.request
-        limit = self._limits.of_address("default", request.address)
+        limit = None if request.method == "OPTIONS" else self._limits.of_address("default", request.address)
         if limit:
             result = await self._checks.ask(None, limit)
             self._count(exchange, limit, result.used)

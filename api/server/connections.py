@@ -8,6 +8,7 @@ from typing import Protocol
 
 from api.client_address import Proxies
 from api.cors import Cors
+from api.request import Request
 from api.server.exchange import Exchange
 from dues.observability.metrics import CONNECTIONS, CONNECTIONS_REFUSED
 
@@ -37,7 +38,8 @@ class Connection(Protocol):
 class Connections:
     """What the connections of a process share.
 
-    handle: answers an exchange, and does not wait for it. most: the connections that may be open at once.
+    handle: answers an exchange, and does not wait for it. most: the connections that may be open at once. takes_parts:
+    whether the body of a request is read in parts.
     """
 
     def __init__(
@@ -49,9 +51,11 @@ class Connections:
         most_body: int,
         proxies: Proxies,
         cors: Cors | None = None,
+        takes_parts: Callable[[Request], bool] = lambda request: False,
     ) -> None:
         self.handle, self.most, self.most_body, self.proxies = handle, most, most_body, proxies
         self._cors = cors or Cors("")
+        self.takes_parts = takes_parts
         self.keep_alive_s = keep_alive_s
         self.loop = asyncio.get_running_loop()
         self._open: set[Connection] = set()

@@ -19,6 +19,8 @@ class Wire(Protocol):
 
     async def read_body(self) -> bytes: ...
 
+    async def read_part(self) -> bytes: ...
+
     def answer(self, status: int, fields: bytes, content: bytes) -> None:
         """Send a whole answer."""
 
@@ -65,6 +67,10 @@ class Exchange:
         Raises: Problem for one that is malformed or too slow; ClientGone.
         """
         return await self._wire.read_body()
+
+    async def body_part(self) -> bytes:
+        """The next part of the body of a request that is read in parts, or b"" at its end. Raises: as `body()`."""
+        return await self._wire.read_part()
 
     def send(self, status: int, fields: bytes, content: bytes) -> None:
         """Send a whole answer; to HEAD without its content. A client that has left is sent nothing."""

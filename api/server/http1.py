@@ -97,6 +97,22 @@ def _length(fields: Fields, is_new: bool) -> int | None:
     return None
 
 
+class SizedBody:
+    """Takes a body of so many bytes from what has come."""
+
+    def __init__(self, length: int) -> None:
+        self._left = length
+        self.is_whole = not length
+
+    def feed(self, data: bytearray) -> bytes:
+        """Take what can be taken from the beginning of `data`, and return what it holds of the body."""
+        part = bytes(data[: self._left])
+        del data[: len(part)]
+        self._left -= len(part)
+        self.is_whole = not self._left
+        return part
+
+
 class ChunkedBody:
     """Takes a chunked body apart (RFC 9112, 7.1). Extensions and trailers are read and dropped."""
 

@@ -16,24 +16,22 @@ from api.job_waiters import ClientGone
 from api.request import make_request, new_request_id
 from api.server.connections import Connections
 from api.server.exchange import SEND_S, Exchange, field_lines
-from api.server.http1 import LARGEST_HEAD, ChunkedBody, Head, check_partial, parse_head
+from api.server.http1 import LARGEST_HEAD, ChunkedBody, Head, SizedBody, check_partial, parse_head
 from dues.errors import BadRequest, Problem, RequestTimeout, Unavailable
 
 log = logging.getLogger("dues.server")
 
-# A head must be here within this from the connection's or its own first byte; a body within `_BODY_S`, and never pause
-# for longer than `_PAUSE_S`. Seconds.
+# A head must be here within this from the connection's or its own first byte; a body within `_BODY_S`, one that is read
+# in parts within `_UPLOAD_S`, and neither may pause for longer than `_PAUSE_S`. Seconds.
 HEAD_S = 10.0
-_BODY_S, _PAUSE_S = 60.0, 15.0
+_BODY_S, _UPLOAD_S, _PAUSE_S = 60.0, 900.0, 15.0
 # After the last answer on a connection so long is waited for the client to take it and close, and so much is read.
 _LINGER_S, _LINGER_BYTES = 2.0, 1024 * 1024
 # More than this of what follows a request is left to the kernel until the request is answered.
 _AHEAD = 65_536
 
-
 _STATUS_LINES = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _CLOSE = b"connection: close\r\n"
-
 
 _HEAD, _BODY, _ANSWER, _LINGER = range(4)
 
@@ -42,32 +40,13 @@ class Connection(asyncio.Protocol):
     """One client's connection.
 
     It reads a head, then its body, then nothing until the request is answered; what a client sends meanwhile waits in
-    `_data`, and past `_AHEAD` bytes in the kernel.
+    `_data`, and past `_AHEAD` bytes in the kernel. So does a body that is read in parts, until it is asked for.
     """
 
     __slots__ = (
-        "_body",
-        "_body_ends_at",
-        "_body_ready",
-        "_chunks",
-        "_data",
-        "_drained",
-        "_exchange",
-        "_expects",
-        "_has_ended",
-        "_is_chunked",
-        "_is_next_due",
-        "_is_reading",
-        "_keep",
-        "_left",
-        "_lingered",
-        "_peer",
-        "_shared",
-        "_size",
-        "_state",
-        "_transport",
-        "deadline",
-    )
+        "_body _body_ends_at _body_ready _data _drained _exchange _expects _framed _has_ended _in_parts _is_chunked "
+        "_is_next_due _is_reading _keep _lingered _peer _shared _size _state _transport deadline"
+    ).split()
 
     def __init__(self, shared: Connections) -> None:
         self._shared = shared
@@ -87,11 +66,10 @@ class Connection(asyncio.Protocol):
         self.deadline = float("inf")
 
     def _reset_body(self) -> None:
-        self._left: int | None = 0
-        self._chunks: ChunkedBody | None = None
+        self._framed: ChunkedBody | SizedBody = SizedBody(0)
         self._body: list[bytes] = []
         self._size = 0
-        self._expects = False
+        self._expects = self._in_parts = False
         self._body_ends_at = 0.0
         self._body_ready: asyncio.Future[bytes] | None = None
 
@@ -135,7 +113,9 @@ class Connection(asyncio.Protocol):
         self._has_ended = True
         if self._state == _LINGER or (self._state == _HEAD and not self._is_next_due):
             return False
-        if self._state == _BODY:
+        if self._state == _BODY and self._in_parts:
+            self._proceed()
+        elif self._state == _BODY:
             self._fail(BadRequest("the body ended before its end", code="malformed_request"))
         if self._exchange:
             self._exchange.half_close()
@@ -160,7 +140,7 @@ class Connection(asyncio.Protocol):
             if self._state == _HEAD and self._drained is None:
                 self._read_head()
             if self._state == _BODY:
-                self._read_body()
+                (self._offer_part if self._in_parts else self._read_body)()
         except Problem as problem:
             self._fail(problem)
         except Exception:
@@ -198,11 +178,13 @@ class Connection(asyncio.Protocol):
             self.deadline = float("inf")
         else:
             self._state = _BODY
-            self._left, self._expects = head.length, head.expects
-            self._chunks = ChunkedBody() if head.length is None else None
+            self._framed = ChunkedBody() if head.length is None else SizedBody(head.length)
+            self._expects = head.expects
+            self._in_parts = shared.takes_parts(request)
             moment = shared.loop.time()
-            self._body_ends_at, self.deadline = moment + _BODY_S, moment + _PAUSE_S
-            if head.length is not None and head.length > shared.most_body:
+            self._body_ends_at = moment + (_UPLOAD_S if self._in_parts else _BODY_S)
+            self.deadline = float("inf") if self._in_parts else moment + _PAUSE_S
+            if not self._in_parts and head.length is not None and head.length > shared.most_body:
                 # It is not read; what is answered to so much is known.
                 self._take_body(bytes(shared.most_body + 1))
         if shared.is_full() and request.path not in _HEALTH:
@@ -211,25 +193,30 @@ class Connection(asyncio.Protocol):
             return
         shared.handle(exchange)
 
+    def _offer_part(self) -> None:
+        """Give the reader that waits for a part of the body what has come of it."""
+        ready = self._body_ready
+        if ready is None or ready.done():
+            return
+        part = self._framed.feed(self._data)
+        if self._framed.is_whole:
+            self._state = _ANSWER
+        if part or self._framed.is_whole:
+            self.deadline = float("inf")
+            ready.set_result(part)
+        elif self._has_ended:
+            self._fail(BadRequest("the body ended before its end", code="malformed_request"))
+
     def _read_body(self) -> None:
-        data = self._data
         if self._body_ready and self._body_ready.done():
             return
-        if self._chunks:
-            part = self._chunks.feed(data)
-            is_whole = self._chunks.is_whole
-        else:
-            assert self._left is not None
-            part = bytes(data[: self._left])
-            del data[: len(part)]
-            self._left -= len(part)
-            is_whole = not self._left
+        part = self._framed.feed(self._data)
         if part:
             self._body.append(part)
             self._size += len(part)
             self.deadline = min(self._shared.loop.time() + _PAUSE_S, self._body_ends_at)
-        if is_whole or self._size > self._shared.most_body:
-            if is_whole:
+        if self._framed.is_whole or self._size > self._shared.most_body:
+            if self._framed.is_whole:
                 self._state = _ANSWER
             self._take_body(b"".join(self._body)[: self._shared.most_body + 1])
 
@@ -249,6 +236,25 @@ class Connection(asyncio.Protocol):
             self._body_ready = self._shared.loop.create_future()
             if self._expects and not self._size:
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        return await asyncio.shield(self._body_ready)
+
+    async def read_part(self) -> bytes:
+        """The next part of a body that is read in parts, or b"" at its end. What the client sends until the next one is
+        asked for is left to the kernel. Raises: Problem for one that is malformed or too slow; ClientGone."""
+        if self._state == _ANSWER:
+            return b""
+        if self._state != _BODY or self._transport.is_closing():
+            raise ClientGone
+        loop = self._shared.loop
+        self._body_ready = loop.create_future()
+        self.deadline = min(loop.time() + _PAUSE_S, self._body_ends_at)
+        if self._expects:
+            self._expects = False
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        self._proceed()
+        if not self._is_reading and len(self._data) <= _AHEAD:
+            self._is_reading = True
+            self._transport.resume_reading()
         return await asyncio.shield(self._body_ready)
 
     # Answering

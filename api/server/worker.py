@@ -58,6 +58,7 @@ class Worker(GunicornWorker):
             most_body=settings.max_body_bytes,
             proxies=Proxies(settings.forwarded_allow_ips),
             cors=Cors(settings.cors_origins),
+            takes_parts=application.takes_parts,
         )
         application.start()
         listeners = [

@@ -16,6 +16,8 @@ Scope = Literal[
     "subscriptions:write",
     "reports:read",
     "reports:write",
+    "imports:read",
+    "imports:write",
     "social:read",
     "social:write",
     "jobs:read",

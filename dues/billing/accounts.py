@@ -4,13 +4,14 @@ Whoever handles a member's money at a store holds the lock on their row of `cust
 that, and whatever else is locked comes later. So nobody ever waits for one who waits for them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
 import msgspec
 
+from dues.accounts.brought_along import Person
 from dues.errors import NotFound
 from dues.postgres import fetch_row, unit_of_work
 from dues.reads.tags import touch
@@ -64,7 +65,8 @@ _ACCOUNTS = f"""
                 'gateway_ref', m.gateway_ref, 'brand', m.brand, 'last4', m.last4, 'exp_month', m.exp_month,
                 'exp_year', m.exp_year)
             from payment_methods m
-            where m.user_id = k.user_id and m.deleted_at is null and (m.id = k.payment_method_id or m.is_default)
+            where m.user_id = k.user_id and m.deleted_at is null
+                and (m.id = k.payment_method_id or m.is_default and k.uses_default_method)
             order by m.id is not distinct from k.payment_method_id desc limit 1),
         'grace_days', s.grace_days, 'tax_rate', s.tax_rate, 'dunning', s.dunning,
         'package_name', p.name, 'pending_name', q.name)), '[]')::text
@@ -74,19 +76,42 @@ _ACCOUNTS = f"""
     left join packages q on q.store_id = k.store_id and q.id = (k.pending ->> 'package_id')::uuid
 """
 _LOCK_CUSTOMER = """
-    insert into customers(store_id, user_id, version, created_at, updated_at)
+    insert into customers as c (store_id, user_id, version, created_at, updated_at)
     values (%(store_id)s, %(user_id)s, 1, %(at)s, %(at)s)
-    on conflict (store_id, user_id) do update set version = customers.version returning created_at = %(at)s
+    on conflict (store_id, user_id) do update set
+        version = c.version + (c.name is not null and %(by_member)s)::int,
+        name = case when not %(by_member)s then c.name end, email = case when not %(by_member)s then c.email end
+    returning created_at = %(at)s
+"""
+_LOCK_IMPORTED = """
+    insert into customers as c (store_id, user_id, name, email, version, created_at, updated_at)
+    select %(store_id)s, r.user_id, r.name, r.email, 1, %(at)s, %(at)s
+    from jsonb_to_recordset(%(rows)s::jsonb) as r(user_id uuid, name text, email text) order by r.user_id
+    on conflict (store_id, user_id) do update set version = c.version returning 1
 """
 _WHOSE = "select user_id from subscriptions where store_id = %(store_id)s and id = %(id)s"
 _LOCK = "select from customers where store_id = %(store_id)s and user_id = %(user_id)s for update"
 
 
-def lock_customer(store_id: UUID, user_id: UUID, at: datetime) -> None:
-    """Lock a member's money at a store, whose customer they are from now on. Part of the caller's transaction()."""
+def lock_customer(store_id: UUID, user_id: UUID, at: datetime, *, by_member: bool = False) -> None:
+    """Lock a member's money at a store, whose customer they are from now on. Part of the caller's transaction().
+
+    `by_member`: they have come themselves. From then on the store is shown their own name and address, and no longer
+    those by which it had imported them.
+    """
     unit_of_work()
-    fetch_row(_LOCK_CUSTOMER, {"store_id": store_id, "user_id": user_id, "at": at}, hot=True)
+    values = {"store_id": store_id, "user_id": user_id, "at": at, "by_member": by_member}
+    fetch_row(_LOCK_CUSTOMER, values, hot=True)
     touch(f"store:{store_id}:customers", f"user:{user_id}")
+
+
+def lock_imported(store_id: UUID, people: Mapping[UUID, Person], at: datetime) -> None:
+    """The same for many at once, whom their store brings along: it is shown of them what it knows already."""
+    rows = [{"user_id": user_id, **person._asdict()} for user_id, person in people.items()]
+    values = {"store_id": store_id, "at": at, "rows": msgspec.json.encode(rows).decode()}
+    unit_of_work()
+    fetch_row(_LOCK_IMPORTED, values, hot=True)
+    touch(f"store:{store_id}:customers", *(f"user:{user_id}" for user_id in people))
 
 
 def lock_subscription(store_id: UUID, subscription_id: UUID, user_id: UUID | None = None) -> Subscription:

@@ -65,8 +65,10 @@ customers = Resource(
     fields={
         "store_id": Customer.store_id,
         "user_id": Customer.user_id,
-        "name": Computed("(select u.name from users u where u.id = {user_id})", {"type": "string"}),
-        "email": Computed("(select u.email from users u where u.id = {user_id})", {"type": "string"}),
+        "name": Computed("(select coalesce({name}, u.name) from users u where u.id = {user_id})", {"type": "string"}),
+        "email": Computed(
+            "(select coalesce({email}, u.email) from users u where u.id = {user_id})", {"type": "string"}
+        ),
         "balance": Computed(
             "(select coalesce(json_object_agg(b.currency, b.amount), '{{}}') from ("
             f"select currency, sum(amount)::bigint as amount from credits where {_MINE} group by 1) b)",

@@ -80,12 +80,13 @@ _FINISH = """
         seller = jsonb_build_object('name', s.name, 'legal_name', s.legal_name, 'address', s.address,
             'country', s.country, 'tax_id', s.tax_id, 'contact_email', s.contact_email, 'website', s.website,
             'note', s.invoice_note),
-        buyer = jsonb_build_object('name', u.name, 'email', u.email, 'address', (
+        buyer = jsonb_build_object('name', coalesce(c.name, u.name), 'email', coalesce(c.email, u.email), 'address', (
             select jsonb_build_object('line1', a.line1, 'line2', a.line2, 'postal_code', a.postal_code, 'city', a.city,
                 'region', a.region, 'country', a.country, 'company', a.company, 'tax_id', a.tax_id)
-            from addresses a where a.user_id = u.id and a.is_default))
-    from jsonb_to_recordset(%(rows)s::jsonb) as r(store_id uuid, id uuid, at timestamptz, payment_id uuid), stores s,
-        users u
+            from addresses a where a.user_id = u.id and a.is_default and c.name is null))
+    from jsonb_to_recordset(%(rows)s::jsonb) as r(store_id uuid, id uuid, user_id uuid, at timestamptz, payment_id uuid)
+        left join customers c on c.store_id = r.store_id and c.user_id = r.user_id,
+        stores s, users u
     where i.store_id = r.store_id and i.id = r.id and i.status = 'draft' and s.id = i.store_id and u.id = i.user_id
 """
 _REVISE = """

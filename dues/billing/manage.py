@@ -170,7 +170,8 @@ def _charge_to(posting: Posting, one: Subscription, named: str | UnsetType | Non
     method = None
     if isinstance(named, str):
         method = named_method(one.user_id, named) if parse_id(named) else store_method(one.user_id, named)
-    changed = replace(one, payment_method_id=method.id if method and not method.is_default else None)
+    own = method.id if method and not method.is_default else None
+    changed = replace(one, payment_method_id=own, uses_default_method=True)
     if one.bill and one.bill.state != "trying" and one.status in ("past_due", "incomplete"):
         retry_now(posting, one, changed)
     elif one.bill and one.status == "past_due":

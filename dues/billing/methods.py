@@ -16,7 +16,7 @@ from dues.subscriptions import state
 
 _CHARGED_TO_DEFAULT = """
     select coalesce(json_agg(to_jsonb(s) order by s.store_id), '[]')::text from subscriptions s
-    where s.user_id = %(user_id)s and s.payment_method_id is null
+    where s.user_id = %(user_id)s and s.payment_method_id is null and s.uses_default_method
         and s.status in ('trialing', 'active', 'past_due', 'paused')
 """
 

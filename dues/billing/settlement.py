@@ -108,7 +108,7 @@ def _give_back(posting: Posting, draft: Invoice, payment: Settled) -> None:
 
 def _invoice_payment(payment: Settled) -> None:
     """A payment of its own: its invoice is drawn up and final at once."""
-    lock_customer(payment.store_id, payment.user_id, payment.at)
+    lock_customer(payment.store_id, payment.user_id, payment.at, by_member=True)
     posting = Posting(payment.at)
     tax_rate, language = fetch_row(_SELLER, {"store_id": payment.store_id}, hot=True) or (0, "en")
     net, tax = split_gross(payment.amount, tax_rate)

@@ -69,7 +69,7 @@ def subscribe(store_id: UUID, user_id: UUID, new: NewSubscription, currencies: C
     package = package_for_sale(store_id, new.package_id, currencies)
     if new.amount is not UNSET:
         require_price(package, new.amount, new.currency)
-    lock_customer(store_id, user_id, at)
+    lock_customer(store_id, user_id, at, by_member=True)
     _require_no_member(store_id, user_id, at)
     terms = terms_of(package)
     method = _method(user_id, new, is_needed=terms.amount > 0)
@@ -190,9 +190,14 @@ def _method(user_id: UUID, new: NewSubscription, *, is_needed: bool) -> PaymentM
     return found
 
 
+def trial_mailbox(email_normal: str) -> bytes:
+    """By what a mailbox is known that has had a trial: the same under whatever spelling of the address."""
+    local, _, domain = email_normal.rpartition("@")
+    return sha256(f"{local.partition('+')[0]}@{domain}".encode()).digest()
+
+
 def _take_trial(store_id: UUID, user_id: UUID, subscription_id: UUID, at: datetime) -> bool:
     """Returns: whether the member has not had a trial at the store, under whatever spelling of their address."""
-    local, _, domain = db.session.get_one(User, user_id).email_normal.rpartition("@")
-    mailbox = sha256(f"{local.partition('+')[0]}@{domain}".encode()).digest()
+    mailbox = trial_mailbox(db.session.get_one(User, user_id).email_normal)
     values = {"store_id": store_id, "mailbox": mailbox, "id": subscription_id, "at": at}
     return fetch_row(_TAKE_TRIAL, values) is not None

@@ -71,6 +71,8 @@ WEBHOOK_FAN_OUT = Kind("webhook.fan_out", "events", timeout_s=60)
 WEBHOOK_DELIVER = Kind("webhook.deliver", "webhooks", max_attempts=10, timeout_s=60)
 WEBHOOK_REPLAY = Kind("webhook.replay", "slow", timeout_s=3600, cancelable=True)
 REPORT_BUILD = Kind("report.build", "slow", max_attempts=5, timeout_s=3600, cancelable=True, forked=True)
+# As many attempts as a machine may lose workers: each goes on where the one before had come to.
+IMPORT_RUN = Kind("import.run", "slow", timeout_s=3600, cancelable=True, forked=True)
 # Expired rows and files are deleted, so that tables and folders do not grow for ever. On the queue of the reports,
 # which are less urgent than mails.
 FORGET_KEYS = Kind("housekeeping.keys", "slow")
@@ -79,6 +81,7 @@ FORGET_TOKENS = Kind("housekeeping.tokens", "slow")
 FORGET_CODES = Kind("housekeeping.codes", "slow")
 FORGET_ATTEMPTS = Kind("housekeeping.attempts", "slow")
 FORGET_REPORT_FILES = Kind("housekeeping.report_files", "slow")
+FORGET_IMPORT_FILES = Kind("housekeeping.import_files", "slow")
 FORGET_EVENTS = Kind("housekeeping.events", "slow")
 FORGET_CIRCUITS = Kind("housekeeping.circuits", "slow")
 

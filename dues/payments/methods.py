@@ -4,10 +4,11 @@ A user has at most one default method at each gateway: a new default replaces th
 default is charged, unless another method was agreed on.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 from uuid import UUID
 
+import ujson
 from msgspec import Meta, Struct
 from sqlalchemy import select, update
 
@@ -18,7 +19,7 @@ from dues.ids import new_id, parse_id
 from dues.payments import sandbox
 from dues.payments.gateways import GATEWAYS, SANDBOX
 from dues.payments.models import PaymentMethod
-from dues.postgres import db
+from dues.postgres import db, run_later
 from dues.reads.tags import touch
 
 _UUID = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
@@ -32,6 +33,16 @@ Method = Annotated[
         description="the id of a stored payment method, or a token of the payment gateway",
     ),
 ]
+
+
+_KEEP_IMPORTED = """
+    insert into payment_methods(user_id, id, store_id, gateway, gateway_customer, gateway_ref, brand, last4, exp_month,
+        exp_year)
+    select r.user_id, r.id, %(store_id)s, r.gateway, r.gateway_customer, r.gateway_ref, r.brand, r.last4, r.exp_month,
+        r.exp_year
+    from jsonb_to_recordset(%(rows)s::jsonb) as r(user_id uuid, id uuid, gateway text, gateway_customer text,
+        gateway_ref text, brand text, last4 text, exp_month smallint, exp_year smallint)
+"""
 
 
 class NewPaymentMethod(Struct, forbid_unknown_fields=True):
@@ -83,6 +94,39 @@ def store_method(user_id: UUID, token: str, *, is_default: bool = False) -> Paym
     if becomes_default:
         _tell(method)
     return method
+
+
+def can_be_imported(token: str) -> bool:
+    """Whether a token says enough of a method to be kept without its payer."""
+    return GATEWAYS[SANDBOX].describe("", token) is not None
+
+
+def keep_imported(store_id: UUID, tokens: Sequence[tuple[UUID, str]]) -> dict[UUID, UUID]:
+    """Keep what a store says that its members are charged with there: tokens that can be imported, by the user. None
+    becomes a default. Returns: the methods' ids by the user."""
+    kept: dict[UUID, UUID] = {}
+    rows = []
+    for user_id, token in tokens:
+        method_id = kept[user_id] = new_id()
+        stored = GATEWAYS[SANDBOX].describe(str(method_id), token)
+        assert stored
+        rows.append(
+            {
+                "user_id": str(user_id),
+                "id": str(method_id),
+                "gateway": SANDBOX,
+                "gateway_customer": stored.customer,
+                "gateway_ref": stored.reference,
+                "brand": stored.brand,
+                "last4": stored.last4,
+                "exp_month": stored.exp_month,
+                "exp_year": stored.exp_year,
+            }
+        )
+    if rows:
+        run_later(_KEEP_IMPORTED, {"store_id": store_id, "rows": ujson.dumps(rows)})
+        touch(*(f"user:{user_id}" for user_id in kept))
+    return kept
 
 
 def get_method(user_id: UUID, method_id: UUID) -> PaymentMethod:

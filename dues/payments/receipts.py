@@ -24,14 +24,17 @@ _PAYMENT = """
     select p.id, p.user_id, p.status, p.amount, p.currency, p.description, p.gateway, p.gateway_ref,
         coalesce(p.paid_at, p.created_at) as paid_at,
         m.brand, m.last4, s.name as store, s.timezone, s.test, s.legal_name, s.address, s.country, s.tax_id,
-        s.contact_email, s.website, s.invoice_note, s.language, s.paper, s.tax_rate, u.name as payer, u.email,
+        s.contact_email, s.website, s.invoice_note, s.language, s.paper, s.tax_rate,
+        coalesce(c.name, u.name) as payer, coalesce(c.email, u.email) as email,
         a.line1, a.line2, a.city, a.region, a.postal_code, a.country as payer_country, a.company,
         a.tax_id as payer_tax_id
     from payments p
     join stores s on s.id = p.store_id
     join users u on u.id = p.user_id
     left join payment_methods m on m.user_id = p.user_id and m.id = p.payment_method_id
-    left join addresses a on a.user_id = p.user_id and a.is_default
+    left join customers c on c.store_id = p.store_id and c.user_id = p.user_id
+    -- Of those whom the store has imported it knows no address, until they come themselves.
+    left join addresses a on a.user_id = p.user_id and a.is_default and c.name is null
     where p.store_id = %(store_id)s and p.id = %(payment_id)s
 """
 _REFUND = """

@@ -8,8 +8,8 @@ SUBSCRIBERS = Rows(
     columns=(
         Column("id", "s.id", "id"),
         Column("user_id", "s.user_id", "id"),
-        Column("user_name", "u.name", "text"),
-        Column("user_email", "u.email", "text"),
+        Column("user_name", "coalesce(c.name, u.name)", "text"),
+        Column("user_email", "coalesce(c.email, u.email)", "text"),
         Column("package_id", "s.package_id", "id"),
         Column("package_name", "k.name", "text"),
         Column("status", "s.status", "word"),
@@ -29,6 +29,7 @@ SUBSCRIBERS = Rows(
     source="""
         from subscriptions s
         left join users u on u.id = s.user_id
+        left join customers c on c.store_id = s.store_id and c.user_id = s.user_id
         left join packages k on k.store_id = s.store_id and k.id = s.package_id
         where s.store_id = %(store_id)s and s.created_at < %(range_to)s
             and coalesce(s.ended_at, 'infinity') >= %(range_from)s""",

@@ -121,8 +121,8 @@ PAYMENTS = Rows(
         *money("net", "m.net", "m.currency"),
         Column("currency", "m.currency", "word"),
         Column("user_id", "m.user_id", "id"),
-        Column("user_name", "u.name", "text"),
-        Column("user_email", "u.email", "text"),
+        Column("user_name", "coalesce(c.name, u.name)", "text"),
+        Column("user_email", "coalesce(c.email, u.email)", "text"),
         Column("package_id", "m.package_id", "id"),
         Column("package_name", "k.name", "text"),
         Column("subscription_id", "m.subscription_id", "id"),
@@ -135,6 +135,7 @@ PAYMENTS = Rows(
     source=f"""
         from {_MOVES} m
         left join users u on u.id = m.user_id
+        left join customers c on c.store_id = %(store_id)s and c.user_id = m.user_id
         left join packages k on k.store_id = %(store_id)s and k.id = m.package_id""",
     order="m.booked_at, m.id",
     streams=True,

@@ -14,7 +14,8 @@ from dues.stores.models import Store
 
 
 class Customer(Model):
-    """Somebody who buys at a store. The row's lock is held by whoever handles their money there."""
+    """Somebody who buys at a store. The row's lock is held by whoever handles their money there. `name` and `email` are
+    those by which the store has imported them; it is shown these until they come themselves, and then their own."""
 
     __tablename__ = "customers"
 
@@ -23,6 +24,8 @@ class Customer(Model):
     version: Mapped[int]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+    name: Mapped[str | None]
+    email: Mapped[str | None]
 
 
 class SubscriptionRow(Model):
@@ -70,6 +73,7 @@ class SubscriptionRow(Model):
     next_charge_at: Mapped[datetime | None]
     next_charge_amount: Mapped[int | None]
     test: Mapped[bool]
+    uses_default_method: Mapped[bool]
     version: Mapped[int]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]

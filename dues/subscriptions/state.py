@@ -24,6 +24,7 @@ from dues.subscriptions.timeline import next_action, next_charge
 
 ChangeKind = Literal[
     "created",
+    "imported",
     "trial_started",
     "charging",
     "activated",
@@ -57,6 +58,7 @@ ChangeKind = Literal[
 # What others are told of a change; the rest is said by the events of its payments.
 _EVENTS: Mapping[ChangeKind, EventType] = {
     "created": "subscription.created",
+    "imported": "subscription.created",
     "trial_started": "subscription.updated",
     "activated": "subscription.activated",
     "renewed": "subscription.renewed",

@@ -68,7 +68,9 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     """`period_number` counts the current period from 0 at the anchor; in a trial the period is the trial, and before it
-    has begun there is none. `test` is the store's. `reminded_for` is the end that its member was reminded of last."""
+    has begun there is none. `test` is the store's. `reminded_for` is the end that its member was reminded of last.
+    `uses_default_method`: whether it is charged to its member's default where it has no method of its own. One that was
+    imported is not, until its member has said what it is charged to."""
 
     store_id: UUID
     id: UUID
@@ -107,6 +109,7 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
     next_action_at: datetime | None = None
     next_charge_at: datetime | None = None
     next_charge_amount: int | None = None
+    uses_default_method: bool = True
     version: int = 1
 
     @property

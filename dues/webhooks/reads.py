@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dues.billing.reads import credit_notes, invoices, subscriptions
 from dues.documents.reads import documents
 from dues.events import EVENT_TYPES, EventType
+from dues.imports.reads import imports
 from dues.packages.reads import packages
 from dues.payments.reads import payment_methods, payments, refunds
 from dues.reads import Computed, Equal, One, Range, Resource
@@ -21,6 +22,7 @@ SHOWN: Mapping[EventType, Resource] = {
         "document": documents,
         "package": packages,
         "report": reports,
+        "import": imports,
         "post": told_posts,
         "comment": told_comments,
         "follow": follows,

@@ -227,8 +227,15 @@ def _method(operation: Operation, choices: Choices) -> str:
 def _keywords(operation: Operation, choices: Choices) -> tuple[list[str], list[str]]:
     """The arguments after the ids, and how they are passed on."""
     keywords, options = _body(operation.body, choices) if operation.body else ([], [])
+    if operation.uploads:
+        types = ", ".join(f'"{media_type}"' for media_type in operation.uploads)
+        keywords = ["content: bytes", f'content_type: Literal[{types}] = "{operation.uploads[0]}"']
+        options = ["body=content", "content_type=content_type"]
     query = {field.name: _taken(field.shape, choices) for field in operation.query if field.name not in operation.ids}
-    keywords += [f"{_argument(name)}: {kind} | None = None" for name, kind in query.items()]
+    required = {field.name for field in operation.query if field.required}
+    keywords += [
+        f"{_argument(name)}: {kind}{'' if name in required else ' | None = None'}" for name, kind in query.items()
+    ]
     sent = {name: _argument(name) for name in query}
     if operation.selects:
         keywords.append("fields: Sequence[str] | None = None")

@@ -63,6 +63,8 @@ class Operation:
     takes_key: bool = False
     takes_version: bool = False
     takes_wait: bool = False
+    # The media types of the file that is sent, the usual one first.
+    uploads: tuple[str, ...] = ()
     summary: str = ""
     description: str = ""
 
@@ -176,6 +178,7 @@ class _Reader:
                 takes_key="Idempotency-Key" in headers,
                 takes_version="If-Match" in headers,
                 takes_wait="Prefer" in headers and result == "slow",
+                uploads=() if body else tuple(operation.get("requestBody", {}).get("content", ())),
                 summary=operation["summary"],
                 description=operation["description"],
             )

@@ -90,7 +90,11 @@ def _method(operation: Operation) -> str:
         optional = all(not field.required for field in operation.body.fields)
         arguments.append(f"body: {operation.body.name}" + (" = {}" if optional else ""))
         body = "body"
-    arguments.append(f"options: {options} = {{}}")
+    if operation.uploads:
+        arguments.append("content: Blob | Uint8Array | string")
+        body = "content"
+    is_needed = any(field.required for field in query)
+    arguments.append(f"options: {options}" + ("" if is_needed else " = {}"))
     path = re.sub(r"\{(\w+)\}", lambda match: f"${{seg({_name(match[1])})}}", operation.path)
     where = f"`{path}`" if operation.ids else f'"{path}"'
     method = f'"{operation.method}", '
@@ -116,19 +120,26 @@ def _options(operation: Operation, query: list[Field]) -> str:
         base = "KeyedOptions"
     elif operation.takes_version:
         base = "VersionOptions"
-    fields = [f"{_key(field.name)}?: {_kind(field.shape, sent=True)}" for field in query]
+    fields = [f"{_key(field.name)}{_mark(field)}: {_kind(field.shape, sent=True)}" for field in query]
     if operation.selects:
         fields.append("fields?: readonly string[]")
     if operation.includes:
         names = " | ".join(f'"{name}"' for name in operation.includes)
         fields.append(f"include?: readonly ({names})[]")
     if operation.takes_version and base != "VersionOptions":
-        fields.append("ifVersion?: number")
+        base = f"{base} & VersionOptions"
+    if operation.uploads:
+        types = " | ".join(f'"{media_type}"' for media_type in operation.uploads)
+        base = f"{base} & {{ contentType?: {types} }}"
     if not fields:
         return base
-    listed = "; ".join(fields)
     # What selects is apart from how the call is made.
-    return f"{base} & {{ query?: {{ {listed} }} }}" if operation.method == "GET" else f"{base} & {{ {listed} }}"
+    mark = "" if any(field.required for field in query) else "?"
+    return f"{base} & {{ query{mark}: {{ {'; '.join(fields)} }} }}"
+
+
+def _mark(field: Field) -> str:
+    return "" if field.required else "?"
 
 
 def _name(name: str) -> str:

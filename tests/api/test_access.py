@@ -8,7 +8,7 @@ token that is bound to another of the owner's stores.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from flask.testing import FlaskClient
 
 from dues.accounts.actor import SCOPES
 from dues.ids import new_id
-from tests.api.samples.declared import ALL, BODIES
+from tests.api.samples.declared import ALL, BODIES, FileBody, sent_with
 from tests.api.world import World
 from tests.factory import Factory
 
@@ -50,8 +50,10 @@ def read_table(text: str) -> list[Row]:
 ROWS = [row for samples in ALL.values() for row in read_table(samples.access)]
 
 
-def body_of(row: Row, caller: str, world: World) -> dict[str, Any] | None:
+def body_of(row: Row, caller: str, world: World) -> dict[str, Any] | FileBody | None:
     body = BODIES.get(" ".join(row.route), {})
+    if isinstance(body, FileBody):
+        return replace(body, content=body.content.format(caller=caller))
     if callable(body):
         return dict(body(world, caller) or {})
     return {k: v.format(caller=caller) if isinstance(v, str) else v for k, v in body.items()} or None
@@ -82,7 +84,7 @@ def test_access(row: Row, world: World, make: Factory, app: Flask) -> None:
         if row.method == "POST":
             headers["Idempotency-Key"] = f"{caller}-1"
         body = body_of(row, caller, world)
-        with app.test_client().open(path, method=row.method, headers=headers, json=body) as answer:
+        with app.test_client().open(path, method=row.method, headers=headers, **sent_with(body)) as answer:
             status = str(answer.status_code)
             assert int(status) < 500, f"{caller}: {answer.get_data(as_text=True)}"
             told[caller] = answer.get_data(as_text=True)[:500] if int(status) >= 400 else ""
@@ -111,7 +113,9 @@ def test_who_may_not_see_a_row_is_not_told_whether_it_is_there(
         if caller != "unscoped" and client.get(seen_at, headers=headers).status_code == 200:
             continue
         body = body_of(row, caller, world)
-        answers = [client.open(path, method=row.method, headers=headers, json=body) for path in (there, made_up)]
+        answers = [
+            client.open(path, method=row.method, headers=headers, **sent_with(body)) for path in (there, made_up)
+        ]
         problems = [ujson.loads(answer.data) for answer in answers]
         refusals = [(problem["status"], problem["code"], problem["detail"]) for problem in problems]
         assert refusals[0] == refusals[1], caller

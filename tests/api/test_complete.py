@@ -11,9 +11,9 @@ from flask import Flask
 from api.app import MODULES
 from api.openapi.document import build_document
 from api.routing import Route, Routes
-from api.validation import validate
 from dues.errors import Problem
 from dues.reads import Resource, tags
+from dues.validation import validate
 from tests.api.samples.declared import ALL, BODIES, READS, ROWS
 from tests.api.test_access import ROWS as ACCESS
 from tests.api.world import World

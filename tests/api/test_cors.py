@@ -1,6 +1,7 @@
 """What pages of other origins may do in a browser, by both hosts of the API."""
 
 import http.client
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import closing
@@ -11,6 +12,7 @@ from flask import Flask
 from api.app import MODULES
 from api.cors import ALLOWED, EXPOSED, Cors
 from api.openapi.document import build_document
+from dues.ids import new_id
 from tests.factory import Factory
 from tests.servers import Servers
 from tests.webserver import WebServer
@@ -82,6 +84,20 @@ def test_a_browser_asks_first_without_a_token_and_against_no_limit(web: WebServe
     status, fields = ask(web, "OPTIONS", "/v1/me", Origin=CLUB)
     assert (status, set(fields["allow"])) == (200, {"GET", "HEAD", "PATCH", "OPTIONS"})
     assert "content-type" not in fields
+
+
+def test_every_route_says_what_it_allows_and_that_counts_against_no_limit(web: WebServer):
+    """Plain OPTIONS: the methods of the path, and HEAD where there is GET."""
+    allowed: dict[str, set[str]] = {}
+    some_id = str(new_id())
+    for route in (route for module in MODULES for route in module.all):
+        methods = allowed.setdefault(re.sub(r"\{\w+\}", some_id, route.path), {"OPTIONS"})
+        methods |= {"GET", "HEAD"} if route.method == "GET" else {route.method}
+    assert len(allowed) > 60
+    for path, methods in allowed.items():
+        status, fields = ask(web, "OPTIONS", path)
+        assert (path, status, set(fields["allow"])) == (path, 200, methods)
+        assert not {"ratelimit", "content-type"} & fields.keys(), path
 
 
 def test_what_cannot_be_read_is_refused_for_a_page_to_see(app: Flask, servers: Servers):

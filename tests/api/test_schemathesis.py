@@ -34,6 +34,14 @@ CONFIG = SchemathesisConfig.from_dict(
         "checks": {"positive_data_acceptance": {"enabled": False}},
     }
 )
+
+
+@schemathesis.serializer("text/csv", "application/x-ndjson", "application/jsonl")
+def as_it_is(context: object, value: Any) -> bytes:
+    """A file, which is made up as bytes."""
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
 built = build_document(MODULES)
 SPARSE = {
     "schemas": {

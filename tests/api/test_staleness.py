@@ -22,7 +22,7 @@ from dues.ids import new_id
 from dues.postgres import transaction
 from dues.reads.freshness.writer import Writer
 from dues.reads.tags import touch
-from tests.api.samples.declared import FINISHED, READS
+from tests.api.samples.declared import FINISHED, READS, sent_with
 from tests.api.test_access import ROWS, Row, body_of
 from tests.api.world import World
 from tests.contention import Contention
@@ -94,7 +94,11 @@ def write(app: Flask, row: Row, onlookers: Onlookers, world: World, caller: str)
         ids["user_id"] = world.owner.id if caller == "customer" else world.customer.id
     headers = onlookers.auth[caller] | {"Idempotency-Key": new_id().hex}
     body = body_of(row, caller, world)
-    return app.test_client().open(row.path.format_map(ids), method=row.method, headers=headers, json=body).status_code
+    return (
+        app.test_client()
+        .open(row.path.format_map(ids), method=row.method, headers=headers, **sent_with(body))
+        .status_code
+    )
 
 
 def compare(onlookers: Onlookers, servers: Servers) -> tuple[Answers, list[str]]:

@@ -12,11 +12,11 @@ import msgspec
 import pytest
 
 from api.app import MODULES
-from api.validation import validate
 from dues.accounts.codes import Code
 from dues.accounts.fields import Password, TypedEmail, TypedPassword
 from dues.errors import ValidationFailed
 from dues.text import OneLine, Paragraphs
+from dues.validation import validate
 from dues.webhooks.endpoints import Url
 
 pytestmark = pytest.mark.unit

@@ -9,10 +9,10 @@ from urllib.parse import quote
 import pytest
 from flask import Flask
 
-from api.validation import validate
 from dues.clock import parse_moment, rfc3339
 from dues.errors import InvalidValue, ValidationFailed
 from dues.reports.service import NewReport
+from dues.validation import validate
 from tests.api.samples.declared import READS
 from tests.api.world import World
 from tests.factory import Factory

@@ -48,7 +48,7 @@ class TestLoggingIn:
             "updated_at": ANY,
             "links": {"self": f"/v1/tokens/{token['id']}"},
         }
-        assert len(SCOPES) == 16
+        assert len(SCOPES) == 18
         assert 0 <= timedelta(days=30).total_seconds() - seconds_left(answer) < 60
         assert answer.headers["Location"] == token["links"]["self"]
         assert client.get("/v1/me", headers=bearer(answer)).json["id"] == str(user.id)

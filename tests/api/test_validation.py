@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from api.app import MODULES
-from api.validation import validate
 from dues.errors import MOST_FAULTS, Fault, ValidationFailed
+from dues.validation import validate
 
 pytestmark = pytest.mark.unit
 

@@ -221,6 +221,12 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(site: Site):
     assert site.ask("POST", "/v1/x", body=b"x" * 1024 * 1024)[0] == 200
 
 
+def test_a_file_to_import_may_be_larger_than_other_bodies(site: Site):
+    file = b"x" * (3 * 1024 * 1024)
+    status, _, _ = site.ask("POST", "/v1/stores/019aa1c2-5d3e-7f60-8a41-3c5e7d9b1f20/imports?kind=customers", {}, file)
+    assert (status, [len(each.body) for each in site.seen()]) == (200, [len(file)])
+
+
 @pytest.mark.parametrize("name", ["caddy", "haproxy", "nginx"])
 def test_where_no_web_server_answers_it_says_so(name: str, tmp_path: Path):
     home = Home()

@@ -135,6 +135,22 @@ def test_reports(town: Town, run: Run, tmp_path: Path) -> None:
     assert len(list(csv.reader(file.read_text().splitlines()))) == 31
 
 
+def test_imports(town: Town, run: Run, tmp_path: Path) -> None:
+    """As the guide has it; and what was refused is saved."""
+    guide = (PROJECT / "docs/imports.md").read_text()
+    packages, subscriptions = re.findall(r"```csv\n(.*?)```", guide, re.DOTALL)
+    file = tmp_path / "rows.csv"
+    for kind, content in (("packages", packages), ("subscriptions", subscriptions)):
+        file.write_text(content)
+        printed = run("imports", "create", "--kind", kind, "--file", str(file), "--wait")
+        assert printed.strip().split("\t")[1:] == ["succeeded", "1 created", "0 updated", "0 unchanged", "0 refused"]
+    file.write_text(subscriptions.replace("S-1", "S-2"))
+    refused = tmp_path / "refused.csv"
+    words = ("imports", "create", "--kind", "subscriptions", "--file", str(file), "--wait", "-o", str(refused))
+    assert f"1 rows were refused, and {refused} says why" in run(*words, status=1)
+    assert "already_subscribed" in refused.read_text()
+
+
 def test_events(town: Town, run: Run) -> None:
     for _ in range(12):
         town.make.event(town.store, type="package.created")

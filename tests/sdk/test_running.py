@@ -146,3 +146,18 @@ def test_a_server_killed_before_it_answers_charges_once(town: Town, servers: Ser
         assert started.wait().status == "succeeded"
     rows = town.make.rows("select status from payments where store_id = %(store)s", {"store": town.store.id})
     assert [row.status for row in rows] == ["succeeded"]
+
+
+def test_a_file_is_imported(town: Town, owner: Dues) -> None:
+    rows = f"external_id,email,name\nC-1,{town.store_id}@example.com,Ada\nC-2,,Nobody\n".encode()
+    started = owner.imports.create(town.store_id, content=rows, kind="customers")
+    one = started.wait()
+    assert (one.status, one.created, one.refused) == ("succeeded", 1, 1)
+    assert b'\r\n3,"C-2",required,"/email"' in owner.imports.download(town.store_id, one.id).read()
+    again = owner.imports.create(
+        town.store_id,
+        content=f'{{"external_id":"C-1","email":"{town.store_id}@example.com","name":"Ada"}}\n'.encode(),
+        content_type="application/x-ndjson",
+        kind="customers",
+    )
+    assert again.wait().unchanged == 1

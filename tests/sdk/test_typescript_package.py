@@ -9,6 +9,8 @@ import pytest
 
 from tests.sdk.conftest import Town
 from tests.sdk.test_python_package import run
+from tests.servers import Servers
+from tests.webserver import WebServer
 
 SDK = Path(__file__).resolve().parents[2] / "sdk" / "typescript"
 MOST_LINES = 2000
@@ -37,6 +39,11 @@ export async function amounts(dues: Dues, storeId: string): Promise<number[]> {
   const found: number[] = [];
   for await (const payment of dues.payments.list(storeId, { query: { status: "failed" } })) found.push(payment.amount);
   return found;
+}
+
+export async function preview(dues: Dues, storeId: string, id: string, packageId: string): Promise<void> {
+  await dues.subscriptions.change(storeId, id, { package_id: packageId }, { query: { preview: true } });
+  await dues.imports.create(storeId, new Uint8Array(), { query: { kind: "customers" }, contentType: "text/csv" });
 }
 
 export async function hook(body: string, headers: Headers): Promise<number | undefined> {
@@ -98,6 +105,36 @@ def test_its_example_in_twenty_lines(project: Path, town: Town) -> None:
         cwd=project, env=os.environ | {"DUES_URL": town.url},
     )  # fmt: skip
     assert f'succeeded; before that {{"{town.package.name}":{total}}}' in said
+
+
+KILLED = """
+import { Dues } from "dues-client";
+const [storeId, packageId] = process.argv.slice(2);
+const dues = new Dues(process.env.DUES_TOKEN, { retries: 10 });
+const started = await dues.payments.create(storeId, { package_id: packageId, payment_method: "sandbox_ok" });
+const replayed = dues.last.headers.get("idempotency-replayed");
+const payment = await started.wait();
+const rows = `external_id,email,name\\nC-1,${storeId}@example.com,Ada\\n`;
+const owner = new Dues(process.env.OWNER_TOKEN);
+const imported = await (await owner.imports.create(storeId, rows, { query: { kind: "customers" } })).wait();
+console.log(JSON.stringify([replayed, payment.status, imported.created]));
+"""
+
+
+def test_a_server_killed_before_it_answers_charges_once(
+    project: Path, town: Town, servers: Servers, tmp_path: Path
+) -> None:
+    """It dies after the payment was committed; the client's next attempt meets the one that takes its place."""
+    marker = tmp_path / "killed"
+    (project / "killed.mjs").write_text(KILLED)
+    with WebServer(servers, DUES_FAILPOINTS=f"web.after_commit=kill:{marker}") as web:
+        tokens = {"DUES_TOKEN": town.make.token(town.customer), "OWNER_TOKEN": town.make.token(town.owner)}
+        environ = os.environ | tokens | {"DUES_URL": web.url}
+        said = run("node", "killed.mjs", town.store_id, str(town.package.id), cwd=project, env=environ)
+    assert marker.exists()
+    assert '["true","succeeded",1]' in said
+    rows = town.make.rows("select status from payments where store_id = %(store)s", {"store": town.store.id})
+    assert [row.status for row in rows] == ["succeeded"]
 
 
 def test_what_is_written_by_hand_stays_small() -> None:

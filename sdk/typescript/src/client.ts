@@ -2,6 +2,7 @@
 
 import { ApiError, apiError, NetworkError, NotFound, TimedOut, UnreadableAnswer } from "./errors.js";
 import { Groups } from "./generated.js";
+import { isFile } from "./group.js";
 import type { Answer, Caller, Query, Request } from "./options.js";
 import { retryDelay, sleep } from "./retry.js";
 
@@ -95,7 +96,9 @@ export class Dues extends Groups implements Caller {
     const headers: Record<string, string> = { Accept: "application/json", ...request.headers };
     if (this.#token) headers["Authorization"] = `Bearer ${this.#token}`;
     const init: RequestInit = { method: request.method, headers, signal: AbortSignal.any(signals), cache: "no-store" };
-    if (request.body !== undefined) {
+    if (isFile(request.body)) {
+      init.body = request.body as BodyInit;
+    } else if (request.body !== undefined) {
       init.body = JSON.stringify(request.body);
       headers["Content-Type"] = "application/json";
     }

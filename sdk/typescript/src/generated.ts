@@ -233,7 +233,7 @@ export interface Event {
   id: string;
   store_id: string;
   seq: number;
-  type: "payment.created" | "payment.requires_action" | "payment.succeeded" | "payment.failed" | "payment.unknown" | "payment.partially_refunded" | "payment.refunded" | "refund.created" | "refund.succeeded" | "refund.failed" | "document.delivery_failed" | "package.created" | "package.updated" | "package.archived" | "report.succeeded" | "report.failed" | "report.canceled" | "post.published" | "post.updated" | "post.deleted" | "comment.created" | "follow.created" | "subscription.created" | "subscription.activated" | "subscription.renewed" | "subscription.updated" | "subscription.past_due" | "subscription.paused" | "subscription.resumed" | "subscription.canceled" | "subscription.ended" | "subscription.trial_ending" | "invoice.paid" | "invoice.voided" | "credit_note.created" | "payment_method.updated" | (string & {});
+  type: "payment.created" | "payment.requires_action" | "payment.succeeded" | "payment.failed" | "payment.unknown" | "payment.partially_refunded" | "payment.refunded" | "refund.created" | "refund.succeeded" | "refund.failed" | "document.delivery_failed" | "package.created" | "package.updated" | "package.archived" | "report.succeeded" | "report.failed" | "report.canceled" | "import.succeeded" | "import.failed" | "import.canceled" | "post.published" | "post.updated" | "post.deleted" | "comment.created" | "follow.created" | "subscription.created" | "subscription.activated" | "subscription.renewed" | "subscription.updated" | "subscription.past_due" | "subscription.paused" | "subscription.resumed" | "subscription.canceled" | "subscription.ended" | "subscription.trial_ending" | "invoice.paid" | "invoice.voided" | "credit_note.created" | "payment_method.updated" | (string & {});
   timestamp: string;
   /** what the event is about (a payment, a subscription, a post, …) as a GET answered it then; where that would make the event larger than 20 kB, `id` and `links` alone */
   data: { readonly [name: string]: unknown };
@@ -263,6 +263,24 @@ export interface Follower {
   /** null without a token */
   followed_by_me: boolean | null;
   followed_at: string;
+  links: { readonly [name: string]: string | null };
+}
+
+export interface Import {
+  id: string;
+  store_id: string;
+  kind: "customers" | "packages" | "subscriptions" | (string & {});
+  format: "csv" | "ndjson" | (string & {});
+  status: string;
+  bytes: number;
+  rows: number;
+  created: number;
+  updated: number;
+  unchanged: number;
+  refused: number;
+  version: number;
+  created_at: string;
+  updated_at: string;
   links: { readonly [name: string]: string | null };
 }
 
@@ -352,7 +370,7 @@ export interface IssuedWebhookEndpoint {
 
 export interface Job {
   id: string;
-  kind: "payment.charge" | "payment.cancel" | "payment.refund" | "payment.reconcile" | "payment.confirmation" | "payment.notice" | "document.delivery" | "subscription.renew" | "subscription.notice" | "document.issue" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "post.mailing" | "post.mailing_test" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.events" | "housekeeping.circuits" | (string & {});
+  kind: "payment.charge" | "payment.cancel" | "payment.refund" | "payment.reconcile" | "payment.confirmation" | "payment.notice" | "document.delivery" | "subscription.renew" | "subscription.notice" | "document.issue" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "post.mailing" | "post.mailing_test" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "import.run" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.import_files" | "housekeeping.events" | "housekeeping.circuits" | (string & {});
   status: "queued" | "running" | "succeeded" | "failed" | "canceled" | (string & {});
   done: boolean;
   attempt: number;
@@ -663,7 +681,7 @@ export interface NewSubscription {
 export interface NewToken {
   /** one line of text */
   name: string;
-  scopes: readonly ("account:read" | "account:write" | "catalog:read" | "catalog:write" | "jobs:read" | "jobs:write" | "payments:read" | "payments:write" | "reports:read" | "reports:write" | "social:read" | "social:write" | "subscriptions:read" | "subscriptions:write" | "webhooks:read" | "webhooks:write")[];
+  scopes: readonly ("account:read" | "account:write" | "catalog:read" | "catalog:write" | "imports:read" | "imports:write" | "jobs:read" | "jobs:write" | "payments:read" | "payments:write" | "reports:read" | "reports:write" | "social:read" | "social:write" | "subscriptions:read" | "subscriptions:write" | "webhooks:read" | "webhooks:write")[];
   store_id?: string | null;
   /** seconds; `2592000` unless something else is sent */
   expires_in?: number;
@@ -684,7 +702,7 @@ export interface NewWebhookEndpoint {
   /** URL of an endpoint */
   url: string;
   /** types of events, or `*` for all */
-  events?: readonly ("*" | "comment.created" | "credit_note.created" | "document.delivery_failed" | "follow.created" | "invoice.paid" | "invoice.voided" | "package.archived" | "package.created" | "package.updated" | "payment.created" | "payment.failed" | "payment.partially_refunded" | "payment.refunded" | "payment.requires_action" | "payment.succeeded" | "payment.unknown" | "payment_method.updated" | "post.deleted" | "post.published" | "post.updated" | "refund.created" | "refund.failed" | "refund.succeeded" | "report.canceled" | "report.failed" | "report.succeeded" | "subscription.activated" | "subscription.canceled" | "subscription.created" | "subscription.ended" | "subscription.past_due" | "subscription.paused" | "subscription.renewed" | "subscription.resumed" | "subscription.trial_ending" | "subscription.updated")[];
+  events?: readonly ("*" | "comment.created" | "credit_note.created" | "document.delivery_failed" | "follow.created" | "import.canceled" | "import.failed" | "import.succeeded" | "invoice.paid" | "invoice.voided" | "package.archived" | "package.created" | "package.updated" | "payment.created" | "payment.failed" | "payment.partially_refunded" | "payment.refunded" | "payment.requires_action" | "payment.succeeded" | "payment.unknown" | "payment_method.updated" | "post.deleted" | "post.published" | "post.updated" | "refund.created" | "refund.failed" | "refund.succeeded" | "report.canceled" | "report.failed" | "report.succeeded" | "subscription.activated" | "subscription.canceled" | "subscription.created" | "subscription.ended" | "subscription.past_due" | "subscription.paused" | "subscription.renewed" | "subscription.resumed" | "subscription.trial_ending" | "subscription.updated")[];
   /** one line of text */
   description?: string;
   /** `true` unless something else is sent */
@@ -1115,7 +1133,7 @@ export interface WebhookDelivery {
   store_id: string;
   endpoint_id: string;
   event_id: string;
-  event_type: "payment.created" | "payment.requires_action" | "payment.succeeded" | "payment.failed" | "payment.unknown" | "payment.partially_refunded" | "payment.refunded" | "refund.created" | "refund.succeeded" | "refund.failed" | "document.delivery_failed" | "package.created" | "package.updated" | "package.archived" | "report.succeeded" | "report.failed" | "report.canceled" | "post.published" | "post.updated" | "post.deleted" | "comment.created" | "follow.created" | "subscription.created" | "subscription.activated" | "subscription.renewed" | "subscription.updated" | "subscription.past_due" | "subscription.paused" | "subscription.resumed" | "subscription.canceled" | "subscription.ended" | "subscription.trial_ending" | "invoice.paid" | "invoice.voided" | "credit_note.created" | "payment_method.updated" | (string & {});
+  event_type: "payment.created" | "payment.requires_action" | "payment.succeeded" | "payment.failed" | "payment.unknown" | "payment.partially_refunded" | "payment.refunded" | "refund.created" | "refund.succeeded" | "refund.failed" | "document.delivery_failed" | "package.created" | "package.updated" | "package.archived" | "report.succeeded" | "report.failed" | "report.canceled" | "import.succeeded" | "import.failed" | "import.canceled" | "post.published" | "post.updated" | "post.deleted" | "comment.created" | "follow.created" | "subscription.created" | "subscription.activated" | "subscription.renewed" | "subscription.updated" | "subscription.past_due" | "subscription.paused" | "subscription.resumed" | "subscription.canceled" | "subscription.ended" | "subscription.trial_ending" | "invoice.paid" | "invoice.voided" | "credit_note.created" | "payment_method.updated" | (string & {});
   seq: number;
   status: "pending" | "succeeded" | "failed" | (string & {});
   failure_code: string | null;
@@ -1161,7 +1179,7 @@ export interface WebhookEndpointChange {
   /** URL of an endpoint */
   url?: string;
   /** types of events, or `*` for all */
-  events?: readonly ("*" | "comment.created" | "credit_note.created" | "document.delivery_failed" | "follow.created" | "invoice.paid" | "invoice.voided" | "package.archived" | "package.created" | "package.updated" | "payment.created" | "payment.failed" | "payment.partially_refunded" | "payment.refunded" | "payment.requires_action" | "payment.succeeded" | "payment.unknown" | "payment_method.updated" | "post.deleted" | "post.published" | "post.updated" | "refund.created" | "refund.failed" | "refund.succeeded" | "report.canceled" | "report.failed" | "report.succeeded" | "subscription.activated" | "subscription.canceled" | "subscription.created" | "subscription.ended" | "subscription.past_due" | "subscription.paused" | "subscription.renewed" | "subscription.resumed" | "subscription.trial_ending" | "subscription.updated")[];
+  events?: readonly ("*" | "comment.created" | "credit_note.created" | "document.delivery_failed" | "follow.created" | "import.canceled" | "import.failed" | "import.succeeded" | "invoice.paid" | "invoice.voided" | "package.archived" | "package.created" | "package.updated" | "payment.created" | "payment.failed" | "payment.partially_refunded" | "payment.refunded" | "payment.requires_action" | "payment.succeeded" | "payment.unknown" | "payment_method.updated" | "post.deleted" | "post.published" | "post.updated" | "refund.created" | "refund.failed" | "refund.succeeded" | "report.canceled" | "report.failed" | "report.succeeded" | "subscription.activated" | "subscription.canceled" | "subscription.created" | "subscription.ended" | "subscription.past_due" | "subscription.paused" | "subscription.renewed" | "subscription.resumed" | "subscription.trial_ending" | "subscription.updated")[];
   /** one line of text */
   description?: string;
   enabled?: boolean;
@@ -1198,6 +1216,9 @@ export interface EventData {
   "report.succeeded": Report;
   "report.failed": Report;
   "report.canceled": Report;
+  "import.succeeded": Import;
+  "import.failed": Import;
+  "import.canceled": Import;
   "post.published": Post;
   "post.updated": Post;
   "post.deleted": Post;
@@ -1430,7 +1451,7 @@ export class Payments extends Group {
   }
 
   /** Pay for a package, or an amount. */
-  create(storeId: string, body: NewPayment, options: SlowOptions & { ifVersion?: number } = {}): Promise<Started<Payment>> {
+  create(storeId: string, body: NewPayment, options: SlowOptions & VersionOptions = {}): Promise<Started<Payment>> {
     return this.slow("POST", `/v1/stores/${seg(storeId)}/payments`, body, options);
   }
 
@@ -1568,7 +1589,7 @@ export class Subscriptions extends Group {
   }
 
   /** Change, cancel, pause or resume a subscription, or what it is charged to. */
-  change(storeId: string, subscriptionId: string, body: SubscriptionChange = {}, options: VersionOptions & { preview?: boolean } = {}): Promise<void> {
+  change(storeId: string, subscriptionId: string, body: SubscriptionChange = {}, options: VersionOptions & { query?: { preview?: boolean } } = {}): Promise<void> {
     return this.none("PATCH", `/v1/stores/${seg(storeId)}/subscriptions/${seg(subscriptionId)}`, body, options);
   }
 
@@ -1652,6 +1673,30 @@ export class Reports extends Group {
   /** Download report. */
   download(storeId: string, reportId: string, options: CallOptions = {}): Download {
     return this.file(`/v1/stores/${seg(storeId)}/reports/${seg(reportId)}/file`, options);
+  }
+
+}
+
+/** Imports: files of customers, packages and subscriptions that a store brings along. */
+export class Imports extends Group {
+  /** List imports. */
+  list(storeId: string, options: ListOptions & { query?: { created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Import> {
+    return this.paged(`/v1/stores/${seg(storeId)}/imports`, options);
+  }
+
+  /** Import customers, packages or subscriptions. */
+  create(storeId: string, content: Blob | Uint8Array | string, options: SlowOptions & { contentType?: "text/csv" | "application/x-ndjson" | "application/jsonl" } & { query: { kind: "customers" | "packages" | "subscriptions" } }): Promise<Started<Import>> {
+    return this.slow("POST", `/v1/stores/${seg(storeId)}/imports`, content, options);
+  }
+
+  /** Get import. */
+  get(storeId: string, importId: string, options: CallOptions & { query?: { fields?: readonly string[] } } = {}): Promise<Import> {
+    return this.one("GET", `/v1/stores/${seg(storeId)}/imports/${seg(importId)}`, undefined, options);
+  }
+
+  /** Download what an import has refused. */
+  download(storeId: string, importId: string, options: CallOptions = {}): Download {
+    return this.file(`/v1/stores/${seg(storeId)}/imports/${seg(importId)}/file`, options);
   }
 
 }
@@ -1823,12 +1868,12 @@ export class Mailings extends Group {
   }
 
   /** What the link in a mail opens: a page that asks. */
-  showUnsubscribing(options: CallOptions & { query?: { token?: string } } = {}): Promise<void> {
+  showUnsubscribing(options: CallOptions & { query: { token: string } }): Promise<void> {
     return this.none("GET", "/v1/unsubscribe", undefined, options);
   }
 
   /** Get no more posts of a store by mail. */
-  unsubscribe(options: CallOptions & { token?: string } = {}): Promise<void> {
+  unsubscribe(options: CallOptions & { query: { token: string } }): Promise<void> {
     return this.none("POST", "/v1/unsubscribe", undefined, options);
   }
 
@@ -1901,7 +1946,7 @@ export class Webhooks extends Group {
 /** Status URLs: the slow work that a caller has asked for, and that of the stores that the caller manages. */
 export class Jobs extends Group {
   /** The caller's own jobs. */
-  list(options: ListOptions & { query?: { status?: "queued" | "running" | "succeeded" | "failed" | "canceled"; kind?: "payment.charge" | "payment.cancel" | "payment.refund" | "payment.reconcile" | "payment.confirmation" | "payment.notice" | "document.delivery" | "subscription.renew" | "subscription.notice" | "document.issue" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "post.mailing" | "post.mailing_test" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.events" | "housekeeping.circuits"; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Job> {
+  list(options: ListOptions & { query?: { status?: "queued" | "running" | "succeeded" | "failed" | "canceled"; kind?: "payment.charge" | "payment.cancel" | "payment.refund" | "payment.reconcile" | "payment.confirmation" | "payment.notice" | "document.delivery" | "subscription.renew" | "subscription.notice" | "document.issue" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "post.mailing" | "post.mailing_test" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "import.run" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.import_files" | "housekeeping.events" | "housekeeping.circuits"; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Job> {
     return this.paged("/v1/jobs", options);
   }
 
@@ -1945,6 +1990,7 @@ export class Groups {
   readonly invoices: Invoices;
   readonly metrics: Metrics;
   readonly reports: Reports;
+  readonly imports: Imports;
   readonly posts: Posts;
   readonly comments: Comments;
   readonly follows: Follows;
@@ -1967,6 +2013,7 @@ export class Groups {
     this.invoices = new Invoices(caller);
     this.metrics = new Metrics(caller);
     this.reports = new Reports(caller);
+    this.imports = new Imports(caller);
     this.posts = new Posts(caller);
     this.comments = new Comments(caller);
     this.follows = new Follows(caller);

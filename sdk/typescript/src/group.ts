@@ -12,12 +12,17 @@ import { Started } from "./started.js";
 const SILENCE_MS = 45_000;
 const MOST_FAILURES = 5;
 
-type AnyOptions = CallOptions & KeyedOptions & SlowOptions & VersionOptions & { query?: Query };
+type AnyOptions = CallOptions & KeyedOptions & SlowOptions & VersionOptions & { query?: Query; contentType?: string };
 
 /** An id as a part of a path. Throws for an empty one, which would name the list instead. */
 export function seg(id: string): string {
   if (!id) throw new TypeError("an id is empty");
   return encodeURIComponent(id);
+}
+
+/** Whether a body is sent as it is, and not as JSON. */
+export function isFile(body: unknown): body is Blob | Uint8Array | string {
+  return typeof body === "string" || body instanceof Uint8Array || body instanceof Blob;
 }
 
 export class Group {
@@ -29,6 +34,7 @@ export class Group {
     if (method === "POST") headers["Idempotency-Key"] = options.idempotencyKey ?? crypto.randomUUID();
     if (options.ifVersion !== undefined) headers["If-Match"] = `"${options.ifVersion}"`;
     if (options.wait !== undefined) headers["Prefer"] = `wait=${options.wait}`;
+    if (isFile(body)) headers["Content-Type"] = options.contentType ?? "text/csv";
     const { signal, requestTimeout, query } = options;
     return this.caller.call({ method, path, query, body, headers, signal, requestTimeout });
   }

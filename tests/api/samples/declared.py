@@ -14,12 +14,41 @@ from typing import TYPE_CHECKING, Any
 
 from api.app import MODULES
 
-__all__ = ["ALL", "BODIES", "FINISHED", "OF_ROUTE", "READS", "ROWS", "Row", "Samples", "Target"]
+__all__ = [
+    "ALL",
+    "BODIES",
+    "FINISHED",
+    "OF_ROUTE",
+    "READS",
+    "ROWS",
+    "FileBody",
+    "Row",
+    "Samples",
+    "Target",
+    "sent_with",
+]
 
 if TYPE_CHECKING:
     from tests.api.world import World
 
-Body = Mapping[str, Any] | Callable[["World", str], Mapping[str, Any] | None]
+
+@dataclass(frozen=True)
+class FileBody:
+    """A file, and the query that it is sent with."""
+
+    content: str
+    media_type: str
+    query: str = ""
+
+
+Body = Mapping[str, Any] | Callable[["World", str], Mapping[str, Any] | None] | FileBody
+
+
+def sent_with(body: "Mapping[str, Any] | FileBody | None") -> dict[str, Any]:
+    """How a test client sends a body."""
+    if isinstance(body, FileBody):
+        return {"data": body.content, "content_type": body.media_type, "query_string": body.query}
+    return {"json": body}
 
 
 @dataclass

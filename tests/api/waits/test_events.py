@@ -169,5 +169,8 @@ class _Wire:
 
     def abort(self) -> None: ...
 
+    async def read_part(self) -> bytes:
+        return b""
+
     async def read_body(self) -> bytes:
         return b""

@@ -52,10 +52,14 @@ class Options:
 
 
 def request_headers(
-    *, key: str | Unset | None = UNSET, if_version: int | None = None, wait: int | None = None
+    *,
+    key: str | Unset | None = UNSET,
+    if_version: int | None = None,
+    wait: int | None = None,
+    content_type: str | None = None,
 ) -> dict[str, str]:
     """A key of None is a request that takes one, and gets one of its own: the same over all its attempts."""
-    headers = {}
+    headers = {} if content_type is None else {"Content-Type": content_type}
     if key is not UNSET:
         headers["Idempotency-Key"] = str(key) if key is not None else uuid.uuid4().hex
     if if_version is not None:

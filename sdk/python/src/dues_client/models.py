@@ -37,6 +37,9 @@ EventType = Literal[
     "report.succeeded",
     "report.failed",
     "report.canceled",
+    "import.succeeded",
+    "import.failed",
+    "import.canceled",
     "post.published",
     "post.updated",
     "post.deleted",
@@ -57,6 +60,8 @@ EventType = Literal[
     "credit_note.created",
     "payment_method.updated",
 ]
+ImportFormat = Literal["csv", "ndjson"]
+ImportKind = Literal["customers", "packages", "subscriptions"]
 InvoiceStatus = Literal["draft", "paid", "void"]
 IssuedWebhookEndpointDisabledReason = Literal["gone", "failing"]
 JobKind = Literal[
@@ -83,12 +88,14 @@ JobKind = Literal[
     "webhook.deliver",
     "webhook.replay",
     "report.build",
+    "import.run",
     "housekeeping.keys",
     "housekeeping.jobs",
     "housekeeping.tokens",
     "housekeeping.codes",
     "housekeeping.attempts",
     "housekeeping.report_files",
+    "housekeeping.import_files",
     "housekeeping.events",
     "housekeeping.circuits",
 ]
@@ -122,6 +129,8 @@ TokenScope = Literal[
     "account:write",
     "catalog:read",
     "catalog:write",
+    "imports:read",
+    "imports:write",
     "jobs:read",
     "jobs:write",
     "payments:read",
@@ -141,6 +150,9 @@ WebhookEndpointEvent = Literal[
     "credit_note.created",
     "document.delivery_failed",
     "follow.created",
+    "import.canceled",
+    "import.failed",
+    "import.succeeded",
     "invoice.paid",
     "invoice.voided",
     "package.archived",
@@ -410,6 +422,26 @@ class Follower(Model):
     links: Mapping[str, str | None]
 
     _decoders = {"followed_at": time}
+
+
+class Import(Model):
+    id: str
+    store_id: str
+    kind: ImportKind | str
+    format: ImportFormat | str
+    status: str
+    bytes: int
+    rows: int
+    created: int
+    updated: int
+    unchanged: int
+    refused: int
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    links: Mapping[str, str | None]
+
+    _decoders = {"created_at": time, "updated_at": time}
 
 
 class Invoice(Model):
@@ -1141,6 +1173,27 @@ class ReportCanceledEvent(WebhookEvent):
     _decoders = {"timestamp": time, "data": one("Report")}
 
 
+class ImportSucceededEvent(WebhookEvent):
+    type: Literal["import.succeeded"]
+    data: Import
+
+    _decoders = {"timestamp": time, "data": one("Import")}
+
+
+class ImportFailedEvent(WebhookEvent):
+    type: Literal["import.failed"]
+    data: Import
+
+    _decoders = {"timestamp": time, "data": one("Import")}
+
+
+class ImportCanceledEvent(WebhookEvent):
+    type: Literal["import.canceled"]
+    data: Import
+
+    _decoders = {"timestamp": time, "data": one("Import")}
+
+
 class PostPublishedEvent(WebhookEvent):
     type: Literal["post.published"]
     data: Post
@@ -1292,6 +1345,9 @@ EVENTS: dict[str, type[WebhookEvent]] = {
     "report.succeeded": ReportSucceededEvent,
     "report.failed": ReportFailedEvent,
     "report.canceled": ReportCanceledEvent,
+    "import.succeeded": ImportSucceededEvent,
+    "import.failed": ImportFailedEvent,
+    "import.canceled": ImportCanceledEvent,
     "post.published": PostPublishedEvent,
     "post.updated": PostUpdatedEvent,
     "post.deleted": PostDeletedEvent,
@@ -1330,6 +1386,9 @@ AnyEvent = Union[
     ReportSucceededEvent,
     ReportFailedEvent,
     ReportCanceledEvent,
+    ImportSucceededEvent,
+    ImportFailedEvent,
+    ImportCanceledEvent,
     PostPublishedEvent,
     PostUpdatedEvent,
     PostDeletedEvent,

@@ -96,7 +96,7 @@ class AsyncDues(AsyncGroups):
         path: str,
         *,
         query: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | bytes | None = None,
         headers: Mapping[str, str] | None = None,
         request_timeout: float | None = None,
     ) -> Answer:
@@ -148,7 +148,7 @@ class AsyncDues(AsyncGroups):
         method: str,
         path: str,
         query: Mapping[str, Any] | None,
-        body: Mapping[str, Any] | None,
+        body: Mapping[str, Any] | bytes | None,
         headers: Mapping[str, str],
         timeout: float,
     ) -> httpx.Request:
@@ -159,7 +159,8 @@ class AsyncDues(AsyncGroups):
             method,
             self.url + path,
             params=(query_of(query) if query else None) or None,
-            json=body_of(body) if body is not None else None,
+            content=body if isinstance(body, bytes) else None,
+            json=None if body is None or isinstance(body, bytes) else body_of(body),
             headers=all_headers,
             timeout=timeout,
         )

@@ -32,7 +32,7 @@ class AsyncCaller(Protocol):
         path: str,
         *,
         query: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | bytes | None = None,
         headers: Mapping[str, str] | None = None,
         request_timeout: float | None = None,
     ) -> Answer: ...
@@ -54,13 +54,14 @@ class AsyncGroup:
         path: str,
         *,
         query: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | bytes | None = None,
         idempotency_key: str | Unset | None = UNSET,
         if_version: int | None = None,
         wait: int | None = None,
+        content_type: str | None = None,
         request_timeout: float | None = None,
     ) -> Answer:
-        headers = request_headers(key=idempotency_key, if_version=if_version, wait=wait)
+        headers = request_headers(key=idempotency_key, if_version=if_version, wait=wait, content_type=content_type)
         return await self._client.call(
             method, path, query=query, body=body, headers=headers, request_timeout=request_timeout
         )

@@ -35,6 +35,8 @@ from dues_client.models import (
     Follow,
     Followed,
     Follower,
+    Import,
+    ImportKind,
     Invoice,
     InvoiceStatus,
     IssuedToken,
@@ -1976,6 +1978,100 @@ class AsyncReports(AsyncGroup):
         )
 
 
+class AsyncImports(AsyncGroup):
+    """Imports: files of customers, packages and subscriptions that a store brings along."""
+
+    def list(
+        self,
+        store_id: Id,
+        *,
+        created_at: datetime | str | None = None,
+        created_at_gt: datetime | str | None = None,
+        created_at_gte: datetime | str | None = None,
+        created_at_lt: datetime | str | None = None,
+        created_at_lte: datetime | str | None = None,
+        sort: Literal["created_at", "-created_at"] | None = None,
+        fields: Sequence[str] | None = None,
+        page_size: int | None = None,
+        request_timeout: float | None = None,
+    ) -> AsyncPaged[Import]:
+        """List imports.
+
+        Needs a token with the scope `imports:read`. Kept for the store's staff, from the role `manager` up."""
+        return self._list(
+            Import,
+            f"/v1/stores/{segment(store_id)}/imports",
+            query={
+                "created_at": created_at,
+                "created_at[gt]": created_at_gt,
+                "created_at[gte]": created_at_gte,
+                "created_at[lt]": created_at_lt,
+                "created_at[lte]": created_at_lte,
+                "sort": sort,
+                "fields": fields,
+            },
+            page_size=page_size,
+            request_timeout=request_timeout,
+        )
+
+    async def create(
+        self,
+        store_id: Id,
+        *,
+        content: bytes,
+        content_type: Literal["text/csv", "application/x-ndjson", "application/jsonl"] = "text/csv",
+        kind: ImportKind,
+        idempotency_key: str | None = None,
+        wait: int | None = None,
+        request_timeout: float | None = None,
+    ) -> AsyncStarted[Import]:
+        """Import customers, packages or subscriptions.
+
+        The body is a file: CSV with a first line of columns, or a JSON object on each line. Each row has an
+        `external_id`, by which the store knows it: the same row again changes nothing. Nobody is charged or mailed
+        for it.
+
+        The import's `file` has a line for each row that was refused, and why.
+
+        Needs a token with the scope `imports:write`. Kept for the store's staff, from the role `manager` up."""
+        return await self._slow(
+            Import,
+            "POST",
+            f"/v1/stores/{segment(store_id)}/imports",
+            body=content,
+            content_type=content_type,
+            query={"kind": kind},
+            idempotency_key=idempotency_key,
+            wait=wait,
+            request_timeout=request_timeout,
+        )
+
+    async def get(
+        self, store_id: Id, import_id: Id, *, fields: Sequence[str] | None = None, request_timeout: float | None = None
+    ) -> Import:
+        """Get import.
+
+        Needs a token with the scope `imports:read`. Kept for the store's staff, from the role `manager` up."""
+        return await self._one(
+            Import,
+            "GET",
+            f"/v1/stores/{segment(store_id)}/imports/{segment(import_id)}",
+            query={"fields": fields},
+            request_timeout=request_timeout,
+        )
+
+    def download(self, store_id: Id, import_id: Id, *, request_timeout: float | None = None) -> AsyncDownload:
+        """Download what an import has refused.
+
+        A CSV with the columns `line` (of the file that was sent), `external_id`, `code`, `pointer` (of the row's
+        field) and `detail`.
+
+        Needs a token with the scope `imports:read`. Kept for the store's staff, from the role `manager` up."""
+        return self._file(
+            f"/v1/stores/{segment(store_id)}/imports/{segment(import_id)}/file", request_timeout=request_timeout
+        )
+
+
 class AsyncPosts(AsyncGroup):
     """Posts: published by people and stores, read by whomever they are for, and liked."""
 
@@ -2561,7 +2657,7 @@ class AsyncMailings(AsyncGroup):
             request_timeout=request_timeout,
         )
 
-    async def show_unsubscribing(self, *, token: str | None = None, request_timeout: float | None = None) -> None:
+    async def show_unsubscribing(self, *, token: str, request_timeout: float | None = None) -> None:
         """What the link in a mail opens: a page that asks.
 
         It changes nothing, because programs that look for viruses open every link.
@@ -2569,7 +2665,7 @@ class AsyncMailings(AsyncGroup):
         Needs no token."""
         await self._none("GET", "/v1/unsubscribe", query={"token": token}, request_timeout=request_timeout)
 
-    async def unsubscribe(self, *, token: str | None = None, request_timeout: float | None = None) -> None:
+    async def unsubscribe(self, *, token: str, request_timeout: float | None = None) -> None:
         """Get no more posts of a store by mail.
 
         With the token of a mail's link, as mail programs do it (RFC 8058) and the page's button does. Again it
@@ -2998,6 +3094,7 @@ class AsyncGroups:
         self.invoices = AsyncInvoices(client)
         self.metrics = AsyncMetrics(client)
         self.reports = AsyncReports(client)
+        self.imports = AsyncImports(client)
         self.posts = AsyncPosts(client)
         self.comments = AsyncComments(client)
         self.follows = AsyncFollows(client)

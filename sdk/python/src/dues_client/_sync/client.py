@@ -95,7 +95,7 @@ class Dues(Groups):
         path: str,
         *,
         query: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | bytes | None = None,
         headers: Mapping[str, str] | None = None,
         request_timeout: float | None = None,
     ) -> Answer:
@@ -147,7 +147,7 @@ class Dues(Groups):
         method: str,
         path: str,
         query: Mapping[str, Any] | None,
-        body: Mapping[str, Any] | None,
+        body: Mapping[str, Any] | bytes | None,
         headers: Mapping[str, str],
         timeout: float,
     ) -> httpx.Request:
@@ -158,7 +158,8 @@ class Dues(Groups):
             method,
             self.url + path,
             params=(query_of(query) if query else None) or None,
-            json=body_of(body) if body is not None else None,
+            content=body if isinstance(body, bytes) else None,
+            json=None if body is None or isinstance(body, bytes) else body_of(body),
             headers=all_headers,
             timeout=timeout,
         )

@@ -33,7 +33,7 @@ class Caller(Protocol):
         path: str,
         *,
         query: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | bytes | None = None,
         headers: Mapping[str, str] | None = None,
         request_timeout: float | None = None,
     ) -> Answer: ...
@@ -55,13 +55,14 @@ class Group:
         path: str,
         *,
         query: Mapping[str, Any] | None = None,
-        body: Mapping[str, Any] | None = None,
+        body: Mapping[str, Any] | bytes | None = None,
         idempotency_key: str | Unset | None = UNSET,
         if_version: int | None = None,
         wait: int | None = None,
+        content_type: str | None = None,
         request_timeout: float | None = None,
     ) -> Answer:
-        headers = request_headers(key=idempotency_key, if_version=if_version, wait=wait)
+        headers = request_headers(key=idempotency_key, if_version=if_version, wait=wait, content_type=content_type)
         return self._client.call(method, path, query=query, body=body, headers=headers, request_timeout=request_timeout)
 
     def _one(self, model: type[M], method: str, path: str, **options: Any) -> M:

@@ -4,6 +4,7 @@
     dues pay 15.00 EUR --method sandbox_ok      dues get payment 019aa1c2-…
     dues report payments -o payments.csv        dues job 019aa1c2-…
     dues events --follow                        dues listen --forward http://localhost:3000/hooks
+    dues imports create --kind customers --file customers.csv --wait
 
 On a terminal lists are tables and work has a progress bar; elsewhere lines are tab-separated, and there are no bars.
 """
@@ -35,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except commands.Usage as wrong:
         sys.stderr.write(f"dues: {wrong}\n")
         return 2
+    except commands.Refused as refused:
+        sys.stderr.write(f"dues: {refused}\n")
+        return 1
     except (DuesError, OSError) as error:
         if isinstance(error, BrokenPipeError):
             # Whoever reads has seen enough: nothing more is to be flushed into the pipe at the end.
@@ -91,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("-o", "--output", help="the file (default: the name that the server gives); -: standard output")
     _store(report).set_defaults(run=commands.make_report)
 
+    _imports(names.add_parser("imports", help="bring customers, packages or subscriptions along"))
     events = names.add_parser("events", help="what has happened in a store")
     events.add_argument("--after", type=int, help="those after this number (default: the last ten)")
     events.add_argument("--follow", "-f", action="store_true", help="wait for more")
@@ -101,6 +106,15 @@ def _parser() -> argparse.ArgumentParser:
     listen.add_argument("--after", type=int, help="begin after this number (default: with what happens from now on)")
     _store(listen).set_defaults(run=commands.listen)
     return parser
+
+
+def _imports(parser: argparse.ArgumentParser) -> None:
+    create = parser.add_subparsers(metavar="create", required=True).add_parser("create", help="import a file")
+    create.add_argument("--file", required=True, help="a CSV, or a JSON object on each line")
+    create.add_argument("--kind", required=True, choices=("customers", "packages", "subscriptions"))
+    create.add_argument("--wait", action="store_true", help="until it is done; then save what was refused, and why")
+    create.add_argument("-o", "--output", help="the file for what was refused (default: refused-ID.csv)")
+    _json(_store(create)).set_defaults(run=commands.make_import)
 
 
 def _store(parser: argparse.ArgumentParser) -> argparse.ArgumentParser:

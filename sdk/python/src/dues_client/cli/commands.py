@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Any
 
 from dues_client import Dues, Model, Money
@@ -26,6 +27,10 @@ _LAST = 10
 
 class Usage(Exception):
     """The command was not given what it needs."""
+
+
+class Refused(Exception):
+    """What was asked for was done, but for what it is about."""
 
 
 @dataclass
@@ -191,6 +196,25 @@ def make_report(context: Context) -> None:
         return
     path = download.save(options.output or f"{options.kind}-{report.id}.{options.format}")
     print(f"{path}\t{report.rows} rows\t{report.bytes} bytes")
+
+
+def make_import(context: Context) -> None:
+    options = context.options
+    started = context.dues.imports.create(
+        context.store,
+        content=Path(options.file).read_bytes(),
+        content_type="text/csv" if options.file.endswith(".csv") else "application/x-ndjson",
+        kind=options.kind,
+    )
+    one = started.resource
+    if options.wait:
+        one = started.wait(timeout=86_400, on_progress=context.output.progress)
+    told = f"{one.created} created\t{one.updated} updated\t{one.unchanged} unchanged\t{one.refused} refused"
+    context.output.line(f"{one.id}\t{one.status}" + (f"\t{told}" if options.wait else ""), one.to_dict())
+    if options.wait and one.refused:
+        path = options.output or f"refused-{one.id}.csv"
+        context.dues.imports.download(context.store, one.id).save(path)
+        raise Refused(f"{one.refused} rows were refused, and {path} says why")
 
 
 def _moment(text: str | None) -> datetime | None:
