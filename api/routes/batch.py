@@ -2,22 +2,24 @@
 
 import math
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import groupby
 from typing import Annotated, Any, Literal, NamedTuple
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from api.auth import PUBLIC
-from api.composition import Part, Parts, beyond_limits, result
+from api.composition import Part, Parts, beyond_limits, result, route_of
 from api.idempotency import idempotency_key
 from api.long_poll import finished_reply, wanted_wait
 from api.reply import Reply
 from api.routing import Call, Routes
-from api.validation import validate
 from dues.errors import BadRequest, FailedDependency, Fault, Problem, ValidationFailed
 from dues.postgres import repeated, transaction
 from dues.stores.access import refusing_lost_rights
+from dues.validation import validate
 
 routes = Routes(
     "batch",
@@ -51,6 +53,8 @@ routes = Routes(
 )
 
 MOST_OPERATIONS = 100
+# So many creations are one transaction at most: where one of them fails, so many are done anew.
+_MOST_TOGETHER = 25
 
 OperationId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$(?!\n)", description="letters, digits, - and _")]
 
@@ -169,15 +173,45 @@ def _check_references(parts: list[Part]) -> None:
 def _one_by_one(call: Call, items: list[Part], refused: dict[str, Problem], *, stops: bool) -> Parts:
     parts = Parts(call)
     has_failed = False
-    for item in items:
-        if stops and has_failed:
-            reply = parts.refuse(item, FailedDependency("an earlier operation has failed", code="stopped"))
-        elif problem := refused.get(item.id):
-            reply = parts.refuse(item, problem)
-        else:
-            reply = parts.answer(item)
-        has_failed = has_failed or reply.status >= 400
+    for several in _runs(call, items):
+        is_free = not (stops and has_failed) and refused.keys().isdisjoint(item.id for item in several)
+        if len(several) > 1 and is_free and _answer_together(parts, several):
+            continue
+        for item in several:
+            if stops and has_failed:
+                reply = parts.refuse(item, FailedDependency("an earlier operation has failed", code="stopped"))
+            elif problem := refused.get(item.id):
+                reply = parts.refuse(item, problem)
+            else:
+                reply = parts.answer(item)
+            has_failed = has_failed or reply.status >= 400
     return parts
+
+
+def _runs(call: Call, items: list[Part]) -> Iterator[list[Part]]:
+    """The operations in their order: those that create rows of one kind, one after the other, together."""
+
+    def kind(numbered: tuple[int, Part]) -> object:
+        route = route_of(call, numbered[1])
+        is_creation = route is not None and route.method == "POST" and not route.prepare
+        return (route.path, numbered[0] // _MOST_TOGETHER) if route and is_creation else numbered[0]
+
+    for _, run in groupby(enumerate(items), kind):
+        yield [item for _, item in run]
+
+
+def _answer_together(parts: Parts, items: list[Part]) -> bool:
+    """Answer operations in one transaction, which saves a commit and a look at the caller's rights for each; or where
+    one of them fails do nothing, so that each is answered by itself. Returns: whether they are answered."""
+    tried = Parts(parts.call, dict(parts.replies))
+    try:
+        with refusing_lost_rights(), transaction():
+            for item in items:
+                tried.perform(item)
+    except Exception:
+        return False
+    parts.replies |= tried.replies
+    return True
 
 
 def _all_or_none(call: Call, items: list[Part]) -> Parts:
