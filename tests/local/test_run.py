@@ -149,24 +149,6 @@ def test_a_life_of_bin_run(home: Path, start: Callable[..., Run]) -> None:
     assert psutil.wait_procs(started, timeout=5)[1] == []
 
 
-@pytest.mark.timeout(300)
-def test_several_web_servers_behind_a_gateway(home: Path, start: Callable[..., Run]) -> None:
-    tls_port = ports.free_port()
-    run = start("--payments", "100", "--gateway", "--webs", "2", TLS_PORT=str(tls_port))
-    run.wait_until_ready()
-    assert {"gateway", "web-1", "web-2"} <= run.children().keys()
-    assert f"https://localhost:{tls_port}" in run.said()
-    assert count_payments(json.loads((home / "demo.json").read_text())) == 100
-    assert listens_on_loopback_alone(run)
-    # Either may die, and nobody notices.
-    for name in ("web-1", "web-2"):
-        kill_and_see_it_return(run, name)
-        assert status(run.port, "/v1/stores") == 200
-    assert (status(run.port, "/metrics"), status(run.port, "/readyz")) == (404, 404)
-    kill_and_see_it_return(run, "gateway")
-    wait_until(lambda: status(run.port, "/healthz") == 200, 20, "the gateway")
-
-
 @pytest.mark.parametrize(
     ("arguments", "env", "line"),
     [

@@ -1,18 +1,56 @@
-"""`bin/tour` against a running `bin/run`, and what it says when something is not as it tells."""
+"""`bin/run --gateway`, and `bin/tour` through it, and what that says when something is not as it tells."""
 
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.local.test_run import PROJECT, Run, home, start
+from local import ports
+from tests.local.test_run import PROJECT, Run, count_payments, kill_and_see_it_return, listens_on_loopback_alone, status
+from tests.servers import Home, wait_until
 
-__all__ = ["home", "start"]
+
+class Site:
+    """A `bin/run` with two web servers behind a gateway, in a home of its own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.home, self.tls_port = folder / "var", ports.free_port()
+        self.home.mkdir(mode=0o711)
+        arguments = ("--payments", "100", "--gateway", "--webs", "2")
+        self.run = Run(folder / "output", self.home, ports.free_port(), *arguments, TLS_PORT=str(self.tls_port))
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[Site]:
+    folder = Home()
+    site = Site(folder.path)
+    try:
+        site.run.wait_until_ready()
+        yield site
+    finally:
+        site.run.end()
+        folder.remove()
+
+
+@pytest.mark.timeout(300)
+def test_several_web_servers_behind_a_gateway(site: Site) -> None:
+    run = site.run
+    assert {"gateway", "web-1", "web-2"} <= run.children().keys()
+    assert f"https://localhost:{site.tls_port}" in run.said()
+    assert count_payments(json.loads((site.home / "demo.json").read_text())) == 100
+    assert listens_on_loopback_alone(run)
+    # Either may die, and nobody notices.
+    for name in ("web-1", "web-2"):
+        kill_and_see_it_return(run, name)
+        assert status(run.port, "/v1/stores") == 200
+    assert (status(run.port, "/metrics"), status(run.port, "/readyz")) == (404, 404)
+    kill_and_see_it_return(run, "gateway")
+    wait_until(lambda: status(run.port, "/healthz") == 200, 20, "the gateway")
 
 
 def take_tour(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
@@ -27,17 +65,16 @@ def take_tour(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]"
     )
 
 
-def test_asked_what_it_does_it_does_nothing(home: Path) -> None:
-    tour = take_tour(home, "--help")
+def test_asked_what_it_does_it_does_nothing(tmp_path: Path) -> None:
+    tour = take_tour(tmp_path, "--help")
     assert tour.returncode == 0
     assert tour.stdout.startswith("usage: bin/tour")
-    assert take_tour(home, "--fast").returncode == 2
+    assert take_tour(tmp_path, "--fast").returncode == 2
 
 
 @pytest.mark.timeout(300)
-def test_the_tour_of_a_running_dues(home: Path, start: Callable[..., Run]) -> None:
-    run = start("--payments", "300")
-    run.wait_until_ready()
+def test_the_tour_of_a_running_dues(site: Site) -> None:
+    home = site.home
     tour = take_tour(home)
     assert (tour.returncode, tour.stderr) == (0, ""), tour.stdout + tour.stderr
     for words in (
@@ -46,7 +83,7 @@ def test_the_tour_of_a_running_dues(home: Path, start: Callable[..., Run]) -> No
         "Subject: Your payment to",
         "past_due, not paid; the next charge is due on ",
         'attachment; filename="invoice-INV-000003.pdf"',
-        "301 payments, the one just made among them, and ",
+        "101 payments, the one just made among them, and ",
         "the follower's newsfeed shows it at once: The wall is open again.",
         "a stranger's feeds do not",
     ):
