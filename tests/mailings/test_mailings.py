@@ -169,6 +169,23 @@ def test_a_mail_server_that_refuses_some_or_is_busy(club: Club) -> None:
     assert len(club.reached()) == len(set(club.reached())) == len(members) - 1
 
 
+def test_a_mail_server_that_is_away_is_waited_for(club: Club, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(5):
+        club.member()
+    away = msgspec.structs.replace(app.extensions["settings"], smtp_url="smtp://127.0.0.1:1")
+    with monkeypatch.context() as patch:
+        patch.setitem(app.extensions, "settings", away)
+        mailing = club.mail(club.post())
+    assert (mailing["status"], numbers(mailing)) == ("running", {"recipients": 5})
+    # Not each of them is tried in vain.
+    assert club.make.value("select count(*) from email_sends") <= 3
+    club.make.rows("delete from circuit_breakers")
+    club.make.rows("update mailing_recipients set next_at = now() where status = 'pending'")
+    club.work.hurry()
+    found = club.read(mailing)
+    assert (found["status"], numbers(found)) == ("succeeded", {"recipients": 5, "sent": 5})
+
+
 def test_a_mail_that_was_tried_in_vain_for_hours_has_failed(club: Club, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("workers.mailings.MOST_TRIES", 2)
     club.member()
