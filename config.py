@@ -37,6 +37,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     redis_url: Annotated[str, doc("Redis 7 or Valkey, for queues, wake-ups and (unless set apart) the cache")]
     secret_key: Annotated[str, Meta(min_length=32), doc("signs cursors and derived secrets; at least 32 characters")]
+    environment: Annotated[
+        Literal["development", "production"],
+        doc("`production`: the sandbox charges in test stores alone, since nobody pays real money there"),
+    ] = "development"
+    secrets_keys: Annotated[
+        str,
+        Meta(pattern=r"^([A-Za-z0-9_-]{43}=(,[A-Za-z0-9_-]{43}=)*)?$"),
+        doc(
+            "keys that the secrets of stores' gateways are encrypted with, as `flask gateways new-key` makes them, "
+            "separated by commas: the first encrypts, all of them decrypt; empty: no store can have a gateway of its "
+            "own"
+        ),
+    ] = ""
     cache_redis_url: Annotated[str, doc("one Redis node reached directly, for the cache; REDIS_URL if empty")] = ""
     cache_key_prefix: Annotated[str, doc("what the cache's names in Redis begin with")] = "dues:"
     cache_default_timeout: Annotated[Positive, doc("seconds after which a cached answer is forgotten though fresh")] = (
@@ -169,6 +182,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 12
 
     gateway_timeout_s: Annotated[float, doc("longest a payment gateway may take to answer")] = 10.0
+    stripe_api_url: Annotated[
+        str, Meta(pattern=r"^https?://[^@/?#]+$"), doc("where Stripe's API is, for stores whose gateway it is")
+    ] = "https://api.stripe.com"
     job_lease_s: Annotated[float, Meta(gt=0), doc("a job whose worker is silent this long is taken over")] = 15.0
     worker_queues: Annotated[
         str,

@@ -37,6 +37,7 @@ EventType = Literal[
     "payment.unknown",
     "payment.partially_refunded",
     "payment.refunded",
+    "payment.disputed",
     "refund.created",
     "refund.succeeded",
     "refund.failed",

@@ -9,7 +9,7 @@ import re
 import secrets
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from http import HTTPStatus
@@ -19,6 +19,7 @@ import psycopg2
 import redis
 
 from config import ConfigError, Settings, load_settings
+from dues.vault import new_key
 from local import folders, ports
 from local.gateway import Gateway
 from local.mailsink import MailSink
@@ -81,7 +82,8 @@ def _run(supervisor: Supervisor, home: Path, given: argparse.Namespace) -> None:
         "DUES_HOME": str(home),
         "HOST": LOOPBACK,
         "PORT": str(port),
-        "SECRET_KEY": os.environ.get("SECRET_KEY") or _secret_key(home),
+        "SECRET_KEY": os.environ.get("SECRET_KEY") or _kept(home / "secret_key", lambda: secrets.token_hex(32)),
+        "SECRETS_KEYS": os.environ.get("SECRETS_KEYS") or _kept(home / "secrets_key", new_key),
         "PUBLIC_URL": os.environ.get("PUBLIC_URL") or f"http://{LOOPBACK}:{port}",
     }
     if gateway:
@@ -219,11 +221,10 @@ def _port(name: str, default: int) -> int:
     return port
 
 
-def _secret_key(home: Path) -> str:
-    """The secret key that is stored in this home, made at the first start."""
-    path = home / "secret_key"
+def _kept(path: Path, new: Callable[[], str]) -> str:
+    """A secret that is kept in this home, made at the first start."""
     if not path.exists():
-        folders.write_whole(path, secrets.token_hex(32))
+        folders.write_whole(path, new())
     return path.read_text().strip()
 
 

@@ -161,6 +161,7 @@ class Backing:
             "smtp_url": self.mail.smtp_url,
             "mail_lookup_url": self.mail.lookup_url,
             "secret_key": "a key for tests, which nobody else uses",
+            "secrets_keys": "a2V5IG51bWJlciBvbmUgb2YgdGhlIHRlc3RzLCAzMiE=",
             "dues_home": str(self.home),
             "job_lease_s": 2.0,
             "rate_limit": "off",
@@ -180,7 +181,7 @@ class Backing:
     def environ(self, **changes: str) -> dict[str, str]:
         """The environment of a process of Dues (web, worker, relay) with the same settings."""
         settings = self.settings()
-        names = ("database_url", "redis_url", "smtp_url", "mail_lookup_url", "secret_key", "dues_home", "rate_limit")
+        names = "database_url redis_url smtp_url mail_lookup_url secret_key secrets_keys dues_home rate_limit".split()
         found = {name.upper(): str(getattr(settings, name)) for name in names}
         return {**os.environ, **found, "JOB_LEASE_S": str(settings.job_lease_s), "PYTHONUNBUFFERED": "1", **changes}
 

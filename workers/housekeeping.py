@@ -9,6 +9,7 @@ from dues.accounts.tokens import delete_expired_tokens
 from dues.breaker import delete_expired_circuits
 from dues.imports.retention import delete_expired_files as delete_expired_import_files
 from dues.jobs import Run, kinds
+from dues.payments.hooks import delete_expired_events as delete_expired_gateway_events
 from dues.postgres import transaction
 from dues.reports.retention import delete_expired_files
 from dues.retention import delete_expired_jobs, delete_expired_keys
@@ -62,6 +63,11 @@ def events(run: Run) -> dict[str, int]:
 @job(kinds.FORGET_CIRCUITS)
 def circuits(run: Run) -> dict[str, int]:
     return _in_batches(run, delete_expired_circuits)
+
+
+@job(kinds.FORGET_GATEWAY_EVENTS)
+def gateway_events(run: Run) -> dict[str, int]:
+    return _in_batches(run, delete_expired_gateway_events)
 
 
 def _in_batches(run: Run, forget: Callable[[], int]) -> dict[str, int]:

@@ -43,6 +43,7 @@ def every(seconds: int, kind: Kind, args: Mapping[str, JSON] | None = None, *, n
 
 
 _HOURLY = 3600
+_EVERY_FIVE_MINUTES = 300
 
 SCHEDULE: tuple[Every, ...] = (
     every(_HOURLY, kinds.FORGET_KEYS),
@@ -54,6 +55,8 @@ SCHEDULE: tuple[Every, ...] = (
     every(_HOURLY, kinds.FORGET_IMPORT_FILES),
     every(_HOURLY, kinds.FORGET_EVENTS),
     every(_HOURLY, kinds.FORGET_CIRCUITS),
+    every(_HOURLY, kinds.FORGET_GATEWAY_EVENTS),
+    every(_EVERY_FIVE_MINUTES, kinds.GATEWAY_SWEEPS),
 )
 
 

@@ -5,7 +5,8 @@ from uuid import UUID
 from api.reply import Reply, no_content
 from api.routing import Call, Routes
 from dues.errors import Forbidden, PreconditionFailed
-from dues.payments import methods, service
+from dues.payments import methods, service, setups
+from dues.payments.gateways import gateway_seen
 from dues.payments.methods import NewPaymentMethod, PaymentMethodChange
 from dues.payments.models import Payment, PaymentMethod
 from dues.payments.reads import payment_methods, payments, refunds
@@ -22,6 +23,7 @@ routes = Routes(
         "exp_year": 2031,
         "last4": "4242",
         "next_action": None,
+        "dispute": None,
         "outcome": "succeed",
         "refunded_amount": 0,
         "NewPaymentMethod.token": "sandbox_ok",
@@ -94,7 +96,9 @@ def create_payment(call: Call, store_id: UUID) -> Reply:
         call.match(order.package_version)
     elif call.request.header("if-match"):
         raise PreconditionFailed("If-Match names the version of a package, and this payment is for none")
-    payment = service.create_payment(store_id, call.actor.user_id, order, call.data.payment_method)
+    payment = service.create_payment(
+        store_id, call.actor.user_id, order, call.data.payment_method, gateway_seen(call.access)
+    )
     return call.accepted(payment.id, payment.job_id)
 
 
@@ -189,4 +193,5 @@ def delete_payment_method(call: Call, payment_method_id: UUID) -> Reply:
     """Forget a payment method, which is charged no more"""
     call.match(call.row.version)
     methods.delete_method(call.row)
+    setups.detach_later(call.row)
     return no_content()

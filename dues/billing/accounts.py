@@ -13,6 +13,7 @@ import msgspec
 
 from dues.accounts.brought_along import Person
 from dues.errors import NotFound
+from dues.payments.gateways import CAN_CHARGE, sandbox_is_open
 from dues.postgres import fetch_row, unit_of_work
 from dues.reads.tags import touch
 from dues.subscriptions import state
@@ -20,10 +21,11 @@ from dues.subscriptions.subscription import Subscription
 
 
 class Method(msgspec.Struct, frozen=True):
-    """A stored payment method, as a payment names it."""
+    """A stored payment method, as a payment names it, and the account that the store charges it through."""
 
     id: UUID
     gateway: str
+    account_id: UUID | None
     gateway_customer: str
     gateway_ref: str
     brand: str
@@ -61,17 +63,19 @@ _ACCOUNTS = f"""
     select coalesce(json_agg(json_build_object(
         'subscription_id', k.id,
         'balance', {_BALANCE.format(s="k")},
-        'method', (select json_build_object('id', m.id, 'gateway', m.gateway, 'gateway_customer', m.gateway_customer,
-                'gateway_ref', m.gateway_ref, 'brand', m.brand, 'last4', m.last4, 'exp_month', m.exp_month,
-                'exp_year', m.exp_year)
+        'method', (select json_build_object('id', m.id, 'gateway', m.gateway, 'account_id', g.id,
+                'gateway_customer', m.gateway_customer, 'gateway_ref', m.gateway_ref, 'brand', m.brand,
+                'last4', m.last4, 'exp_month', m.exp_month, 'exp_year', m.exp_year)
             from payment_methods m
             where m.user_id = k.user_id and m.deleted_at is null
                 and (m.id = k.payment_method_id or m.is_default and k.uses_default_method)
+                and {CAN_CHARGE}
             order by m.id is not distinct from k.payment_method_id desc limit 1),
         'grace_days', s.grace_days, 'tax_rate', s.tax_rate, 'dunning', s.dunning,
         'package_name', p.name, 'pending_name', q.name)), '[]')::text
     from jsonb_populate_recordset(null::subscriptions, %(rows)s::jsonb) k
     join stores s on s.id = k.store_id
+    left join gateway_accounts g on g.store_id = k.store_id and g.replaced_at is null
     join packages p on p.store_id = k.store_id and p.id = k.package_id
     left join packages q on q.store_id = k.store_id and q.id = (k.pending ->> 'package_id')::uuid
 """
@@ -128,7 +132,7 @@ def lock_subscription(store_id: UUID, subscription_id: UUID, user_id: UUID | Non
 
 def accounts_of(subscriptions: Sequence[Subscription]) -> dict[UUID, Account]:
     """What has to be known of the members of subscriptions, which are locked; by the subscription's id."""
-    values = {"rows": msgspec.json.encode(subscriptions).decode()}
+    values = {"rows": msgspec.json.encode(subscriptions).decode(), "sandbox_is_open": sandbox_is_open()}
     (document,) = fetch_row(_ACCOUNTS, values, hot=True) or ("[]",)
     found = msgspec.json.decode(document, type=list[Account])
     return {account.subscription_id: account for account in found}

@@ -3,10 +3,12 @@ gateways themselves have on record, and each difference is told in a sentence. `
 """
 
 from collections.abc import Iterator
+from uuid import UUID
 
 from sqlalchemy import text
 
-from dues.payments.gateways import GATEWAYS
+from dues.payments.gateway import GatewayBusy, GatewayTimeout
+from dues.payments.gateways import all_gateways, gateway_of
 from dues.postgres import db
 
 # Statuses of a payment that was charged, whatever was given back since.
@@ -42,12 +44,40 @@ _CHECKS = (
     select format('store %s has %s %s at %s by its payments, and %s by the books', coalesce(a.store_id, b.store_id),
         coalesce(a.amount, 0), coalesce(a.currency, b.currency), coalesce(a.gateway, b.gateway), coalesce(b.amount, 0))
     from (
-        select store_id, gateway, currency, sum(amount - refunded_amount) as amount from payments
-        where status in {_CHARGED} group by 1, 2, 3) a
+        select store_id, gateway, currency, sum(amount) as amount from (
+            select store_id, gateway, currency, amount - refunded_amount as amount from payments
+            where status in {_CHARGED}
+            union all
+            select d.store_id, p.gateway, d.currency, -d.amount from disputes d
+            join payments p on p.store_id = d.store_id and p.id = d.payment_id
+            where d.status in ('open', 'lost')) x
+        group by 1, 2, 3) a
     full join (
         select store_id, substr(account, 9) as gateway, currency, sum(amount) as amount from ledger_entries
         where account like 'gateway:%' group by 1, 2, 3) b using (store_id, gateway, currency)
     where coalesce(a.amount, 0) <> coalesce(b.amount, 0)
+    """,
+    # What a bank holds, or has kept, is what disputes say.
+    """
+    select format('store %s has %s %s as %s by its disputes, and %s by the books', coalesce(a.store_id, b.store_id),
+        coalesce(a.amount, 0), coalesce(a.currency, b.currency), coalesce(a.account, b.account), coalesce(b.amount, 0))
+    from (
+        select store_id, currency, case status when 'open' then 'disputed' else 'losses' end as account,
+            sum(amount) as amount
+        from disputes where status in ('open', 'lost') group by 1, 2, 3) a
+    full join (
+        select store_id, currency, account, sum(amount) as amount from ledger_entries
+        where account in ('disputed', 'losses') group by 1, 2, 3) b using (store_id, currency, account)
+    where coalesce(a.amount, 0) <> coalesce(b.amount, 0)
+    """,
+    """
+    select format('payment %s shows a dispute that is %s, and it is %s', coalesce(p.id, d.payment_id),
+        coalesce(p.dispute ->> 'status', 'not there'), coalesce(d.status, 'not there'))
+    from payments p
+    full join (
+        select distinct on (store_id, payment_id) store_id, payment_id, status from disputes
+        order by store_id, payment_id, updated_at desc) d on d.store_id = p.store_id and d.payment_id = p.id
+    where p.dispute ->> 'status' is distinct from d.status
     """,
     """
     select format('payment %s says that %s of it were given back, and its refunds %s', p.id, p.refunded_amount,
@@ -176,11 +206,17 @@ _CHECKS = (
     """,
 )
 _OF_GATEWAY = f"""
-    select id::text, amount, currency from payments where gateway = :gateway and status in {_CHARGED}
+    with mine as (
+        select store_id, id, amount, currency, status from payments
+        where gateway = :gateway and (:gateway = 'sandbox' or (
+            store_id = cast(:store_id as uuid) and gateway_account_id = cast(:account_id as uuid))))
+    select id::text, amount, currency from mine where status in {_CHARGED}
     union all
     select r.id::text, -r.amount, r.currency from refunds r
-    join payments p on p.store_id = r.store_id and p.id = r.payment_id
-    where p.gateway = :gateway and r.status = 'succeeded'
+    join mine p on p.store_id = r.store_id and p.id = r.payment_id where r.status = 'succeeded'
+    union all
+    select d.gateway_ref, -d.amount, d.currency from disputes d
+    join mine p on p.store_id = d.store_id and p.id = d.payment_id where d.status in ('open', 'lost')
 """
 
 
@@ -189,15 +225,21 @@ def audit() -> list[str]:
     with db.engine.connect() as connection:
         connection.execute(text("set local statement_timeout = 0"))
         found = [row[0] for check in _CHECKS for row in connection.execute(text(check))]
-    return [*found, *(difference for name in GATEWAYS for difference in _compare_with_gateway(name))]
+    return [*found, *(difference for entry in all_gateways() for difference in _compare(*entry))]
 
 
-def _compare_with_gateway(name: str) -> Iterator[str]:
-    """What the gateway has done under our keys, against what we say it has."""
+def _compare(name: str, store_id: UUID, account_id: UUID | None) -> Iterator[str]:
+    """What a gateway has done under our keys, against what we say it has."""
     with db.engine.connect() as connection:
-        rows = connection.execute(text(_OF_GATEWAY), {"gateway": name})
+        values = {"gateway": name, "store_id": store_id, "account_id": account_id}
+        rows = connection.execute(text(_OF_GATEWAY), values)
         ours = {row.id: (row.amount, row.currency) for row in rows}
-    for record in GATEWAYS[name].records():
+    try:
+        records = list(gateway_of(name, store_id, account_id).records())
+    except (GatewayBusy, GatewayTimeout) as problem:
+        yield f"{name} cannot be asked: {problem.detail}"
+        return
+    for record in records:
         amount = record.amount if record.kind == "charge" else -record.amount
         known = ours.pop(record.key, None)
         if known is None:

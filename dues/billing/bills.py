@@ -206,6 +206,7 @@ def _payment(
         payment_method_id=method.id,
         off_session=off_session,
         gateway=method.gateway,
+        gateway_account_id=method.account_id,
         gateway_customer=method.gateway_customer,
         job_id=enqueue(
             kinds.PAYMENT_CHARGE,

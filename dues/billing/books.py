@@ -3,6 +3,8 @@
     gateway:<name>   what the store has at a payment gateway         revenue    what it has earned (below zero)
     balance          what it owes its members (below zero)           tax        what it owes the tax office (below zero)
     unapplied        what was paid and nobody owed, until it is given back (below zero)
+    disputed         what payers' banks have taken back, and nobody has decided about yet
+    losses           what they have kept
     earlier          what was paid, less what was given back, of before there were books (below zero)
 
 PostgreSQL refuses a transaction that does not add up, and any change of one that is written. A second one of the same
@@ -19,7 +21,7 @@ import msgspec
 from dues.ids import new_id
 from dues.postgres import fetch_row, run_later
 
-Kind = Literal["invoice", "unapplied_payment", "refund", "unapplied_refund", "earlier", "credit"]
+Kind = Literal["invoice", "unapplied_payment", "refund", "unapplied_refund", "earlier", "credit", "dispute"]
 
 
 class Entry(msgspec.Struct, frozen=True):

@@ -52,7 +52,7 @@ _CREDIT_NOTE = f"""
             'reason', n.reason, 'to_balance', r.id is null))::text
     from credit_notes n join invoices i on i.store_id = n.store_id and i.id = n.invoice_id
     left join refunds r on r.store_id = n.store_id and r.id = n.refund_id {_JOINS}
-    where n.store_id = %(store_id)s and n.id = %(id)s and n.number is not null
+    where n.store_id = %(store_id)s and n.id = %(id)s and n.number is not null and i.number is not null
 """
 _STATEMENTS: dict[Kind, str] = {"invoice": _INVOICE, "credit_note": _CREDIT_NOTE}
 _OF_PAYMENT = "select id from invoices where store_id = %(store_id)s and payment_id = %(of)s and number is not null"

@@ -18,8 +18,7 @@ from dues.billing.refund import refund_unused
 from dues.billing.subscribe import package_for_sale
 from dues.clock import Moment, store_now
 from dues.errors import Conflict, Fault, Forbidden, InvalidTransition, ValidationFailed
-from dues.ids import parse_id
-from dues.payments.methods import Method, named_method, store_method
+from dues.payments.methods import Method, method_for
 from dues.subscriptions import machine
 from dues.subscriptions.dunning import MANUAL_TRIES
 from dues.subscriptions.subscription import Subscription
@@ -169,7 +168,7 @@ def _charge_to(posting: Posting, one: Subscription, named: str | UnsetType | Non
         raise InvalidTransition(f"a subscription that is {one.status} is not charged any more")
     method = None
     if isinstance(named, str):
-        method = named_method(one.user_id, named) if parse_id(named) else store_method(one.user_id, named)
+        method = method_for(one.store_id, one.user_id, named)
     own = method.id if method and not method.is_default else None
     changed = replace(one, payment_method_id=own, uses_default_method=True)
     if one.bill and one.bill.state != "trying" and one.status in ("past_due", "incomplete"):

@@ -8,23 +8,29 @@ from dues.billing.posting import Posting
 from dues.clock import store_now
 from dues.errors import Conflict
 from dues.events import emit
+from dues.payments.gateways import CAN_CHARGE, sandbox_is_open
 from dues.payments.methods import when_default
 from dues.payments.models import PaymentMethod
 from dues.payments.reads import payment_methods
 from dues.postgres import db, fetch_row
 from dues.subscriptions import state
 
-_CHARGED_TO_DEFAULT = """
-    select coalesce(json_agg(to_jsonb(s) order by s.store_id), '[]')::text from subscriptions s
-    where s.user_id = %(user_id)s and s.payment_method_id is null and s.uses_default_method
-        and s.status in ('trialing', 'active', 'past_due', 'paused')
+_CHARGED_TO_DEFAULT = f"""
+    select coalesce(json_agg(to_jsonb(k) order by k.store_id), '[]')::text
+    from payment_methods m
+    join subscriptions k on k.user_id = m.user_id and k.payment_method_id is null and k.uses_default_method
+        and k.status in ('trialing', 'active', 'past_due', 'paused')
+    join stores s on s.id = k.store_id
+    left join gateway_accounts g on g.store_id = s.id and g.replaced_at is null
+    where m.user_id = %(user_id)s and m.id = %(id)s and {CAN_CHARGE}
 """
 
 
 @when_default
 def charge_what_is_owed(method: PaymentMethod) -> None:
     db.session.flush()
-    (document,) = fetch_row(_CHARGED_TO_DEFAULT, {"user_id": method.user_id}) or ("[]",)
+    values = {"user_id": method.user_id, "id": method.id, "sandbox_is_open": sandbox_is_open()}
+    (document,) = fetch_row(_CHARGED_TO_DEFAULT, values) or ("[]",)
     for found in state.parse_all(document):
         emit(found.store_id, "payment_method.updated", payment_methods, {"user_id": method.user_id, "id": method.id})
         if found.status != "past_due":

@@ -6,7 +6,7 @@ since the subscription was ended or paid otherwise meanwhile, is given back.
 
 from dues.billing import bills, invoices
 from dues.billing.accounts import account_of, lock_customer, lock_subscription
-from dues.billing.books import Entry, gateway
+from dues.billing.books import Booking, Entry, book, gateway
 from dues.billing.expiry import warn_of_expiry
 from dues.billing.invoices import Invoice, Line
 from dues.billing.posting import Posting
@@ -30,6 +30,9 @@ _SELLER = "select tax_rate, language from stores where id = %(store_id)s"
 
 @when_settled
 def payment_settled(payment: Settled) -> None:
+    if payment.is_late:
+        _give_back(payment)
+        return
     if payment.subscription_id is None or payment.invoice_id is None:
         if payment.status == "succeeded":
             _invoice_payment(payment)
@@ -57,13 +60,14 @@ def _is_current(one: Subscription, payment: Settled) -> bool:
 
 def _succeeded(posting: Posting, one: Subscription, draft: Invoice, payment: Settled) -> None:
     if draft.status != "draft" or one.bill is None or one.bill.invoice_id != draft.id:
-        _give_back(posting, draft, payment)
+        _give_back(payment)
         return
     if one.bill.kind == "create" and _is_member(one):
         # Two were asked for at once, and the other was paid first.
         bills.void_bill(one, posting.at)
         posting.change(one, machine.over(one, posting.at), "expired", {"reason": "already_subscribed"})
-        _give_back(posting, draft, payment)
+        posting.write()
+        _give_back(payment)
         return
     kind = one.bill.kind
     after = machine.paid(one, posting.at)
@@ -97,11 +101,21 @@ def _is_member(one: Subscription) -> bool:
     return fetch_row(_IS_MEMBER, {"store_id": one.store_id, "user_id": one.user_id}) is not None
 
 
-def _give_back(posting: Posting, draft: Invoice, payment: Settled) -> None:
+def _give_back(payment: Settled) -> None:
     """Nobody owes what was paid: it is booked as that, and refunded."""
-    entries = (Entry(gateway(payment.gateway), payment.amount), Entry("unapplied", -payment.amount))
-    posting.book(draft, "unapplied_payment", f"payment:{payment.id}", entries)
-    posting.write()
+    book(
+        [
+            Booking(
+                store_id=payment.store_id,
+                kind="unapplied_payment",
+                source=f"payment:{payment.id}",
+                user_id=payment.user_id,
+                currency=payment.currency,
+                at=payment.at,
+                entries=(Entry(gateway(payment.gateway), payment.amount), Entry("unapplied", -payment.amount)),
+            )
+        ]
+    )
     found = get_payment(payment.store_id, payment.id)
     create_refund(found, payment.user_id, NewRefund(reason="not owed any more"))
 

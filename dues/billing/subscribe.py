@@ -15,11 +15,12 @@ from dues.billing.invoices import Line
 from dues.billing.posting import Posting
 from dues.clock import Moment, store_now
 from dues.errors import Conflict, Fault, ValidationFailed
-from dues.ids import new_id, parse_id
+from dues.ids import new_id
 from dues.money import Amount, Currency
 from dues.packages.models import Package
 from dues.packages.service import require_price
-from dues.payments.methods import Method, find_default, named_method, store_method
+from dues.payments.gateways import chosen_gateway
+from dues.payments.methods import Method, default_in, method_for
 from dues.payments.models import PaymentMethod
 from dues.postgres import db, fetch_row
 from dues.stores.models import Store
@@ -72,7 +73,7 @@ def subscribe(store_id: UUID, user_id: UUID, new: NewSubscription, currencies: C
     lock_customer(store_id, user_id, at, by_member=True)
     _require_no_member(store_id, user_id, at)
     terms = terms_of(package)
-    method = _method(user_id, new, is_needed=terms.amount > 0)
+    method = _method(store_id, user_id, new, is_needed=terms.amount > 0)
     subscription_id = new_id()
     days = package.trial_days
     refused = days > 0 and not _take_trial(store_id, user_id, subscription_id, at)
@@ -178,13 +179,11 @@ def _require_no_member(store_id: UUID, user_id: UUID, at: datetime) -> None:
     posting.write()
 
 
-def _method(user_id: UUID, new: NewSubscription, *, is_needed: bool) -> PaymentMethod | None:
+def _method(store_id: UUID, user_id: UUID, new: NewSubscription, *, is_needed: bool) -> PaymentMethod | None:
     """What the member is charged with. A token is stored: they are charged while they are away."""
     if new.payment_method is not UNSET:
-        if parse_id(new.payment_method) is None:
-            return store_method(user_id, new.payment_method)
-        return named_method(user_id, new.payment_method)
-    found = find_default(user_id)
+        return method_for(store_id, user_id, new.payment_method)
+    found = default_in(user_id, chosen_gateway(store_id), store_id)
     if found is None and is_needed:
         raise ValidationFailed.of("#/payment_method", "is required where there is no default", "required")
     return found

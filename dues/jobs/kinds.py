@@ -43,6 +43,13 @@ PAYMENT_CANCEL = Kind("payment.cancel", "default", timeout_s=60)
 PAYMENT_REFUND = Kind("payment.refund", "critical", timeout_s=60)
 # With the charges: what waits for the gateway waits together, and nothing else does.
 PAYMENT_RECONCILE = Kind("payment.reconcile", "critical", timeout_s=60)
+# What a gateway has news of, and the setup of a payer's method there.
+GATEWAY_NEWS = Kind("gateway.news", "critical", timeout_s=60)
+PAYMENT_SETUP = Kind("payment.setup", "critical", max_attempts=8, timeout_s=60)
+PAYMENT_METHOD_DETACH = Kind("payment_method.detach", "critical", max_attempts=8, timeout_s=60)
+# Hooks get lost: what gateways have told is listed again and again.
+GATEWAY_SWEEP = Kind("gateway.sweep", "slow", max_attempts=3, timeout_s=300)
+GATEWAY_SWEEPS = Kind("gateway.sweeps", "slow", max_attempts=3)
 # Mails have a queue of their own: a mail server that hangs must not keep anybody from paying, and what else may hang
 # must not keep mails.
 PAYMENT_CONFIRMATION = Kind("payment.confirmation", "default", timeout_s=120)
@@ -84,6 +91,7 @@ FORGET_REPORT_FILES = Kind("housekeeping.report_files", "slow")
 FORGET_IMPORT_FILES = Kind("housekeeping.import_files", "slow")
 FORGET_EVENTS = Kind("housekeeping.events", "slow")
 FORGET_CIRCUITS = Kind("housekeeping.circuits", "slow")
+FORGET_GATEWAY_EVENTS = Kind("housekeeping.gateway_events", "slow")
 
 # Each that is declared above.
 KINDS: dict[str, Kind] = {kind.name: kind for kind in list(globals().values()) if isinstance(kind, Kind)}

@@ -1,10 +1,114 @@
-"""All gateways, by the name that is stored with a payment."""
+"""The gateways there are, by the name that a payment carries, and the one that charges in a store.
 
-from collections.abc import Mapping
+A store is charged by the sandbox until its owner gives it an account of its own (accounts.py). What was charged through
+an account stays with it, whatever the store uses by then.
+"""
 
-from dues.payments.gateway import Gateway
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID
+
+from sqlalchemy import text
+
+from dues.errors import Unavailable
+from dues.payments.gateway import Gateway, GatewayBusy
 from dues.payments.sandbox import Sandbox
+from dues.payments.stripe_gateway import Stripe
+from dues.postgres import db, fetch_row
+from dues.settings import settings
+from dues.stores.access import Access
+from dues.vault import unseal
 
-SANDBOX = "sandbox"
+GatewayType = Literal["sandbox", "stripe"]
+SANDBOX: GatewayType = "sandbox"
+STRIPE: GatewayType = "stripe"
 
-GATEWAYS: Mapping[str, Gateway] = {SANDBOX: Sandbox()}
+# Whose the sandbox is.
+NOBODY = UUID(int=0)
+
+_sandbox = Sandbox()
+
+_CHOSEN = """
+    select s.test, g.type, g.id from stores s
+    left join gateway_accounts g on g.store_id = s.id and g.replaced_at is null
+    where s.id = %(store_id)s
+"""
+_ACCOUNT = """
+    select secret_key, publishable_key from gateway_accounts where store_id = %(store_id)s and id = %(id)s
+"""
+_STRIPES = text("select store_id, id from gateway_accounts where type = 'stripe' order by store_id, id")
+# Whether the payment method `m` can be charged in the store `s`, whose own gateway is `g`, if it has one.
+CAN_CHARGE = """
+    (m.gateway = coalesce(g.type, 'sandbox') and (m.store_id is null or m.store_id = s.id)
+        and (m.gateway <> 'sandbox' or s.test or %(sandbox_is_open)s))
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What charges in a store. `accepts`: it takes payments; the sandbox does not where real money should be paid."""
+
+    gateway: GatewayType
+    account_id: UUID | None
+    accepts: bool
+
+
+def chosen_gateway(store_id: UUID) -> Chosen:
+    is_test, gateway, account_id = fetch_row(_CHOSEN, {"store_id": store_id}, hot=True) or (False, None, None)
+    return _chosen(is_test, gateway, account_id)
+
+
+def gateway_seen(access: Access) -> Chosen:
+    """The same, as it was when the rights of a request to the store were found out."""
+    return _chosen(access.is_test_store, access.gateway, access.gateway_account_id)
+
+
+def _chosen(is_test: bool, own: Any, account_id: UUID | None) -> Chosen:
+    gateway: GatewayType = own or SANDBOX
+    return Chosen(gateway, account_id, gateway != SANDBOX or is_test or sandbox_is_open())
+
+
+def sandbox_is_open() -> bool:
+    """Whether the sandbox also charges in stores that are no test stores."""
+    return settings().environment != "production"
+
+
+def gateway_of(gateway: str, store_id: UUID, account_id: UUID | None) -> Gateway:
+    """What charges, or has charged, through an account of a store. Raises: GatewayBusy where its key is unreadable."""
+    return _sandbox if gateway == SANDBOX else stripe_of(store_id, account_id)
+
+
+def stripe_of(store_id: UUID, account_id: UUID | None, *, timeout_s: float = 0.0) -> Stripe:
+    """Raises: GatewayBusy."""
+    row = fetch_row(_ACCOUNT, {"store_id": store_id, "id": account_id})
+    if row is None or row[0] is None:
+        raise GatewayBusy("the store has no such account at Stripe")
+    sealed, publishable_key = row
+    try:
+        secret_key = unseal(sealed, place_of(store_id, account_id, "secret_key"))
+    except Unavailable as unreadable:
+        raise GatewayBusy(unreadable.detail) from None
+    return open_stripe(store_id, secret_key, publishable_key, timeout_s)
+
+
+def open_stripe(store_id: UUID, secret_key: str, publishable_key: str | None = None, timeout_s: float = 0.0) -> Stripe:
+    found = settings()
+    return Stripe(
+        store_id,
+        secret_key,
+        base=found.stripe_api_url,
+        timeout_s=timeout_s or found.gateway_timeout_s,
+        publishable_key=publishable_key,
+    )
+
+
+def place_of(store_id: UUID, account_id: UUID | None, column: str) -> str:
+    """Where a secret is kept, which it is bound to."""
+    return f"gateway_accounts {store_id} {account_id} {column}"
+
+
+def all_gateways() -> list[tuple[GatewayType, UUID, UUID | None]]:
+    """Each gateway that was ever charged through: its name, whose it is, and the account."""
+    with db.engine.connect() as connection:
+        accounts = connection.execute(_STRIPES).all()
+    return [(SANDBOX, NOBODY, None), *((STRIPE, row.store_id, row.id) for row in accounts)]

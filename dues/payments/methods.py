@@ -1,7 +1,9 @@
 """Writing stored payment methods. Each function is part of its caller's transaction.
 
-A user has at most one default method at each gateway: a new default replaces the old one. While the payer is absent the
-default is charged, unless another method was agreed on.
+The sandbox's methods are good in every store that it charges in; those of a store's own gateway, and those that a store
+has imported, there alone. At most
+one method of a user is the default of each of these: making one so ends it for the other. What is charged while its
+payer is away is the default, unless something else was agreed on.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,7 +19,8 @@ from dues.clock import now
 from dues.errors import NotFound, ValidationFailed
 from dues.ids import new_id, parse_id
 from dues.payments import sandbox
-from dues.payments.gateways import GATEWAYS, SANDBOX
+from dues.payments.gateway import StoredMethod
+from dues.payments.gateways import NOBODY, SANDBOX, STRIPE, Chosen, chosen_gateway, gateway_of
 from dues.payments.models import PaymentMethod
 from dues.postgres import db, run_later
 from dues.reads.tags import touch
@@ -69,15 +72,36 @@ def when_default(hook: MethodHook) -> MethodHook:
 
 
 def store_method(user_id: UUID, token: str, *, is_default: bool = False) -> PaymentMethod:
-    """Store the method of a token. It becomes the default if asked for, or if the user has none."""
+    """Keep what a token of the sandbox stands for. It becomes the default where asked to, or where there is none."""
     lock_user(user_id)
-    method_id, gateway = new_id(), SANDBOX
-    stored = GATEWAYS[gateway].describe(str(method_id), token)
+    method_id = new_id()
+    stored = gateway_of(SANDBOX, NOBODY, None).describe(str(method_id), token)
     if stored is None:
         raise ValidationFailed.of("#/token", "cannot be stored", "not_supported")
+    return _add(user_id, method_id, SANDBOX, None, stored, is_default=is_default)
+
+
+def keep_method(user_id: UUID, store_id: UUID, stored: StoredMethod, *, is_default: bool) -> PaymentMethod:
+    """Keep what a store's own gateway has stored, once. It becomes the default there where asked to, or where there is
+    none."""
+    lock_user(user_id)
+    found = db.session.scalar(
+        select(PaymentMethod).where(
+            PaymentMethod.user_id == user_id,
+            PaymentMethod.store_id == store_id,
+            PaymentMethod.gateway_ref == stored.reference,
+        )
+    )
+    return found or _add(user_id, new_id(), STRIPE, store_id, stored, is_default=is_default)
+
+
+def _add(
+    user_id: UUID, method_id: UUID, gateway: str, store_id: UUID | None, stored: StoredMethod, *, is_default: bool
+) -> PaymentMethod:
     method = PaymentMethod(
         user_id=user_id,
         id=method_id,
+        store_id=store_id,
         gateway=gateway,
         gateway_customer=stored.customer,
         gateway_ref=stored.reference,
@@ -86,7 +110,7 @@ def store_method(user_id: UUID, token: str, *, is_default: bool = False) -> Paym
         exp_month=stored.exp_month,
         exp_year=stored.exp_year,
     )
-    becomes_default = is_default or find_default(user_id) is None
+    becomes_default = is_default or find_default(user_id, store_id) is None
     if becomes_default:
         _become_default(method)
     db.session.add(method)
@@ -98,7 +122,7 @@ def store_method(user_id: UUID, token: str, *, is_default: bool = False) -> Paym
 
 def can_be_imported(token: str) -> bool:
     """Whether a token says enough of a method to be kept without its payer."""
-    return GATEWAYS[SANDBOX].describe("", token) is not None
+    return gateway_of(SANDBOX, NOBODY, None).describe("", token) is not None
 
 
 def keep_imported(store_id: UUID, tokens: Sequence[tuple[UUID, str]]) -> dict[UUID, UUID]:
@@ -108,7 +132,7 @@ def keep_imported(store_id: UUID, tokens: Sequence[tuple[UUID, str]]) -> dict[UU
     rows = []
     for user_id, token in tokens:
         method_id = kept[user_id] = new_id()
-        stored = GATEWAYS[SANDBOX].describe(str(method_id), token)
+        stored = gateway_of(SANDBOX, NOBODY, None).describe(str(method_id), token)
         assert stored
         rows.append(
             {
@@ -172,27 +196,49 @@ def delete_method(method: PaymentMethod) -> None:
     _touch(method)
 
 
-def find_default(user_id: UUID) -> PaymentMethod | None:
-    """The user's default method, which is charged unless another was agreed on."""
+def find_default(user_id: UUID, store_id: UUID | None) -> PaymentMethod | None:
+    """The method that is charged where nothing else was agreed on: in a store with a gateway of its own, or (None)
+    wherever the sandbox charges."""
     return db.session.scalar(
         select(PaymentMethod).where(
-            PaymentMethod.user_id == user_id, PaymentMethod.is_default, PaymentMethod.deleted_at.is_(None)
+            PaymentMethod.user_id == user_id,
+            PaymentMethod.store_id.is_not_distinct_from(store_id),
+            PaymentMethod.is_default,
+            PaymentMethod.deleted_at.is_(None),
         )
     )
 
 
-def named_method(user_id: UUID, name: str, pointer: str = "#/payment_method") -> PaymentMethod | None:
-    """The stored method of a user that a request names, or None where it names a token instead.
+def default_in(user_id: UUID, chosen: Chosen, store_id: UUID) -> PaymentMethod | None:
+    """A user's default of what charges in a store."""
+    return find_default(user_id, None if chosen.gateway == SANDBOX else store_id) if chosen.accepts else None
 
-    Raises: ValidationFailed where there is no such method of theirs.
+
+def named_method(user_id: UUID, store_id: UUID, name: str, chosen: Chosen) -> PaymentMethod | None:
+    """The stored method of a user that a request names, or None where it names a token instead. `chosen` is what
+    charges in the store.
+
+    Raises: ValidationFailed where there is no such method of theirs, or the store is not charged by its gateway.
     """
-    method_id = parse_id(name)
-    if method_id is None:
-        return None
-    method = db.session.get(PaymentMethod, (user_id, method_id))
-    if method is None or method.deleted_at is not None:
-        raise ValidationFailed.of(pointer, "is not a payment method of yours", "not_found")
+    method_id, method = parse_id(name), None
+    if method_id is not None:
+        method = db.session.get(PaymentMethod, (user_id, method_id))
+        if method is None or method.deleted_at is not None:
+            raise ValidationFailed.of("#/payment_method", "is not a payment method of yours", "not_found")
+    gateway, only_in = (method.gateway, method.store_id) if method else (SANDBOX, None)
+    if gateway != chosen.gateway or only_in not in (None, store_id):
+        raise ValidationFailed.of("#/payment_method", "is none that this store can charge", "wrong_gateway")
+    if not chosen.accepts:
+        raise ValidationFailed.of("#/payment_method", "is of the sandbox, which charges nobody here", "sandbox_refused")
     return method
+
+
+def method_for(store_id: UUID, user_id: UUID, name: str) -> PaymentMethod:
+    """The method that a request names for charges while its payer is away: one that is named by its token is stored.
+
+    Raises: ValidationFailed, as `named_method()` does.
+    """
+    return named_method(user_id, store_id, name, chosen_gateway(store_id)) or store_method(user_id, name)
 
 
 def _touch(method: PaymentMethod) -> None:

@@ -1,4 +1,4 @@
-"""Tables of payments, of every change of their status, of refunds, and of stored payment methods."""
+"""Tables of payments, of every change of their status, of refunds, of disputes, and of stored payment methods."""
 
 from datetime import datetime
 from typing import Any, Literal, get_args
@@ -34,7 +34,8 @@ class Payment(Versioned, Model):
     `refunded_amount` what was given back, not what is about to be. `paid_at` is when it succeeded.
 
     `payment_method` is a token, or the gateway's name of the stored method `payment_method_id`, which belongs to its
-    `gateway_customer`. `off_session`: the payer was not there when it was made.
+    `gateway_customer`. `gateway_account_id` is the store's own account at the gateway, if it has one; `dispute` what is
+    shown of the latest dispute. `off_session`: the payer was not there when it was made.
     """
 
     __tablename__ = "payments"
@@ -54,10 +55,12 @@ class Payment(Versioned, Model):
     payment_method_id: Mapped[UUID | None]
     off_session: Mapped[bool] = mapped_column(default=False)
     gateway: Mapped[str]
+    gateway_account_id: Mapped[UUID | None]
     gateway_customer: Mapped[str | None]
     gateway_ref: Mapped[str | None]
     failure_code: Mapped[str | None]
     next_action: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    dispute: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     refunded_amount: Mapped[int] = mapped_column(default=0)
     paid_at: Mapped[datetime | None]
     job_id: Mapped[UUID | None]
@@ -116,4 +119,94 @@ class Refund(Versioned, Model):
     gateway_ref: Mapped[str | None]
     failure_code: Mapped[str | None]
     settled_at: Mapped[datetime | None]
+    job_id: Mapped[UUID | None]
+
+
+class DisputeRow(Versioned, Model):
+    """The payer's bank has taken back `amount` of a payment; it is the store's again where the dispute is `won`."""
+
+    __tablename__ = "disputes"
+    __table_args__ = (ForeignKeyConstraint(["store_id", "payment_id"], ["payments.store_id", "payments.id"]),)
+
+    store_id: Mapped[UUID] = mapped_column(primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    payment_id: Mapped[UUID]
+    gateway_ref: Mapped[str]
+    amount: Mapped[int]
+    currency: Mapped[str] = mapped_column(CHAR(3))
+    reason: Mapped[str]
+    status: Mapped[str]
+    opened_at: Mapped[datetime]
+    closed_at: Mapped[datetime | None]
+
+
+class GatewayAccount(Versioned, Model):
+    """A store's account at a gateway; without one the sandbox charges. `reference` is the gateway's name for it. What
+    it had before is `replaced_at` some time, and kept for what was charged there. The secrets are sealed
+    (dues/vault.py). `told_until` is how far the gateway's news have been read."""
+
+    __tablename__ = "gateway_accounts"
+
+    store_id: Mapped[UUID] = mapped_column(ForeignKey(Store.id), primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    type: Mapped[str]
+    reference: Mapped[str | None]
+    secret_key: Mapped[bytes | None]
+    secret_key_last4: Mapped[str | None]
+    webhook_secret: Mapped[bytes | None]
+    webhook_secret_last4: Mapped[str | None]
+    previous_webhook_secret: Mapped[bytes | None]
+    previous_until: Mapped[datetime | None]
+    publishable_key: Mapped[str | None]
+    told_until: Mapped[datetime] = mapped_column(default=now)
+    replaced_at: Mapped[datetime | None]
+
+
+class GatewayCustomer(Model):
+    """A user as a store's gateway knows them."""
+
+    __tablename__ = "gateway_customers"
+    __table_args__ = (
+        ForeignKeyConstraint(["store_id", "account_id"], ["gateway_accounts.store_id", "gateway_accounts.id"]),
+    )
+
+    store_id: Mapped[UUID] = mapped_column(primary_key=True)
+    account_id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey(User.id), primary_key=True)
+    reference: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class GatewayEvent(Model):
+    """A piece of news from a gateway, each of which is acted on once."""
+
+    __tablename__ = "gateway_events"
+
+    store_id: Mapped[UUID] = mapped_column(ForeignKey(Store.id), primary_key=True)
+    gateway: Mapped[str] = mapped_column(primary_key=True)
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    about: Mapped[str]
+    name: Mapped[str]
+    received_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class PaymentSetup(Versioned, Model):
+    """Somebody is storing a payment method at a store's own gateway. Its `id` is the key by which the gateway knows
+    that."""
+
+    __tablename__ = "payment_setups"
+    __table_args__ = (
+        ForeignKeyConstraint(["store_id", "account_id"], ["gateway_accounts.store_id", "gateway_accounts.id"]),
+    )
+
+    store_id: Mapped[UUID] = mapped_column(ForeignKey(Store.id), primary_key=True)
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(ForeignKey(User.id))
+    account_id: Mapped[UUID]
+    status: Mapped[str] = mapped_column(default="pending")
+    is_default: Mapped[bool] = mapped_column(default=False)
+    gateway_ref: Mapped[str | None]
+    next_action: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
+    failure_code: Mapped[str | None]
+    payment_method_id: Mapped[UUID | None]
     job_id: Mapped[UUID | None]

@@ -8,7 +8,7 @@ the payment becomes `unknown`: it is never charged again, and reconciliation fin
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -20,8 +20,8 @@ from dues.failpoints import failpoint
 from dues.jobs import Ending, Retry, Run, enqueue, kinds, when_ended
 from dues.observability.trace import Spanned
 from dues.payments.confirmation import About
-from dues.payments.gateway import Charge, Gateway, GatewayTimeout, Operation
-from dues.payments.gateways import GATEWAYS
+from dues.payments.gateway import Charge, Gateway, GatewayBusy, GatewayTimeout, Operation
+from dues.payments.gateways import gateway_of
 from dues.payments.models import Payment, PaymentStatus, Refund
 from dues.payments.service import get_payment, payment_args, refund_args
 from dues.payments.state import move, settle_refund, touch_payment
@@ -60,38 +60,53 @@ def charge(run: Run, store_id: UUID, payment_id: UUID, outcome: str | None = Non
 
 
 def _ask_to_charge(payment: Payment, is_first: bool, outcome: str | None) -> Operation | None:
-    """The result of the charge from the gateway; None where it did not answer."""
-    key = str(payment.id)
+    """What the gateway says became of the charge; None where it does not say."""
+    asked = charge_of(payment)
     try:
-        with _gateway(payment) as gateway:
+        with gateway_for(payment) as gateway:
             if outcome is not None:
-                return gateway.confirm(key, succeeds=outcome == "succeed")
-            known = None if is_first else gateway.find(key)
-            return known or gateway.charge(key, _charge_of(payment))
+                return gateway.confirm(asked, succeeds=outcome == "succeed")
+            known = None if is_first else gateway.find(asked)
+            return known or gateway.charge(asked)
     except GatewayTimeout as timeout:
         log.warning("payment %s: %s", payment.id, timeout.detail)
         return None
 
 
-def _charge_of(payment: Payment) -> Charge:
+def charge_of(payment: Payment) -> Charge:
+    """A payment as its gateway knows it."""
     return Charge(
+        key=str(payment.id),
+        store_id=str(payment.store_id),
         amount=payment.amount,
         currency=payment.currency,
         method=payment.payment_method,
         customer=payment.gateway_customer,
         off_session=payment.off_session,
+        reference=payment.gateway_ref or None,
     )
 
 
+def gateway_for(payment: Payment) -> AbstractContextManager[Gateway]:
+    """The payment's gateway. Raises: Retry, as `asking()` does."""
+    return asking(payment.gateway, payment.store_id, payment.gateway_account_id)
+
+
 @contextmanager
-def _gateway(payment: Payment) -> Iterator[Gateway]:
-    """The payment's gateway. Raises: Retry, which costs no attempt, while its circuit breaker is open."""
-    circuit = Circuit(f"gateway:{payment.gateway}", threshold=10, first_s=1.0, longest_s=10.0)
+def asking(name: str, store_id: UUID, account_id: UUID | None) -> Iterator[Gateway]:
+    """A gateway, unless it has not answered of late. A store's own account is a gateway by itself.
+
+    Raises: Retry, which is not one of the attempts where the gateway is left alone, and one where it takes no requests.
+    """
+    circuit = Circuit(f"gateway:{account_id or name}", threshold=10, first_s=1.0, longest_s=10.0)
     if wait_s := circuit.wait_s():
         raise Retry(wait_s, GatewayTimeout("the gateway does not answer at present"), charged=False)
     try:
-        with Spanned(f"gateway {payment.gateway}", "client", {"peer.service": payment.gateway}):
-            yield GATEWAYS[payment.gateway]
+        with Spanned(f"gateway {name}", "client", {"peer.service": name}):
+            yield gateway_of(name, store_id, account_id)
+    except GatewayBusy as busy:
+        circuit.failed()
+        raise Retry(problem=busy) from busy
     except GatewayTimeout:
         circuit.failed()
         raise
@@ -116,7 +131,7 @@ def _record_result(payment: Payment, operation: Operation) -> None:
             _tell_payer(payment, "failed")
         case "requires_action":
             href = f"/v1/stores/{payment.store_id}/payments/{payment.id}/confirmations"
-            action = {"type": "confirm", "method": "POST", "href": href}
+            action = {"type": "confirm", "method": "POST", "href": href} | dict(operation.action or {})
             move(*key, "requires_action", "its payer has to act", gateway_ref=operation.reference, next_action=action)
             _tell_payer(payment, "requires_action")
 
@@ -157,8 +172,8 @@ def reconcile(run: Run, store_id: UUID, payment_id: UUID) -> None:
         return
     failpoint("payment.before_close")
     try:
-        with _gateway(payment) as gateway:
-            operation = gateway.close(str(payment.id))
+        with gateway_for(payment) as gateway:
+            operation = gateway.close(charge_of(payment))
     except GatewayTimeout as timeout:
         raise Retry(problem=timeout) from timeout
     failpoint("payment.after_close")
@@ -184,8 +199,8 @@ def cancel(run: Run, store_id: UUID, payment_id: UUID) -> None:
         run.complete(_result(payment))
         return
     try:
-        with _gateway(payment) as gateway:
-            operation = gateway.close(str(payment.id))
+        with gateway_for(payment) as gateway:
+            operation = gateway.close(charge_of(payment))
     except GatewayTimeout as timeout:
         raise Retry(problem=timeout) from timeout
     with run.completion(_result(payment)):
@@ -193,6 +208,52 @@ def cancel(run: Run, store_id: UUID, payment_id: UUID) -> None:
             move(store_id, payment_id, "failed", "its payer did not act", failure_code="authentication_failed")
         else:
             _record_result(payment, operation)
+
+
+def look_again(run: Run, store_id: UUID, payment_id: UUID) -> None:
+    """The gateway has news of a charge. It is asked about what waits for its payer, and about what had failed.
+
+    Raises: Retry while it does not answer, and while another job is at work on the payment, which may have asked
+    before that.
+    """
+    try:
+        with transaction():
+            payment = get_payment(store_id, payment_id)
+    except NotFound:
+        # Of a store's test data, say, which is there no more.
+        run.complete(None)
+        return
+    if payment.status in ("pending", "processing"):
+        raise Retry(problem="another job is at work on the payment")
+    if payment.status == "unknown":
+        reconcile(run, store_id, payment_id)
+        return
+    if payment.status not in ("requires_action", "failed"):
+        run.complete(_result(payment))
+        return
+    try:
+        with gateway_for(payment) as gateway:
+            operation = gateway.find(charge_of(payment))
+    except GatewayTimeout as timeout:
+        raise Retry(problem=timeout) from timeout
+    with run.completion(_result(payment)):
+        present = get_payment(store_id, payment_id)
+        is_done = operation is not None and operation.outcome != "requires_action"
+        if operation is None or not is_done or present.status != payment.status:
+            return
+        if present.status == "requires_action":
+            move(store_id, payment_id, "processing", "the gateway has news")
+            _record_result(present, operation)
+        elif operation.outcome == "succeeded":
+            log.error("payment %s had failed, and was charged after all: it is given back", payment_id)
+            move(
+                store_id,
+                payment_id,
+                "succeeded",
+                "charged after it had failed",
+                gateway_ref=operation.reference,
+                is_late=True,
+            )
 
 
 def refund(run: Run, store_id: UUID, refund_id: UUID) -> None:
@@ -205,8 +266,8 @@ def refund(run: Run, store_id: UUID, refund_id: UUID) -> None:
     failpoint("payment.before_refund")
     run.check()
     try:
-        with _gateway(payment) as gateway:
-            operation = gateway.refund(str(due.id), str(payment.id), due.amount, due.currency)
+        with gateway_for(payment) as gateway:
+            operation = gateway.refund(str(due.id), charge_of(payment), due.amount)
     except GatewayTimeout as timeout:
         raise Retry(problem=timeout) from timeout
     failpoint("payment.after_refund")

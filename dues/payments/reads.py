@@ -9,13 +9,26 @@ from dues.reads import Computed, Equal, Many, One, Range, Resource
 from dues.reads.resource import Schema, Scope, links_schema
 
 _PAYMENT = "'/v1/stores/' || {store_id} || '/payments/' || "
-_NEXT_ACTION: Schema = {
+NEXT_ACTION: Schema = {
     "type": ["object", "null"],
-    "description": "what the payer has to do while the payment is `requires_action`",
+    "description": "what the payer has to do while the status is `requires_action`",
     "properties": {
         "type": {"type": "string"},
         "method": {"type": "string"},
         "href": {"type": "string", "format": "uri-reference"},
+        "client_secret": {"type": "string", "description": "for the script of the store's own gateway"},
+        "publishable_key": {"type": "string"},
+    },
+}
+_DISPUTE: Schema = {
+    "type": ["object", "null"],
+    "description": "that the payer's bank has taken money back; it is the store's again where it is `won`",
+    "properties": {
+        "status": {"type": "string", "enum": ["open", "won", "lost"]},
+        "amount": {"type": "integer"},
+        "reason": {"type": "string"},
+        "opened_at": {"type": "string", "format": "date-time"},
+        "closed_at": {"type": ["string", "null"], "format": "date-time"},
     },
 }
 
@@ -81,7 +94,8 @@ payments = Resource(
         "failure_code": Payment.failure_code,
         "refunded_amount": Payment.refunded_amount,
         "paid_at": Payment.paid_at,
-        "next_action": Computed("{next_action}", _NEXT_ACTION),
+        "next_action": Computed("{next_action}", NEXT_ACTION),
+        "dispute": Computed("{dispute}", _DISPUTE),
         "version": Payment.version,
         "created_at": Payment.created_at,
         "updated_at": Payment.updated_at,
@@ -117,6 +131,14 @@ payment_methods = Resource(
     PaymentMethod,
     fields={
         "id": PaymentMethod.id,
+        "store_id": Computed(
+            "{store_id}",
+            {
+                "type": ["string", "null"],
+                "format": "uuid",
+                "description": "the store whose own gateway keeps it; null: it is the sandbox's",
+            },
+        ),
         "type": Computed("{type}", {"type": "string", "enum": ["card"]}),
         "brand": PaymentMethod.brand,
         "last4": PaymentMethod.last4,

@@ -9,6 +9,9 @@
                             nobody can be asked, it is declined (`authentication_required`)
     sandbox_timeout         is never charged, and the gateway does not answer
     sandbox_lost_answer     is charged, and the answer is lost
+    sandbox_disputed        succeeds, and its payer's bank takes the money back
+    sandbox_dispute_won     as that, and the store gets it again when the gateway is next asked for news
+    sandbox_dispute_lost    as that, and the bank keeps it
 
 Its books are a schema of their own, written on connections of their own: whatever is rolled back in Dues, they stay, as
 those of a real gateway would.
@@ -16,6 +19,7 @@ those of a real gateway would.
 
 import time
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from typing import Any
 
 from flask import current_app
@@ -23,11 +27,23 @@ from sqlalchemy import Engine, TextClause, create_engine, text
 from sqlalchemy.exc import OperationalError
 
 from dues.ids import new_id
-from dues.payments.gateway import Charge, GatewayTimeout, Operation, Outcome, Record, StoredMethod
+from dues.payments.gateway import (
+    Charge,
+    Dispute,
+    GatewayTimeout,
+    Hint,
+    Operation,
+    Outcome,
+    Record,
+    StoredMethod,
+)
 from dues.postgres.sessions import connect_args
 from dues.settings import settings
 
-METHOD_PATTERN = r"sandbox_(?:ok|declined|insufficient|stolen|action|timeout|lost_answer|fail_after:[0-9]{1,4})"
+METHOD_PATTERN = (
+    r"sandbox_(?:ok|declined|insufficient|stolen|action|timeout|lost_answer|disputed|dispute_won|dispute_lost"
+    r"|fail_after:[0-9]{1,4})"
+)
 
 _FAILURE_CODES = {
     "sandbox_declined": "card_declined",
@@ -46,7 +62,12 @@ _LAST4 = {
     "sandbox_action": "3155",
     "sandbox_timeout": "0408",
     "sandbox_lost_answer": "0504",
+    "sandbox_disputed": "0259",
+    "sandbox_dispute_won": "1976",
+    "sandbox_dispute_lost": "5423",
 }
+# What becomes of a dispute in the end.
+_DISPUTED = {"sandbox_disputed": "open", "sandbox_dispute_won": "won", "sandbox_dispute_lost": "lost"}
 # Test stores look years ahead: their cards outlast that.
 _EXPIRES = (12, 2099)
 
@@ -69,7 +90,30 @@ _CONFIRM = text("""
 _CHARGED = text("""
     select amount from sandbox_gateway.operations where key = :key and kind = 'charge' and outcome = 'succeeded'
 """)
-_RECORDS = text("select key, kind, amount, currency from sandbox_gateway.operations where outcome = 'succeeded'")
+_RECORDS = text("""
+    select key, kind, amount, currency from sandbox_gateway.operations where outcome = 'succeeded'
+    union all
+    select reference, 'dispute', amount, currency from sandbox_gateway.disputes where status in ('open', 'lost')
+""")
+_DISPUTE = text("""
+    insert into sandbox_gateway.disputes(reference, charge_key, store_id, amount, currency, status, ends_as)
+    values (:reference, :key, :store_id, :amount, :currency, 'open', :ends_as)
+    on conflict do nothing returning reference
+""")
+_FIND_DISPUTE = text("""
+    select reference, charge_key, amount, currency, status from sandbox_gateway.disputes where reference = :reference
+""")
+_NEWS = text("""
+    select reference, store_id, status from sandbox_gateway.disputes where changed_at >= :since order by changed_at
+""")
+# What was told as open is decided by the time that somebody asks again.
+_DECIDE = text("""
+    update sandbox_gateway.disputes set status = ends_as, changed_at = clock_timestamp()
+    where status = 'open' and ends_as <> 'open' and is_told returning reference
+""")
+_TOLD = text(
+    "update sandbox_gateway.disputes set is_told = true where status = 'open' and not is_told returning reference"
+)
 # Which charge of its method a key is, counted from 1; a key that comes again is still the same.
 _NUMBER = text("""
     insert into sandbox_gateway.methods as m (reference, keys) values (:method, array[:key])
@@ -86,16 +130,16 @@ class Sandbox:
         name, (month, year) = _name(token), _EXPIRES
         return StoredMethod("sandbox", f"{token}@{key}", "visa", _LAST4[name], month, year)
 
-    def store(self, key: str, customer: str, token: str) -> StoredMethod:
-        return self.describe(key, token)
-
-    def charge(self, key: str, charge: Charge) -> Operation:
-        name = _name(charge.method)
-        if name == "sandbox_timeout" and self.find(key) is None:
+    def charge(self, charge: Charge) -> Operation:
+        key, name = charge.key, _name(charge.method)
+        if name == "sandbox_timeout" and self.find(charge) is None:
             raise GatewayTimeout("the sandbox does not answer a charge of sandbox_timeout")
         is_new = self._book(
             key, "charge", charge.amount, charge.currency, charge.method, *self._outcome(key, name, charge)
         )
+        if name in _DISPUTED:
+            values = {"key": key, "store_id": charge.store_id, "amount": charge.amount, "currency": charge.currency}
+            _run(_DISPUTE, values | {"reference": f"sandbox_dispute_{key}", "ends_as": _DISPUTED[name]})
         if is_new and name == "sandbox_lost_answer":
             raise GatewayTimeout("the sandbox lost the answer to a charge of sandbox_lost_answer")
         return self._known(key)
@@ -109,32 +153,52 @@ class Sandbox:
                 return "succeeded", None
         elif name == "sandbox_action" and not charge.off_session:
             return "requires_action", None
-        elif name in ("sandbox_ok", "sandbox_lost_answer"):
+        elif name in ("sandbox_ok", "sandbox_lost_answer", *_DISPUTED):
             return "succeeded", None
         return "declined", _FAILURE_CODES.get(name, "declined")
 
-    def confirm(self, key: str, *, succeeds: bool) -> Operation:
+    def confirm(self, charge: Charge, *, succeeds: bool) -> Operation:
         outcome, code = ("succeeded", None) if succeeds else ("declined", "authentication_failed")
-        _run(_CONFIRM, {"key": key, "outcome": outcome, "failure_code": code})
-        return self._known(key)
+        _run(_CONFIRM, {"key": charge.key, "outcome": outcome, "failure_code": code})
+        return self._known(charge.key)
 
-    def refund(self, key: str, charge_key: str, amount: int, currency: str) -> Operation:
-        charged = _run(_CHARGED, {"key": charge_key})
+    def refund(self, key: str, charge: Charge, amount: int) -> Operation:
+        charged = _run(_CHARGED, {"key": charge.key})
         outcome: Outcome = "succeeded" if charged and amount <= charged[0] else "declined"
-        self._book(key, "refund", amount, currency, "refund", outcome)
+        self._book(key, "refund", amount, charge.currency, "refund", outcome)
         return self._known(key)
 
-    def find(self, key: str) -> Operation | None:
-        row = _run(_FIND, {"key": key})
-        if row is None or row.method == _CLOSED:
-            return None
-        failure_code = (row.failure_code or "declined") if row.outcome == "declined" else None
-        return Operation(row.outcome, row.reference, failure_code)
+    def find(self, charge: Charge) -> Operation | None:
+        return self._find(charge.key)
 
-    def close(self, key: str) -> Operation | None:
-        _run(_CONFIRM, {"key": key, "outcome": "declined", "failure_code": "authentication_failed"})
-        self._book(key, "charge", 0, "XXX", _CLOSED, "declined")
-        return self.find(key)
+    def close(self, charge: Charge) -> Operation | None:
+        values = {"key": charge.key, "outcome": "declined", "failure_code": "authentication_failed"}
+        _run(_CONFIRM, values)
+        self._book(charge.key, "charge", 0, "XXX", _CLOSED, "declined")
+        return self._find(charge.key)
+
+    def dispute(self, reference: str) -> Dispute | None:
+        row = _run(_FIND_DISPUTE, {"reference": reference})
+        if row is None:
+            return None
+        return Dispute(
+            reference=row.reference,
+            charge_key=row.charge_key,
+            amount=row.amount,
+            currency=row.currency,
+            reason="general",
+            status=row.status,
+        )
+
+    def news(self, since: datetime) -> Iterable[Hint]:
+        _run(_DECIDE, {})
+        with _books().connect() as connection:
+            rows = connection.execute(_NEWS, {"since": since}).all()
+        _run(_TOLD, {})
+        for row in rows:
+            yield Hint(
+                id=f"{row.reference}:{row.status}", about="dispute", name=row.reference, store_id=str(row.store_id)
+            )
 
     def records(self) -> Iterable[Record]:
         with _books().connect() as connection:
@@ -157,8 +221,15 @@ class Sandbox:
         }
         return _run(_BOOK, values) is not None
 
+    def _find(self, key: str) -> Operation | None:
+        row = _run(_FIND, {"key": key})
+        if row is None or row.method == _CLOSED:
+            return None
+        failure_code = (row.failure_code or "declined") if row.outcome == "declined" else None
+        return Operation(row.outcome, row.reference, failure_code)
+
     def _known(self, key: str) -> Operation:
-        return self.find(key) or Operation("declined", "", "declined")
+        return self._find(key) or Operation("declined", "", "declined")
 
 
 def _name(method: str) -> str:

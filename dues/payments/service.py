@@ -21,7 +21,7 @@ from dues.jobs import enqueue, kinds
 from dues.money import Currency, PositiveAmount
 from dues.packages.models import Package
 from dues.packages.service import require_price
-from dues.payments.gateways import SANDBOX
+from dues.payments.gateways import Chosen
 from dues.payments.methods import Method, named_method
 from dues.payments.models import Payment, Refund
 from dues.payments.state import OpenPayment, move, open_payment, open_refund
@@ -122,12 +122,12 @@ def _order_package(store_id: UUID, package_id: UUID, new: NewPayment, currencies
     return Order(package.amount, package.currency, package.name, package.id, package.version)
 
 
-def create_payment(store_id: UUID, user_id: UUID, order: Order, method: str) -> OpenPayment:
+def create_payment(store_id: UUID, user_id: UUID, order: Order, method: str, chosen: Chosen) -> OpenPayment:
     """Create a pending payment by `user_id`, and the job that will charge it.
 
-    Raises: ValidationFailed for a payment method that is not the user's.
+    Raises: ValidationFailed for a payment method that is not the user's, or that the store cannot charge.
     """
-    stored = named_method(user_id, method)
+    stored = named_method(user_id, store_id, method, chosen)
     payment_id = new_id()
     payment = OpenPayment(
         store_id=store_id,
@@ -139,7 +139,8 @@ def create_payment(store_id: UUID, user_id: UUID, order: Order, method: str) -> 
         description=order.description,
         payment_method=stored.gateway_ref if stored else method,
         payment_method_id=stored.id if stored else None,
-        gateway=stored.gateway if stored else SANDBOX,
+        gateway=chosen.gateway,
+        gateway_account_id=chosen.account_id,
         gateway_customer=stored.gateway_customer if stored else None,
         job_id=enqueue(
             kinds.PAYMENT_CHARGE,
@@ -194,10 +195,13 @@ def confirm_payment(payment: Payment, confirmation: Confirmation) -> UUID:
 def create_refund(payment: Payment, requested_by: UUID, new: NewRefund) -> Refund:
     """Create a pending refund of a part of `payment`, which is locked, and the job that will make it.
 
-    Raises: InvalidTransition for a payment that has not succeeded or is refunded; Conflict when less is left.
+    Raises: InvalidTransition for a payment that has not succeeded or is refunded; Conflict when less is left, or the
+    payer's bank has taken the money back.
     """
     if payment.status not in ("succeeded", "partially_refunded"):
         raise InvalidTransition(f"a payment that is {payment.status} cannot be refunded")
+    if payment.dispute and payment.dispute["status"] != "won":
+        raise Conflict("the payer's bank has taken back what was paid: answer the dispute", code="payment_disputed")
     left = payment.amount - _promised(payment)
     amount = left if new.amount is UNSET else new.amount
     if not 0 < amount <= left:

@@ -7,9 +7,10 @@
 
     refund: pending -> succeeded | failed
 
-`unknown` means that the gateway did not answer: only reconciliation leads out of it, and never to a second charge. Each
-change is one statement, guarded by the states from which it is allowed, which also appends to `payment_events`. Changes
-that others should know of are emitted as events (dues/events.py). Times are the store's (dues/clock.py).
+`unknown` is a charge whose gateway did not answer: only reconciliation leads out of it, and never to another charge.
+That a charge which had failed was made after all, whatever the reason, is told by a move that `is_late`, and the money
+is given back. Each change is one statement that is guarded by the states it may leave and appends to `payment_events`;
+what others should know of it is emitted as an event (dues/events.py). Times are those of the store (dues/clock.py).
 """
 
 from collections.abc import Callable
@@ -58,7 +59,7 @@ _MOVE = """
         update payments p set status = %(to)s, version = p.version + 1, updated_at = %(at)s,
             next_action = %(next_action)s::jsonb,
             gateway_ref = coalesce(%(gateway_ref)s, p.gateway_ref),
-            failure_code = coalesce(%(failure_code)s, p.failure_code),
+            failure_code = case when %(to)s <> 'succeeded' then coalesce(%(failure_code)s, p.failure_code) end,
             refunded_amount = p.refunded_amount + %(refunded)s,
             paid_at = coalesce(p.paid_at, case when %(to)s = 'succeeded' then %(at)s::timestamptz end),
             job_id = coalesce(%(job_id)s::uuid, p.job_id),
@@ -75,11 +76,12 @@ _MOVE = """
 _OPEN = """
     with opened as (
         insert into payments(store_id, id, user_id, package_id, amount, currency, status, description,
-            payment_method, payment_method_id, off_session, gateway, gateway_customer, job_id, subscription_id,
-            invoice_id, created_at, updated_at)
+            payment_method, payment_method_id, off_session, gateway, gateway_account_id, gateway_customer, job_id,
+            subscription_id, invoice_id, created_at, updated_at)
         values (%(store_id)s, %(id)s, %(user_id)s, %(package_id)s, %(amount)s, %(currency)s, 'pending',
             %(description)s, %(payment_method)s, %(payment_method_id)s, %(off_session)s, %(gateway)s,
-            %(gateway_customer)s, %(job_id)s, %(subscription_id)s, %(invoice_id)s, %(created_at)s, %(created_at)s)
+            %(gateway_account_id)s, %(gateway_customer)s, %(job_id)s,
+            %(subscription_id)s, %(invoice_id)s, %(created_at)s, %(created_at)s)
         returning store_id, id, status)
     insert into payment_events(store_id, payment_id, id, to_status, reason, created_at)
     select store_id, id, %(event_id)s, status, 'asked for', %(created_at)s from opened returning id
@@ -108,6 +110,7 @@ class OpenPayment:
     gateway_customer: str | None
     job_id: UUID
     created_at: datetime
+    gateway_account_id: UUID | None = None
     subscription_id: UUID | None = None
     invoice_id: UUID | None = None
     off_session: bool = False
@@ -115,8 +118,9 @@ class OpenPayment:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A payment whose status has changed to one that hooks are told of: it succeeded, failed, or requires its payer's
-    action. `at` is the store's time."""
+    """A payment that has changed its status, at a moment of the store's time; of those that hooks are told of, it has
+    come to an end of its way, or waits for its payer. `is_late`: it has succeeded after it had failed, so that nobody
+    expects the money any more."""
 
     store_id: UUID
     id: UUID
@@ -131,6 +135,7 @@ class Settled:
     description: str
     gateway: str
     failure_code: str | None
+    is_late: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,12 +188,13 @@ def move(
     refunded: int = 0,
     job_id: UUID | None = None,
     confirmation_job_id: UUID | None = None,
+    is_late: bool = False,
 ) -> None:
     """Change a payment's status and the columns that go with it. Nothing else changes a status. Part of the caller's
     transaction().
 
-    `refunded` is added to the refunded amount. `next_action` is set, or cleared if not given; the other columns stay as
-    they are if not given.
+    `refunded` is added to what was given back before. `next_action` holds for this status alone; of the others,
+    those not given stay as they are. `is_late` is for a charge that had `failed` and has succeeded after all.
     Raises: InvalidTransition where the payment's present status does not lead to `to`; NotFound.
     """
     unit_of_work()
@@ -200,7 +206,7 @@ def move(
             "payment_id": payment_id,
             "event_id": new_id(),
             "to": to,
-            "sources": list(SOURCES[to]),
+            "sources": ["failed"] if is_late else list(SOURCES[to]),
             "reason": reason,
             "at": at,
             "gateway_ref": gateway_ref,
@@ -217,7 +223,7 @@ def move(
     status, *columns = row
     if columns[0] is None:
         raise InvalidTransition(f"a payment that is {status} cannot become {to}")
-    _announce(Settled(store_id, payment_id, to, at, *columns))
+    _announce(Settled(store_id, payment_id, to, at, *(*columns, is_late)))
 
 
 def _announce(payment: Settled) -> None:

@@ -29,7 +29,9 @@ _ACCESS = """
 select json_build_object('token', t.id, 'user', t.user_id, 'scopes', t.scopes, 'store', t.store_id,
                          'expires_at', t.expires_at, 'store_exists', s.id is not null, 'role', r.role,
                          'test', coalesce(s.test, false),
-                         'currencies', array[s.currency] || s.currencies)::text,
+                         'currencies', array[s.currency] || s.currencies,
+                         'gateway', (select json_build_object('type', g.type, 'id', g.id) from gateway_accounts g
+                             where g.store_id = s.id and g.replaced_at is null))::text,
        pg_current_snapshot()::text, extract(epoch from t.expires_at - now())::float8
 from api_tokens t
 join users u on u.id = t.user_id and u.deleted_at is null
@@ -60,9 +62,9 @@ _STORE = "select pg_current_snapshot()::text from stores where id = %(store_id)s
 class Access:
     """An actor (None: no token was sent) and, where a store is concerned, whether it exists and the role there.
 
-    `store_id`: that store; a right in it is none in another. `currencies`: those that it takes. `validators` are how to
-    find out later whether this still holds, until `expires_at` (of `time.monotonic()`) at most; None: it may not be
-    kept.
+    `store_id`: that store; a right in it is none in another. `currencies`: those that it takes; `gateway` and
+    `gateway_account_id`: what it has chosen to charge with, if anything. `validators` are how to find out later whether
+    this still holds, until `expires_at` (of `time.monotonic()`) at most; None: it may not be kept.
     """
 
     actor: Actor | None
@@ -73,6 +75,8 @@ class Access:
     store_id: UUID | None = None
     is_test_store: bool = False
     currencies: frozenset[str] = frozenset()
+    gateway: str | None = None
+    gateway_account_id: UUID | None = None
 
     @property
     def is_staff(self) -> bool:
@@ -115,7 +119,16 @@ def _parse(document: bytes) -> Access:
     bound_to, expires_at = found["store"] and UUID(found["store"]), datetime.fromisoformat(found["expires_at"])
     actor = Actor(UUID(found["user"]), UUID(found["token"]), frozenset(found["scopes"]), bound_to, expires_at)
     currencies = frozenset(found["currencies"] or ())
-    return Access(actor, found["store_exists"], found["role"], is_test_store=found["test"], currencies=currencies)
+    gateway = found["gateway"] or {}
+    return Access(
+        actor,
+        found["store_exists"],
+        found["role"],
+        is_test_store=found["test"],
+        currencies=currencies,
+        gateway=gateway.get("type"),
+        gateway_account_id=UUID(gateway["id"]) if gateway else None,
+    )
 
 
 def _visitor(store_id: UUID) -> Access:

@@ -136,7 +136,8 @@ def test_what_is_not_there_is_404(bad: str, client: FlaskClient, make: Factory) 
     """With everything else wrong too: no body, no key, an unknown parameter."""
     headers = make.auth(make.user())
     for row in ROWS:
-        if "{" in row.path:
+        # Whether a store takes Stripe's hooks nobody is told who cannot sign them.
+        if "{" in row.path and not row.path.startswith("/v1/gateways/"):
             path = re.sub(r"\{\w+\}", bad, row.path.partition("?")[0])
             answer = client.open(f"{path}?x=1", method=row.method, headers=headers)
             assert (answer.status_code, answer.mimetype) == (404, "application/problem+json"), str(row)

@@ -61,6 +61,7 @@ def test_a_payment_is_accepted_with_the_url_of_its_job(shop: Shop) -> None:
         "refunded_amount": 0,
         "paid_at": None,
         "next_action": None,
+        "dispute": None,
         "version": 1,
         "created_at": payment["created_at"],
         "updated_at": payment["updated_at"],

@@ -47,7 +47,10 @@ def in_order(rows: list[Row]) -> list[Row]:
     return [rows[own] for own in sorted(range(len(rows)), key=place)]
 
 
-WRITES = in_order([row for row in ROWS if row.method != "GET" and not row.path.startswith("/v1/jobs")])
+# Of hooks each is signed: tests/payments/test_stripe.py.
+WRITES = in_order(
+    [row for row in ROWS if row.method != "GET" and not row.path.startswith(("/v1/jobs", "/v1/gateways/"))]
+)
 
 Answers = dict[tuple[str, str], tuple[int, str | None, bytes]]
 

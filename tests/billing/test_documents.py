@@ -168,3 +168,11 @@ def test_nobody_has_anothers_documents(sold: tuple[Club, Member, str]) -> None:
     for link in (invoice["links"]["file"], note["links"]["file"]):
         assert club.client.get(link, headers=club.member().auth).status_code == 404
         assert club.client.get(link, headers=club.owner_auth).status_code == 200
+
+
+def test_a_credit_note_of_an_invoice_without_a_number_is_no_document(app: Flask, make: Factory) -> None:
+    """No sale makes such rows; an import may have."""
+    store = make.store()
+    note = make.credit_note(make.invoice(store), number="CN-1", sequence=1)
+    with app.app_context(), pytest.raises(PermanentFailure, match="no such credit note"):
+        issue(store.id, "credit_note", note.id)

@@ -11,14 +11,18 @@ from uuid import UUID
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from msgspec.structs import replace
 from redis import Redis
 from werkzeug.test import TestResponse
 
+from dues.billing.audit import audit
 from dues.ids import new_id
 from dues.jobs.kinds import QUEUES
 from dues.mail.smtp import disconnect
 from dues.postgres import db
 from tests.factory import Factory
+from tests.payments.stripe_shop import StripeShop
+from tests.payments.stripe_stand_in import StripeStandIn
 from tests.servers import Servers
 from workers import registry
 from workers.job import perform, use_app
@@ -140,3 +144,25 @@ def in_app(app: Flask) -> Iterator[Flask]:
     with app.app_context():
         yield app
         db.session.remove()
+
+
+@pytest.fixture(scope="session")
+def stripe_server() -> Iterator[StripeStandIn]:
+    server = StripeStandIn()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def stripes(
+    shop: Shop, work: Work, app: Flask, stripe_server: StripeStandIn, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[StripeShop]:
+    """A store in real time that Stripe charges in. After each test its books are clean, and agree with what the
+    stand-in has on record."""
+    stripe_server.reset()
+    settings = replace(app.extensions["settings"], stripe_api_url=stripe_server.url, gateway_timeout_s=0.5)
+    monkeypatch.setitem(app.extensions, "settings", settings)
+    yield StripeShop(shop, stripe_server, work, app)
+    stripe_server.release.set()
+    with app.app_context():
+        assert audit() == []

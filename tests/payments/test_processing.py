@@ -2,7 +2,6 @@
 that fail at each critical line."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from flask import Flask
@@ -152,7 +151,7 @@ def test_reconciliation_goes_on_until_the_gateway_knows(
     payment_id = shop.pay("sandbox_lost_answer")["id"]
     work.drain()
     with monkeypatch.context() as patch:
-        patch.setattr(processing, "GATEWAYS", {"sandbox": Deaf()})
+        patch.setattr(processing, "gateway_of", lambda *_: Deaf())
         work.hurry()
         work.hurry()
     job = shop.job(shop.payment(payment_id)["links"]["job"])
@@ -167,7 +166,7 @@ def test_a_payment_closed_at_the_gateway_is_never_charged(shop: Shop, work: Work
     work.drain()
     work.hurry()
     with app.app_context():
-        late = Sandbox().charge(payment_id, Charge(amount=1500, currency="EUR", method="sandbox_ok"))
+        late = Sandbox().charge(Charge(key=payment_id, amount=1500, currency="EUR", method="sandbox_ok"))
     assert late.outcome == "declined"
     assert shop.charged(payment_id) == []
 
@@ -175,10 +174,10 @@ def test_a_payment_closed_at_the_gateway_is_never_charged(shop: Shop, work: Work
 class Deaf(Sandbox):
     """Does nothing and answers nothing."""
 
-    def close(self, key: str) -> Operation | None:
+    def close(self, charge: Charge) -> Operation | None:
         raise GatewayTimeout("no answer")
 
-    def refund(self, key: str, charge_key: str, amount: int, currency: str) -> Operation:
+    def refund(self, key: str, charge: Charge, amount: int) -> Operation:
         raise GatewayTimeout("no answer")
 
 
@@ -188,8 +187,8 @@ class Forgetful(Sandbox):
     def __init__(self) -> None:
         self.asked = 0
 
-    def refund(self, key: str, charge_key: str, amount: int, currency: str) -> Operation:
-        operation = super().refund(key, charge_key, amount, currency)
+    def refund(self, key: str, charge: Charge, amount: int) -> Operation:
+        operation = super().refund(key, charge, amount)
         self.asked += 1
         if self.asked == 1:
             raise GatewayTimeout("the answer was lost")
@@ -227,16 +226,16 @@ def test_a_rerun_asks_before_it_charges(shop: Shop, work: Work, app: Flask, monk
     asked: list[str] = []
 
     class Watched(Sandbox):
-        def find(self, key: str) -> Operation | None:
+        def find(self, charge: Charge) -> Operation | None:
             asked.append("find")
-            return super().find(key)
+            return super().find(charge)
 
-        def charge(self, *args: Any) -> Operation:
+        def charge(self, charge: Charge) -> Operation:
             asked.append("charge")
-            Sandbox().charge(*args)
+            Sandbox().charge(charge)
             raise ConnectionError("the worker had an accident")
 
-    monkeypatch.setattr(processing, "GATEWAYS", {"sandbox": Watched()})
+    monkeypatch.setattr(processing, "gateway_of", lambda *_: Watched())
     payment_id = shop.pay()["id"]
     work.drain()
     assert shop.payment(payment_id)["status"] == "processing"
@@ -249,17 +248,17 @@ def test_a_charge_that_is_given_up_is_left_to_reconciliation(
     shop: Shop, work: Work, monkeypatch: pytest.MonkeyPatch, make: Factory
 ) -> None:
     class Broken(Sandbox):
-        def charge(self, *args: Any) -> Operation:
-            super().charge(*args)
+        def charge(self, charge: Charge) -> Operation:
+            super().charge(charge)
             raise ConnectionError("as always")
 
-        def find(self, key: str) -> Operation | None:
+        def find(self, charge: Charge) -> Operation | None:
             raise ConnectionError("as always")
 
     accepted = shop.pay()
     make.rows("update jobs set max_attempts = 2")
     with monkeypatch.context() as patch:
-        patch.setattr(processing, "GATEWAYS", {"sandbox": Broken()})
+        patch.setattr(processing, "gateway_of", lambda *_: Broken())
         work.hurry()
         work.hurry()
     assert shop.job(accepted["links"]["job"]).status == "failed"
@@ -277,7 +276,7 @@ def test_a_reconciliation_that_is_given_up_is_taken_over(
     first = shop.payment(payment_id)["links"]["job"]
     make.rows("update jobs set max_attempts = 1 where status = 'queued'")
     with monkeypatch.context() as patch:
-        patch.setattr(processing, "GATEWAYS", {"sandbox": Deaf()})
+        patch.setattr(processing, "gateway_of", lambda *_: Deaf())
         work.hurry()
     assert shop.job(first).status == "failed"
     second = shop.payment(payment_id)["links"]["job"]
@@ -317,7 +316,7 @@ def test_a_refund_whose_answer_is_lost_is_made_once(
     payment_id = shop.pay()["id"]
     work.drain()
     gateway = Forgetful()
-    monkeypatch.setattr(processing, "GATEWAYS", {"sandbox": gateway})
+    monkeypatch.setattr(processing, "gateway_of", lambda *_: gateway)
     shop.refund(payment_id, amount=700)
     work.drain()
     assert (gateway.asked, shop.payment(payment_id)["refunded_amount"]) == (1, 0)
@@ -363,7 +362,7 @@ def test_a_refund_that_is_given_up_is_taken_over(
     refund = shop.refund(payment_id).json or {}
     make.rows("update jobs set max_attempts = 1 where status = 'queued'")
     with monkeypatch.context() as patch:
-        patch.setattr(processing, "GATEWAYS", {"sandbox": Deaf()})
+        patch.setattr(processing, "gateway_of", lambda *_: Deaf())
         work.drain()
     assert shop.job(refund["links"]["job"]).status == "failed"
     pending = shop.get(refund["links"]["self"])

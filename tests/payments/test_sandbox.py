@@ -16,16 +16,16 @@ from tests.factory import Factory
 from tests.servers import Servers
 
 
-def charge(method: str, *, off_session: bool = False) -> Charge:
-    return Charge(amount=100, currency="EUR", method=method, off_session=off_session)
+def charge(key: str, method: str = "sandbox_ok", *, off_session: bool = False) -> Charge:
+    return Charge(key=key, amount=100, currency="EUR", method=method, off_session=off_session)
 
 
 def test_the_gateways_books_outlast_a_rollback(in_app: Flask) -> None:
     key = str(new_id())
     with suppress(ZeroDivisionError), transaction():
-        Sandbox().charge(key, charge("sandbox_ok"))
+        Sandbox().charge(charge(key))
         raise ZeroDivisionError
-    assert Sandbox().find(key) is not None
+    assert Sandbox().find(charge(key)) is not None
 
 
 def test_books_that_do_not_answer_in_time_are_a_gateway_that_does_not(
@@ -35,7 +35,7 @@ def test_books_that_do_not_answer_in_time_are_a_gateway_that_does_not(
     with closing(psycopg2.connect(servers.database_url)) as other, other.cursor() as cursor, app.app_context():
         cursor.execute("lock table sandbox_gateway.operations")
         with pytest.raises(GatewayTimeout):
-            Sandbox().charge(str(new_id()), charge("sandbox_ok"))
+            Sandbox().charge(charge(str(new_id())))
         other.rollback()
         assert make.value("select count(*) from sandbox_gateway.operations") == 0
         app.extensions["payments.sandbox"].dispose()
@@ -43,23 +43,23 @@ def test_books_that_do_not_answer_in_time_are_a_gateway_that_does_not(
 
 def test_the_sandbox_does_the_same_thing_once(in_app: Flask) -> None:
     gateway, key = Sandbox(), str(UUID(int=1))
-    assert gateway.find(key) is None
-    first = gateway.charge(key, charge("sandbox_ok"))
-    assert gateway.charge(key, charge("sandbox_ok")) == first == gateway.find(key) == gateway.close(key)
-    refund = gateway.refund("refund", key, 60, "EUR")
+    assert gateway.find(charge(key)) is None
+    first = gateway.charge(charge(key))
+    assert gateway.charge(charge(key)) == first == gateway.find(charge(key)) == gateway.close(charge(key))
+    refund = gateway.refund("refund", charge(key), 60)
     assert refund.outcome == "succeeded"
-    assert gateway.refund("refund", key, 60, "EUR") == refund
-    assert gateway.refund("too much", key, 101, "EUR").outcome == "declined"
-    assert gateway.refund("of nothing", "no such charge", 1, "EUR").outcome == "declined"
+    assert gateway.refund("refund", charge(key), 60) == refund
+    assert gateway.refund("too much", charge(key), 101).outcome == "declined"
+    assert gateway.refund("of nothing", charge("no such charge"), 1).outcome == "declined"
 
 
 def test_the_sandbox_closes_what_waits_for_its_payer(in_app: Flask) -> None:
     gateway, key = Sandbox(), str(new_id())
-    assert gateway.charge(key, charge("sandbox_action")).outcome == "requires_action"
-    closed = gateway.close(key)
+    assert gateway.charge(charge(key, "sandbox_action")).outcome == "requires_action"
+    closed = gateway.close(charge(key))
     assert closed
     assert closed.outcome == "declined"
-    assert gateway.confirm(key, succeeds=True).outcome == "declined"
+    assert gateway.confirm(charge(key), succeeds=True).outcome == "declined"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_the_sandbox_closes_what_waits_for_its_payer(in_app: Flask) -> None:
 def test_what_becomes_of_a_charge(
     in_app: Flask, token: str, off_session: bool, outcome: str, failure_code: str | None
 ) -> None:
-    found = Sandbox().charge(str(new_id()), charge(token, off_session=off_session))
+    found = Sandbox().charge(charge(str(new_id()), token, off_session=off_session))
     assert (found.outcome, found.failure_code) == (outcome, failure_code)
 
 
@@ -89,7 +89,7 @@ def test_a_stored_card_fails_after_so_many_charges(in_app: Flask) -> None:
     cards = [gateway.describe(str(new_id()), "sandbox_fail_after:2").reference for _ in range(2)]
     keys = [str(new_id()) for _ in range(4)]
     for card in cards:
-        outcomes = [gateway.charge(f"{card} {key}", charge(card)).outcome for key in keys]
+        outcomes = [gateway.charge(charge(f"{card} {key}", card)).outcome for key in keys]
         assert outcomes == ["succeeded", "succeeded", "declined", "declined"]
     # What is asked again is no further charge.
-    assert [gateway.charge(f"{cards[0]} {key}", charge(cards[0])).outcome for key in keys[:2]] == ["succeeded"] * 2
+    assert [gateway.charge(charge(f"{cards[0]} {key}", cards[0])).outcome for key in keys[:2]] == ["succeeded"] * 2

@@ -203,7 +203,10 @@ def test_a_sort_without_an_index_is_found_out(app: Flask, owner: Owner) -> None:
 # Tables with a `store_id` whose rows are not a store's alone.
 NOT_A_STORES = {"api_tokens", "jobs", "payment_methods", "post_packages", "posts"}
 # Indexes across stores that do not begin with a user, and what looks there.
-ACROSS_STORES = {"subscriptions_due_idx": "the job that does what is due, in whichever store"}
+ACROSS_STORES = {
+    "subscriptions_due_idx": "the job that does what is due, in whichever store",
+    "gateway_events_received_at_idx": "the job that forgets old news of gateways",
+}
 _INDEXES = """
     select c.relname::text, i.indexrelid::regclass::text, i.indisprimary, (
         select a.attname::text from pg_attribute a where a.attrelid = i.indrelid and a.attnum = i.indkey[0])

@@ -233,7 +233,7 @@ export interface Event {
   id: string;
   store_id: string;
   seq: number;
-  type: "payment.created" | "payment.requires_action" | "payment.succeeded" | "payment.failed" | "payment.unknown" | "payment.partially_refunded" | "payment.refunded" | "refund.created" | "refund.succeeded" | "refund.failed" | "document.delivery_failed" | "package.created" | "package.updated" | "package.archived" | "report.succeeded" | "report.failed" | "report.canceled" | "import.succeeded" | "import.failed" | "import.canceled" | "post.published" | "post.updated" | "post.deleted" | "comment.created" | "follow.created" | "subscription.created" | "subscription.activated" | "subscription.renewed" | "subscription.updated" | "subscription.past_due" | "subscription.paused" | "subscription.resumed" | "subscription.canceled" | "subscription.ended" | "subscription.trial_ending" | "invoice.paid" | "invoice.voided" | "credit_note.created" | "payment_method.updated" | (string & {});
+  type: "payment.created" | "payment.requires_action" | "payment.succeeded" | "payment.failed" | "payment.unknown" | "payment.partially_refunded" | "payment.refunded" | "payment.disputed" | "refund.created" | "refund.succeeded" | "refund.failed" | "document.delivery_failed" | "package.created" | "package.updated" | "package.archived" | "report.succeeded" | "report.failed" | "report.canceled" | "import.succeeded" | "import.failed" | "import.canceled" | "post.published" | "post.updated" | "post.deleted" | "comment.created" | "follow.created" | "subscription.created" | "subscription.activated" | "subscription.renewed" | "subscription.updated" | "subscription.past_due" | "subscription.paused" | "subscription.resumed" | "subscription.canceled" | "subscription.ended" | "subscription.trial_ending" | "invoice.paid" | "invoice.voided" | "credit_note.created" | "payment_method.updated" | (string & {});
   timestamp: string;
   /** what the event is about (a payment, a subscription, a post, …) as a GET answered it then; where that would make the event larger than 20 kB, `id` and `links` alone */
   data: { readonly [name: string]: unknown };
@@ -264,6 +264,33 @@ export interface Follower {
   followed_by_me: boolean | null;
   followed_at: string;
   links: { readonly [name: string]: string | null };
+}
+
+export interface Gateway {
+  id: string;
+  store_id: string;
+  type: "sandbox" | "stripe" | (string & {});
+  /** the gateway's own name for the store's account */
+  account: string | null;
+  secret_key_last4: string | null;
+  webhook_secret_last4: string | null;
+  publishable_key: string | null;
+  links: { readonly [name: string]: string | null };
+}
+
+/**
+ * What charges in a store. `stripe` needs the secret key, and the secret of a webhook that leads to
+ * `/v1/gateways/stripe/{store_id}`; neither is ever shown again. Where the webhook's secret is another than
+ * before, the one before is good for a day more. `publishable_key` is passed on to payers' clients.
+ */
+export interface GatewayChoice {
+  type: "sandbox" | "stripe";
+  /** a secret or restricted key of Stripe's: of test mode for a test store, else of live mode */
+  secret_key?: string;
+  /** what Stripe signs its webhooks with */
+  webhook_secret?: string;
+  /** what Stripe's script in clients needs */
+  publishable_key?: string;
 }
 
 export interface Import {
@@ -370,7 +397,7 @@ export interface IssuedWebhookEndpoint {
 
 export interface Job {
   id: string;
-  kind: "payment.charge" | "payment.cancel" | "payment.refund" | "payment.reconcile" | "payment.confirmation" | "payment.notice" | "document.delivery" | "subscription.renew" | "subscription.notice" | "document.issue" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "post.mailing" | "post.mailing_test" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "import.run" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.import_files" | "housekeeping.events" | "housekeeping.circuits" | (string & {});
+  kind: "payment.charge" | "payment.cancel" | "payment.refund" | "payment.reconcile" | "gateway.news" | "payment.setup" | "payment_method.detach" | "gateway.sweep" | "gateway.sweeps" | "payment.confirmation" | "payment.notice" | "document.delivery" | "subscription.renew" | "subscription.notice" | "document.issue" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "post.mailing" | "post.mailing_test" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "import.run" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.import_files" | "housekeeping.events" | "housekeeping.circuits" | "housekeeping.gateway_events" | (string & {});
   status: "queued" | "running" | "succeeded" | "failed" | "canceled" | (string & {});
   done: boolean;
   attempt: number;
@@ -580,6 +607,11 @@ export interface NewPaymentMethod {
   is_default?: boolean;
 }
 
+/** A payment method to store at a store's own gateway. A payer's first there is their default. */
+export interface NewPaymentSetup {
+  is_default?: boolean;
+}
+
 /**
  * A post: one's own, or with `store_id` a store's. `package_ids` are the tiers whose members may see it where
  * `privacy` is `members`; none: all members of the store. It is published at once, at `publish_at`, or kept as a
@@ -702,7 +734,7 @@ export interface NewWebhookEndpoint {
   /** URL of an endpoint */
   url: string;
   /** types of events, or `*` for all */
-  events?: readonly ("*" | "comment.created" | "credit_note.created" | "document.delivery_failed" | "follow.created" | "import.canceled" | "import.failed" | "import.succeeded" | "invoice.paid" | "invoice.voided" | "package.archived" | "package.created" | "package.updated" | "payment.created" | "payment.failed" | "payment.partially_refunded" | "payment.refunded" | "payment.requires_action" | "payment.succeeded" | "payment.unknown" | "payment_method.updated" | "post.deleted" | "post.published" | "post.updated" | "refund.created" | "refund.failed" | "refund.succeeded" | "report.canceled" | "report.failed" | "report.succeeded" | "subscription.activated" | "subscription.canceled" | "subscription.created" | "subscription.ended" | "subscription.past_due" | "subscription.paused" | "subscription.renewed" | "subscription.resumed" | "subscription.trial_ending" | "subscription.updated")[];
+  events?: readonly ("*" | "comment.created" | "credit_note.created" | "document.delivery_failed" | "follow.created" | "import.canceled" | "import.failed" | "import.succeeded" | "invoice.paid" | "invoice.voided" | "package.archived" | "package.created" | "package.updated" | "payment.created" | "payment.disputed" | "payment.failed" | "payment.partially_refunded" | "payment.refunded" | "payment.requires_action" | "payment.succeeded" | "payment.unknown" | "payment_method.updated" | "post.deleted" | "post.published" | "post.updated" | "refund.created" | "refund.failed" | "refund.succeeded" | "report.canceled" | "report.failed" | "report.succeeded" | "subscription.activated" | "subscription.canceled" | "subscription.created" | "subscription.ended" | "subscription.past_due" | "subscription.paused" | "subscription.renewed" | "subscription.resumed" | "subscription.trial_ending" | "subscription.updated")[];
   /** one line of text */
   description?: string;
   /** `true` unless something else is sent */
@@ -769,8 +801,10 @@ export interface Payment {
   failure_code: string | null;
   refunded_amount: number;
   paid_at: string | null;
-  /** what the payer has to do while the payment is `requires_action` */
+  /** what the payer has to do while the status is `requires_action` */
   next_action: PaymentNextAction | null;
+  /** that the payer's bank has taken money back; it is the store's again where it is `won` */
+  dispute: PaymentDispute | null;
   version: number;
   created_at: string;
   updated_at: string;
@@ -780,8 +814,18 @@ export interface Payment {
   refunds?: readonly Refund[];
 }
 
+export interface PaymentDispute {
+  status: "open" | "won" | "lost" | (string & {});
+  amount: number;
+  reason: string;
+  opened_at: string;
+  closed_at: string | null;
+}
+
 export interface PaymentMethod {
   id: string;
+  /** the store whose own gateway keeps it; null: it is the sandbox's */
+  store_id: string | null;
   type: "card" | (string & {});
   brand: string;
   last4: string;
@@ -803,6 +847,34 @@ export interface PaymentNextAction {
   type: string;
   method: string;
   href: string;
+  /** for the script of the store's own gateway */
+  client_secret: string;
+  publishable_key: string;
+}
+
+export interface PaymentSetup {
+  id: string;
+  store_id: string;
+  user_id: string;
+  status: "pending" | "requires_action" | "succeeded" | "failed" | (string & {});
+  is_default: boolean;
+  /** what the payer has to do while the status is `requires_action` */
+  next_action: PaymentSetupNextAction | null;
+  failure_code: string | null;
+  payment_method_id: string | null;
+  version: number;
+  created_at: string;
+  updated_at: string;
+  links: { readonly [name: string]: string | null };
+}
+
+export interface PaymentSetupNextAction {
+  type: string;
+  method: string;
+  href: string;
+  /** for the script of the store's own gateway */
+  client_secret: string;
+  publishable_key: string;
 }
 
 export interface Post {
@@ -1133,7 +1205,7 @@ export interface WebhookDelivery {
   store_id: string;
   endpoint_id: string;
   event_id: string;
-  event_type: "payment.created" | "payment.requires_action" | "payment.succeeded" | "payment.failed" | "payment.unknown" | "payment.partially_refunded" | "payment.refunded" | "refund.created" | "refund.succeeded" | "refund.failed" | "document.delivery_failed" | "package.created" | "package.updated" | "package.archived" | "report.succeeded" | "report.failed" | "report.canceled" | "import.succeeded" | "import.failed" | "import.canceled" | "post.published" | "post.updated" | "post.deleted" | "comment.created" | "follow.created" | "subscription.created" | "subscription.activated" | "subscription.renewed" | "subscription.updated" | "subscription.past_due" | "subscription.paused" | "subscription.resumed" | "subscription.canceled" | "subscription.ended" | "subscription.trial_ending" | "invoice.paid" | "invoice.voided" | "credit_note.created" | "payment_method.updated" | (string & {});
+  event_type: "payment.created" | "payment.requires_action" | "payment.succeeded" | "payment.failed" | "payment.unknown" | "payment.partially_refunded" | "payment.refunded" | "payment.disputed" | "refund.created" | "refund.succeeded" | "refund.failed" | "document.delivery_failed" | "package.created" | "package.updated" | "package.archived" | "report.succeeded" | "report.failed" | "report.canceled" | "import.succeeded" | "import.failed" | "import.canceled" | "post.published" | "post.updated" | "post.deleted" | "comment.created" | "follow.created" | "subscription.created" | "subscription.activated" | "subscription.renewed" | "subscription.updated" | "subscription.past_due" | "subscription.paused" | "subscription.resumed" | "subscription.canceled" | "subscription.ended" | "subscription.trial_ending" | "invoice.paid" | "invoice.voided" | "credit_note.created" | "payment_method.updated" | (string & {});
   seq: number;
   status: "pending" | "succeeded" | "failed" | (string & {});
   failure_code: string | null;
@@ -1179,7 +1251,7 @@ export interface WebhookEndpointChange {
   /** URL of an endpoint */
   url?: string;
   /** types of events, or `*` for all */
-  events?: readonly ("*" | "comment.created" | "credit_note.created" | "document.delivery_failed" | "follow.created" | "import.canceled" | "import.failed" | "import.succeeded" | "invoice.paid" | "invoice.voided" | "package.archived" | "package.created" | "package.updated" | "payment.created" | "payment.failed" | "payment.partially_refunded" | "payment.refunded" | "payment.requires_action" | "payment.succeeded" | "payment.unknown" | "payment_method.updated" | "post.deleted" | "post.published" | "post.updated" | "refund.created" | "refund.failed" | "refund.succeeded" | "report.canceled" | "report.failed" | "report.succeeded" | "subscription.activated" | "subscription.canceled" | "subscription.created" | "subscription.ended" | "subscription.past_due" | "subscription.paused" | "subscription.renewed" | "subscription.resumed" | "subscription.trial_ending" | "subscription.updated")[];
+  events?: readonly ("*" | "comment.created" | "credit_note.created" | "document.delivery_failed" | "follow.created" | "import.canceled" | "import.failed" | "import.succeeded" | "invoice.paid" | "invoice.voided" | "package.archived" | "package.created" | "package.updated" | "payment.created" | "payment.disputed" | "payment.failed" | "payment.partially_refunded" | "payment.refunded" | "payment.requires_action" | "payment.succeeded" | "payment.unknown" | "payment_method.updated" | "post.deleted" | "post.published" | "post.updated" | "refund.created" | "refund.failed" | "refund.succeeded" | "report.canceled" | "report.failed" | "report.succeeded" | "subscription.activated" | "subscription.canceled" | "subscription.created" | "subscription.ended" | "subscription.past_due" | "subscription.paused" | "subscription.renewed" | "subscription.resumed" | "subscription.trial_ending" | "subscription.updated")[];
   /** one line of text */
   description?: string;
   enabled?: boolean;
@@ -1206,6 +1278,7 @@ export interface EventData {
   "payment.unknown": Payment;
   "payment.partially_refunded": Payment;
   "payment.refunded": Payment;
+  "payment.disputed": Payment;
   "refund.created": Refund;
   "refund.succeeded": Refund;
   "refund.failed": Refund;
@@ -1508,6 +1581,40 @@ export class Payments extends Group {
   /** Forget a payment method, which is charged no more. */
   deleteMethod(paymentMethodId: string, options: VersionOptions = {}): Promise<void> {
     return this.none("DELETE", `/v1/me/payment-methods/${seg(paymentMethodId)}`, undefined, options);
+  }
+
+}
+
+/** What charges in a store: its owner's choice, the setup of payers' methods there, and the hooks of gateways. */
+export class Gateways extends Group {
+  /** What charges in a store. */
+  get(storeId: string, options: CallOptions & { query?: { fields?: readonly string[] } } = {}): Promise<Gateway> {
+    return this.one("GET", `/v1/stores/${seg(storeId)}/gateway`, undefined, options);
+  }
+
+  /** Choose what charges in a store. */
+  choose(storeId: string, body: GatewayChoice, options: CallOptions = {}): Promise<Gateway> {
+    return this.one("PUT", `/v1/stores/${seg(storeId)}/gateway`, body, options);
+  }
+
+  /** Store a payment method at a store's own gateway. */
+  createPaymentSetup(storeId: string, body: NewPaymentSetup = {}, options: SlowOptions = {}): Promise<Started<PaymentSetup>> {
+    return this.slow("POST", `/v1/stores/${seg(storeId)}/payment-setups`, body, options);
+  }
+
+  /** Get payment setup. */
+  getPaymentSetup(storeId: string, setupId: string, options: CallOptions & { query?: { fields?: readonly string[] } } = {}): Promise<PaymentSetup> {
+    return this.one("GET", `/v1/stores/${seg(storeId)}/payment-setups/${seg(setupId)}`, undefined, options);
+  }
+
+  /** The payer has entered their card: the gateway is asked. */
+  confirmPaymentSetup(storeId: string, setupId: string, options: SlowOptions = {}): Promise<Started<PaymentSetup>> {
+    return this.slow("POST", `/v1/stores/${seg(storeId)}/payment-setups/${seg(setupId)}/confirmations`, undefined, options);
+  }
+
+  /** Where Stripe sends a store's webhooks. */
+  receiveStripe(stripeStoreId: string, options: CallOptions = {}): Promise<void> {
+    return this.none("POST", `/v1/gateways/stripe/${seg(stripeStoreId)}`, undefined, options);
   }
 
 }
@@ -1946,7 +2053,7 @@ export class Webhooks extends Group {
 /** Status URLs: the slow work that a caller has asked for, and that of the stores that the caller manages. */
 export class Jobs extends Group {
   /** The caller's own jobs. */
-  list(options: ListOptions & { query?: { status?: "queued" | "running" | "succeeded" | "failed" | "canceled"; kind?: "payment.charge" | "payment.cancel" | "payment.refund" | "payment.reconcile" | "payment.confirmation" | "payment.notice" | "document.delivery" | "subscription.renew" | "subscription.notice" | "document.issue" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "post.mailing" | "post.mailing_test" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "import.run" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.import_files" | "housekeeping.events" | "housekeeping.circuits"; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Job> {
+  list(options: ListOptions & { query?: { status?: "queued" | "running" | "succeeded" | "failed" | "canceled"; kind?: "payment.charge" | "payment.cancel" | "payment.refund" | "payment.reconcile" | "gateway.news" | "payment.setup" | "payment_method.detach" | "gateway.sweep" | "gateway.sweeps" | "payment.confirmation" | "payment.notice" | "document.delivery" | "subscription.renew" | "subscription.notice" | "document.issue" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "post.mailing" | "post.mailing_test" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "import.run" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.import_files" | "housekeeping.events" | "housekeeping.circuits" | "housekeeping.gateway_events"; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Job> {
     return this.paged("/v1/jobs", options);
   }
 
@@ -1984,6 +2091,7 @@ export class Groups {
   readonly stores: Stores;
   readonly packages: Packages;
   readonly payments: Payments;
+  readonly gateways: Gateways;
   readonly documents: Documents;
   readonly customers: Customers;
   readonly subscriptions: Subscriptions;
@@ -2007,6 +2115,7 @@ export class Groups {
     this.stores = new Stores(caller);
     this.packages = new Packages(caller);
     this.payments = new Payments(caller);
+    this.gateways = new Gateways(caller);
     this.documents = new Documents(caller);
     this.customers = new Customers(caller);
     this.subscriptions = new Subscriptions(caller);

@@ -27,6 +27,7 @@ EventType = Literal[
     "payment.unknown",
     "payment.partially_refunded",
     "payment.refunded",
+    "payment.disputed",
     "refund.created",
     "refund.succeeded",
     "refund.failed",
@@ -60,6 +61,7 @@ EventType = Literal[
     "credit_note.created",
     "payment_method.updated",
 ]
+GatewayType = Literal["sandbox", "stripe"]
 ImportFormat = Literal["csv", "ndjson"]
 ImportKind = Literal["customers", "packages", "subscriptions"]
 InvoiceStatus = Literal["draft", "paid", "void"]
@@ -69,6 +71,11 @@ JobKind = Literal[
     "payment.cancel",
     "payment.refund",
     "payment.reconcile",
+    "gateway.news",
+    "payment.setup",
+    "payment_method.detach",
+    "gateway.sweep",
+    "gateway.sweeps",
     "payment.confirmation",
     "payment.notice",
     "document.delivery",
@@ -98,13 +105,16 @@ JobKind = Literal[
     "housekeeping.import_files",
     "housekeeping.events",
     "housekeeping.circuits",
+    "housekeeping.gateway_events",
 ]
 JobStatus = Literal["queued", "running", "succeeded", "failed", "canceled"]
 MailEventType = Literal["bounced", "complained"]
 MailingStatus = Literal["pending", "running", "succeeded", "failed", "canceled"]
 PackageInterval = Literal["month", "once", "week", "year"]
 PackageInterval2 = Literal["once", "week", "month", "year"]
+PaymentDisputeStatus = Literal["open", "won", "lost"]
 PaymentMethodType = Literal["card"]
+PaymentSetupStatus = Literal["pending", "requires_action", "succeeded", "failed"]
 PaymentStatus = Literal[
     "pending", "processing", "succeeded", "failed", "requires_action", "unknown", "partially_refunded", "refunded"
 ]
@@ -159,6 +169,7 @@ WebhookEndpointEvent = Literal[
     "package.created",
     "package.updated",
     "payment.created",
+    "payment.disputed",
     "payment.failed",
     "payment.partially_refunded",
     "payment.refunded",
@@ -422,6 +433,17 @@ class Follower(Model):
     links: Mapping[str, str | None]
 
     _decoders = {"followed_at": time}
+
+
+class Gateway(Model):
+    id: str
+    store_id: str
+    type: GatewayType | str
+    account: str | None  # the gateway's own name for the store's account
+    secret_key_last4: str | None
+    webhook_secret_last4: str | None
+    publishable_key: str | None
+    links: Mapping[str, str | None]
 
 
 class Import(Model):
@@ -698,7 +720,8 @@ class Payment(Priced):
     failure_code: str | None
     refunded_amount: int
     paid_at: datetime | None
-    next_action: PaymentNextAction | None  # what the payer has to do while the payment is `requires_action`
+    next_action: PaymentNextAction | None  # what the payer has to do while the status is `requires_action`
+    dispute: PaymentDispute | None
     version: int
     created_at: datetime
     updated_at: datetime
@@ -710,6 +733,7 @@ class Payment(Priced):
     _decoders = {
         "paid_at": time,
         "next_action": one("PaymentNextAction"),
+        "dispute": one("PaymentDispute"),
         "created_at": time,
         "updated_at": time,
         "user": one("User"),
@@ -718,8 +742,19 @@ class Payment(Priced):
     }
 
 
+class PaymentDispute(Model):
+    status: PaymentDisputeStatus | str
+    amount: int
+    reason: str
+    opened_at: datetime
+    closed_at: datetime | None
+
+    _decoders = {"opened_at": time, "closed_at": time}
+
+
 class PaymentMethod(Model):
     id: str
+    store_id: str | None  # the store whose own gateway keeps it; null: it is the sandbox's
     type: PaymentMethodType | str
     brand: str
     last4: str
@@ -738,6 +773,33 @@ class PaymentNextAction(Model):
     type: str
     method: str
     href: str
+    client_secret: str  # for the script of the store's own gateway
+    publishable_key: str
+
+
+class PaymentSetup(Model):
+    id: str
+    store_id: str
+    user_id: str
+    status: PaymentSetupStatus | str
+    is_default: bool
+    next_action: PaymentSetupNextAction | None  # what the payer has to do while the status is `requires_action`
+    failure_code: str | None
+    payment_method_id: str | None
+    version: int
+    created_at: datetime
+    updated_at: datetime
+    links: Mapping[str, str | None]
+
+    _decoders = {"next_action": one("PaymentSetupNextAction"), "created_at": time, "updated_at": time}
+
+
+class PaymentSetupNextAction(Model):
+    type: str
+    method: str
+    href: str
+    client_secret: str  # for the script of the store's own gateway
+    publishable_key: str
 
 
 class Post(Model):
@@ -1103,6 +1165,13 @@ class PaymentRefundedEvent(WebhookEvent):
     _decoders = {"timestamp": time, "data": one("Payment")}
 
 
+class PaymentDisputedEvent(WebhookEvent):
+    type: Literal["payment.disputed"]
+    data: Payment
+
+    _decoders = {"timestamp": time, "data": one("Payment")}
+
+
 class RefundCreatedEvent(WebhookEvent):
     type: Literal["refund.created"]
     data: Refund
@@ -1335,6 +1404,7 @@ EVENTS: dict[str, type[WebhookEvent]] = {
     "payment.unknown": PaymentUnknownEvent,
     "payment.partially_refunded": PaymentPartiallyRefundedEvent,
     "payment.refunded": PaymentRefundedEvent,
+    "payment.disputed": PaymentDisputedEvent,
     "refund.created": RefundCreatedEvent,
     "refund.succeeded": RefundSucceededEvent,
     "refund.failed": RefundFailedEvent,
@@ -1376,6 +1446,7 @@ AnyEvent = Union[
     PaymentUnknownEvent,
     PaymentPartiallyRefundedEvent,
     PaymentRefundedEvent,
+    PaymentDisputedEvent,
     RefundCreatedEvent,
     RefundSucceededEvent,
     RefundFailedEvent,

@@ -35,6 +35,8 @@ from dues_client.models import (
     Follow,
     Followed,
     Follower,
+    Gateway,
+    GatewayType,
     Import,
     ImportKind,
     Invoice,
@@ -56,6 +58,7 @@ from dues_client.models import (
     PasswordReset,
     Payment,
     PaymentMethod,
+    PaymentSetup,
     PaymentStatus,
     Post,
     PostPrivacy,
@@ -1255,6 +1258,122 @@ class AsyncPayments(AsyncGroup):
             if_version=if_version,
             request_timeout=request_timeout,
         )
+
+
+class AsyncGateways(AsyncGroup):
+    """What charges in a store: its owner's choice, the setup of payers' methods there, and the hooks of gateways."""
+
+    async def get(
+        self, store_id: Id, *, fields: Sequence[str] | None = None, request_timeout: float | None = None
+    ) -> Gateway:
+        """What charges in a store.
+
+        Needs a token with the scope `catalog:read`. Kept for the store's staff, from the role `owner` up."""
+        return await self._one(
+            Gateway,
+            "GET",
+            f"/v1/stores/{segment(store_id)}/gateway",
+            query={"fields": fields},
+            request_timeout=request_timeout,
+        )
+
+    async def choose(
+        self,
+        store_id: Id,
+        *,
+        type: GatewayType,
+        secret_key: str | Unset = UNSET,
+        webhook_secret: str | Unset = UNSET,
+        publishable_key: str | Unset = UNSET,
+        request_timeout: float | None = None,
+    ) -> Gateway:
+        """Choose what charges in a store.
+
+        Stripe is asked whether the key is good. Its secrets are kept encrypted and are never shown again. Cards
+        that payers have stored at another account are not charged any more; what was charged through it can still
+        be refunded.
+
+        Needs a token with the scope `catalog:write`. Kept for the store's staff, from the role `owner` up."""
+        return await self._one(
+            Gateway,
+            "PUT",
+            f"/v1/stores/{segment(store_id)}/gateway",
+            body={
+                "type": type,
+                "secret_key": secret_key,
+                "webhook_secret": webhook_secret,
+                "publishable_key": publishable_key,
+            },
+            request_timeout=request_timeout,
+        )
+
+    async def create_payment_setup(
+        self,
+        store_id: Id,
+        *,
+        is_default: bool | Unset = UNSET,
+        idempotency_key: str | None = None,
+        wait: int | None = None,
+        request_timeout: float | None = None,
+    ) -> AsyncStarted[PaymentSetup]:
+        """Store a payment method at a store's own gateway.
+
+        Once its job is done, `next_action` holds what the gateway's own script needs in the payer's client.
+
+        Needs a token with the scope `payments:write`."""
+        return await self._slow(
+            PaymentSetup,
+            "POST",
+            f"/v1/stores/{segment(store_id)}/payment-setups",
+            body={"is_default": is_default},
+            idempotency_key=idempotency_key,
+            wait=wait,
+            request_timeout=request_timeout,
+        )
+
+    async def get_payment_setup(
+        self, store_id: Id, setup_id: Id, *, fields: Sequence[str] | None = None, request_timeout: float | None = None
+    ) -> PaymentSetup:
+        """Get payment setup.
+
+        Needs a token with the scope `payments:read`."""
+        return await self._one(
+            PaymentSetup,
+            "GET",
+            f"/v1/stores/{segment(store_id)}/payment-setups/{segment(setup_id)}",
+            query={"fields": fields},
+            request_timeout=request_timeout,
+        )
+
+    async def confirm_payment_setup(
+        self,
+        store_id: Id,
+        setup_id: Id,
+        *,
+        idempotency_key: str | None = None,
+        wait: int | None = None,
+        request_timeout: float | None = None,
+    ) -> AsyncStarted[PaymentSetup]:
+        """The payer has entered their card: the gateway is asked.
+
+        Needs a token with the scope `payments:write`."""
+        return await self._slow(
+            PaymentSetup,
+            "POST",
+            f"/v1/stores/{segment(store_id)}/payment-setups/{segment(setup_id)}/confirmations",
+            idempotency_key=idempotency_key,
+            wait=wait,
+            request_timeout=request_timeout,
+        )
+
+    async def receive_stripe(self, stripe_store_id: Id, *, request_timeout: float | None = None) -> None:
+        """Where Stripe sends a store's webhooks.
+
+        Each is verified by its signature. It is taken as a hint only: Stripe is asked what is true. Of a store that
+        takes none, or that does not exist, the answer is that of a wrong signature.
+
+        Needs no token."""
+        await self._none("POST", f"/v1/gateways/stripe/{segment(stripe_store_id)}", request_timeout=request_timeout)
 
 
 class AsyncDocuments(AsyncGroup):
@@ -3088,6 +3207,7 @@ class AsyncGroups:
         self.stores = AsyncStores(client)
         self.packages = AsyncPackages(client)
         self.payments = AsyncPayments(client)
+        self.gateways = AsyncGateways(client)
         self.documents = AsyncDocuments(client)
         self.customers = AsyncCustomers(client)
         self.subscriptions = AsyncSubscriptions(client)

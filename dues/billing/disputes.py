@@ -1,0 +1,26 @@
+"""Disputes in the books: what the payer's bank has taken away is `disputed` until it is decided; what is lost is a
+loss, and the invoice stays as it was."""
+
+from dues.billing import books
+from dues.billing.books import Booking, Entry, gateway
+from dues.payments.disputes import Disputed, when_disputed
+
+
+@when_disputed
+def book_dispute(dispute: Disputed) -> None:
+    payment, amount = dispute.payment, dispute.amount
+    entries = {
+        "open": (Entry("disputed", amount), Entry(gateway(payment.gateway), -amount)),
+        "won": (Entry(gateway(payment.gateway), amount), Entry("disputed", -amount)),
+        "lost": (Entry("losses", amount), Entry("disputed", -amount)),
+    }[dispute.status]
+    booking = Booking(
+        store_id=payment.store_id,
+        kind="dispute",
+        source=f"dispute:{dispute.id}:{dispute.status}",
+        user_id=payment.user_id,
+        currency=payment.currency,
+        at=dispute.at,
+        entries=entries,
+    )
+    books.book([booking])

@@ -1,0 +1,21 @@
+"""`flask gateways`: the keys that the secrets of stores' gateways are encrypted with."""
+
+import click
+from flask.cli import AppGroup
+
+from dues.payments.accounts import rotate_secrets
+from dues.vault import new_key
+
+command = AppGroup("gateways", help="Stores' own payment gateways.")
+
+
+@command.command("new-key")
+def _new_key() -> None:
+    """Print a new key for SECRETS_KEYS."""
+    click.echo(new_key())
+
+
+@command.command("rotate")
+def _rotate() -> None:
+    """Encrypt all secrets anew with the first of SECRETS_KEYS; the others are not needed after that."""
+    click.echo(f"{rotate_secrets()} accounts were encrypted anew")

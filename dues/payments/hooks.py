@@ -1,0 +1,153 @@
+"""News from gateways: what has happened there, by a hook or by listing it, since hooks get lost.
+
+Each piece of news is a hint, written down once by the gateway's name for it, with a job that asks the gateway what is
+true now. So news may come twice, late, in any order or never.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from msgspec import DecodeError, ValidationError
+
+from dues.errors import BadRequest, PayloadTooLarge
+from dues.jobs import Retry, Run, enqueue, kinds
+from dues.payments import accounts, setups
+from dues.payments.disputes import look_at_dispute
+from dues.payments.gateway import GatewayTimeout, Hint
+from dues.payments.gateways import NOBODY, STRIPE, all_gateways
+from dues.payments.processing import asking, look_again
+from dues.payments.stripe_events import is_signed, read_event
+from dues.postgres import database_now, fetch_row, run_later, transaction, unit_of_work
+
+# Stripe's events are a few kilobytes.
+MOST_BYTES = 256 * 1024
+# It sends a hook again for three days, and lists events for thirty.
+_KEEP = "31 days"
+_MOST_DELETED = 1000
+# News may be listed late.
+_OVERLAP = timedelta(minutes=15)
+# What stands in for the secrets of a store that has none, so that it takes as long to be refused.
+_NO_SECRETS = ("whsec_none", "whsec_either")
+
+_RECEIVE = """
+    insert into gateway_events(store_id, gateway, event_id, about, name, received_at)
+    values (%(store_id)s, %(gateway)s, %(event_id)s, %(about)s, %(name)s, now())
+    on conflict do nothing returning event_id
+"""
+_TOLD = """
+    update gateway_accounts set told_until = greatest(told_until, %(until)s)
+    where store_id = %(store_id)s and id = %(id)s
+"""
+_TOLD_UNTIL = "select told_until from gateway_accounts where store_id = %(store_id)s and id = %(id)s"
+_FORGET = f"""
+    with old as (
+        select store_id, gateway, event_id from gateway_events where received_at < now() - interval '{_KEEP}'
+        limit {_MOST_DELETED} for update skip locked),
+    gone as (
+        delete from gateway_events e using old
+        where (e.store_id, e.gateway, e.event_id) = (old.store_id, old.gateway, old.event_id) returning 1)
+    select count(*) from gone
+"""
+
+
+class Forged(BadRequest):
+    """A hook that was not signed as it should be, or for a store that takes none: which of these, nobody is told."""
+
+    title, code = "Invalid signature", "invalid_signature"
+
+
+def receive_stripe(store_id: UUID, body: bytes, signature: str) -> None:
+    """Take a hook of Stripe's to a store. Part of the caller's transaction().
+
+    Raises: Forged; BadRequest for what is no event; PayloadTooLarge; Unavailable where its secret is unreadable.
+    """
+    if len(body) > MOST_BYTES:
+        raise PayloadTooLarge(f"an event may have at most {MOST_BYTES} bytes")
+    account = accounts.current(store_id)
+    is_ours = account is not None and account.type == STRIPE
+    secrets: Any = accounts.webhook_secrets(account) if account and is_ours else _NO_SECRETS
+    if not is_signed(body, signature, secrets) or account is None or not is_ours:
+        raise Forged("the signature is not one that this address takes")
+    try:
+        hint = read_event(body, str(store_id))
+    except (ValidationError, DecodeError, UnicodeDecodeError):
+        raise BadRequest("the body is no event of Stripe's", code="malformed_event") from None
+    if hint:
+        _receive(STRIPE, account.id, hint)
+
+
+def _receive(gateway: str, account_id: UUID | None, hint: Hint) -> bool:
+    """Write news down, with what is to be done about it. Returns: whether it was not known before."""
+    row = {
+        "store_id": hint.store_id,
+        "gateway": gateway,
+        "event_id": hint.id,
+        "about": hint.about,
+        "name": hint.name,
+    }
+    if fetch_row(_RECEIVE, row) is None:
+        return False
+    args = {
+        "gateway": gateway,
+        "store_id": hint.store_id,
+        "account_id": str(account_id) if account_id else None,
+        "about": hint.about,
+        "name": hint.name,
+    }
+    enqueue(kinds.GATEWAY_NEWS, args, store_id=UUID(hint.store_id), priority=150)
+    return True
+
+
+def act(run: Run, gateway: str, store_id: UUID, account_id: UUID | None, about: str, name: str) -> None:
+    """Ask about what there are news of. Raises: Retry."""
+    match about:
+        case "charge":
+            look_again(run, store_id, UUID(name))
+        case "dispute":
+            look_at_dispute(run, gateway, store_id, account_id, name)
+        case "setup":
+            setups.work_on(run, store_id, UUID(name))
+
+
+def offer_sweeps() -> dict[str, int]:
+    """Have the news of each gateway be listed."""
+    found = all_gateways()
+    with transaction():
+        for gateway, store_id, account_id in found:
+            args = {
+                "gateway": gateway,
+                "store_id": str(store_id),
+                "account_id": str(account_id) if account_id else None,
+            }
+            whose = None if store_id == NOBODY else store_id
+            enqueue(kinds.GATEWAY_SWEEP, args, store_id=whose, dedupe_key=f"sweep:{account_id or gateway}")
+    return {"gateways": len(found)}
+
+
+def sweep(run: Run, gateway: str, store_id: UUID, account_id: UUID | None) -> dict[str, int]:
+    """List what has happened at a gateway since it was last asked, and take what no hook has told. Raises: Retry."""
+    began = database_now()
+    told = fetch_row(_TOLD_UNTIL, {"store_id": store_id, "id": account_id})
+    since: datetime = told[0] if told else began - timedelta(days=1)
+    try:
+        with asking(gateway, store_id, account_id) as asked:
+            hints = list(asked.news(since - _OVERLAP))
+    except GatewayTimeout as timeout:
+        raise Retry(problem=timeout) from timeout
+    missed = 0
+    for hint in hints:
+        run.check()
+        with transaction():
+            missed += _receive(gateway, account_id, hint)
+    if account_id:
+        with transaction():
+            run_later(_TOLD, {"store_id": store_id, "id": account_id, "until": began})
+    return {"told": len(hints), "missed": missed}
+
+
+def delete_expired_events() -> int:
+    """Forget news that no gateway tells any more, some at a time, in the caller's transaction(). Returns: how many."""
+    unit_of_work()
+    (count,) = fetch_row(_FORGET, {}) or (0,)
+    return int(count)

@@ -1,0 +1,107 @@
+"""Stripe's API through its own package: a client for each account, and what its errors mean to us.
+
+Nothing is set on the package's module: key, version and base are the client's own. Its retries are off, since each call
+is made by a job that is tried again and carries a key of ours; so is its telemetry. Messages of its errors go nowhere:
+they may quote what was sent.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, cast
+
+import stripe
+import urllib3
+
+from dues.payments.gateway import GatewayBusy, GatewayTimeout
+
+# What the shapes that are read here are those of; Stripe keeps each version as it was.
+API_VERSION = "2026-10-28.endive"
+
+log = logging.getLogger("dues.payments.stripe")
+# It logs requests, and at a lower level their bodies.
+logging.getLogger("stripe").setLevel(logging.ERROR)
+
+_POOL = urllib3.PoolManager(maxsize=8, retries=False)
+
+
+class _Http(stripe.HTTPClient):
+    """The package's way out, by the HTTP library that Dues uses anyway: no proxy, no netrc, no redirect, bounded."""
+
+    name = "urllib3"
+
+    def __init__(self, timeout_s: float) -> None:
+        super().__init__()
+        self._timeout = urllib3.Timeout(connect=timeout_s, read=timeout_s)
+
+    def request(
+        self, method: str, url: str, headers: Mapping[str, str] | None, post_data: Any = None, **_: Any
+    ) -> tuple[str, int, Mapping[str, str]]:
+        try:
+            answer = _POOL.request(
+                method.upper(), url, headers=headers, body=post_data, timeout=self._timeout, redirect=False
+            )
+        except urllib3.exceptions.HTTPError as error:
+            raise stripe.APIConnectionError(type(error).__name__) from None  # type: ignore[no-untyped-call]
+        return answer.data.decode("utf-8", "replace"), answer.status, answer.headers
+
+    def close(self) -> None:
+        """The pool is everybody's."""
+
+    def _add_telemetry_header(self, headers: Mapping[str, str]) -> Mapping[str, str]:
+        return headers
+
+    def _record_request_metrics(self, response: Any, request_start: Any, usage: Any) -> None:
+        pass
+
+
+def client(secret_key: str, base: str, timeout_s: float) -> stripe.StripeClient:
+    return stripe.StripeClient(
+        secret_key,
+        stripe_version=API_VERSION,
+        max_network_retries=0,
+        http_client=_Http(timeout_s),
+        base_addresses={"api": base},
+    )
+
+
+def document(answer: Any) -> dict[str, Any]:
+    """An answer as plain data."""
+    return cast(dict[str, Any], answer.to_dict())
+
+
+class Refused(Exception):
+    """Stripe has decided: it does not do what was asked, and never will under this key. `code` says why; `intent` is
+    the PaymentIntent that it speaks of, if any."""
+
+    def __init__(self, code: str, intent: Mapping[str, Any] | None) -> None:
+        super().__init__(code)
+        self.code, self.intent = code, intent
+
+
+@contextmanager
+def answers() -> Iterator[None]:
+    """Around each call. Raises: GatewayTimeout where it may have been done; GatewayBusy where it certainly was not;
+    Refused."""
+    try:
+        yield
+    except (stripe.AuthenticationError, stripe.PermissionError) as error:
+        log.error("Stripe does not let us in: %s, request %s", type(error).__name__, error.request_id)
+        raise GatewayBusy("Stripe refuses the store's secret key") from None
+    except stripe.RateLimitError:
+        raise GatewayBusy("Stripe has had too many requests of the store") from None
+    except stripe.IdempotencyError:
+        raise GatewayTimeout("a request under the same key is on its way to Stripe") from None
+    except (stripe.CardError, stripe.InvalidRequestError) as error:
+        if error.http_status == 409:
+            raise GatewayTimeout("Stripe is at work on a request under the same key") from None
+        raise Refused(*_why(error)) from None
+    except stripe.StripeError as error:
+        raise GatewayTimeout(f"Stripe did not answer: {type(error).__name__}") from None
+
+
+def _why(error: stripe.StripeError) -> tuple[str, Mapping[str, Any] | None]:
+    body = error.json_body if isinstance(error.json_body, dict) else {}
+    found = body.get("error") or {}
+    # The bank's own reason is more exact than that the card was declined.
+    return found.get("decline_code") or found.get("code") or "invalid_request", found.get("payment_intent")

@@ -1,0 +1,336 @@
+"""Stripe as a gateway of one store's account: PaymentIntents of stored cards, refunds, disputes.
+
+Each object that we make there carries whose it is in its metadata, `dues_store` and `dues_payment` (or `dues_refund`,
+`dues_setup`), so that it can be found by listing: Stripe forgets idempotency keys after a day, and hooks get lost. What
+lacks them, or names another store, is not ours. A PaymentIntent that is declined is canceled before we say so: else
+whoever has its client secret could still pay it.
+"""
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from dues.errors import InvalidValue
+from dues.payments.gateway import Charge, Dispute, GatewayBusy, GatewayTimeout, Hint, Operation, Record, StoredMethod
+from dues.payments.stripe_amounts import from_stripe, to_stripe
+from dues.payments.stripe_client import Refused, answers, client, document
+from dues.payments.stripe_events import EVENT_TYPES, hint_of
+
+log = logging.getLogger("dues.payments.stripe")
+
+Document = Mapping[str, Any]
+
+_PAGE = 100
+# Their clock and ours may differ.
+_SKEW_S = 300
+# A dispute in which no money has moved is an inquiry (`warning_…`).
+_DISPUTES = {"won": "won", "lost": "lost", "needs_response": "open", "under_review": "open", "prevented": "won"}
+
+
+class Stripe:
+    """See dues/payments/gateway.py for what its methods do. `publishable_key` is what clients of the store need."""
+
+    def __init__(
+        self, store_id: UUID, secret_key: str, *, base: str, timeout_s: float, publishable_key: str | None = None
+    ) -> None:
+        self._store_id, self._publishable_key = str(store_id), publishable_key
+        self._api = client(secret_key, base, timeout_s).v1
+
+    def account(self) -> str:
+        """Stripe's name for the account that the key belongs to. Raises: Refused."""
+        with answers():
+            return str(document(self._api.accounts.retrieve_current())["id"])
+
+    def describe(self, key: str, token: str) -> StoredMethod | None:
+        return None
+
+    # Customers and their cards
+
+    def customer(self, user_id: UUID, key: str) -> str:
+        """A customer of the store's: Stripe is told nothing of them but our id."""
+        metadata = {"dues_store": self._store_id, "dues_user": str(user_id)}
+        with answers():
+            made = self._api.customers.create({"metadata": metadata}, {"idempotency_key": key})
+        return str(document(made)["id"])
+
+    def set_up(self, key: str, customer: str) -> tuple[str, dict[str, str]]:
+        """Returns: Stripe's name for the setup of a card, and what the payer's client needs to finish it."""
+        params: Any = {
+            "customer": customer,
+            "usage": "off_session",
+            "payment_method_types": ["card"],
+            "metadata": {"dues_store": self._store_id, "dues_setup": key},
+        }
+        with answers():
+            found = document(self._api.setup_intents.create(params, {"idempotency_key": key}))
+        return str(found["id"]), self._action(found)
+
+    def stored(self, reference: str) -> StoredMethod | str | None:
+        """The card that a setup has stored; the reason where it never will be; None while the payer has to act."""
+        with answers():
+            found = document(self._api.setup_intents.retrieve(reference, {"expand": ["payment_method"]}))
+        if not self._is_ours(found):
+            return "not_found"
+        if found["status"] == "canceled":
+            return "canceled"
+        method = found.get("payment_method")
+        if found["status"] != "succeeded" or not method:
+            return None
+        card = method.get("card")
+        if card is None:
+            return "not_a_card"
+        return StoredMethod(
+            str(found["customer"]), method["id"], card["brand"], card["last4"], card["exp_month"], card["exp_year"]
+        )
+
+    def detach(self, reference: str) -> None:
+        """A card is not to be charged any more."""
+        try:
+            with answers():
+                self._api.payment_methods.detach(reference)
+        except Refused as refused:
+            log.info("a card was not detached at Stripe: %s", refused.code)
+
+    # Charges
+
+    def charge(self, charge: Charge) -> Operation:
+        try:
+            amount = to_stripe(charge.amount, charge.currency)
+        except InvalidValue:
+            return Operation("declined", "", "amount_not_supported")
+        params = self._intent(charge, amount) | {
+            "payment_method": charge.method,
+            "confirm": True,
+            "off_session": charge.off_session,
+        }
+        try:
+            with answers():
+                made = self._api.payment_intents.create(params, {"idempotency_key": charge.key})
+        except Refused as refused:
+            if refused.intent is None:
+                return Operation("declined", "", refused.code)
+            return self._state(charge, refused.intent, refused.code)
+        return self._state(charge, document(made))
+
+    def _intent(self, charge: Charge, amount: int) -> Any:
+        return {
+            "amount": amount,
+            "currency": charge.currency.lower(),
+            "customer": charge.customer,
+            "payment_method_types": ["card"],
+            "metadata": {"dues_store": self._store_id, "dues_payment": charge.key},
+        }
+
+    def confirm(self, charge: Charge, *, succeeds: bool) -> Operation:
+        if not succeeds:
+            return self.close(charge) or Operation("declined", "", "authentication_failed")
+        found = self.find(charge)
+        if found is None:
+            raise GatewayTimeout("Stripe does not know the charge that its payer has acted on")
+        return found
+
+    def find(self, charge: Charge) -> Operation | None:
+        intent = self._look_up(charge)
+        return None if intent is None or _is_fence(intent) else self._state(charge, intent)
+
+    def close(self, charge: Charge) -> Operation | None:
+        intent = self._look_up(charge)
+        if intent is None:
+            return self._fence(charge)
+        if _is_fence(intent):
+            self._cancel(intent)
+            return None
+        found = self._state(charge, intent)
+        if found.outcome != "requires_action":
+            return found
+        return self._state(charge, self._cancel(intent), "authentication_failed")
+
+    def _fence(self, charge: Charge) -> Operation | None:
+        """Use up the key of a charge that Stripe has not heard of, with an intent that is never confirmed: a request
+        that is still on its way is refused when it arrives, because it says something else under the same key."""
+        try:
+            amount = to_stripe(charge.amount, charge.currency)
+        except InvalidValue:
+            return None
+        params = self._intent(charge, amount)
+        params["metadata"]["dues_fence"] = "yes"
+        try:
+            with answers():
+                made = self._api.payment_intents.create(params, {"idempotency_key": charge.key})
+        except Refused:
+            # Whatever Stripe finds wrong with it, it would have with the charge.
+            return None
+        self._cancel(document(made))
+        return None
+
+    def _look_up(self, charge: Charge) -> Document | None:
+        """The intent of a charge, by Stripe's name for it, else by listing its customer's since the key was made."""
+        if charge.reference:
+            try:
+                with answers():
+                    return document(self._api.payment_intents.retrieve(charge.reference))
+            except Refused as refused:
+                raise GatewayTimeout(f"Stripe does not know {charge.reference}: {refused.code}") from None
+        made_at = (UUID(charge.key).int >> 80) // 1000 - _SKEW_S
+        params: dict[str, Any] = {"created": {"gte": made_at}}
+        if charge.customer:
+            params["customer"] = charge.customer
+        for intent in self._all(self._api.payment_intents, params):
+            if self._is_ours(intent) and intent["metadata"].get("dues_payment") == charge.key:
+                return intent
+        return None
+
+    def _state(self, charge: Charge, intent: Document, code: str | None = None) -> Operation:
+        """What a charge has come to by its intent. Raises: GatewayTimeout while Stripe itself does not know, and where
+        the intent is not what we have asked for, which only a person can sort out."""
+        self._require_same(charge, intent)
+        match intent["status"]:
+            case "succeeded":
+                return Operation("succeeded", intent["id"])
+            case "requires_action":
+                return Operation("requires_action", intent["id"], action=self._action(intent))
+            case "canceled":
+                return Operation("declined", intent["id"], code or _failure(intent) or "authentication_failed")
+            case "requires_payment_method" | "requires_confirmation":
+                why = code or _failure(intent) or "declined"
+                return self._state(charge, self._cancel(intent), why)
+        raise GatewayTimeout(f"Stripe has not decided yet about {intent['id']}, which is {intent['status']}")
+
+    def _require_same(self, charge: Charge, intent: Document) -> None:
+        asked = (to_stripe(charge.amount, charge.currency), charge.currency.lower())
+        is_paid = intent["status"] == "succeeded"
+        found = (intent["amount_received"] if is_paid else intent["amount"], intent["currency"])
+        if found != asked or not self._is_ours(intent) or intent["metadata"].get("dues_payment") != charge.key:
+            log.error("payment %s is not what Stripe has as %s", charge.key, intent["id"])
+            raise GatewayTimeout(f"Stripe has another payment as {intent['id']}")
+
+    def _cancel(self, intent: Document) -> Document:
+        """The intent once nobody can pay it any more, or as it is where somebody has."""
+        if intent["status"] == "canceled":
+            return intent
+        try:
+            with answers():
+                return document(self._api.payment_intents.cancel(intent["id"]))
+        except Refused:
+            with answers():
+                found = document(self._api.payment_intents.retrieve(intent["id"]))
+        if found["status"] not in ("canceled", "succeeded"):
+            raise GatewayTimeout(f"Stripe has neither charged nor canceled {intent['id']}")
+        return found
+
+    def _action(self, intent: Document) -> dict[str, str]:
+        action = {"type": "stripe", "client_secret": str(intent["client_secret"])}
+        return action | ({"publishable_key": self._publishable_key} if self._publishable_key else {})
+
+    # Refunds
+
+    def refund(self, key: str, charge: Charge, amount: int) -> Operation:
+        intent = self._look_up(charge)
+        if intent is None:
+            return Operation("declined", "", "charge_not_found")
+        self._require_same(charge, intent)
+        try:
+            scaled = to_stripe(amount, charge.currency)
+        except InvalidValue:
+            return Operation("declined", "", "amount_not_supported")
+        for refund in self._all(self._api.refunds, {"payment_intent": intent["id"]}):
+            if (refund.get("metadata") or {}).get("dues_refund") == key:
+                return _refunded(refund, scaled)
+        params: Any = {
+            "payment_intent": intent["id"],
+            "amount": scaled,
+            "metadata": {"dues_store": self._store_id, "dues_refund": key},
+        }
+        try:
+            with answers():
+                return _refunded(document(self._api.refunds.create(params, {"idempotency_key": key})), scaled)
+        except Refused as refused:
+            return Operation("declined", "", refused.code)
+
+    # What else happens
+
+    def dispute(self, reference: str) -> Dispute | None:
+        try:
+            with answers():
+                found = document(self._api.disputes.retrieve(reference))
+                intent = document(self._api.payment_intents.retrieve(found["payment_intent"]))
+        except Refused as refused:
+            log.warning("Stripe does not know the dispute %s: %s", reference, refused.code)
+            return None
+        return self._dispute(found, intent)
+
+    def _dispute(self, found: Document, intent: Document) -> Dispute | None:
+        status = _DISPUTES.get(found["status"])
+        if status is None or not self._is_ours(intent) or "dues_payment" not in intent["metadata"]:
+            return None
+        currency = found["currency"].upper()
+        return Dispute(
+            reference=found["id"],
+            charge_key=intent["metadata"]["dues_payment"],
+            amount=from_stripe(found["amount"], currency),
+            currency=currency,
+            reason=found["reason"],
+            status=status,  # type: ignore[arg-type]
+        )
+
+    def news(self, since: datetime) -> Iterable[Hint]:
+        params = {"created": {"gte": int(since.timestamp())}, "types": list(EVENT_TYPES)}
+        found = [hint_of(event, self._store_id) for event in self._all(self._api.events, params)]
+        return [hint for hint in reversed(found) if hint]
+
+    def records(self) -> Iterable[Record]:
+        ours: set[str] = set()
+        for intent in self._all(self._api.payment_intents, {}):
+            if self._is_ours(intent) and intent["status"] == "succeeded":
+                ours.add(intent["id"])
+                yield _record(intent["metadata"].get("dues_payment"), "charge", intent, intent["amount_received"])
+        for refund in self._all(self._api.refunds, {}):
+            if refund.get("payment_intent") in ours and refund["status"] in ("succeeded", "pending"):
+                yield _record((refund.get("metadata") or {}).get("dues_refund"), "refund", refund, refund["amount"])
+        for dispute in self._all(self._api.disputes, {}):
+            if dispute.get("payment_intent") in ours and _DISPUTES.get(dispute["status"]) in ("open", "lost"):
+                yield _record(dispute["id"], "dispute", dispute, dispute["amount"])
+
+    def _all(self, service: Any, params: Mapping[str, Any]) -> Iterator[Document]:
+        """All of a list, page by page, the newest first."""
+        after: dict[str, str] = {}
+        while True:
+            with answers():
+                page = document(service.list({**params, **after, "limit": _PAGE}))
+            yield from page["data"]
+            if not page["has_more"] or not page["data"]:
+                return
+            after = {"starting_after": page["data"][-1]["id"]}
+
+    def _is_ours(self, found: Document) -> bool:
+        return bool((found.get("metadata") or {}).get("dues_store") == self._store_id)
+
+
+def _is_fence(intent: Document) -> bool:
+    return "dues_fence" in intent["metadata"]
+
+
+def _failure(intent: Document) -> str | None:
+    error = intent.get("last_payment_error") or {}
+    code: str | None = error.get("decline_code") or error.get("code")
+    return "authentication_failed" if code == "payment_intent_authentication_failure" else code
+
+
+def _refunded(refund: Document, amount: int) -> Operation:
+    """Raises: GatewayBusy while the money is on its way."""
+    if refund["amount"] != amount:
+        raise GatewayTimeout(f"Stripe has another refund as {refund['id']}")
+    match refund["status"]:
+        case "succeeded":
+            return Operation("succeeded", refund["id"])
+        case "failed" | "canceled":
+            return Operation("declined", refund["id"], refund.get("failure_reason") or refund["status"])
+    raise GatewayBusy("Stripe has not made the refund yet")
+
+
+def _record(key: str | None, kind: Any, found: Document, amount: int) -> Record:
+    """What was made at Stripe without us goes by Stripe's name."""
+    currency = found["currency"].upper()
+    return Record(key or found["id"], kind, from_stripe(amount, currency), currency)

@@ -1,0 +1,213 @@
+"""What may go wrong between a gateway and us, on the sandbox and on Stripe: one charge each, and the books are clean.
+
+Stripe's faults are made by the stand-in (stripe_stand_in.py), which does what it is asked and keeps its answer, or does
+it late, or tells twice, in another order, or never.
+"""
+
+from collections.abc import Callable
+
+import pytest
+from flask import Flask
+
+from dues.billing.audit import audit
+from tests.payments.conftest import Shop, Work
+from tests.payments.stripe_shop import StripeShop, sweep
+from tests.payments.stripe_stand_in import Fault
+
+INTENTS, REFUNDS = "/v1/payment_intents", "/v1/refunds"
+
+
+# What becomes of a charge of the sandbox, how often it is made, and how it is disputed in the end.
+SANDBOX = {
+    "sandbox_lost_answer": ("succeeded", [1500], None),
+    "sandbox_timeout": ("failed", [], None),
+    "sandbox_disputed": ("succeeded", [1500], "open"),
+    "sandbox_dispute_won": ("succeeded", [1500], "won"),
+    "sandbox_dispute_lost": ("succeeded", [1500], "lost"),
+}
+
+
+def test_charges_of_the_sandbox(shop: Shop, work: Work, app: Flask) -> None:
+    payments = {card: shop.pay(card)["id"] for card in SANDBOX}
+    work.drain()
+    work.hurry()
+    sweep(app, work)
+    assert {shop.payment(payments[card])["dispute"]["status"] for card in list(SANDBOX)[2:]} == {"open"}
+    sweep(app, work)
+    for card, (status, charges, dispute) in SANDBOX.items():
+        found = shop.payment(payments[card])
+        assert (found["status"], shop.charged(found["id"])) == (status, charges), card
+        assert (found["dispute"] and found["dispute"]["status"]) == dispute, card
+    assert shop.refund(payments["sandbox_dispute_lost"]).status_code == 409
+    assert shop.refund(payments["sandbox_dispute_won"]).status_code == 202
+    work.drain()
+    with app.app_context():
+        assert audit() == []
+
+
+@pytest.mark.parametrize(
+    ("faults", "status", "charges"),
+    [
+        pytest.param([("POST", INTENTS, "lost")], "succeeded", [1500], id="answer-lost"),
+        pytest.param([("POST", INTENTS, "slow")], "succeeded", [1500], id="answer-late"),
+        pytest.param([("POST", INTENTS, "away")], "failed", [], id="never-arrived"),
+        pytest.param([("POST", INTENTS, "broken")], "failed", [], id="broken"),
+        pytest.param([("POST", INTENTS, "busy")], "succeeded", [1500], id="too-many-requests"),
+        pytest.param([("POST", INTENTS, "lost"), ("GET", INTENTS, "away")], "succeeded", [1500], id="lost-then-away"),
+        pytest.param([("POST", INTENTS, "away"), ("POST", INTENTS, "lost")], "failed", [], id="fence-lost"),
+    ],
+)
+def test_a_charge_of_stripes(
+    stripes: StripeShop, faults: list[tuple[str, str, Fault]], status: str, charges: list[int]
+) -> None:
+    for fault in faults:
+        stripes.stripe.fail(*fault)
+    payment_id = stripes.pay()
+    stripes.hooks()
+    for _ in range(3):
+        stripes.work.hurry()
+    assert (stripes.payment(payment_id)["status"], stripes.charged(payment_id)) == (status, charges)
+
+
+def test_a_declined_charge_whose_answer_is_lost_stays_declined(stripes: StripeShop) -> None:
+    stripes.stripe.fail("POST", INTENTS, "lost")
+    payment_id = stripes.pay("insufficient")
+    stripes.work.hurry()
+    found = stripes.payment(payment_id)
+    assert (found["status"], found["failure_code"]) == ("failed", "insufficient_funds")
+    assert [one["status"] for one in stripes.intents(payment_id)] == ["canceled"]
+
+
+def test_a_charge_that_arrives_after_its_key_was_closed_is_refused(stripes: StripeShop) -> None:
+    stripes.stripe.fail("POST", INTENTS, "away")
+    payment_id = stripes.pay()
+    late = next(one for one in stripes.stripe.asked if one.path == INTENTS and one.method == "POST")
+    stripes.work.hurry()
+    assert stripes.payment(payment_id)["failure_code"] == "gateway_timeout"
+    status, answer = stripes.stripe.replay(late)
+    assert (status, answer["error"]["type"]) == (400, "idempotency_error")
+    assert stripes.charged(payment_id) == []
+
+
+def _act(stripes: StripeShop, payment_id: str, *, succeeds: bool = True) -> None:
+    (intent,) = stripes.intents(payment_id)
+    stripes.stripe.act(stripes.account, intent["id"], succeeds=succeeds)
+
+
+def _by_hook(stripes: StripeShop) -> None:
+    stripes.hooks()
+
+
+def _twice(stripes: StripeShop) -> None:
+    stripes.hooks(*(2 * stripes.events()))
+
+
+def _in_another_order(stripes: StripeShop) -> None:
+    stripes.hooks(*reversed(stripes.events()))
+
+
+def _never(stripes: StripeShop) -> None:
+    stripes.sweep()
+    stripes.sweep()
+
+
+def _hook_and_list(stripes: StripeShop) -> None:
+    stripes.hooks()
+    stripes.sweep()
+
+
+SLOW = pytest.mark.slow
+TELLS = [_by_hook, _twice, _never, *(pytest.param(tell, marks=SLOW) for tell in (_in_another_order, _hook_and_list))]
+
+
+@pytest.mark.parametrize("tell", TELLS)
+@pytest.mark.parametrize(
+    ("succeeds", "status"), [(True, "succeeded"), pytest.param(False, "failed", marks=pytest.mark.slow)]
+)
+def test_news_of_a_payer_who_acted(
+    stripes: StripeShop, tell: Callable[[StripeShop], None], succeeds: bool, status: str
+) -> None:
+    payment_id = stripes.pay("action")
+    assert stripes.payment(payment_id)["status"] == "requires_action"
+    _act(stripes, payment_id, succeeds=succeeds)
+    tell(stripes)
+    assert stripes.payment(payment_id)["status"] == status
+    assert stripes.charged(payment_id) == ([1500] if succeeds else [])
+    assert stripes.shop.events(payment_id).count("succeeded") == int(succeeds)
+
+
+def test_a_hook_that_comes_before_the_answer(stripes: StripeShop) -> None:
+    """The charge is made, and its hook arrives while the job that asked for it still waits for the answer."""
+    payment_id = str(stripes.shop.pay(stripes.card())["id"])
+    stripes.stripe.when_done = lambda: [stripes.hook(event) for event in stripes.events("payment_intent.succeeded")]
+    stripes.work.drain()
+    stripes.work.hurry()
+    assert stripes.shop.events(payment_id) == ["pending", "processing", "succeeded"]
+    assert stripes.charged(payment_id) == [1500]
+    assert stripes.make.value("select count(*) from gateway_events") == 1
+    assert stripes.make.rows("select kind from jobs where status <> 'succeeded'") == []
+
+
+@pytest.mark.parametrize(
+    "fault", ["lost", "busy", *(pytest.param(fault, marks=SLOW) for fault in ("away", "slow", "broken"))]
+)
+def test_a_refund(stripes: StripeShop, fault: Fault) -> None:
+    payment_id = stripes.pay()
+    stripes.stripe.fail("POST", REFUNDS, fault)
+    assert stripes.shop.refund(payment_id, amount=500).status_code == 202
+    stripes.work.drain()
+    stripes.work.hurry()
+    assert (stripes.payment(payment_id)["refunded_amount"], stripes.refunded()) == (500, 500)
+
+
+def test_a_refund_whose_key_stripe_has_forgotten_is_found_by_listing(stripes: StripeShop) -> None:
+    payment_id = stripes.pay()
+    stripes.stripe.fail("POST", REFUNDS, "lost")
+    stripes.shop.refund(payment_id, amount=500)
+    stripes.work.drain()
+    stripes.account.keys.clear()
+    stripes.work.hurry()
+    assert (stripes.payment(payment_id)["refunded_amount"], stripes.refunded()) == (500, 500)
+
+
+def test_a_refund_twice_at_once(stripes: StripeShop) -> None:
+    payment_id = stripes.pay()
+    assert stripes.shop.refund(payment_id).status_code == 202
+    assert stripes.shop.refund(payment_id).status_code == 409
+    stripes.make.rows("update jobs set attempt = 0, status = 'queued', run_at = now() where kind = 'payment.refund'")
+    stripes.work.hurry()
+    assert (stripes.payment(payment_id)["status"], stripes.refunded()) == ("refunded", 1500)
+
+
+@pytest.mark.parametrize(
+    ("tell", "ends"),
+    [
+        (_by_hook, "open"),
+        (_twice, "won"),
+        (_in_another_order, "lost"),
+        (_never, "lost"),
+        *(
+            pytest.param(tell, ends, marks=SLOW)
+            for tell in (_by_hook, _twice, _in_another_order, _never, _hook_and_list)
+            for ends in ("open", "won", "lost")
+        ),
+    ],
+)
+def test_a_dispute(stripes: StripeShop, tell: Callable[[StripeShop], None], ends: str) -> None:
+    payment_id = stripes.pay()
+    (intent,) = stripes.intents(payment_id)
+    dispute = stripes.stripe.dispute(stripes.account, intent)
+    if ends != "open":
+        stripes.stripe.decide(stripes.account, dispute, ends)  # type: ignore[arg-type]
+    tell(stripes)
+    shown = stripes.payment(payment_id)
+    assert (shown["status"], shown["dispute"]["status"], shown["dispute"]["amount"]) == ("succeeded", ends, 1500)
+    told = stripes.make.value("select count(*) from events where type = 'payment.disputed'")
+    assert told == (1 if ends == "open" else 2)
+    books = stripes.make.rows("select account, sum(amount) as amount from ledger_entries group by account")
+    has = {row.account: int(row.amount) for row in books if row.amount}
+    stripes_has = {"won": {"gateway:stripe": 1500}, "open": {"disputed": 1500}, "lost": {"losses": 1500}}[ends]
+    assert has == stripes_has | {"revenue": -1500}
+    # What the bank has taken back cannot be given back once more.
+    assert stripes.shop.refund(payment_id).status_code == (202 if ends == "won" else 409)
+    stripes.work.drain()
