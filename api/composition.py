@@ -2,10 +2,12 @@
 single one (api/serving.py): rights, validation, idempotency, versions, events and cache tags.
 
 A part may use what an earlier part was answered: `{"$ref": "a#/id"}` anywhere in a body, and `$a.id` as a segment of
-a path, stand for the `id` in the answer of part `a`.
+a path, stand for the `id` in the answer of part `a`. Where the route takes one, a body may say what `id` the row that
+it makes is to have, so that a client which is offline can name it at once.
 """
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,9 +24,17 @@ from api.limits import PolicyName
 from api.reply import Reply
 from api.request import Request, make_request, read_target
 from api.route_matcher import Ids, RouteMatcher
-from api.routing import Call, Route
+from api.routing import Call, Once, Route
 from api.serving import part
-from dues.errors import BadRequest, FailedDependency, NotFound, PayloadTooLarge, Problem, TooManyRequests
+from dues.errors import (
+    BadRequest,
+    FailedDependency,
+    NotFound,
+    PayloadTooLarge,
+    Problem,
+    TooManyRequests,
+    ValidationFailed,
+)
 from dues.failpoints import failpoint
 from dues.ids import parse_id
 from dues.postgres import in_transaction, unit_of_work
@@ -38,6 +48,8 @@ _POINTER = re.compile(r"([A-Za-z0-9_-]{1,64})#/(.{1,256})", re.DOTALL)
 _SHOWN = ("ETag", "Location", "Retry-After", "Idempotency-Replayed")
 # The header fields of the whole that hold for each part.
 _INHERITED = ("authorization", "prefer")
+# By how much the clock of a client that chooses an id may be ahead: what is sorted by its id would else stay on top.
+_MOST_AHEAD_S = 86_400
 
 
 @dataclass
@@ -63,9 +75,11 @@ class Part:
 
 @dataclass
 class Parts:
-    """The parts of one call, and the replies to those that are done."""
+    """The parts of one call, and the replies to those that are done. `once` looks after the parts' keys, where another
+    than api/idempotency.py does."""
 
     call: Call
+    once: Once | None = None
     replies: dict[str, Reply] = field(default_factory=dict)
     _documents: dict[str, Any] = field(default_factory=dict)
     _accesses: dict[UUID | None, Access] = field(default_factory=dict)
@@ -93,15 +107,27 @@ class Parts:
             self._require(name)
         path, mark, query = item.path.partition("?")
         target = "/".join(self._resolve_segment(segment) for segment in path.split("/")) + mark + query
-        body = b"" if item.body is None else msgspec.json.encode(self._resolve(item.body, Budget()))
         request = self._request(item, target)
         route, ids = find(request)
+        document, given_id = _given_id(route, self._resolve(item.body, Budget()))
+        body = b"" if document is None else msgspec.json.encode(document)
         joins = in_transaction()
         if joins and route.prepare:
             raise BadRequest(f"{route} cannot be part of what is all or nothing", code="not_composable")
         access = self._access(request, route, ids)
         is_held = any(access is held for held in self._held)
-        reply = part(route, ids, request, body, access, key=item.key, joins=joins, is_held=is_held)
+        reply = part(
+            route,
+            ids,
+            request,
+            body,
+            access,
+            key=item.key,
+            once=self.once,
+            given_id=given_id,
+            joins=joins,
+            is_held=is_held,
+        )
         if joins:
             if route.writes:
                 self._held.append(access)
@@ -199,9 +225,24 @@ def find(request: Request) -> tuple[Route, Ids]:
         raise _missing(request)
     route, _ = found
     is_json = route.writes or route.lists or route.reads or route.returns
-    if route.composes or route.streams or route.uploads or route.limit == "login" or not is_json:
+    unfit = route.composes or route.alone or route.streams or route.uploads
+    if unfit or route.limit == "login" or not is_json:
         raise BadRequest(f"{route} cannot be part of another request", code="not_composable")
     return found
+
+
+def _given_id(route: Route, document: Any) -> tuple[Any, UUID | None]:
+    """A body without the id that its client has chosen for the row that it makes, and that id. Raises:
+    ValidationFailed."""
+    if not route.takes_id or not isinstance(document, dict) or "id" not in document:
+        return document, None
+    text = document["id"]
+    given = parse_id(text) if isinstance(text, str) else None
+    if given is None or given.version != 7:
+        raise ValidationFailed.of("#/id", "is not a UUID of version 7")
+    if (given.int >> 80) / 1000 > time.time() + _MOST_AHEAD_S:
+        raise ValidationFailed.of("#/id", "is of a time that is yet to come", code="range")
+    return {name: value for name, value in document.items() if name != "id"}, given
 
 
 def _missing(request: Request) -> Problem:

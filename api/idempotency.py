@@ -64,7 +64,7 @@ def secret_seed(request: Request, key: str | None, body: bytes) -> bytes:
     if key is None:
         return secrets.token_bytes(32)
     named = "\0".join((bearer_token(request) or "", request.method, request.path, key))
-    return _keyed_hash(b"seed\0" + sha256(named.encode()).digest() + body)
+    return keyed_hash(b"seed\0" + sha256(named.encode()).digest() + body)
 
 
 def once(request: Request, caller: UUID | None, key: str, body: bytes, write: Callable[[], Reply]) -> Reply:
@@ -85,7 +85,7 @@ def once(request: Request, caller: UUID | None, key: str, body: bytes, write: Ca
             headers={"Retry-After": "1"},
         )
     # Keyed, because a body may hold a password: the table alone must not help to guess it.
-    request_hash = _keyed_hash(b"idempotency\0" + body)
+    request_hash = keyed_hash(b"idempotency\0" + body)
     if kept_hash is not None:
         if not hmac.compare_digest(bytes(kept_hash), request_hash):
             raise ValidationFailed("this Idempotency-Key was used with another body", code="idempotency_key_reused")
@@ -102,5 +102,6 @@ def once(request: Request, caller: UUID | None, key: str, body: bytes, write: Ca
     return reply
 
 
-def _keyed_hash(data: bytes) -> bytes:
+def keyed_hash(data: bytes) -> bytes:
+    """A hash that cannot be guessed at without our secret key: a body may hold a password."""
     return hmac.digest(settings().secret_key.encode(), data, sha256)

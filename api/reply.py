@@ -10,6 +10,7 @@ import ujson
 from dues.reads import Query
 from dues.reads.freshness import Validator
 from dues.stores.access import Access
+from dues.sync.moved import Watch
 
 
 class Chunks(Protocol):
@@ -40,6 +41,15 @@ class Waiting:
     is_unchecked: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Poke:
+    """A client that has nothing to pull waits for something, `seconds` at most; `finish` pulls it."""
+
+    watch: Watch
+    seconds: int
+    finish: "Callable[[], Reply]"
+
+
 @dataclass(slots=True)
 class Reply:
     """What answers a request.
@@ -48,6 +58,7 @@ class Reply:
     file: read part by part and sent as the content, of which `headers` tell the length.
     waiting: the client wants to be held until there is more to say (api/long_poll.py); a server that has no room for it
     sends the reply as it is.
+    poke: the same of a client that waits for changes (api/pokes.py).
     validators: how to find out later whether this is still the answer, until `until` (seconds since 1970) at most; none
     where it may not be kept. hit: whether a cache had it. access: what the caller was found to be allowed.
     queries, db_s: how many statements it took, and how many seconds of PostgreSQL's.
@@ -59,6 +70,7 @@ class Reply:
     mimetype: str = "application/json"
     file: Chunks | None = None
     waiting: Waiting | None = None
+    poke: Poke | None = None
     validators: tuple[Validator, ...] = ()
     until: float = 0.0
     hit: bool = False

@@ -42,6 +42,8 @@ from dues.stores.access import Access, hold
 # every write, is a Reply.
 Handler = Callable[..., Reply | ReadPlan]
 H = TypeVar("H", bound=Handler)
+# Does what a request asks for, or gives the answer that it got before: as `once()` of api/idempotency.py.
+Once = Callable[[Request, UUID | None, str, bytes, Callable[[], Reply]], Reply]
 # Counts so many more requests of a caller under a policy.
 CountSeveral = Callable[[PolicyName, Access, int], Allowed]
 
@@ -86,6 +88,9 @@ class Route:
     it needs, and the struct its body must be.
     verify: of a PUBLIC route whose caller is known by a signature: checks what was sent, in `call.raw`, before it is
     parsed.
+    alone: whether it cannot be one of several requests in one.
+    takes_id: of a POST that makes a row: whether the client may choose the row's id, where it is one of several.
+    moves_money: whether it charges or pays back, now or as soon as something is done.
     seal: puts a secret into an answer, the first and its replays alike. What the handler answers may be kept with
     its Idempotency-Key; what this makes of it is sent and kept nowhere. `call.seed` is what to make the secret from.
     """
@@ -109,6 +114,9 @@ class Route:
     plan_wait: "Callable[[Call], Waiting | None] | None" = None
     streams: bool = False
     composes: bool = False
+    alone: bool = False
+    takes_id: bool = False
+    moves_money: bool = False
     limit: PolicyName = "default"
     priority: Priority | None = None
     unbound: bool = False
@@ -168,7 +176,10 @@ class Call:
     right: Access | None = None
     is_held: bool = False
     key: str | None = None
+    # Of one of several requests: its key, who looks after it, and the id that the client has chosen for the row.
     part_key: str | None = None
+    part_once: Once | None = None
+    given_id: UUID | None = None
     raw: bytes = b""
     seed: bytes = b""
     count_several: CountSeveral = count_nothing

@@ -20,7 +20,7 @@ from api.idempotency import idempotency_key, once, secret_seed
 from api.long_poll import wanted_wait
 from api.reply import Reply, Waiting
 from api.request import Request, parameters_of
-from api.routing import Call, CountSeveral, Route, count_nothing, written
+from api.routing import Call, CountSeveral, Once, Route, count_nothing, written
 from api.telemetry import trace_of
 from api.uploads import Upload, check_upload
 from dues.errors import Fault, InvalidParameter, NotFound, Outdated, Problem, Unavailable
@@ -97,19 +97,21 @@ def part(
     access: Access,
     *,
     key: str | None,
+    once: Once | None = None,
+    given_id: UUID | None = None,
     joins: bool = False,
     is_held: bool = False,
 ) -> Reply:
     """The reply to one of the requests of a route that `composes`. A write has a transaction() of its own, or where it
     `joins` is part of the caller's, in which `access` may be held already. `key` is its Idempotency-Key, whatever its
-    method.
+    method; `once` looks after keys in place of api/idempotency.py. `given_id` is the id that its row is to have.
 
     Raises: Problem, and whatever else makes a request fail.
     """
     call = _admitted(route, ids, request, access)
     if not route.writes:
         return _read(call)
-    call.part_key, call.is_held = key, is_held
+    call.part_key, call.part_once, call.given_id, call.is_held = key, once, given_id, is_held
     return _write(call, body, joins=joins)
 
 
@@ -281,7 +283,7 @@ def _perform(call: Call, handle: Callable[[], Reply]) -> Reply:
     # Answers that hold a secret are given again only to the very token that asked.
     actor = call.access.actor
     caller = None if actor is None else actor.token_id if call.route.seal else actor.user_id
-    return once(call.request, caller, call.key, call.raw, handle)
+    return (call.part_once or once)(call.request, caller, call.key, call.raw, handle)
 
 
 def _handle(call: Call) -> Reply:

@@ -16,7 +16,8 @@ from flask import Flask
 from api.compress import encode
 from api.job_waiters import JobWaiters
 from api.long_poll import COMMENT, event, finished_reply, reply_later
-from api.reply import Reply, Waiting
+from api.pokes import Pokes, reply_after
+from api.reply import Poke, Reply, Waiting
 from api.request import Request
 
 T = TypeVar("T")
@@ -30,13 +31,18 @@ class ThreadWaiters:
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiters: JobWaiters | None = None
+        self._pokes: Pokes | None = None
         self._pid = 0
 
     def hold(self, request: Request, reply: Reply) -> Reply | None:
         """The reply after the waiting that `reply` asks for: `reply` itself where it asks for none or there is no room,
         and None where it has to be made anew. In an application context."""
+        if not self._most:
+            return reply
+        if reply.poke:
+            return self._poke(request, reply, reply.poke)
         waiting = reply.waiting
-        if waiting is None or not self._most:
+        if waiting is None:
             return reply
         if waiting.streams:
             return replace(reply, body=None, file=_Events(self, reply, waiting))
@@ -56,6 +62,12 @@ class ThreadWaiters:
             return finished_reply(reply, waiting) if status and status.done else replace(reply, waiting=None)
         return reply_later(reply, waiting, status) if status else None
 
+    def _poke(self, request: Request, first: Reply, poke: Poke) -> Reply:
+        self._started()
+        assert self._pokes
+        is_moved = self._call(self._pokes.wait(poke, _never))
+        return reply_after(request, first, poke, is_moved=is_moved)
+
     @property
     def has_room(self) -> bool:
         return self._started().has_room
@@ -71,6 +83,7 @@ class ThreadWaiters:
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(target=self._loop.run_forever, name="waiters-loop", daemon=True).start()
                 self._waiters = JobWaiters(self._app, self._most)
+                self._pokes = Pokes(self._app, self._most)
             return self._waiters
 
     def _call(self, coroutine: Coroutine[Any, Any, T]) -> T:

@@ -115,6 +115,12 @@ class InvalidTransition(Conflict):
     code = "invalid_transition"
 
 
+class Gone(Problem):
+    """What there was once, and what is kept no more."""
+
+    status, title, code = 410, "Gone", "gone"
+
+
 class PreconditionFailed(Problem):
     status, title, code = 412, "Precondition failed", "precondition_failed"
 

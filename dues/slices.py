@@ -72,6 +72,7 @@ SLICES = (
     Slice("mail", hooks=("mail.commands",), commands=("mail.commands",), jobs=("mail",)),
     Slice("jobs", commands=("jobs.commands",), routes=("jobs",)),
     Slice("batch", routes=("batch",)),
+    Slice("sync", routes=("sync",)),
     Slice("cdn", hooks=("cdn",), jobs=("cdn",)),
     Slice("retention", jobs=("housekeeping",)),
 )

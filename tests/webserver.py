@@ -15,6 +15,7 @@ class WebServer:
 
     def __init__(self, servers: Backing, *, threads: int = 4, target: str = "server:app", **environ: str) -> None:
         self.port = int(environ.pop("PORT", 0)) or free_port()
+        self.target = target
         self._arguments = ["-c", str(ROOT / "gunicorn.conf.py"), target]
         self._environ = servers.environ(PORT=str(self.port), WEB_THREADS=str(threads), **environ)
         self.log = servers.home / f"web-{self.port}.log"

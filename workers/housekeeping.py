@@ -13,6 +13,7 @@ from dues.payments.hooks import delete_expired_events as delete_expired_gateway_
 from dues.postgres import transaction
 from dues.reports.retention import delete_expired_files
 from dues.retention import delete_expired_jobs, delete_expired_keys
+from dues.sync.operations import delete_expired_operations, delete_expired_tombstones
 from dues.webhooks.retention import delete_expired_events
 from workers.job import job
 
@@ -68,6 +69,16 @@ def circuits(run: Run) -> dict[str, int]:
 @job(kinds.FORGET_GATEWAY_EVENTS)
 def gateway_events(run: Run) -> dict[str, int]:
     return _in_batches(run, delete_expired_gateway_events)
+
+
+@job(kinds.FORGET_SYNC_OPERATIONS)
+def sync_operations(run: Run) -> dict[str, int]:
+    return _in_batches(run, delete_expired_operations)
+
+
+@job(kinds.FORGET_SYNC_TOMBSTONES)
+def sync_tombstones(run: Run) -> dict[str, int]:
+    return _in_batches(run, delete_expired_tombstones)
 
 
 def _in_batches(run: Run, forget: Callable[[], int]) -> dict[str, int]:

@@ -45,6 +45,12 @@ PROBLEMS: dict[int, tuple[str, str, str, str]] = {
         "invalid_transition",
         "what is archived cannot be changed",
     ),
+    410: (
+        "Gone",
+        "What there was once is kept no more: a cursor of sync is too old.",
+        "cursor_expired",
+        "this cursor is older than 90 days: begin anew without one",
+    ),
     412: (
         "Precondition failed",
         "If-Match names a version that is no longer the present one.",

@@ -110,9 +110,9 @@ def list_addresses(call: Call) -> ReadPlan:
     return call.list(addresses, {"user_id": call.actor.user_id})
 
 
-@routes.post(ADDRESSES, "account:write", unbound=True, body=NewAddress, returns=addresses)
+@routes.post(ADDRESSES, "account:write", unbound=True, body=NewAddress, returns=addresses, takes_id=True)
 def create_address(call: Call) -> Reply:
-    address = addresses_service.create_address(call.actor.user_id, call.data)
+    address = addresses_service.create_address(call.actor.user_id, call.data, call.given_id)
     return call.created(addresses, {"user_id": address.user_id, "id": address.id})
 
 

@@ -40,10 +40,10 @@ def list_comments(call: Call, post_id: UUID) -> ReadPlan:
     return call.list(comments, _scope(call))
 
 
-@routes.post(LIST, "social:write", find=_post, body=NewComment, returns=comments)
+@routes.post(LIST, "social:write", find=_post, body=NewComment, returns=comments, takes_id=True)
 def create_comment(call: Call, post_id: UUID) -> Reply:
     """Comment on a post"""
-    comment = service.create_comment(call.viewer, call.row, call.data)
+    comment = service.create_comment(call.viewer, call.row, call.data, call.given_id)
     return call.created(comments, {**_scope(call), "id": comment.id})
 
 

@@ -71,6 +71,7 @@ def list_credit_notes(call: Call, store_id: UUID, invoice_id: UUID) -> ReadPlan:
     body=NewCreditNote,
     returns=credit_notes,
     idempotency="required",
+    moves_money=True,
     slow=_note,
     statuses=(202, 201),
 )

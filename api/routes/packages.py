@@ -33,11 +33,11 @@ def list_packages(call: Call, store_id: UUID) -> ReadPlan:
     return call.list(packages, {"store_id": store_id})
 
 
-@routes.post(LIST, "catalog:write", role="manager", body=NewPackage, returns=packages)
+@routes.post(LIST, "catalog:write", role="manager", body=NewPackage, returns=packages, takes_id=True)
 def create_package(call: Call, store_id: UUID) -> Reply:
     if call.data.currency and call.data.currency not in call.access.currencies:
         raise wrong_currency("#/currency")
-    package_id = service.create_package(store_id, call.data)
+    package_id = service.create_package(store_id, call.data, call.given_id)
     return call.created(packages, {"store_id": store_id, "id": package_id})
 
 

@@ -80,6 +80,7 @@ def list_payments(call: Call, store_id: UUID) -> ReadPlan:
     limit="payments",
     returns=payments,
     idempotency="required",
+    moves_money=True,
     slow=_payment,
     statuses=(202, 201),
     responses={412: {}},
@@ -113,6 +114,7 @@ def get_payment(call: Call, store_id: UUID, payment_id: UUID) -> ReadPlan:
     find=_find_own,
     body=Confirmation,
     returns=payments,
+    moves_money=True,
     slow=_payment,
     statuses=(202, 201),
 )
@@ -135,6 +137,7 @@ def list_refunds(call: Call, store_id: UUID, payment_id: UUID) -> ReadPlan:
     body=NewRefund,
     returns=refunds,
     idempotency="required",
+    moves_money=True,
     slow=_refund,
     statuses=(202, 201),
 )

@@ -52,13 +52,13 @@ def list_posts(call: Call) -> ReadPlan:
     return call.list(feed, posts_scope(call.viewer))
 
 
-@routes.post(LIST, "social:write", body=NewPost, returns=posts)
+@routes.post(LIST, "social:write", body=NewPost, returns=posts, takes_id=True)
 def create_post(call: Call) -> Reply:
     """Write a post
 
     One's own, or with `store_id` a store's, which its managers and owners write.
     """
-    post = service.create_post(call.viewer, call.data)
+    post = service.create_post(call.viewer, call.data, call.given_id)
     return call.created(posts, _one(call, post.id))
 
 

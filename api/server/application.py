@@ -324,6 +324,8 @@ class Application:
         # What has been waited for may name something else that its client waits for.
         while reply.waiting and not reply.waiting.streams:
             reply = await self._long_polls.hold(exchange, reply) or await self._anew(exchange, route)
+        if reply.poke:
+            reply = await self._long_polls.poke(exchange, reply)
         reply = conditional(request, reply)
         seconds = exchange.seconds
         own = own_lines(request, reply, seconds, exchange.limited)

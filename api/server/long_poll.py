@@ -1,12 +1,14 @@
 """What the server does with a reply whose client waits for more (api/long_poll.py)."""
 
 from dataclasses import replace
+from functools import partial
 
 from flask import Flask
 
 from api.compress import encode
 from api.job_waiters import ClientGone, JobWaiters
 from api.long_poll import COMMENT, event, finished_reply, reply_later
+from api.pokes import Pokes, reply_after
 from api.reply import Reply
 from api.server.exchange import Exchange
 from api.server.thread_pool import ThreadPool
@@ -18,12 +20,15 @@ class LongPolls:
     def __init__(self, app: Flask, threads: ThreadPool, most: int) -> None:
         self._threads = threads
         self._waiters = JobWaiters(app, most)
+        self._pokes = Pokes(app, most)
 
     def close(self) -> None:
         self._waiters.close()
+        self._pokes.close()
 
     async def stop(self) -> None:
         await self._waiters.stop()
+        await self._pokes.stop()
 
     async def hold(self, exchange: Exchange, first: Reply) -> Reply | None:
         """The reply after the waiting that `first` asks for; `first` itself when too many wait already or its client
@@ -50,6 +55,18 @@ class LongPolls:
         if later is not None and later.waiting is None:
             encode(exchange.request, later)
         return later
+
+    async def poke(self, exchange: Exchange, first: Reply) -> Reply:
+        """The reply to a client that waits for changes. Raises: ClientGone."""
+        poke = first.poke
+        assert poke
+        is_moved = False
+        try:
+            is_moved = await self._pokes.wait(poke, exchange.gone)
+        except ClientGone:
+            if exchange.is_gone:
+                raise
+        return await self._threads.call(partial(reply_after, exchange.request, first, poke, is_moved=is_moved))
 
     async def stream(self, exchange: Exchange, reply: Reply, own: bytes) -> None:
         """Send what there is, and an event for each change until the job is done. Raises: ClientGone, TimeoutError."""

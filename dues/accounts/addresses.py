@@ -15,8 +15,8 @@ from stdnum.eu import vat as eu_vat
 from stdnum.exceptions import ValidationError as StdnumError
 
 from dues.accounts.models import Address, lock_user
+from dues.chosen_ids import id_of_new
 from dues.errors import InvalidValue, NotFound
-from dues.ids import new_id
 from dues.pdf.language import Language, words_of
 from dues.postgres import db
 from dues.reads.tags import touch
@@ -58,6 +58,8 @@ VatId = Annotated[
     str,
     Meta(max_length=40, description="VAT number, such as DE136695976", extra={"normalize": _vat_id}),
 ]
+
+_TAKEN = "select from addresses where user_id = %(user_id)s::uuid and id = %(id)s::uuid"
 
 
 class NewAddress(Struct, forbid_unknown_fields=True):
@@ -116,10 +118,12 @@ def address_lines(
     return [line for line in (company, line1, line2, place, words.country(country), tax) if line]
 
 
-def create_address(user_id: UUID, new: NewAddress) -> Address:
+def create_address(user_id: UUID, new: NewAddress, chosen_id: UUID | None = None) -> Address:
+    """Raises: Conflict for a chosen id that is taken."""
+    address_id = id_of_new(chosen_id, "address", user_id, _TAKEN, {"user_id": str(user_id)})
     if new.is_default:
         _end_default(user_id)
-    address = Address(user_id=user_id, id=new_id(), **asdict(new))
+    address = Address(user_id=user_id, id=address_id, **asdict(new))
     db.session.add(address)
     touch(f"user:{user_id}")
     return address

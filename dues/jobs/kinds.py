@@ -90,6 +90,8 @@ FORGET_ATTEMPTS = Kind("housekeeping.attempts", "slow")
 FORGET_REPORT_FILES = Kind("housekeeping.report_files", "slow")
 FORGET_IMPORT_FILES = Kind("housekeeping.import_files", "slow")
 FORGET_EVENTS = Kind("housekeeping.events", "slow")
+FORGET_SYNC_OPERATIONS = Kind("housekeeping.sync_operations", "slow")
+FORGET_SYNC_TOMBSTONES = Kind("housekeeping.sync_tombstones", "slow")
 FORGET_CIRCUITS = Kind("housekeeping.circuits", "slow")
 FORGET_GATEWAY_EVENTS = Kind("housekeeping.gateway_events", "slow")
 

@@ -49,6 +49,7 @@ REPLICA_READS = Counter(
 )
 CACHE_CLOSED = Counter("dues_cache_closed", "Times that a write which could not reach Redis turned the cache off")
 WAITING_CLIENTS = Gauge("dues_waiting_clients", "Clients held until a job changes")
+CLIENTS_OF_CHANGES = Gauge("dues_clients_of_changes", "Clients held until there is something new to pull")
 CONNECTIONS = Gauge("dues_connections", "Open connections of clients")
 CONNECTIONS_REFUSED = Counter("dues_connections_refused", "Connections refused because no more may be open")
 FILE_FAILURES = Counter("dues_file_failures", "Reads of reports' files that failed, by the system's error", ("error",))

@@ -6,10 +6,10 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict
 
+from dues.chosen_ids import id_of_new
 from dues.clock import now
 from dues.errors import Conflict, NotFound, ValidationFailed
 from dues.events import EventType, emit
-from dues.ids import new_id
 from dues.money import Amount, Currency, format_money
 from dues.packages.models import Package
 from dues.packages.reads import packages
@@ -26,6 +26,7 @@ Interval = Literal["once", "week", "month", "year"]
 IntervalCount = Annotated[int, Meta(ge=1, le=24)]
 
 
+_TAKEN = "select from packages where id = %(id)s::uuid"
 _CREATE = """
     insert into packages(store_id, id, name, description, amount, currency, interval, interval_count, trial_days,
         version, created_at, updated_at)
@@ -61,14 +62,14 @@ class PackageChange(Struct, forbid_unknown_fields=True):
     trial_days: TrialDays | UnsetType = UNSET
 
 
-def create_package(store_id: UUID, new: NewPackage) -> UUID:
+def create_package(store_id: UUID, new: NewPackage, chosen_id: UUID | None = None) -> UUID:
     """Returns: its id. It goes to PostgreSQL with the next statement, such as the one that reads it, so that creating
     many takes few round trips. `new.currency` is one that the store takes.
 
-    Raises: ValidationFailed for what is sold once and has a count of intervals.
+    Raises: ValidationFailed for what is sold once and has a count of intervals; Conflict for a chosen id that is taken.
     """
     _check_interval(new.interval, new.interval_count)
-    package_id = new_id()
+    package_id = id_of_new(chosen_id, "package", store_id, _TAKEN, {})
     run_later(_CREATE, asdict(new) | {"store_id": str(store_id), "id": str(package_id), "now": now()})
     _changed(store_id, package_id, "package.created")
     return package_id

@@ -18,7 +18,7 @@ from dues.postgres.engine import db, init_db
 from dues.postgres.models import Model, Versioned
 from dues.postgres.sessions import connect
 from dues.postgres.sqlstate import Failure, failure_of, sqlstate_of
-from dues.postgres.statements import database_now, fetch_row, fetch_row_alone, run_later
+from dues.postgres.statements import array_text, database_now, fetch_row, fetch_row_alone, run_later
 from dues.postgres.transactions import (
     after_commit,
     before_commit,
@@ -37,6 +37,7 @@ __all__ = [
     "UnitOfWork",
     "Versioned",
     "after_commit",
+    "array_text",
     "before_commit",
     "connect",
     "database_now",

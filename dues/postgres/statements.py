@@ -1,6 +1,6 @@
 """Statements by themselves: in the unit of work that the caller is in, or alone, in one round trip."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -50,3 +50,9 @@ def run_later(sql: str, values: Mapping[str, Any]) -> None:
     """Run a statement whose answer nobody needs, in the present unit of work: it goes out in one message with the next
     that is asked for, so it costs no round trip. What is wrong with it is raised there, or at the commit."""
     unit_of_work().execute(sql, values, later=True)
+
+
+def array_text(words: Iterable[str]) -> str:
+    """An array as PostgreSQL writes one, for a parameter whose type the statement names: words that need no quotes. A
+    list would be sent as an array of texts, which no prepared statement takes for one of ids."""
+    return "{" + ",".join(words) + "}"

@@ -19,12 +19,30 @@ def _sign(payload: bytes, binding: str, secret: str) -> bytes:
     return hmac.digest(secret.encode(), b"cursor\0" + binding.encode() + b"\0" + payload, sha256)[:_SIGNATURE_BYTES]
 
 
+def seal(payload: bytes, *, binding: str, secret: str) -> str:
+    """The payload as a signed text, in letters that need no escape in a URL."""
+    return _encode(_sign(payload, binding, secret) + payload)
+
+
+def unseal(text: str, *, binding: str, secret: str) -> bytes | None:
+    """The payload that `seal` was given with the same binding; None for a text that it did not make."""
+    try:
+        raw = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+    except ValueError:
+        raw = b""
+    # Base64 has many spellings of the same bytes; only the one that was given out is a cursor.
+    if _encode(raw) != text:
+        raw = b""
+    signature, payload = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
+    return payload if hmac.compare_digest(signature, _sign(payload, binding, secret)) else None
+
+
 def write_cursor(keys: str, *, forward: bool, binding: str, secret: str) -> str:
     """A cursor that continues after (`forward`) or before the row with these sort keys, a JSON array as PostgreSQL
     writes one; with none, before the end of the list."""
     direction = "true" if forward else "false"
     payload = f"[{direction}{', ' if keys != '[]' else ''}{keys[1:]}".encode()
-    return _encode(_sign(payload, binding, secret) + payload)
+    return seal(payload, binding=binding, secret=secret)
 
 
 def _encode(raw: bytes) -> str:
@@ -36,15 +54,8 @@ def read_cursor(text: str, *, binding: str, secret: str) -> tuple[bool, list[str
 
     Raises: InvalidParameter for one that is damaged, forged, or from another list.
     """
-    try:
-        raw = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
-    except ValueError:
-        raw = b""
-    # Base64 has many spellings of the same bytes; only the one that was given out is a cursor.
-    if _encode(raw) != text:
-        raw = b""
-    signature, payload = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
-    if not hmac.compare_digest(signature, _sign(payload, binding, secret)):
+    payload = unseal(text, binding=binding, secret=secret)
+    if payload is None:
         raise InvalidParameter.of("cursor", "is not a cursor of this list with this sort and these filters")
     forward, *keys = ujson.loads(payload)
     return forward, keys

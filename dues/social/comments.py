@@ -10,9 +10,9 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from dues.chosen_ids import id_of_new
 from dues.errors import Conflict, Forbidden, NotFound
 from dues.events import emit
-from dues.ids import new_id
 from dues.postgres import db
 from dues.reads.tags import record_change
 from dues.social.counters import count
@@ -20,6 +20,8 @@ from dues.social.models import Comment
 from dues.social.reads import told_comments
 from dues.social.visibility import SeenPost, Viewer, is_hidden, look_at_post, require_same_store
 from dues.text import Paragraphs
+
+_TAKEN = "select from comments where post_id = %(post_id)s::uuid and id = %(id)s::uuid"
 
 CommentBody = Annotated[Paragraphs, Meta(min_length=1, max_length=5000)]
 
@@ -40,11 +42,12 @@ class SeenComment:
     post: SeenPost
 
 
-def create_comment(viewer: Viewer, post: SeenPost, new: NewComment) -> Comment:
-    """Raises: Conflict for a post that is not published."""
+def create_comment(viewer: Viewer, post: SeenPost, new: NewComment, chosen_id: UUID | None = None) -> Comment:
+    """Raises: Conflict for a post that is not published, and for a chosen id that is taken."""
     require_published(post)
     assert viewer.user_id
-    comment = Comment(post_id=post.id, id=new_id(), author_id=viewer.user_id, body=new.body)
+    comment_id = id_of_new(chosen_id, "comment", viewer.user_id, _TAKEN, {"post_id": str(post.id)})
+    comment = Comment(post_id=post.id, id=comment_id, author_id=viewer.user_id, body=new.body)
     db.session.add(comment)
     count("comments", post.id, 1)
     record_change(post.id)

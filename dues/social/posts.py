@@ -12,6 +12,7 @@ from uuid import UUID
 from msgspec import UNSET, Meta, Struct, UnsetType
 from sqlalchemy import select
 
+from dues.chosen_ids import id_of_new
 from dues.clock import now, rfc3339
 from dues.errors import Fault, Forbidden, InvalidTransition, NotFound, ValidationFailed
 from dues.events import EventType, emit, emit_deletion
@@ -35,6 +36,10 @@ Moment = Annotated[datetime, Meta(tz=True)]
 _WRITERS = ("manager", "owner")
 _YEARS = range(1970, 10_000)
 
+# Until it is published, a post stands in lists by its own id.
+_TAKEN = """
+    select from posts where id = %(id)s::uuid union all select from posts where feed_id = %(id)s::uuid
+"""
 _STATS = "insert into post_stats(post_id) values (%(id)s)"
 _FORGET_PACKAGES = "delete from post_packages where post_id = %(id)s"
 _KEEP_PACKAGES = """
@@ -68,15 +73,16 @@ class PostChange(Struct, forbid_unknown_fields=True):
     publish_at: Moment | UnsetType | None = UNSET
 
 
-def create_post(viewer: Viewer, new: NewPost) -> Post:
-    """Raises: ValidationFailed; Forbidden for a store's post by somebody who is not among its managers or owners."""
+def create_post(viewer: Viewer, new: NewPost, chosen_id: UUID | None = None) -> Post:
+    """Raises: ValidationFailed; Forbidden for a store's post by somebody who is not among its managers or owners;
+    Conflict for a chosen id that is taken."""
     assert viewer.user_id
     require_same_store(viewer, new.store_id)
     if new.store_id:
         _require_writer(new.store_id, viewer.user_id)
     package_ids = list(dict.fromkeys(new.package_ids))
     _check_audience(new.store_id, new.privacy, package_ids)
-    post_id = new_id()
+    post_id = id_of_new(chosen_id, "post", viewer.user_id, _TAKEN, {})
     post = Post(
         id=post_id,
         feed_id=post_id,

@@ -16,7 +16,7 @@ _WIDTH = 108
 # What of a description tells how to do by hand what the client does.
 _ABOUT_HTTP = ("A page by number", "The work is done in the background")
 # Groups that can do more than their operations.
-_BASES = {"webhooks": "AsyncWebhookManners"}
+_BASES = {"webhooks": "AsyncWebhookManners", "sync": "AsyncSyncManners"}
 
 
 class Choices:
@@ -181,7 +181,7 @@ def python_groups(shapes: Shapes) -> str:
         "from typing import Any, Literal\n\n"
         "from dues_client._async.download import AsyncDownload\n"
         "from dues_client._async.group import AsyncCaller, AsyncGroup\n"
-        "from dues_client._async.manners import AsyncWebhookManners\n"
+        "from dues_client._async.manners import AsyncSyncManners, AsyncWebhookManners\n"
         "from dues_client._async.paging import AsyncPaged\nfrom dues_client._async.started import AsyncStarted\n"
         "from dues_client._model import UNSET, Id, Unset, segment\n"
         f"from dues_client.models import {', '.join(used)}\n"

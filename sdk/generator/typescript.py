@@ -16,8 +16,11 @@ import { Group, seg } from "./group.js";
 import type { Caller, CallOptions, KeyedOptions, ListOptions, SlowOptions, VersionOptions } from "./options.js";
 import type { Paged } from "./paging.js";
 import type { Started } from "./started.js";
+import { SyncGroup } from "./sync.js";
 
 """
+# Groups that can do more than their operations.
+_BASES = {"sync": "SyncGroup"}
 _TYPES = {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "any": "unknown"}
 
 
@@ -29,7 +32,7 @@ def typescript(shapes: Shapes) -> str:
     parts.append(_events(shapes))
     for group, about in shapes.groups.items():
         operations = [operation for operation in shapes.operations if operation.group == group]
-        parts.append(f"\n{_comment(about)}export class {camel(group)} extends Group {{\n")
+        parts.append(f"\n{_comment(about)}export class {camel(group)} extends {_BASES.get(group, 'Group')} {{\n")
         parts += [_method(operation) for operation in operations]
         parts.append("}\n")
     parts.append("\n/** All of them, as properties of the client. */\nexport class Groups {\n")

@@ -305,6 +305,8 @@ def answers_of(rows: list[Row], caller: str, world: World, make: Factory, app: F
 def is_composable(row: Row) -> bool:
     """Not files, events, and what is limited by address."""
     begins = re.match(r"/v1/(users|tokens|email-verifications|password-resets)", row.path) and row.method == "POST"
+    if row.path == "/v1/sync":
+        return False
     # Rows that were made for other paths have filled the store with endpoints.
     is_full = row.route == ("POST", "/v1/stores/{store_id}/webhook-endpoints")
     takes_file = row.route == ("POST", "/v1/stores/{store_id}/imports")

@@ -206,6 +206,8 @@ NOT_A_STORES = {"api_tokens", "jobs", "payment_methods", "post_packages", "posts
 ACROSS_STORES = {
     "subscriptions_due_idx": "the job that does what is due, in whichever store",
     "gateway_events_received_at_idx": "the job that forgets old news of gateways",
+    "webhook_deliveries_waiting_idx": "what is due to an endpoint that is left alone, by the endpoint",
+    "packages_id_key": "a client may choose the id of a package, which is to be no other's",
 }
 _INDEXES = """
     select c.relname::text, i.indexrelid::regclass::text, i.indisprimary, (

@@ -213,3 +213,15 @@ def test_the_async_client_does_the_same() -> None:
 
     assert asyncio.run(run()) == "Day"
     assert len({request.headers["idempotency-key"] for request in script.requests}) == 1
+
+
+def test_a_sync_is_walked_through_page_by_page() -> None:
+    """Its operations are sent once more where an answer was lost, and not with the pages that follow."""
+    pages: list[Any] = [(200, {}, {"results": [], "changes": [], "cursor": c, "has_more": m, "reset": []})
+             for c, m in (("a", True), ("b", False))]  # fmt: skip
+    script = Script(LOST, *pages)
+    found = [page.cursor for page in script.client().sync.pages(ops=[{"id": "o"}], types=["post"])]
+    sent = [json.loads(request.content) for request in script.requests]
+    assert found == ["a", "b"]
+    assert sent[0] == sent[1]
+    assert sent[2] == {"cursor": "a", "ops": [], "types": ["post"]}

@@ -9,6 +9,7 @@ import { Group, seg } from "./group.js";
 import type { Caller, CallOptions, KeyedOptions, ListOptions, SlowOptions, VersionOptions } from "./options.js";
 import type { Paged } from "./paging.js";
 import type { Started } from "./started.js";
+import { SyncGroup } from "./sync.js";
 
 export interface Address {
   id: string;
@@ -398,6 +399,8 @@ export interface IssuedWebhookEndpoint {
 export interface Job {
   id: string;
   kind: "payment.charge" | "payment.cancel" | "payment.refund" | "payment.reconcile" | "gateway.news" | "payment.setup" | "payment_method.detach" | "gateway.sweep" | "gateway.sweeps" | "payment.confirmation" | "payment.notice" | "document.delivery" | "subscription.renew" | "subscription.notice" | "document.issue" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "post.mailing" | "post.mailing_test" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "import.run" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.import_files" | "housekeeping.events" | "housekeeping.circuits" | "housekeeping.gateway_events" | (string & {});
+  kind: "payment.charge" | "payment.cancel" | "payment.refund" | "payment.reconcile" | "payment.confirmation" | "payment.notice" | "document.delivery" | "subscription.renew" | "subscription.notice" | "document.issue" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "post.mailing" | "post.mailing_test" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "import.run" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.import_files" | "housekeeping.events" | "housekeeping.circuits" | (string & {});
+  kind: "payment.charge" | "payment.cancel" | "payment.refund" | "payment.reconcile" | "payment.confirmation" | "payment.notice" | "document.delivery" | "subscription.renew" | "subscription.notice" | "document.issue" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "post.mailing" | "post.mailing_test" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.events" | "housekeeping.sync_operations" | "housekeeping.sync_tombstones" | "housekeeping.circuits" | (string & {});
   status: "queued" | "running" | "succeeded" | "failed" | "canceled" | (string & {});
   done: boolean;
   attempt: number;
@@ -707,6 +710,19 @@ export interface NewSubscription {
   amount?: number;
   /** ISO 4217 code */
   currency?: string;
+}
+
+/**
+ * `client` is the device, for the logs. `cursor`: where it stands, null at first. `ops`: what it did meanwhile.
+ * `types`: what it is to be told of, else what it was told of before, or all that its token may read.
+ */
+export interface NewSync {
+  cursor?: string | null;
+  ops?: readonly SyncOperation[];
+  types?: readonly ("address" | "comment" | "follow" | "like" | "me" | "package" | "payment" | "post" | "subscription")[];
+  /** `500` unless something else is sent */
+  limit?: number;
+  client?: string;
 }
 
 /** A token that does no more than the caller's; it expires with the caller's if not before. */
@@ -1165,6 +1181,67 @@ export interface SubscriptionPreview {
   due: number;
   prorated_at: string;
   next_period: PreviewPeriod | null;
+}
+
+/** The same with the results of the operations, in their order. */
+export interface SyncAnswer {
+  changes: readonly SyncChange[];
+  cursor: string;
+  has_more: boolean;
+  reset: readonly string[];
+  results: readonly SyncResult[];
+}
+
+/**
+ * The newest state of one row. It is applied where its `version` is above that of the row that the client has.
+ * `by_op` is the operation that has changed it last, where one did.
+ */
+export interface SyncChange {
+  type: string;
+  id: string;
+  op: "delete" | "put";
+  version: number;
+  data: unknown;
+  by_op: string | null;
+}
+
+/**
+ * `cursor` is to be sent with the next request. `has_more`: there is more already. Of the types in `reset` the
+ * client forgets everything before it applies the changes.
+ */
+export interface SyncChanges {
+  changes: readonly SyncChange[];
+  cursor: string;
+  has_more: boolean;
+  reset: readonly string[];
+}
+
+/**
+ * One request, as the client would have sent it at once. `id`: chosen by the client, the same each time it is
+ * sent. `at`: when it was done, by the client's clock. `after`: operations without which it is not to be tried.
+ */
+export interface SyncOperation {
+  id: string;
+  at: string | Date;
+  method: "DELETE" | "PATCH" | "POST" | "PUT";
+  path: string;
+  body?: unknown;
+  if_version?: number;
+  after?: readonly string[];
+}
+
+/**
+ * What became of an operation. `replayed`: it was done before; then `body` has no more than the row's `id`.
+ * `problem` stands in the place of `body` where it has failed; of 412 with `current`, the row as it is.
+ */
+export interface SyncResult {
+  id: string;
+  status: number;
+  replayed: boolean;
+  version: number | null;
+  location: string | null;
+  body?: unknown;
+  problem?: unknown;
 }
 
 export interface Token {
@@ -2054,6 +2131,8 @@ export class Webhooks extends Group {
 export class Jobs extends Group {
   /** The caller's own jobs. */
   list(options: ListOptions & { query?: { status?: "queued" | "running" | "succeeded" | "failed" | "canceled"; kind?: "payment.charge" | "payment.cancel" | "payment.refund" | "payment.reconcile" | "gateway.news" | "payment.setup" | "payment_method.detach" | "gateway.sweep" | "gateway.sweeps" | "payment.confirmation" | "payment.notice" | "document.delivery" | "subscription.renew" | "subscription.notice" | "document.issue" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "post.mailing" | "post.mailing_test" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "import.run" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.import_files" | "housekeeping.events" | "housekeeping.circuits" | "housekeeping.gateway_events"; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Job> {
+  list(options: ListOptions & { query?: { status?: "queued" | "running" | "succeeded" | "failed" | "canceled"; kind?: "payment.charge" | "payment.cancel" | "payment.refund" | "payment.reconcile" | "payment.confirmation" | "payment.notice" | "document.delivery" | "subscription.renew" | "subscription.notice" | "document.issue" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "post.mailing" | "post.mailing_test" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "import.run" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.import_files" | "housekeeping.events" | "housekeeping.circuits"; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Job> {
+  list(options: ListOptions & { query?: { status?: "queued" | "running" | "succeeded" | "failed" | "canceled"; kind?: "payment.charge" | "payment.cancel" | "payment.refund" | "payment.reconcile" | "payment.confirmation" | "payment.notice" | "document.delivery" | "subscription.renew" | "subscription.notice" | "document.issue" | "mailing.send" | "store.clock" | "account.verification" | "account.password_reset" | "account.notice" | "post.publish" | "post.mailing" | "post.mailing_test" | "edge.purge" | "webhook.fan_out" | "webhook.deliver" | "webhook.replay" | "report.build" | "housekeeping.keys" | "housekeeping.jobs" | "housekeeping.tokens" | "housekeeping.codes" | "housekeeping.attempts" | "housekeeping.report_files" | "housekeeping.events" | "housekeeping.sync_operations" | "housekeeping.sync_tombstones" | "housekeeping.circuits"; created_at?: string | Date; "created_at[gt]"?: string | Date; "created_at[gte]"?: string | Date; "created_at[lt]"?: string | Date; "created_at[lte]"?: string | Date; sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Job> {
     return this.paged("/v1/jobs", options);
   }
 
@@ -2083,6 +2162,20 @@ export class Batch extends Group {
 
 }
 
+/** Sync: a client that was offline sends what it did meanwhile, and is told what has changed. */
+export class Sync extends SyncGroup {
+  /** Send what was done offline, and get what has changed. */
+  sync(body: NewSync = {}, options: CallOptions = {}): Promise<SyncAnswer> {
+    return this.one("POST", "/v1/sync", body, options);
+  }
+
+  /** Get what has changed. */
+  pullChanges(options: CallOptions & { query?: { types?: readonly ("address" | "comment" | "follow" | "like" | "me" | "package" | "payment" | "post" | "subscription")[] } } = {}): Promise<SyncChanges> {
+    return this.one("GET", "/v1/sync", undefined, options);
+  }
+
+}
+
 /** All of them, as properties of the client. */
 export class Groups {
   readonly accounts: Accounts;
@@ -2107,6 +2200,7 @@ export class Groups {
   readonly webhooks: Webhooks;
   readonly jobs: Jobs;
   readonly batch: Batch;
+  readonly sync: Sync;
 
   constructor(caller: Caller) {
     this.accounts = new Accounts(caller);
@@ -2131,5 +2225,6 @@ export class Groups {
     this.webhooks = new Webhooks(caller);
     this.jobs = new Jobs(caller);
     this.batch = new Batch(caller);
+    this.sync = new Sync(caller);
   }
 }

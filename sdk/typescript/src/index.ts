@@ -23,6 +23,7 @@ export {
   type QueueOptions,
   type QueueStorage,
 } from "./queue.js";
+export type { SyncOptions } from "./sync.js";
 export { Started, type WaitOptions } from "./started.js";
 export * as webhooks from "./webhooks.js";
 export type { WebhookEvent } from "./webhooks.js";

@@ -126,3 +126,14 @@ test("money has its digits", () => {
   assert.equal(client.formatMoney({ amount: 5, currency: "JPY" }, "en"), "¥5");
   assert.equal(client.exponent("KWD"), 3);
 });
+
+test("a sync is walked through page by page, its operations sent once", async () => {
+  const page = (cursor, has_more) => ({ status: 200, data: { results: [], changes: [], reset: [], cursor, has_more } });
+  const { requests, dues } = script(LOST, page("a", true), page("b", false));
+  const cursors = [];
+  for await (const { cursor } of dues.sync.pages(null, { ops: [{ id: "o" }], types: ["post"] })) cursors.push(cursor);
+  assert.deepEqual(cursors, ["a", "b"]);
+  const sent = requests.map(({ body }) => JSON.parse(body));
+  assert.deepEqual(sent[0], sent[1]);
+  assert.deepEqual(sent[2], { cursor: "a", ops: [], types: ["post"] });
+});

@@ -104,6 +104,8 @@ JobKind = Literal[
     "housekeeping.report_files",
     "housekeeping.import_files",
     "housekeeping.events",
+    "housekeeping.sync_operations",
+    "housekeeping.sync_tombstones",
     "housekeeping.circuits",
     "housekeeping.gateway_events",
 ]
@@ -134,6 +136,9 @@ StorePaper = Literal["a4", "us-letter"]
 SubscriptionEndingRefund = Literal["none", "unused"]
 SubscriptionStatus = Literal["incomplete", "trialing", "active", "past_due", "paused", "canceled", "expired"]
 SubscriptionWhen = Literal["now", "period_end"]
+SyncOp = Literal["delete", "put"]
+SyncOperationMethod = Literal["DELETE", "PATCH", "POST", "PUT"]
+SyncType = Literal["address", "comment", "follow", "like", "me", "package", "payment", "post", "subscription"]
 TokenScope = Literal[
     "account:read",
     "account:write",
@@ -1007,6 +1012,55 @@ class Subscription(Priced):
     }
 
 
+class SyncAnswer(Model):
+    """The same with the results of the operations, in their order."""
+
+    changes: Sequence[SyncChange]
+    cursor: str
+    has_more: bool
+    reset: Sequence[str]
+    results: Sequence[SyncResult]
+
+    _decoders = {"changes": many("SyncChange"), "results": many("SyncResult")}
+
+
+class SyncChange(Model):
+    """The newest state of one row. It is applied where its `version` is above that of the row that the client has.
+    `by_op` is the operation that has changed it last, where one did."""
+
+    type: str
+    id: str
+    op: SyncOp | str
+    version: int
+    data: Any
+    by_op: str | None
+
+
+class SyncChanges(Model):
+    """`cursor` is to be sent with the next request. `has_more`: there is more already. Of the types in `reset` the
+    client forgets everything before it applies the changes."""
+
+    changes: Sequence[SyncChange]
+    cursor: str
+    has_more: bool
+    reset: Sequence[str]
+
+    _decoders = {"changes": many("SyncChange")}
+
+
+class SyncResult(Model):
+    """What became of an operation. `replayed`: it was done before; then `body` has no more than the row's `id`.
+    `problem` stands in the place of `body` where it has failed; of 412 with `current`, the row as it is."""
+
+    id: str
+    status: int
+    replayed: bool
+    version: int | None
+    location: str | None
+    body: Any
+    problem: Any
+
+
 class Token(Model):
     id: str
     name: str
@@ -1112,6 +1166,21 @@ MailEvent = TypedDict("MailEvent", {"type": "MailEventType", "message_id": "str"
 SellerAddress = TypedDict(
     "SellerAddress",
     {"line1": "str", "city": "str", "line2": "str | None", "region": "str | None", "postal_code": "str | None"},
+    total=False,
+)
+
+
+SyncOperation = TypedDict(
+    "SyncOperation",
+    {
+        "id": "str",
+        "at": "datetime | str",
+        "method": "SyncOperationMethod",
+        "path": "str",
+        "body": "Any",
+        "if_version": "int",
+        "after": "Sequence[str]",
+    },
     total=False,
 )
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from dues_client._async.download import AsyncDownload
 from dues_client._async.group import AsyncCaller, AsyncGroup
-from dues_client._async.manners import AsyncWebhookManners
+from dues_client._async.manners import AsyncSyncManners, AsyncWebhookManners
 from dues_client._async.paging import AsyncPaged
 from dues_client._async.started import AsyncStarted
 from dues_client._model import UNSET, Id, Unset, segment
@@ -84,6 +84,10 @@ from dues_client.models import (
     SubscriptionEndingRefund,
     SubscriptionStatus,
     SubscriptionWhen,
+    SyncAnswer,
+    SyncChanges,
+    SyncOperation,
+    SyncType,
     Token,
     TokenScope,
     WebhookDelivery,
@@ -3197,6 +3201,49 @@ class AsyncBatch(AsyncGroup):
         )
 
 
+class AsyncSync(AsyncSyncManners):
+    """Sync: a client that was offline sends what it did meanwhile, and is told what has changed."""
+
+    async def sync(
+        self,
+        *,
+        cursor: str | Unset | None = UNSET,
+        ops: Sequence[SyncOperation] | Unset = UNSET,
+        types: Sequence[SyncType] | Unset = UNSET,
+        limit: int | Unset = UNSET,
+        client: str | Unset = UNSET,
+        request_timeout: float | None = None,
+    ) -> SyncAnswer:
+        """Send what was done offline, and get what has changed.
+
+        The operations run in their order, each by itself, and each counts as one request. An operation that was
+        done before is not done again, for 90 days. One that names another in `after`, refers to it or uses the id
+        that it chose for its row is not tried where that has failed (424). Operations that move money are refused
+        when they are older than a day (`stale_operation`).
+
+        Changes are the newest state of each row that has changed since the cursor was given, those of these
+        operations included. Ask again while `has_more`.
+
+        Needs a token with the scope `account:read`."""
+        return await self._one(
+            SyncAnswer,
+            "POST",
+            "/v1/sync",
+            body={"cursor": cursor, "ops": ops, "types": types, "limit": limit, "client": client},
+            request_timeout=request_timeout,
+        )
+
+    async def pull_changes(
+        self, *, types: Sequence[SyncType] | None = None, request_timeout: float | None = None
+    ) -> SyncChanges:
+        """Get what has changed.
+
+        With `Prefer: wait=20` a client that has missed nothing is answered when there is something new.
+
+        Needs a token with the scope `account:read`."""
+        return await self._one(SyncChanges, "GET", "/v1/sync", query={"types": types}, request_timeout=request_timeout)
+
+
 class AsyncGroups:
     """All of them, as attributes of the client."""
 
@@ -3223,3 +3270,4 @@ class AsyncGroups:
         self.webhooks = AsyncWebhooks(client)
         self.jobs = AsyncJobs(client)
         self.batch = AsyncBatch(client)
+        self.sync = AsyncSync(client)

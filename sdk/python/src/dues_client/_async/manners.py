@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
 
 from dues_client._async.group import AsyncGroup
 from dues_client._model import Id, WebhookEvent, segment
-from dues_client.models import AnyEvent, Event
+from dues_client.models import AnyEvent, Event, SyncAnswer, SyncChanges, SyncOperation, SyncType
 from dues_client.webhooks import read_event, verify
 
 
@@ -23,3 +24,30 @@ class AsyncWebhookManners(AsyncGroup):
         path = f"/v1/stores/{segment(store_id)}/events"
         async for event in self._list(Event, path, query={"seq[gt]": seq, "sort": "seq"}):
             yield read_event(event.to_dict())
+
+
+class AsyncSyncManners(AsyncGroup):
+    """What was done offline, and what has changed meanwhile."""
+
+    async def pages(
+        self, cursor: str | None = None, *, ops: Sequence[SyncOperation] = (), types: Sequence[SyncType] | None = None
+    ) -> AsyncIterator[SyncAnswer]:
+        """Send operations, and walk through all that has changed since the cursor. The first page has their results.
+
+        Store each page's `cursor` together with its changes. Whatever fails may be sent again, since an operation is
+        done once. Raises: ApiError; with the code `cursor_expired`, begin anew without a cursor.
+        """
+        body: dict[str, Any] = {"ops": list(ops), **({"types": list(types)} if types else {})}
+        while True:
+            answer = SyncAnswer((await self._call("POST", "/v1/sync", body={**body, "cursor": cursor})).data)
+            yield answer
+            if not answer.has_more:
+                return
+            body["ops"], cursor = [], answer.cursor
+
+    async def wait(self, cursor: str, *, wait: int = 20, request_timeout: float | None = None) -> SyncChanges:
+        """What has changed since the cursor, as soon as something has; after `wait` seconds nothing."""
+        answer = await self._call(
+            "GET", "/v1/sync", query={"cursor": cursor}, wait=wait, request_timeout=request_timeout or wait + 10.0
+        )
+        return SyncChanges(answer.data)

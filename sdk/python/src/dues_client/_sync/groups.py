@@ -12,7 +12,7 @@ from typing import Literal
 from dues_client._model import UNSET, Id, Unset, segment
 from dues_client._sync.download import Download
 from dues_client._sync.group import Caller, Group
-from dues_client._sync.manners import WebhookManners
+from dues_client._sync.manners import SyncManners, WebhookManners
 from dues_client._sync.paging import Paged
 from dues_client._sync.started import Started
 from dues_client.models import (
@@ -85,6 +85,10 @@ from dues_client.models import (
     SubscriptionEndingRefund,
     SubscriptionStatus,
     SubscriptionWhen,
+    SyncAnswer,
+    SyncChanges,
+    SyncOperation,
+    SyncType,
     Token,
     TokenScope,
     WebhookDelivery,
@@ -3182,6 +3186,49 @@ class Batch(Group):
         )
 
 
+class Sync(SyncManners):
+    """Sync: a client that was offline sends what it did meanwhile, and is told what has changed."""
+
+    def sync(
+        self,
+        *,
+        cursor: str | Unset | None = UNSET,
+        ops: Sequence[SyncOperation] | Unset = UNSET,
+        types: Sequence[SyncType] | Unset = UNSET,
+        limit: int | Unset = UNSET,
+        client: str | Unset = UNSET,
+        request_timeout: float | None = None,
+    ) -> SyncAnswer:
+        """Send what was done offline, and get what has changed.
+
+        The operations run in their order, each by itself, and each counts as one request. An operation that was
+        done before is not done again, for 90 days. One that names another in `after`, refers to it or uses the id
+        that it chose for its row is not tried where that has failed (424). Operations that move money are refused
+        when they are older than a day (`stale_operation`).
+
+        Changes are the newest state of each row that has changed since the cursor was given, those of these
+        operations included. Ask again while `has_more`.
+
+        Needs a token with the scope `account:read`."""
+        return self._one(
+            SyncAnswer,
+            "POST",
+            "/v1/sync",
+            body={"cursor": cursor, "ops": ops, "types": types, "limit": limit, "client": client},
+            request_timeout=request_timeout,
+        )
+
+    def pull_changes(
+        self, *, types: Sequence[SyncType] | None = None, request_timeout: float | None = None
+    ) -> SyncChanges:
+        """Get what has changed.
+
+        With `Prefer: wait=20` a client that has missed nothing is answered when there is something new.
+
+        Needs a token with the scope `account:read`."""
+        return self._one(SyncChanges, "GET", "/v1/sync", query={"types": types}, request_timeout=request_timeout)
+
+
 class Groups:
     """All of them, as attributes of the client."""
 
@@ -3208,3 +3255,4 @@ class Groups:
         self.webhooks = Webhooks(client)
         self.jobs = Jobs(client)
         self.batch = Batch(client)
+        self.sync = Sync(client)

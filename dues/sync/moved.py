@@ -1,0 +1,57 @@
+"""For which of the clients that wait there is something new: one statement for all of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from dues.postgres import array_text, fetch_row
+from dues.sync.types import TYPES
+
+
+@dataclass(frozen=True)
+class Watch:
+    """What a client waits for: changes of `types` that the snapshot `base` does not show."""
+
+    user_id: UUID
+    only_store: UUID | None
+    types: tuple[str, ...]
+    base: str
+
+
+def _types(which: str) -> str:
+    return ", ".join(f"'{name}'" for name, synced in TYPES.items() if getattr(synced, which))
+
+
+_IN_ONLY_STORE = "(w.only_store is null or s.store_id = w.only_store)"
+_MOVED = f"""
+    select array_agg(w.place)
+    from unnest(%(users)s::uuid[], %(only_stores)s::uuid[], %(types)s::text[], %(bases)s::pg_snapshot[])
+        with ordinality as w(user_id, only_store, types, base, place)
+    where exists (
+        select from (
+            select w.user_id as stream_id, t.type from string_to_table(w.types, ' ') as t(type)
+            where t.type in ({_types("is_own")})
+            union all
+            select s.store_id, t.type from store_staff s, string_to_table(w.types, ' ') as t(type)
+            where s.user_id = w.user_id and {_IN_ONLY_STORE} and t.type in ({_types("of_staff")})
+            union all
+            select s.store_id, t.type from memberships s, string_to_table(w.types, ' ') as t(type)
+            where s.user_id = w.user_id and {_IN_ONLY_STORE} and t.type in ({_types("of_members")})) p
+        cross join lateral (
+            select from sync_changes c
+            where c.stream_id = p.stream_id and c.type = p.type and c.xid >= pg_snapshot_xmin(w.base)
+                and not pg_visible_in_snapshot(c.xid, w.base)
+            limit 1) c)
+"""
+
+
+def find_moved(watches: Sequence[Watch]) -> set[int]:
+    """The places of those, in the sequence, for which a pull would bring something."""
+    values = {
+        "users": array_text(str(watch.user_id) for watch in watches),
+        "only_stores": array_text(str(watch.only_store or "NULL") for watch in watches),
+        "types": array_text('"' + " ".join(watch.types) + '"' for watch in watches),
+        "bases": array_text(f'"{watch.base}"' for watch in watches),
+    }
+    row = fetch_row(_MOVED, values, hot=True)
+    return {place - 1 for place in (row and row[0]) or ()}
