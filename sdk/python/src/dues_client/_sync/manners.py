@@ -40,7 +40,9 @@ class SyncManners(Group):
         """
         body: dict[str, Any] = {"ops": list(ops), **({"types": list(types)} if types else {})}
         while True:
-            answer = SyncAnswer((self._call("POST", "/v1/sync", body={**body, "cursor": cursor})).data)
+            body["cursor"] = cursor
+            # The key is for the attempts of this call: what is done once are the operations.
+            answer = SyncAnswer((self._call("POST", "/v1/sync", body=body, idempotency_key=None)).data)
             yield answer
             if not answer.has_more:
                 return
