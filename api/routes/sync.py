@@ -15,7 +15,6 @@ from api.offline import Operation, Operations
 from api.reply import Poke, Reply
 from api.request import parameters_of
 from api.routing import Call, Routes
-from api.validation import validate
 from dues.accounts.actor import Actor
 from dues.errors import InvalidParameter, ValidationFailed
 from dues.observability.logs import log_fields
@@ -26,6 +25,7 @@ from dues.sync.cursor import read as read_cursor
 from dues.sync.cursor import write as write_cursor
 from dues.sync.moved import Watch
 from dues.sync.types import TYPES
+from dues.validation import validate
 
 PATH = "/v1/sync"
 MOST_OPERATIONS = 100
