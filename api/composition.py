@@ -79,8 +79,8 @@ class Parts:
     than api/idempotency.py does."""
 
     call: Call
-    once: Once | None = None
     replies: dict[str, Reply] = field(default_factory=dict)
+    once: Once | None = None
     _documents: dict[str, Any] = field(default_factory=dict)
     _accesses: dict[UUID | None, Access] = field(default_factory=dict)
     # Those that last until the commit.
