@@ -2,7 +2,7 @@
 were done.
 
 Triggers, and not the writes themselves, note the changes: no write can forget to. A row of `sync_changes` says in which
-transaction a row last changed. Readers compare that with snapshots (docs/decisions/0023-sync-by-snapshots.md).
+transaction a row last changed. Readers compare that with snapshots (docs/decisions/0024-sync-by-snapshots.md).
 """
 
 from typing import NamedTuple
