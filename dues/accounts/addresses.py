@@ -56,7 +56,12 @@ def _vat_id(text: str) -> str:
 _EU_PREFIXES = frozenset("AT BE BG CY CZ DE DK EE EL ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK".split())
 VatId = Annotated[
     str,
-    Meta(max_length=40, description="VAT number, such as DE136695976", extra={"normalize": _vat_id}),
+    Meta(
+        max_length=40,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9 .+*/-]*$(?!\n)",
+        description="VAT number, such as DE136695976",
+        extra={"normalize": _vat_id},
+    ),
 ]
 
 _TAKEN = "select from addresses where user_id = %(user_id)s::uuid and id = %(id)s::uuid"

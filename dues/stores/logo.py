@@ -32,7 +32,12 @@ class NewLogo(Struct, forbid_unknown_fields=True):
 
     content: Annotated[
         str,
-        Meta(min_length=1, max_length=MAX_BYTES * 4 // 3 + 4, description="the file, in base 64 (RFC 4648, section 4)"),
+        Meta(
+            min_length=1,
+            max_length=MAX_BYTES * 4 // 3 + 4,
+            pattern=r"^[A-Za-z0-9+/]+={0,2}$(?!\n)",
+            description="the file in base 64 (RFC 4648, section 4): of a data: URL what follows its comma",
+        ),
     ]
 
 

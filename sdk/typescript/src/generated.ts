@@ -562,7 +562,7 @@ export interface NewCreditNote {
  * 14 mm high.
  */
 export interface NewLogo {
-  /** the file, in base 64 (RFC 4648, section 4) */
+  /** the file in base 64 (RFC 4648, section 4): of a data: URL what follows its comma */
   content: string;
 }
 
