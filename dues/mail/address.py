@@ -85,6 +85,8 @@ def _is_writable(text: str) -> bool:
     return not any(unicodedata.category(c) in _UNWRITABLE for c in text)
 
 
+# Many addresses have one domain, and reading it takes longer than all else.
+@lru_cache(maxsize=4096)
 def _ascii_domain(domain: str) -> str:
     """As the domain name system has it (UTS 46, nontransitional, then IDNA 2008: `straße.de` is not `strasse.de`).
     Raises: InvalidValue where a mailbox of the Internet cannot be there."""

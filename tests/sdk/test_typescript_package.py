@@ -110,12 +110,12 @@ def test_its_example_in_twenty_lines(project: Path, town: Town) -> None:
 KILLED = """
 import { Dues } from "dues-client";
 const [storeId, packageId] = process.argv.slice(2);
-const dues = new Dues(process.env.DUES_TOKEN, { retries: 10 });
+const dues = new Dues({ retries: 10 });
 const started = await dues.payments.create(storeId, { package_id: packageId, payment_method: "sandbox_ok" });
 const replayed = dues.last.headers.get("idempotency-replayed");
 const payment = await started.wait();
 const rows = `external_id,email,name\\nC-1,${storeId}@example.com,Ada\\n`;
-const owner = new Dues(process.env.OWNER_TOKEN);
+const owner = new Dues({ token: process.env.OWNER_TOKEN });
 const imported = await (await owner.imports.create(storeId, rows, { query: { kind: "customers" } })).wait();
 console.log(JSON.stringify([replayed, payment.status, imported.created]));
 """
