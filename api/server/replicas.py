@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import psycopg2
 from psycopg2.extensions import parse_dsn
 
 from api.routing import Priority
 from api.server.admission import AdaptiveLimit
-from config import Settings
+from config import ConfigError, Settings
 from dues.errors import Unavailable
 from dues.observability.metrics import REPLICA_READS
 from dues.postgres.aio import LoopPostgres, Lost
@@ -190,7 +191,11 @@ class Replicas:
 
 
 def _replica(settings: Settings, url: str) -> Replica:
+    try:
+        parts = parse_dsn(url)
+    except psycopg2.ProgrammingError:
+        # Whose message may hold a password.
+        raise ConfigError("DATABASE_REPLICA_URLS holds what is no URL of a PostgreSQL") from None
     postgres = LoopPostgres(settings, url)
-    parts = parse_dsn(url)
     name = f"{parts.get('host', 'localhost')}:{parts.get('port', '5432')}"
     return Replica(name, postgres.fetch_row, AdaptiveLimit(settings.db_read_connections), postgres.close)

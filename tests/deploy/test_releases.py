@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace as Row
 
 import psutil
@@ -20,7 +21,7 @@ from local.gateway import Gateway
 from local.ports import free_ports
 from tests.api.waits.conftest import Caller
 from tests.api.waits.test_events import Stream
-from tests.deploy.gateways import reload_caddy
+from tests.deploy.gateways import gateway, reload_caddy
 from tests.factory import Factory
 from tests.jobs.conftest import Jobs, in_app, jobs
 from tests.servers import Servers, running, wait_until
@@ -191,6 +192,16 @@ def test_no_request_is_lost_while_web_servers_die_and_releases_follow_each_other
     site: Site, make: Factory, requests: int
 ):
     strike(site.fleet, site.port, make, requests)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("name", ["haproxy", "nginx"])
+def test_none_is_lost_behind_another_gateway(servers: Servers, make: Factory, tmp_path: Path, name: str):
+    with ExitStack() as stack:
+        fleet = Fleet(servers, places := list(free_ports(4)), stack)
+        fleet.start(2)
+        strike(fleet, stack.enter_context(gateway(name, tmp_path, places)), make, 400)
 
 
 def test_streams_and_waits_go_on_where_they_were(site: Site, make: Factory, jobs: Jobs):

@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 
+import msgspec
 import pytest
 
 from api.routing import Priority
 from api.server import replicas
 from api.server.replicas import Replica, Replicas, Row, is_by_the_clock
+from config import ConfigError, Settings
 from dues.errors import Unavailable
 from dues.postgres.aio import Lost
 from dues.reads.freshness.marks import MARK_LIFE_S, SHOW, Marks, Shown
@@ -150,3 +152,12 @@ def test_an_answer_that_shows_less_than_was_known_is_not_given():
 def test_no_mark_at_all_is_no_replica_at_all(caplog: pytest.LogCaptureFixture):
     with caplog.at_level(logging.WARNING):
         assert read("9;", Standby(5), looks=3) == [None]
+
+
+def test_a_url_that_is_none_is_refused_without_its_password():
+    url = "postgresql://dues:hush%zz@db.example/dues"
+    settings = Settings(database_url="postgresql://x/x", redis_url="redis://x", secret_key="k" * 32)
+    settings = msgspec.structs.replace(settings, database_replica_urls=url)
+    with pytest.raises(ConfigError) as refusal:
+        Replicas.of(settings, Standby(1).fetch_row)
+    assert "hush" not in str(refusal.value)
