@@ -174,9 +174,9 @@ def _parse_parameters(call: Call) -> None:
     ]
     for name, parameter in known.items():
         if parameter.get("required"):
-            choices = parameter["schema"]["enum"]
-            if [value for sent, value in args if sent == name] not in [[choice] for choice in choices]:
-                detail = f"is required, and one of {', '.join(choices)}"
+            values, choices = [value for sent, value in args if sent == name], parameter["schema"].get("enum")
+            if len(values) != 1 or (choices and values[0] not in choices):
+                detail = "is required, and " + (f"one of {', '.join(choices)}" if choices else "may be there once")
                 faults.append(Fault(code="required", detail=detail, parameter=name))
     if faults:
         raise InvalidParameter.of_faults(faults)

@@ -51,7 +51,7 @@ class MailEvent(Struct, forbid_unknown_fields=True):
     `permanent` (a mailbox that is full, say) is no reason to mail nothing more there, and is passed over."""
 
     type: Kind
-    message_id: Annotated[str, Meta(min_length=1, max_length=1000)]
+    message_id: Annotated[str, Meta(min_length=1, max_length=1000, pattern="^[ -~]+$")]
     permanent: bool = True
 
 
