@@ -106,7 +106,7 @@ class NewSync(Struct, forbid_unknown_fields=True):
     """`client` is the device, for the logs. `cursor`: where it stands, null at first. `ops`: what it did meanwhile.
     `types`: what it is to be told of, else what it was told of before, or all that its token may read."""
 
-    cursor: str | None = None
+    cursor: Annotated[str, Meta(max_length=20_000, pattern=r"^[A-Za-z0-9_-]*$")] | None = None
     ops: Annotated[list[SyncOperation], Meta(max_length=MOST_OPERATIONS)] = []
     types: Types | UnsetType = UNSET
     limit: Annotated[int, Meta(ge=1, le=MOST_CHANGES)] = MOST_CHANGES

@@ -364,6 +364,8 @@ class Application:
     def _refuse(self, exchange: Exchange, problem: Problem, route: str = "refused") -> None:
         request = exchange.request
         reply = problem_reply(problem, request)
+        # As it is said where there is time to compress.
+        reply.headers.setdefault("Vary", "Accept-Encoding")
         seconds = exchange.seconds
         self._tally.add(request.method, route, reply.status, seconds)
         record_answered(request, route, reply.status, seconds)

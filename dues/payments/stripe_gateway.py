@@ -7,6 +7,7 @@ whoever has its client secret could still pay it.
 """
 
 import logging
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
@@ -173,7 +174,8 @@ class Stripe:
                     return document(self._api.payment_intents.retrieve(charge.reference))
             except Refused as refused:
                 raise GatewayTimeout(f"Stripe does not know {charge.reference}: {refused.code}") from None
-        made_at = (UUID(charge.key).int >> 80) // 1000 - _SKEW_S
+        # The key's time is that of the process that made it, whose clock may have been ahead of Stripe's.
+        made_at = int(min((UUID(charge.key).int >> 80) / 1000, time.time())) - _SKEW_S
         params: dict[str, Any] = {"created": {"gte": made_at}}
         if charge.customer:
             params["customer"] = charge.customer

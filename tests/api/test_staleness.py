@@ -159,6 +159,8 @@ def onlookers(app: Flask, make: Factory, world: World, web: WebServer) -> Iterat
         yield Onlookers({"flask": read_on(app), "asgi": read_from(connection)}, make, world)
 
 
+# It looks at every read after every write.
+@pytest.mark.timeout(600)
 def test_nothing_is_stale_after_any_write_and_any_job(
     app: Flask, servers: Servers, work: Work, world: World, onlookers: Onlookers
 ) -> None:

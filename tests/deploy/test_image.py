@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from config import Settings, load_settings
+from dues.vault import new_key
 from tests.deploy.gateways import DEPLOY, ROOT
 from tests.servers import Servers
 
@@ -85,7 +86,7 @@ def compose() -> dict[str, Any]:
     text = (DEPLOY / "compose.yaml").read_text()
     example = (DEPLOY / "compose.env.example").read_text()
     env = dict(re.findall(r"^([A-Z_]+)=(.*)$", example, re.MULTILINE))
-    env = {name: value.strip('"') or "x" * 64 for name, value in env.items()}
+    env = {name: value.strip('"') or "x" * 64 for name, value in env.items()} | {"SECRETS_KEYS": new_key()}
     # Every variable without a default is in the example.
     missing = set(re.findall(r"\$\{([A-Z_]+)(?!:-)[:}]", text)) - env.keys() - {"DUES_RELEASE"}
     assert missing == set()

@@ -53,7 +53,7 @@ def test_without_fields_all_are_shown_and_no_include(get, path, payment):
     (item,) = get(path)["data"]
     assert set(item) == {
         "id", "store_id", "user_id", "package_id", "subscription_id", "payment_method_id", "amount", "currency",
-        "status", "description", "failure_code", "refunded_amount", "paid_at", "next_action", "version",
+        "status", "description", "failure_code", "refunded_amount", "paid_at", "next_action", "dispute", "version",
         "created_at", "updated_at", "links",
     }  # fmt: skip
     assert datetime.fromisoformat(item["created_at"]) == payment.created_at

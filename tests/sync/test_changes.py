@@ -174,8 +174,10 @@ def test_a_page_takes_a_statement_for_each_type_in_it(get: Get, life: None, quer
     get()
     with queries() as seen:
         _, page = get()
+    # Whose token it is may not be kept yet.
+    found = [statement for statement in seen if "token_hash" not in statement]
     # Two to find what there is: at first nothing is known of what decides over it.
-    assert len(seen) == 2 + len({change["type"] for change in page["changes"]})
+    assert len(found) == 2 + len({change["type"] for change in page["changes"]}), str(seen)
 
 
 def test_an_echo_is_known_by_its_operation(device: Device, make: Factory, member: Made) -> None:
