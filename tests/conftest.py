@@ -59,8 +59,8 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in (*_LONG, "chaos"):
         config.addinivalue_line("markers", f"{name}: {_LONG.get(name, 'random kills of everything')}")
     config.addinivalue_line("markers", "unit: a module whose tests need no servers (bin/test --unit)")
-    is_first = not hasattr(config, "workerinput")
-    if is_first and not any(config.getoption(option) for option in ("collectonly", "help", "unit")):
+    only_hands_out = bool(getattr(config.option, "numprocesses", None)) and not hasattr(config, "workerinput")
+    if not only_hands_out and not any(config.getoption(option) for option in ("collectonly", "help", "unit")):
         cluster = config.stash[_CLUSTER] = Cluster()
         os.environ["DUES_TESTS_CLUSTER"], os.environ["DUES_TESTS_TEMPLATE"] = cluster.url, cluster.template
         os.environ["DUES_TESTS_LOG"] = str(cluster.log or "")

@@ -1,10 +1,9 @@
 """The real servers that tests run on.
 
-One PostgreSQL serves a whole run: whoever is first (the process that hands out tests, else the only one) starts it,
-migrates a template once, and passes its address on. Each process of tests has a database of its own made from the
-template, and its own Valkey and mail server. DUES_TEST_DATABASE_URL and DUES_TEST_REDIS_URL name servers to use
-instead; DUES_TEST_POSTGRES names a folder of PostgreSQL programs (say /usr/lib/postgresql/15/bin) to start instead of
-the wheel's.
+Each process of tests has a PostgreSQL, a Valkey and a mail server of its own: a transaction that one test holds open
+keeps what all others on its PostgreSQL read from being cached. DUES_TEST_DATABASE_URL and DUES_TEST_REDIS_URL name
+servers to use instead; DUES_TEST_POSTGRES names a folder of PostgreSQL programs (say /usr/lib/postgresql/15/bin) to
+start instead of the wheel's.
 """
 
 import contextlib

@@ -19,16 +19,18 @@ _UNLIKE = "delete from likes where post_id = %(post_id)s and user_id = %(user_id
 def like(post: SeenPost, user_id: UUID) -> None:
     """Raises: Conflict for a post that is not published."""
     require_published(post)
+    if post.is_liked:
+        return
+    record_change(post.id)
     # What was liked meanwhile is not counted twice.
-    if not post.is_liked and fetch_row(_LIKE, {"post_id": post.id, "user_id": user_id, "id": new_id()}, hot=True):
-        _is_counted(post, 1)
+    if fetch_row(_LIKE, {"post_id": post.id, "user_id": user_id, "id": new_id()}, hot=True):
+        count("likes", post.id, 1)
 
 
 def unlike(post: SeenPost, user_id: UUID) -> None:
-    if post.is_liked and fetch_row(_UNLIKE, {"post_id": post.id, "user_id": user_id}, hot=True):
-        _is_counted(post, -1)
-
-
-def _is_counted(post: SeenPost, by: int) -> None:
-    count("likes", post.id, by)
+    if not post.is_liked:
+        return
     record_change(post.id)
+    # What another request took back meanwhile is not counted twice.
+    if fetch_row(_UNLIKE, {"post_id": post.id, "user_id": user_id}, hot=True):
+        count("likes", post.id, -1)
