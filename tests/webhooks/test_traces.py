@@ -121,7 +121,17 @@ def test_nothing_that_was_sent_is_in_a_span(hooks: Hooks, record: Record):
     text = "".join(span.to_json() for span in memory.get_finished_spans())
     assert text.count('"name": "') > 20
     token = hooks.auth["Authorization"].partition(" ")[2]
-    secrets = ("Zanzibar", str(PACKAGE["amount"]), token, "olga", "hunter2", "Olga", str(hooks.store.id), "k=1", "whsec_")
+    secrets = (
+        "Zanzibar",
+        str(PACKAGE["amount"]),
+        token,
+        "olga",
+        "hunter2",
+        "Olga",
+        str(hooks.store.id),
+        "k=1",
+        "whsec_",
+    )
     assert [secret for secret in secrets if secret in text] == []
 
 
