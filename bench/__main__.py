@@ -5,12 +5,25 @@ import signal
 import sys
 from collections.abc import Collection
 
-from bench import billing, depth, fairness, feed, freshness, jobs, memory, payments, reads, slow, waits
+from bench import billing, depth, fairness, feed, feed_size, freshness, jobs, memory, payments, reads, slow, waits
 from bench.feed_data import Size
 from bench.load import require_wrk
 from bench.report import save
 
-SUITES = ("reads", "slow", "depth", "payments", "jobs", "fairness", "waits", "freshness", "feed", "memory", "billing")
+SUITES = (
+    "reads",
+    "slow",
+    "depth",
+    "payments",
+    "jobs",
+    "fairness",
+    "waits",
+    "freshness",
+    "feed",
+    "feed-size",
+    "memory",
+    "billing",
+)
 
 
 def main() -> None:
@@ -28,7 +41,7 @@ def main() -> None:
     # So that all that was started is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     suites = options.suites or SUITES
-    if {"reads", "slow", "depth", "payments", "feed", "memory"} & set(suites):
+    if {"reads", "slow", "depth", "payments", "feed", "feed-size", "memory"} & set(suites):
         require_wrk()
     if "reads" in suites:
         rounds, seconds, many = (2, 2, 100_000) if options.quick else (5, 5, 400_000)
@@ -69,6 +82,10 @@ def _features(options: argparse.Namespace, suites: Collection[str]) -> None:
         posts, followers, operations = (100_000, 20_000, 6_000) if options.quick else (1_000_000, 1_000_000, 40_000)
         rounds, seconds = (2, 2) if options.quick else (5, 10)
         save([feed.run(Size(posts, followers), operations, seconds, rounds)], options.quick)
+    if "feed-size" in suites:
+        # Ten million posts take 12 GB, and a quarter of an hour to put in.
+        posts, depth_, rounds, seconds = (200_000, 10_000, 2, 1) if options.quick else (10_000_000, 100_000, 5, 2)
+        save([feed_size.run(posts, depth_, rounds, seconds)], options.quick)
     if "billing" in suites:
         due, watched_s = (10_000, 10) if options.quick else (100_000, 60)
         save([billing.run(due, watched_s)], options.quick)

@@ -3,6 +3,7 @@ that drops feeds by time would have answered instead."""
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import Awaitable, Sequence
 from contextlib import closing
@@ -38,6 +39,8 @@ _FIELDS = (
     "author_id",
     "links",
 )
+_LIKE = ("user_id", "post_id", "created_at", "links", "user.id", "user.name", "user.followed_by_me")
+_NUMBERS = re.compile(rb'"(likes|comments)_count":\d+')
 # Readers of the mix, and how old a feed may get in the design by time, in seconds.
 _READERS, _AT_ONCE, _LIVES_S = 1000, 50, (5.0, 60.0)
 
@@ -65,6 +68,7 @@ async def _all(
 ) -> None:
     await _by_followed(suite, port, tokens)
     await _star(suite, port, tokens, data, size)
+    await _liked_post(suite, port, tokens, data)
     await _hot_post(suite, port, tokens, seconds)
     await _mix(suite, port, tokens, operations)
 
@@ -161,23 +165,69 @@ def _commands(operator: "redis.Redis") -> float:
     return float(sum(each["calls"] for name, each in stats.items() if name != "cmdstat_info"))
 
 
-async def _hot_post(suite: Suite, port: int, tokens: Tokens, seconds: float) -> None:
-    (author,) = tokens.of([STAR])
-    post = (await Client(port, author, []).request("POST", "/v1/posts", {"body": "Hot", "privacy": "public"})).json()
-    counts = [0] * 8
-    until = time.perf_counter() + seconds
+async def _liked_post(suite: Suite, port: int, tokens: Tokens, data: Data) -> None:
+    """The post with the most likes, and one with hardly any: read, and liked once more. Each answer is made anew."""
+    (token,) = tokens.of([300])
+    client = Client(port, token, [])
+    found: dict[str, list[float]] = {}
+    (most, likes), (few, _) = _by_likes(data)
+    for post, name in ((most, "most likes"), (few, "few likes")):
+        path = f"/v1/posts/{post}"
+        asked = {
+            "the post": (f"{path}?fields=", _FIELDS),
+            "who likes it": (f"{path}/likes?cursor=&include=user&fields=", _LIKE),
+        }
+        for what, (beginning, names) in asked.items():
+            took = [
+                (await _ms(client.request("GET", beginning + ",".join(random.sample(names, len(names))))))[0]
+                for _ in range(33)
+            ]
+            found[f"{name}: {what}"] = took[3:]
+        found[f"{name}: a like"] = []
+        for _ in range(20):
+            found[f"{name}: a like"].append((await _ms(client.request("PUT", f"{path}/like")))[0])
+            await _ms(client.request("DELETE", f"{path}/like"))
+    suite.table(f"A post with {likes:,} likes, and one with few, one client", _figures(found))
 
-    async def like(place: int, token: str) -> None:
-        client = Client(port, token, [])
+
+def _by_likes(data: Data) -> tuple[tuple[str, int], tuple[str, int]]:
+    """The public post with the most likes and the one with the fewest: their ids and numbers."""
+    ranked = (
+        "select s.post_id::text, s.likes from post_stats s join posts p on p.id = s.post_id"
+        " where p.privacy = 'public' and p.status = 'published' order by s.likes {} limit 1"
+    )
+    found = []
+    with closing(psycopg2.connect(data.database_url)) as connection, connection.cursor() as cursor:
+        for order in ("desc", "asc"):
+            cursor.execute(ranked.format(order))
+            found.append(cursor.fetchone())
+    most, fewest = found
+    return most, fewest
+
+
+async def _hot_post(suite: Suite, port: int, tokens: Tokens, seconds: float) -> None:
+    """Eight clients put and take back likes: all of one post, and each of a post of its own."""
+    (author,) = tokens.of([STAR])
+    star = Client(port, author, [])
+    made = [await star.request("POST", "/v1/posts", {"body": "Hot", "privacy": "public"}) for _ in range(8)]
+    posts = [answer.json()["id"] for answer in made]
+    clients = [Client(port, token, []) for token in tokens.of(range(200, 208))]
+
+    async def like(client: Client, post: str, until: float) -> int:
+        count = 0
         while time.perf_counter() < until:
             for method in ("PUT", "DELETE"):
-                await _ms(client.request(method, f"/v1/posts/{post['id']}/like"))
-                counts[place] += 1
+                await _ms(client.request(method, f"/v1/posts/{post}/like"))
+                count += 1
+        return count
 
-    await asyncio.gather(*(like(place, token) for place, token in enumerate(tokens.of(range(200, 208)))))
-    suite.table(
-        "Likes of one post, put and taken back by eight clients", _figures({"likes": [sum(counts) / seconds]}, "1/s")
-    )
+    found: dict[str, list[float]] = {"of one post": [], "each of a post of its own": []}
+    for _ in range(3):
+        for what, liked in zip(found, (posts[:1] * 8, posts), strict=True):
+            until = time.perf_counter() + seconds
+            counts = await asyncio.gather(*(like(*each, until) for each in zip(clients, liked, strict=True)))
+            found[what].append(sum(counts) / seconds)
+    suite.table("Likes put and taken back by eight clients", _figures(found, "1/s"))
 
 
 @dataclass
@@ -186,14 +236,20 @@ class _Mix:
 
     reads: int = 0
     hits: int = 0
+    # Misses that show what their reader was shown before, but for numbers of likes and comments.
+    only_numbers: int = 0
     by_time_hits: dict[float, int] = field(default_factory=lambda: dict.fromkeys(_LIVES_S, 0))
     by_time_stale: dict[float, int] = field(default_factory=lambda: dict.fromkeys(_LIVES_S, 0))
     # Of each life and reader: when their feed was kept, and what it was then.
     kept: dict[tuple[float, int], tuple[float, str]] = field(default_factory=dict)
+    shown: dict[int, bytes] = field(default_factory=dict)
 
     def note(self, reader: int, answer: Answer, moment: float) -> None:
         self.reads += 1
-        self.hits += "desc=hit" in answer.headers.get("server-timing", "")
+        is_hit = "desc=hit" in answer.headers.get("server-timing", "")
+        self.hits += is_hit
+        before, self.shown[reader] = self.shown.get(reader), _NUMBERS.sub(b"", answer.body)
+        self.only_numbers += not is_hit and before == self.shown[reader]
         etag = answer.headers["etag"]
         for life_s in _LIVES_S:
             made, kept = self.kept.get((life_s, reader), (float("-inf"), ""))
@@ -226,6 +282,7 @@ async def _mix(suite: Suite, port: int, tokens: Tokens, operations: int) -> None
         if not present[place][1]:
             present[place] = [_zipf(draw, _READERS), 12]
     shares = {"hits, never stale": [100 * mix.hits / mix.reads]}
+    shares["misses where only numbers of likes and comments differ"] = [100 * mix.only_numbers / mix.reads]
     for life_s in _LIVES_S:
         shares[f"hits, dropped after {life_s:g} s"] = [100 * mix.by_time_hits[life_s] / mix.reads]
         shares[f"stale answers, dropped after {life_s:g} s"] = [100 * mix.by_time_stale[life_s] / mix.reads]

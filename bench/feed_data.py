@@ -105,6 +105,7 @@ insert into likes(post_id, user_id, id)
 insert into likes(post_id, user_id, id)
     select pg_temp.post_id(%(posts)s - 5), pg_temp.user_id(n), gen_random_uuid()
     from generate_series(%(users)s - %(likes_of_one)s, %(users)s - 1) n on conflict do nothing;
+update posts set privacy = 'public' where id = pg_temp.post_id(%(posts)s - 5);
 insert into comments(post_id, id, author_id, body)
     select pg_temp.post_id(p), gen_random_uuid(), pg_temp.user_id(u), 'A comment'
     from (select %(posts)s - 1 - pg_temp.zipf(%(posts)s, %(posts)s / 20.0) as p, pg_temp.zipf(%(writers)s, 50) as u
@@ -156,11 +157,12 @@ def reader_number(kind: str, followed: int) -> int:
 
 
 @contextmanager
-def serving_feeds(size: Size) -> Iterator[Data]:
-    """Start PostgreSQL and Redis with the data; what an earlier run left is used again."""
+def serving_feeds(size: Size, *, cached: bool = True) -> Iterator[Data]:
+    """Start PostgreSQL and Redis with the data; what an earlier run left is used again. Where it is not `cached`, the
+    cache's switch is off, as it is while Redis is away."""
     home = HOME / f"data-{size.name}"
     with bare_servers(home, durable=False) as (database_url, redis_url):
-        yield make_ready(home, database_url, redis_url, lambda cursor: fill(cursor, size))
+        yield make_ready(home, database_url, redis_url, lambda cursor: fill(cursor, size), cached=cached)
 
 
 def fill(cursor: psycopg2.extensions.cursor, size: Size) -> None:

@@ -36,6 +36,11 @@ def has_invisible(text: str) -> bool:
     return _INVISIBLE.search(text) is not None
 
 
+def shows_something(text: str) -> bool:
+    """Whether a character of `text` can be seen."""
+    return _VISIBLE.search(text) is not None
+
+
 def _one_line(text: str) -> str:
     return _checked(text, _NOT_ON_A_LINE, "must be one line of text without control characters")
 
@@ -47,7 +52,7 @@ def _paragraphs(text: str) -> str:
 def _checked(text: str, refused: re.Pattern[str], rule: str) -> str:
     if refused.search(text):
         raise InvalidValue("pattern", rule)
-    if text and not _VISIBLE.search(text):
+    if text and not shows_something(text):
         raise InvalidValue("pattern", "must have a character that can be seen")
     return text
 

@@ -1,4 +1,5 @@
-"""Demo posts: what the demo's people and stores have published in a year, and who follows, likes and answers whom.
+"""Demo posts: what the demo's people and stores have published in a year, who follows, likes and answers whom, and a
+mailing of the first store's newest public post.
 
 As in real networks, a few people are followed by nearly everybody, write most and are liked most (Zipf's law).
 """
@@ -58,6 +59,33 @@ _COUNT = """
             (select count(*) from follows f where f.follower_id = u.id)
         from users u
 """
+# A mailing that has reached the followers of its post's author within minutes. One address bounced, and one reader
+# wants no more.
+_MAIL = """
+    with post as (
+        select * from posts where store_id = %(store_id)s and privacy = 'public' order by feed_id desc limit 1),
+    readers as (
+        select f.follower_id as user_id, row_number() over (order by f.follower_id desc) as number
+        from follows f join post on f.followed_id = post.author_id),
+    mailing as (
+        insert into mailings(store_id, id, post_id, requested_by, subject, body, status, recipients, sent, bounced,
+            unsubscribed, started_at, finished_at, created_at, updated_at)
+        select store_id, %(id)s, id, author_id, title, body, 'succeeded', sent, sent, 1, 1, at,
+            at + interval '3 minutes', at, at + interval '1 hour'
+        from post, lateral (select published_at + interval '1 minute' as at) moment,
+            (select count(*) as sent from readers having count(*) > 1) counted
+        returning store_id, id, post_id, started_at),
+    suppressed as (
+        insert into mail_suppressions(store_id, user_id, reason, address)
+        select m.store_id, u.id, (array['bounced', 'unsubscribed'])[r.number], u.email_normal
+        from mailing m, readers r join users u on u.id = r.user_id where r.number <= 2)
+    insert into mailing_recipients(store_id, post_id, user_id, mailing_id, domain, status, next_at, bounced_at,
+        unsubscribed_at)
+    select m.store_id, m.post_id, r.user_id, m.id, 'dues.example', 'sent', m.started_at,
+        case when r.number = 1 then m.started_at + interval '5 minutes' end,
+        case when r.number = 2 then m.started_at + interval '1 hour' end
+    from mailing m, readers r
+"""
 Row = dict[str, Any]
 
 
@@ -80,6 +108,8 @@ def load_posts(session: Session, dice: Dice) -> None:
     for model, found in zip((Follow, Post, Like, Comment), rows, strict=True):
         session.execute(insert(model), found)
     session.execute(text(_COUNT))
+    if writers:
+        _mail(session, dice, writers[0][0])
     for table in ("posts", "follows", "likes", "comments", "post_stats", "follow_stats"):
         session.execute(text(f"analyze {table}"))
     record_change(*people, *(store_id for store_id, _ in writers), public=True)
@@ -90,6 +120,12 @@ def _writers(session: Session) -> Sequence[tuple[UUID, UUID]]:
     """Each store and its manager."""
     found = select(Store.id, Staff.user_id).join(Staff, Staff.store_id == Store.id).where(Staff.role == "manager")
     return [(store_id, user_id) for store_id, user_id in session.execute(found.order_by(Store.id))]
+
+
+def _mail(session: Session, dice: Dice, store_id: UUID) -> None:
+    cursor = session.connection().connection.cursor()
+    cursor.execute(_MAIL, {"store_id": str(store_id), "id": str(dice.id(dice.moment))})
+    cursor.close()
 
 
 def _follows(dice: Dice, people: Sequence[UUID]) -> list[Row]:

@@ -1,9 +1,9 @@
 """`bin/tour`: what Dues is for, seen by a client of the server that `bin/run` has started.
 
 Somebody signs up, buys a package and follows the status URL to its end; the mail with the receipt arrives; the store's
-owner asks for a report, sees its progress and downloads it; and a membership is renewed, declined and paid after all
-while the clock of a test store is moved. Each step says what it does, and checks that it is so: what differs ends the
-tour with one line and the status 1.
+owner asks for a report, sees its progress and downloads it; a post reaches those who follow its author, and goes out by
+mail; and a membership is renewed, declined and paid after all while the clock of a test store is moved. Each step says
+what it does, and checks that it is so: what differs ends the tour with one line and the status 1.
 """
 
 import argparse
@@ -15,12 +15,12 @@ import secrets
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from io import TextIOWrapper
 from pathlib import Path
 
 from local.tour_client import Client, Differs, Document, follow, money, quote, require, say, step
+from local.tour_mailing import show_mailing
+from local.tour_mails import mails_to, show_text
 from local.tour_membership import show_membership
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -90,6 +90,9 @@ def take_tour(home: Path) -> None:
 
     step("What one publishes for followers reaches them with their next read, and nobody else.")
     publish(demo["url"], owner, visitor)
+
+    if (home / "mail").is_dir():
+        show_mailing(owner, Client(demo["url"]), demo["store_id"], email, home / "mail")
 
     show_membership(owner, visitor)
 
@@ -174,27 +177,16 @@ def show_mail(folder: Path, email: str, payment: Document) -> None:
     mails = mails_to(email, folder)[1:]
     require(len(mails) == 1, f"{len(mails)} mails arrived instead of one")
     mail = mails[0]
-    text, files = mail.get_body(("plain",)), list(mail.iter_attachments())
-    require(text is not None, "the mail has no text")
+    files = list(mail.iter_attachments())
     types = [file.get_content_type() for file in files]
     require(types == ["application/pdf"] * 2, "the mail has no invoice and receipt as PDF")
     say("The mail that arrived:")
     for name in ("From", "To", "Subject"):
         quote(f"{name}: {mail[name]}")
-    for line in text.get_content().splitlines() if text else []:
-        quote(line)
+    show_text(mail)
     for file in files:
         quote(f"[{file.get_filename()}, {len(file.get_payload(decode=True)):,} bytes]")
     require(money(payment) in mail["Subject"], "the mail's subject does not say the amount")
-
-
-def mails_to(email: str, folder: Path) -> list[EmailMessage]:
-    """Those that arrived there, the oldest first."""
-    return [mail for mail in map(read_mail, sorted(folder.glob("*.eml"))) if mail["Delivered-To"] == email]
-
-
-def read_mail(file: Path) -> EmailMessage:
-    return message_from_bytes(file.read_bytes(), policy=policy.default)
 
 
 def ask_for_report(owner: Client, store: str) -> Document:

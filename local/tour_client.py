@@ -48,6 +48,10 @@ class Client:
         document: Document = answer.json() if answer.data else {}
         return document
 
+    def press(self, path: str, form: str) -> None:
+        """A button of a page for people, which sends `form`."""
+        self._request("POST", path, 200, headers={"Content-Type": "application/x-www-form-urlencoded"}, body=form)
+
     def miss(self, path: str) -> None:
         """What is not there, as far as this client may know."""
         self._request("GET", path, 404)
@@ -64,7 +68,7 @@ class Client:
         return TextIOWrapper(BufferedReader(answer), newline="")
 
     def _request(self, method: str, path: str, status: int, key: str = "", **options: Any) -> urllib3.BaseHTTPResponse:
-        headers = {**self._headers, **({"Idempotency-Key": key} if key else {})}
+        headers = {**self._headers, **({"Idempotency-Key": key} if key else {}), **options.pop("headers", {})}
         try:
             answer = self._http.request(method, self._url + path, headers=headers, **options)
         except urllib3.exceptions.HTTPError:

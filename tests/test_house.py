@@ -239,6 +239,12 @@ OLD_WORDS = {
 }
 
 
+def test_times_in_bodies_are_of_the_one_type() -> None:
+    """Moment, which is in UTC: 9999-12-31T23:59:59-14:00 is no time that can be stored."""
+    found = [str(file) for file, text in texts() if file.suffix == ".py" and re.search(r"\btz=True", text)]
+    assert found == ["dues/clock.py"]
+
+
 def test_texts_say_it_in_the_words_of_the_field() -> None:
     found = [
         f"{file}: {match[0]!r}: say {instead}"

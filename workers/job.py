@@ -234,7 +234,9 @@ def _end(claim: Claim, run: Run, error: BaseException) -> str:
             return lease.give_back(error=problem_of(error), final=True)
         case Retry():
             after_s = backoff_s(claim.attempt) if error.after_s is None else error.after_s
-            return lease.give_back(error=problem_of(error), after_s=after_s, uncharged=not error.charged)
+            return lease.give_back(
+                error=problem_of(error), after_s=after_s, uncharged=not error.charged, anew=error.anew
+            )
     return lease.give_back(error=problem_of(error), after_s=backoff_s(claim.attempt))
 
 

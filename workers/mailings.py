@@ -12,6 +12,7 @@ from dues.accounts.models import User
 from dues.failpoints import failpoint
 from dues.jobs import PermanentFailure, Retry, Run, kinds
 from dues.jobs.turns import count_turns
+from dues.mail import ledger
 from dues.mail.service import Draft, MailDeferred, Outcome, record, send_draft
 from dues.mailings import recipients, service
 from dues.mailings.letter import Letter, letter_of, letter_of_post, message_to
@@ -30,7 +31,7 @@ log = logging.getLogger("dues.mailings")
 _BATCH = 20
 # How long a mailing goes on while other jobs wait, and how long at all, since an attempt at a job has its time.
 _TURN_S, _LONGEST_S = 1.0, 60.0
-# Where so many mails in a row do not go out, it is the mail server, and the others wait too.
+# Where the mail server takes none of so many mails in a row, the reason is not the readers, and the others wait too.
 _IN_A_ROW = 3
 # How soon domains that take no more for now are asked again.
 _FULL_S = 0.5
@@ -45,7 +46,7 @@ def mail_post(run: Run, store_id: str, mailing_id: str) -> None:
     turn = _Turn(run, mailing, letter)
     turn.go_on()
     if (left_s := recipients.wait_s(mailing)) is not None:
-        raise Retry(max(left_s, turn.pause_s), "others have their turn", charged=False)
+        raise Retry(max(left_s, turn.pause_s), "others have their turn", charged=False, anew=turn.has_sent)
     href = f"/v1/stores/{store_id}/posts/{mailing.post_id}/mailings/{mailing_id}"
     with run.completion({"href": href, "type": "application/json"}):
         service.finish_mailing(mailing.store_id, mailing.id)
@@ -64,12 +65,13 @@ def mail_test(run: Run, store_id: str, post_id: str, user_id: str) -> None:
 
 
 class _Turn:
-    """What one attempt gets done. `pause_s`: how long the next is to wait at least."""
+    """What one attempt gets done. `pause_s`: how long the next is to wait at least. `has_sent`: a mail was taken."""
 
     def __init__(self, run: Run, mailing: Mailing, letter: Letter) -> None:
         self._run, self._mailing, self._letter = run, mailing, letter
         self._began_at = self._looked_at = time.monotonic()
-        self._put_off_in_a_row = 0
+        self._not_taken_in_a_row = 0
+        self.has_sent = False
         self._full: set[str] = set()
 
     @property
@@ -109,27 +111,43 @@ class _Turn:
         try:
             outcome = send_draft(draft, fence=self._run.lease.token, may_commit=keeper(self._run))
         except MailDeferred as later:
-            self._put_off(to, later)
+            self._put_off(to, draft, later)
         except PermanentFailure as refused:
             log.warning("mailing %s: no mail to user %s: %s", self._mailing.id, to.user_id, refused)
             self._settle([to.user_id], "failed")
         else:
-            self._put_off_in_a_row = 0
-            self._settle([to.user_id], _FATES[outcome.state], outcome)
+            self._note(to, outcome)
             failpoint("mailing.after_mail")
 
-    def _put_off(self, to: Recipient, later: MailDeferred) -> None:
-        """Somebody's mail does not go out just now. Raises: Retry where nobody's does."""
+    def _note(self, to: Recipient, outcome: Outcome) -> None:
+        """Raises: MailDeferred where the mail server refuses one mail after the other."""
+        self._settle([to.user_id], _FATES[outcome.state], outcome)
+        if outcome.state == "rejected":
+            self._was_not_taken(MailDeferred(f"the mail server refuses one mail after the other: {outcome.reply}"))
+        else:
+            self._not_taken_in_a_row = 0
+            self.has_sent = True
+
+    def _put_off(self, to: Recipient, draft: Draft, later: MailDeferred) -> None:
+        """A mail does not go out just now. Raises: MailDeferred where none does."""
+        is_last_try = later.charged and to.tries + 1 >= MOST_TRIES
+        with transaction():
+            # The next try composes it anew: its reader may have another address by then.
+            ledger.withdraw([draft.dedupe_key])
+            if later.charged and not is_last_try:
+                recipients.put_off(self._mailing, to, later.after_s)
+        if is_last_try:
+            self._settle([to.user_id], "failed")
         if not later.charged:
             raise later
-        if to.tries + 1 >= MOST_TRIES:
-            self._settle([to.user_id], "failed")
-            return
-        with transaction():
-            recipients.put_off(self._mailing, to, later.after_s)
-        self._put_off_in_a_row += 1
-        if self._put_off_in_a_row >= _IN_A_ROW:
-            raise later
+        self._was_not_taken(later)
+
+    def _was_not_taken(self, later: MailDeferred) -> None:
+        """Raises: MailDeferred where that is so of several mails in a row. The job's attempts count since the last
+        mail that was taken: a server that takes few at a time is no reason to give up."""
+        self._not_taken_in_a_row += 1
+        if self._not_taken_in_a_row >= _IN_A_ROW:
+            raise MailDeferred(str(later), later.after_s, anew=self.has_sent) from later
 
     def _settle(self, user_ids: list[UUID], fate: Fate, outcome: Outcome | None = None) -> None:
         """Write down what became of a mail with what it means for the mailing."""
@@ -138,6 +156,8 @@ class _Turn:
             with transaction():
                 if outcome:
                     record(outcome)
+                if outcome and outcome.state == "rejected":
+                    recipients.note_refusal(self._mailing, user_ids[0], outcome.mail.recipient, outcome.reply or "")
                 return recipients.settle(self._mailing, user_ids, fate)
 
         # That the mail server has a mail is known to this process alone.

@@ -1,6 +1,5 @@
 """Sync: a client that was offline sends what it did meanwhile, and is told what has changed."""
 
-from datetime import datetime
 from functools import partial
 from typing import Annotated, Any, Literal
 from uuid import UUID
@@ -16,6 +15,7 @@ from api.reply import Poke, Reply
 from api.request import parameters_of
 from api.routing import Call, Routes
 from dues.accounts.actor import Actor
+from dues.clock import Moment
 from dues.errors import InvalidParameter, ValidationFailed
 from dues.observability.logs import log_fields
 from dues.sync import changes
@@ -94,7 +94,7 @@ class SyncOperation(Struct, forbid_unknown_fields=True):
     sent. `at`: when it was done, by the client's clock. `after`: operations without which it is not to be tried."""
 
     id: UUID
-    at: Annotated[datetime, Meta(tz=True)]
+    at: Moment
     method: Literal["POST", "PUT", "PATCH", "DELETE"]
     path: Annotated[str, Meta(min_length=1, max_length=2000, pattern=r"^/v1/")]
     body: Any = None

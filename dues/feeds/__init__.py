@@ -1,6 +1,6 @@
-"""What one reads all day: the feed (all that one may see) and the newsfeed (whom one follows, one's own, and the stores
-one is a member of or works for).
+"""The feed (every post that the viewer may see) and the newsfeed (posts of the users they follow, their own, and those
+of the stores that they are a member of or work for).
 
-query.py  where their rows are looked for
-reads.py  what may be read of them
+query.py  how the rows of a feed are found
+reads.py  the two feeds as declared reads
 """

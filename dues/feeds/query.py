@@ -1,14 +1,14 @@
-"""Where the rows of the feeds are looked for.
+"""How the rows of the feeds are found.
 
-**Legs propose, the predicate decides.** There is a leg for each reason why a post can be in a feed, and each goes
-through a partial index that holds what the viewer may see for that reason and hardly anything else, newest first, until
-it has a page full. So however many posts are not for a viewer, they are not gone through. What the legs propose still
-passes the predicate of dues/social/visibility.py before it is shown.
+**Legs propose, the predicate decides.** A feed is a union of legs, one for each reason why a post can be in it. Each
+leg scans a partial index, newest first, that holds little but what the viewer may see for that reason, and stops after
+a page of rows. So the posts that a viewer may not see are never scanned. What the legs propose still has to pass the
+predicate of dues/social/visibility.py before it is shown.
 
-Whom one follows is the leg with a choice to make. Posts of people who are followed are looked for among the newest of
-all (`near`), and as many of those are read as asking each of these people would cost. Where that is not enough for a
-page, each is asked after all, in two steps (`newest`, `far`): the newest post of each tells who can be on the page, and
-these, no more than a page has rows, are then asked for a page full.
+The leg of the followed users has two ways. First it looks for their posts among the newest posts of everybody (`near`),
+and scans as many of these as a look-up for each followed user would cost. If that does not fill the page, it does look
+up each of them, in two steps (`newest`, `far`): the newest post of each tells which authors can be on the page at all,
+and of those, at most as many as a page has rows, it reads a page each.
 
 A token that is bound to a store has legs of its own: what is public, and what is that store's.
 """
@@ -20,7 +20,7 @@ from dues.reads import Computed
 from dues.reads.resource import Walk
 from dues.social.visibility import HIDDEN, ONLY_STORE, VIEWER, VISIBLE
 
-# Whom the viewer follows; the stores and packages that they are a member of; the stores they work for.
+# The users that the viewer follows; the stores and packages that they are a member of; the stores they work for.
 GIVEN = f"""
     followed as materialized (
         select w.followed_id as author_id from follows w
@@ -30,7 +30,7 @@ GIVEN = f"""
     staffed as materialized (
         select s.store_id from store_staff s where s.user_id = {VIEWER} and {ONLY_STORE} is null),
 """
-# Of how many posts it costs as much to look at the authors as to look for the newest post of one.
+# How many posts can be scanned for the cost of looking up the newest post of one author.
 _NEAR = 20
 
 _FOR_FOLLOWERS = "p.status = 'published' and p.privacy in ('public', 'followers')"
@@ -39,7 +39,7 @@ _FOLLOWED = f"""
         select r.feed_id from (
             select p.feed_id, p.author_id from posts p where {_FOR_FOLLOWERS}{{after}}
             order by p.feed_id {{direction}} limit (select {_NEAR} * count(*) from followed)) r
-        -- `is true` has PostgreSQL look the author up in a hash table.
+        -- `is true` makes PostgreSQL use a hash table of authors instead of a nested loop.
         where (r.author_id in (select author_id from followed)) is true
         order by r.feed_id {{direction}} limit {{limit}}),
     newest as materialized (
@@ -55,11 +55,11 @@ _FOLLOWED = f"""
         order by x.feed_id {{direction}} limit {{limit}}),
 """
 _FROM_FOLLOWED = "select feed_id from near union all select feed_id from far"
-# Where they are only counted, in any order.
+# For a total: in any order.
 _ALL_FOLLOWED = f"""
     select p.feed_id from followed f join posts p on p.author_id = f.author_id where {_FOR_FOLLOWERS} limit {{limit}}
 """
-# What a store has for all of its members, and for those of each package.
+# Posts for all members of a store, and those for the members of one of its packages.
 _FROM_JOINED = f"""
     select x.feed_id from (select distinct store_id from joined) s cross join lateral (
         select p.feed_id from posts p
@@ -93,8 +93,8 @@ _OF_ONE_STORE = f"""
 
 @dataclass(frozen=True)
 class FeedSource:
-    """A `Source` of the newsfeed; `with_public`: of the feed, which also has what everybody may see, and where drafts
-    can be asked for."""
+    """The `Source` of the newsfeed. With `with_public`, that of the feed, which also has public posts and can be asked
+    for drafts."""
 
     with_public: bool
     given: str = GIVEN
@@ -105,7 +105,7 @@ class FeedSource:
         return "select from posts where status = 'published' and privacy = 'public'" if self.with_public else ""
 
     def serves(self, columns: Sequence[str]) -> bool:
-        """Where one author or store is asked for, their own index has nothing else."""
+        """Not for the posts of one author or store: these have an index of their own."""
         return not columns
 
     def rows(self, walk: Walk, limit: str) -> str:
@@ -115,7 +115,7 @@ class FeedSource:
         return self._union(walk, limit, _ALL_FOLLOWED, "", "")
 
     def _union(self, walk: Walk, limit: str, followed: str, given: str, order: str) -> str:
-        """What all legs propose, each the first in an order, and each once."""
+        """The union of the legs: from each its first rows in the walk's order, without duplicates."""
         is_published = walk.flag("published") if self.with_public else True
         legs = [followed, _FROM_JOINED] if is_published else []
         legs += [_FROM_STAFFED, _OWN]

@@ -7,8 +7,8 @@ from dues.reads.freshness.journal import PUBLIC
 from dues.social.reads import posts
 from dues.social.visibility import VIEWER
 
-# Whom the viewer follows, the stores that they are a member of or work for, and the viewer: whatever one of these posts
-# may be in the feeds.
+# The authors and stores whose posts may be in the viewer's feeds: the users they follow, the stores that they are a
+# member of or work for, and the viewer.
 _AUDIENCE = f"""
     select followed_id as id from follows where follower_id = {VIEWER}
     union all select store_id from memberships where user_id = {VIEWER}
@@ -16,7 +16,7 @@ _AUDIENCE = f"""
     union all select {VIEWER} where {VIEWER} is not null
 """
 
-# All that the viewer may see, and without a viewer what everybody may. Unfiltered, or of one author or store.
+# Every post that the viewer may see; without a viewer, every public post.
 feed = replace(
     posts,
     filters={name: declared for name, declared in posts.filters.items() if name != "privacy"},

@@ -14,17 +14,24 @@ class Canceled(Exception):
 
 class Retry(Exception):
     """Try again in `after_s` seconds (default: the usual backoff). It counts as an attempt, unless it is not `charged`.
+    With `anew`, no attempt so far counts any more: this one has got some of the work done.
 
     `problem` says why, in words that those who see the job may read.
     """
 
     def __init__(
-        self, after_s: float | None = None, problem: "Problem | str | None" = None, *, charged: bool = True
+        self,
+        after_s: float | None = None,
+        problem: "Problem | str | None" = None,
+        *,
+        charged: bool = True,
+        anew: bool = False,
     ) -> None:
         super().__init__(str(problem or "retry"))
         self.after_s = after_s
         self.problem = problem
         self.charged = charged
+        self.anew = anew
 
 
 class PermanentFailure(Exception):

@@ -65,11 +65,12 @@ _GIVE_BACK = """
     with held as (
         select id, case when %(final)s then 'failed'
                         when %(canceled)s or cancel_requested_at is not null then 'canceled'
-                        when attempt - %(uncharged)s >= max_attempts then 'failed'
-                        else 'queued' end as becomes
-        from jobs where {whose} for update {patience})
+                        when attempt - uncharged >= max_attempts then 'failed'
+                        else 'queued' end as becomes, uncharged
+        from jobs, lateral (select case when %(anew)s then attempt else %(uncharged)s end as uncharged) counted
+        where {whose} for update of jobs {patience})
     update jobs set status = becomes, finished_at = case when becomes <> 'queued' then clock_timestamp() end,
-        attempt = attempt - %(uncharged)s, lease_token = null, lease_until = null,
+        attempt = attempt - held.uncharged, lease_token = null, lease_until = null,
         due = coalesce(%(after_s)s, 0) <= 0,
         run_at = coalesce(clock_timestamp() + make_interval(secs => %(after_s)s), run_at),
         error = coalesce(%(error)s::jsonb, error), version = version + 1
@@ -193,10 +194,11 @@ class Lease:
         final: bool = False,
         canceled: bool = False,
         uncharged: bool = False,
+        anew: bool = False,
     ) -> str:
         """End the attempt without success: the job is queued again, to run `after_s` from now (default: at once);
         or `failed` when `final` or out of attempts; or `canceled` when that was asked for. An `uncharged` attempt
-        does not count. Returns: the new status. Raises: LeaseLost.
+        does not count, and with `anew` none so far. Returns: the new status. Raises: LeaseLost.
         """
         values = {
             "job_id": self.job_id,
@@ -206,6 +208,7 @@ class Lease:
             "final": final,
             "canceled": canceled,
             "uncharged": int(uncharged),
+            "anew": anew,
         }
         if (status := _give_back(_GIVE_BACK_MINE, values)) is None:
             self.lost = True
@@ -231,6 +234,7 @@ def take_back(job_id: UUID, error: dict[str, Any]) -> str | None:
         "final": False,
         "canceled": False,
         "uncharged": 0,
+        "anew": False,
     }
     return _give_back(_TAKE_BACK, values)
 

@@ -12,6 +12,7 @@ A worker that claims the mail sets a new fence; from then on its former holder c
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Literal
@@ -96,6 +97,12 @@ _SOURCES: dict[State, list[State]] = {
     "rejected": ["sending", "committing"],
 }
 _FORGET = "update email_sends set raw = '' where id = %(id)s"
+# A mail that has once been in doubt has a `dot_at`: it keeps its Message-ID until its fate is known.
+_WITHDRAW = """
+    delete from email_sends
+    where dedupe_key = any(%(dedupe_keys)s::text[])
+        and (state = 'rejected' or state in ('pending', 'sending') and dot_at is null)
+"""
 _DOUBT_AGE = "select clock_timestamp() - dot_at from email_sends where id = %(id)s"
 _HELD = """
     select coalesce(json_agg(json_build_object('id', id, 'recipient', recipient, 'dot_at', dot_at) order by created_at),
@@ -188,6 +195,12 @@ def release(mail: Mail, reply: str) -> None:
 def forget(email_id: UUID) -> None:
     """Keep no more of a mail than that there was one, in the caller's transaction()."""
     run_later(_FORGET, {"id": email_id})
+
+
+def withdraw(dedupe_keys: Sequence[str]) -> None:
+    """Delete those of the mails with these keys that were certainly not accepted, in the caller's transaction(). The
+    next mail with such a key is composed anew; a worker that still holds the deleted one is fenced."""
+    run_later(_WITHDRAW, {"dedupe_keys": list(dedupe_keys)})
 
 
 def finish(mail: Mail, state: State, reply: str | None) -> None:

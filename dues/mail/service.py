@@ -48,8 +48,8 @@ class MailUnavailable(Problem):
 class MailDeferred(Retry):
     """The mail did not go out, or is in doubt, just now: the job is to call `send` again."""
 
-    def __init__(self, detail: str, after_s: float | None = None, *, charged: bool = True) -> None:
-        super().__init__(after_s, MailUnavailable(detail), charged=charged)
+    def __init__(self, detail: str, after_s: float | None = None, *, charged: bool = True, anew: bool = False) -> None:
+        super().__init__(after_s, MailUnavailable(detail), charged=charged, anew=anew)
 
 
 @dataclass(frozen=True, slots=True)

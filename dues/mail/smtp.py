@@ -26,8 +26,11 @@ _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 _MAX_IDLE_S = 30.0
 _MAX_MAILS = 100
 
-# 5xx answers that speak of how we log in, not of the mail: the operator will mend it and the mail can then go.
-_LOGIN_REPLIES = {530, 534, 535, 538}
+# 5xx answers that say nothing about the mail, but that we are not logged in as we should be (530 and on) or that client
+# and server disagree about where they are (503). The mail can go once that is mended.
+_NOT_ABOUT_THE_MAIL = {503, 530, 534, 535, 538}
+# The one 5xx answer to MAIL that is about the mail: it is too large. All others are about the sender, hence about us.
+_TOO_LARGE = 552
 
 
 class NotTaken(Exception):
@@ -168,7 +171,7 @@ class Connection:
             for group in [commands] if self._smtp.has_extn("pipelining") else [[command] for command in commands]:
                 self._smtp.send("".join(command + "\r\n" for command in group).encode())
                 for command in group:
-                    self._expect("3" if command == "DATA" else "2", *self._smtp.getreply())
+                    self._expect_reply_to(command, *self._smtp.getreply())
         except (OSError, smtplib.SMTPException) as error:
             raise ConnectionLost(_explain(error)) from error
 
@@ -192,10 +195,15 @@ class Connection:
         self.used_at = time.monotonic()
         return _reply(code, text)
 
+    def _expect_reply_to(self, command: str, code: int, text: bytes) -> None:
+        if command.startswith("MAIL") and 500 <= code < 600 and code != _TOO_LARGE:
+            raise NotTaken(f"the sender is refused: {_reply(code, text)}"[:500])
+        self._expect("3" if command == "DATA" else "2", code, text)
+
     def _expect(self, first_digit: str, code: int, text: bytes) -> None:
         if str(code).startswith(first_digit):
             return
-        if 500 <= code < 600 and code not in _LOGIN_REPLIES:
+        if 500 <= code < 600 and code not in _NOT_ABOUT_THE_MAIL:
             raise Refused(_reply(code, text))
         if code == 421:
             raise ConnectionLost(_reply(code, text))

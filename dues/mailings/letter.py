@@ -12,6 +12,7 @@ from dues.mail.message import Message, Templates
 from dues.mail.wording import Words
 from dues.mailings.unsubscribing import Reader, unsubscribe_url
 from dues.postgres import fetch_row
+from dues.text import shows_something
 
 _templates = Templates(Path(__file__).parent / "templates")
 
@@ -43,7 +44,7 @@ def subject_of(title: str | None, body: str) -> str:
     """The title, or else how the text begins."""
     if title:
         return title
-    first = next(line for line in body.splitlines() if line.strip()).strip()
+    first = next(filter(shows_something, body.splitlines())).strip()
     return first if len(first) <= _LONGEST_SUBJECT else first[: _LONGEST_SUBJECT - 1].rstrip() + "…"
 
 

@@ -15,6 +15,7 @@ from msgspec import Meta, Struct
 
 from dues.errors import Conflict, Unauthenticated
 from dues.ids import parse_id
+from dues.mail.address import normal_address
 from dues.postgres import database_now, fetch_row, unit_of_work
 from dues.settings import settings
 from dues.webhooks.signing import signature
@@ -25,16 +26,22 @@ _TIMESTAMP = re.compile(r"[0-9]{1,11}", re.ASCII)
 
 Kind = Literal["bounced", "complained"]
 
+# Which of these mails are a mailing's, and where they went.
+_MAILED = """
+    select coalesce(array_agg(id::text), '{}'), coalesce(array_agg(recipient), '{}') from email_sends
+    where id = any(%(email_ids)s::uuid[]) and starts_with(dedupe_key, 'mailing:')
+"""
 # The row of a mail is found by its dedupe key (recipients.py). Only what is news there counts and suppresses.
 _RECORD = """
     with told as (
-        select e.recipient, split_part(e.dedupe_key, ':', 2)::uuid as store_id,
+        select a.address, split_part(e.dedupe_key, ':', 2)::uuid as store_id,
             split_part(e.dedupe_key, ':', 3)::uuid as post_id, split_part(e.dedupe_key, ':', 4)::uuid as user_id
-        from email_sends e where e.id = any(%(email_ids)s::uuid[]) and starts_with(e.dedupe_key, 'mailing:')),
+        from unnest(%(email_ids)s::uuid[], %(addresses)s::text[]) as a(email_id, address)
+            join email_sends e on e.id = a.email_id),
     marked as (
         update mailing_recipients r set {kind}_at = now() from told t
         where r.store_id = t.store_id and r.post_id = t.post_id and r.user_id = t.user_id and r.{kind}_at is null
-        returning r.store_id, r.mailing_id, r.user_id, lower(t.recipient) as address),
+        returning r.store_id, r.mailing_id, r.user_id, t.address),
     suppressed as (
         insert into mail_suppressions(store_id, user_id, reason, address)
         select store_id, user_id, %(kind)s, address from marked
@@ -85,6 +92,9 @@ def record_events(reported: MailEvents) -> None:
         email_id = parse_id(event.message_id.strip().strip("<>").partition("@")[0])
         if email_id and event.permanent:
             told[event.type].add(email_id)
-    for kind, email_ids in told.items():
+    for kind, reported_ids in told.items():
+        email_ids, addresses = fetch_row(_MAILED, {"email_ids": sorted(reported_ids)}) or ([], [])
         if email_ids:
-            fetch_row(_RECORD.format(kind=kind), {"email_ids": sorted(email_ids), "kind": kind})
+            # Compared with the users' own, which are in this form.
+            values = {"email_ids": email_ids, "addresses": [normal_address(address) for address in addresses]}
+            fetch_row(_RECORD.format(kind=kind), values | {"kind": kind})

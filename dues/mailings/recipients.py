@@ -5,8 +5,10 @@
 The list is made once, in one statement, when the mailing begins. Nobody is added later; but before each mail it is
 asked again whether its reader may still get it: has not unsubscribed, lost access or left meanwhile, and the post is
 still there. A row is of a post and a user, so whoever has got a post is in no later mailing of it.
+Those whose mail failed are: the mail server may have refused it for a reason that has been mended since.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Any, Literal
 from uuid import UUID
@@ -14,6 +16,8 @@ from uuid import UUID
 import ujson
 
 from dues.jobs.exceptions import backoff_s
+from dues.mail import ledger
+from dues.mail.address import normal_address
 from dues.mailings.models import Mailing
 from dues.postgres import fetch_row, run_later, unit_of_work
 from dues.reads import Computed
@@ -47,9 +51,21 @@ _CHOOSE = f"""
         on conflict (store_id, post_id, user_id) do update
             set mailing_id = excluded.mailing_id, domain = excluded.domain, status = 'pending', tries = 0,
                 next_at = now()
-            where r.status in ('pending', 'skipped')
+            where r.status in ('pending', 'skipped', 'failed')
         returning 1)
     select count(*) from added
+"""
+# Those who have not got the post by earlier mailings of it.
+_LEFT_OVER = """
+    select coalesce(array_agg(user_id::text), '{}') from mailing_recipients
+    where store_id = %(store_id)s and post_id = %(post_id)s and status in ('pending', 'skipped', 'failed')
+"""
+# An address that does not exist, by a code of RFC 3463 that says so and can mean nothing else.
+_NO_SUCH_ADDRESS = re.compile(r"5\d\d[ -]5\.1\.(1|2|3|6|10)\b", re.ASCII)
+_SUPPRESS = """
+    insert into mail_suppressions(store_id, user_id, reason, address)
+    values (%(store_id)s, %(user_id)s, 'bounced', %(address)s)
+    on conflict (store_id, user_id, reason) do update set address = excluded.address
 """
 _NEXT = f"""
     select coalesce(json_agg(json_build_object('user_id', r.user_id, 'tries', r.tries, 'name', u.name, 'email', u.email,
@@ -102,7 +118,7 @@ class Recipient:
     may_get: bool
 
 
-def dedupe_key(mailing: Mailing, user_id: UUID) -> str:
+def dedupe_key(mailing: Mailing, user_id: UUID | str) -> str:
     """Which mail it is, for the ledger: a post goes to a user once, by whichever mailing."""
     return f"mailing:{mailing.store_id}:{mailing.post_id}:{user_id}"
 
@@ -110,6 +126,9 @@ def dedupe_key(mailing: Mailing, user_id: UUID) -> str:
 def choose(mailing: Mailing) -> int:
     """Write down who is to get it. Part of the caller's transaction(). Returns: how many."""
     unit_of_work()
+    (left_over,) = fetch_row(_LEFT_OVER, _named(mailing)) or ([],)
+    # What earlier mailings had written for them says what the post said then.
+    ledger.withdraw([dedupe_key(mailing, user_id) for user_id in left_over])
     (count,) = fetch_row(_CHOOSE, _named(mailing)) or (0,)
     return int(count)
 
@@ -139,6 +158,14 @@ def put_off(mailing: Mailing, recipient: Recipient, after_s: float | None) -> No
     """Their mail did not go out just now. Part of the caller's transaction()."""
     wait = backoff_s(recipient.tries + 1) if after_s is None else after_s
     run_later(_PUT_OFF, _named(mailing) | {"user_id": recipient.user_id, "after_s": wait})
+
+
+def note_refusal(mailing: Mailing, user_id: UUID, address: str, reply: str) -> None:
+    """Where the mail server's reply says that there is no such address, the store mails nothing more there. Part of
+    the caller's transaction()."""
+    if _NO_SUCH_ADDRESS.match(reply):
+        values = {"store_id": mailing.store_id, "user_id": user_id, "address": normal_address(address)}
+        run_later(_SUPPRESS, values)
 
 
 def take_turn(domain: str) -> bool:

@@ -2,8 +2,8 @@
 
     pending -> running -> succeeded | failed | canceled
 
-Who gets it is decided once, when it begins. A post is mailed to somebody once, however often that is asked for:
-another mailing of it goes to those who have not got it.
+Who gets it is decided once, when it begins. A post is mailed to a reader once, however often its mailing is asked for:
+another mailing of it goes to those who have not got it yet.
 """
 
 import logging
@@ -108,7 +108,7 @@ def start_mailing(store_id: UUID, mailing_id: UUID) -> Mailing:
         mailing.recipients = recipients.choose(mailing)
         mailing.started_at = database_now()
     if mailing.status != "running":
-        _move(mailing, "running")
+        _move(mailing, "running", finished_at=None)
     # From here on its numbers change in the database, row by row: what is returned stays as it is now.
     db.session.flush()
     db.session.expunge(mailing)

@@ -48,6 +48,17 @@ _FAILURES = {
 }
 
 
+# A row refers to one that is not there.
+_FOREIGN_KEY = "23503"
+
+
+def is_repeatable(error: BaseException) -> bool:
+    """Whether the unit of work that met this error may end otherwise if it is done again at once. One that refers to a
+    row which another has just deleted finds that out before it writes."""
+    failure = failure_of(error)
+    return (failure is not None and failure.repeatable) or sqlstate_of(error) == _FOREIGN_KEY
+
+
 def sqlstate_of(error: BaseException | None) -> str | None:
     """The code that the server gave; None where it said nothing, or it is no error of the database's."""
     driver_error = error.orig if isinstance(error, DBAPIError) else error

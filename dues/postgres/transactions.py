@@ -7,7 +7,7 @@ from typing import TypeVar, cast
 from sqlalchemy.orm import Session
 
 from dues.postgres.engine import db
-from dues.postgres.sqlstate import failure_of
+from dues.postgres.sqlstate import is_repeatable
 from dues.postgres.unit_of_work import UnitOfWork, present_work
 
 T = TypeVar("T")
@@ -68,12 +68,11 @@ def after_commit(callback: Callable[[], None]) -> None:
 
 def repeated(work: Callable[[], T]) -> T:
     """What a unit of work returns, which is done once more where PostgreSQL ended it for what others did meanwhile
-    (a deadlock, a serialization failure). Raises: what `work` does, in the end."""
+    (a deadlock, a row that was deleted). Raises: what `work` does, in the end."""
     try:
         return work()
     except Exception as error:
-        failure = failure_of(error)
-        if failure is None or not failure.repeatable:
+        if not is_repeatable(error):
             raise
     return work()
 

@@ -1,3 +1,3 @@
-"""People as the API shows them whole: what users see of themselves, and what the public sees of them.
+"""Users as the API shows them: their own view of themselves (`me`), and everybody's (`profiles`).
 
-Both gather what slices above accounts hold, so they stand above those."""
+Both gather rows of several slices, so they stand above these."""

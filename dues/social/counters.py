@@ -1,8 +1,7 @@
-"""Numbers of likes, comments, followers, kept beside what they count.
+"""Numbers of likes, comments and followers, kept in rows of their own.
 
-They change last in the unit of work, so that the row of a post which everybody likes, or of somebody whom everybody
-follows, is locked only for the length of a commit; and in one order, so that two units of work never wait for each
-other.
+They are changed last in the unit of work, in one message with its COMMIT, so that the row of a popular post or user is
+locked only for as long as a commit takes; and always in the same order, so that two units of work cannot deadlock.
 """
 
 from typing import Literal
@@ -59,7 +58,7 @@ def _add_followed(values: dict[str, object]) -> None:
     try:
         fetch_row(_OF_ANY_USER.format(name="following"), values, hot=True)
     except CheckViolation as error:
-        # Others that were followed at the same time took the last places.
+        # Other follows of this user, at the same time, took the last places.
         raise _too_many() from error
 
 

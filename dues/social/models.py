@@ -1,6 +1,6 @@
 """Tables of posts, comments, likes, follows and blocks.
 
-What only counts or is looked up by (post_stats, post_packages, follow_stats) is written and read with SQL alone.
+post_stats, post_packages and follow_stats have no model: they are written and read with SQL alone.
 """
 
 from datetime import datetime

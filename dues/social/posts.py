@@ -13,7 +13,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from sqlalchemy import select
 
 from dues.chosen_ids import id_of_new
-from dues.clock import now, rfc3339
+from dues.clock import Moment, now, rfc3339
 from dues.errors import Fault, Forbidden, InvalidTransition, NotFound, ValidationFailed
 from dues.events import EventType, emit, emit_deletion
 from dues.ids import new_id
@@ -31,12 +31,10 @@ from dues.text import OneLine, Paragraphs
 Title = Annotated[OneLine, Meta(min_length=1, max_length=300)]
 Body = Annotated[Paragraphs, Meta(min_length=1, max_length=50_000)]
 PackageIds = Annotated[list[UUID], Meta(max_length=20)]
-Moment = Annotated[datetime, Meta(tz=True)]
 
 _WRITERS = ("manager", "owner")
-_YEARS = range(1970, 10_000)
 
-# Until it is published, a post stands in lists by its own id.
+# An unpublished post has its own id as its `feed_id`.
 _TAKEN = """
     select from posts where id = %(id)s::uuid union all select from posts where feed_id = %(id)s::uuid
 """
@@ -129,7 +127,7 @@ def change_post(post: Post, change: PostChange) -> None:
     privacy = post.privacy if change.privacy is UNSET else change.privacy
     package_ids = post.package_ids if change.package_ids is UNSET else list(dict.fromkeys(change.package_ids))
     if change.package_ids is UNSET and privacy != "members":
-        # Tiers are of members: a post that is no longer theirs has none.
+        # Only a post for members has tiers.
         package_ids = []
     _check_audience(post.store_id, privacy, package_ids)
     post.privacy, post.package_ids = privacy, package_ids
@@ -173,8 +171,8 @@ def _lock(post_id: UUID) -> Post | None:
 
 
 def _move(post: Post, status: str | UnsetType, publish_at: datetime | UnsetType | None) -> bool:
-    """Take a post to the state that is asked for: the only place where that is decided. Returns: whether it is
-    published by this. Raises: ValidationFailed; InvalidTransition."""
+    """The only place where a post's status changes. Returns: whether this publishes it. Raises: ValidationFailed;
+    InvalidTransition."""
     if status == "draft" and isinstance(publish_at, datetime):
         raise ValidationFailed.of("#/publish_at", "a draft has no time to be published at", code="conflict")
     if post.status == "published":
@@ -192,7 +190,7 @@ def _move(post: Post, status: str | UnsetType, publish_at: datetime | UnsetType 
 
 
 def _schedule(post: Post, publish_at: datetime) -> None:
-    if publish_at <= now() or publish_at.year not in _YEARS:
+    if publish_at <= now():
         raise ValidationFailed.of("#/publish_at", "has to be in the future", code="range")
     if post.publish_at == publish_at:
         return
@@ -216,7 +214,7 @@ def _is_changed(post: Post, *, public: bool) -> None:
 
 
 def _index_packages(post: Post) -> None:
-    """Have a published post found by the packages for whose members it is."""
+    """Write the rows by which a published post is found for the members of its packages."""
     names = ("id", "feed_id", "store_id", "author_id", "package_ids")
     values = {name: getattr(post, name) for name in names}
     run_later(_FORGET_PACKAGES, values)

@@ -1,7 +1,7 @@
-"""What may be read of posts and of what hangs on them, of followers and of blocks.
+"""The declared reads of posts, comments, likes, followers and blocks.
 
-Every scope holds the viewer (`Viewer.scope`), so that each answer is one viewer's, and each row passes the predicate of
-visibility.py. Where two are hidden from each other by a block, neither counts for the other.
+Every scope holds the viewer (`Viewer.scope`), so each answer is for one viewer, and each row has to pass the predicate
+of visibility.py. Where a block hides two users from each other, neither is in the other's numbers.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,13 +30,13 @@ _BY_ME: Schema = {"type": ["boolean", "null"], "description": "null without a to
 
 
 def _tags(scope: Scope) -> tuple[str, ...]:
-    """What these answers are out of date by, beside the journal that they follow."""
+    """The tags of these answers, which also follow the journal."""
     viewer = scope.get("viewer")
     return (f"user:{viewer}:sees",) if viewer else ("social",)
 
 
 def _about(*names: str) -> Callable[[Scope], Sequence[str]]:
-    """What a read is about: the ids that its scope has under one of `names`."""
+    """The ids that a read is about: those in its scope under one of `names`."""
     return lambda scope: [str(scope[name]) for name in names if scope.get(name)]
 
 
@@ -54,8 +54,8 @@ def followed_by_me(user: str) -> Computed:
 
 
 def visible_count(counted: str, rows: str) -> Computed:
-    """A number that is kept (an SQL expression), but for those of `rows` (`from … where …`, of which `hidden` names the
-    user) that are hidden from the viewer."""
+    """A kept number (`counted`, an SQL expression) minus those of `rows` (an SQL join to `hidden_users h`) whose user
+    is hidden from the viewer."""
     return Computed(
         f"coalesce({counted}, 0) - case when {HAS_HIDDEN} then (select count(*) from hidden_users h join {rows}"
         f" where h.viewer_id = {VIEWER}) else 0 end",
@@ -154,7 +154,7 @@ posts = Resource(
     default_sort="-published_at",
     key="feed_id",
     where=VISIBLE,
-    # Of somebody who is not there, there are no posts, not even an empty list.
+    # The list of a user who does not exist for the viewer is a 404, not empty.
     within=f"(%(whose)s::uuid is null or {USER_IS_VISIBLE.format(id='%(whose)s::uuid')})",
     search=PostSearch(),
     tags=_tags,
@@ -169,7 +169,7 @@ def posts_scope(viewer: Viewer, whose: UUID | None = None, **columns: UUID) -> S
     return {**viewer.scope, "whose": whose, **of_author, **columns}
 
 
-# As events tell of them, to whom a store's managers have named: nothing in these depends on a viewer.
+# As webhooks and sync show them: without what depends on a viewer.
 told_posts = Resource("Post", Post, fields=_POST_FIELDS, tags=lambda scope: ())
 told_comments = Resource("Comment", Comment, fields=comments.fields, tags=lambda scope: ())
 

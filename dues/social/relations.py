@@ -4,10 +4,11 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from dues.errors import Conflict, ValidationFailed
+from dues.errors import Conflict, NotFound, ValidationFailed
 from dues.events import emit
 from dues.ids import new_id
 from dues.postgres import db, fetch_row
+from dues.postgres.constraints import take_turns
 from dues.reads.tags import touch
 from dues.social.counters import count, require_room_to_follow
 from dues.social.reads import follows
@@ -17,10 +18,13 @@ from dues.stores.models import Store
 MOST_BLOCKED = 5000
 
 _FOLLOW = """
-    insert into follows(follower_id, followed_id, id) values (%(me)s, %(them)s, %(id)s)
+    insert into follows(follower_id, followed_id, id)
+    select %(me)s, %(them)s, %(id)s
+    where not exists (select from hidden_users where viewer_id = %(me)s and user_id = %(them)s)
     on conflict do nothing returning id
 """
-_FOLLOWS = "select 1 from follows where follower_id = %(me)s and followed_id = %(them)s"
+# Locked, so that it is still there when this is answered.
+_FOLLOWS = "select 1 from follows where follower_id = %(me)s and followed_id = %(them)s for key share"
 _UNFOLLOW = "delete from follows where follower_id = %(me)s and followed_id = %(them)s returning id"
 _BLOCK = """
     insert into blocks(blocker_id, blocked_id, id) values (%(me)s, %(them)s, %(id)s) on conflict do nothing returning id
@@ -31,16 +35,20 @@ _COUNT_BLOCKED = "select count(*) from (select from blocks where blocker_id = %(
 
 
 def follow(me: UUID, them: UUID) -> None:
-    """Raises: Conflict for oneself; ValidationFailed for somebody who follows as many as one may."""
+    """Raises: Conflict for oneself; ValidationFailed for somebody who follows as many as one may; NotFound where one of
+    the two has just blocked the other."""
     if me == them:
         raise Conflict("nobody follows themselves", code="own_account")
     if _follows(me, them):
         return
     require_room_to_follow(me)
+    _take_turns(me, them)
     if not fetch_row(_FOLLOW, {"me": me, "them": them, "id": new_id()}, hot=True):
-        return
+        if _follows(me, them):
+            return
+        raise NotFound("there is no such user")
     _is_followed(me, them, 1)
-    # Whom a store's owner is followed by concerns the store.
+    # The stores of the followed user are told.
     for store_id in db.session.scalars(select(Store.id).where(Store.owner_id == them).order_by(Store.id)):
         emit(store_id, "follow.created", follows, {"follower_id": me, "followed_id": them})
 
@@ -73,6 +81,7 @@ def block(me: UUID, them: UUID) -> None:
     """
     if me == them:
         raise Conflict("nobody blocks themselves", code="own_account")
+    _take_turns(me, them)
     if _has_blocked(me, them) or not fetch_row(_BLOCK, {"me": me, "them": them, "id": new_id()}):
         return
     (blocked,) = fetch_row(_COUNT_BLOCKED, {"me": me, "most": MOST_BLOCKED + 1}) or (0,)
@@ -86,6 +95,11 @@ def block(me: UUID, them: UUID) -> None:
 def unblock(me: UUID, them: UUID) -> None:
     if _has_blocked(me, them) and fetch_row(_UNBLOCK, {"me": me, "them": them}):
         _is_blocked(me, them)
+
+
+def _take_turns(one: UUID, other: UUID) -> None:
+    """Of a follow and a block between the same two, the one that comes second sees what the first has done."""
+    take_turns("follows or blocks", " ".join(sorted(map(str, (one, other)))))
 
 
 def _has_blocked(me: UUID, them: UUID) -> bool:

@@ -1,14 +1,13 @@
-"""Searching posts by words: those that have all of them, the best first, of the newest that the viewer may see.
+"""Searching posts by words: of the newest posts that the viewer may see and that have all the words, the best first.
 
-Words are compared as they are written, in lower case; the last may be the beginning of one, since people search as they
-type. `"a phrase"`, `or` and `-not` mean what they do elsewhere.
+Words are compared in lower case, without stemming. The last word may be the beginning of one, since people search as
+they type. `"a phrase"`, `or` and `-not` work as in other search boxes.
 
-How good a match is can only be told by looking at the post, so the newest `MOST_FOUND` matches are ranked, and no
-others are found. They are looked for in one of two ways: words that few posts have by the index of words, which costs
-as much as there are matches; and words that many have by going through the newest posts until there are enough, which
-costs less the more matches there are. The two cost the same where the number of matches is the root of `MOST_FOUND`
-times the number of posts. Whether there are more is what PostgreSQL expects, and where it was wrong, is seen when so
-many were fetched.
+Ranking has to read each match, so only the newest `MOST_FOUND` matches are ranked, and no others are found. There are
+two ways to find them. For rare words: read all matches from the index of words, at a cost that grows with the matches.
+For frequent words: scan the newest posts until there are enough, at a cost that falls with the matches. The two cost
+the same where the number of matches is the square root of `MOST_FOUND` times the number of posts. PostgreSQL's estimate
+of the matches decides; where it was too low, the first way stops at that number and the second is taken.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dues.reads.resource import Walk
 
 MOST_FOUND = 500
-# Characters, from which on the last word may be the beginning of one.
+# How many characters the last word needs to be taken for the beginning of one.
 _LEAST_BEGINNING = 3
 
 _ESTIMATE = "select from posts where status = ''published'' and search @@ "

@@ -1,15 +1,15 @@
-"""Who may see a post: the one predicate by which every read and write that concerns a post goes.
+"""Who may see a post: the one predicate that every read and write of posts, comments and likes uses.
 
 A **viewer** is a user, or None for a caller without a token. A post is visible to
 
 - its author, and the staff of its store, published or not;
-- once it is published, to everybody (`public`), to followers of its author (`followers`), or to those whose
-  membership of its store has not run out (`members`), where `package_ids` names tiers only to members of one of them;
-- never, but for the author and the staff, to somebody who has blocked its author or was blocked by them.
+- once it is published: to everybody (`public`), to the followers of its author (`followers`), or to those with a
+  current membership of its store (`members`), and if `package_ids` names tiers, only to members of one of these;
+- but, except for the author and the staff, not where there is a block between the viewer and the author.
 
-What somebody may not see does not exist for them: it is 404, and not in lists, searches and counts; nor are comments,
-likes and profiles of those with whom there is a block. A token that is bound to a store shows, beside what is public,
-only what is that store's.
+What viewers may not see does not exist for them: it is a 404, and in no list, search or count. Nor do the comments,
+likes and profiles of users with whom they have a block. A token that is bound to a store shows public posts and that
+store's.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from dues.reads import Computed
 from dues.reads.resource import Scope
 
 VIEWER, ONLY_STORE = "%(viewer)s::uuid", "%(only_store)s::uuid"
-# Those with whom the viewer has a block, for `… not in`: read once by each statement.
+# The users with whom the viewer has a block, for `… not in`. Each statement reads them once.
 HIDDEN = f"(select h.user_id from hidden_users h where h.viewer_id = {VIEWER})"
 HAS_HIDDEN = f"exists (select from hidden_users h where h.viewer_id = {VIEWER})"
 # Of a resource's row, `{column}` as in Computed. `offset 0` has PostgreSQL look for one follow instead of reading all

@@ -161,7 +161,7 @@ def term_during_mail(play: Play) -> None:
     play.house.mailbox.behave(delay_ms=600)
     play.pay()
     _wait_for_mail(play, "committing")
-    _replace_workers(play)
+    replace_workers(play)
     play.house.mailbox.behave()
     play.settle()
     assert {job.attempt for job in play.jobs()} == {1}
@@ -173,14 +173,14 @@ def term_during_report(play: Play) -> None:
     play.settle()
     path = play.customer.request_report()
     play.wait_for_line("report.after_batch")
-    _replace_workers(play)
+    replace_workers(play)
     play.settle()
     [job] = [job for job in play.jobs() if job.kind == "report.build"]
     assert (job.status, job.attempt) == ("succeeded", 1)
     assert play.customer.get_as_owner(path)["rows"] == 3
 
 
-def _replace_workers(play: Play) -> None:
+def replace_workers(play: Play) -> None:
     """As a deployment does: the old ones are told to stop, and new ones start beside them."""
     old = play.crew.workers["default"]
     play.strike()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.house import Crew, House, Mode
+from tests.faults.mailings import MAILINGS
 from tests.faults.matrix import ROWS, Row
 from tests.faults.play import Play
 from tests.faults.recoveries import Recovery, record
@@ -23,7 +24,7 @@ SHORT = {
     ("Redis, gone for 5 s of traffic", "asked"),
     ("PostgreSQL, terminated backends", "asked"),
 }
-ALL = [(row, mode) for row in ROWS for mode in row.modes]
+ALL = [(row, mode) for row in (*ROWS, *MAILINGS) for mode in row.modes]
 
 
 def parameters(chosen: list[tuple[Row, Mode]]) -> pytest.MarkDecorator:

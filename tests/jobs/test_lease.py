@@ -208,6 +208,13 @@ def test_a_released_attempt_is_not_charged_and_due_at_once(jobs: Jobs):
     assert held.attempt == 1
 
 
+@pytest.mark.parametrize(("anew", "becomes", "attempts"), [(False, "failed", 1), (True, "queued", 0)])
+def test_attempts_are_counted_anew_where_some_work_got_done(jobs: Jobs, anew: bool, becomes: str, attempts: int):
+    _, lease = jobs.claimed(job_id := jobs.add(ONCE))
+    assert lease.give_back(error=BAD, after_s=1.0, anew=anew) == becomes
+    assert jobs.row(job_id).attempt == attempts
+
+
 @pytest.mark.parametrize("how", ["give_back", "take_back"])
 def test_a_job_whose_cancellation_was_asked_for_is_not_tried_again(jobs: Jobs, how: str):
     _, lease = jobs.claimed(job_id := jobs.add())

@@ -101,6 +101,13 @@ def test_a_year_of_posts_with_what_was_made_of_them(client: FlaskClient, make: F
         for what in ("max(followers)", "percentile_disc(0.5) within group (order by followers)")
     )
     assert most > 3 * median > 0
+    [mailing] = make.rows("select * from mailings")
+    assert (mailing.store_id, mailing.status, mailing.recipients) == (store_id, "succeeded", mailing.sent)
+    reached = "select count(*) as sent, count(bounced_at) as bounced, count(unsubscribed_at) as unsubscribed"
+    [counted] = make.rows(f"{reached} from mailing_recipients where status = 'sent'")
+    assert (counted.sent, counted.bounced, counted.unsubscribed) == (mailing.sent, 1, 1)
+    reasons = {row.reason for row in make.rows("select reason from mail_suppressions")}
+    assert reasons == {"bounced", "unsubscribed"}
     loaded(None)
     assert make.value(posts) == POSTS
     keep_log_ins(tmp_path / "demo.json", store_id, "http://127.0.0.1:8000")

@@ -61,10 +61,12 @@ class Mailed:
     def settled(self) -> int:
         return int(self._make.value("select sent + failed + unknown + skipped from mailings"))
 
-    def kill_worker(self, after: int) -> None:
-        """The process that has the job, once it has mailed to so many."""
+    def kill_worker(self, after: int) -> int:
+        """The process that has the job, once it has mailed to so many. Returns: its id."""
         wait_until(lambda: self.settled() >= after and self.row().status == "running", 60, f"{after} mails")
-        kill(int(self.row().leased_by.rpartition(":")[2]))
+        pid = int(self.row().leased_by.rpartition(":")[2])
+        kill(pid)
+        return pid
 
     def end(self, timeout_s: float) -> dict[str, Any]:
         wait_until(lambda: self.row().status not in ("queued", "running"), timeout_s, "the mailing's end")
@@ -83,12 +85,11 @@ def mail_with_kills(
     processes.start_both("default:2", JOB_LEASE_S="1", SMTP_TIMEOUT_S="0.5", **environ)
     started = time.monotonic()
     mailed = Mailed(club, mailbox, make)
-    for number in range(1, KILLS + 1):
-        mailed.kill_worker(after=number * count // (KILLS + 1))
+    killed = {mailed.kill_worker(after=number * count // (KILLS + 1)) for number in range(1, KILLS + 1)}
     found = mailed.end(timeout_s=60 + count / 20)
     seconds = time.monotonic() - started
     assert found["status"] == "succeeded"
-    assert mailed.row().attempt > KILLS
+    assert len(killed) == KILLS
     return mailed, seconds
 
 

@@ -59,6 +59,15 @@ def reader(club: Club) -> Row:
     return Row(user=user, mailing=mailing, message_id=str(mail["Message-ID"]))
 
 
+def test_an_address_is_the_same_however_it_is_spelt(club: Club, provider: Provider) -> None:
+    """Capitals that are not ASCII, which not every PostgreSQL knows to be small ones as well."""
+    club.member(user=club.make.user(email="ÄDA@BÜCHER.example", email_normal="äda@xn--bcher-kva.example"))
+    club.mail(club.post())
+    [mail] = club.mailbox.mails()
+    assert provider.report({"type": "bounced", "message_id": str(mail["Message-ID"])}) == 204
+    assert numbers(club.mail(club.post())) == {}
+
+
 @pytest.mark.parametrize("kind", ["bounced", "complained"])
 def test_they_count_once_and_the_store_mails_no_more(kind: str, club: Club, reader: Row, provider: Provider) -> None:
     for message_id in (reader.message_id, reader.message_id.strip("<>")):

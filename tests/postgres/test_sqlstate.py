@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from dues.postgres import db, failure_of, fetch_row, repeated, transaction
+from dues.postgres.sqlstate import is_repeatable
 from tests.factory import Factory
 from tests.servers import Servers
 
@@ -60,6 +61,13 @@ def test_what_is_no_fault_of_the_program(code: str, drops: bool, repeatable: boo
 @pytest.mark.parametrize("code", ["0A000", "22P02", "23505", "25P02", "42601", "42P01", "42501", "XX000"])
 def test_what_is_a_bug(code: str) -> None:
     assert failure_of(Said(code)) is None
+
+
+def test_what_refers_to_a_row_that_was_just_deleted_is_done_again() -> None:
+    """Once; it is a bug where it still does so."""
+    assert is_repeatable(Said("23503"))
+    assert failure_of(Said("23503")) is None
+    assert not is_repeatable(Said("23505"))
 
 
 def test_a_plan_that_a_migration_has_outdated_is_made_anew() -> None:

@@ -218,7 +218,8 @@ class TestPublishing:
     def test_a_time_has_to_come_yet(self, people: People):
         ann = people()
         body = {"body": "x", "privacy": "public"}
-        assert ann.refused("POST", "/v1/posts", body | {"publish_at": later(minutes=-1)})[2] == ["#/publish_at"]
+        for at in (later(minutes=-1), "9999-12-31T23:59:59-14:00", "0001-01-01T00:00:00+14:00"):
+            assert ann.refused("POST", "/v1/posts", body | {"publish_at": at})[::2] == (422, ["#/publish_at"])
         both = {"publish_at": later(minutes=1), "status": "draft"}
         assert ann.refused("POST", "/v1/posts", body | both)[2] == ["#/publish_at"]
         assert ann.refused("POST", "/v1/posts", body | {"publish_at": "2030-01-01T00:00:00"})[0] == 422

@@ -3,7 +3,9 @@
 import pytest
 from flask import Flask
 
+from dues.postgres.constraints import lock_key
 from dues.social import counters, relations
+from tests.contention import Contention
 from tests.factory import Factory
 from tests.social.conftest import People, Person
 
@@ -88,6 +90,27 @@ class TestBlocks:
             assert one.status("DELETE", f"/v1/me/following/{other.id}") == 404
         # Without a token both see what everybody sees.
         assert people.nobody.status("GET", f"/v1/users/{bob.id}") == 200
+
+    @pytest.mark.parametrize("first", ["block", "follow"])
+    def test_a_block_and_a_follow_at_the_same_time_leave_no_follow(
+        self, first: str, people: People, make: Factory, contention: Contention
+    ):
+        ann, bob = people(), people()
+        rows = {
+            "block": "insert into blocks(blocker_id, blocked_id, id) values (%(bob)s, %(ann)s, gen_random_uuid())",
+            "follow": "insert into follows(follower_id, followed_id, id) values (%(ann)s, %(bob)s, gen_random_uuid())",
+        }
+        second = {
+            "block": lambda: ann.status("PUT", f"/v1/me/following/{bob.id}"),
+            "follow": lambda: bob.status("PUT", f"/v1/me/blocks/{ann.id}"),
+        }
+        pair = lock_key("follows or blocks", " ".join(sorted((str(ann.id), str(bob.id)))))
+        lock = "select pg_advisory_xact_lock(%(pair)s)"
+        with contention.held(lock, rows[first], pair=pair, ann=ann.id, bob=bob.id):
+            [answer] = contention.start(second[first])
+        assert answer.result() == {"block": 404, "follow": 200}[first]
+        assert make.value("select count(*) from blocks") == 1
+        assert make.value("select count(*) from follows") == 0
 
     def test_it_ends_follows_both_ways(self, people: People):
         ann, bob = people(), people()

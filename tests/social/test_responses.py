@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from tests.contention import Contention
 from tests.factory import Factory
 from tests.social.conftest import People, Person
 
@@ -114,3 +115,33 @@ def test_without_the_scope_nobody_writes(people: People, make: Factory, token: d
         person.status("PUT", f"/v1/posts/{post.id}/like"),
         person.status("POST", f"/v1/posts/{post.id}/comments", {"body": "x"}),
     } == {403 if token else 401}
+
+
+class TestAtTheSameTime:
+    @pytest.mark.parametrize(("method", "tail"), [("PUT", "/like"), ("POST", "/comments")])
+    def test_what_comes_just_after_the_post_was_deleted_finds_none(
+        self, method: str, tail: str, people: People, contention: Contention
+    ):
+        ann, bob = people(), people()
+        post = ann.post()
+        body = {"body": "x"} if tail == "/comments" else None
+        with contention.held("delete from posts where id = %(id)s", id=post["id"]):
+            [answer] = contention.start(lambda: bob.refused(method, post["links"]["self"] + tail, body))
+        assert answer.result()[:2] == (404, "not_found")
+
+    @pytest.mark.parametrize(
+        ("path", "taken_back"),
+        [
+            ("{post}/like", "delete from likes where user_id = %(bob)s"),
+            ("/v1/me/following/{ann}", "delete from follows where follower_id = %(bob)s"),
+        ],
+    )
+    def test_what_is_put_again_while_it_is_taken_back_is_there(
+        self, path: str, taken_back: str, people: People, contention: Contention
+    ):
+        ann, bob = people(), people()
+        path = path.format(post=ann.post()["links"]["self"], ann=ann.id)
+        bob.done("PUT", path)
+        with contention.held(taken_back, bob=bob.id):
+            [answer] = contention.start(lambda: bob.status("PUT", path))
+        assert answer.result() == 200
