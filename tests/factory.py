@@ -251,9 +251,20 @@ class Factory:
         }
         return self.insert("credit_notes", defaults | columns)
 
-    def payments(self, store: Row, count: int, *, users: list[Row], packages: list[Row] | None = None) -> None:
-        """Many payments at once, a second apart and ending now, users and packages taking turns; then ANALYZE."""
+    def payments(
+        self,
+        store: Row,
+        count: int,
+        *,
+        users: list[Row],
+        packages: list[Row] | None = None,
+        noted: bool = True,
+    ) -> None:
+        """Many payments at once, a second apart and ending now, users and packages taking turns; then ANALYZE. To have
+        each `noted` as a change that clients pull takes most of the time."""
         with self._direct.cursor() as cursor:
+            if not noted:
+                cursor.execute("alter table payments disable trigger payments_sync_note")
             cursor.execute(
                 """
                 insert into payments(store_id, id, user_id, package_id, amount, currency, status, payment_method,
@@ -277,6 +288,8 @@ class Factory:
                     "count": count,
                 },
             )
+            if not noted:
+                cursor.execute("alter table payments enable trigger payments_sync_note")
             cursor.execute("analyze payments")
 
     def refund(self, payment: Row, **columns: Any) -> Row:

@@ -5,11 +5,26 @@ import multiprocessing
 import os
 import signal
 import subprocess
-from collections.abc import Callable
-from typing import Any
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import flask.cli
+
+from dues import failpoints
 
 context = multiprocessing.get_context("forkserver")
 context.set_forkserver_preload(["tests.workers.serve", "tests.serve_web"])
+
+
+class Done(NamedTuple):
+    """A process that has ended, and what it said. `returncode` is below 0 where a signal ended it."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
 class Forked:
@@ -41,3 +56,31 @@ class Forked:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+
+def run_forked(function: Callable[..., None], *arguments: Any, environ: Mapping[str, str]) -> Done:
+    """Call a function of a module in a process of its own, with the settings and failpoints of `environ`."""
+    with TemporaryDirectory() as folder:
+        process = Forked(_call, function, arguments, environ, folder)
+        code = process.wait(60)
+        return Done(code, *((Path(folder) / name).read_text() for name in ("stdout", "stderr")))
+
+
+def _call(function: Callable[..., None], arguments: tuple[Any, ...], environ: Mapping[str, str], folder: str) -> None:
+    os.environ.clear()
+    os.environ.update(environ)
+    failpoints._armed = failpoints.parse(environ.get("DUES_FAILPOINTS", ""))
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        with open(f"{folder}/{name}", "wb") as file:
+            os.dup2(file.fileno(), number)
+    function(*arguments)
+
+
+def flask_command(*words: str, environ: Mapping[str, str]) -> Done:
+    """`flask --app dues.app:create_base` and `words`: what an operator types where the web is not installed."""
+    return run_forked(_be_flask, words, environ=environ)
+
+
+def _be_flask(words: tuple[str, ...]) -> None:
+    sys.argv = ["flask", "--app", "dues.app:create_base", *words]
+    flask.cli.main()

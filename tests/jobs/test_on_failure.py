@@ -17,6 +17,7 @@ from dues.jobs import kinds
 from dues.jobs.exceptions import WORKER_LOST
 from dues.jobs.lease import take_back
 from tests.factory import Factory
+from tests.forks import Done, flask_command
 from tests.jobs.conftest import Jobs
 from tests.servers import Servers
 
@@ -67,16 +68,8 @@ def asked(jobs: Jobs, make: Factory) -> Row:
     return make.insert("reports", columns)
 
 
-def flask_jobs(servers: Servers, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """What an operator types where the web is not installed."""
-    return subprocess.run(
-        [sys.executable, "-m", "flask", "--app", "dues.app:create_base", "jobs", *arguments],
-        env=servers.environ(),
-        cwd=PROJECT,
-        check=False,
-        capture_output=True,
-        text=True,
-    )
+def flask_jobs(servers: Servers, *words: str) -> Done:
+    return flask_command("jobs", *words, environ=servers.environ())
 
 
 def test_a_report_whose_job_an_operator_cancels_is_canceled(servers: Servers, asked: Row, make: Factory):

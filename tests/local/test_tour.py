@@ -6,8 +6,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
 from local import ports
@@ -48,9 +50,19 @@ def test_several_web_servers_behind_a_gateway(site: Site) -> None:
     for name in ("web-1", "web-2"):
         kill_and_see_it_return(run, name)
         assert status(run.port, "/v1/stores") == 200
+        wait_until(lambda name=name: is_ready(run, name), 60, f"{name} to be ready")
     assert (status(run.port, "/metrics"), status(run.port, "/readyz")) == (404, 404)
     kill_and_see_it_return(run, "gateway")
     wait_until(lambda: status(run.port, "/healthz") == 200, 20, "the gateway")
+
+
+def is_ready(run: Run, name: str) -> bool:
+    """Whether one of its web servers can answer for itself."""
+    with suppress(KeyError, psutil.Error):
+        sockets = run.children()[name].net_connections(kind="tcp")
+        ports = [found.laddr.port for found in sockets if found.status == psutil.CONN_LISTEN]
+        return bool(ports) and status(ports[0], "/readyz") == 200
+    return False
 
 
 def take_tour(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":

@@ -1,41 +1,36 @@
 """Mails that may or may not have been accepted: ask where that is possible, never guess."""
 
 import logging
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
 
+from dues.app import create_base
 from dues.mail.ledger import count_unknown
-from dues.mail.service import MailDeferred, send
+from dues.mail.service import MailDeferred, record, send
+from dues.postgres import transaction
 from local.mailsink import MailSink
+from tests.forks import run_forked
 from tests.mail.conftest import TIMEOUT_S, PostOffice
 from tests.servers import Mailbox, Servers, running
 
 Configured = Callable[..., PostOffice]
 
-_SEND = """
-import sys
-from uuid import UUID, uuid4
-from dues.app import create_base
-from dues.postgres import transaction
-from dues.mail.service import record, send
-with create_base().app_context():
-    outcome = send(UUID(sys.argv[1]), fence=uuid4(), may_commit=lambda: True)
-    with transaction():
-        record(outcome)
-"""
+
+def send_alone(email_id: UUID) -> None:
+    """Send a mail as a job does."""
+    with create_base().app_context():
+        outcome = send(email_id, fence=uuid4(), may_commit=lambda: True)
+        with transaction():
+            record(outcome)
 
 
 def send_and_die(servers: Servers, email_id: UUID, line: str, marker: Path) -> None:
     """Have another process send the mail and be killed at `line`."""
     environ = servers.environ(DUES_FAILPOINTS=f"{line}=kill:{marker}", SMTP_TIMEOUT_S=str(TIMEOUT_S))
-    root = Path(__file__).resolve().parents[2]
-    process = subprocess.run([sys.executable, "-c", _SEND, str(email_id)], env=environ, cwd=root, check=False)
-    assert process.returncode == -9
+    assert run_forked(send_alone, email_id, environ=environ).returncode == -9
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,10 @@ class Process:
         self.open.set(opened)
 
     def kill(self) -> None:
-        self._process.kill()
+        """Its thread, which is one of this process, writes no more either."""
+        self.exchange.write = lambda: None  # type: ignore[method-assign]
+        with self.exchange._lock:
+            self._process.kill()
         self._process.wait()
 
 

@@ -32,9 +32,10 @@ Seen = list[tuple[int, int]]
 
 @pytest.fixture
 def store(make: Factory) -> Row:
-    """A store with 5,000 payments."""
+    """A store with as many payments as are two batches."""
     store = make.store()
-    make.payments(store, 5000, users=[make.user(), make.user()], packages=[make.package(store)])
+    users = [make.user(), make.user()]
+    make.payments(store, 2000, users=users, packages=[make.package(store)], noted=False)
     return store
 
 
@@ -53,7 +54,7 @@ def test_what_is_written_during_the_stream_does_not_show(make: Factory, reports:
     before = make.rows("select id, amount, status from payments order by created_at, id")
 
     def interfere(completed: int, total: int) -> None:
-        assert total == 5000
+        assert total == 2000
         if completed == 0:
             make.payment(store)
             make.rows("update payments set status = 'refunded', amount = 1")
@@ -63,7 +64,7 @@ def test_what_is_written_during_the_stream_does_not_show(make: Factory, reports:
     report = begun(reports, store)
     built = build_file(report, file_store(), interfere)
     lines = b"".join(file_store().read(built.key, 0, built.bytes)).decode().splitlines()
-    assert built.rows == 5000
+    assert built.rows == 2000
     read = [(row["id"], int(row["amount"]), row["status"]) for row in csv.DictReader(lines)]
     assert read == [(str(row.id), row.amount, row.status) for row in before]
     assert "Somebody else" not in "".join(lines)
@@ -73,7 +74,7 @@ def test_what_is_written_during_the_stream_does_not_show(make: Factory, reports:
 def test_progress_counts_rows_up_to_all_of_them(reports: Reports, store: Row, form: str):
     seen: Seen = []
     build_file(begun(reports, store, form=form), file_store(), lambda *progress: seen.append(progress))
-    assert seen == [(0, 5000), (1000, 5000), (2000, 5000), (3000, 5000), (4000, 5000), (5000, 5000), (5000, 5000)]
+    assert seen == [(0, 2000), (1000, 2000), (2000, 2000), (2000, 2000)]
 
 
 @pytest.mark.parametrize(("kind", "form"), [("payments", "csv"), ("payments", "xlsx"), ("revenue", "pdf")])
@@ -134,7 +135,7 @@ def test_a_worker_killed_in_the_middle_leaves_it_to_the_next_who_gives_a_whole_f
     lines = reports.content(report).decode().splitlines()
     expected = make.rows("select id from payments order by created_at, id")
     assert [line.partition(",")[0] for line in lines] == ["id", *(str(row.id) for row in expected)]
-    assert (report.rows, reports.job(report).attempt) == (5000, 2)
+    assert (report.rows, reports.job(report).attempt) == (2000, 2)
     assert [file.name for file in reports.folder(report).iterdir()] == [Path(report.file_key).name]
     assert not part.exists()
 
@@ -153,7 +154,7 @@ def test_a_worker_taken_for_dead_changes_nothing(make: Factory, reports: Reports
     with pytest.raises((LeaseLost, FileNotFoundError)):
         build_report(first, **first.args)
     assert reports.row(report.id).__dict__ == finished[0].__dict__
-    assert len(reports.content(finished[0]).splitlines()) == 5001
+    assert len(reports.content(finished[0]).splitlines()) == 2001
     assert [file.name for file in reports.folder(report).iterdir()] == [Path(finished[0].file_key).name]
 
 
@@ -197,6 +198,8 @@ def watch_progress(reports: Reports, report: Row, running: Callable[[], bool]) -
         progress = reports.job(report).progress
         if progress and progress not in shown:
             shown.append(progress)
+        # Leave the processor to the worker.
+        time.sleep(0.05)
     shown.append(reports.job(report).progress)
     return shown
 
@@ -209,7 +212,8 @@ def test_a_large_report_is_whole_and_its_worker_stays_small(
 ):
     store = make.store()
     users = [make.user() for _ in range(20)]
-    make.payments(store, count, users=users, packages=[make.package(store) for _ in range(5)])
+    packages = [make.package(store) for _ in range(5)]
+    make.payments(store, count, users=users, packages=packages, noted=False)
     report = reports.ask(store)
     process = reports.process(report)
     shown = watch_progress(reports, report, lambda: process.poll() is None)

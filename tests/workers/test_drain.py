@@ -1,13 +1,12 @@
 """Draining a queue: what is due is done here and now, by whoever asks, without Redis. Draining workers: told to stop in
 the midst of mail, report and webhook, they end in time and nothing is lost."""
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tests.forks import Done, flask_command
 from tests.jobs.conftest import Jobs
 from tests.payments.conftest import Shop, shop
 from tests.servers import Mailbox, Servers, wait_until
@@ -24,15 +23,8 @@ __all__ = ["receiver", "shop"]
 REPORT = {"kind": "payments", "format": "csv", "from": "2020-01-01T00:00:00Z", "to": "2040-01-01T00:00:00Z"}
 
 
-def flask_jobs_drain(servers: Servers, queue: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "flask", "--app", "dues.app:create_base", "jobs", "drain", queue],
-        env=servers.environ(REDIS_URL="redis://127.0.0.1:1/0"),
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+def flask_jobs_drain(servers: Servers, queue: str) -> Done:
+    return flask_command("jobs", "drain", queue, environ=servers.environ(REDIS_URL="redis://127.0.0.1:1/0"))
 
 
 def test_what_is_due_is_done(in_app, jobs: Jobs, notes: Notes):
