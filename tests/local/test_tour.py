@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -50,7 +51,7 @@ def test_several_web_servers_behind_a_gateway(site: Site) -> None:
     for name in ("web-1", "web-2"):
         kill_and_see_it_return(run, name)
         assert status(run.port, "/v1/stores") == 200
-        wait_until(lambda name=name: is_ready(run, name), 60, f"{name} to be ready")
+        wait_until(partial(is_ready, run, name), 60, f"{name} to be ready")
     assert (status(run.port, "/metrics"), status(run.port, "/readyz")) == (404, 404)
     kill_and_see_it_return(run, "gateway")
     wait_until(lambda: status(run.port, "/healthz") == 200, 20, "the gateway")
