@@ -5,15 +5,20 @@ all that is wrong is reported together. Two files are written from here, and a t
 `python -m config > docs/settings.md` and `python -m config env > .env.example`.
 """
 
+import math
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
+import psycopg2
 from click import ClickException
 from msgspec import Meta
+from psycopg2.extensions import parse_dsn
 
 Positive = Annotated[int, Meta(ge=1)]
 
@@ -58,7 +63,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cache_memory_bytes: Annotated[int, Meta(ge=0), doc("most that a web process keeps of cached answers")] = (
         64 * 1024 * 1024
     )
-    public_url: Annotated[str, doc("where clients reach this API; used in mails")] = "http://127.0.0.1:8000"
+    public_url: Annotated[
+        str, Meta(pattern=r"^https?://[^/?#\s]+(/[^?#\s]*)?$"), doc("where clients reach this API; used in mails")
+    ] = "http://127.0.0.1:8000"
     account_link_url: Annotated[
         str,
         Meta(pattern=r"^(https?://.*\{code\}.*)?$"),
@@ -104,7 +111,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     max_body_bytes: Annotated[Positive, doc("largest request body, after decoding")] = 1024 * 1024
     max_import_bytes: Annotated[Positive, doc("largest file of an import, after decoding")] = 64 * 1024 * 1024
-    slow_request_s: Annotated[float, doc("a request slower than this many seconds is logged as a warning")] = 0.5
+    slow_request_s: Annotated[
+        float, Meta(ge=0), doc("a request slower than this many seconds is logged as a warning")
+    ] = 0.5
     rate_limit: Annotated[
         str, Meta(pattern=r"^(off|[1-9]\d*/[1-9]\d*)$"), doc("requests per seconds for a token or address, or `off`")
     ] = "600/60"
@@ -122,8 +131,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     db_read_connections: Annotated[
         Positive, doc("most further connections of a web process, on which it reads without a thread")
     ] = 10
-    db_pool_timeout_s: Annotated[float, doc("how long a request waits for a connection before 503")] = 5.0
-    db_statement_timeout_s: Annotated[float, doc("longest a statement of a request may run")] = 15.0
+    db_pool_timeout_s: Annotated[float, Meta(gt=0), doc("how long a request waits for a connection before 503")] = 5.0
+    db_statement_timeout_s: Annotated[float, Meta(ge=0.001), doc("longest a statement of a request may run")] = 15.0
     db_network_timeout_s: Annotated[
         float,
         Meta(ge=2),
@@ -181,7 +190,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         doc("most deliveries to one host that a worker process makes at once; a store may always make one there"),
     ] = 12
 
-    gateway_timeout_s: Annotated[float, doc("longest a payment gateway may take to answer")] = 10.0
+    gateway_timeout_s: Annotated[float, Meta(gt=0), doc("longest a payment gateway may take to answer")] = 10.0
     stripe_api_url: Annotated[
         str, Meta(pattern=r"^https?://[^@/?#]+$"), doc("where Stripe's API is, for stores whose gateway it is")
     ] = "https://api.stripe.com"
@@ -228,6 +237,45 @@ def sqlalchemy_url(url: str) -> str:
     return url
 
 
+def read_networks(text: str) -> list[IPv4Network | IPv6Network]:
+    """The networks and addresses of a list separated by commas, without a `*`. Raises: ValueError."""
+    words = [word.strip() for word in text.split(",")]
+    return [ip_network(word, strict=False) for word in words if word not in ("", "*")]
+
+
+def read_dsn(url: str) -> dict[str, str]:
+    """What a PostgreSQL URL says, as libpq reads it. Raises: ValueError, which does not hold the URL."""
+    if not url.startswith(("postgres://", "postgresql://", "postgresql+psycopg2://")):
+        raise ValueError("a PostgreSQL URL begins with postgresql://")
+    try:
+        found = parse_dsn(url.replace("postgresql+psycopg2:", "postgresql:", 1))
+    except psycopg2.ProgrammingError:
+        # Whose message may hold the password.
+        raise ValueError("this is not the URL of a PostgreSQL database") from None
+    # Several URLs with commas between them would be one of a database with a long name.
+    if "://" in found.get("dbname", ""):
+        raise ValueError("this is more than one URL")
+    return found
+
+
+def _read_redis_url(url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme not in REDIS_SCHEMES or (parts.port is not None and parts.port < 1):
+        raise ValueError("this is not the URL of a Redis")
+
+
+# What begins the URL of a Redis or Valkey.
+REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix")
+# What the text of a setting has to read as, where its type does not tell. Each raises ValueError.
+_READERS: Mapping[str, Callable[[str], object]] = {
+    "database_url": read_dsn,
+    "database_replica_urls": lambda text: [read_dsn(url) for url in text.split()],
+    "redis_url": _read_redis_url,
+    "cache_redis_url": _read_redis_url,
+    "forwarded_allow_ips": read_networks,
+}
+
+
 def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
     """Read and check every setting.
 
@@ -245,8 +293,12 @@ def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
         try:
             # How people write switches; what JSON calls them is among these.
             value = _SWITCHES.get(text.lower(), text) if _schema(field)["type"] == "boolean" else text
-            values[field.name] = msgspec.convert(value, field.type, strict=False)
-        except msgspec.ValidationError:
+            values[field.name] = found = msgspec.convert(value, field.type, strict=False)
+            if read := _READERS.get(field.name):
+                read(text)
+            if isinstance(found, float) and not math.isfinite(found):
+                raise ValueError("this is no number")
+        except (msgspec.ValidationError, ValueError):
             faults.append(f"{variable} {_fault(field)}: {description(field)}")
     if faults:
         raise ConfigError("\n".join(faults))

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+
+from config import read_networks
 
 Address = IPv4Address | IPv6Address
 
@@ -18,9 +20,8 @@ class Proxies:
 
     def __init__(self, networks: str) -> None:
         """Raises: ValueError for what is no network."""
-        words = [word.strip() for word in networks.split(",") if word.strip()]
-        self._all = "*" in words
-        self._networks = [ip_network(word, strict=False) for word in words if word != "*"]
+        self._all = "*" in map(str.strip, networks.split(","))
+        self._networks = read_networks(networks)
 
     def client(self, peer: str, forwarded_for: str | None) -> str:
         """The client's address: the last of X-Forwarded-For that is no trusted proxy's own, where the peer is one.

@@ -14,12 +14,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-import psycopg2
-from psycopg2.extensions import parse_dsn
-
 from api.routing import Priority
 from api.server.admission import AdaptiveLimit
-from config import ConfigError, Settings
+from config import Settings, read_dsn
 from dues.errors import Unavailable
 from dues.observability.metrics import REPLICA_READS
 from dues.postgres.aio import LoopPostgres, Lost
@@ -114,8 +111,8 @@ class Replicas:
         try:
             async with asyncio.timeout(_PATIENCE_S), replica.turns.turn(priority):
                 row = await replica.fetch_row(with_mark(sql), values)
-        except (Lost, TimeoutError):
-            self._rest(replica, "does not answer")
+        except (Lost, TimeoutError) as error:
+            self._rest(replica, error)
             REPLICA_READS.labels("failed").inc()
             return None
         except Unavailable:
@@ -146,9 +143,9 @@ class Replicas:
         snapshot = self._marks.snapshot_of(replica.shown, generation_of(validator.prefix))
         return snapshot if snapshot and covers(validator.version, snapshot) else None
 
-    def _rest(self, replica: Replica, fault: str) -> None:
+    def _rest(self, replica: Replica, error: Exception) -> None:
         replica.shown, replica.rest_until = None, self._clock() + _REST_S
-        self._tell(replica, fault)
+        self._tell(replica, "does not answer", error)
 
     async def _watch(self) -> None:
         while True:
@@ -171,8 +168,8 @@ class Replicas:
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 row = await replica.fetch_row(SHOW, {})
-        except (Lost, Unavailable, TimeoutError):
-            self._rest(replica, "does not answer")
+        except (Lost, Unavailable, TimeoutError) as error:
+            self._rest(replica, error)
             return
         replica.shown = Shown(*row) if row else None
         if replica.shown and not replica.shown.is_standby:
@@ -183,19 +180,20 @@ class Replicas:
         elif self._clock() - replica.behind_since > MARK_LIFE_S:
             self._tell(replica, "is behind, or follows another primary")
 
-    def _tell(self, replica: Replica, fault: str) -> None:
-        """Log what has changed."""
-        if fault != replica.fault:
-            replica.fault = fault
-            log.warning("the replica %s %s", replica.name, f"{fault}: it is not read from" if fault else "is read from")
+    def _tell(self, replica: Replica, fault: str, error: Exception | None = None) -> None:
+        """Log what has changed, and what PostgreSQL says of it, which holds no password."""
+        if fault == replica.fault:
+            return
+        replica.fault = fault
+        said = str(error.__cause__ or "").strip().splitlines() if error else []
+        reason = f" ({said[-1]})" if said else ""
+        log.warning(
+            "the replica %s %s", replica.name, f"{fault}{reason}: it is not read from" if fault else "is read from"
+        )
 
 
 def _replica(settings: Settings, url: str) -> Replica:
-    try:
-        parts = parse_dsn(url)
-    except psycopg2.ProgrammingError:
-        # Whose message may hold a password.
-        raise ConfigError("DATABASE_REPLICA_URLS holds what is no URL of a PostgreSQL") from None
+    parts = read_dsn(url)
     postgres = LoopPostgres(settings, url)
     name = f"{parts.get('host', 'localhost')}:{parts.get('port', '5432')}"
     return Replica(name, postgres.fetch_row, AdaptiveLimit(settings.db_read_connections), postgres.close)

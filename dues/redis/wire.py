@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from typing import TypeAlias, cast
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from config import REDIS_SCHEMES
+
 Word = bytes | str | int
 Command = Sequence[Word]
 
@@ -52,7 +54,7 @@ class Address:
     def parse(cls, url: str) -> "Address":
         """Raises: ValueError for a URL that names no Redis; its message never holds the password."""
         parts = urlsplit(url)
-        if parts.scheme not in ("redis", "rediss", "valkey", "valkeys", "unix"):
+        if parts.scheme not in REDIS_SCHEMES:
             raise ValueError("a Redis URL begins with redis://, rediss://, valkey://, valkeys:// or unix://")
         is_unix = parts.scheme == "unix"
         db = parse_qs(parts.query).get("db", ["" if is_unix else parts.path.strip("/")])[0] or "0"
