@@ -37,6 +37,7 @@ def main() -> None:
     group.add_argument("--faults", action="store_true", help="with Redis in trouble, and web processes killed")
     group.add_argument("--broken", action="store_true", help="with the touch after the commit: must find stale reads")
     group.add_argument("--replicas", action="store_true", help="with two standbys, one of which is 2 s late")
+    group.add_argument("--failovers", action="store_true", help="with standbys, of which one takes over now and then")
     options = parser.parse_args()
     # So that all that was started is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
@@ -69,9 +70,9 @@ def main() -> None:
         save([memory.run(1 if options.quick else options.minutes)], options.quick)
     _features(options, suites)
     if "freshness" in suites:
-        given = {name: getattr(options, name) for name in ("faults", "broken", "replicas")}
+        given = {name: getattr(options, name) for name in ("faults", "broken", "replicas", "failovers")}
         seen = freshness.prove(2_000 if options.quick else options.reads, **given)
-        enough_hits = options.faults or options.broken or seen.share_of_hits() >= 0.5
+        enough_hits = options.faults or options.broken or options.failovers or seen.share_of_hits() >= 0.5
         if bool(seen.stale) != options.broken or not enough_hits:
             sys.exit("not as it should be")
 

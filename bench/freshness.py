@@ -6,7 +6,8 @@ of posts by one who follows their author, in feeds and by themselves. Sixteen re
 that no row goes back behind what anybody was told before it asked; and while a write is under way a package or a
 newsfeed is read in ways that nobody read it before, past all caches, so that its commit is seen at once.
 
-With `--replicas` two standbys answer some of the reads, of which one is two seconds late.
+With `--replicas` two standbys answer some of the reads, of which one is two seconds late. With `--failovers` the
+primary dies now and then and a standby takes over; commits wait for a standby, so that nothing acknowledged is lost.
 
 With `--faults` Redis is killed, flushed, put back to an old copy, paused and filled up, one process is cut off from
 it, and web processes are killed. With `--broken` the touch comes after the commit, and stale reads must be found.
@@ -40,6 +41,8 @@ class Count:
     failed: Counter[int | None] = field(default_factory=Counter)
     reopened: list[float] = field(default_factory=list)
     stale: list[str] = field(default_factory=list)
+    happened: Counter[str] = field(default_factory=Counter)
+    by_replicas: Counter[str] = field(default_factory=Counter)
 
     def share_of_hits(self) -> float:
         return (self.hits + self.background_hits) / max(1, self.reads + self.background)
@@ -144,7 +147,7 @@ class Prover:
         before = row.known
         answer = await self._try(client.request("GET", path))
         if answer is None or answer.status != 200:
-            self.count.failed[answer and answer.status] += 1
+            self.count.failed[answer.status if answer else None] += 1
             return None
         value = row.value(path, answer)
         if value < before:
@@ -319,23 +322,27 @@ def _customer(base: str, user_id: str, token: str) -> Row:
     return Row("customer", [f"{base}/customers/{user_id}", f"{base}/customers"], write, value, token)
 
 
-def prove(enough: int, *, faults: bool, broken: bool, replicas: bool = False) -> Count:
+def prove(
+    enough: int, *, faults: bool = False, broken: bool = False, replicas: bool = False, failovers: bool = False
+) -> Count:
     """Run until `enough` reads followed a write. Returns what was seen."""
-    with House("bench.broken_server:app" if broken else "server:app", replicas=replicas) as house:
-        trouble = Trouble(house) if faults else None
+    replicas = replicas or failovers
+    target = "bench.broken_server:app" if broken else "server:app"
+    with House(target, replicas=replicas, fails_over=failovers) as house:
+        trouble = Trouble(house, faults=faults, failovers=failovers) if faults or failovers else None
         began = time.monotonic()
         count = asyncio.run(Prover(house, enough).run(trouble))
         seconds = time.monotonic() - began
-        by_replicas = house.counted("dues_replica_reads_total") if replicas else {}
+        count.by_replicas.update(house.counted("dues_replica_reads_total") if replicas else {})
     print(
         f"{count.reads:,} reads after {count.writes:,} acknowledged writes and {count.background:,} others"
         f" in {seconds:.0f} s: {count.share_of_hits():.0%} hits, {len(count.stale)} stale,"
         f" {count.failed.total():,} failed"
     )
-    if by_replicas:
+    if count.by_replicas:
         print(
-            f"  of {sum(by_replicas.values()):,} misses, replicas:",
-            ", ".join(f"{n:,} {result}" for result, n in sorted(by_replicas.items(), key=lambda each: -each[1])),
+            f"  of {count.by_replicas.total():,} misses, replicas:",
+            ", ".join(f"{n:,} {result}" for result, n in count.by_replicas.most_common()),
         )
     if count.failed:
         print(
@@ -349,5 +356,6 @@ def prove(enough: int, *, faults: bool, broken: bool, replicas: bool = False) ->
     for line in count.stale[:10]:
         print("  stale:", line)
     if trouble:
-        print("  trouble:", ", ".join(f"{n} {times}" for n, times in Counter(trouble.happened).items()))
+        count.happened.update(trouble.happened)
+        print("  trouble:", ", ".join(f"{n} {times}" for n, times in count.happened.items()))
     return count

@@ -24,6 +24,7 @@ from typing import Any
 import psycopg2
 import redis
 
+from bench.databases import Databases
 from bench.servers import ROOT, free_port
 from config import Settings
 from dues.accounts.actor import SCOPES
@@ -33,15 +34,12 @@ from dues.clock import now
 from dues.ids import new_id
 from dues.postgres import db
 from dues.postgres.migrate import migrate
-from local.postgres import Postgres
 from local.process import Program, spawn
-from local.standby import standby_of, value
+from local.standby import value
 from local.valkey import Valkey
 
 STORES, PACKAGES, USERS = 20, 7, 20
 PROCESSES = 4
-# How far the second standby is behind.
-_LATE_S = 2
 
 
 @dataclass(frozen=True)
@@ -74,14 +72,14 @@ class House:
     A SIGTERM ends the block as a Ctrl-C does, and whatever kills this process ends them too: nothing is left behind.
     """
 
-    def __init__(self, target: str = "server:app", *, replicas: bool = False) -> None:
-        """With `replicas`, two standbys, the second 2 s behind."""
-        self._target, self._replicas = target, replicas
-        self.standbys: list[Postgres] = []
+    def __init__(self, target: str = "server:app", *, replicas: bool = False, fails_over: bool = False) -> None:
+        """With `replicas`, two standbys, one of them 2 s behind."""
+        self._target, self.has_standbys = target, replicas
         self._folder = tempfile.TemporaryDirectory(prefix="dues-prover-", ignore_cleanup_errors=True)
         self.home = Path(self._folder.name)
         self.home.chmod(0o711)
-        self.postgres, self.valkey = Postgres(self.home, durable=False), Valkey(self.home, durable=False)
+        self.databases = Databases(self.home, 2 if replicas else 0, fails_over=fails_over)
+        self.valkey = Valkey(self.home, durable=False)
         self.marker = self.home / "touched"
         self.ports: list[int] = []
         self.webs: list[subprocess.Popen[bytes]] = []
@@ -97,13 +95,12 @@ class House:
         return self
 
     def _furnish(self) -> None:
-        self.postgres.start()
+        self.databases.start()
         self.valkey.start()
         self.line = Line(self.valkey.url.split("://")[1].split("?")[0])
         self._processes.append(self.line.process)
         self._fill()
-        for number in range(2 if self._replicas else 0):
-            self._follow(number)
+        self.databases.follow()
         self._start("relay", [sys.executable, "-m", "workers.relay"], {})
         self._start("worker", [sys.executable, "-m", "workers.supervisor"], {"WORKER_QUEUES": "critical:1"})
         for number in range(PROCESSES):
@@ -119,16 +116,6 @@ class House:
             self.ports.append(port)
         for port in self.ports:
             _wait_for(port)
-
-    def _follow(self, number: int) -> None:
-        home = self.home / f"standby-{number}"
-        home.mkdir(mode=0o711)
-        standby = standby_of(self.postgres, home)
-        self.standbys.append(standby)
-        standby.start()
-        if number:
-            value(standby, f"alter system set recovery_min_apply_delay = '{_LATE_S}s'")
-            value(standby, "select pg_reload_conf()")
 
     def counted(self, metric: str) -> dict[str, int]:
         """What the web processes have counted, by the metric's label."""
@@ -152,9 +139,7 @@ class House:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         self.valkey.stop()
-        for server in (*self.standbys, self.postgres):
-            server.stop()
-            server.remove()
+        self.databases.stop()
         self._folder.cleanup()
         signal.signal(signal.SIGTERM, self._on_sigterm)
 
@@ -167,8 +152,8 @@ class House:
     def _environ(self) -> dict[str, str]:
         return {
             **os.environ,
-            "DATABASE_URL": self.postgres.url,
-            "DATABASE_REPLICA_URLS": " ".join(standby.url for standby in self.standbys),
+            "DATABASE_URL": self.databases.url,
+            "DATABASE_REPLICA_URLS": self.databases.replica_urls,
             "REDIS_URL": self.valkey.url,
             "SECRET_KEY": "only for benchmarks, where nothing is secret",
             "DUES_HOME": str(self.home),
@@ -178,11 +163,11 @@ class House:
         }
 
     def _fill(self) -> None:
-        settings = Settings(database_url=self.postgres.url, redis_url=self.valkey.url, secret_key="k" * 32)
+        settings = Settings(database_url=self.databases.primary.url, redis_url=self.valkey.url, secret_key="k" * 32)
         with create_base(settings).app_context():
             migrate(db.engine)
             db.engine.dispose()
-        connection = psycopg2.connect(self.postgres.url)
+        connection = psycopg2.connect(self.databases.primary.url)
         connection.autocommit = True
         with connection.cursor() as cursor:
             insert = _inserter(cursor)
@@ -329,22 +314,21 @@ class Line:
 class Trouble:
     """Something goes wrong every few seconds, each kind in turn."""
 
-    def __init__(self, house: House, every_s: float = 5.0) -> None:
+    def __init__(self, house: House, *, faults: bool, failovers: bool, every_s: float = 5.0) -> None:
+        """`faults`: of Redis, of a standby, and of web processes; `failovers` of PostgreSQL."""
         self._house, self._every_s = house, every_s
+        self._faults, self._failovers = faults, failovers
         self.happened: list[str] = []
         self._old: dict[bytes, bytes] = {}
 
     async def run(self) -> None:
+        of_redis = [self.kill_redis, self.flush, self.pause, self.restore_old, self.fill_up, self.cut_off]
         kinds: list[Callable[[], Awaitable[None]]] = [
-            self.kill_redis,
-            self.flush,
-            self.kill_web,
-            self.pause,
-            self.restore_old,
-            self.fill_up,
-            self.cut_off,
-            *([self.pause_standby] if self._house.standbys else []),
+            *([*of_redis, self.kill_web] if self._faults else []),
+            *([self.pause_standby] if self._house.has_standbys else []),
+            *([self.fail_over] if self._failovers else []),
         ]
+        await self._house.databases.require_standby()
         for kind in _forever(kinds):
             await asyncio.sleep(self._every_s * random.uniform(0.6, 1.4))
             await kind()
@@ -359,8 +343,9 @@ class Trouble:
         self._house.valkey.start()
 
     async def flush(self) -> None:
-        self._old = {key: self._redis().dump(key) for key in self._redis().keys("dues:*")}  # type: ignore[union-attr]
-        self._redis().flushall()
+        client: Any = self._redis()
+        self._old = {key: client.dump(key) for key in client.keys("dues:*")}
+        client.flushall()
 
     async def restore_old(self) -> None:
         """A restart that comes up with what Redis held some time ago."""
@@ -386,10 +371,13 @@ class Trouble:
         self._house.line.mend()
 
     async def pause_standby(self) -> None:
-        standby = self._house.standbys[0]
+        standby = self._house.databases.standbys[0]
         value(standby, "select pg_wal_replay_pause()")
         await asyncio.sleep(3)
         value(standby, "select pg_wal_replay_resume()")
+
+    async def fail_over(self) -> None:
+        await self._house.databases.fail_over()
 
     async def kill_web(self) -> None:
         """The next write dies between its touch and its commit; gunicorn starts the process again."""

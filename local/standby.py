@@ -27,15 +27,20 @@ def value(server: Postgres, sql: str) -> Any:
             return row and row[0]
 
 
-def standby_of(primary: Postgres, home: Path) -> Postgres:
-    """A copy under `home` that follows `primary`, which runs; not started yet."""
+def let_in_standbys(primary: Postgres) -> None:
+    """Have a server that runs read its configuration anew, and let standbys connect until it does so again."""
     data = Path(value(primary, "show data_directory"))
-    account = data.stat()
     with (data / "pg_hba.conf").open("a") as file:
         file.write("local replication all peer map=dues\n")
     with (data / "pg_ident.conf").open("a") as file:
         file.write(f'dues "{data.owner()}" postgres\n')
     value(primary, "select pg_reload_conf()")
+
+
+def standby_of(primary: Postgres, home: Path) -> Postgres:
+    """A copy under `home` that follows `primary`, which runs; not started yet."""
+    let_in_standbys(primary)
+    account = Path(value(primary, "show data_directory")).stat()
     (folder := home / "postgres").mkdir(mode=0o711)
     programs = primary.prepare().argv[0]
     words = "-U postgres -R -X stream --checkpoint=fast --no-sync"
