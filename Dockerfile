@@ -1,12 +1,16 @@
 # Dues as a container: web, worker and relay are one image with different commands. It runs as nobody in particular, on a
 # root that may be read-only; what it writes goes to DUES_HOME (small: numbers for /metrics) and FILES_DIR (reports).
 #
-#   docker build -t dues .
+#   docker build -t dues .                                                   without OpenTelemetry
+#   docker build -t dues --build-arg REQUIREMENTS=requirements-otel.txt .    with it
 #   docker run --read-only --tmpfs /run/dues:uid=10001 -v dues-files:/files -e DATABASE_URL=… dues
 
 FROM python:3.11-slim-bookworm AS build
-COPY requirements.txt /
-RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --disable-pip-version-check -r /requirements.txt
+# Which packages are in it: those of requirements.txt, or of requirements-otel.txt, which has these and what traces need.
+ARG REQUIREMENTS=requirements.txt
+COPY requirements.txt requirements-otel.txt /requirements/
+RUN python -m venv /venv \
+    && /venv/bin/pip install --no-cache-dir --disable-pip-version-check -r "/requirements/$REQUIREMENTS"
 
 FROM python:3.11-slim-bookworm
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin dues \

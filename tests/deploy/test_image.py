@@ -14,6 +14,7 @@ import yaml
 from config import Settings, load_settings
 from dues.vault import new_key
 from tests.deploy.gateways import DEPLOY, ROOT
+from tests.observability.otel import packages
 from tests.servers import Servers
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
@@ -31,12 +32,21 @@ def pinned(name: str) -> set[str]:
     return {line.lower().replace("_", "-") for line in lines}
 
 
-def test_the_image_holds_all_that_runs_and_needs_only_what_is_pinned_for_it(servers: Servers, tmp_path: Path):
+@pytest.mark.parametrize("requirements", ["requirements.txt", "requirements-otel.txt"])
+def test_the_image_holds_all_that_runs_and_needs_only_what_is_pinned_for_it(
+    servers: Servers, tmp_path: Path, requirements: str
+):
     """In a folder of what is copied, without the packages that only bin/run and the tests have."""
+    has_traces = requirements == "requirements-otel.txt"
+    if has_traces:
+        assert "-r requirements.txt\n" in (ROOT / requirements).read_text()
+        traces = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1", "PYTHONPATH": str(packages())}
+    else:
+        traces = {}
     for source in copied():
         kept = ROOT / source
         (shutil.copytree if kept.is_dir() else shutil.copy)(kept, tmp_path / kept.name)
-    image = pinned("requirements.txt")
+    image = pinned("requirements.txt") | pinned(requirements)
     foreign = sorted(
         module
         for module, distributions in packages_distributions().items()
@@ -60,12 +70,15 @@ for path in sorted(pathlib.Path("workers").glob("*.py")):
 from wsgi import app
 said = app.test_cli_runner().invoke(args=["jobs", "--help"])
 assert said.exit_code == 0, said.output
+from dues.observability import trace
+trace.start_spans()
+assert (trace._exporter is not None) is {has_traces}
 """
     ran = subprocess.run(
         [sys.executable, "-c", program],
         check=False,
         cwd=tmp_path,
-        env=servers.environ(DUES_HOME=str(tmp_path / "home"), PYTHONDONTWRITEBYTECODE="1"),
+        env=servers.environ(DUES_HOME=str(tmp_path / "home"), PYTHONDONTWRITEBYTECODE="1", **traces),
         capture_output=True,
         text=True,
         timeout=60,
@@ -78,7 +91,13 @@ def test_the_image_is_slim_and_runs_as_nobody_in_particular():
     assert re.search(r"^USER 10001:10001$", DOCKERFILE, re.MULTILINE)
     assert "requirements-run" not in DOCKERFILE
     allowed = re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
-    assert set(allowed) == {*copied(), "requirements.txt"}
+    variants = {"requirements.txt", "requirements-otel.txt"}
+    assert set(allowed) == {*copied(), *variants}
+    # Built without arguments it is without traces, and each variant's file is there to be installed.
+    assert re.findall(r"^ARG (.+)$", DOCKERFILE, re.MULTILINE) == ["REQUIREMENTS=requirements.txt"]
+    (files,) = re.findall(r"^COPY (requirements.+) /requirements/$", DOCKERFILE, re.MULTILINE)
+    assert set(files.split()) == variants
+    assert '-r "/requirements/$REQUIREMENTS"' in DOCKERFILE
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +119,8 @@ def test_compose_gives_settings_that_are_right(compose: dict[str, Any]):
     ours = {name: service for name, service in compose["services"].items() if "build" in service}
     assert ours.keys() == {"web-1", "web-2", "worker", "relay", "release"}
     for service in ours.values():
-        assert set(service["environment"]) <= known
+        assert set(service["environment"]) <= known | {"OTEL_EXPORTER_OTLP_ENDPOINT"}
+        assert service["build"]["args"] == {"REQUIREMENTS": "requirements.txt"}
         load_settings(service["environment"])
         assert service["read_only"]
         assert service["cap_drop"] == ["ALL"]
