@@ -23,7 +23,7 @@ from api.cors import Cors
 from api.http import conditional, problem_of, problem_reply
 from api.limits import Allowed, Counter, KnownTokens, Limit, Limits, LocalCounts, PolicyName, Used, count_several
 from api.reply import Reply
-from api.request import Request, join_fields, make_request, new_request_id
+from api.request import OPERATORS, Request, join_fields, make_request, new_request_id
 from api.route_matcher import RouteMatcher
 from api.routing import Route, Routes
 from api.serving import admit_upload, answer
@@ -31,14 +31,13 @@ from api.telemetry import log_answered, method_label, observer, own_fields, own_
 from api.thread_waiters import ThreadWaiters
 from api.uploads import Upload
 from config import Settings
+from dues.cdn import is_shared
 from dues.errors import BadRequest, NotFound
 from dues.ids import parse_id
 from dues.observability.metrics import DB_SECONDS, DB_STATEMENTS
 from dues.reads.freshness import fresh_cache
 from dues.stores.access import Access
 
-# The path that counts against no limit, as does the question what a path allows; all else does.
-_FREE = frozenset(("/healthz",))
 # How much of a file is read at a time.
 _PART = 256 * 1024
 _APART = {"CONTENT_TYPE": "content-type", "CONTENT_LENGTH": "content-length"}
@@ -132,7 +131,8 @@ class FlaskHost:
         g.request = request = _read_request(flask_request.environ, self._proxies)
         if preflight := self._cors.preflight(request):
             return _flask_response(preflight)
-        is_free = request.path in _FREE or request.method == "OPTIONS"
+        # What operators ask, and the question what a path allows; all else counts.
+        is_free = request.path in OPERATORS or request.method == "OPTIONS"
         if flask_request.endpoint not in current_app.extensions["routes"] and not is_free:
             self._count(self._limits.of_address("default", request.address))
         if not request.path:
@@ -246,8 +246,9 @@ class FlaskHost:
         rule = flask_request.url_rule
         route, seconds = route_template(rule.rule) if rule else "unmatched", time.perf_counter() - g.began_at
         request_id = request.id if request else g.setdefault("request_id", new_request_id())
-        for name, value in _pairs(own_fields(request_id, seconds, g.limited)):
-            response.headers[name] = value
+        if not is_shared(response.headers.get("Cache-Control", "")):
+            for name, value in _pairs(own_fields(request_id, seconds, g.limited)):
+                response.headers[name] = value
         if HOSTED not in flask_request.environ:
             response.headers.setdefault(*_NOSNIFF)
         observer(method_label(flask_request.method), route, response.status_code)(seconds)

@@ -9,7 +9,7 @@ from werkzeug.exceptions import HTTPException
 
 from api.reply import Reply
 from api.request import Request
-from dues.cdn import cache_control
+from dues.cdn import cache_control, public_tags
 from dues.errors import (
     BadRequest,
     MethodNotAllowed,
@@ -26,10 +26,9 @@ from dues.stores.access import Access
 
 log = logging.getLogger("dues.api")
 
+_VARY = "Accept-Encoding, Authorization"
 # A compressed copy's entity tag is the plain one's with the encoding behind it (api/compress.py).
 _ENCODING_SUFFIX = re.compile(r':(zstd|br|gzip|deflate)"$')
-
-_MOST_PURGE_KEYS = 16
 
 
 def reply_of(answer: Answer, access: Access) -> Reply:
@@ -43,18 +42,12 @@ def reply_of(answer: Answer, access: Access) -> Reply:
 
 def read_headers(answer: Answer, access: Access) -> dict[str, str]:
     """What a read's answer says of itself to clients and caches."""
-    return {
-        "ETag": answer.etag,
-        "Cache-Control": "private, no-cache" if access.actor else cache_control(answer.tags),
-        "Vary": "Accept-Encoding, Authorization",
-        **_purge_keys(answer.tags),
-    }
-
-
-def _purge_keys(tags: tuple[str, ...]) -> dict[str, str]:
-    """For caches in front: what to purge this answer by, as Fastly and Varnish want it, and as Cloudflare does."""
-    tags = tags[:_MOST_PURGE_KEYS]
-    return {"Surrogate-Key": " ".join(tags), "Cache-Tag": ",".join(tags)} if tags else {}
+    if access.actor:
+        return {"ETag": answer.etag, "Cache-Control": "private, no-cache", "Vary": _VARY}
+    tags = public_tags(answer)
+    # For caches in front: what to purge this answer by, as Fastly and Varnish want it, and as Cloudflare does.
+    keys = {"Surrogate-Key": " ".join(tags), "Cache-Tag": ",".join(tags)} if tags else {}
+    return {"ETag": answer.etag, "Cache-Control": cache_control(tags), "Vary": _VARY, **keys}
 
 
 def entity_tags(header: str | None) -> list[str]:

@@ -17,6 +17,10 @@ from dues.observability.trace import begin_span
 # Fields by their names in lower case.
 Fields = dict[str, str]
 
+# What those who run Dues ask, and their gateways for them: counted against no limit, and kept waiting by no client. All
+# of it comes from few addresses, and a gateway whose question goes unanswered takes a web server that works out.
+OPERATORS = frozenset(("/healthz", "/readyz", "/metrics"))
+
 LONGEST_QUERY = 8192
 MOST_PARAMETERS = 100
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from api.limits import Limit, Used
 from api.reply import Reply
 from api.request import Request
-from dues.cdn import SHARED
+from dues.cdn import is_shared
 from dues.observability.logs import log_fields
 from dues.observability.metrics import HTTP_REQUESTS
 from dues.observability.trace import Value, accept_traceparent, end_span
@@ -32,7 +32,7 @@ def own_lines(
 
     An answer that caches in front may give to others has none of them: they would take one caller's for their own.
     """
-    if SHARED in reply.headers.get("Cache-Control", ""):
+    if is_shared(reply.headers.get("Cache-Control", "")):
         return b""
     timing = _timing(reply.hit, reply.queries, reply.db_s, seconds) if timed and request.method in _SAFE else b""
     return own_fields(request.id, seconds, limited) + timing

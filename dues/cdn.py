@@ -1,8 +1,11 @@
 """Shared caches in front of Dues, such as a CDN: what they may keep, and how they are told to let go of it.
 
-Nothing of this happens unless PURGE_URL is set. Then answers of the public catalogue may be kept for SHARED_S without
-asking (browsers still ask), and a transaction that puts some of them out of date also inserts a job that purges their
-tags: no purge without its commit, and no commit without its purge.
+Nothing of this happens unless PURGE_URL is set. Then answers of the public catalogue, and what everybody is shown of
+posts, may be kept for SHARED_S without asking (browsers still ask), and a transaction that puts some of them out of
+date also inserts a job that purges their tags: no purge without its commit, and no commit without its purge.
+
+The tags of the catalogue are those of its cached answers. What posts depend on is told by words of the journal
+(dues/reads/freshness/journal.py): each word is a tag here, too.
 
 Each transaction inserts a job of its own, since one that all writers added their tags to would have them wait for each
 other. The first of these jobs to run purges for all that wait, so many writes in a second are few purges.
@@ -13,7 +16,7 @@ no such answer can be under way any longer. What no purge reaches, a cache lets 
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import ujson
 import urllib3
@@ -30,18 +33,23 @@ from dues.jobs.kinds import EDGE_PURGE
 from dues.jobs.outbox import JSON, enqueue
 from dues.postgres import before_commit
 from dues.postgres.unit_of_work import UnitOfWork
+from dues.reads.freshness.journal import ALL, split_words
+from dues.reads.serve import Answer
 from dues.settings import settings
 
 # How long a shared cache may keep an answer without asking. Seconds.
 SHARED_S = 300
-# What says so in Cache-Control.
-SHARED = "s-maxage"
+# Of what never changes under its name.
+IMMUTABLE = "public, max-age=31536000, immutable"
 # Longer than it takes to make an answer, waiting for a connection and for PostgreSQL included.
 _AGAIN_S = 20
 
 # The tags of the catalogue, which everybody reads and few write. Profiles are public too, but carry a tag that every
 # payment touches: caches keep asking for those.
 _PURGED = re.compile(r"stores|store:[0-9a-f-]{36}(:packages)?")
+# An answer that depends on more is not kept: its tags, in two fields, are to fit into what proxies take for a head,
+# which may be 4 kB. A transaction that names more words has all purged that has any.
+_MOST_WORDS = 64
 
 # Of one job: its arguments are small. Of one request: Cloudflare takes no more, and headers stay below 8 kB.
 _MOST_TAGS, _MOST_SENT = 50, 100
@@ -58,17 +66,45 @@ class NotPurged(Problem):
     status, title, code = 502, "The purge was not accepted", "not_purged"
 
 
+def public_tags(answer: Answer) -> tuple[str, ...]:
+    """The tags that a public answer may be kept under by shared caches, each of which is purged as what it stands for
+    changes; none where it may not be kept."""
+    if not settings().purge_url:
+        return ()
+    if not answer.follows:
+        return answer.tags if all(map(_PURGED.fullmatch, answer.tags)) else ()
+    concern = answer.validator.concern if answer.validator else None
+    # A tag that is no word's is touched by what has none.
+    if concern is None or concern.audience or answer.tags != ("social",):
+        return ()
+    words = {*split_words(concern.words), ALL}
+    return tuple(map(_tag, sorted(words))) if len(words) <= _MOST_WORDS else ()
+
+
 def cache_control(tags: Sequence[str]) -> str:
-    """For a public answer with these tags. Shared caches keep it only where each write of it is followed by a purge."""
-    if settings().purge_url and tags and all(map(_PURGED.fullmatch, tags)):
-        return f"public, max-age=0, must-revalidate, {SHARED}={SHARED_S}"
-    return "public, no-cache"
+    """For a public answer with these `public_tags()`. Shared caches keep it only where each write of it is followed by
+    a purge."""
+    return f"public, max-age=0, must-revalidate, s-maxage={SHARED_S}" if tags else "public, no-cache"
+
+
+def _tag(word: bytes) -> str:
+    """A word of the journal as a tag: short, since an answer may have many."""
+    return f"w{word.hex()}"
+
+
+def is_shared(cache_control: str) -> bool:
+    """Whether shared caches may give an answer with this Cache-Control to others without asking."""
+    return "s-maxage" in cache_control or "immutable" in cache_control
 
 
 @before_commit
 def _ask_for_purge(work: UnitOfWork) -> None:
     if settings().purge_url:
-        _enqueue(filter(_PURGED.fullmatch, work.tags))
+        _enqueue({*filter(_PURGED.fullmatch, work.tags), *_tags_of(work.words)})
+
+
+def _tags_of(words: Collection[bytes]) -> Iterable[str]:
+    return map(_tag, words if len(words) <= _MOST_WORDS else [ALL])
 
 
 def _enqueue(tags: Iterable[str], *, again: bool = False) -> None:

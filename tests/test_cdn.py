@@ -15,10 +15,12 @@ from urllib3 import PoolManager
 
 from config import ConfigError, load_settings
 from dues import breaker
+from dues.cdn import _tag
 from dues.ids import new_id
 from dues.postgres import transactions as db
 from dues.postgres.unit_of_work import UnitOfWork
-from dues.reads.tags import touch
+from dues.reads.freshness.journal import ALL, word_of
+from dues.reads.tags import record_change, touch
 from tests.factory import Factory
 from tests.payments.conftest import Work
 from tests.servers import Servers, wait_until
@@ -57,6 +59,32 @@ class Edge:
 
     def send(self, method: str, path: str, body: Any = None) -> Any:
         return self.client.open(path, method=method, json=body, headers=self._auth)
+
+    def post(self, privacy: str = "public") -> str:
+        """The id of a new post of the store, with what nobody else may see in it unless it is public."""
+        new = {"body": "Secret", "privacy": privacy, "store_id": str(self.store.id)}
+        made = self.send("POST", "/v1/posts", new)
+        assert made.status_code == 201, made.text
+        self.make.rows("delete from jobs")
+        return str(made.json["id"])
+
+    def paths_of(self, post: str) -> list[str]:
+        """Where a post shows."""
+        author = f"/v1/users/{self.owner.id}/posts"
+        one = f"/v1/posts/{post}"
+        return [
+            one,
+            f"{one}?include=author,store,comments",
+            f"{one}/comments",
+            "/v1/posts",
+            author,
+            f"{self.path}/posts",
+        ]
+
+    def kept(self, path: str) -> Any:
+        """A public answer that shared caches may keep: once Redis can tell what is fresh."""
+        wait_until(lambda: self.get(path).headers["Cache-Control"] == KEPT, 20, f"{path} to be kept")
+        return self.get(path)
 
     def touch(self, *tags: str) -> None:
         with self.app.app_context(), db.transaction():
@@ -116,6 +144,39 @@ class TestWhatMayBeKept:
         answer = edge.get(f"{edge.path}/packages", **edge.make.auth(edge.owner))
         assert answer.headers["Cache-Control"] == "private, no-cache"
 
+    def test_posts_as_everybody_may_see_them(self, edge: Edge):
+        post = edge.post()
+        for path in edge.paths_of(post):
+            kept = edge.kept(path)
+            # A word of the journal that names all, beside those of what is shown.
+            words = set(kept.headers["Surrogate-Key"].split())
+            assert {_tag(ALL)} < words == set(kept.headers["Cache-Tag"].split(","))
+            mine = edge.get(path, **edge.make.auth(edge.owner))
+            assert mine.headers["Cache-Control"] == "private, no-cache"
+            assert "Surrogate-Key" not in mine.headers
+
+    @pytest.mark.parametrize("privacy", ["followers", "members", "private"])
+    def test_no_post_that_not_everybody_may_see(self, edge: Edge, privacy: str):
+        post = edge.post(privacy=privacy)
+        for path in edge.paths_of(post):
+            for _ in range(2):
+                answer = edge.get(path)
+                assert answer.status_code == 404 or (answer.json["data"] == [] and "Secret" not in answer.text)
+                if answer.status_code == 404:
+                    assert answer.headers["Cache-Control"] == "no-store"
+            mine = edge.get(path, **edge.make.auth(edge.owner))
+            assert mine.headers["Cache-Control"] in ("private, no-cache", "no-store")
+
+    def test_no_answer_that_depends_on_more_than_proxies_take_tags_of(self, edge: Edge):
+        for _ in range(70):
+            edge.make.post(edge.make.user(), privacy="public")
+        path = "/v1/posts?per_page=100"
+        wait_until(
+            lambda: "desc=hit" in edge.get(path).headers["Server-Timing"], 20, "an answer that Dues itself keeps"
+        )
+        answer = edge.get(path)
+        assert (answer.headers["Cache-Control"], answer.headers.get("Surrogate-Key")) == (ASKED_FOR, None)
+
     def test_no_refusal(self, edge: Edge):
         assert edge.get(f"/v1/stores/{new_id()}").headers["Cache-Control"] == "no-store"
 
@@ -129,10 +190,40 @@ class TestWhatIsPurged:
         new = edge.send("POST", "/v1/stores", {"name": "Second", "currency": "EUR"}).json["id"]
         assert [set(job.args["tags"]) for job in edge.jobs()] == [
             {packages},
-            {"stores", store},
+            # Posts of the store show it, too.
+            {"stores", store, _tag(word_of(edge.store.id))},
             {packages},
             {"stores", f"store:{new}"},
         ]
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            ("PATCH", "", {"body": "New"}),
+            ("PATCH", "", {"privacy": "private"}),
+            ("PUT", "/like", None),
+            ("POST", "/comments", {"body": "New"}),
+            ("DELETE", "", None),
+            ("PATCH", "/v1/me", {"name": "New"}),
+            ("PATCH", "store", {"name": "New"}),
+        ],
+        ids=lambda change: " ".join(map(str, change)),
+    )
+    def test_each_answer_that_shows_a_post_by_a_tag_that_it_carries(self, edge: Edge, change: tuple[str, str, Any]):
+        post = edge.post()
+        carried = {path: set(edge.kept(path).headers["Surrogate-Key"].split()) for path in edge.paths_of(post)}
+        method, where, body = change
+        path = edge.path if where == "store" else where if where.startswith("/v1") else f"/v1/posts/{post}{where}"
+        assert edge.send(method, path, body).status_code in (200, 201, 204)
+        purged = {tag for job in edge.jobs() for tag in job.args["tags"]}
+        # Comments show neither the post's author nor its store.
+        shown = [path for path in carried if where not in ("/v1/me", "store") or not path.endswith("/comments")]
+        assert [path for path in shown if not carried[path] & purged] == []
+
+    def test_all_posts_where_a_write_names_more_than_can_be_told_apart(self, edge: Edge):
+        with edge.app.app_context(), db.transaction():
+            record_change(*(new_id() for _ in range(100)))
+        assert [job.args["tags"] for job in edge.jobs()] == [[_tag(ALL)]]
 
     def test_every_kept_answer_by_a_tag_that_it_carries(self, edge: Edge):
         edge.touch("stores", f"store:{edge.store.id}", f"store:{edge.store.id}:packages")
@@ -286,7 +377,7 @@ def test_from_the_web_server_to_the_cache(
         assert {answer.headers["Cache-Control"] for answer in answers} == {KEPT}
         assert http.request("PATCH", address, json={"name": "New"}, headers=make.auth(owner)).status == 200
         wait_until(lambda: receiver.calls, 20, "the purge")
-    assert set(ujson.loads(receiver.calls[0].body)["tags"]) == {"stores", f"store:{store.id}"}
+    assert set(ujson.loads(receiver.calls[0].body)["tags"]) == {"stores", f"store:{store.id}", _tag(word_of(store.id))}
 
 
 @pytest.mark.parametrize("target", ["server:app", "wsgi:app"])

@@ -22,7 +22,7 @@ from api.job_waiters import ClientGone
 from api.limits import Allowed, Counter, KnownTokens, Limit, Limits, LocalCounts, PolicyName, Used, count_several
 from api.long_poll import first_reply
 from api.reply import Reply, Waiting
-from api.request import Request
+from api.request import OPERATORS, Request
 from api.route_matcher import Ids, RouteMatcher
 from api.routing import Priority, Route
 from api.server.access_cache import AccessCache, Caller
@@ -49,6 +49,8 @@ log = logging.getLogger("dues.server")
 _ALIVE = b'{"status":"ok"}'
 _ALIVE_FIELDS = b"content-type: application/json\r\ncache-control: no-store\r\ncontent-length: %d\r\n" % len(_ALIVE)
 _READS = ("GET", "HEAD")
+# Threads for what operators ask; of these, one address may take two.
+_OPERATORS_THREADS, _OPERATORS_SHARE = 3, 2
 # For this long after a check, what a caller may do is not checked again.
 _KNOWN_FOR_S = 0.25
 
@@ -73,6 +75,8 @@ class Application:
         self._threads = ThreadPool(app, settings.web_threads)
         # A quarter of the threads is always left to others.
         self._admission = AdmissionQueue(settings.web_threads, share=max(1, settings.web_threads * 3 // 4))
+        self._operators = ThreadPool(app, _OPERATORS_THREADS)
+        self._operators_admission = AdmissionQueue(_OPERATORS_THREADS, share=_OPERATORS_SHARE)
         self._routes: RouteMatcher = app.extensions["route_matcher"]
         self._long_polls = LongPolls(app, self._threads, settings.max_waiting_clients)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -93,6 +97,7 @@ class Application:
         self._tally.enter()
         await self._long_polls.stop()
         self._threads.close()
+        self._operators.close()
 
     def __call__(self, exchange: Exchange) -> None:
         """Answer an exchange, now or later. Never raises."""
@@ -302,17 +307,21 @@ class Application:
         return allowed
 
     async def _serve_page(self, exchange: Exchange) -> None:
-        """What is not declared is Flask's: pages, and the refusal of all else."""
+        """What is not declared is Flask's: pages, what operators ask, and the refusal of all else."""
         request = exchange.request
-        limit = None if request.method == "OPTIONS" else self._limits.of_address("default", request.address)
+        is_operators = request.path in OPERATORS
+        is_free = is_operators or request.method == "OPTIONS"
+        limit = None if is_free else self._limits.of_address("default", request.address)
         if limit:
             result = await self._checks.ask(None, limit)
             self._count(exchange, limit, result.used)
         if not request.path:
             raise NotFound("there is no such resource")
         body = await exchange.body()
-        async with self._admission.slot(Priority.READ, (request.address,)):
-            page = await self._threads.page(exchange, body)
+        threads = self._operators if is_operators else self._threads
+        admission = self._operators_admission if is_operators else self._admission
+        async with admission.slot(Priority.READ, (request.address,)):
+            page = await threads.page(exchange, body)
         exchange.send(page.status, page.fields, page.body)
 
     async def _send(self, exchange: Exchange, route: Route, reply: Reply) -> None:

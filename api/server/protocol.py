@@ -13,7 +13,7 @@ from typing import cast
 
 from api.http import problem_reply
 from api.job_waiters import ClientGone
-from api.request import make_request, new_request_id
+from api.request import OPERATORS, make_request, new_request_id
 from api.server.connections import Connections
 from api.server.exchange import SEND_S, Exchange, field_lines
 from api.server.http1 import LARGEST_HEAD, ChunkedBody, Head, SizedBody, check_partial, parse_head
@@ -187,7 +187,7 @@ class Connection(asyncio.Protocol):
             if not self._in_parts and head.length is not None and head.length > shared.most_body:
                 # It is not read; what is answered to so much is known.
                 self._take_body(bytes(shared.most_body + 1))
-        if shared.is_full() and request.path not in _HEALTH:
+        if shared.is_full() and request.path not in OPERATORS:
             shared.note_refusal()
             self._refuse(Unavailable("too many clients are connected", code="overloaded"))
             return
@@ -391,6 +391,3 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         self._transport.abort()
-
-
-_HEALTH = frozenset(("/healthz", "/readyz"))

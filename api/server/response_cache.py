@@ -13,7 +13,7 @@ from api.reply import Reply
 from api.request import Request
 from api.routing import Route
 from api.server.lru import Lru
-from dues.cdn import SHARED
+from dues.cdn import is_shared
 from dues.reads.freshness import Validator
 from dues.reads.freshness.validator import ValidatorSet
 
@@ -67,7 +67,7 @@ def cached(reply: Reply, route: Route) -> CachedResponse:
         reply.until,
         route,
         actor.user_id if actor else None,
-        SHARED in reply.headers.get("Cache-Control", ""),
+        is_shared(reply.headers.get("Cache-Control", "")),
     )
 
 

@@ -1,5 +1,6 @@
-# Varnish as the edge of the public catalogue (stores and packages), which Dues purges by tag as it changes.
-# Varnish 7 with the xkey module (on Debian: varnish, varnish-modules):
+# Varnish as the edge of what everybody may see: the catalogue (stores and packages) and public posts, which Dues purges by
+# tag as they change, and the files of its pages. Varnish 7 with the modules xkey and var (on Debian: varnish,
+# varnish-modules):
 #
 #   DUES_PURGE_TOKEN=… varnishd -f /etc/varnish/dues.vcl -a 127.0.0.1:6081 -p http_gzip_support=off
 #
@@ -10,6 +11,7 @@ vcl 4.1;
 
 import directors;
 import std;
+import var;
 import xkey;
 
 probe ready {
@@ -60,6 +62,8 @@ sub vcl_recv {
             || req.http.Authorization != "Bearer " + std.getenv("DUES_PURGE_TOKEN")) {
             return (synth(403));
         }
+        # Before the purge: see vcl_backend_response.
+        var.global_set("purged", "" + std.time2real(now, 0.0));
         # At once, and not softly: what is out of date is given to nobody.
         set req.http.X-Purged = xkey.purge(req.http.Surrogate-Key);
         return (synth(204));
@@ -75,6 +79,15 @@ sub vcl_recv {
         return (pipe);
     }
     if (req.method != "GET" && req.method != "HEAD") {
+        if (req.method == "POST" && req.http.Idempotency-Key) {
+            # Or it could not be sent twice: see vcl_backend_error.
+            if (std.integer(req.http.Content-Length, 0) > 0 && std.integer(req.http.Content-Length, 0) <= 2097152) {
+                std.cache_req_body(2MB);
+            }
+        } elsif (!req.http.Transfer-Encoding && std.integer(req.http.Content-Length, 0) == 0) {
+            # What has no body Varnish would send again by itself where a kept connection to a web server is lost.
+            return (pipe);
+        }
         return (pass);
     }
     # What needs a token is somebody's own.
@@ -107,10 +120,16 @@ sub vcl_backend_response {
     # Not a second longer than it may be kept.
     set beresp.grace = 0s;
     set beresp.keep = 0s;
-    if (beresp.http.Cache-Control !~ "s-maxage") {
+    if (beresp.http.Cache-Control !~ "s-maxage|immutable") {
         # Remembered is only that it is not kept, so that requests for it do not wait for one another.
         set beresp.uncacheable = true;
         set beresp.ttl = 60s;
+    } elsif (bereq.time <= std.real2time(std.real(var.global_get("purged"), 0.0) + 0.001, now)) {
+        # What was asked for before a purge may have been made before the change, and nobody purges it any more. Neither
+        # is it for those who have asked since and wait for it: what is not kept they ask for by themselves. (Times are
+        # written in milliseconds.)
+        set beresp.uncacheable = true;
+        set beresp.ttl = 1s;
     }
     return (deliver);
 }
@@ -135,6 +154,12 @@ sub vcl_synth {
 }
 
 sub vcl_backend_error {
+    # A web server that has just died is not known to be dead yet: another is asked, where doing it twice is doing it once.
+    # Writes without a key are left to the client, which alone knows; so are those whose body is too large to be kept.
+    if (bereq.retries < 3 && (bereq.method == "GET" || bereq.method == "HEAD"
+        || (bereq.method == "POST" && bereq.http.Idempotency-Key))) {
+        return (retry);
+    }
     set beresp.http.Content-Type = "application/problem+json";
     set beresp.http.Cache-Control = "no-store";
     set beresp.http.Retry-After = "2";

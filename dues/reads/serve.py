@@ -32,8 +32,9 @@ Row = tuple[Any, ...] | None
 @dataclass(frozen=True)
 class Answer:
     """A finished read: `body` is JSON in UTF-8, `etag` is strong and quoted, `tags` are the cache tags it depends on,
-    `hit` tells whether it came from the cache, `validator` is how to find out later whether it is still fresh (None: it
-    may not be kept), and `expires_at` a time of `time.monotonic()` until which it may be kept."""
+    beside the journal where it `follows` that. `hit` tells whether it came from the cache, `validator` is how to find
+    out later whether it is still fresh (None: it may not be kept), and `expires_at` a time of `time.monotonic()` until
+    which it may be kept."""
 
     body: bytes
     etag: str
@@ -41,6 +42,7 @@ class Answer:
     hit: bool = False
     validator: Validator | None = None
     expires_at: float = 0.0
+    follows: bool = False
 
 
 class ReadPlan(Protocol):
@@ -89,7 +91,7 @@ def execute(plan: ReadPlan) -> Answer:
 def answer_of(plan: ReadPlan, result: Result) -> Answer:
     """The answer that `computed()` packed."""
     etag, _, body = result.payload.partition(b"\n")
-    return Answer(body, etag.decode(), plan.tags, result.hit, result.validator, result.expires_at)
+    return Answer(body, etag.decode(), plan.tags, result.hit, result.validator, result.expires_at, plan.follows)
 
 
 class _Planned:

@@ -62,6 +62,19 @@ def test_four_processes_together_let_the_quota_through_and_no_more(servers: Serv
 
 
 @pytest.mark.parametrize("target", ["server:app", "wsgi:app"])
+def test_what_operators_ask_is_answered_where_clients_have_used_up_their_gateway_s_quota(
+    servers: Servers, clean: None, target: str
+):
+    """A gateway asks from one address for all its clients, and takes out a web server that does not say it is ready."""
+    with limited(servers, target=target) as web:
+        assert statuses(web, QUOTA + 2, path="/docs") == {200: QUOTA, 429: 2}
+        for path in ("/readyz", "/readyz?ignore=redis", "/metrics", "/healthz"):
+            headers, status = ask(web, path=path)
+            assert (path, status, headers["RateLimit"]) == (path, 200, None)
+        assert ask(web, path="/")[1] == 429
+
+
+@pytest.mark.parametrize("target", ["server:app", "wsgi:app"])
 def test_answers_say_what_is_left_and_refusals_when_to_come_back(
     servers: Servers, make: Factory, user: Made, target: str
 ):

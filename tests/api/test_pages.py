@@ -1,10 +1,17 @@
 """The pages that people open: each from here alone, and framed by nobody."""
 
 import re
+from hashlib import blake2b
 
 import pytest
+from flask.testing import FlaskClient
 
 PAGES = ("/docs", "/docs/", "/account", "/account/")
+
+
+def assets_of(client: FlaskClient, page: str) -> list[str]:
+    """The paths of a page's assets."""
+    return re.findall(r'(?:src|href)="(/assets/[^"]+)"', client.get(page).text)
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -38,6 +45,23 @@ def test_a_page_is_revalidated(client):
     assert first.headers["Cache-Control"] == "public, no-cache"
 
 
+@pytest.mark.parametrize(("page", "count"), [("/docs", 5), ("/account", 2)])
+def test_an_asset_is_kept_for_ever_under_the_hash_of_its_content(client: FlaskClient, page: str, count: int):
+    assets = assets_of(client, page)
+    assert len(assets) == count
+    for path in assets:
+        answer = client.get(path)
+        name, told, ending = path.removeprefix("/assets/").rsplit(".", 2)
+        assert told == blake2b(answer.data, digest_size=12).hexdigest()
+        assert answer.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+        # What others are given as well names nobody's request and nobody's limit.
+        assert not {"X-Request-Id", "X-Request-Duration", "RateLimit"} & {*answer.headers.keys()}
+        # One of another content is another asset, and there is none without a hash.
+        for other in (f"{name}.{'0' * 24}.{ending}", f"{name}.{ending}"):
+            refused = client.get(f"/assets/{other}")
+            assert (refused.status_code, refused.headers["Cache-Control"]) == (404, "no-store")
+
+
 @pytest.mark.parametrize("name", ["nothing.js", "..%2fapp.py", "../app.py", ".", "__init__.py"])
 def test_nothing_else_is_an_asset(client, name: str):
     assert client.get(f"/assets/{name}").status_code == 404
@@ -63,4 +87,7 @@ def test_the_root_leads_on(client, accept: str | None, status: int):
 
 
 def test_a_token_that_is_typed_in_is_not_kept(client):
-    assert "persistAuthorization: false" in client.get("/assets/docs.js").text
+    (script,) = [
+        path for path in assets_of(client, "/docs") if path.startswith("/assets/docs.") and path.endswith("js")
+    ]
+    assert "persistAuthorization: false" in client.get(script).text

@@ -104,6 +104,40 @@ def answers(port: int) -> bool:
     return False
 
 
+def log_of(name: str, folder: Path) -> Path:
+    """The file that a gateway which `gateway()` has started writes its log to."""
+    return folder / "log" / "gateway.log" if name == "caddy" else folder / f"{name}.log"
+
+
+PURGE_TOKEN = "a-token-that-the-edge-knows"
+
+
+@contextlib.contextmanager
+def varnish(folder: Path, port: int, webs: Sequence[int]) -> Iterator[None]:
+    """Varnish in front of one or two web servers. Skips the test where there is none, or none with the modules."""
+    varnishd, log = find("varnishd"), folder / "varnish.log"
+    ports = {'"8001"': f'"{webs[0]}"', '"8002"': f'"{webs[-1]}"'}
+    vcl = fitted(DEPLOY / "varnish" / "dues.vcl", folder / "dues.vcl", ports)
+    words = f"-F -a 127.0.0.1:{port} -p http_gzip_support=off -j none -s malloc,16m"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [varnishd, *words.split(), "-f", vcl, "-n", folder / "n"],
+            stdout=output,
+            stderr=output,
+            env={"PATH": "/usr/bin:/bin:/usr/sbin", "DUES_PURGE_TOKEN": PURGE_TOKEN},
+        )
+    try:
+        wait_until(lambda: answers(port) or process.poll() is not None, 30, "Varnish")
+        said = log.read_text()
+        if process.poll() is not None and "vmod" in said.lower() and "no such file" in said.lower():
+            pytest.skip("this machine's Varnish lacks xkey or var")
+        assert process.poll() is None, said
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
 @contextlib.contextmanager
 def gateway(name: str, folder: Path, webs: Sequence[int]) -> Iterator[int]:
     """The HTTP port of a gateway by its name; skips the test where this machine has no such program."""

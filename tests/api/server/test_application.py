@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import pytest
 from flask import Flask
 
+from api.request import OPERATORS
+from api.routing import Priority
 from api.server.application import Application
 from tests.api.server.loop_server import LoopServer
 from tests.servers import Servers, wait_until
@@ -118,3 +120,23 @@ def test_what_nobody_foresaw_is_a_problem_that_tells_nothing(
     assert b"secret" not in body
     assert headers["x-request-id"] == problem["request_id"]
     assert [record.request_id for record in caplog.records] == [problem["request_id"]]  # type: ignore[attr-defined]
+
+
+def test_operators_are_answered_while_clients_take_every_thread(app: Flask):
+    """Else a gateway would take out a web server that has much to do, and the others would have the more."""
+    threads = app.extensions["settings"].web_threads
+    done = threading.Event()
+    with LoopServer(app) as server:
+        application = server.application
+
+        async def take_all() -> None:
+            for client in range(threads):
+                await application._admission.take(Priority.WRITE, (client,))
+                application._threads.call(done.wait, 30)
+
+        server.run(take_all)
+        try:
+            assert {path: server.ask("GET", path)[0] for path in sorted(OPERATORS)} == dict.fromkeys(OPERATORS, 200)
+            assert server.ask("GET", "/readyz?ignore=redis")[0] == 200
+        finally:
+            done.set()
