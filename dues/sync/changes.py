@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from dues.errors import Gone, Unavailable
 from dues.postgres import array_text, fetch_row
 from dues.sync.cursor import Cursor, Place, xmin
+from dues.sync.streams import FIRST_TO_COME, MAY_BE_TOLD, type_names
 from dues.sync.types import TYPES
 
 KEPT_DAYS = 90
@@ -28,17 +29,17 @@ _MOST_BYTES = 1024 * 1024
 _FIRST_ID, _LAST_ID = UUID(int=0), UUID(int=(1 << 128) - 1)
 
 
-def _types(which: str) -> str:
-    return ", ".join(f"'{name}'" for name, synced in TYPES.items() if getattr(synced, which))
-
-
-# The present snapshot, what the database is and in which of its histories, and the time.
+# The present snapshot; what the database is, and in which of its histories (the table is another one where it was
+# loaded from a dump); and the time.
 _STANDING = """
 select case when not pg_is_in_recovery() then pg_current_snapshot()::text end,
     (select system_identifier from pg_control_system())::text || '.'
-        || case when not pg_is_in_recovery() then left(pg_walfile_name(pg_current_wal_lsn()), 8) end,
+        || case when not pg_is_in_recovery() then left(pg_walfile_name(pg_current_wal_lsn()), 8) end
+        || '.' || 'sync_changes'::regclass::oid::text,
     extract(epoch from clock_timestamp())::bigint
 """
+# Up to where to look: what a dump has brought along (streams.py) is told to clients that begin, and is nothing new.
+_LAST_XID = "'18446744073709551615'::xid8"
 # Of each type and stream that the caller may read, the first changes after the cursor; and what decides over what the
 # caller sees, as it is at the same moment.
 _LOOK = f"""
@@ -49,22 +50,27 @@ membership as materialized (
     select store_id, package_id from memberships
     where user_id = %(user_id)s::uuid and (%(only_store)s::uuid is null or store_id = %(only_store)s::uuid)),
 wanted as (
-    select * from unnest(%(types)s::text[], %(fresh)s::bool[], %(xids)s::xid8[], %(ids)s::uuid[])
+    select w.*, case when w.is_fresh then {_LAST_XID} else {FIRST_TO_COME} end as until
+    from unnest(%(types)s::text[], %(fresh)s::bool[], %(xids)s::xid8[], %(ids)s::uuid[])
         as w(type, is_fresh, xid, id)),
 pair as (
-    select %(user_id)s::uuid as stream_id, w.* from wanted w where w.type in ({_types("is_own")})
+    select %(user_id)s::uuid as stream_id, null::uuid[] as rooms, %(only_store)s::uuid as only_store, w.*
+    from wanted w where w.type in ({type_names("is_own")})
     union all
-    select s.store_id, w.* from staff s, wanted w where w.type in ({_types("of_staff")})
+    select s.store_id, null, null, w.* from staff s, wanted w where w.type in ({type_names("of_staff")})
     union all
-    select m.store_id, w.* from (select distinct store_id from membership) m, wanted w
-    where w.type in ({_types("of_members")}) and m.store_id not in (select store_id from staff)),
+    select m.store_id, m.rooms, null, w.*
+    from (select store_id, array_agg(package_id) || store_id as rooms from membership group by store_id) m, wanted w
+    where w.type in ({type_names("of_members")}) and m.store_id not in (select store_id from staff)),
 found as (
     select distinct on (c.xid, c.type collate "C", c.id) c.* from pair p cross join lateral (
         select c.xid, c.type, c.id, c.within_id, c.version, c.op_id from sync_changes c
-        where c.stream_id = p.stream_id and c.type = p.type and (c.xid, c.id) > (p.xid, p.id)
+        where c.stream_id = p.stream_id and c.type = p.type and (c.xid, c.id) > (p.xid, p.id) and c.xid < p.until
             and (p.is_fresh and c.gone_at is null
                 or not p.is_fresh and not pg_visible_in_snapshot(c.xid, %(base)s::pg_snapshot))
-            and (%(target)s::pg_snapshot is null or pg_visible_in_snapshot(c.xid, %(target)s::pg_snapshot))
+            and (%(target)s::pg_snapshot is null or pg_visible_in_snapshot(c.xid, %(target)s::pg_snapshot)
+                or c.xid >= {FIRST_TO_COME})
+            and {MAY_BE_TOLD}
         order by c.xid, c.id limit %(most)s::bigint) c
     order by c.xid, c.type collate "C", c.id limit %(most)s::bigint)
 {_STANDING},

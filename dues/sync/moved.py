@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from dues.postgres import array_text, fetch_row
-from dues.sync.types import TYPES
+from dues.sync.streams import FIRST_TO_COME, MAY_BE_TOLD, type_names
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,6 @@ class Watch:
     base: str
 
 
-def _types(which: str) -> str:
-    return ", ".join(f"'{name}'" for name, synced in TYPES.items() if getattr(synced, which))
-
-
 _IN_ONLY_STORE = "(w.only_store is null or s.store_id = w.only_store)"
 _MOVED = f"""
     select array_agg(w.place)
@@ -29,18 +25,21 @@ _MOVED = f"""
         with ordinality as w(user_id, only_store, types, base, place)
     where exists (
         select from (
-            select w.user_id as stream_id, t.type from string_to_table(w.types, ' ') as t(type)
-            where t.type in ({_types("is_own")})
+            select w.user_id as stream_id, t.type, null::uuid[] as rooms, w.only_store
+            from string_to_table(w.types, ' ') as t(type)
+            where t.type in ({type_names("is_own")})
             union all
-            select s.store_id, t.type from store_staff s, string_to_table(w.types, ' ') as t(type)
-            where s.user_id = w.user_id and {_IN_ONLY_STORE} and t.type in ({_types("of_staff")})
+            select s.store_id, t.type, null, null from store_staff s, string_to_table(w.types, ' ') as t(type)
+            where s.user_id = w.user_id and {_IN_ONLY_STORE} and t.type in ({type_names("of_staff")})
             union all
-            select s.store_id, t.type from memberships s, string_to_table(w.types, ' ') as t(type)
-            where s.user_id = w.user_id and {_IN_ONLY_STORE} and t.type in ({_types("of_members")})) p
+            select s.store_id, t.type, array[s.package_id, s.store_id], null
+            from memberships s, string_to_table(w.types, ' ') as t(type)
+            where s.user_id = w.user_id and {_IN_ONLY_STORE} and t.type in ({type_names("of_members")})) p
         cross join lateral (
             select from sync_changes c
             where c.stream_id = p.stream_id and c.type = p.type and c.xid >= pg_snapshot_xmin(w.base)
-                and not pg_visible_in_snapshot(c.xid, w.base)
+                and c.xid < {FIRST_TO_COME} and not pg_visible_in_snapshot(c.xid, w.base)
+                and {MAY_BE_TOLD}
             limit 1) c)
 """
 

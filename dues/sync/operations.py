@@ -12,6 +12,8 @@ from dues.postgres import array_text, fetch_row, run_later
 from dues.retention import BATCH
 
 KEPT = timedelta(days=90)
+# A day longer than cursors are good: a transaction may have deleted a row long before it was committed.
+TOMBSTONES_KEPT = KEPT + timedelta(days=1)
 
 # As for Idempotency-Keys (api/idempotency.py): whoever has waited for the lock sees what its holder has kept.
 _LOCK = """
@@ -108,14 +110,14 @@ def find_done(user_id: UUID, op_ids: set[UUID]) -> dict[UUID, UUID | None]:
 def delete_expired_operations() -> int:
     """Operations that were done 90 days ago; part of the caller's transaction(). Returns how many, 0 when none is
     left."""
-    return _forget(_FORGET)
+    return _forget(_FORGET, KEPT)
 
 
 def delete_expired_tombstones() -> int:
-    """The same of changes of rows that are gone."""
-    return _forget(_FORGET_GONE)
+    """Changes of rows that are gone, of which every client has heard whose cursor is still good."""
+    return _forget(_FORGET_GONE, TOMBSTONES_KEPT)
 
 
-def _forget(statement: str) -> int:
-    (count,) = fetch_row(statement, {"kept": KEPT, "most": BATCH}) or (0,)
+def _forget(statement: str, kept: timedelta) -> int:
+    (count,) = fetch_row(statement, {"kept": kept, "most": BATCH}) or (0,)
     return int(count)

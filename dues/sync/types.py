@@ -5,8 +5,9 @@
     of the stores that one is a member of  packages, and the posts that are for everybody or for one's membership
 
 A row is in the streams of its users and stores (`sync_changes`). What is read from a stream still has to meet `where`:
-what does not is told as deleted. So whatever decides over that has to be part of the row itself, so that a change of it
-is a change in the stream; or one of the `facts`, which decide over all rows of a type.
+what does not is told as deleted, to those who may have seen it (streams.py). So whatever decides over that has to be
+part of the row itself, so that a change of it is a change in the stream; or one of the `facts`, which decide over all
+rows of a type.
 """
 
 from dataclasses import dataclass

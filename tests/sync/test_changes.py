@@ -223,7 +223,8 @@ def test_what_is_deleted_is_told_once(device: Device, make: Factory, member: Mad
     assert {(change["type"], change["op"]) for change in page["changes"]} == {
         ("post", "delete"), ("comment", "delete"), ("like", "delete")
     }  # fmt: skip
-    assert all(change["data"] is None and change["version"] == 2 for change in page["changes"])
+    assert all(change["data"] is None for change in page["changes"])
+    assert {change["version"] for change in page["changes"] if change["type"] != "like"} == {2}
     device.apply(page)
     assert device.ask()["changes"] == []
     # A client that begins now is not told of what it never had.
@@ -371,10 +372,13 @@ def test_a_cursor_is_good_for_90_days(
     assert len(device.of("post")) == 1
 
 
-def test_tombstones_are_kept_for_90_days(app: Flask, device: Device, make: Factory, member: Made) -> None:
+def test_tombstones_are_kept_for_as_long_as_somebody_may_not_have_heard(
+    app: Flask, device: Device, make: Factory, member: Made
+) -> None:
     make.rows("delete from posts where id = %(id)s returning id", {"id": make.post(member).id})
     gone = "select count(*) from sync_changes where gone_at is not null"
-    for days, left in ((89, 1), (91, 0)):
+    # A day longer than a cursor is good, since a transaction may last.
+    for days, left in ((90.5, 1), (91.5, 0)):
         make.rows(
             "update sync_changes set gone_at = now() - %(days)s * interval '1 day' where type = 'post' returning id",
             {"days": days},
