@@ -8,7 +8,7 @@ it makes is to have, so that a client which is offline can name it at once.
 
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -76,11 +76,12 @@ class Part:
 @dataclass
 class Parts:
     """The parts of one call, and the replies to those that are done. `once` looks after the parts' keys, where another
-    than api/idempotency.py does."""
+    than api/idempotency.py does. `named` gives the id of a part as a reference may write it in its normal form."""
 
     call: Call
     replies: dict[str, Reply] = field(default_factory=dict)
     once: Once | None = None
+    named: Callable[[str], str] = str
     _documents: dict[str, Any] = field(default_factory=dict)
     _accesses: dict[UUID | None, Access] = field(default_factory=dict)
     # Those that last until the commit.
@@ -160,6 +161,7 @@ class Parts:
 
     def _require(self, name: str) -> Any:
         """The document in the answer of another part. Raises: FailedDependency."""
+        name = self.named(name)
         reply = self.replies.get(name)
         if reply is None or reply.status >= 300:
             raise FailedDependency(f"{name} has not succeeded")

@@ -43,7 +43,7 @@ class Operations:
     def __init__(self, call: Call, ops: list[Operation]) -> None:
         self._call, self._ops = call, ops
         self._user_id = call.actor.user_id
-        self._parts = Parts(call, once=self._once)
+        self._parts = Parts(call, once=self._once, named=_op_id)
         self._present: Operation
         # Ids that clients have chosen for rows, of those that could not be made.
         self._failed: dict[str, str] = {}
@@ -56,7 +56,7 @@ class Operations:
 
     def _remember_earlier(self) -> None:
         """Operations that earlier requests have done count where these rest on them."""
-        named = {name for op in self._ops for name in _named(op.part)}
+        named = {_op_id(name) for op in self._ops for name in _named(op.part)}
         ids = {UUID(name) for name in named if _is_id(name)}
         for op_id, resource_id in operations.find_done(self._user_id, ids).items():
             self._parts.replies[str(op_id)] = json_reply({"id": resource_id and str(resource_id)})
@@ -148,10 +148,16 @@ def _named(part: Part) -> set[str]:
 
 
 def _is_id(text: str) -> bool:
+    return parse_id(text) is not None and text == text.lower()
+
+
+def _op_id(text: str) -> str:
+    """The id of an operation as a reference writes it, as its result shows it: clients write UUIDs in either case, and
+    some without hyphens."""
     try:
-        return str(UUID(text)) == text
+        return str(UUID(text))
     except ValueError:
-        return False
+        return text
 
 
 def _texts(value: Any) -> Iterator[str]:

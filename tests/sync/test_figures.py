@@ -4,14 +4,18 @@ what noting the changes takes of a payment."""
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from types import SimpleNamespace as Made
 
+import psycopg2
 import pytest
 import ujson
 from flask.testing import FlaskClient
 
+from dues.ids import new_id
 from tests.factory import Factory
+from tests.servers import Servers
 from tests.sync.conftest import MakeDevice
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -61,6 +65,35 @@ def test_what_noting_takes_of_a_payment(client: FlaskClient, make: Factory, memb
             seconds += [pay(f"{turn}-{word}-{n}") for n in range(20)]
     noted, alone = (statistics.median(seconds) * 1000 for seconds in taken.values())
     print(f"\na payment takes {noted:.2f} ms, without the trigger {alone:.2f} ms: {noted / alone - 1:+.1%}")
+
+
+INSERT = """
+    explain (analyze, format json) insert into payments
+    select (jsonb_populate_record(p, jsonb_build_object('id', %(id)s, 'invoice_id', null))).* from payments p
+    where p.id = %(like)s
+"""
+UPDATE = "explain (analyze, format json) update payments set version = version + 1 where id = %(id)s"
+
+
+def test_the_trigger_by_itself(servers: Servers, make: Factory, member: Made, store: Made) -> None:
+    """What PostgreSQL says that it takes of the statements of a payment, and beside that of the commit."""
+    like = make.payment(store, member)
+    with closing(psycopg2.connect(servers.database_url)) as connection, connection.cursor() as cursor:
+        taken: dict[str, list[float]] = {}
+        for _ in range(300):
+            id_ = str(new_id())
+            for name, statement in (("insert", INSERT), ("update", UPDATE)):
+                cursor.execute(statement, {"id": id_, "like": str(like.id)})
+                ((plan,),) = cursor.fetchone() or ()
+                taken.setdefault(f"{name}, in all", []).append(plan["Execution Time"])
+                for trigger in plan["Triggers"]:
+                    taken.setdefault(f"{name}, {trigger['Trigger Name']}", []).append(trigger["Time"])
+            began = time.perf_counter()
+            connection.commit()
+            taken.setdefault("commit", []).append((time.perf_counter() - began) * 1000)
+    for name, times in taken.items():
+        print(f"\n{name}: {statistics.median(times) * 1000:.0f} µs", end="")
+    print()
 
 
 def in_turn(calls: list[Callable[[], object]], rounds: int) -> list[float]:

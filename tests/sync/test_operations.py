@@ -1,8 +1,10 @@
 """What becomes of operations: each done once, in their order, and refused where they would surprise somebody."""
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace as Made
 from typing import Any
+from uuid import UUID
 
 import pytest
 import ujson
@@ -72,6 +74,24 @@ def test_the_id_of_another_operation_is_refused(device: Device) -> None:
     results = device.sync(write, *(write | other for other in others))
     assert statuses(results) == [201, 422, 422, 422]
     assert codes(results)[2:] == ["idempotency_key_reused"] * 2
+
+
+def test_an_id_is_the_same_in_whichever_spelling(device: Device, make: Factory) -> None:
+    """Capitals, as Swift writes UUIDs, or no hyphens."""
+    spellings: list[Callable[[str], str]] = [str, str.upper, lambda text: text.replace("-", "")]
+    for spell in spellings:
+        write = op("POST", "/v1/posts", {"body": "One", "privacy": "public"})
+        write["id"] = spell(write["id"])
+        child = op(
+            "PATCH", f"/v1/posts/${write['id']}.id", {"title": {"$ref": f"{write['id']}#/body"}}, after=[write["id"]]
+        )
+        results = device.sync(write, child)
+        assert statuses(results) == [201, 200], write["id"]
+        assert results[0]["id"] == str(UUID(write["id"]))
+        # They are known to a later request as well.
+        later = op("DELETE", f"/v1/posts/${write['id']}.id", after=[write["id"]])
+        assert statuses(device.sync(write | {"id": spell(results[0]["id"])}, later)) == [201, 204]
+    assert make.value("select count(*) from posts") == 0
 
 
 def test_ids_of_two_users_never_meet(device: Device, device_of: MakeDevice, owner: Made) -> None:
