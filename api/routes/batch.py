@@ -12,12 +12,15 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from api.auth import PUBLIC
 from api.composition import Part, Parts, beyond_limits, result, route_of
+from api.http import problem_of
 from api.idempotency import idempotency_key
 from api.long_poll import finished_reply, wanted_wait
 from api.reply import Reply
 from api.routing import Call, Routes
 from dues.errors import BadRequest, FailedDependency, Fault, Problem, ValidationFailed
-from dues.postgres import repeated, transaction
+from dues.ids import parse_id
+from dues.postgres import failure_of, repeated, transaction
+from dues.postgres.constraints import take_turns
 from dues.stores.access import refusing_lost_rights
 from dues.validation import validate
 
@@ -203,27 +206,51 @@ def _runs(call: Call, items: list[Part]) -> Iterator[list[Part]]:
 def _answer_together(parts: Parts, items: list[Part]) -> bool:
     """Answer operations in one transaction, which saves a commit and a look at the caller's rights for each; or where
     one of them fails do nothing, so that each is answered by itself. Returns: whether they are answered."""
-    tried = Parts(parts.call, dict(parts.replies))
+    tried, all_are_done = Parts(parts.call, dict(parts.replies)), False
     try:
         with refusing_lost_rights(), transaction():
             for item in items:
                 tried.perform(item)
-    except Exception:
-        return False
+            all_are_done = True
+    except Exception as error:
+        if not all_are_done or _is_undone(error):
+            return False
+        # The commit was sent, and nobody knows what became of it: done once more, they might be done twice.
+        for item in items:
+            parts.refuse(item, problem_of(error))
+        return True
     parts.replies |= tried.replies
     return True
+
+
+def _is_undone(error: Exception) -> bool:
+    """Whether a commit that failed so has certainly come to nothing."""
+    failure = failure_of(error)
+    return isinstance(error, Problem) or (failure is not None and failure.repeatable)
 
 
 def _all_or_none(call: Call, items: list[Part]) -> Parts:
     """Raises: Problem, that of the first operation that fails."""
     parts = Parts(call)
     with refusing_lost_rights(), transaction():
+        _take_turns(call, items)
         for i, item in enumerate(items):
             try:
                 parts.perform(item)
             except Problem as problem:
                 raise _located(problem, i, item) from problem
     return parts
+
+
+def _take_turns(call: Call, items: list[Part]) -> None:
+    """Wait for other atomic batches of the same stores, and of the same caller: each holds what it has changed until
+    its end, so two that change the same in different orders would wait for each other."""
+    stores = {item.path.split("/")[3] for item in items if item.path.startswith("/v1/stores/")}
+    owners = {str(found) for name in stores if (found := parse_id(name.partition("?")[0]))}
+    if actor := call.access.actor:
+        owners.add(str(actor.user_id))
+    for owner in sorted(owners):
+        take_turns("an atomic batch", owner)
 
 
 def _located(problem: Problem, place: int, item: Part) -> Problem:

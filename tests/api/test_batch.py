@@ -4,18 +4,22 @@ import http.client
 import json
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from pathlib import Path
 from types import SimpleNamespace as Made
 from typing import Any
 
+import psycopg2
 import pytest
 import ujson
 from flask import Flask
 from flask.testing import FlaskClient
 
 from api.routes.batch import MOST_OPERATIONS
+from dues.errors import Forbidden
 from dues.ids import new_id
+from dues.postgres.unit_of_work import UnitOfWork
 from tests.api.test_access import ROWS, Row, body_of, headers_of
 from tests.api.world import World
 from tests.factory import Factory
@@ -255,6 +259,23 @@ def test_rights_that_an_atomic_batch_takes_away_are_gone_at_once(post: Post, sto
     assert make.value("select count(*) from store_staff where store_id = %(id)s", {"id": store.id}) == 1
 
 
+def test_atomic_batches_do_not_get_in_each_other_s_way(app: Flask, store: Made, make: Factory) -> None:
+    """Eight at once that change the same packages and addresses, every other one from the last to the first."""
+    owner = owner_of(make, store)
+    auth = make.auth(owner)
+    paths = [f"/v1/stores/{store.id}/packages/{make.package(store).id}" for _ in range(8)]
+    paths += [f"/v1/me/addresses/{make.address(owner).id}" for _ in range(4)]
+
+    def send(turn: int) -> int:
+        named = [(path, {"name": "x"} if "packages" in path else {"label": "x"}) for path in paths[:: (-1) ** turn]]
+        operations = [{"id": f"o{n}", "method": "PATCH", "path": p, "body": body} for n, (p, body) in enumerate(named)]
+        body = {"atomic": True, "operations": operations}
+        return app.test_client().post("/v1/batch", json=body, headers=auth).status_code
+
+    with ThreadPoolExecutor(8) as senders:
+        assert list(senders.map(send, range(8))) == [200] * 8
+
+
 def test_sent_again_it_is_finished(post: Post, packages: Any, store: Made, make: Factory) -> None:
     """What had succeeded is answered as before, a deletion too; what had not is tried."""
     user = owner_of(make, store)
@@ -376,6 +397,36 @@ def test_creations_of_one_kind_are_done_together(
     assert {result["headers"]["Idempotency-Replayed"] for result in again.values()} == {"true"}
     told = make.rows("select data ->> 'id' as id from events where store_id = %(id)s order by seq", {"id": store.id})
     assert [row.id for row in told][10:] == [result["body"]["id"] for result in first.values()]
+
+
+LOST_COMMITS: dict[str, tuple[Exception, bool, int, int]] = {
+    # What is raised; whether it was committed all the same; the status of each, and how many rows there are.
+    "the connection broke, and it was committed": (psycopg2.OperationalError("gone"), True, 503, 10),
+    "the connection broke, and it was not": (psycopg2.OperationalError("gone"), False, 503, 0),
+    "something of ours failed after it": (RuntimeError("a callback"), True, 500, 10),
+    "a right was taken away": (Forbidden("gone"), False, 201, 10),
+}
+
+
+@pytest.mark.parametrize("name", LOST_COMMITS)
+def test_what_may_have_been_done_is_not_done_again(
+    post: Post, packages: Any, make: Factory, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Of creations that are done together: they are done one by one only where nothing of them can be there."""
+    error, is_committed, status, count = LOST_COMMITS[name]
+    commit = UnitOfWork.commit
+
+    def failing(work: UnitOfWork) -> None:
+        monkeypatch.setattr(UnitOfWork, "commit", commit)
+        if is_committed:
+            commit(work)
+        raise error
+
+    operations = [packages(f"p{i}") for i in range(10)]
+    monkeypatch.setattr(UnitOfWork, "commit", failing)
+    _, results = post(*operations)
+    assert {result["status"] for result in results.values()} == {status}
+    assert make.value("select count(*) from packages") == count
 
 
 def ask(web: WebServer, document: Any, headers: dict[str, str]) -> tuple[int, dict[str, str], Any]:
