@@ -9,6 +9,7 @@ from uuid import UUID
 import ujson
 
 from dues.imports.rows import Kind, Refusal
+from dues.payments.gateways import Chosen
 from dues.postgres import fetch_row
 
 # By the row's external id: the id of what there is now, or why there is nothing.
@@ -23,8 +24,8 @@ _KNOWN = """
 
 @dataclass(frozen=True, slots=True)
 class Importer:
-    """The store, as it is when a batch begins: `at` is its time, `currencies` those that it takes. `actor_id` asked for
-    the import."""
+    """The store, as it is when a batch begins: `at` is its time, `currencies` those that it takes, `gateway` what
+    charges in it. `actor_id` asked for the import."""
 
     store_id: UUID
     actor_id: UUID
@@ -32,6 +33,7 @@ class Importer:
     timezone: str
     currencies: frozenset[str]
     test: bool
+    gateway: Chosen
 
 
 def known_rows(store_id: UUID, kind: Kind, external_ids: list[str]) -> dict[str, tuple[UUID, bytes]]:

@@ -6,7 +6,7 @@ the next ones end so many whole intervals later, at the same day and time.
 """
 
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from dues.imports.rows import Refusal, SubscriptionRow
@@ -14,6 +14,11 @@ from dues.subscriptions.calendar import boundary
 from dues.subscriptions.terms import Terms
 
 _DAYS_A_WEEK, _MONTHS_A_YEAR = 7, 12
+# No membership is older, and none is paid for longer: what is further away was mistyped, and counting from there would
+# leave the calendar.
+_MOST_YEARS = 100
+_FURTHEST = timedelta(days=365.25 * _MOST_YEARS)
+_TIMES = ("started_at", "anchor_at", "current_period_end", "trial_end", "ended_at")
 
 
 def number_of_period(terms: Terms, anchor: datetime, timezone: str, end: datetime) -> int | None:
@@ -48,6 +53,10 @@ def time_of(value: object) -> datetime | None:
 
 def wrong_dates(row: SubscriptionRow, terms: Terms, now: datetime, timezone: str) -> Iterator[Refusal]:
     """What is wrong with the dates of a row."""
+    for name in _TIMES:
+        moment = time_of(getattr(row, name))
+        if moment and abs(moment - now) > _FURTHEST:
+            yield _wrong(name, f"is more than {_MOST_YEARS} years away")
     if row.started_at > now:
         yield _wrong("started_at", "is yet to come: let them subscribe then")
     if row.status == "canceled":

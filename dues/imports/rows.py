@@ -30,6 +30,7 @@ _SWITCHES = {"true": True, "false": False}
 # A refusal repeats at most this much of what was sent.
 _MOST_REPEATED = 100
 _MOST_TOLD = 1000
+_MOST_NAMED = 200
 
 
 class CustomerRow(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -125,7 +126,7 @@ def parse(record: Record, kind: str, columns: Sequence[str]) -> Parsed:
     external_id = ""
     try:
         value = _value(record, kind, columns)
-        external_id = _shown(str(value.get("external_id", ""))[:200])
+        external_id = _name(value.get("external_id"))
         row = validate(value, ROWS[kind])
     except MalformedRecord as malformed:
         return Parsed(record, external_id, Refusal(malformed.code, _shown(malformed.detail)))
@@ -187,6 +188,11 @@ def _each_once(members: Iterable[tuple[str, Any]]) -> None:
         if name in seen:
             raise MalformedRecord("malformed_json", f"has the member {name[:_MOST_REPEATED]!r} twice")
         seen.add(name)
+
+
+def _name(sent: Any) -> str:
+    """What stands for the external id of a row that may have none."""
+    return _shown(str(sent)[:_MOST_NAMED]) if isinstance(sent, str | int) else ""
 
 
 def _shown(text: str) -> str:

@@ -24,6 +24,7 @@ from dues.imports.lines import BOM, Record, Records
 from dues.imports.rows import Parsed, Refusal, parse
 from dues.imports.service import Running
 from dues.jobs import Canceled, LeaseLost, PermanentFailure, Retry, Run
+from dues.payments.gateways import chosen_gateway
 from dues.postgres import failure_of, fetch_row, repeated, run_later, transaction
 from dues.reads.tags import touch
 from dues.reports.files import FileStore
@@ -50,11 +51,17 @@ _MOVE = """
         refused = refused + %(refused)s, version = version + 1, updated_at = now()
     where store_id = %(store_id)s and id = %(import_id)s returning rows
 """
+# Of so many refused rows an import tells at most. A small file may have millions of lines that are none, and what is
+# written of each is far longer than the line.
+MOST_TOLD = 100_000
 _REFUSE = """
     insert into import_refusals(store_id, import_id, line, external_id, code, pointer, detail)
     select %(store_id)s, %(import_id)s, r.line, r.external_id, r.code, r.pointer, r.detail
     from jsonb_to_recordset(%(rows)s::jsonb)
         as r(line bigint, external_id text, code text, pointer text, detail text)
+    order by r.line
+    limit greatest(0, %(most)s - (
+        select i.refused from imports i where i.store_id = %(store_id)s and i.id = %(import_id)s))
 """
 
 
@@ -157,7 +164,8 @@ def _begin(one: Running) -> Importer:
         except Conflict as moving:
             raise Retry(1.0, moving, charged=False) from None
     at: datetime = store_now(one.store_id)
-    return Importer(one.store_id, one.requested_by, at, timezone, frozenset(currencies), test)
+    gateway = chosen_gateway(one.store_id)
+    return Importer(one.store_id, one.requested_by, at, timezone, frozenset(currencies), test, gateway)
 
 
 def _move(one: Running, batch: Sequence[Parsed], applied: Applied) -> int:
@@ -174,7 +182,7 @@ def _move(one: Running, batch: Sequence[Parsed], applied: Applied) -> int:
             }
             for parsed, refusal in applied.refused
         ]
-        run_later(_REFUSE, names | {"rows": ujson.dumps(refused, ensure_ascii=False)})
+        run_later(_REFUSE, names | {"rows": ujson.dumps(refused, ensure_ascii=False), "most": MOST_TOLD})
     last: Record = batch[-1].record
     moved = {
         "position": last.end,

@@ -39,6 +39,7 @@ _EVENTS: Mapping[str, EventType] = {
     "failed": "import.failed",
     "canceled": "import.canceled",
 }
+FOLDER = "imports"
 # Most imports of a store that wait or run.
 MOST_UNFINISHED = 20
 _UNFINISHED = "select count(*) from imports where store_id = %(store_id)s and status in ('pending', 'running')"
@@ -76,7 +77,7 @@ class RefusalsFile:
 
 def import_folder(store_id: UUID, import_id: UUID) -> str:
     """What the keys of an import's files begin with."""
-    return f"imports/{store_id}/{import_id}"
+    return f"{FOLDER}/{store_id}/{import_id}"
 
 
 def request_import(store_id: UUID, requested_by: UUID, kind: Kind, upload: Upload) -> Import:

@@ -20,6 +20,7 @@ from dues.imports.customers import enroll
 from dues.imports.dates import place, time_of, wrong_dates
 from dues.imports.rows import Refusal, SubscriptionRow
 from dues.mail.address import normal_address
+from dues.payments.gateways import SANDBOX
 from dues.payments.methods import can_be_imported, keep_imported
 from dues.postgres import fetch_row, run_later
 from dues.subscriptions import state
@@ -155,9 +156,8 @@ def _subscription(store: Importer, row: SubscriptionRow, user_id: UUID, terms: T
     """The subscription as it stands."""
     if refusal := next(wrong_dates(row, terms, store.at, store.timezone), None):
         return refusal
-    if isinstance(row.payment_method, str) and not can_be_imported(row.payment_method):
-        detail = "/payment_method: cannot be charged without its member: leave it out, and have them say another"
-        return Refusal("not_supported", detail, "/payment_method")
+    if isinstance(row.payment_method, str) and (refusal := _wrong_method(store, row.payment_method)):
+        return refusal
     one = Subscription(
         store_id=store.store_id,
         id=new_id(),
@@ -193,6 +193,20 @@ def _subscription(store: Importer, row: SubscriptionRow, user_id: UUID, terms: T
     reminder = reminder_at(one)
     # Nobody is mailed for what was imported: a reminder that would be due by now was for whoever sent it before.
     return replace(one, reminded_for=end) if reminder and reminder <= store.at else one
+
+
+def _wrong_method(store: Importer, token: str) -> Refusal | None:
+    """Why a store cannot charge a token when a subscription renews. What is at a gateway of its own is its members' to
+    store there: no token of it can be taken over."""
+    code, reason = "", ""
+    if store.gateway.gateway != SANDBOX:
+        code, reason = "wrong_gateway", "is of the sandbox, and this store has a gateway of its own"
+    elif not store.gateway.accepts:
+        code, reason = "sandbox_refused", "is of the sandbox, which charges nobody here"
+    elif not can_be_imported(token):
+        code, reason = "not_supported", "cannot be charged without its member"
+    detail = f"/payment_method: {reason}: leave it out, and have its member say what to charge"
+    return Refusal(code, detail, "/payment_method") if code else None
 
 
 def _write(store: Importer, made: list[tuple[SubscriptionRow, Subscription]]) -> None:

@@ -13,7 +13,8 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -24,6 +25,7 @@ from dues.settings import settings
 
 log = logging.getLogger("dues.reports")
 
+FOLDER = "reports"
 _CHUNK = 256 * 1024
 
 
@@ -65,6 +67,10 @@ class FileStore(Protocol):
 
     def delete(self, prefix: str) -> None:
         """Remove every file below `prefix`, and what killed writers left there."""
+        ...
+
+    def unchanged(self, prefix: str, depth: int, since: datetime) -> Iterator[str]:
+        """The keys of the folders so many levels below `prefix` in which no file has come or gone since then."""
         ...
 
 
@@ -162,6 +168,13 @@ class LocalFiles:
         else:
             path.unlink(missing_ok=True)
 
+    def unchanged(self, prefix: str, depth: int, since: datetime) -> Iterator[str]:
+        for path in self._path(prefix).glob("/".join("*" * depth)):
+            # Others may delete it meanwhile.
+            with suppress(FileNotFoundError):
+                if path.is_dir() and path.stat().st_mtime < since.timestamp():
+                    yield path.relative_to(self._root).as_posix()
+
     def _path(self, key: str) -> Path:
         parts = key.split("/")
         if not key.isascii() or any(part in ("", ".", "..") for part in parts):
@@ -176,7 +189,7 @@ def file_store() -> FileStore:
 
 def report_folder(report_id: UUID) -> str:
     """What the keys of every attempt at a report begin with."""
-    return f"reports/{report_id}"
+    return f"{FOLDER}/{report_id}"
 
 
 def report_key(report_id: UUID, extension: str) -> str:

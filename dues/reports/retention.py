@@ -1,17 +1,20 @@
 """The files of reports are kept for a time; then the report stays, and says that its file is gone."""
 
 from datetime import timedelta
+from itertools import islice
 
 from sqlalchemy import func, select
 
-from dues.postgres import db
+from dues.ids import parse_id
+from dues.postgres import database_now, db
 from dues.reads.tags import touch
-from dues.reports.files import file_store, report_folder
+from dues.reports.files import FOLDER, file_store, report_folder
 from dues.reports.models import Report
 from dues.settings import settings
 
 # Each is a folder to be deleted.
 _MOST = 100
+_DAY = timedelta(days=1)
 
 
 def delete_expired_files() -> int:
@@ -29,4 +32,17 @@ def delete_expired_files() -> int:
         file_store().delete(report_folder(report.id))
         report.file_key = None
         touch(f"store:{report.store_id}:reports")
-    return len(found)
+    return len(found) or _delete_leftovers()
+
+
+def _delete_leftovers() -> int:
+    """What processes that were killed have left, and no report names. Returns: how many folders."""
+    files = file_store()
+    since = database_now() - timedelta(days=settings().keep_report_files_days) - _DAY
+    ids = {folder: parse_id(folder.partition("/")[2]) for folder in islice(files.unchanged(FOLDER, 1, since), _MOST)}
+    used = select(Report.id).where(Report.id.in_([one for one in ids.values() if one]), Report.file_key.is_not(None))
+    left = {*ids.values()} - {None, *db.session.scalars(used)}
+    for folder, report_id in ids.items():
+        if report_id in left:
+            files.delete(folder)
+    return len(left)

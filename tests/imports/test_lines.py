@@ -1,5 +1,7 @@
 """Records are found in whatever pieces a file comes, and what is wrong with one costs no other."""
 
+import itertools
+import tracemalloc
 from collections.abc import Iterable
 
 import pytest
@@ -78,3 +80,28 @@ def test_a_file_is_read_on_from_wherever_a_record_ends(text: str, size: int) -> 
         assert [(one.line, one.end, str(one.content)) for one in rest] == [
             (one.line, one.end, str(one.content)) for one in records[number + 1 :]
         ]
+
+
+HUGE = 2**30
+BEGINNINGS = {
+    "a line": (b"", "csv", "length"),
+    "a cell that is not closed": (b'a,"b', "csv", "length"),
+    "an object": (b'{"external_id":"', "ndjson", "length"),
+    "one after good ones": (b"a,b\n" * 1000, "csv", "length"),
+}
+
+
+@pytest.mark.parametrize("name", BEGINNINGS)
+def test_a_line_of_a_gigabyte_is_passed_over_in_little_memory(name: str) -> None:
+    beginning, form, code = BEGINNINGS[name]
+    chunk = b"x" * 2**20
+    tracemalloc.start()
+    try:
+        *_, last = read(itertools.chain([beginning], itertools.repeat(chunk, HUGE // len(chunk)), [b"\nc,d"]), form)[
+            :-1
+        ]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert last[1] == code
+    assert peak < 8 * 2**20
