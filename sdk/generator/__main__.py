@@ -24,7 +24,10 @@ def generate() -> dict[Path, str]:
     for source in sorted((_PYTHON / "_async").glob("*.py")):
         text = groups if source.name == "groups.py" else source.read_text()
         files[_PYTHON / "_sync" / source.name] = formatted(_BLOCKING + blocking(text))
-    return files | {_TYPESCRIPT / "generated.ts": typescript(shapes)}
+    moves_money = sorted(
+        f"{route.method} {route.path}" for module in MODULES for route in module.all if route.moves_money
+    )
+    return files | {_TYPESCRIPT / "generated.ts": typescript(shapes, moves_money)}
 
 
 def outdated() -> list[Path]:

@@ -1,6 +1,7 @@
 """The TypeScript client's generated file: interfaces of what is sent and answered, and the groups of operations."""
 
 import re
+from collections.abc import Sequence
 from textwrap import wrap
 
 from sdk.generator.shapes import Field, Model, Operation, Shape, Shapes, camel
@@ -24,12 +25,14 @@ _BASES = {"sync": "SyncGroup"}
 _TYPES = {"string": "string", "integer": "number", "number": "number", "boolean": "boolean", "any": "unknown"}
 
 
-def typescript(shapes: Shapes) -> str:
+def typescript(shapes: Shapes, moves_money: Sequence[str]) -> str:
+    """`moves_money`: the methods and paths of requests that charge or pay back."""
     if clashes := shapes.models.keys() & {camel(group) for group in shapes.groups}:
         raise ValueError(f"in TypeScript a schema and a group of operations cannot share a name: {sorted(clashes)}")
     parts = [_HEAD]
     parts += [_interface(model) for _, model in sorted(shapes.models.items())]
     parts.append(_events(shapes))
+    parts.append(_money(moves_money))
     for group, about in shapes.groups.items():
         operations = [operation for operation in shapes.operations if operation.group == group]
         parts.append(f"\n{_comment(about)}export class {camel(group)} extends {_BASES.get(group, 'Group')} {{\n")
@@ -81,6 +84,14 @@ def _events(shapes: Shapes) -> str:
     return (
         "/** What a webhook of each type shows. Of a document that would be too large, `id` and `links` alone. */\n"
         f"export interface EventData {{\n{pairs}}}\n"
+    )
+
+
+def _money(moves_money: Sequence[str]) -> str:
+    lines = "".join(f'  "{re.sub(r"{.*?}", "*", request)}",\n' for request in moves_money)
+    return (
+        "\n/** Requests that charge or pay back, now or as soon as something is done; `*` stands for an id. */\n"
+        f"export const MOVES_MONEY: readonly string[] = [\n{lines}];\n"
     )
 
 

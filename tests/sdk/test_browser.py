@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from dues.ids import new_id
 from tests.sdk.conftest import Town
 from tests.sdk.test_typescript_package import built
 from tests.servers import Servers
@@ -27,13 +28,14 @@ pytestmark = [
     pytest.mark.skipif(not CHROMIUM, reason="there is no Chromium here: the client was NOT tried in a browser"),
 ]
 
-# Signs in, pays and waits, follows a job by its events, and makes changes while the server is away.
+# Signs in, pays and waits, follows a job by its events, makes changes while the server is away, and syncs.
 PAGE = """<!doctype html><title>shop</title><script type="module">
 const told = {};
 const tell = (path) => fetch(path, { method: "POST", body: JSON.stringify(told) });
 try {
   const { Dues, OfflineQueue, indexedDbStorage, isOffline } = await import("/dist/index.js");
-  const { url, email, password, storeId } = await (await fetch("/settings")).json();
+  const settings = await (await fetch("/settings")).json();
+  const { url, email, password, storeId } = settings;
   const dues = await new Dues({ url, retries: 0 }).logIn(email, password);
 
   const payment = { amount: 1500, currency: "EUR", payment_method: "sandbox_ok" };
@@ -48,7 +50,33 @@ try {
   const outcomes = [];
   const onOutcome = (outcome) => void outcomes.push(outcome.status);
   const queue = new OfflineQueue(dues, indexedDbStorage(), { onOutcome });
+  const rows = new Map();
+  let cursor = null;
+  // As docs/programs.md says what a client does with an answer.
+  async function sync(ops = []) {
+    const statuses = [];
+    for await (const page of dues.sync.pages(cursor, { ops })) {
+      for (const [key, row] of rows) if (page.reset.includes(row.type)) rows.delete(key);
+      for (const change of page.changes) {
+        const key = `${change.type} ${change.id}`;
+        if (change.version > (rows.get(key)?.version ?? 0)) rows.set(key, change);
+      }
+      statuses.push(...page.results.map((result) => result.status));
+      cursor = page.cursor;
+    }
+    return statuses;
+  }
+  const shown = (type) => [...rows.values()].filter((row) => row.type === type && row.op === "put");
+  await sync();
+  told.payments = shown("payment").length;
+
   await tell("/leave");
+  const now = () => new Date().toISOString();
+  const address = { id: settings.addressId, line1: "1 High Street", city: "Leeds", country: "GB" };
+  const made = { id: crypto.randomUUID(), at: now(), method: "POST", path: "/v1/me/addresses", body: address };
+  const path = `/v1/me/addresses/${address.id}`;
+  const moved = { id: crypto.randomUUID(), at: now(), method: "PATCH", path, body: { city: "York" }, after: [made.id] };
+  const ops = [made, moved];
   const post = { body: "Written on a train", privacy: "public" };
   const { id } = await queue.add({ method: "POST", path: "/v1/posts", body: post });
   await queue.add({ method: "POST", path: `/v1/posts/$${id}.id/comments`, body: { body: "So is this" } });
@@ -57,12 +85,17 @@ try {
   } catch (error) {
     told.offline = isOffline(error);
   }
+  await sync(ops).catch((error) => (told.syncedOffline = !isOffline(error)));
   await tell("/return");
+  told.synced = await sync(ops);
+  told.cities = shown("address").map((row) => row.data.city);
+  const waiting = dues.sync.wait(cursor, { wait: 20 });
   // What a page that was closed has left is found by the next one.
   const next = new OfflineQueue(dues, indexedDbStorage(), { onOutcome });
   told.pending = (await next.pending()).length;
   await next.flush();
   Object.assign(told, { outcomes, left: (await next.pending()).length });
+  told.woken = (await waiting).changes.some((change) => ["post", "comment"].includes(change.type));
 } catch (error) {
   told.error = String(error);
 }
@@ -138,7 +171,7 @@ def visit(shop: Shop, town: Town, tmp_path: Path) -> Visit:
         assert CHROMIUM
         shop.api = api
         shop.settings = {"url": api.url, "email": town.customer.email, "password": town.password,
-                         "storeId": town.store_id}  # fmt: skip
+                         "storeId": town.store_id, "addressId": str(new_id())}  # fmt: skip
         flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
         argv = [CHROMIUM, *flags, f"--user-data-dir={tmp_path / 'profile'}", shop.origin]
         with open(tmp_path / "browser.log", "wb") as log:
@@ -167,9 +200,15 @@ def test_a_page_signs_in_pays_follows_and_makes_up_for_being_offline(
         "pending": 2,
         "outcomes": [201, 201],
         "left": 0,
+        "payments": 2,
+        "syncedOffline": False,
+        "synced": [201, 200],
+        "cities": ["York"],
+        "woken": True,
     }
     values = {"id": town.customer.id}
     assert town.make.value("select count(*) from payments where user_id = %(id)s", values) == 2
+    assert town.make.value("select count(*) from addresses where user_id = %(id)s", values) == 1
     assert town.make.value("select count(*) from comments where author_id = %(id)s", values) == 1
 
 

@@ -225,3 +225,33 @@ def test_a_sync_is_walked_through_page_by_page() -> None:
     assert found == ["a", "b"]
     assert sent[0] == sent[1]
     assert sent[2] == {"cursor": "a", "ops": [], "types": ["post"]}
+
+
+OPERATIONS: dict[str, tuple[int, dict[str, Any], list[int]]] = {
+    "none": (0, {}, [0]),
+    "as many as a request takes": (100, {}, [100]),
+    "more": (250, {}, [100, 100, 50]),
+    "large ones": (30, {"body": {"body": "é" * 50_000}}, [8, 8, 8, 6]),
+    "one of which has to be sent again": (250, {"id": "again"}, [100]),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_a_sync_sends_what_one_request_takes_at_a_time(name: str) -> None:
+    count, more, expected = OPERATIONS[name]
+    sent: list[int] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        operations = json.loads(request.content)["ops"]
+        sent.append(len(operations))
+        results = [
+            {"id": one["id"], "status": 429 if one["id"] == "again" else 201, "problem": {}} for one in operations
+        ]
+        page = {"results": results, "changes": [], "cursor": f"{len(sent)}", "has_more": False, "reset": []}
+        return httpx.Response(200, json=page)
+
+    dues = Dues("t", url="http://dues.test", transport=httpx.MockTransport(answer), retries=0)
+    operations: list[Any] = [{"id": f"{n}", **more} for n in range(count)]
+    pages = list(dues.sync.pages(ops=operations))
+    assert sent == expected
+    assert sum(len(page.results) for page in pages) == sum(expected)

@@ -1388,6 +1388,17 @@ export interface EventData {
   "payment_method.updated": PaymentMethod;
 }
 
+/** Requests that charge or pay back, now or as soon as something is done; `*` stands for an id. */
+export const MOVES_MONEY: readonly string[] = [
+  "DELETE /v1/stores/*/subscriptions/*",
+  "PATCH /v1/stores/*/subscriptions/*",
+  "POST /v1/stores/*/invoices/*/credit-notes",
+  "POST /v1/stores/*/payments",
+  "POST /v1/stores/*/payments/*/confirmations",
+  "POST /v1/stores/*/payments/*/refunds",
+  "POST /v1/stores/*/subscriptions",
+];
+
 /** Users: signing up, one's own account and its addresses, and public profiles. */
 export class Accounts extends Group {
   /** Sign up. */

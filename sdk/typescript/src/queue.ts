@@ -7,14 +7,17 @@
 
 import type { Dues } from "./client.js";
 import { ApiError, NetworkError } from "./errors.js";
+import { MOVES_MONEY } from "./generated.js";
+import { portion } from "./portion.js";
 
-const MOST_IN_BATCH = 100;
 const HOUR_MS = 3_600_000;
+// What a batch is answered where one of its operations cannot be read, or is too large.
+const REFUSES_ALL = new Set([400, 413, 422]);
 // The server remembers keys for a day. What may have been done before that cannot be sent again.
 const REMEMBERED_MS = 23 * HOUR_MS;
 // Nobody is charged the day after for a tap in a tunnel.
 const MONEY_KEPT_MS = 24 * HOUR_MS;
-const MONEY = /\/(payments|refunds|subscriptions)$/;
+const MONEY = new RegExp(`^(${MOVES_MONEY.join("|").replaceAll("*", "[^/]+")})$`);
 const REFERENCE = /^\$([A-Za-z0-9_-]{1,64})\.([A-Za-z0-9_.]+)$/;
 
 export interface NewOperation {
@@ -25,7 +28,7 @@ export interface NewOperation {
   body?: unknown;
   /** Refuses the change where the thing is at another version by then. */
   ifVersion?: number;
-  /** Milliseconds after which it is not sent any more. By default a day for what moves money, and else no limit. */
+  /** Milliseconds after which it is not sent any more. By default a day for what may move money, and else no limit. */
   maxAge?: number;
 }
 
@@ -106,16 +109,27 @@ export class OfflineQueue {
     const key = await this.storage.key();
     const run: Run = { outcomes: [], failed: new Set() };
     // Those that stay for the next time are in front of the rest.
-    for (let staying = 0; ; ) {
-      const sent: Operation[] = [];
+    let staying = 0;
+    let most: number | undefined;
+    for (;;) {
+      const waiting: Operation[] = [];
       for (const operation of (await this.storage.all()).slice(staying)) {
-        if (sent.length === MOST_IN_BATCH) break;
         const code = run.failed.has(operation.id) ? undefined : this.#refusal(operation);
         if (code) await this.#end(run, operation, 0, code, undefined);
-        else if (code === "") sent.push(operation);
+        else if (code === "") waiting.push(operation);
       }
+      const sent = portion(waiting, most);
       if (!sent.length) return run.outcomes;
-      staying += await this.#send(run, key, sent);
+      try {
+        staying += await this.#send(run, key, sent);
+        most = undefined;
+      } catch (error) {
+        if (!(error instanceof ApiError && REFUSES_ALL.has(error.status))) throw error;
+        // One of them is the reason: the others are done without it.
+        for (const operation of sent) await this.#forgetSending(operation.id);
+        if (sent.length > 1) most = sent.length >> 1;
+        else await this.#end(run, sent[0]!, error.status, error.code, error.members);
+      }
     }
   }
 
@@ -139,7 +153,8 @@ export class OfflineQueue {
       const operation = sent[place]!;
       const code = result.status >= 400 ? ((result.body as { code?: string }).code ?? "") : "";
       if (run.failed.has(operation.id)) continue;
-      if (passes(result.status, code)) {
+      // Whose token has run out signs in again, and goes on.
+      if (passes(result.status, code) || result.status === 401) {
         staying++;
         if (code !== "idempotency_key_in_use") await this.#forgetSending(operation.id);
       } else await this.#end(run, operation, result.status, code, result.body);
@@ -156,7 +171,7 @@ export class OfflineQueue {
 
   /** Why an operation is not to be sent; "" for one that is. */
   #refusal(operation: Operation): string {
-    const movesMoney = operation.method === "POST" && MONEY.test(operation.path);
+    const movesMoney = MONEY.test(`${operation.method} ${operation.path.split("?")[0]}`);
     if (operation.sentAt === undefined) {
       const maxAge = operation.maxAge ?? (movesMoney ? MONEY_KEPT_MS : Infinity);
       return this.#now() - operation.at > maxAge ? "stale_operation" : "";

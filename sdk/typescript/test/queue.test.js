@@ -17,9 +17,11 @@ function server(faults = []) {
   const seen = [];
   const busy = new Set();
   const refused = new Set();
+  const signedOut = { path: "" };
 
   function run(operation, key, results) {
     if (busy.has(operation.path)) return { status: 429, body: { code: "rate_limited" } };
+    if (operation.path === signedOut.path) return { status: 401, body: { code: "unauthenticated" } };
     if (done.has(key)) return done.get(key);
     if (refused.has(operation.path)) return { status: 422, body: { code: "validation" } };
     let missing = false;
@@ -44,6 +46,11 @@ function server(faults = []) {
     const fault = faults.shift();
     if (fault === "lost") throw new TypeError("fetch failed");
     const { operations } = JSON.parse(init.body);
+    // As a batch is refused whole, for one of its operations.
+    const poison = operations.some((operation) => operation.path.startsWith("/poison"));
+    if (poison || init.body.length > 1_048_576) {
+      return new Response(JSON.stringify({ code: poison ? "validation" : "payload_too_large" }), { status: poison ? 422 : 413 });
+    }
     seen.push(operations.length);
     const results = [];
     for (const operation of operations) {
@@ -54,7 +61,7 @@ function server(faults = []) {
     return new Response(JSON.stringify({ results }), { status: 207 });
   };
   const dues = new Dues({ url: "http://dues.test", token: "t", fetch, retries: 0 });
-  return { dues, rows, seen, busy, refused };
+  return { dues, rows, seen, busy, refused, signedOut };
 }
 
 const post = (text, more = {}) => ({ method: "POST", path: "/v1/posts", body: { body: text }, ...more });
@@ -127,6 +134,73 @@ test("what uses the answer of an operation that failed ends with it, and the res
   assert.deepEqual(told.sort(), ["", "failed_dependency", "validation"]);
   assert.deepEqual(texts(rows), ["good"]);
   assert.deepEqual(await queue.pending(), []);
+});
+
+test("an operation for which a whole batch is refused ends alone, wherever it is", async () => {
+  for (const place of [0, 1, 57, 99, 149]) {
+    const { dues, rows } = server();
+    const told = [];
+    const queue = new OfflineQueue(dues, memoryStorage(), { onOutcome: ({ status, code }) => void told.push(`${status} ${code}`) });
+    let id;
+    for (let i = 0; i < 150; i++) ({ id } = await queue.add(post(`${i}`, i === place ? { path: "/poison" } : {})));
+    // One that uses the answer of another is done after it, however the batch is cut.
+    await queue.add(post({ $ref: `${id}#/id` }));
+    await queue.flush();
+    const good = told.filter((outcome) => outcome === "201 ");
+    assert.equal(told.filter((outcome) => outcome === "422 validation").length, 1);
+    assert.equal(good.length, place === 149 ? 149 : 150);
+    assert.deepEqual(
+      texts(rows).filter((text) => !text.startsWith("row")),
+      Array.from({ length: 150 }, (_, i) => `${i}`).filter((_, i) => i !== place),
+    );
+    assert.deepEqual(await queue.pending(), []);
+  }
+});
+
+test("what is too large for one batch is sent in several, and what is too large for any ends", async () => {
+  const { dues, rows, seen } = server();
+  const queue = new OfflineQueue(dues, memoryStorage());
+  for (let i = 0; i < 20; i++) await queue.add(post("é".repeat(60_000)));
+  await queue.add(post("x".repeat(2_000_000)));
+  await queue.add(post("last"));
+  const outcomes = await queue.flush();
+  assert.deepEqual(outcomes.filter((outcome) => outcome.status !== 201).map((outcome) => outcome.code), ["payload_too_large"]);
+  assert.equal(rows.size, 21);
+  assert.ok(seen.every((count) => count <= 7));
+});
+
+test("whose token has run out keeps what was not done", async () => {
+  const { dues, rows, signedOut } = server();
+  const queue = new OfflineQueue(dues, memoryStorage());
+  signedOut.path = "/v1/posts";
+  await queue.add(post("a"));
+  assert.deepEqual(await queue.flush(), []);
+  signedOut.path = "";
+  assert.equal((await queue.flush()).length, 1);
+  assert.equal(rows.size, 1);
+});
+
+// Whether a request moves money is what the server's routes say.
+const MONEY = [
+  ["POST", "/v1/stores/s/payments", true],
+  ["POST", "/v1/stores/s/payments/$p.id/refunds", true],
+  ["POST", "/v1/stores/s/payments/p/confirmations?x=1", true],
+  ["PATCH", "/v1/stores/s/subscriptions/x", true],
+  ["DELETE", "/v1/stores/s/subscriptions/x", true],
+  ["PATCH", "/v1/stores/s/packages/x", false],
+  ["POST", "/v1/posts", false],
+];
+
+test("nobody is charged for what was done the day before", async () => {
+  for (const [method, path, moves] of MONEY) {
+    const { dues } = server();
+    let now = 0;
+    const queue = new OfflineQueue(dues, memoryStorage(), { clock: () => now });
+    await queue.add({ method, path: path.replace("$p.id", "p"), body: {} });
+    now = 25 * HOUR;
+    const [outcome] = await queue.flush();
+    assert.equal(outcome.code, moves ? "stale_operation" : "", `${method} ${path}`);
+  }
 });
 
 test("what waits for a busy server keeps what uses its answer waiting", async () => {

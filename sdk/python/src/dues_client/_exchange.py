@@ -5,14 +5,14 @@ import json
 import random
 import sys
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from dues_client._http import httpx
-from dues_client._model import UNSET, Unset
+from dues_client._model import UNSET, Unset, body_of
 from dues_client.errors import ApiError, ConnectFailed, NetworkError, TimedOut, UnreadableAnswer, api_error
 
 try:
@@ -24,6 +24,8 @@ USER_AGENT = f"dues-client/{__version__} python/{sys.version_info[0]}.{sys.versi
 _FIRST_DELAY_S, _LONGEST_DELAY_S = 0.5, 8.0
 # Whatever the request was: it was not taken on.
 _BUSY = {429, 502, 503, 504}
+# What one sync may send: so many operations, and so many bytes of them.
+_MOST_OPERATIONS, _MOST_BYTES = 100, 900_000
 
 
 @dataclass(frozen=True)
@@ -112,3 +114,24 @@ def retry_delay(attempt: int, error: ApiError | NetworkError, method: str, heade
     delay = min(_FIRST_DELAY_S * 2.0 ** (attempt - 1), _LONGEST_DELAY_S) * random.uniform(0.5, 1)  # noqa: S311 - spreads clients over time
     asked = error.retry_after if isinstance(error, ApiError) else None
     return max(delay, asked or 0.0)
+
+
+def portions(operations: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
+    """The operations of a sync as JSON, in lists that one request may send each."""
+    found: list[list[dict[str, Any]]] = []
+    room = 0
+    for operation in map(body_of, operations):
+        size = len(json.dumps(operation, ensure_ascii=False, separators=(",", ":")).encode())
+        if not found or size > room or len(found[-1]) == _MOST_OPERATIONS:
+            found.append([])
+            room = _MOST_BYTES
+        found[-1].append(operation)
+        room -= size
+    return found
+
+
+def is_to_be_sent_again(result: Mapping[str, Any]) -> bool:
+    """Whether an operation of a sync was refused for a reason that passes, but for those that rest on another."""
+    status = int(result["status"])
+    in_flight = status == 409 and result["problem"].get("code") == "idempotency_key_in_use"
+    return in_flight or status == 429 or status >= 500

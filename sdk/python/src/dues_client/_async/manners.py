@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from dues_client._async.group import AsyncGroup
+from dues_client._exchange import is_to_be_sent_again, portions
 from dues_client._model import Id, WebhookEvent, segment
 from dues_client.models import AnyEvent, Event, SyncAnswer, SyncChanges, SyncOperation, SyncType
 from dues_client.webhooks import read_event, verify
@@ -32,20 +33,26 @@ class AsyncSyncManners(AsyncGroup):
     async def pages(
         self, cursor: str | None = None, *, ops: Sequence[SyncOperation] = (), types: Sequence[SyncType] | None = None
     ) -> AsyncIterator[SyncAnswer]:
-        """Send operations, and walk through all that has changed since the cursor. The first page has their results.
+        """Send operations, and walk through all that has changed since the cursor.
+
+        The first pages have their results, in their order: a request takes a hundred. An operation without a result was
+        not sent, because an earlier one has to be sent again first.
 
         Store each page's `cursor` together with its changes. Whatever fails may be sent again, since an operation is
         done once. Raises: ApiError; with the code `cursor_expired`, begin anew without a cursor.
         """
-        body: dict[str, Any] = {"ops": list(ops), **({"types": list(types)} if types else {})}
+        body: dict[str, Any] = {"types": list(types)} if types else {}
+        waiting = portions(ops)
         while True:
-            body["cursor"] = cursor
+            body |= {"cursor": cursor, "ops": waiting.pop(0) if waiting else []}
             # The key is for the attempts of this call: what is done once are the operations.
             answer = SyncAnswer((await self._call("POST", "/v1/sync", body=body, idempotency_key=None)).data)
             yield answer
-            if not answer.has_more:
+            if any(is_to_be_sent_again(result.data_) for result in answer.results):
+                waiting = []
+            if not waiting and not answer.has_more:
                 return
-            body["ops"], cursor = [], answer.cursor
+            cursor = answer.cursor
 
     async def wait(self, cursor: str, *, wait: int = 20, request_timeout: float | None = None) -> SyncChanges:
         """What has changed since the cursor, as soon as something has; after `wait` seconds nothing."""
