@@ -352,12 +352,12 @@ def _lose_journal(play: Play) -> None:
         client.delete(*names)
 
 
-def _flush(play: Play) -> None:
+def flush(play: Play) -> None:
     with closing(redis.Redis.from_url(play.house.redis_url)) as client:
         client.flushall()
 
 
-def _restart_redis(play: Play) -> None:
+def restart_redis(play: Play) -> None:
     play.house.valkey.kill()
     play.house.valkey.start()
 
@@ -369,7 +369,7 @@ def _stop_redis(play: Play) -> None:
     play.house.valkey.start()
 
 
-def _restart_web(play: Play) -> None:
+def restart_web(play: Play) -> None:
     before = family(play.house.web.process.pid)[1:]
     for process in before:
         process.kill()
@@ -378,10 +378,10 @@ def _restart_web(play: Play) -> None:
 
 for act, moment in (
     (_lose_journal, "deleted by itself"),
-    (_flush, "lost with all of Redis"),
-    (_restart_redis, "lost with Redis' process"),
+    (flush, "lost with all of Redis"),
+    (restart_redis, "lost with Redis' process"),
     (_stop_redis, "away while posts are written"),
-    (_restart_web, "joined anew by a web process that takes another's place"),
+    (restart_web, "joined anew by a web process that takes another's place"),
 ):
     ROWS.append(Row("journal", moment, partial(_post_around, act)))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.faults.clients import CLIENTS
 from tests.faults.house import Crew, House, Mode
 from tests.faults.mailings import MAILINGS
 from tests.faults.matrix import ROWS, Row
@@ -24,7 +25,7 @@ SHORT = {
     ("Redis, gone for 5 s of traffic", "asked"),
     ("PostgreSQL, terminated backends", "asked"),
 }
-ALL = [(row, mode) for row in (*ROWS, *MAILINGS) for mode in row.modes]
+ALL = [(row, mode) for row in (*ROWS, *MAILINGS, *CLIENTS) for mode in row.modes]
 
 
 def parameters(chosen: list[tuple[Row, Mode]]) -> pytest.MarkDecorator:
