@@ -157,6 +157,11 @@ def end_span(
         _exporter.export(name, kind, span, valid_traceparent(parent), seconds, attributes, failed=failed)
 
 
+def is_recording() -> bool:
+    """Whether spans go anywhere."""
+    return _exporter is not None
+
+
 def record_statement(text: str, seconds: float, parent: str | None = None) -> None:
     """Record a statement that ended now, where what it is part of is recorded: `parent`, or what is being done.
     `text` has placeholders in place of values."""

@@ -7,16 +7,14 @@ import itertools
 import re
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import psycopg2
 
-from dues.observability.trace import record_statement
 from dues.postgres.sqlstate import failure_of
-from dues.postgres.statement_stats import count_statement
+from dues.postgres.statement_stats import count_message
 from dues.postgres.watchdog import watchdog
 
 Row = tuple[Any, ...]
@@ -41,10 +39,10 @@ class Connection:
     pool since it was opened, so the server may have ended it meanwhile.
     """
 
-    __slots__ = ("_longest_s", "_prepared", "driver", "has_lain_idle", "is_useless")
+    __slots__ = ("_prepared", "driver", "has_lain_idle", "is_useless", "longest_s")
 
     def __init__(self, driver: Any, *, prepare: bool, longest_s: float) -> None:
-        self.driver, self._longest_s = driver, longest_s
+        self.driver, self.longest_s = driver, longest_s
         self.is_useless = self.has_lain_idle = False
         # A statement's text to the call of it.
         self._prepared: OrderedDict[str, str] | None = OrderedDict() if prepare else None
@@ -58,7 +56,7 @@ class Connection:
     def execute(self, statements: Sequence[Statement], *, first: str = "", prepare: bool = True) -> Row | None:
         """Run statements in one message, and so in one round trip: the first row of the last one. `first` is run
         before all of them as it is. Raises: psycopg2.Error."""
-        with self._watched(statements), self.driver.cursor() as cursor:
+        with _Watched(self, statements), self.driver.cursor() as cursor:
             self.send(cursor, statements, first=first, prepare=prepare)
             row: Row | None = cursor.fetchone() if cursor.description is not None else None
             return row
@@ -66,29 +64,9 @@ class Connection:
     def end(self, word: str, statements: Sequence[Statement] = ()) -> str:
         """Send COMMIT or ROLLBACK, in one message behind `statements`: rows that they lock are not locked for a round
         trip more. Returns: what PostgreSQL has done. Raises: psycopg2.Error."""
-        with self._watched(statements, word), self.driver.cursor() as cursor:
+        with _Watched(self, statements, word), self.driver.cursor() as cursor:
             self.send(cursor, statements, last=word)
             return str(cursor.statusmessage)
-
-    @contextmanager
-    def _watched(self, statements: Sequence[Statement], end: str = "") -> Iterator[None]:
-        """While these run: the network is watched, time is taken, and an error tells whether the connection is lost."""
-        started = time.perf_counter()
-        watchdog.watch(self.driver, self._longest_s)
-        try:
-            yield
-        except psycopg2.Error as error:
-            failure = failure_of(error)
-            self.is_useless = bool(self.driver.closed) or (failure is not None and failure.drops)
-            raise
-        finally:
-            watchdog.done(self.driver)
-            seconds = time.perf_counter() - started
-            if end:
-                record_statement(end, seconds)
-            for sql, _ in statements:
-                count_statement(sql, seconds)
-                seconds = 0.0
 
     def send(
         self, cursor: Any, statements: Sequence[Statement], *, first: str = "", last: str = "", prepare: bool = True
@@ -107,6 +85,28 @@ class Connection:
             before = [(f"deallocate {name}", {}) for name in _make_room(kept, len(fresh), used)] + before
         _send(cursor, before + parts + after)
         kept.update(fresh)
+
+
+class _Watched:
+    """While statements run: the network is watched, time is taken, and an error tells whether the connection is lost.
+    A class, since each message enters one, and a generator's frame costs several times as much."""
+
+    __slots__ = ("_connection", "_end", "_started", "_statements")
+
+    def __init__(self, connection: Connection, statements: Sequence[Statement], end: str = "") -> None:
+        self._connection, self._statements, self._end = connection, statements, end
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+        watchdog.watch(self._connection.driver, self._connection.longest_s)
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        connection = self._connection
+        watchdog.done(connection.driver)
+        if isinstance(error, psycopg2.Error):
+            failure = failure_of(error)
+            connection.is_useless = bool(connection.driver.closed) or (failure is not None and failure.drops)
+        count_message([sql for sql, _ in self._statements], time.perf_counter() - self._started, self._end)
 
 
 def _call(sql: str, values: Mapping[str, Any], kept: OrderedDict[str, str], fresh: dict[str, str]) -> Statement:

@@ -13,9 +13,10 @@ from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 from sqlalchemy import Connection as SQLAlchemyConnection
 from sqlalchemy import Engine, event
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from dues.postgres.connection import Connection, Row, Statement
-from dues.postgres.pool import connection_of
+from dues.postgres.pool import connection_of, pool_of
 
 present_work: "ContextVar[UnitOfWork | None]" = ContextVar("unit_of_work", default=None)
 
@@ -41,7 +42,11 @@ class UnitOfWork:
         self.events: list[Any] = []
         self.counts: Counter[Any] = Counter()
         self.after_commit: list[Callable[[], None]] = []
-        self._taken: tuple[SQLAlchemyConnection, Connection] | None = None
+        self._pool = pool_of(engine)
+        # The connection as the pool has it, as we do, and where it is asked for, as SQLAlchemy does.
+        self._entry: ConnectionPoolEntry | None = None
+        self._ours: Connection | None = None
+        self._sqlalchemy: SQLAlchemyConnection | None = None
         self._has_begun = self.is_over = False
         self._later: list[Statement] = []
 
@@ -49,27 +54,38 @@ class UnitOfWork:
         """SQLAlchemy's, which neither begins nor commits anything: it is begun already."""
         if not self._has_begun:
             self._run([])
-        return self._take()[0]
+        if self._sqlalchemy is None:
+            assert self._entry
+            self._sqlalchemy = self._pool.wrapped(self._engine, self._entry)
+        return self._sqlalchemy
 
-    def _take(self) -> tuple[SQLAlchemyConnection, Connection]:
-        """The connection, as SQLAlchemy has it and as we do."""
-        if self._taken is None:
-            connection = self._engine.connect()
-            ours = connection_of(connection.connection.info)
+    def _connection(self) -> Connection:
+        if self._ours is None:
+            ours = self._take()
             if ours.is_read_only and ours.has_lain_idle:
                 # Another may lead to where writes are taken now.
-                connection.invalidate()
-                connection.close()
-                connection = self._engine.connect()
-                ours = connection_of(connection.connection.info)
-            self._taken = connection, ours
-        return self._taken
+                self._drop()
+                ours = self._take()
+            self._ours = ours
+        return self._ours
+
+    def _take(self) -> Connection:
+        self._entry = self._pool.take()
+        return connection_of(self._entry.info)
+
+    def _drop(self) -> None:
+        """Close the connection, with which nothing is done yet, and be without one."""
+        entry, self._entry, self._ours = self._entry, None, None
+        if entry:
+            entry.invalidate()
+            self._pool.give_back(entry)
 
     def execute(self, sql: str, values: Mapping[str, Any], *, hot: bool = False, later: bool = False) -> Row | None:
         """Run a statement, prepared if it is `hot`, and return its first row; or run it `later`, in one message with
         the next whose answer is asked for, and return None."""
         # What the session still has to write was written before.
-        self.flush_session()
+        if self.session:
+            self.session.flush()
         if not later:
             return self._run([(sql, values)], prepare=hot)
         self._later.append((sql, values))
@@ -77,7 +93,7 @@ class UnitOfWork:
 
     def before_statement(self, connection: SQLAlchemyConnection) -> None:
         """SQLAlchemy is about to run a statement of its own: what was to run before it does."""
-        if self._later and self._taken and connection is self._taken[0]:
+        if self._later and connection is self._sqlalchemy:
             self._run([])
 
     def flush(self) -> None:
@@ -95,11 +111,11 @@ class UnitOfWork:
         prepare = prepare or bool(later)
         message = [*later, *statements]
         if self._has_begun:
-            return self._take()[1].execute(message, prepare=prepare)
+            return self._connection().execute(message, prepare=prepare)
         self._has_begun = True
         while True:
             try:
-                return self._take()[1].execute(message, first="begin", prepare=prepare)
+                return self._connection().execute(message, first="begin", prepare=prepare)
             except psycopg2.Error:
                 if not self._replace():
                     raise
@@ -107,12 +123,10 @@ class UnitOfWork:
     def _replace(self) -> bool:
         """Take another connection where this one, with which nothing is done yet, had become useless while it lay
         idle."""
-        sqlalchemy_connection, connection = self._take()
+        connection = self._connection()
         if not (connection.is_useless and connection.has_lain_idle):
             return False
-        sqlalchemy_connection.invalidate()
-        sqlalchemy_connection.close()
-        self._taken = None
+        self._drop()
         return True
 
     def commit(self) -> None:
@@ -131,29 +145,37 @@ class UnitOfWork:
 
     def rollback(self) -> None:
         """Never fails: a connection that cannot be brought back to order is closed."""
-        if self._taken and (self._taken[1].is_useless or self._taken[1].driver.closed):
+        ours = self._ours
+        if ours and (ours.is_useless or ours.driver.closed):
             # Else the session would try to roll it back.
-            self._taken[0].invalidate()
+            self._invalidate()
             self._has_begun = False
         self.is_over = True
         if self.session:
             self.session.rollback()
-        if self._taken and self._has_begun:
+        if ours and self._has_begun:
             with suppress(psycopg2.Error):
                 self._end("rollback")
 
     def _end(self, word: str) -> None:
         later, self._later = self._later, []
-        if self._take()[1].end(word, later if word == "commit" else ()) != word.upper():
+        if self._connection().end(word, later if word == "commit" else ()) != word.upper():
             # PostgreSQL answers a COMMIT so, without an error, where a statement had failed unnoticed.
             raise RuntimeError("a statement of this transaction() had failed: it was rolled back")
         self._has_begun = False
 
+    def _invalidate(self) -> None:
+        """Close the connection, which is still to be given back."""
+        if self._sqlalchemy:
+            self._sqlalchemy.invalidate()
+        elif self._entry:
+            self._entry.invalidate()
+
     def release(self) -> None:
         """Give the connection back to the pool."""
-        if self._taken is None:
-            return
-        sqlalchemy_connection, connection = self._taken
-        if connection.driver.get_transaction_status() != TRANSACTION_STATUS_IDLE:
-            sqlalchemy_connection.invalidate()
-        sqlalchemy_connection.close()
+        if self._ours and self._ours.driver.get_transaction_status() != TRANSACTION_STATUS_IDLE:
+            self._invalidate()
+        if self._sqlalchemy:
+            self._sqlalchemy.close()
+        elif self._entry:
+            self._pool.give_back(self._entry)
