@@ -249,6 +249,30 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(site: Site):
     assert site.ask("POST", "/v1/x", body=b"x" * 1024 * 1024)[0] == 200
 
 
+CUT_OFF = {
+    "malformed chunks": b"POST /v1/x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n-2\r\nab\r\n0\r\n\r\n",
+    "a body that breaks off": b"POST /v1/x HTTP/1.1\r\nHost: h\r\nContent-Length: 500\r\n\r\n{",
+    "a file that breaks off": b"POST /v1/stores/1/imports HTTP/1.1\r\nHost: h\r\nContent-Length: 5000000\r\n\r\n"
+    + b"x" * (2 * 1024 * 1024 + 4096),
+}
+
+
+@pytest.mark.parametrize("sent", CUT_OFF.values(), ids=CUT_OFF)
+def test_what_clients_send_wrongly_takes_no_web_server_out(site: Site, sent: bytes):
+    for _ in range(3 * len(site.webs)):
+        with socket.create_connection(("127.0.0.1", site.port), 30) as connection:
+            with contextlib.suppress(OSError):
+                connection.sendall(sent)
+                connection.shutdown(socket.SHUT_WR)
+            with contextlib.suppress(OSError):
+                connection.recv(4096)
+        # Where none is left, a gateway waits for one, and says 503 in the end.
+        began = len(site.webs[0].seen)
+        assert site.ask("GET", "/v1/after")[0] == 200
+        assert [seen.path for seen in site.webs[0].seen[began:]].count("/v1/after") == 1
+    assert all(site.ask("GET", "/v1/after")[0] == 200 for _ in site.webs)
+
+
 def test_a_file_to_import_may_be_larger_than_other_bodies(site: Site):
     file = b"x" * (3 * 1024 * 1024)
     status, _, _ = site.ask("POST", "/v1/stores/019aa1c2-5d3e-7f60-8a41-3c5e7d9b1f20/imports?kind=customers", {}, file)
