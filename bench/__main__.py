@@ -5,7 +5,21 @@ import signal
 import sys
 from collections.abc import Collection
 
-from bench import billing, depth, fairness, feed, feed_size, freshness, jobs, memory, payments, reads, slow, waits
+from bench import (
+    billing,
+    billing_metrics,
+    depth,
+    fairness,
+    feed,
+    feed_size,
+    freshness,
+    jobs,
+    memory,
+    payments,
+    reads,
+    slow,
+    waits,
+)
 from bench.feed_data import Size
 from bench.load import require_wrk
 from bench.report import save
@@ -23,6 +37,7 @@ SUITES = (
     "feed-size",
     "memory",
     "billing",
+    "metrics",
 )
 
 
@@ -90,6 +105,9 @@ def _features(options: argparse.Namespace, suites: Collection[str]) -> None:
     if "billing" in suites:
         due, watched_s = (10_000, 10) if options.quick else (100_000, 60)
         save([billing.run(due, watched_s)], options.quick)
+    if "metrics" in suites:
+        many, members = (100_000, 10_000) if options.quick else (1_000_000, 100_000)
+        save([billing_metrics.run(many, members)], options.quick)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """A night of renewals: so many subscriptions are due at once.
 
-First what is due is found and billed, by the job that does it and in this process: an invoice, a period, a payment and
-its job for each. Then the workers that `bin/run` starts, with their relay, charge them through the sandbox and mail the
-confirmations, for as long as it is watched; how many a second is also how long the rest would take.
+What is due is found and billed, by the job that does it and in this process: an invoice, a period, a payment and its
+job for each. The workers that `bin/run` starts, with their relay, charge them meanwhile through the sandbox and mail
+the confirmations, and are watched for a while longer; how many a second is also how long the rest would take. All the
+time others read lists and pay, as they do by day; how long that takes is told beside how long it takes alone.
 
 The statements for each renewal are counted by PostgreSQL's log over one batch.
 """
@@ -17,17 +18,21 @@ from contextlib import closing, contextmanager
 
 import psycopg2
 
+from bench.billing_others import Onlookers
+from bench.contest import DUES
 from bench.data import PACKAGES, STORES, USERS, Data, serving_new_data
 from bench.jobs_crews import Crew, at_rest, on_turn, relay
 from bench.payments import logged_statements
 from bench.report import Suite
 from bench.rounds import Figure, Goal
-from bench.servers import HOME
+from bench.servers import HOME, serving
 from config import load_settings
 from dues.billing.renewals import BATCH, do_batch
 from local.mailsink import MailSink
 from workers.app import create_worker_app
 
+# How long others are watched while nothing is due.
+_ALONE_S = 15
 # A night, in which 100,000 are to be charged and confirmed.
 WANTED_PER_S = 100_000 / (8 * 3600)
 
@@ -51,6 +56,8 @@ insert into subscriptions(store_id, id, user_id, status, package_id, amount, cur
     from generate_series(1, %(due)s) i;
 analyze subscriptions; analyze customers; analyze payment_methods;
 """
+_TOMORROW = "update subscriptions set next_action_at = now() + interval '1 day' where next_action_at <= now()"
+_NOW = "update subscriptions set next_action_at = now() where next_action_at < now() + interval '2 days'"
 _STATEMENT = re.compile(r"LOG: +statement: ")
 
 
@@ -64,15 +71,30 @@ def run(due: int, watched_s: float) -> Suite:
         _execute(data, _MEMBERS, {"users": USERS, "stores": STORES, "packages": PACKAGES, "due": due})
         workers = Crew("billing-workers", [sys.executable, "-m", "workers.supervisor"], environ)
         hands = [workers, relay(data)]
-        with at_rest(*hands):
+        web = serving("dues", [*DUES, "server:app"], {**environ, "PORT": "{port}"}, "/healthz")
+        with at_rest(*hands), web as base:
             statements = _statements(data, environ)
-            seconds, megabytes = _bill(environ, due - BATCH)
+            _execute(data, _TOMORROW)
+            others = {"alone": Onlookers(base, data)}
             with on_turn(*hands):
-                charged = _rate(data, watched_s)
+                with others["alone"]:
+                    time.sleep(_ALONE_S)
+                _execute(data, _NOW)
+                with (night := Onlookers(base, data)):
+                    seconds, megabytes = _bill(data, environ)
+                with (after := Onlookers(base, data)):
+                    charged = _rate(data, watched_s)
+                others |= {"while all is billed": night, "while all is charged": after}
+                for each in others.values():
+                    each.settle()
         suite.table("What is due is billed", {"all": Figure("all", "s", (seconds,))})
         suite.table("Memory of the process", {"most": Figure("most", "MB", (megabytes,))})
         suite.table("Statements for each renewal", {"each": Figure("each", "statements", (statements,))})
         suite.table("Charged, numbered and confirmed", {"each second": Figure("each second", "renewals/s", (charged,))})
+        reads = {name: Figure(name, "ms", (each.reads_ms,)) for name, each in others.items()}
+        suite.table("p99 of others' lists", reads)
+        paid = {name: Figure(name, "ms", (each.confirmations_ms,)) for name, each in others.items()}
+        suite.table("p99 of others' payments, from the request to the confirmation that was sent", paid)
         suite.goal(Goal("renewals a second / 100,000 in eight hours", charged / WANTED_PER_S, 1.0))
         suite.machine(data)
     return suite
@@ -91,17 +113,20 @@ def _mails() -> Iterator[MailSink]:
         sink.stop()
 
 
-def _bill(environ: dict[str, str], due: int) -> tuple[float, float]:
-    """Have all that is due billed. Returns: the seconds, and the most memory in MB that this process had."""
+def _bill(data: Data, environ: dict[str, str]) -> tuple[float, float]:
+    """Have all that is due billed; the workers take part, if it takes long enough for them to be told. Returns: the
+    seconds, and the most memory in MB that this process had."""
     app = create_worker_app(load_settings(environ))
     with app.app_context():
-        started, done = time.perf_counter(), 0
-        while count := do_batch(BATCH):
-            done += count
+        started = time.perf_counter()
+        while do_batch(BATCH) or _is_due(data):
+            pass
         seconds = time.perf_counter() - started
-    if done != due:
-        raise RuntimeError(f"{done} were billed instead of {due}")
     return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def _is_due(data: Data) -> bool:
+    return bool(_execute(data, "select from subscriptions where next_action_at <= now() limit 1"))
 
 
 def _statements(data: Data, environ: dict[str, str]) -> float:

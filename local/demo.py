@@ -1,4 +1,4 @@
-"""Demo data: three stores, fifty people, a year of payments and of posts, loaded once and in one transaction.
+"""Demo data: three stores, fifty people, a year of payments, memberships and posts, loaded once and in one transaction.
 
 The same seed gives the same people, packages, amounts and outcomes; times are counted back from the moment of loading.
 `$DUES_HOME/demo.json` says how to log in: `url`, `store_id`, and for `owner` and `member` their `email`, `password` and
@@ -13,7 +13,6 @@ import random
 import secrets
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -40,7 +39,9 @@ from dues.reads.tags import touch
 from dues.settings import settings
 from dues.stores.models import Staff, Store
 from local import folders
+from local.demo_memberships import load_memberships
 from local.demo_social import load_posts
+from local.dice import Dice
 
 SEED = 20261120
 PAYMENTS = 20_000
@@ -77,20 +78,12 @@ _COLUMNS = {
     "refunds": "store_id, id, payment_id, amount, currency, reason, status, gateway_ref, created_at, updated_at",
     "sandbox_gateway.operations": "key, kind, amount, currency, method, outcome, reference, created_at",
 }
+_CUSTOMERS = text("""
+    insert into customers(store_id, user_id, created_at, updated_at)
+    select store_id, user_id, min(created_at), min(created_at) from payments where store_id = :store_id group by 1, 2
+    on conflict do nothing
+""")
 Rows = dict[str, list[tuple[Any, ...]]]
-
-
-@dataclass
-class Dice:
-    """The random choices, the same at each loading. `moment` is the present time."""
-
-    moment: datetime
-    rng: random.Random
-
-    def id(self, made: datetime) -> UUID:
-        """A UUIDv7 of a moment in the past."""
-        head, tail = self.rng.getrandbits(12), self.rng.getrandbits(62)
-        return UUID(int=int(made.timestamp() * 1000) << 80 | 7 << 76 | head << 64 | 2 << 62 | tail)
 
 
 def load(payments: int | None) -> UUID | None:
@@ -116,6 +109,7 @@ def load(payments: int | None) -> UUID | None:
             for table in ("users", "stores", "packages", *_COLUMNS):
                 session.execute(text(f"analyze {table}"))
         load_posts(session, Dice(now(), random.Random(SEED)))  # noqa: S311
+        load_memberships(session, Dice(now(), random.Random(SEED)))  # noqa: S311
         return store_id
 
 
@@ -187,6 +181,7 @@ def _load_payments(session: Session, dice: Dice, store_id: UUID, count: int) -> 
             bar.update(len(chunk))
     cursor.close()
     open_books()
+    session.execute(_CUSTOMERS, {"store_id": store_id})
     touch(f"store:{store_id}:payments", f"store:{store_id}:customers", *(f"user:{user_id}" for user_id in people))
 
 

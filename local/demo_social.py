@@ -4,10 +4,9 @@ mailing of the first store's newest public post.
 As in real networks, a few people are followed by nearly everybody, write most and are liked most (Zipf's law).
 """
 
-import random
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import insert, select, text
@@ -17,6 +16,7 @@ from dues.accounts.models import User
 from dues.reads.tags import record_change, touch
 from dues.social.models import Comment, Follow, Like, Post
 from dues.stores.models import Staff, Store
+from local.dice import Dice
 
 POSTS = 2_000
 
@@ -87,15 +87,6 @@ _MAIL = """
     from mailing m, readers r
 """
 Row = dict[str, Any]
-
-
-class Dice(Protocol):
-    """The dice of demo.py."""
-
-    moment: Any
-    rng: random.Random
-
-    def id(self, made: Any) -> UUID: ...
 
 
 def load_posts(session: Session, dice: Dice) -> None:

@@ -17,10 +17,13 @@ from uuid import UUID
 
 import pypdfium2
 import ujson
+from msgspec import structs
 from PIL import Image, ImageDraw
 
 from config import Settings
 from dues.app import create_base
+from dues.billing.invoice_pdf import Printed, PrintedLine, invoice_pdf
+from dues.money import split_gross
 from dues.payments.confirmation import About, Recipient, Subject, payment_message
 from dues.payments.receipt import Payer, Receipt, Refunded, Seller, receipt_pdf
 from dues.pdf.fonts import folders
@@ -159,8 +162,39 @@ def refund(sample: Sample) -> Receipt:
     return receipt(sample, number="KES-RF-000007", refund=given)
 
 
+def invoice() -> Printed:
+    """A change of package in the middle of a month, of which some is paid from the balance."""
+    of = receipt(SAMPLES[0])
+    start, change, end = (datetime(2026, 11, day, tzinfo=UTC) for day in (1, 20, 30))
+    lines = [
+        PrintedLine(description="Unused time: Climber", amount=-1_056, period_start=change, period_end=end),
+        PrintedLine(description="Climber with courses", amount=2_722, period_start=change, period_end=end),
+        PrintedLine(description="Locker", amount=800, period_start=start, period_end=end),
+    ]
+    total = sum(line.amount for line in lines)
+    net, tax = split_gross(total, 190_000)
+    return Printed(
+        number="KES-INV-000123",
+        seller=structs.replace(of.seller, note="Thank you for climbing with us."),
+        buyer=of.payer,
+        currency="EUR",
+        lines=lines,
+        subtotal=net,
+        tax=tax,
+        total=total,
+        issued_at=PAID_AT,
+        balance_applied=500,
+        amount_due=total - 500,
+        timezone="Europe/Berlin",
+        method=of.method,
+        reference=of.reference,
+        tax_rate=190_000,
+    )
+
+
 def documents() -> None:
-    """The receipt, the document of a refund, and both in other scripts beside one another."""
+    """The receipt, an invoice, the document of a refund, and receipts and refunds in other scripts."""
+    save("invoice", page(invoice_pdf(invoice(), _logo()), 1.3))
     save("receipt", page(receipt_pdf(receipt(SAMPLES[0])), 1.3))
     save("refund", page(receipt_pdf(refund(SAMPLES[0])), 1.3))
     save("receipt-german", page(receipt_pdf(receipt(SAMPLES[0], **_GERMAN), _logo()), 1.3))
@@ -196,12 +230,30 @@ def report(home: Path) -> None:
             datetime(2027, 1, 2, 8, 30, tzinfo=UTC),
             len(rows),
             "UTC",
+            beside=[_month(number) for number in range(1, 13)],
         )
         document = PDFDocument(draft, heading)
         document.add([ujson.dumps(_row(names, row)).encode() for row in rows])
         document.finish()
     content = b"".join(files.read("reports/sample/report.pdf", 0, files.size("reports/sample/report.pdf") or 0))
     save("revenue", sheet([page(content, 1.0, number) for number in range(2)], 2))
+
+
+def _month(number: int) -> dict[str, object]:
+    """The memberships of a month of the year, as dues/billing/metrics.py has them."""
+    came, left = 9 - number % 4, number % 3
+    flows = {"new_mrr": came * 1_000, "churned_mrr": -left * 1_000}
+    return {
+        "start": f"2026-{number:02d}-01T00:00:00.000000+00:00",
+        "currency": "EUR",
+        "mrr": 200_000 + number * 5_500,
+        "active": 200 + number * 5,
+        "past_due": number % 2,
+        "new": came,
+        "churned": left,
+        **dict.fromkeys(("reactivated_mrr", "upgraded_mrr", "downgraded_mrr"), 0),
+        **flows,
+    }
 
 
 def _row(names: Sequence[str], row: list[object]) -> list[object]:

@@ -94,7 +94,7 @@ def take_tour(home: Path) -> None:
     if (home / "mail").is_dir():
         show_mailing(owner, Client(demo["url"]), demo["store_id"], email, home / "mail")
 
-    show_membership(owner, visitor)
+    show_membership(owner, visitor, home)
 
     step(f"That was the main job. All there is: {demo['url']}/docs")
 

@@ -1,16 +1,14 @@
 """The part of the tour (tour.py) about a membership, in a test store whose clock is moved month by month."""
 
 import secrets
-from datetime import datetime, timedelta
+from pathlib import Path
 
 from local.tour_client import Client, Document, follow, money, require, say, step
 
-# Each of them goes past the end of a month.
-_A_MONTH = timedelta(days=32)
 
-
-def show_membership(owner: Client, member: Client) -> None:
-    """Subscribed to, renewed, declined, and paid with another card; and its invoice as a document."""
+def show_membership(owner: Client, member: Client, home: Path) -> None:
+    """Subscribed to, renewed, declined, retried, and paid with another card; its invoice as a document, kept in
+    `home`."""
     step("A test store has a clock of its own, which its owner moves. Somebody subscribes there:")
     store = owner.post("/v1/stores", {"name": f"Tour {secrets.token_hex(3)}", "currency": "EUR", "test": True}, 201)
     path = f"/v1/stores/{store['id']}"
@@ -18,24 +16,33 @@ def show_membership(owner: Client, member: Client) -> None:
     package = owner.post(f"{path}/packages", monthly, 201)
     # A card that is good for two charges.
     member.post("/v1/me/payment-methods", {"token": "sandbox_fail_after:2", "is_default": True}, 201)
-    wanted = {"package_id": package["id"]}
-    subscription = member.post(f"{path}/subscriptions", wanted, 202, secrets.token_hex(8))["links"]["self"]
+    order = {"package_id": package["id"]}
+    subscription = member.post(f"{path}/subscriptions", order, 202, secrets.token_hex(8))["links"]["self"]
     follow(member, member.headers["Location"])
     _show(member, subscription, "active")
 
     step("A month passes on the test store's clock: it is renewed.")
-    _pass_a_month(owner, path)
+    _move_clock(owner, path, member.get(subscription)["current_period_end"])
     _show(member, subscription, "active")
 
     step("Another month, and the card is declined: the next tries are planned.")
-    _pass_a_month(owner, path)
+    _move_clock(owner, path, member.get(subscription)["current_period_end"])
     _show(member, subscription, "past_due")
 
-    step("Its member adds another card, which is charged at once:")
+    step("A day later it is tried again, and declined again.")
+    _move_clock(owner, path, member.get(subscription)["next_charge_at"])
+    _show(member, subscription, "past_due")
+
+    step("Its member adds another card, which is charged at once: the membership goes on as if nothing had been.")
     member.post("/v1/me/payment-methods", {"token": "sandbox_ok", "is_default": True}, 201)
     follow(member, member.get(subscription)["links"]["job"])
     _show(member, subscription, "active")
 
+    _show_invoice(member, path, home)
+    _show_metrics(owner, path, member.get(subscription)["current_period_end"], monthly["amount"])
+
+
+def _show_invoice(member: Client, path: str, home: Path) -> None:
     step("What was paid has an invoice, numbered without a gap, as a document for the accountant:")
     invoices = member.get(f"{path}/invoices?include=credit_notes&sort=created_at")["data"]
     numbers = [invoice["number"] for invoice in invoices]
@@ -45,11 +52,23 @@ def show_membership(owner: Client, member: Client) -> None:
     file = member.fetch(invoices[-1]["links"]["file"])
     require(file.startswith(b"%PDF-"), "the invoice is no PDF")
     say(f"{member.headers['Content-Disposition']}, {len(file):,} bytes, of {money(payment)}")
+    kept = home / "tour-invoice.pdf"
+    kept.write_bytes(file)
+    say(f"it is kept as {kept}, to be looked at")
 
 
-def _pass_a_month(owner: Client, path: str) -> None:
-    shown = datetime.fromisoformat(owner.get(f"{path}/clock")["now"])
-    owner.put(f"{path}/clock", {"now": (shown + _A_MONTH).isoformat()}, 202)
+def _show_metrics(owner: Client, path: str, until: str, mrr: object) -> None:
+    step("What the store earns by it in a month, and what it has lost and got back:")
+    months = owner.get(f"{path}/metrics?to={until}")["data"]
+    seen = {name: months[-1][name] for name in ("mrr", "active")}
+    seen |= {name: sum(month[name] for month in months) for name in ("failed_payments", "recovered")}
+    say(", ".join(f"{name} {value}" for name, value in seen.items()))
+    wanted = {"mrr": mrr, "active": 1, "failed_payments": 2, "recovered": 1}
+    require(seen == wanted, f"the metrics are {seen} instead of {wanted}")
+
+
+def _move_clock(owner: Client, path: str, to: str) -> None:
+    owner.put(f"{path}/clock", {"now": to}, 202)
     follow(owner, owner.headers["Location"])
 
 

@@ -201,7 +201,8 @@ PARAMETERS: dict[str, Part] = {
     ),
     "q": _query(
         "q",
-        "Words to be found, the best matches first; not together with `sort`. The last may be the beginning of a word.",
+        "Words to be found, all of them; not together with `sort`. Of posts the best matches come first, and the last"
+        " may be the beginning of a word; of customers each may begin a part of their name or e-mail address.",
         type="string",
         minLength=1,
         maxLength=MAX_WORDS,

@@ -1,7 +1,7 @@
-"""What has to be known of a member to charge them: their balance, what is charged, and how their store deals with it.
+"""A member's account at a store: the balance, the payment method, and the store's billing settings.
 
-Whoever handles a member's money at a store holds the lock on their row of `customers`; a subscription is locked after
-that, and whatever else is locked comes later. So nobody ever waits for one who waits for them.
+Code that handles a member's money at a store first locks their row of `customers`, then the subscription, then anything
+else. One order for all locks prevents deadlocks.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,8 +1,8 @@
-"""Moving a test store's clock: all that falls due on the way is done, one thing after the other, in order of the time
-at which it was due and then of the subscription's id, each while the clock shows just that time.
+"""Moving a test store's clock: every action that falls due on the way is done, in order of its due time and then of the
+subscription's id, while the clock shows that time.
 
-What is charged on the way is charged before anything else is done, by the very job that would charge it in real time.
-Each step is a transaction that also moves the clock, so a worker that is killed goes on where it stood.
+Each charge comes to its end before the next step, by the job that would make it in real time. A step is one transaction
+that also moves the clock, so after a worker is killed another goes on where it stopped.
 """
 
 import time
@@ -20,6 +20,8 @@ from dues.stores.clock import arrive
 
 # After this long, others in the queue get their turn.
 _LONGEST_S = 300.0
+# So long a charge is waited for that its gateway says nothing of.
+_WAIT_S = 5.0
 
 _WHERE = "select moment, advancing_to from store_clocks where store_id = %(store_id)s"
 _NEXT = """
@@ -32,7 +34,7 @@ _MOVE = """
 """
 # Payments of subscriptions that are under way: each by the job that moves it on.
 _UNDER_WAY = """
-    select job_id from payments
+    select job_id, status from payments
     where store_id = %(store_id)s and status = any('{pending,processing,unknown}') and subscription_id is not null
     order by id limit 1
 """
@@ -42,7 +44,7 @@ def advance(run: Run, store_id: UUID, began_at: datetime, perform: Callable[[UUI
     """`perform` does a job here and now. Raises: Canceled, LeaseLost; Retry, to go on later."""
     until = time.monotonic() + _LONGEST_S
     while True:
-        _settle(store_id, perform)
+        _settle(run, store_id, perform)
         moment, goal = fetch_row(_WHERE, {"store_id": store_id}) or (None, None)
         if goal is None or not _step(store_id, goal):
             break
@@ -55,10 +57,16 @@ def advance(run: Run, store_id: UUID, began_at: datetime, perform: Callable[[UUI
         arrive(store_id)
 
 
-def _settle(store_id: UUID, perform: Callable[[UUID], None]) -> None:
-    """Have every charge that is under way come to its end."""
+def _settle(run: Run, store_id: UUID, perform: Callable[[UUID], None]) -> None:
+    """Have every charge that is under way come to its end. Raises: Retry where one does not, since its gateway gives no
+    answer: the clock waits for it, and leaves the worker to others meanwhile."""
+    before = None
     while found := fetch_row(_UNDER_WAY, {"store_id": store_id}, hot=True):
+        if found == before:
+            raise Retry(_WAIT_S, "a charge has not come to its end yet", charged=False)
+        run.check()
         perform(found[0])
+        before = found
 
 
 def _step(store_id: UUID, goal: datetime) -> bool:

@@ -1,16 +1,21 @@
-"""Proving the books: everything is derived anew from payments, refunds, invoices, credits, the ledger and what the
-gateways themselves have on record, and each difference is told in a sentence. `flask audit` prints them.
+"""The audit: payments, refunds, invoices, credits, the ledger and the gateways' own records are compared with one
+another, and each difference is described in a sentence. `flask audit` prints them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
-
-from dues.payments.gateway import GatewayBusy, GatewayTimeout
+from dues.payments.gateway import GatewayBusy, GatewayTimeout, Record
 from dues.payments.gateways import all_gateways, gateway_of
-from dues.postgres import db
+from dues.postgres import connect
+from dues.settings import settings
 
+_UNBOUNDED = """
+    select set_config('statement_timeout', '0', true), set_config('enable_seqscan', 'on', true),
+        set_config('work_mem', '64MB', true)
+"""
 # Statuses of a payment that was charged, whatever was given back since.
 _CHARGED = "('succeeded', 'partially_refunded', 'refunded')"
 
@@ -205,11 +210,13 @@ _CHECKS = (
     join invoices j on j.store_id = b.store_id and j.id = b.invoice_id and j.kind = 'renewal'
     """,
 )
-_OF_GATEWAY = f"""
+_MINE = """
     with mine as (
         select store_id, id, amount, currency, status from payments
-        where gateway = :gateway and (:gateway = 'sandbox' or (
-            store_id = cast(:store_id as uuid) and gateway_account_id = cast(:account_id as uuid))))
+        where gateway = %(gateway)s and (%(gateway)s = 'sandbox' or (
+            store_id = %(store_id)s::uuid and gateway_account_id = %(account_id)s::uuid)))
+"""
+_OF_GATEWAY = f"""{_MINE}
     select id::text, amount, currency from mine where status in {_CHARGED}
     union all
     select r.id::text, -r.amount, r.currency from refunds r
@@ -218,34 +225,76 @@ _OF_GATEWAY = f"""
     select d.gateway_ref, -d.amount, d.currency from disputes d
     join mine p on p.store_id = d.store_id and p.id = d.payment_id where d.status in ('open', 'lost')
 """
+_UNDER_WAY = f"""{_MINE}
+    select id::text from mine where status in ('pending', 'processing', 'requires_action', 'unknown')
+    union all
+    select r.id::text from refunds r join mine p on p.store_id = r.store_id and p.id = r.payment_id
+    where r.status = 'pending'
+"""
 
 
 def audit() -> list[str]:
     """Every difference, in a sentence each; none where the books are clean."""
-    with db.engine.connect() as connection:
-        connection.execute(text("set local statement_timeout = 0"))
-        found = [row[0] for check in _CHECKS for row in connection.execute(text(check))]
+    with _reading() as cursor:
+        found = [row[0] for check in _CHECKS for row in _rows(cursor, check)]
     return [*found, *(difference for entry in all_gateways() for difference in _compare(*entry))]
 
 
+@contextmanager
+def _reading() -> Iterator[Any]:
+    """A cursor on the database as it is now, for statements that read whole tables and may take as long as they do."""
+    with closing(connect(settings(), "dues audit")) as connection:
+        connection.set_session(isolation_level="REPEATABLE READ", readonly=True, autocommit=False)
+        with connection.cursor() as cursor:
+            cursor.execute(_UNBOUNDED)
+            yield cursor
+
+
+def _rows(cursor: Any, sql: str, values: Mapping[str, object] | None = None) -> list[tuple[Any, ...]]:
+    cursor.execute(sql, values)
+    found: list[tuple[Any, ...]] = cursor.fetchall()
+    return found
+
+
 def _compare(name: str, store_id: UUID, account_id: UUID | None) -> Iterator[str]:
-    """What a gateway has done under our keys, against what we say it has."""
-    with db.engine.connect() as connection:
-        values = {"gateway": name, "store_id": store_id, "account_id": account_id}
-        rows = connection.execute(text(_OF_GATEWAY), values)
-        ours = {row.id: (row.amount, row.currency) for row in rows}
+    """What a gateway has done under our keys, against what we say it has.
+
+    Payments go on meanwhile. What we have before it is asked, it has to have; and what it has beyond that we have to
+    have afterwards, unless a job is at work on it, which has asked for it and not written down the answer yet.
+    """
+    values = {"gateway": name, "store_id": store_id, "account_id": account_id}
+    ours, _ = _ours(values)
     try:
         records = list(gateway_of(name, store_id, account_id).records())
     except (GatewayBusy, GatewayTimeout) as problem:
         yield f"{name} cannot be asked: {problem.detail}"
         return
+    doubtful = []
     for record in records:
-        amount = record.amount if record.kind == "charge" else -record.amount
-        known = ours.pop(record.key, None)
-        if known is None:
+        if ours.pop(record.key, None) != _entry(record):
+            doubtful.append(record)
+    now, under_way = _ours(values) if doubtful or ours else ({}, set())
+    for record in doubtful:
+        amount, currency = _entry(record)
+        known = now.get(record.key)
+        if known is None and record.key not in under_way:
             what = f"{record.kind} {record.key} of {record.amount} {record.currency}"
             yield f"{name} has made the {what}, and we know of none"
-        elif known != (amount, record.currency):
-            yield f"{name} has {amount} {record.currency} under {record.key}, and we {known[0]} {known[1]}"
+        elif known and known != (amount, currency):
+            yield f"{name} has {amount} {currency} under {record.key}, and we {known[0]} {known[1]}"
     for key, (amount, currency) in ours.items():
-        yield f"we have {amount} {currency} under {key}, of which {name} knows nothing"
+        # A dispute may have been won meanwhile.
+        if now.get(key) == (amount, currency):
+            yield f"we have {amount} {currency} under {key}, of which {name} knows nothing"
+
+
+def _entry(record: Record) -> tuple[int, str]:
+    return (record.amount if record.kind == "charge" else -record.amount), record.currency
+
+
+def _ours(values: Mapping[str, object]) -> tuple[dict[str, tuple[int, str]], set[str]]:
+    """What we say that a gateway has done, by the key; and the keys of charges and refunds of which we do not know yet
+    what has become of them. Both at one moment."""
+    with _reading() as cursor:
+        done = {key: (amount, currency) for key, amount, currency in _rows(cursor, _OF_GATEWAY, values)}
+        return done, {key for (key,) in _rows(cursor, _UNDER_WAY, values)}

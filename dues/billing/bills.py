@@ -1,5 +1,5 @@
-"""Bills: what a subscription has to be paid for. Each is the draft of an invoice, collected by one payment at a time
-until it is paid, or void. Decided here, written by a Posting."""
+"""Bills: what a member owes for a subscription. Each bill is a draft invoice, which one payment at a time tries to
+collect until it is paid or void. This module decides; a Posting writes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ NO_METHOD = "no_payment_method"
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A bill that was drawn up as `draft`, and what has become of its subscription by it."""
+    """A bill with its draft invoice, and the subscription as the bill leaves it."""
 
     subscription: Subscription
     draft: Invoice
@@ -46,8 +46,8 @@ def open_bill(
     due: datetime,
     off_session: bool,
 ) -> Opened:
-    """Draw up what is to be paid from `due` on, and have it collected; what nothing is due of is paid at once. The last
-    line is of the time that is charged."""
+    """Draw up a bill that is due from `due` on and have it collected; where the amount due is 0, it is paid at once.
+    The last of `lines` is the one of the time that is charged."""
     draft = _draft(posting, one, account, kind, lines)
     posting.draw_up(draft, lines)
     covered = _period(posting, one, lines[-1], draft.id)
@@ -108,7 +108,7 @@ def _period(posting: Posting, one: Subscription, line: Line, invoice_id: UUID) -
 def _collect(
     posting: Posting, owing: Subscription, account: Account, draft: Invoice, *, off_session: bool
 ) -> Subscription:
-    """Have the open bill's amount charged by a job, or find that there is nothing to charge it to."""
+    """Have a job charge the open bill's amount; without a payment method the bill is declined at once."""
     if account.method is None:
         return machine.declined(owing, NO_METHOD, posting.at, account.grace_days)
     payment = _payment(owing, account.method, draft, posting.at, account.package_name, off_session=off_session)
@@ -138,7 +138,7 @@ def try_again(
 
 
 def void_bill(one: Subscription, at: datetime) -> None:
-    """What is open of a subscription, if anything, is not to be paid; its payer is not waited for any more."""
+    """Void the open bill of a subscription, if there is one, and stop waiting for its payer."""
     bill = one.bill
     if bill is None:
         return

@@ -21,7 +21,9 @@ import msgspec
 from dues.ids import new_id
 from dues.postgres import fetch_row, run_later
 
-Kind = Literal["invoice", "unapplied_payment", "refund", "unapplied_refund", "earlier", "credit", "dispute"]
+Kind = Literal[
+    "invoice", "unapplied_payment", "refund", "unapplied_refund", "returned_refund", "earlier", "credit", "dispute"
+]
 
 
 class Entry(msgspec.Struct, frozen=True):

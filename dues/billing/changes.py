@@ -83,11 +83,14 @@ def plan_change(
 ) -> Plan:
     """Raises: InvalidTransition where the package cannot be changed; Conflict for a preview that no longer holds;
     ValidationFailed for a package in another currency, or a time that is ahead."""
-    at = _prorated_at(one, prorated_at, now)
+    at = _prorated_at(one, package, prorated_at, now)
     new = terms_of(package)
     if package.id == one.package_id:
         return Plan("withdraw" if one.pending and one.pending.when == "period_end" else "nothing", at, one.terms)
     machine.require_changeable(one)
+    if one.status != "paused" and one.current_period_end and now >= one.current_period_end:
+        # The renewal comes first, however late it is: of a period that is over there is nothing left to prorate.
+        raise InvalidTransition("the period is over and about to be renewed: try again in a moment", code="renewal_due")
     if new.currency != one.currency:
         raise ValidationFailed.of("#/package_id", "is in another currency than the subscription", "currency")
     if one.status == "paused":
@@ -110,13 +113,16 @@ def plan_change(
     return Plan("paid", at, new, restarts=change.restarts, lines=lines, next_period=(at, change.end))
 
 
-def _prorated_at(one: Subscription, prorated_at: datetime | None, now: datetime) -> datetime:
+def _prorated_at(one: Subscription, package: Package, prorated_at: datetime | None, now: datetime) -> datetime:
+    """The moment that a change is reckoned from. A preview's holds for an hour, and only as long as nothing has changed
+    that it was made of: else what was credited by one change could be credited once more by another, dated before."""
     if prorated_at is None:
         return now
     if prorated_at > now:
         raise ValidationFailed.of("#/prorated_at", "must not be ahead", "range")
-    began = one.current_period_start
-    if now - prorated_at > _PREVIEW_HOLDS or (began and prorated_at < began):
+    # Packages are changed in real time, which a test store's clock does not show.
+    changed_at = one.updated_at if one.test else max(one.updated_at, package.updated_at)
+    if now - prorated_at > _PREVIEW_HOLDS or prorated_at < changed_at:
         raise Conflict("what was shown no longer holds: ask for another preview", code="preview_expired")
     return prorated_at
 

@@ -24,8 +24,9 @@ from dues.errors import Conflict, InvalidTransition, NotFound
 from dues.events import emit
 from dues.ids import new_id
 from dues.money import PositiveAmount
+from dues.payments.models import Payment, Refund
 from dues.payments.service import NewRefund, create_refund, get_payment
-from dues.payments.state import Refunded, when_refunded
+from dues.payments.state import Refunded, limits_refunds, when_refund_opened, when_refunded
 from dues.postgres import fetch_row, run_later
 from dues.text import OneLine
 
@@ -51,12 +52,12 @@ _OF_PAYMENT = """
     select to_jsonb(i)::text from invoices i
     where i.store_id = %(store_id)s and i.payment_id = %(payment_id)s and i.status <> 'draft' for update
 """
-# What was credited of an invoice, and what is about to be.
+_WHOSE = "select user_id, payment_id from invoices where store_id = %(store_id)s and id = %(id)s"
+_OF_REFUND = "select id from credit_notes where store_id = %(store_id)s and refund_id = %(refund_id)s"
+# What was credited of an invoice, or is about to be.
 _SO_FAR = """
-    select coalesce(sum(subtotal) filter (where status = 'issued'), 0),
-        coalesce(sum(tax) filter (where status = 'issued'), 0),
-        coalesce(sum(total) filter (where status = 'pending'), 0)
-    from credit_notes where store_id = %(store_id)s and invoice_id = %(id)s
+    select coalesce(sum(subtotal), 0), coalesce(sum(tax), 0)
+    from credit_notes where store_id = %(store_id)s and invoice_id = %(id)s and status in ('issued', 'pending')
 """
 
 
@@ -92,10 +93,17 @@ class CreditNote(Struct, frozen=True, kw_only=True):
 
 
 def get_invoice(store_id: UUID, invoice_id: UUID) -> Invoice:
-    """The invoice, locked for this transaction. Raises: NotFound."""
-    invoice = invoices.load(store_id, invoice_id)
-    if invoice is None:
+    """The invoice, locked for this transaction with its member's money and its payment. Raises: NotFound."""
+    found = fetch_row(_WHOSE, {"store_id": store_id, "id": invoice_id})
+    if found is None:
         raise NotFound("there is no such invoice")
+    user_id, payment_id = found
+    # In the order in which all who move money lock these, so that nobody waits for one who waits for them.
+    lock_customer(store_id, user_id, store_now(store_id))
+    if payment_id:
+        get_payment(store_id, payment_id)
+    invoice = invoices.load(store_id, invoice_id)
+    assert invoice
     return invoice
 
 
@@ -106,8 +114,7 @@ def create_credit_note(invoice: Invoice, requested_by: UUID, new: NewCreditNote)
     """
     if invoice.status != "paid":
         raise InvalidTransition(f"an invoice that is {invoice.status} cannot be credited")
-    _, _, promised = _so_far(invoice)
-    left = invoice.total - invoice.credited - promised
+    left = _left(invoice)
     amount = left if new.amount is UNSET else new.amount
     if not 0 < amount <= left:
         raise Conflict(f"only {left} of the invoice is left to credit", code="credit_exceeds_invoice", creditable=left)
@@ -118,13 +125,12 @@ def create_credit_note(invoice: Invoice, requested_by: UUID, new: NewCreditNote)
         raise Conflict("nothing of the invoice was charged: credit it to the balance", code="nothing_charged")
     payment = get_payment(invoice.store_id, invoice.payment_id)
     refund = create_refund(payment, requested_by, NewRefund(amount=amount, reason=new.reason))
-    note = _note(invoice, amount, new.reason, at, refund_id=refund.id, status="pending")
-    _add(note)
-    return note.id, refund.job_id
+    (note_id,) = fetch_row(_OF_REFUND, {"store_id": invoice.store_id, "refund_id": refund.id}) or (None,)
+    assert note_id
+    return note_id, refund.job_id
 
 
 def _credit_to_balance(invoice: Invoice, amount: int, reason: str, at: datetime) -> UUID:
-    lock_customer(invoice.store_id, invoice.user_id, at)
     note = _note(invoice, amount, reason, at)
     _add(note)
     posting = Posting(at)
@@ -137,22 +143,44 @@ def _credit_to_balance(invoice: Invoice, amount: int, reason: str, at: datetime)
     return note.id
 
 
+@limits_refunds
+def creditable(payment: Payment) -> int | None:
+    """What is left of the invoice of a payment; None where it has none."""
+    invoice = _invoice_of(payment)
+    return _left(invoice) if invoice else None
+
+
+@when_refund_opened
+def refund_asked_for(payment: Payment, refund: Refund) -> None:
+    """The credit note of a refund is there from the beginning, so that nobody else credits the same once more."""
+    if invoice := _invoice_of(payment):
+        at = store_now(payment.store_id)
+        _add(_note(invoice, refund.amount, refund.reason, at, refund_id=refund.id, status="pending"))
+
+
+def _invoice_of(payment: Payment) -> Invoice | None:
+    """The final invoice that a payment has paid, locked for this transaction."""
+    found = fetch_row(_OF_PAYMENT, {"store_id": payment.store_id, "payment_id": payment.id})
+    return msgspec.json.decode(found[0], type=Invoice) if found else None
+
+
 @when_refunded
 def payment_refunded(refund: Refunded) -> None:
     payment = refund.payment
-    values = {"store_id": payment.store_id, "payment_id": payment.id}
+    if refund.is_returned:
+        _keep_returned(refund)
+        return
     if refund.status != "succeeded":
         run_later(_FAIL, {"store_id": payment.store_id, "refund_id": refund.id, "at": refund.at})
         invoices.touch_invoice(payment.store_id, payment.user_id)
         return
-    found = fetch_row(_OF_PAYMENT, values)
-    if found is None:
+    invoice = _invoice_of(payment)
+    if invoice is None:
         if books.is_earlier(payment.store_id, payment.id):
             _book(refund, "refund", (Entry("earlier", refund.amount),))
         else:
             _book(refund, "unapplied_refund", (Entry("unapplied", refund.amount),))
         return
-    invoice = msgspec.json.decode(found[0], type=Invoice)
     issued = fetch_row(_ISSUE, {"store_id": payment.store_id, "refund_id": refund.id, "at": refund.at})
     if issued is None:
         note = _note(invoice, refund.amount, refund.reason, refund.at, refund_id=refund.id)
@@ -163,16 +191,34 @@ def payment_refunded(refund: Refunded) -> None:
     _finish(invoice, note_id, total, refund.at)
 
 
-def _book(refund: Refunded, kind: books.Kind, from_accounts: tuple[Entry, ...]) -> None:
+def _keep_returned(refund: Refunded) -> None:
+    """What could not be given back is still owed: it goes to the member's balance, and the credit note stands. What
+    nobody had owed, and so has no credit note, is without an owner again, which the audit tells."""
+    payment, invoice = refund.payment, _invoice_of(refund.payment)
+    if invoice is None:
+        owed = "earlier" if books.is_earlier(payment.store_id, payment.id) else "unapplied"
+        _book(refund, "returned_refund", (Entry(owed, -refund.amount),), sign=-1)
+        return
+    lock_customer(payment.store_id, payment.user_id, refund.at)
+    (note_id,) = fetch_row(_OF_REFUND, {"store_id": payment.store_id, "refund_id": refund.id}) or (None,)
+    assert note_id
+    posting = Posting(refund.at)
+    posting.credit(invoice, refund.amount, "credit_note", credit_note_id=note_id)
+    posting.write()
+    _book(refund, "returned_refund", (Entry("balance", -refund.amount),), sign=-1)
+    invoices.touch_invoice(payment.store_id, payment.user_id)
+
+
+def _book(refund: Refunded, kind: books.Kind, from_accounts: tuple[Entry, ...], *, sign: int = 1) -> None:
     payment = refund.payment
     booking = Booking(
         store_id=payment.store_id,
         kind=kind,
-        source=f"refund:{refund.id}",
+        source=f"refund:{refund.id}" if sign > 0 else f"refund:{refund.id}:returned",
         user_id=payment.user_id,
         currency=payment.currency,
         at=refund.at,
-        entries=(*from_accounts, Entry(gateway(payment.gateway), -refund.amount)),
+        entries=(*from_accounts, Entry(gateway(payment.gateway), -sign * refund.amount)),
     )
     books.book([booking])
 
@@ -186,7 +232,7 @@ def _note(
     refund_id: UUID | None = None,
     status: Literal["pending", "issued"] = "issued",
 ) -> CreditNote:
-    net_so_far, tax_so_far, _ = _so_far(invoice)
+    net_so_far, tax_so_far = _so_far(invoice)
     subtotal, tax = split_credit(
         total, of_net=invoice.subtotal, of_tax=invoice.tax, credited_net=net_so_far, credited_tax=tax_so_far
     )
@@ -208,9 +254,14 @@ def _note(
     )
 
 
-def _so_far(invoice: Invoice) -> tuple[int, int, int]:
-    net, tax, pending = fetch_row(_SO_FAR, {"store_id": invoice.store_id, "id": invoice.id}) or (0, 0, 0)
-    return int(net), int(tax), int(pending)
+def _left(invoice: Invoice) -> int:
+    return invoice.total - sum(_so_far(invoice))
+
+
+def _so_far(invoice: Invoice) -> tuple[int, int]:
+    """Net and tax of what was credited, or is about to be."""
+    net, tax = fetch_row(_SO_FAR, {"store_id": invoice.store_id, "id": invoice.id}) or (0, 0)
+    return int(net), int(tax)
 
 
 def _add(note: CreditNote) -> None:

@@ -5,6 +5,7 @@ from uuid import UUID
 from sqlalchemy import select
 
 from dues.accounts.users import shows_users
+from dues.billing.customer_search import CustomerSearch
 from dues.billing.models import Credit
 from dues.clock import sql_rfc3339
 from dues.postgres import db
@@ -114,6 +115,7 @@ customers = Resource(
         ),
     },
     sorts={"created_at": Customer.created_at},
+    search=CustomerSearch(),
     key="user_id",
     tags=_tags,
 )

@@ -1,6 +1,7 @@
-"""What time brings to a subscription: each thing that is due, done once, as if at the moment at which it was due.
+"""The due actions of a subscription: renewal, retry, reminder, end of access and so on, each done once and dated to the
+moment at which it was due.
 
-Decided here, for one subscription and one thing, and written by a Posting, for as many as there are.
+This module decides what one action changes; a Posting writes the changes of many subscriptions at once.
 """
 
 from datetime import datetime
@@ -84,7 +85,7 @@ def _turn(posting: Posting, one: Subscription, account: Account) -> None:
 
 
 def _tried(posting: Posting, one: Subscription, after: Subscription) -> None:
-    """One that was in arrears has been tried again."""
+    """A subscription in arrears whose bill was tried again."""
     if after.bill is None:
         posting.change(one, after, "recovered")
     elif after.bill.is_in_flight:
@@ -126,18 +127,22 @@ def resume(posting: Posting, one: Subscription, account: Account, at: datetime, 
 
 
 def _lapse(posting: Posting, one: Subscription, account: Account) -> None:
-    """What its payer was to do, they have not done in time."""
+    """The payer has not acted in time, and is not waited for any longer."""
     bill = one.bill
     assert bill
     if bill.kind == "create":
         bills.void_bill(one, posting.at)
         posting.change(one, machine.over(one, posting.at), "expired")
         return
-    if bill.kind == "change":
+    after = machine.declined(one, "authentication_failed", posting.at, account.grace_days)
+    if bill.kind == "change" or after.is_over:
         bills.void_bill(one, posting.at)
     else:
         bills.cancel_payment(one)
-    after = machine.declined(one, "authentication_failed", posting.at, account.grace_days)
+    if after.is_over:
+        posting.change(one, after, "ended", {"failure_code": "authentication_failed"})
+        posting.tell(after, "ended", posting.at)
+        return
     kinds: dict[str, ChangeKind] = {"change": "change_withdrawn", "resume": "past_due", "renewal": "declined"}
     posting.change(one, after, kinds[bill.kind], {"failure_code": "authentication_failed"})
     if after.status == "past_due":

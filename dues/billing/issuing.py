@@ -8,18 +8,16 @@ from uuid import UUID
 import msgspec
 from msgspec import structs, to_builtins
 
-from dues.accounts.addresses import address_lines
 from dues.billing.invoice_pdf import Credit, Printed, PrintedLine, invoice_pdf
 from dues.documents.deliveries import begin_delivery
 from dues.documents.service import Issued, Subject, get_file, issue_numbered, keep
 from dues.errors import NotFound
 from dues.jobs import PermanentFailure
-from dues.payments.receipt import Payer, Seller
+from dues.payments.receipt import payer_shown, seller_shown
 from dues.payments.receipts import method_shown
 from dues.pdf.language import Language, Paper, paper_of, words_of
 from dues.postgres import fetch_row, transaction
 from dues.stores.logo import find_logo
-from dues.stores.seller import seller_lines
 
 Kind = Literal["invoice", "credit_note"]
 
@@ -59,11 +57,10 @@ _OF_PAYMENT = "select id from invoices where store_id = %(store_id)s and payment
 _OF_REFUND = "select id from credit_notes where store_id = %(store_id)s and refund_id = %(of)s and number is not null"
 
 
-class _Party(msgspec.Struct):
-    """As `seller` and `buyer` of an invoice are frozen."""
+class _Seller(msgspec.Struct):
+    """As `seller` of an invoice is frozen."""
 
     name: str
-    email: str = ""
     legal_name: str | None = None
     address: dict[str, Any] | None = None
     country: str | None = None
@@ -73,11 +70,19 @@ class _Party(msgspec.Struct):
     note: str | None = None
 
 
+class _Buyer(msgspec.Struct):
+    """As `buyer` of an invoice is frozen."""
+
+    name: str
+    email: str = ""
+    address: dict[str, Any] | None = None
+
+
 class _Sale(msgspec.Struct, kw_only=True):
     """What the statements above read."""
 
-    seller: _Party
-    buyer: _Party
+    seller: _Seller
+    buyer: _Buyer
     currency: str
     timezone: str
     test: bool
@@ -139,15 +144,8 @@ def _says(number: str, document: str) -> Printed:
     lines = [_credited(line, language) for line in sale.lines] if sale.credit else sale.lines
     return Printed(
         number=number,
-        seller=Seller(
-            name=seller.name,
-            lines=seller_lines(seller.name, seller.legal_name, seller.address, seller.country, seller.tax_id, language),
-            country=seller.country or "",
-            contact_email=seller.contact_email or "",
-            website=seller.website or "",
-            note=seller.note or "",
-        ),
-        buyer=Payer(name=buyer.name, email=buyer.email, lines=address_lines(**buyer.address or {}, language=language)),
+        seller=seller_shown(**structs.asdict(seller), language=language),
+        buyer=payer_shown(**structs.asdict(buyer), language=language),
         currency=sale.currency,
         lines=lines,
         subtotal=sale.subtotal,

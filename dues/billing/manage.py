@@ -1,5 +1,5 @@
-"""What a member, or the store's staff, does about a subscription. Part of the caller's transaction; the subscription is
-locked with its member's money."""
+"""Changes that a member or the store's staff make to a subscription. Each is part of the caller's transaction; the
+subscription is locked with its member's money."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict, replace
 
 from dues.billing import bills
-from dues.billing.accounts import account_of
+from dues.billing.accounts import account_of, lock_subscription
 from dues.billing.changes import SubscriptionPreview, When, carry_out, plan_change, preview
 from dues.billing.due import resume
 from dues.billing.posting import Posting
@@ -169,6 +169,9 @@ def _charge_to(posting: Posting, one: Subscription, named: str | UnsetType | Non
     method = None
     if isinstance(named, str):
         method = method_for(one.store_id, one.user_id, named)
+        if lock_subscription(one.store_id, one.id).version != one.version:
+            # The token has become their default, to which what is owed was charged at once (methods.py).
+            return
     own = method.id if method and not method.is_default else None
     changed = replace(one, payment_method_id=own, uses_default_method=True)
     if one.bill and one.bill.state != "trying" and one.status in ("past_due", "incomplete"):

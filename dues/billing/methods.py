@@ -38,7 +38,7 @@ def charge_what_is_owed(method: PaymentMethod) -> None:
         one = lock_subscription(found.store_id, found.id)
         if one.status == "past_due" and one.bill and not one.bill.is_in_flight:
             posting = Posting(store_now(one.store_id), one.user_id)
-            # Who has tried too often waits for the next try that is due.
+            # A member who has tried too often waits for the next planned try.
             with suppress(Conflict):
                 retry_now(posting, one, one)
             posting.write()

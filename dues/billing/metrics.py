@@ -64,37 +64,47 @@ def _sums() -> str:
 
 def _bucket(moment: str) -> str:
     """The period that a moment falls into, by the store's clock on the wall; `-infinity` for all before the first."""
-    return f"case when {moment} < r.since then '-infinity' else date_trunc(%(per)s, {moment} at time zone r.zone) end"
+    return f"case when {moment} < r.since then '-infinity' else date_trunc(r.per, {moment} at time zone r.zone) end"
 
 
 _FLOWS = [name for kind in _MOVING for name in (kind, f"{kind}_mrr")] + list(_COUNTED)
-_RANGE = """
+
+
+def _range(store: str, zone: str, per: str, until: str) -> str:
+    """The periods of a range, as common table expressions: all four are SQL."""
+    return f"""
     r as (
-        select timezone as zone, date_trunc(%(per)s, %(range_from)s::timestamptz at time zone timezone)
-            at time zone timezone as since, %(range_to)s::timestamptz as until
-        from stores where id = {id}),
+        select {zone} as zone, {per}::text as per, date_trunc({per}, %(range_from)s::timestamptz at time zone {zone})
+            at time zone {zone} as since, {until} as until
+        from stores where id = {store}),
     periods as (
         select '-infinity'::timestamp as start
         union all
         select generate_series(r.since at time zone r.zone, r.until at time zone r.zone - interval '1 us',
-            ('1 ' || %(per)s)::interval) from r)
+            ('1 ' || r.per)::interval) from r)
 """
-_PERIODS = f"""
-(with {_RANGE},
+
+
+def periods(store: str, zone: str, per: str, until: str) -> str:
+    """Figures of each period and currency as a JSON array, the earliest period first: a query in parentheses. The
+    parameters are SQL: the store, its time zone, how long a period is, and where the range ends; it begins at
+    `%(range_from)s`."""
+    return f"""
+(with {_range(store, zone, per, until)},
     moved as (
         select c.currency, {_bucket("c.created_at")} as start, {_sums()}
         from subscription_changes c, r
-        where c.store_id = {{id}} and c.created_at < r.until and c.currency is not null and {_MOVES}
+        where c.store_id = {store} and c.created_at < r.until and c.currency is not null and {_MOVES}
         group by 1, 2),
     money as (
         select m.currency, {_bucket("m.at")} as start, sum(m.paid)::bigint as gross, sum(m.back)::bigint as refunds
         from r, lateral (
             select currency, paid_at as at, amount as paid, 0 as back from payments
-            where store_id = {{id}} and coalesce(paid_at, '-infinity') >= r.since
+            where store_id = {store} and coalesce(paid_at, '-infinity') >= r.since
                 and coalesce(paid_at, '-infinity') < r.until
             union all
             select currency, settled_at, 0, amount from refunds
-            where store_id = {{id}} and coalesce(settled_at, '-infinity') >= r.since
+            where store_id = {store} and coalesce(settled_at, '-infinity') >= r.since
                 and coalesce(settled_at, '-infinity') < r.until and status = 'succeeded') m
         group by 1, 2),
     figures as (
@@ -112,14 +122,17 @@ _PERIODS = f"""
         'net', coalesce(f.gross, 0) - coalesce(f.refunds, 0)) order by f.start, f.currency), '[]')
     from figures f, r where f.start <> '-infinity')
 """
+
+
+_OF_A_REQUEST = ("{id}", "timezone", "%(per)s", "%(range_to)s::timestamptz")
 # A cohort is those whose subscription began to bring money in one period; how many of them still do at the end of each.
 _COHORTS = f"""
-(with {_RANGE},
+(with {_range(*_OF_A_REQUEST)},
     began as (
         select c.subscription_id, c.currency, {_bucket("min(c.created_at)")} as cohort
         from subscription_changes c, r
         where c.store_id = {{id}} and c.created_at < r.until and c.currency is not null and {_MOVES} and {_IS_NEW}
-        group by c.subscription_id, c.currency, r.since, r.zone),
+        group by c.subscription_id, c.currency, r.since, r.zone, r.per),
     moved as (
         select b.cohort, b.currency, {_bucket("c.created_at")} as start,
             sum((c.mrr > 0)::int - (c.mrr_before > 0)::int) as members, sum(c.mrr - c.mrr_before)::bigint as mrr
@@ -181,7 +194,7 @@ def _resource(name: str, sql: str) -> Resource:
     )
 
 
-metrics = _resource("StoreMetrics", _PERIODS)
+metrics = _resource("StoreMetrics", periods(*_OF_A_REQUEST))
 cohorts = _resource("StoreCohorts", _COHORTS)
 
 PARAMETERS = [

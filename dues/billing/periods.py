@@ -1,4 +1,4 @@
-"""What was charged for which time: a row for each period, and for the rest of one after a change of package.
+"""Charged periods: a row for each period that was billed, and for the rest of one after a change of package.
 
 A renewal writes its row with the bill that it opens. There is one row for each start, so a period is billed once.
 """

@@ -1,4 +1,4 @@
-"""What one unit of work has decided on, written with one statement for each table, however much it is.
+"""The writes of one unit of work: collected, and then made with one statement for each table, however many rows.
 
 posting = Posting(at)
 one = bills.open_bill(posting, one, account, …)

@@ -1,8 +1,8 @@
-"""Doing what is due of subscriptions, in real time: batch after batch, each its own transaction.
+"""Renewals in real time: the due actions of subscriptions, in batches, each batch one transaction.
 
-Due ones are found by their index and claimed with a lock that others pass by, so any number of workers never do the
-same one. What is written with it moves what is due next, so a worker that is killed has either done a batch or not
-begun it. The charges are jobs, in the transaction that opens them; their ends come back by way of settlement.py.
+Due subscriptions are found by index and claimed with `for update skip locked`, so no two workers do the same one. A
+batch also writes when each subscription is due next: a worker that is killed has either done a batch or not begun it.
+Charges are jobs, inserted in the same transaction; settlement.py hears how they end.
 """
 
 import logging

@@ -1,7 +1,7 @@
-"""What follows from the end of a payment: the invoice is final and the subscription goes on, or is in arrears.
+"""Settlement: when a payment ends, its invoice becomes final and the subscription goes on, or falls into arrears.
 
-Called by dues/payments/state.py in the transaction that writes the payment's end. Money that nobody owes any more,
-since the subscription was ended or paid otherwise meanwhile, is given back.
+dues/payments/state.py calls this in the transaction that writes the payment's end. A payment that is no longer owed,
+because the subscription has ended or was paid otherwise meanwhile, is refunded.
 """
 
 from dues.billing import bills, invoices
@@ -91,6 +91,11 @@ def _failed(posting: Posting, one: Subscription, draft: Invoice, payment: Settle
         invoices.void(draft.store_id, draft.id, draft.user_id, posting.at)
         posting.change(one, after, "change_withdrawn", details)
         return
+    if after.is_over:
+        bills.void_bill(one, posting.at)
+        posting.change(one, after, "ended", details)
+        posting.tell(after, "ended", posting.at)
+        return
     in_arrears = after.status == "past_due" and one.status != "past_due"
     posting.change(one, after, "past_due" if in_arrears else "declined", details)
     if after.status == "past_due":
@@ -102,7 +107,7 @@ def _is_member(one: Subscription) -> bool:
 
 
 def _give_back(payment: Settled) -> None:
-    """Nobody owes what was paid: it is booked as that, and refunded."""
+    """Refund a payment that is not owed, and book it as such."""
     book(
         [
             Booking(

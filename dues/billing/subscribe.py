@@ -30,7 +30,7 @@ from dues.subscriptions.calendar import Interval
 from dues.subscriptions.subscription import LIVE, Subscription
 from dues.subscriptions.terms import Terms
 
-# Who subscribes now means to begin soon.
+# A start that is further ahead is taken for a mistake.
 _LATEST_START = timedelta(days=366)
 
 _STANDING = """

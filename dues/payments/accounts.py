@@ -31,6 +31,9 @@ _checks = threading.BoundedSemaphore(2)
 # For so long hooks that are signed with the secret before are taken, too.
 _ROTATION = timedelta(hours=24)
 
+# How far the clock of a gateway may be from ours before we have heard of it.
+_OTHER_CLOCK = timedelta(days=1)
+
 SecretKey = Annotated[
     str,
     Meta(
@@ -123,7 +126,14 @@ def choose_gateway(store_id: UUID, choice: GatewayChoice, reference: str | None)
     before = current(store_id)
     account = _find(store_id, choice.type, reference)
     if account is None:
-        account = GatewayAccount(store_id=store_id, id=new_id(), type=choice.type, reference=reference)
+        account = GatewayAccount(
+            store_id=store_id,
+            id=new_id(),
+            type=choice.type,
+            reference=reference,
+            # From then on the gateway's own clock counts, which may be behind ours.
+            told_until=database_now() - _OTHER_CLOCK,
+        )
     if before is not None and before.id != account.id:
         before.replaced_at = now()
         _forget_methods(store_id)

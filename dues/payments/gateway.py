@@ -5,7 +5,7 @@ The model is that of PaymentIntents: a customer has stored payment methods; a ch
 says whether its payer is there to act (`off_session`: they are not).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
@@ -94,13 +94,22 @@ class Dispute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hint:
-    """Something has happened to a charge, by its key, to a setup of a method, by its key, or to a dispute, by the
+    """Something has happened to a charge, a refund or a setup of a method, by its key, or to a dispute, by the
     gateway's name for it; what, the gateway has to be asked. `id` is the gateway's name for the news itself."""
 
     id: str
-    about: Literal["charge", "setup", "dispute"]
+    about: Literal["charge", "setup", "dispute", "refund"]
     name: str
     store_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What has happened, the oldest first. `until`: when the newest of it happened by the gateway's own clock, and
+    None where nothing has."""
+
+    hints: Sequence[Hint]
+    until: datetime | None
 
 
 class Gateway(Protocol):
@@ -123,6 +132,11 @@ class Gateway(Protocol):
         """Give back some of what was charged, or say what became of this key before."""
         ...
 
+    def find_refund(self, key: str, charge: Charge) -> Operation | None:
+        """What has become of a refund; None where the gateway has none under its key. One that had succeeded may be
+        declined later: the payer's bank can send it back."""
+        ...
+
     def find(self, charge: Charge) -> Operation | None:
         """What became of a charge so far; None where the gateway certainly has not heard of its key yet."""
         ...
@@ -136,8 +150,8 @@ class Gateway(Protocol):
         """A dispute as it stands; None where no money was taken away by it, or of a charge that is not ours."""
         ...
 
-    def news(self, since: datetime) -> Iterable[Hint]:
-        """What has happened since, the oldest first: hooks get lost."""
+    def news(self, since: datetime) -> News:
+        """What has happened since a moment of the gateway's clock: hooks get lost."""
         ...
 
     def records(self) -> Iterable[Record]:

@@ -4,6 +4,7 @@ Each piece of news is a hint, written down once by the gateway's name for it, wi
 true now. So news may come twice, late, in any order or never.
 """
 
+import logging
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -16,9 +17,11 @@ from dues.payments import accounts, setups
 from dues.payments.disputes import look_at_dispute
 from dues.payments.gateway import GatewayTimeout, Hint
 from dues.payments.gateways import NOBODY, STRIPE, all_gateways
-from dues.payments.processing import asking, look_again
-from dues.payments.stripe_events import is_signed, read_event
+from dues.payments.processing import asking, look_again, look_at_refund
+from dues.payments.stripe_events import TOLERANCE_S, age_of_signature, read_event
 from dues.postgres import database_now, fetch_row, run_later, transaction, unit_of_work
+
+log = logging.getLogger("dues.payments")
 
 # Stripe's events are a few kilobytes.
 MOST_BYTES = 256 * 1024
@@ -36,7 +39,7 @@ _RECEIVE = """
     on conflict do nothing returning event_id
 """
 _TOLD = """
-    update gateway_accounts set told_until = greatest(told_until, %(until)s)
+    update gateway_accounts set told_until = %(until)s
     where store_id = %(store_id)s and id = %(id)s
 """
 _TOLD_UNTIL = "select told_until from gateway_accounts where store_id = %(store_id)s and id = %(id)s"
@@ -67,7 +70,11 @@ def receive_stripe(store_id: UUID, body: bytes, signature: str) -> None:
     account = accounts.current(store_id)
     is_ours = account is not None and account.type == STRIPE
     secrets: Any = accounts.webhook_secrets(account) if account and is_ours else _NO_SECRETS
-    if not is_signed(body, signature, secrets) or account is None or not is_ours:
+    signed_s_ago = age_of_signature(body, signature, secrets)
+    if signed_s_ago is None or account is None or not is_ours:
+        raise Forged("the signature is not one that this address takes")
+    if abs(signed_s_ago) > TOLERANCE_S:
+        log.warning("a hook to store %s was signed %d s ago by our clock: is that right?", store_id, signed_s_ago)
         raise Forged("the signature is not one that this address takes")
     try:
         hint = read_event(body, str(store_id))
@@ -104,6 +111,8 @@ def act(run: Run, gateway: str, store_id: UUID, account_id: UUID | None, about: 
     match about:
         case "charge":
             look_again(run, store_id, UUID(name))
+        case "refund":
+            look_at_refund(run, store_id, UUID(name))
         case "dispute":
             look_at_dispute(run, gateway, store_id, account_id, name)
         case "setup":
@@ -127,23 +136,23 @@ def offer_sweeps() -> dict[str, int]:
 
 def sweep(run: Run, gateway: str, store_id: UUID, account_id: UUID | None) -> dict[str, int]:
     """List what has happened at a gateway since it was last asked, and take what no hook has told. Raises: Retry."""
-    began = database_now()
     told = fetch_row(_TOLD_UNTIL, {"store_id": store_id, "id": account_id})
-    since: datetime = told[0] if told else began - timedelta(days=1)
+    since: datetime = told[0] if told else database_now() - timedelta(days=1)
     try:
         with asking(gateway, store_id, account_id) as asked:
-            hints = list(asked.news(since - _OVERLAP))
+            news = asked.news(since - _OVERLAP)
     except GatewayTimeout as timeout:
         raise Retry(problem=timeout) from timeout
     missed = 0
-    for hint in hints:
+    for hint in news.hints:
         run.check()
         with transaction():
             missed += _receive(gateway, account_id, hint)
-    if account_id:
+    if account_id and news.until:
+        # By the gateway's own clock: ours may be wrong, and what it is ahead by would be passed over.
         with transaction():
-            run_later(_TOLD, {"store_id": store_id, "id": account_id, "until": began})
-    return {"told": len(hints), "missed": missed}
+            run_later(_TOLD, {"store_id": store_id, "id": account_id, "until": news.until})
+    return {"told": len(news.hints), "missed": missed}
 
 
 def delete_expired_events() -> int:

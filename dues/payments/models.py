@@ -143,7 +143,8 @@ class DisputeRow(Versioned, Model):
 class GatewayAccount(Versioned, Model):
     """A store's account at a gateway; without one the sandbox charges. `reference` is the gateway's name for it. What
     it had before is `replaced_at` some time, and kept for what was charged there. The secrets are sealed
-    (dues/vault.py). `told_until` is how far the gateway's news have been read."""
+    (dues/vault.py). `told_until` is how far the gateway's news have been read, by its own
+    clock."""
 
     __tablename__ = "gateway_accounts"
 

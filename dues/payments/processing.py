@@ -24,7 +24,7 @@ from dues.payments.gateway import Charge, Gateway, GatewayBusy, GatewayTimeout, 
 from dues.payments.gateways import gateway_of
 from dues.payments.models import Payment, PaymentStatus, Refund
 from dues.payments.service import get_payment, payment_args, refund_args
-from dues.payments.state import move, settle_refund, touch_payment
+from dues.payments.state import move, return_refund, settle_refund, touch_payment
 from dues.postgres import db, transaction
 
 log = logging.getLogger("dues.payments")
@@ -236,6 +236,7 @@ def look_again(run: Run, store_id: UUID, payment_id: UUID) -> None:
             operation = gateway.find(charge_of(payment))
     except GatewayTimeout as timeout:
         raise Retry(problem=timeout) from timeout
+    failpoint("payment.after_news")
     with run.completion(_result(payment)):
         present = get_payment(store_id, payment_id)
         is_done = operation is not None and operation.outcome != "requires_action"
@@ -244,6 +245,7 @@ def look_again(run: Run, store_id: UUID, payment_id: UUID) -> None:
         if present.status == "requires_action":
             move(store_id, payment_id, "processing", "the gateway has news")
             _record_result(present, operation)
+            failpoint("payment.before_news_commit")
         elif operation.outcome == "succeeded":
             log.error("payment %s had failed, and was charged after all: it is given back", payment_id)
             move(
@@ -274,6 +276,31 @@ def refund(run: Run, store_id: UUID, refund_id: UUID) -> None:
     with run.completion(_result(payment)):
         _settle(due, operation)
         failpoint("payment.before_refund_commit")
+
+
+def look_at_refund(run: Run, store_id: UUID, refund_id: UUID) -> None:
+    """The gateway has news of a refund: one that was made may have been sent back by the payer's bank. Raises: Retry
+    while it does not answer."""
+    try:
+        with transaction():
+            due, payment = _get_refund(store_id, refund_id)
+    except NotFound:
+        run.complete(None)
+        return
+    if due.status != "succeeded":
+        # The job of one that is pending asks by itself.
+        run.complete(_result(payment))
+        return
+    try:
+        with gateway_for(payment) as gateway:
+            operation = gateway.find_refund(str(due.id), charge_of(payment))
+    except GatewayTimeout as timeout:
+        raise Retry(problem=timeout) from timeout
+    with run.completion(_result(payment)):
+        due, payment = _get_refund(store_id, refund_id)
+        if due.status == "succeeded" and operation is not None and operation.outcome == "declined":
+            log.error("refund %s was made, and the payer's bank has sent it back: %s", due.id, operation.failure_code)
+            return_refund(payment, due, failure_code=operation.failure_code)
 
 
 def _settle(due: Refund, operation: Operation) -> None:

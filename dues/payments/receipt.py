@@ -1,13 +1,16 @@
 """Receipts of payments and documents of refunds: their content, as data that is stored, and the PDF made from it."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from msgspec import Struct
 
+from dues.accounts.addresses import address_lines
 from dues.money import format_money, split_gross
 from dues.pdf import typeset
 from dues.pdf.language import Language, Paper, words_of
+from dues.stores.seller import seller_lines
 
 _TEMPLATE = "payments/templates/receipt.typ"
 
@@ -29,6 +32,34 @@ class Payer(Struct, frozen=True, kw_only=True):
     name: str
     email: str
     lines: list[str] = []
+
+
+def seller_shown(
+    *,
+    name: str,
+    language: Language,
+    legal_name: str | None = None,
+    address: dict[str, Any] | None = None,
+    country: str | None = None,
+    tax_id: str | None = None,
+    contact_email: str | None = None,
+    website: str | None = None,
+    note: str | None = None,
+) -> Seller:
+    """A store as a document names it."""
+    return Seller(
+        name=name,
+        lines=seller_lines(name, legal_name, address, country, tax_id, language),
+        country=country or "",
+        contact_email=contact_email or "",
+        website=website or "",
+        note=note or "",
+    )
+
+
+def payer_shown(*, name: str, email: str, address: Mapping[str, Any] | None, language: Language) -> Payer:
+    """A user as a document names them; `address` has the parameters of `address_lines()`."""
+    return Payer(name=name, email=email, lines=address_lines(**address or {}, language=language))
 
 
 class Refunded(Struct, frozen=True, kw_only=True):

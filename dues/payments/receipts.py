@@ -8,17 +8,15 @@ from uuid import UUID
 
 from msgspec import convert, to_builtins
 
-from dues.accounts.addresses import address_lines
 from dues.documents.deliveries import begin_delivery
 from dues.documents.service import Issued, Kind, Subject, issue, keep
 from dues.errors import NotFound
 from dues.jobs import PermanentFailure, enqueue, kinds
 from dues.jobs.outbox import JSON
-from dues.payments.receipt import Payer, Receipt, Refunded, Seller, receipt_pdf
+from dues.payments.receipt import Receipt, Refunded, payer_shown, receipt_pdf, seller_shown
 from dues.pdf.language import Language, Paper, paper_of, words_of
 from dues.postgres import fetch_row, transaction
 from dues.stores.logo import find_logo
-from dues.stores.seller import seller_lines
 
 _PAYMENT = """
     select p.id, p.user_id, p.status, p.amount, p.currency, p.description, p.gateway, p.gateway_ref,
@@ -26,8 +24,9 @@ _PAYMENT = """
         m.brand, m.last4, s.name as store, s.timezone, s.test, s.legal_name, s.address, s.country, s.tax_id,
         s.contact_email, s.website, s.invoice_note, s.language, s.paper, s.tax_rate,
         coalesce(c.name, u.name) as payer, coalesce(c.email, u.email) as email,
-        a.line1, a.line2, a.city, a.region, a.postal_code, a.country as payer_country, a.company,
-        a.tax_id as payer_tax_id
+        case when a.id is not null then json_build_object('line1', a.line1, 'line2', a.line2, 'city', a.city,
+            'region', a.region, 'postal_code', a.postal_code, 'country', a.country, 'company', a.company,
+            'tax_id', a.tax_id) end as payer_address
     from payments p
     join stores s on s.id = p.store_id
     join users u on u.id = p.user_id
@@ -84,14 +83,7 @@ class _Paid(NamedTuple):
     tax_rate: int
     payer: str
     email: str
-    line1: str | None
-    line2: str | None
-    city: str | None
-    region: str | None
-    postal_code: str | None
-    payer_country: str | None
-    company: str | None
-    payer_tax_id: str | None
+    payer_address: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,29 +172,18 @@ def _refunded(store_id: UUID, payment_id: UUID, refund_id: UUID, receipt_number:
 def _says(paid: _Paid, number: str, refunded: Refunded | None) -> Receipt:
     return Receipt(
         number=number,
-        seller=Seller(
+        seller=seller_shown(
             name=paid.store,
-            lines=seller_lines(paid.store, paid.legal_name, paid.address, paid.country, paid.tax_id, paid.language),
-            country=paid.country or "",
-            contact_email=paid.contact_email or "",
-            website=paid.website or "",
-            note=paid.invoice_note or "",
+            legal_name=paid.legal_name,
+            address=paid.address,
+            country=paid.country,
+            tax_id=paid.tax_id,
+            contact_email=paid.contact_email,
+            website=paid.website,
+            note=paid.invoice_note,
+            language=paid.language,
         ),
-        payer=Payer(
-            name=paid.payer,
-            email=paid.email,
-            lines=address_lines(
-                line1=paid.line1,
-                line2=paid.line2,
-                city=paid.city,
-                region=paid.region,
-                postal_code=paid.postal_code,
-                country=paid.payer_country,
-                company=paid.company,
-                tax_id=paid.payer_tax_id,
-                language=paid.language,
-            ),
-        ),
+        payer=payer_shown(name=paid.payer, email=paid.email, address=paid.payer_address, language=paid.language),
         amount=paid.amount,
         currency=paid.currency,
         description=paid.description,

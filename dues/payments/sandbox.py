@@ -32,6 +32,7 @@ from dues.payments.gateway import (
     Dispute,
     GatewayTimeout,
     Hint,
+    News,
     Operation,
     Outcome,
     Record,
@@ -104,7 +105,8 @@ _FIND_DISPUTE = text("""
     select reference, charge_key, amount, currency, status from sandbox_gateway.disputes where reference = :reference
 """)
 _NEWS = text("""
-    select reference, store_id, status from sandbox_gateway.disputes where changed_at >= :since order by changed_at
+    select reference, store_id, status, changed_at from sandbox_gateway.disputes
+    where changed_at >= :since order by changed_at
 """)
 # What was told as open is decided by the time that somebody asks again.
 _DECIDE = text("""
@@ -168,6 +170,9 @@ class Sandbox:
         self._book(key, "refund", amount, charge.currency, "refund", outcome)
         return self._known(key)
 
+    def find_refund(self, key: str, charge: Charge) -> Operation | None:
+        return self._find(key)
+
     def find(self, charge: Charge) -> Operation | None:
         return self._find(charge.key)
 
@@ -190,15 +195,16 @@ class Sandbox:
             status=row.status,
         )
 
-    def news(self, since: datetime) -> Iterable[Hint]:
+    def news(self, since: datetime) -> News:
         _run(_DECIDE, {})
         with _books().connect() as connection:
             rows = connection.execute(_NEWS, {"since": since}).all()
         _run(_TOLD, {})
-        for row in rows:
-            yield Hint(
-                id=f"{row.reference}:{row.status}", about="dispute", name=row.reference, store_id=str(row.store_id)
-            )
+        hints = [
+            Hint(id=f"{row.reference}:{row.status}", about="dispute", name=row.reference, store_id=str(row.store_id))
+            for row in rows
+        ]
+        return News(hints, rows[-1].changed_at if rows else None)
 
     def records(self) -> Iterable[Record]:
         with _books().connect() as connection:

@@ -24,7 +24,7 @@ from dues.packages.service import require_price
 from dues.payments.gateways import Chosen
 from dues.payments.methods import Method, named_method
 from dues.payments.models import Payment, Refund
-from dues.payments.state import OpenPayment, move, open_payment, open_refund
+from dues.payments.state import OpenPayment, move, open_payment, open_refund, refund_limit
 from dues.postgres import db
 from dues.stores.service import wrong_currency
 from dues.text import OneLine
@@ -202,7 +202,7 @@ def create_refund(payment: Payment, requested_by: UUID, new: NewRefund) -> Refun
         raise InvalidTransition(f"a payment that is {payment.status} cannot be refunded")
     if payment.dispute and payment.dispute["status"] != "won":
         raise Conflict("the payer's bank has taken back what was paid: answer the dispute", code="payment_disputed")
-    left = payment.amount - _promised(payment)
+    left = min(payment.amount - _promised(payment), refund_limit(payment))
     amount = left if new.amount is UNSET else new.amount
     if not 0 < amount <= left:
         raise Conflict(f"only {left} of the payment is left to refund", code="refund_exceeds_payment", refundable=left)

@@ -5,7 +5,7 @@
     unknown -> succeeded | failed
     succeeded -> partially_refunded -> refunded;  succeeded -> refunded
 
-    refund: pending -> succeeded | failed
+    refund: pending -> succeeded | failed;  succeeded -> failed, where the payer's bank sends it back
 
 `unknown` is a charge whose gateway did not answer: only reconciliation leads out of it, and never to another charge.
 That a charge which had failed was made after all, whatever the reason, is told by a move that `is_late`, and the money
@@ -91,6 +91,21 @@ _SETTLE_REFUND = """
         gateway_ref = %(gateway_ref)s, failure_code = %(failure_code)s
     where store_id = %(store_id)s and id = %(refund_id)s and status = 'pending' returning amount, reason
 """
+_RETURN_REFUND = """
+    with returned as (
+        update refunds set status = 'failed', version = version + 1, updated_at = %(at)s,
+            failure_code = %(failure_code)s
+        where store_id = %(store_id)s and id = %(refund_id)s and status = 'succeeded' returning amount, payment_id),
+    moved as (
+        update payments p set refunded_amount = p.refunded_amount - r.amount, version = p.version + 1,
+            updated_at = %(at)s,
+            status = case when p.refunded_amount = r.amount then 'succeeded' else 'partially_refunded' end
+        from returned r, payments before
+        where p.store_id = %(store_id)s and p.id = r.payment_id and before.store_id = p.store_id and before.id = p.id
+        returning p.id, before.status as from_status, p.status as to_status)
+    insert into payment_events(store_id, payment_id, id, from_status, to_status, reason, created_at)
+    select %(store_id)s, id, %(event_id)s, from_status, to_status, %(reason)s, %(at)s from moved returning to_status
+"""
 
 
 @dataclass(frozen=True)
@@ -140,7 +155,8 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Refunded:
-    """A refund of `payment`, which is locked, that was made, or failed."""
+    """A refund of `payment`, which is locked, that was made, or failed; `is_returned`: failed after it was made, so
+    that the store has the money again."""
 
     payment: Payment
     id: UUID
@@ -148,11 +164,17 @@ class Refunded:
     at: datetime
     amount: int
     reason: str
+    is_returned: bool = False
 
+
+# How much of a payment, which is locked, may still be given back, in minor units; None where there is nothing to say.
+Limit = Callable[[Payment], int | None]
 
 _SETTLING = ("succeeded", "failed", "requires_action")
 _when_settled: list[Callable[[Settled], None]] = []
 _when_refunded: list[Callable[[Refunded], None]] = []
+_when_refund_opened: list[Callable[[Payment, Refund], None]] = []
+_limits: list[Limit] = []
 
 
 def when_settled(hook: Callable[[Settled], None]) -> Callable[[Settled], None]:
@@ -165,6 +187,24 @@ def when_refunded(hook: Callable[[Refunded], None]) -> Callable[[Refunded], None
     """Have `hook` called, in the same transaction(), when a refund was made, or failed."""
     _when_refunded.append(hook)
     return hook
+
+
+def when_refund_opened(hook: Callable[[Payment, Refund], None]) -> Callable[[Payment, Refund], None]:
+    """Have `hook` called, in the same transaction(), when a refund was asked for."""
+    _when_refund_opened.append(hook)
+    return hook
+
+
+def limits_refunds(limit: Limit) -> Limit:
+    """Have no more of a payment be refunded than `limit` says."""
+    _limits.append(limit)
+    return limit
+
+
+def refund_limit(payment: Payment) -> int:
+    """The most that may be refunded of a payment, which is locked, whatever was refunded of it already."""
+    found = [most for limit in _limits if (most := limit(payment)) is not None]
+    return min([payment.amount, *found])
 
 
 def open_payment(payment: OpenPayment) -> None:
@@ -242,6 +282,8 @@ def open_refund(payment: Payment, refund: Refund) -> None:
     db.session.add(refund)
     _emit_refund(payment, refund.id, "refund.created")
     touch_payment(payment.store_id, payment.user_id)
+    for hook in _when_refund_opened:
+        hook(payment, refund)
 
 
 def settle_refund(
@@ -269,6 +311,28 @@ def settle_refund(
     touch_payment(payment.store_id, payment.user_id)
     for hook in _when_refunded:
         hook(Refunded(payment, refund_id, to, values["at"], *row))
+
+
+def return_refund(payment: Payment, refund: Refund, *, failure_code: str | None) -> None:
+    """`succeeded -> failed`: a refund of `payment` has come back. Both are locked. Part of the caller's transaction().
+    Raises: InvalidTransition."""
+    unit_of_work()
+    at = store_now(payment.store_id)
+    values: dict[str, Any] = {
+        "store_id": payment.store_id,
+        "refund_id": refund.id,
+        "event_id": new_id(),
+        "reason": f"refund {refund.id} was sent back",
+        "failure_code": failure_code,
+        "at": at,
+    }
+    if fetch_row(_RETURN_REFUND, values) is None:
+        raise InvalidTransition("only a refund that was made can come back")
+    _emit_refund(payment, refund.id, "refund.failed")
+    touch(f"store:{payment.store_id}:customers")
+    touch_payment(payment.store_id, payment.user_id)
+    for hook in _when_refunded:
+        hook(Refunded(payment, refund.id, "failed", at, refund.amount, refund.reason, is_returned=True))
 
 
 def _emit_refund(payment: Payment, refund_id: UUID, event_type: EventType) -> None:

@@ -7,14 +7,13 @@ whoever has its client secret could still pay it.
 """
 
 import logging
-import time
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from dues.errors import InvalidValue
-from dues.payments.gateway import Charge, Dispute, GatewayBusy, GatewayTimeout, Hint, Operation, Record, StoredMethod
+from dues.payments.gateway import Charge, Dispute, GatewayBusy, GatewayTimeout, News, Operation, Record, StoredMethod
 from dues.payments.stripe_amounts import from_stripe, to_stripe
 from dues.payments.stripe_client import Refused, answers, client, document
 from dues.payments.stripe_events import EVENT_TYPES, hint_of
@@ -24,8 +23,6 @@ log = logging.getLogger("dues.payments.stripe")
 Document = Mapping[str, Any]
 
 _PAGE = 100
-# Their clock and ours may differ.
-_SKEW_S = 300
 # A dispute in which no money has moved is an inquiry (`warning_…`).
 _DISPUTES = {"won": "won", "lost": "lost", "needs_response": "open", "under_review": "open", "prevented": "won"}
 
@@ -167,18 +164,15 @@ class Stripe:
         return None
 
     def _look_up(self, charge: Charge) -> Document | None:
-        """The intent of a charge, by Stripe's name for it, else by listing its customer's since the key was made."""
+        """The intent of a charge, by Stripe's name for it, else by listing its customer's: all of them, the newest
+        first, since by whose clock the charge would be looked for, nobody can say."""
         if charge.reference:
             try:
                 with answers():
                     return document(self._api.payment_intents.retrieve(charge.reference))
             except Refused as refused:
                 raise GatewayTimeout(f"Stripe does not know {charge.reference}: {refused.code}") from None
-        # The key's time is that of the process that made it, whose clock may have been ahead of Stripe's.
-        made_at = int(min((UUID(charge.key).int >> 80) / 1000, time.time())) - _SKEW_S
-        params: dict[str, Any] = {"created": {"gte": made_at}}
-        if charge.customer:
-            params["customer"] = charge.customer
+        params = {"customer": charge.customer} if charge.customer else {}
         for intent in self._all(self._api.payment_intents, params):
             if self._is_ours(intent) and intent["metadata"].get("dues_payment") == charge.key:
                 return intent
@@ -237,9 +231,8 @@ class Stripe:
             scaled = to_stripe(amount, charge.currency)
         except InvalidValue:
             return Operation("declined", "", "amount_not_supported")
-        for refund in self._all(self._api.refunds, {"payment_intent": intent["id"]}):
-            if (refund.get("metadata") or {}).get("dues_refund") == key:
-                return _refunded(refund, scaled)
+        if known := self._refund_of(intent, key):
+            return _refunded(known, scaled)
         params: Any = {
             "payment_intent": intent["id"],
             "amount": scaled,
@@ -250,6 +243,15 @@ class Stripe:
                 return _refunded(document(self._api.refunds.create(params, {"idempotency_key": key})), scaled)
         except Refused as refused:
             return Operation("declined", "", refused.code)
+
+    def find_refund(self, key: str, charge: Charge) -> Operation | None:
+        intent = self._look_up(charge)
+        found = self._refund_of(intent, key) if intent else None
+        return _refunded(found, found["amount"]) if found else None
+
+    def _refund_of(self, intent: Document, key: str) -> Document | None:
+        refunds = self._all(self._api.refunds, {"payment_intent": intent["id"]})
+        return next((one for one in refunds if (one.get("metadata") or {}).get("dues_refund") == key), None)
 
     # What else happens
 
@@ -277,10 +279,13 @@ class Stripe:
             status=status,  # type: ignore[arg-type]
         )
 
-    def news(self, since: datetime) -> Iterable[Hint]:
+    def news(self, since: datetime) -> News:
         params = {"created": {"gte": int(since.timestamp())}, "types": list(EVENT_TYPES)}
-        found = [hint_of(event, self._store_id) for event in self._all(self._api.events, params)]
-        return [hint for hint in reversed(found) if hint]
+        events = list(self._all(self._api.events, params))
+        hints = [hint_of(event, self._store_id) for event in reversed(events)]
+        newest = max((event["created"] for event in events), default=None)
+        until = datetime.fromtimestamp(newest, UTC) if newest is not None else None
+        return News([hint for hint in hints if hint], until)
 
     def records(self) -> Iterable[Record]:
         ours: set[str] = set()

@@ -85,6 +85,7 @@ def _write(report: Report, draft: Draft, document_type: type[Document], progress
         with snapshot(streams=rows.streams) as source:
             store_name: str = source.value("select name from stores where id = %(store_id)s", values)
             total: int = source.value(rows.count(), values)
+            beside = source.value(rows.beside, values) if rows.beside and document_type.is_drawn else None
             progress(0, total)
             heading = Heading(
                 report.id,
@@ -97,6 +98,7 @@ def _write(report: Report, draft: Draft, document_type: type[Document], progress
                 total,
                 report.timezone,
                 report.bom,
+                beside,
             )
             document = held.enter_context(closing(document_type(draft, heading)))
             sink = RowSink(document, total, progress)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Literal
 
+from dues.billing.metrics import periods
 from dues.money import MINOR_DIGITS
 
 # What a cell holds. `text` is whatever a user wrote; a `word` comes from a list of ours.
@@ -37,7 +38,8 @@ class Rows:
 
     `source` is the FROM and WHERE, with the parameters `store_id`, `range_from`, `range_to` and `timezone`. Where
     `streams` is set, indexes give the rows in order, so that the first comes at once and the server sorts nothing on
-    disk.
+    disk. `beside` is a query of one value, JSON, of the same parameters, which a drawn document shows beside the rows;
+    none: there is nothing.
     """
 
     kind: str
@@ -45,6 +47,7 @@ class Rows:
     source: str
     order: str
     streams: bool
+    beside: str = ""
 
     def select(self, cells: Mapping[CellType, str]) -> str:
         """The query of a report; `cells` says how a format wants each type written, `{0}` standing for the value."""
@@ -141,6 +144,15 @@ PAYMENTS = Rows(
     streams=True,
 )
 
+# By months of the report's zone, of which none is shown that has not begun yet.
+_MONTHS = "select " + periods(
+    "%(store_id)s",
+    "%(timezone)s::text",
+    "'month'",
+    "least(%(range_to)s::timestamptz, coalesce("
+    "(select moment from store_clocks where store_id = %(store_id)s), now()))",
+)
+
 REVENUE = Rows(
     kind="revenue",
     columns=(
@@ -176,4 +188,5 @@ REVENUE = Rows(
         left join packages k on k.store_id = %(store_id)s and k.id = r.package_id""",
     order="r.month, k.name, r.package_id, r.currency",
     streams=False,
+    beside=_MONTHS,
 )

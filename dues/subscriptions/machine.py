@@ -192,10 +192,13 @@ def _changed(one: Subscription) -> Subscription:
 
 def declined(one: Subscription, failure_code: str | None, now: datetime, grace_days: int) -> Subscription:
     """The open bill's payment has failed. A change that was waited for is off; a renewal, and a return from a pause,
-    are in arrears from when they were due."""
+    are in arrears from when they were due. A member who has canceled while the renewal was being charged is not
+    charged again: it is over, and the caller voids the bill."""
     bill = _bill(one)
     if bill.kind == "change":
         return without_change(replace(one, bill=None), "payment")
+    if bill.kind == "renewal" and one.cancel_at_period_end:
+        return over(one, now)
     one = replace(one, bill=replace(bill, state="declined", failure_code=failure_code, declined_at=now))
     if bill.kind == "create" or one.status == "past_due":
         return one

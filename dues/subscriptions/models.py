@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Computed, ForeignKey, ForeignKeyConstraint, Integer, LargeBinary, SmallInteger
+from sqlalchemy import Computed, ForeignKey, ForeignKeyConstraint, Integer, LargeBinary, SmallInteger, Text
 from sqlalchemy.dialects.postgresql import CHAR, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -26,6 +26,20 @@ class Customer(Model):
     updated_at: Mapped[datetime]
     name: Mapped[str | None]
     email: Mapped[str | None]
+
+
+class CustomerWord(Model):
+    """What a customer is found by: a part of the name or the e-mail address that their store is shown. Kept by
+    triggers."""
+
+    __tablename__ = "customer_words"
+    __table_args__ = (
+        ForeignKeyConstraint(["store_id", "user_id"], ["customers.store_id", "customers.user_id"], ondelete="CASCADE"),
+    )
+
+    store_id: Mapped[UUID] = mapped_column(ForeignKey(Store.id), primary_key=True)
+    word: Mapped[str] = mapped_column(Text(collation="C"), primary_key=True)
+    user_id: Mapped[UUID] = mapped_column(primary_key=True)
 
 
 class SubscriptionRow(Model):

@@ -6,8 +6,11 @@ import psycopg2
 import pytest
 from flask import Flask
 
+from dues.billing import audit as audit_module
 from dues.billing.audit import audit
 from dues.billing.books import open_books
+from dues.payments.gateway import Charge
+from dues.payments.sandbox import Sandbox
 from dues.postgres import transaction
 from tests.billing.conftest import Club
 from tests.factory import Factory
@@ -211,3 +214,32 @@ def test_the_audit_names_each_difference(
                 assert any(words in difference for difference in found), found
             result = runner.invoke(args=["audit"])
             assert (result.exit_code, result.output.splitlines()[-1]) == (1, f"{len(found)} differences")
+
+
+def test_the_audit_of_a_store_at_work_takes_nothing_for_a_difference_that_a_job_is_at_work_on(
+    books: Club, app: Flask
+) -> None:
+    """What was asked of the gateway, and is not written down yet."""
+    member = books.member()
+    order = {"amount": 700, "currency": "EUR", "payment_method": "sandbox_ok"}
+    assert member.post(f"{books.path}/payments", order).status_code == 202
+    (payment,) = member.payments()
+    charge = Charge(key=str(payment.id), amount=700, currency="EUR", method="sandbox_ok")
+    with app.app_context():
+        assert Sandbox().charge(charge).outcome == "succeeded"
+        assert audit() == []
+    books.work.drain()
+    headers = {**books.owner_auth, "Idempotency-Key": "under-way"}
+    books.client.post(f"{books.path}/payments/{payment.id}/refunds", json={"amount": 200}, headers=headers)
+    refund_id = books.make.value("select id::text from refunds where status = 'pending'")
+    with app.app_context():
+        assert Sandbox().refund(refund_id, charge, 200).outcome == "succeeded"
+        assert audit() == []
+
+
+def test_the_audit_takes_the_time_that_it_needs(app: Flask) -> None:
+    """Statements of requests are bounded, and scan no table; a store of some years is more than they could read."""
+    with app.app_context(), audit_module._reading() as cursor:
+        for name, value in (("statement_timeout", "0"), ("enable_seqscan", "on"), ("transaction_read_only", "on")):
+            cursor.execute(f"show {name}")
+            assert cursor.fetchone() == (value,)

@@ -239,6 +239,51 @@ def test_P32_what_was_shown_holds_for_an_hour(make_club: Any) -> None:
     assert member.charged == [10000, shows["due"]]
 
 
+@pytest.mark.parametrize("prorated_at", ["2025-06-16T00:00:00Z", "2025-06-15T23:59:59Z", "2025-06-15T23:30:01Z"])
+def test_what_one_change_has_credited_no_other_credits_again(make_club: Any, prorated_at: str) -> None:
+    """A change that is dated before the one before it would be credited the same unused time once more."""
+    club = make_club("2025-06-01")
+    member, path = subscribed(club, 30000)
+    cheap, dear = (str(club.package(amount).id) for amount in (1000, 30000))
+    club.set("2025-06-16T00:10")
+    member.change(path, package_id=cheap, when="now")
+    balance = member.balance
+    assert balance > 0
+    club.set("2025-06-16T00:20")
+    answer = member.try_to(path, package_id=dear, when="now", prorated_at=prorated_at)
+    assert (answer.status_code, (answer.json or {})["code"]) == (409, "preview_expired")
+    assert (member.balance, member.charged) == (balance, [30000])
+
+
+def test_P32_a_price_that_was_changed_since_is_not_charged_unseen(make_club: Any) -> None:
+    club = make_club(None)
+    member, path = subscribed(club, 10000)
+    package = club.package(30000)
+    shows = member.preview(path, package_id=str(package.id))
+    url = f"{club.path}/packages/{package.id}"
+    assert club.client.patch(url, json={"amount": 90000}, headers=club.owner_auth).status_code == 200
+    answer = member.try_to(path, package_id=str(package.id), prorated_at=shows["prorated_at"])
+    assert (answer.status_code, (answer.json or {})["code"]) == (409, "preview_expired")
+    assert member.charged == [10000]
+
+
+def test_R24_a_renewal_that_is_late_comes_before_a_change(make_club: Any) -> None:
+    """Of a period that is over less than nothing is left, which nobody is given."""
+    club = make_club(None)
+    member = club.member()
+    path = member.subscribe(club.package(7000, "week"))
+    package = str(club.package(70000, "week").id)
+    club.age(10)
+    for query in ("", "?preview=true"):
+        body = {"package_id": package, "when": "now"}
+        answer = club.client.patch(f"{path}{query}", json=body, headers=member.auth)
+        assert (answer.status_code, (answer.json or {})["code"]) == (409, "renewal_due")
+    club.renew()
+    member.change(path, package_id=package, when="now")
+    assert member.charged[:2] == [7000, 7000]
+    assert (len(member.charged), member.balance) == (3, 0)
+
+
 def test_P33_a_preview_writes_nothing(club: Club) -> None:
     member, path = subscribed(club, 3000)
     tables = "subscriptions subscription_changes invoices invoice_lines payments credits events jobs ledger_entries"

@@ -123,6 +123,19 @@ def test_N4_a_card_for_this_subscription_alone_is_charged_at_once_too(club: Club
     assert (one["status"], one["payment_method_id"], member.charged) == ("active", card, [5000, 5000])
 
 
+def test_N4_a_new_card_that_becomes_the_default_is_charged_once(club: Club) -> None:
+    """Its token is stored, and where there is no default it is one from then on, which is charged by itself."""
+    member, path = in_arrears(club)
+    club.advance("2024-03-01T12:00")
+    for method in member.get("/v1/me/payment-methods")["data"]:
+        answer = club.client.delete(f"/v1/me/payment-methods/{method['id']}", headers=member.auth)
+        assert answer.status_code == 204
+    tried = len(tries(member))
+    one = member.change(path, payment_method="sandbox_ok")
+    assert (one["status"], one["payment_method_id"]) == ("active", None)
+    assert (member.charged, len(tries(member))) == ([5000, 5000], tried + 1)
+
+
 def test_N5_a_payer_may_try_five_times(club: Club) -> None:
     member, path = in_arrears(club)
     club.advance("2024-02-29T12:00")

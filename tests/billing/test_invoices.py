@@ -144,6 +144,47 @@ def test_credits_never_exceed_the_invoice(club: Club) -> None:
     assert (member.balance, member.payments()[0].refunded_amount) == (3000, 2000)
 
 
+@pytest.mark.parametrize("first", ["balance", "payment", "refund"])
+@pytest.mark.parametrize("second", ["balance", "payment", "refund"])
+@pytest.mark.parametrize("is_done", [True, False], ids=["one after the other", "while the first is on its way"])
+def test_whichever_way_it_is_given_back_no_more_is_than_was_paid(
+    club: Club, first: str, second: str, is_done: bool
+) -> None:
+    member, _ = subscribed(club)
+    (invoice,) = member.invoices()
+
+    def give_back(way: str, amount: int) -> int:
+        headers = {**club.owner_auth, "Idempotency-Key": new_id().hex}
+        refunds = f"{club.path}/payments/{member.payments()[0].id}/refunds"
+        path, to = (refunds, {}) if way == "refund" else (invoice["links"]["credit_notes"], {"to": way})
+        return club.client.post(path, json={"amount": amount, **to}, headers=headers).status_code
+
+    assert give_back(first, 3000) < 300
+    if is_done:
+        club.work.drain()
+    assert give_back(second, 3000) == 409
+    assert give_back(second, 2000) < 300
+    club.work.drain()
+    (after,) = member.invoices()
+    assert (after["credited"], after["status"]) == (5000, "void")
+    assert member.balance + member.payments()[0].refunded_amount == 5000
+    notes = member.get(invoice["links"]["credit_notes"])["data"]
+    assert sorted(note["total"] for note in notes) == [2000, 3000]
+
+
+def test_tax_of_what_is_given_back_at_once_adds_up(make_club: Any) -> None:
+    club = make_club(tax_rate=190_000)
+    member, _ = subscribed(club, 100)
+    (invoice,) = member.invoices()
+    for _ in range(4):
+        headers = {**club.owner_auth, "Idempotency-Key": new_id().hex}
+        answer = club.client.post(invoice["links"]["credit_notes"], json={"amount": 25}, headers=headers)
+        assert answer.status_code == 202
+    club.work.drain()
+    notes = member.get(invoice["links"]["credit_notes"])["data"]
+    assert sum(note["tax"] for note in notes) == invoice["tax"]
+
+
 def test_of_many_credits_at_once_no_more_is_given_than_there_is(club: Club) -> None:
     member, _ = subscribed(club)
     (invoice,) = member.invoices()

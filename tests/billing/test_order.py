@@ -1,8 +1,14 @@
 """In which order a clock that is moved has things done."""
 
+from types import SimpleNamespace
 from typing import Any
+from uuid import UUID
 
-from tests.billing.conftest import Club, shown
+import pytest
+
+from dues.billing.advance import advance
+from dues.jobs import Retry
+from tests.billing.conftest import Club, at, shown
 
 
 def test_X3_what_is_due_in_one_step_is_done_in_order_of_due_time_and_then_of_id(make_club: Any) -> None:
@@ -34,3 +40,14 @@ def test_X3_what_is_due_in_one_step_is_done_in_order_of_due_time_and_then_of_id(
     assert [row.created_at for row in changes] == sorted(row.created_at for row in changes)
     # The retry of the next day came last, and was in vain.
     assert [row.kind for row in changes[-2:]] == ["retried", "declined"]
+
+
+def test_a_clock_waits_for_a_charge_that_does_not_come_to_its_end(club: Club) -> None:
+    """Without keeping a worker busy meanwhile: a gateway may be away for long."""
+    member = club.member()
+    assert member.ask(club.package()).status_code == 202
+    done: list[UUID] = []
+    run = SimpleNamespace(check=lambda: None)
+    with club.app.app_context(), pytest.raises(Retry) as retry:
+        advance(run, club.store.id, at("2024-01-31"), done.append)  # type: ignore[arg-type]
+    assert (len(done), retry.value.charged) == (1, False)

@@ -153,6 +153,37 @@ def test_a_renewal_takes_few_statements(real: Club, queries: Any) -> None:
     assert each <= 4, counts
 
 
+@pytest.mark.parametrize(
+    ("card", "status", "charged"),
+    [
+        ("sandbox_ok", "active", [5000, 5000]),
+        ("sandbox_lost_answer", "active", [5000, 5000]),
+        ("sandbox_declined", "canceled", [5000]),
+        ("sandbox_insufficient", "canceled", [5000]),
+        ("sandbox_stolen", "canceled", [5000]),
+        ("sandbox_timeout", "canceled", [5000]),
+    ],
+)
+def test_R20_who_cancels_while_they_are_charged_is_not_charged_again(
+    real: Club, card: str, status: str, charged: list[int]
+) -> None:
+    ((member, path),) = members(real, 1)
+    member.card(card)
+    real.age(8)
+    with real.app.app_context():
+        assert renewals.do_batch(100) == 1
+    assert member.try_to(path, cancel_at_period_end=True).status_code == 200
+    real.work.drain()
+    real.work.hurry()
+    one = member.get(path)
+    assert (one["status"], one["cancel_at_period_end"], one["has_access"]) == (status, True, status == "active")
+    real.age(2)
+    member.card("sandbox_ok")
+    real.renew()
+    assert (member.charged, member.get(path)["status"]) == (charged, status)
+    assert [invoice["status"] for invoice in member.invoices()] == ["paid", "paid" if status == "active" else "void"]
+
+
 def race(member: Member, path: str, **change: Any) -> Any:
     """A renewal that is due, and a change that its member asks for, at once. Returns: the answer to that."""
     club = member.club

@@ -19,6 +19,7 @@ from local.mailsink import MailSink
 from local.postgres import Postgres
 from local.valkey import Valkey
 from tests.factory import Factory
+from tests.payments.stripe_stand_in import StripeStandIn
 from tests.servers import Backing, Direct, Home, Mailbox, run_migrations, wait_until
 from tests.webserver import WebServer
 from tests.workers.conftest import Process, Processes
@@ -54,7 +55,8 @@ class House(Backing):
         self.direct = Direct(self.database_url)
         self.make = Factory(self.direct)
         self.mailbox = Mailbox(self.mail)
-        self.web = WebServer(self, threads=8, DUES_FAILPOINTS=self._web_failpoints())
+        self.stripe = StripeStandIn()
+        self.web = WebServer(self, threads=8, DUES_FAILPOINTS=self._web_failpoints(), STRIPE_API_URL=self.stripe.url)
         self.web.__enter__()
 
     def _web_failpoints(self) -> str:
@@ -79,6 +81,7 @@ class House(Backing):
 
     def stop(self) -> None:
         self.web.__exit__(None, None, None)
+        self.stripe.stop()
         self.direct.close()
         for server in (self.mail, self.valkey, self.postgres):
             server.stop()
@@ -136,6 +139,7 @@ class Crew:
             "JOB_LEASE_S": str(lease_s),
             "SMTP_TIMEOUT_S": "1",
             "GATEWAY_TIMEOUT_S": "10",
+            "STRIPE_API_URL": house.stripe.url,
             "DUES_TESTS_OUTPUT": str(folder / "output"),
             **({} if mode == "asked" else {"MAIL_LOOKUP_URL": ""}),
         }

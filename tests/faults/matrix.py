@@ -17,7 +17,7 @@ import redis
 
 from dues.jobs.kinds import QUEUES
 from tests.faults.house import Mode, Role, family, frozen
-from tests.faults.play import Play
+from tests.faults.play import GatewayName, Play
 from tests.faults.readers import Readers
 from tests.servers import wait_until
 from tests.workers.conftest import ended
@@ -43,6 +43,7 @@ class Row:
     rejected: int = 0
     lease_s: int = 2
     within_s: float = 60.0
+    gateway: GatewayName = "sandbox"
 
     @property
     def name(self) -> str:

@@ -10,13 +10,17 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace as Columns
-from typing import Any
+from typing import Any, Literal
 
 import urllib3
 
 from dues.ids import new_id
 from tests.faults.house import Crew, House, Mode
+from tests.payments.stripe_stand_in import Account, Document, signed
 from tests.servers import wait_until
+
+GatewayName = Literal["sandbox", "stripe"]
+WEBHOOK_SECRET = "whsec_standinSECRET0123456789"
 
 # How long a client goes on trying to have a payment accepted, and how long all may take to end after a fault.
 _PATIENCE_S = 90.0
@@ -36,18 +40,91 @@ class Accepted:
 
 
 class Customer:
-    """Somebody who pays one store, as a careful client does: with an Idempotency-Key, until there is an answer."""
+    """Somebody who pays one store, as a careful client does: with an Idempotency-Key, until there is an answer. The
+    store is charged by the sandbox, or has an account at the stand-in for Stripe."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, house: House, gateway: GatewayName = "sandbox") -> None:
         owner, self.row = house.make.user(), house.make.user()
         self.store = house.make.store(owner)
         self.url = house.web.url
         self._owner_auth, self._auth = house.make.auth(owner), house.make.auth(self.row)
         self._http = urllib3.PoolManager(maxsize=16, retries=False, timeout=urllib3.Timeout(total=15))
+        self._house, self.method = house, "sandbox_ok"
+        self._account: Account | None = None
+        if gateway == "stripe":
+            self._open_account()
+
+    def _open_account(self) -> None:
+        key = self._house.stripe.key()
+        self._account = self._house.stripe.accounts[key]
+        body = {"type": "stripe", "secret_key": key, "webhook_secret": WEBHOOK_SECRET}
+        answer = self._send("PUT", f"/v1/stores/{self.store.id}/gateway", body, self._owner_auth)
+        assert answer.status == 200, answer.data
+        self._at_stripe = self._house.stripe.new(self.account, "customers", "cus", {})["id"]
+        self.use_card("ok")
+
+    @property
+    def account(self) -> Account:
+        assert self._account
+        return self._account
+
+    def use_card(self, how: str) -> None:
+        """Pay with a card at Stripe that does as it is called (stripe_stand_in.py)."""
+        columns = {"store_id": self.store.id, "gateway": "stripe", "gateway_customer": self._at_stripe}
+        reference = self._house.stripe.card(self.account, self._at_stripe, how)
+        self.method = str(self._house.make.payment_method(self.row, gateway_ref=reference, **columns).id)
+
+    def act(self, payment_id: str) -> None:
+        """Do what the bank asks for."""
+        (intent,) = self._intents(payment_id)
+        self._house.stripe.act(self.account, intent["id"])
+
+    def _intents(self, payment_id: str) -> list[Document]:
+        found = list(self.account.all("payment_intents").values())
+        return [intent for intent in found if intent["metadata"].get("dues_payment") == payment_id]
+
+    def stripe_events(self, *types: str) -> list[Document]:
+        """What Stripe has to tell, of these types if any are given."""
+        return [one for one in list(self.account.all("events").values()) if not types or one["type"] in types]
+
+    def hook(self, event: Document) -> int:
+        """Stripe sends a hook. Returns: the status of the answer."""
+        return self.send_hook(*signed(event, WEBHOOK_SECRET))
+
+    def send_hook(self, body: bytes, headers: dict[str, str]) -> int:
+        path = f"{self.url}/v1/gateways/stripe/{self.store.id}"
+        return int(self._http.request("POST", path, body=body, headers=headers).status)
+
+    def charged(self, payment_id: str) -> list[int]:
+        """What the gateway has on record of a payment."""
+        if self._account:
+            return [one["amount_received"] for one in self._intents(payment_id) if one["status"] == "succeeded"]
+        return [row.amount for row in self._operations("charge", payment_id)]
+
+    def given_back(self, refund_id: str) -> list[int]:
+        if self._account:
+            made = list(self.account.all("refunds").values())
+            return [one["amount"] for one in made if one["metadata"].get("dues_refund") == refund_id]
+        return [row.amount for row in self._operations("refund", refund_id)]
+
+    def _operations(self, kind: str, key: str) -> list[Columns]:
+        return self._house.make.rows(
+            "select amount from sandbox_gateway.operations"
+            " where key = %(key)s and kind = %(kind)s and outcome = 'succeeded'",
+            {"key": key, "kind": kind},
+        )
+
+    def refund(self, payment_id: str, amount: int) -> str:
+        """The owner gives something back. Returns: the refund's id."""
+        path = f"/v1/stores/{self.store.id}/payments/{payment_id}/refunds"
+        headers = {**self._owner_auth, "Idempotency-Key": new_id().hex}
+        answer = self._send("POST", path, {"amount": amount}, headers)
+        assert answer.status == 202, answer.data
+        return str(answer.json()["id"])
 
     def pay(self) -> Accepted:
         """Returns: the payment once it is accepted. Raises: AssertionError for an answer that should not be."""
-        body = {"amount": 1500, "currency": "EUR", "payment_method": "sandbox_ok"}
+        body = {"amount": 1500, "currency": "EUR", "payment_method": self.method}
         started, attempts, last = time.monotonic(), 0, ""
         key, path = new_id().hex, f"/v1/stores/{self.store.id}/payments"
         while time.monotonic() - started < _PATIENCE_S:
@@ -103,11 +180,12 @@ class Customer:
 class Play:
     """What a row of the matrix has to do with: the house, the crew, a customer, and the moment of the fault."""
 
-    def __init__(self, house: House, crew: Crew, mode: Mode, folder: Path) -> None:
+    def __init__(self, house: House, crew: Crew, mode: Mode, folder: Path, gateway: GatewayName = "sandbox") -> None:
         self.house, self.crew, self.mode = house, crew, mode
         self.make = house.make
-        self.customer = Customer(house)
+        self.customer = Customer(house, gateway)
         self.accepted: list[Accepted] = []
+        self.refunds: dict[str, str] = {}
         self.struck_at = 0.0
         self.figures = ""
         self._folder = folder
@@ -119,6 +197,10 @@ class Play:
         with self._lock:
             self.accepted += made
         return made
+
+    def refund(self, accepted: Accepted, amount: int) -> None:
+        """Some of a payment is given back, once."""
+        self.refunds[accepted.id] = self.customer.refund(accepted.id, amount)
 
     def pay_during(self, count: int, fault: Callable[[], object], after: int = 0) -> list[Accepted]:
         """So many payments from eight clients; `fault` comes when `after` of them are accepted."""
@@ -203,14 +285,15 @@ class Play:
     def _check_payment(self, accepted: Accepted, copies: Counter[str]) -> str:
         """Returns: the state of the payment's mail; its copies are taken out of `copies`."""
         payment = self.customer.get(f"/v1/stores/{self.customer.store.id}/payments/{accepted.id}")
-        assert payment["status"] == "succeeded"
+        refund_id = self.refunds.get(accepted.id)
+        assert payment["status"] == ("partially_refunded" if refund_id else "succeeded")
+        if refund_id:
+            assert self.customer.given_back(refund_id) == [payment["refunded_amount"]] == [500]
+            told = {"mail": f"%:{refund_id}"}
+            [of_refund] = self.make.rows("select id::text from email_sends where dedupe_key like %(mail)s", told)
+            assert copies.pop(of_refund.id, 0) == 1
         key = {"id": accepted.id, "mail": f"payment-confirmation:{accepted.id}"}
-        charges = self.make.rows(
-            "select amount from sandbox_gateway.operations"
-            " where key = %(id)s and kind = 'charge' and outcome = 'succeeded'",
-            key,
-        )
-        assert [charge.amount for charge in charges] == [1500]
+        assert self.customer.charged(accepted.id) == [1500]
         [mail] = self.make.rows("select id::text, state from email_sends where dedupe_key = %(mail)s", key)
         count = copies.pop(mail.id, 0)
         assert count == {"sent": 1, "rejected": 0}.get(mail.state, min(count, 1)), (

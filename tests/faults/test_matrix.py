@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.clients import CLIENTS
+from tests.faults.gateway_rows import GATEWAY_ROWS
 from tests.faults.house import Crew, House, Mode
 from tests.faults.mailings import MAILINGS
 from tests.faults.matrix import ROWS, Row
@@ -25,7 +26,7 @@ SHORT = {
     ("Redis, gone for 5 s of traffic", "asked"),
     ("PostgreSQL, terminated backends", "asked"),
 }
-ALL = [(row, mode) for row in (*ROWS, *MAILINGS, *CLIENTS) for mode in row.modes]
+ALL = [(row, mode) for row in (*ROWS, *GATEWAY_ROWS, *MAILINGS, *CLIENTS) for mode in row.modes]
 
 
 def parameters(chosen: list[tuple[Row, Mode]]) -> pytest.MarkDecorator:
@@ -41,7 +42,7 @@ def stage(house: House, tmp_path: Path) -> Iterator[Stage]:
     def set_stage(row: Row, mode: Mode) -> Play:
         crews.append(Crew(house, tmp_path, mode, row.lines, row.lease_s))
         crews[0].wait_until_ready()
-        return Play(house, crews[0], mode, tmp_path)
+        return Play(house, crews[0], mode, tmp_path, row.gateway)
 
     yield set_stage
     house.mend()

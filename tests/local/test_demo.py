@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from dues.billing.audit import audit
 from dues.social.models import PRIVACIES
-from local import demo_social
+from local import demo_memberships, demo_social
 from local.demo import MEMBER, OWNER, keep_log_ins, load
 from tests.factory import Factory
 from tests.servers import Servers
@@ -23,6 +23,7 @@ POSTS = 200
 @pytest.fixture(autouse=True)
 def in_app(app: Flask, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(demo_social, "POSTS", POSTS)
+    monkeypatch.setattr(demo_memberships, "MEMBERS", 0)
     with app.app_context():
         yield
 
@@ -157,3 +158,32 @@ def test_log_ins_work_and_are_kept_while_they_do(client: FlaskClient, make: Fact
     assert anew["owner"]["password"] != first["owner"]["password"]
     credentials = {name: anew["owner"][name] for name in ("email", "password")}
     assert client.post("/v1/tokens", json=credentials).status_code == 201
+
+
+def test_memberships_that_renew_fail_recover_and_leave(
+    client: FlaskClient, make: Factory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo_memberships, "MEMBERS", 12)
+    store_id = loaded(10)
+    assert audit() == []
+    statuses = {row.status for row in make.rows("select distinct status from subscriptions")}
+    assert statuses == {"active", "canceled"}
+    kinds = {row.kind for row in make.rows("select distinct kind from subscription_changes")}
+    assert kinds >= {"created", "activated", "renewed", "past_due", "recovered", "cancel_scheduled", "ended"}
+    # All that is due is ahead, and numbers follow time.
+    assert make.value("select bool_and(next_action_at > now()) from subscriptions where status = 'active'")
+    assert make.value(
+        "select bool_and(issued_at >= before) from (select issued_at, lag(issued_at)"
+        " over (partition by store_id order by sequence) as before from invoices where sequence is not null) i"
+        " where before is not null"
+    )
+    keep_log_ins(tmp_path / "demo.json", store_id, "http://127.0.0.1:8000")
+    owner = json.loads((tmp_path / "demo.json").read_text())["owner"]["token"]
+    for store in make.rows("select distinct store_id as id from subscriptions"):
+        path = f"/v1/stores/{store.id}/metrics"
+        rows = (client.get(path, headers={"Authorization": f"Bearer {owner}"}).json or {})["data"]
+        assert rows[-1]["mrr"] > rows[-1]["committed_mrr"] > 0
+        assert sum(row["recovered"] for row in rows) == sum(row["failed_payments"] for row in rows) > 0
+    before = make.value("select count(*) from subscriptions")
+    loaded(None)
+    assert make.value("select count(*) from subscriptions") == before == 12

@@ -31,5 +31,5 @@ def test_documents_and_reports_are_drawn(app: Flask, tmp_path: Path, monkeypatch
     for path in tmp_path.glob("*.png"):
         with Image.open(path) as picture:
             drawn[path.stem] = picture.size
-    assert drawn.keys() == {"receipt", "receipt-german", "refund", "receipt-scripts", "revenue"}
+    assert drawn.keys() == {"receipt", "invoice", "receipt-german", "refund", "receipt-scripts", "revenue"}
     assert all(width > 500 and height > 700 for width, height in drawn.values())

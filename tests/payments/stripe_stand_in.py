@@ -99,6 +99,8 @@ class StripeStandIn:
         self.accounts: dict[str, Account] = {}
         self.asked: list[Asked] = []
         self._faults: list[tuple[str, str, Fault]] = []
+        # How far its clock is ahead of ours.
+        self.ahead_s = 0.0
         self.release = threading.Event()
         self.when_done: Callable[[], object] = lambda: None
 
@@ -221,7 +223,8 @@ class StripeStandIn:
 
     def new(self, account: Account, kind: str, prefix: str, columns: Document) -> Document:
         name = f"{prefix}_{next(self._numbers):08}"
-        found = {"id": name, "object": kind[:-1], "created": int(time.time()), "metadata": {}, **columns}
+        created = int(time.time() + self.ahead_s)
+        found = {"id": name, "object": kind[:-1], "created": created, "metadata": {}, **columns}
         account.all(kind)[name] = found
         return found
 
@@ -327,6 +330,11 @@ class StripeStandIn:
         found = self.new(account, "disputes", "dp", columns)
         self.tell(account, "charge.dispute.created", found)
         return found
+
+    def send_back(self, account: Account, refund: Document) -> None:
+        """The payer's bank takes no refund: their card is no more, say."""
+        refund["status"], refund["failure_reason"] = "failed", "expired_or_canceled_card"
+        self.tell(account, "refund.failed", refund)
 
     def decide(self, account: Account, dispute: Document, status: Literal["won", "lost"]) -> None:
         dispute["status"] = status

@@ -136,6 +136,28 @@ def test_news_of_a_payer_who_acted(
     assert stripes.shop.events(payment_id).count("succeeded") == int(succeeds)
 
 
+HOUR = 3600.0
+
+
+@pytest.mark.parametrize("ahead_s", [-20 * HOUR, -HOUR, HOUR, 20 * HOUR])
+def test_whose_clock_is_wrong_does_not_matter(stripes: StripeShop, ahead_s: float) -> None:
+    """Charges are found, and news are heard of, however far Stripe's clock is from ours."""
+    stripes.make.rows("update gateway_accounts set told_until = now() - interval '1 day'")
+    stripes.stripe.ahead_s = ahead_s
+    stripes.stripe.fail("POST", INTENTS, "lost")
+    lost = stripes.pay()
+    # By then Stripe has forgotten the key, so that only listing tells.
+    stripes.account.keys.clear()
+    stripes.work.hurry()
+    assert (stripes.payment(lost)["status"], stripes.charged(lost)) == ("succeeded", [1500])
+    for _ in range(2):
+        payment_id = stripes.pay("action")
+        _act(stripes, payment_id)
+        stripes.sweep()
+        assert stripes.payment(payment_id)["status"] == "succeeded"
+        assert stripes.charged(payment_id) == [1500]
+
+
 def test_a_hook_that_comes_before_the_answer(stripes: StripeShop) -> None:
     """The charge is made, and its hook arrives while the job that asked for it still waits for the answer."""
     payment_id = str(stripes.shop.pay(stripes.card())["id"])
@@ -211,3 +233,30 @@ def test_a_dispute(stripes: StripeShop, tell: Callable[[StripeShop], None], ends
     # What the bank has taken back cannot be given back once more.
     assert stripes.shop.refund(payment_id).status_code == (202 if ends == "won" else 409)
     stripes.work.drain()
+
+
+@pytest.mark.parametrize("tell", TELLS)
+def test_a_refund_that_the_bank_sends_back_goes_to_the_balance(
+    stripes: StripeShop, tell: Callable[[StripeShop], None]
+) -> None:
+    payment_id = stripes.pay()
+    for amount in (500, 1000):
+        stripes.shop.refund(payment_id, amount=amount)
+        stripes.work.drain()
+    assert stripes.payment(payment_id)["status"] == "refunded"
+    first, second = stripes.account.all("refunds").values()
+    stripes.stripe.send_back(stripes.account, first)
+    tell(stripes)
+    found = stripes.payment(payment_id)
+    assert (found["status"], found["refunded_amount"]) == ("partially_refunded", 1000)
+    assert stripes.make.value("select array_agg(status order by amount) from refunds") == ["failed", "succeeded"]
+    balance = "select sum(amount)::int from credits"
+    assert stripes.make.value(balance) == 500
+    # It is owed by way of the balance, and not once more by way of the card.
+    assert stripes.shop.refund(payment_id, amount=500).status_code == 409
+    stripes.stripe.send_back(stripes.account, second)
+    tell(stripes)
+    assert (stripes.payment(payment_id)["status"], stripes.make.value(balance)) == ("succeeded", 1500)
+    told = "select count(*) from events where type = 'refund.failed'"
+    assert stripes.make.value(told) == 2
+    assert stripes.shop.events(payment_id)[-2:] == ["partially_refunded", "succeeded"]

@@ -210,6 +210,16 @@ def test_hooks_that_are_refused(stripes: StripeShop, make: Factory) -> None:
     assert stripes.payment(payment_id)["status"] == "succeeded"
 
 
+def test_operators_are_told_of_a_clock_that_is_wrong(stripes: StripeShop, caplog: pytest.LogCaptureFixture) -> None:
+    stripes.pay()
+    (event,) = stripes.events("payment_intent.succeeded")
+    assert stripes.hook(event, at=time.time() - 1000).status_code == 400
+    assert [record.message for record in caplog.records if "by our clock" in record.message]
+    caplog.clear()
+    assert stripes.hook(event, secret="whsec_another0123456789", at=time.time() - 1000).status_code == 400
+    assert not [record for record in caplog.records if "by our clock" in record.message]
+
+
 def test_hooks_that_are_about_nothing_of_the_stores(stripes: StripeShop) -> None:
     """They are taken, since they were signed, and nothing is done."""
     payment_id = stripes.pay("action")
@@ -232,6 +242,11 @@ def test_hooks_that_are_about_nothing_of_the_stores(stripes: StripeShop) -> None
         ),
         tell(stripes.account, "payment_intent.succeeded", intent) | {"account": "acct_connected"},
         tell(stripes.account, "customer.created", {"id": "cus_1"}),
+        tell(stripes.account, "charge.dispute.created", {"id": "dp_\0"}),
+        tell(stripes.account, "charge.dispute.created", {"id": "../../customers"}),
+        tell(stripes.account, "charge.dispute.created", {"id": "dp_" + "1" * 300}),
+        tell(stripes.account, "charge.dispute.created", {"id": "dp_1"}) | {"id": "evt_\0"},
+        tell(stripes.account, "charge.dispute.created", {"id": "dp_1"}) | {"id": ""},
     ]
     stripes.hooks(*strangers)
     assert stripes.make.value("select count(*) from gateway_events") == 0

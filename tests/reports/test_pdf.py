@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from dues.ids import new_id
 from dues.reports.formats.chart import find_ticks
 from tests.factory import Factory
 from tests.pdf_reader import PDF
@@ -137,3 +138,48 @@ def test_what_is_too_much_to_be_read_is_summed_up_and_said_so(
 )
 def test_ticks_are_round_and_reach_the_largest(largest: float, ticks: list[float]):
     assert find_ticks(largest) == pytest.approx(ticks)
+
+
+def test_memberships_with_their_mrr_and_churn_by_month(make: Factory, reports: Reports):
+    store = make.store()
+    changes = (
+        # Two come in January, one of whom leaves in March; one comes in March by the year.
+        (0, "2026-01-10", None, "active", 0, 2000),
+        (1, "2026-01-20", None, "active", 0, 3000),
+        (1, "2026-03-05", "active", "canceled", 3000, 0),
+        (2, "2026-03-06", None, "active", 0, 1000),
+    )
+    people = [make.subscription(store) for _ in range(3)]
+    for who, day, before, after, mrr_before, mrr in changes:
+        make.insert(
+            "subscription_changes",
+            {
+                "store_id": store.id,
+                "subscription_id": people[who].id,
+                "id": new_id(),
+                "kind": "activated" if mrr else "ended",
+                "from_status": before,
+                "to_status": after,
+                "details": {},
+                "created_at": datetime.fromisoformat(f"{day}T12:00:00+00:00"),
+                "currency": "EUR",
+                "mrr_before": mrr_before,
+                "mrr": mrr,
+                "committed_before": mrr_before,
+                "committed": mrr,
+            },
+        )
+    until_april = (YEAR[0], datetime(2026, 4, 1, tzinfo=UTC))
+    lines = all_lines(PDF(reports.built(store, "revenue", "pdf", until_april)))
+    assert "There were no payments in this time." not in lines
+    assert "MRR Members New Churn a month" in lines
+    # 30.00 of the 50.00 + 50.00 that two months began with.
+    assert "30.00 EUR 2 3 30.0 %" in lines
+    table = lines.index("Month Members New Left MRR Churn")
+    assert lines[table + 1 : table + 4] == [
+        "January 2026 2 2 0 50.00",
+        "February 2026 2 0 0 50.00 0.0 %",
+        "March 2026 2 1 1 30.00 60.0 %",
+    ]
+    # Nobody pays by the month in another store.
+    assert "Memberships" not in all_lines(PDF(reports.built(make.store(), "revenue", "pdf", until_april)))

@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 from uuid import UUID
 
 from dues.reports.files import Draft
@@ -14,7 +14,7 @@ from dues.reports.rows import CellType, Rows
 @dataclass(frozen=True)
 class Heading:
     """What a document says about itself. `count` is the number of rows that will follow; `timezone` decides which month
-    a time is in; `bom` asks for a byte order mark."""
+    a time is in; `bom` asks for a byte order mark; `beside` is what there is to show beside the rows (`Rows`)."""
 
     report_id: UUID
     store_id: UUID
@@ -26,6 +26,7 @@ class Heading:
     count: int
     timezone: str
     bom: bool = False
+    beside: Any = None
 
 
 class Document(ABC):
@@ -36,6 +37,8 @@ class Document(ABC):
 
     media_type: ClassVar[str]
     extension: ClassVar[str]
+    # Whether it shows what there is beside the rows.
+    is_drawn: ClassVar[bool] = False
 
     def __init__(self, draft: Draft, heading: Heading) -> None:
         self.draft = draft

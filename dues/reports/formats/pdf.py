@@ -17,6 +17,7 @@ from dues.pdf import typeset
 from dues.reports.files import Draft
 from dues.reports.formats.chart import Bar, chart
 from dues.reports.formats.document import DRAWN_CELLS, Document, Heading, copy_json
+from dues.reports.formats.memberships import memberships_of
 from dues.reports.rows import Rows
 
 _TEMPLATE = "reports/templates/revenue.typ"
@@ -67,6 +68,7 @@ class PDFDocument(Document):
 
     media_type = "application/pdf"
     extension = "pdf"
+    is_drawn = True
 
     def __init__(self, draft: Draft, heading: Heading) -> None:
         super().__init__(draft, heading)
@@ -101,6 +103,9 @@ class PDFDocument(Document):
         covers = f"{_day(heading.range_from.astimezone(zone))} to {_day(last)} ({heading.timezone})"
         made_at = heading.created_at.astimezone(UTC)
         made = f"As of {_day(made_at)}, {made_at:%H:%M} UTC."
+        memberships = memberships_of(heading.beside or [], zone)
+        for currency in memberships:
+            self._sections.setdefault(currency, Section(currency))
         # The currency with the most payments first: amounts in different ones do not compare.
         sections = sorted(self._sections.values(), key=lambda section: -section.total().payments)
         is_long = sum(len(section.lines) for section in sections) > _MOST_LINES
@@ -111,7 +116,10 @@ class PDFDocument(Document):
             "notes": [covers, f"{made} A refund counts in the month in which it was made."],
             "columns": _TITLES,
             "is_long": is_long,
-            "sections": [_shown(section, is_long=is_long) for section in sections],
+            "sections": [
+                _shown(section, is_long=is_long) | {"memberships": memberships.get(section.currency)}
+                for section in sections
+            ],
         }
         # Without its structure, which would be most of a long file.
         self.draft.write(typeset(_TEMPLATE, shown, heading.created_at, tagged=False))
@@ -142,7 +150,7 @@ def _shown(section: Section, *, is_long: bool) -> dict[str, Any]:
             ["Refunded", format_money(total.refunded, currency)],
             ["Payments", f"{total.payments:,}"],
         ],
-        "chart": chart(bars, scale=10 ** minor_digits(currency)),
+        "chart": chart(bars, scale=10 ** minor_digits(currency)) if bars else None,
         "packages": [_row(line.package, line, currency) for line in section.packages()],
         "months": [
             _row(_long(month.month), month, currency)
@@ -160,6 +168,8 @@ def _row(name: str, line: Line, currency: str) -> dict[str, Any]:
 def _every_month(section: Section) -> Iterator[tuple[str, Line]]:
     """From the first month with payments to the last, those without any too."""
     totals = {total.month: total for total, _ in section.months()}
+    if not totals:
+        return
     month, last = min(totals), max(totals)
     while month <= last:
         yield month, totals.get(month) or Line(month, "", None, 0, 0, 0, 0)

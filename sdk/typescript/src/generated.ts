@@ -1220,6 +1220,7 @@ export interface SyncChanges {
  */
 export interface SyncOperation {
   id: string;
+  /** RFC 3339 time with its offset, such as 2026-11-20T14:39:00Z */
   at: string | Date;
   method: "DELETE" | "PATCH" | "POST" | "PUT";
   path: string;
@@ -1740,7 +1741,7 @@ export class Documents extends Group {
 /** Who buys at a store: staff see all, others themselves. */
 export class Customers extends Group {
   /** List customers. */
-  list(storeId: string, options: ListOptions & { query?: { sort?: "created_at" | "-created_at"; fields?: readonly string[] } } = {}): Paged<Customer> {
+  list(storeId: string, options: ListOptions & { query?: { sort?: "created_at" | "-created_at"; q?: string; fields?: readonly string[] } } = {}): Paged<Customer> {
     return this.paged(`/v1/stores/${seg(storeId)}/customers`, options);
   }
 

@@ -1486,6 +1486,7 @@ class Customers(Group):
         store_id: Id,
         *,
         sort: Literal["created_at", "-created_at"] | None = None,
+        q: str | None = None,
         fields: Sequence[str] | None = None,
         page_size: int | None = None,
         request_timeout: float | None = None,
@@ -1496,7 +1497,7 @@ class Customers(Group):
         return self._list(
             Customer,
             f"/v1/stores/{segment(store_id)}/customers",
-            query={"sort": sort, "fields": fields},
+            query={"sort": sort, "q": q, "fields": fields},
             page_size=page_size,
             request_timeout=request_timeout,
         )
