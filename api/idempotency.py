@@ -7,7 +7,7 @@ A scope is the caller, the method and the route; keys of different callers never
 import hmac
 import re
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from uuid import UUID
 
@@ -33,6 +33,17 @@ _FIND = """
     select current_setting('dues.has_key')::bool, k.request_hash, k.status, k.headers, k.body
     from (select) one left join idempotency_keys k
         on k.scope = %(scope)s and k.key = %(key)s and k.created_at > now() - interval '24 hours'
+"""
+# The same of several keys at once; and whether all of them are new.
+_LOCK_ALL = """
+    select set_config('dues.has_key', bool_and(pg_try_advisory_xact_lock(
+        hashtextextended(k.scope || ' ' || k.key, 0)))::text, true)
+    from json_to_recordset(%(named)s::json) as k(scope text, key text)
+"""
+_ARE_NEW = """
+    select current_setting('dues.has_key')::bool and not exists (
+        select from json_to_recordset(%(named)s::json) as n(scope text, key text)
+        join idempotency_keys k on k.scope = n.scope and k.key = n.key and k.created_at > now() - interval '24 hours')
 """
 _KEEP = """
     insert into idempotency_keys(scope, key, request_hash, status, headers, body)
@@ -73,7 +84,7 @@ def once(request: Request, caller: UUID | None, key: str, body: bytes, write: Ca
 
     Raises: Conflict while the first request still runs; ValidationFailed when the key was used with another body.
     """
-    named = {"scope": f"{caller or 'anonymous'} {request.method} {request.path}", "key": key}
+    named = _named(caller, request.method, request.path, key)
     run_later(_LOCK, named)
     row = fetch_row(_FIND, named, hot=True)
     assert row
@@ -84,13 +95,38 @@ def once(request: Request, caller: UUID | None, key: str, body: bytes, write: Ca
             code="idempotency_key_in_use",
             headers={"Retry-After": "1"},
         )
-    # Keyed, because a body may hold a password: the table alone must not help to guess it.
-    request_hash = keyed_hash(b"idempotency\0" + body)
+    request_hash = _hash(body)
     if kept_hash is not None:
         if not hmac.compare_digest(bytes(kept_hash), request_hash):
             raise ValidationFailed("this Idempotency-Key was used with another body", code="idempotency_key_reused")
         return Reply(kept_body.encode() or None, status, {**headers, "Idempotency-Replayed": "true"})
-    reply = write()
+    return _keep(named, request_hash, write())
+
+
+def are_new(caller: UUID | None, requests: Iterable[tuple[str, str, str]]) -> bool:
+    """Take the keys of several requests, each a method, a path and the key, for the present unit of work. Returns:
+    whether none was used before, or is being used now; then `first()` may take the place of `once()` for them."""
+    named = ujson.dumps([_named(caller, *request) for request in requests])
+    run_later(_LOCK_ALL, {"named": named})
+    row = fetch_row(_ARE_NEW, {"named": named}, hot=True)
+    return bool(row and row[0])
+
+
+def first(request: Request, caller: UUID | None, key: str, body: bytes, write: Callable[[], Reply]) -> Reply:
+    """What `once()` does where `are_new()` has found the key to be new."""
+    return _keep(_named(caller, request.method, request.path, key), _hash(body), write())
+
+
+def _named(caller: UUID | None, method: str, path: str, key: str) -> dict[str, str]:
+    return {"scope": f"{caller or 'anonymous'} {method} {path}", "key": key}
+
+
+def _hash(body: bytes) -> bytes:
+    # Keyed, because a body may hold a password: the table alone must not help to guess it.
+    return keyed_hash(b"idempotency\0" + body)
+
+
+def _keep(named: Mapping[str, str], request_hash: bytes, reply: Reply) -> Reply:
     if 200 <= reply.status < 300:
         kept_as = {
             "request_hash": request_hash,
@@ -98,7 +134,7 @@ def once(request: Request, caller: UUID | None, key: str, body: bytes, write: Ca
             "headers": ujson.dumps(reply.headers),
             "body": (reply.body or b"").decode(),
         }
-        run_later(_KEEP, named | kept_as)
+        run_later(_KEEP, {**named, **kept_as})
     return reply
 
 

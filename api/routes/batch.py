@@ -13,9 +13,10 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from api.auth import PUBLIC
 from api.composition import Part, Parts, beyond_limits, result, route_of
 from api.http import problem_of
-from api.idempotency import idempotency_key
+from api.idempotency import are_new, first, idempotency_key
 from api.long_poll import finished_reply, wanted_wait
 from api.reply import Reply
+from api.request import read_target
 from api.routing import Call, Routes
 from dues.errors import BadRequest, FailedDependency, Fault, Problem, ValidationFailed
 from dues.ids import parse_id
@@ -209,6 +210,8 @@ def _answer_together(parts: Parts, items: list[Part]) -> bool:
     tried, all_are_done = Parts(parts.call, dict(parts.replies)), False
     try:
         with refusing_lost_rights(), transaction():
+            if _have_new_keys(parts.call, items):
+                tried.once = first
             for item in items:
                 tried.perform(item)
             all_are_done = True
@@ -221,6 +224,19 @@ def _answer_together(parts: Parts, items: list[Part]) -> bool:
         return True
     parts.replies |= tried.replies
     return True
+
+
+def _have_new_keys(call: Call, items: list[Part]) -> bool:
+    """Whether all of the operations, which are of one route, have keys that were not used before: asked in one
+    message."""
+    requests = [(item.method, read_target(item.path)[0], item.key) for item in items if item.key]
+    if len(requests) < len(items) or any("$" in path for _, path, _ in requests):
+        return False
+    route, actor = route_of(call, items[0]), call.access.actor
+    # The keys of answers that hold a secret are a token's, and not a user's.
+    if route is None or route.seal or actor is None:
+        return False
+    return are_new(actor.user_id, requests)
 
 
 def _is_undone(error: Exception) -> bool:
