@@ -47,6 +47,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few minutes a suite at most, with wider spreads")
     parser.add_argument("--minutes", type=float, default=15, help="how long the memory is watched")
     parser.add_argument("--report-rows", type=int, default=1_000_000, help="how long the report of the jobs is")
+    # Ten million take 12 GB, and a quarter of an hour to put in.
+    parser.add_argument("--posts", type=int, default=10_000_000, help="how many posts the larger of two feeds has")
     group = parser.add_argument_group("freshness")
     group.add_argument("--reads", type=int, default=100_000, help="how many reads must follow a write")
     group.add_argument("--faults", action="store_true", help="with Redis in trouble, and web processes killed")
@@ -99,9 +101,8 @@ def _features(options: argparse.Namespace, suites: Collection[str]) -> None:
         rounds, seconds = (2, 2) if options.quick else (5, 10)
         save([feed.run(Size(posts, followers), operations, seconds, rounds)], options.quick)
     if "feed-size" in suites:
-        # Ten million posts take 12 GB, and a quarter of an hour to put in.
-        posts, depth_, rounds, seconds = (200_000, 10_000, 2, 1) if options.quick else (10_000_000, 100_000, 5, 2)
-        save([feed_size.run(posts, depth_, rounds, seconds)], options.quick)
+        posts, deep, rounds, seconds = (200_000, 10_000, 2, 1) if options.quick else (options.posts, 100_000, 5, 2)
+        save([feed_size.run(posts, deep, rounds, seconds)], options.quick)
     if "billing" in suites:
         due, watched_s = (10_000, 10) if options.quick else (100_000, 60)
         save([billing.run(due, watched_s)], options.quick)

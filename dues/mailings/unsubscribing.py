@@ -51,8 +51,14 @@ class Reader:
     mailing_id: UUID
 
 
-def unsubscribe_url(reader: Reader) -> str:
-    return f"{settings().public_url}/v1/unsubscribe?token={_write(reader)}"
+def unsubscribe_url(token: str) -> str:
+    return f"{settings().public_url}/v1/unsubscribe?token={token}"
+
+
+def write_token(reader: Reader) -> str:
+    """86 characters of base64url."""
+    payload = reader.store_id.bytes + reader.user_id.bytes + reader.mailing_id.bytes
+    return _encode(_sign(payload) + payload)
 
 
 def read_token(token: str) -> Reader:
@@ -81,11 +87,6 @@ def subscribe_again(reader: Reader) -> None:
     """The reader takes it back. Part of the caller's transaction()."""
     unit_of_work()
     fetch_row(_LIFT, _values(reader))
-
-
-def _write(reader: Reader) -> str:
-    payload = reader.store_id.bytes + reader.user_id.bytes + reader.mailing_id.bytes
-    return _encode(_sign(payload) + payload)
 
 
 def _sign(payload: bytes) -> bytes:

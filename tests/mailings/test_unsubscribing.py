@@ -3,14 +3,16 @@
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from types import SimpleNamespace as Row
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from flask.testing import FlaskClient
 
 from dues.ids import new_id
-from dues.mailings import unsubscribing
-from dues.mailings.unsubscribing import NO_MAILING, Reader, unsubscribe_url
+from dues.mail.message import Message
+from dues.mailings import letter, unsubscribing
+from dues.mailings.unsubscribing import NO_MAILING, Reader, unsubscribe_url, write_token
 from tests.mailings.conftest import Club, numbers
 
 ONE_CLICK = {"data": "List-Unsubscribe=One-Click", "content_type": "application/x-www-form-urlencoded"}
@@ -40,6 +42,28 @@ def test_with_one_click_and_without_a_token(club: Club, reader: Row, client: Fla
     assert numbers(club.read(reader.mailing)) == {"recipients": 1, "sent": 1, "unsubscribed": 1}
     assert numbers(club.mail(club.post())) == {}
     assert len(club.reached()) == 1
+
+
+def test_each_reader_has_a_link_of_their_own(club: Club, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though what all of them get is rendered once."""
+    rendered: list[str] = []
+    message = letter._templates.message
+
+    def noted(template: str, **values: Any) -> Message:
+        rendered.append(template)
+        return message(template, **values)
+
+    monkeypatch.setattr(letter._templates, "message", noted)
+    readers = [club.member() for _ in range(3)]
+    club.mail(club.post(body="A post of its own"))
+    found = links(club)
+    assert (rendered, sorted(found)) == (["post"], sorted(reader.email for reader in readers))
+    for mail in club.mailbox.mails():
+        own = {token_of(link): str(mail["Delivered-To"]) == address for address, link in found.items()}
+        for kind in ("plain", "html"):
+            part = mail.get_body((kind,))
+            text = part.get_content() if part else ""
+            assert {token: token in text for token in own} == own
 
 
 def test_opening_it_changes_nothing(club: Club, reader: Row, client: FlaskClient) -> None:
@@ -118,8 +142,8 @@ def test_a_forged_link_is_none(club: Club, reader: Row, client: FlaskClient) -> 
 
 def test_a_link_of_what_is_not_there_does_nothing(club: Club, reader: Row, client: FlaskClient) -> None:
     with client.application.app_context():
-        url = unsubscribe_url(Reader(new_id(), reader.user.id, NO_MAILING))
-        of_a_test = unsubscribe_url(Reader(club.store.id, reader.user.id, NO_MAILING))
+        url = unsubscribe_url(write_token(Reader(new_id(), reader.user.id, NO_MAILING)))
+        of_a_test = unsubscribe_url(write_token(Reader(club.store.id, reader.user.id, NO_MAILING)))
     assert client.post(urlsplit(url).path + "?" + urlsplit(url).query).status_code == 200
     assert club.make.value("select count(*) from mail_suppressions") == 0
     assert client.post(urlsplit(of_a_test).path + "?" + urlsplit(of_a_test).query).status_code == 200
@@ -136,5 +160,5 @@ def test_a_link_outlives_its_post(club: Club, reader: Row, client: FlaskClient) 
 def test_a_signature_is_of_its_purpose(club: Club, reader: Row, client: FlaskClient, monkeypatch) -> None:
     """The same key signs other things; what they sign opens nothing here."""
     with client.application.app_context():
-        url = unsubscribe_url(Reader(club.store.id, reader.user.id, NO_MAILING))
+        url = unsubscribe_url(write_token(Reader(club.store.id, reader.user.id, NO_MAILING)))
         assert unsubscribing.read_token(token_of(url)).user_id == reader.user.id
