@@ -107,6 +107,6 @@ def _shown(url: str, headers: dict[str, str]) -> list[tuple[object, ...]]:
 
 
 def _fetch(url: str, headers: dict[str, str]) -> dict[str, Any]:
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=120) as answer:
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=600) as answer:
         document: dict[str, Any] = ujson.loads(answer.read())
     return document
