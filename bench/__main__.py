@@ -15,6 +15,7 @@ from bench import (
     freshness,
     jobs,
     memory,
+    partitions,
     payments,
     reads,
     slow,
@@ -38,6 +39,7 @@ SUITES = (
     "memory",
     "billing",
     "metrics",
+    "partitions",
 )
 
 
@@ -59,7 +61,7 @@ def main() -> None:
     # So that all that was started is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     suites = options.suites or SUITES
-    if {"reads", "slow", "depth", "payments", "feed", "feed-size", "memory"} & set(suites):
+    if {"reads", "slow", "depth", "payments", "feed", "feed-size", "memory", "partitions"} & set(suites):
         require_wrk()
     if "reads" in suites:
         rounds, seconds, many = (2, 2, 100_000) if options.quick else (5, 5, 400_000)
@@ -109,6 +111,9 @@ def _features(options: argparse.Namespace, suites: Collection[str]) -> None:
     if "metrics" in suites:
         many, members = (100_000, 10_000) if options.quick else (1_000_000, 100_000)
         save([billing_metrics.run(many, members)], options.quick)
+    if "partitions" in suites:
+        rounds, seconds, rows, deep = (2, 1, 200_000, 10_000) if options.quick else (5, 1, 2_000_000, 200_000)
+        save([partitions.run(rounds, seconds, rows, deep)], options.quick)
 
 
 if __name__ == "__main__":

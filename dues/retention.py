@@ -1,11 +1,16 @@
 """How long finished and expired rows are kept, and the statements that delete them, a batch at a time.
 
 Each function is part of its caller's transaction(), deletes at most BATCH rows and returns how many: 0 means that none
-are left. Files of reports, and tokens, are deleted by their slices.
+are left. Files of reports, and tokens, are deleted by their slices; months of tables that are partitioned are emptied
+by dues/partitions.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
+from types import MappingProxyType
+from typing import Any
 
+from dues.partitions.rows import ONE_BY_ONE, one_by_one
 from dues.postgres import fetch_row, unit_of_work
 from dues.settings import settings
 
@@ -21,9 +26,9 @@ _KEYS = """
     gone as (delete from idempotency_keys k using old where k.scope = old.scope and k.key = old.key returning 1)
     select count(*) from gone
 """
-_JOBS = """
+_JOBS = f"""
     with old as (
-        select id from jobs where finished_at < now() - %(kept)s
+        select id from jobs where finished_at < now() - %(kept)s and {ONE_BY_ONE.format(key="id")}
         order by finished_at limit %(most)s for update skip locked),
     gone as (delete from jobs using old where jobs.id = old.id returning 1)
     select count(*) from gone
@@ -37,10 +42,11 @@ def delete_expired_keys() -> int:
 
 def delete_expired_jobs() -> int:
     """Jobs that ended KEEP_JOBS_DAYS ago; their status URLs answer 404 from then on."""
-    return _forget(_JOBS, timedelta(days=settings().keep_jobs_days))
+    kept = timedelta(days=settings().keep_jobs_days)
+    return _forget(_JOBS, kept, one_by_one("jobs", kept))
 
 
-def _forget(statement: str, kept: timedelta) -> int:
+def _forget(statement: str, kept: timedelta, values: Mapping[str, Any] = MappingProxyType({})) -> int:
     unit_of_work()
-    (count,) = fetch_row(statement, {"kept": kept, "most": BATCH}) or (0,)
+    (count,) = fetch_row(statement, {"kept": kept, "most": BATCH, **values}) or (0,)
     return int(count)

@@ -74,6 +74,7 @@ SLICES = (
     Slice("batch", routes=("batch",)),
     Slice("sync", routes=("sync",)),
     Slice("cdn", hooks=("cdn",), jobs=("cdn",)),
+    Slice("partitions", commands=("partitions.commands",)),
     Slice("retention", jobs=("housekeeping",)),
 )
 

@@ -42,6 +42,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     for name, what in _LONG.items():
         group.addoption(f"--{name}", action="store_true", help=what)
     group.addoption("--unit", action="store_true", help="only the tests that need no servers, which are not started")
+    group.addoption("--partitioned", action="store_true", help="on tables by month (flask partitions)")
     group.addoption("--chaos", metavar="TIME", type=_seconds, help="random kills of everything for a time such as 10m")
     group.addoption("--mutations", metavar="COUNT", type=int, default=1000, help="how many broken requests are tried")
     group.addoption("--mutations-seed", metavar="SEED", type=int, help="try those of a run that failed")
@@ -61,7 +62,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "unit: a module whose tests need no servers (bin/test --unit)")
     only_hands_out = bool(getattr(config.option, "numprocesses", None)) and not hasattr(config, "workerinput")
     if not only_hands_out and not any(config.getoption(option) for option in ("collectonly", "help", "unit")):
-        cluster = config.stash[_CLUSTER] = Cluster()
+        cluster = config.stash[_CLUSTER] = Cluster(partitioned=config.getoption("partitioned"))
         os.environ["DUES_TESTS_CLUSTER"], os.environ["DUES_TESTS_TEMPLATE"] = cluster.url, cluster.template
         os.environ["DUES_TESTS_LOG"] = str(cluster.log or "")
 

@@ -29,6 +29,11 @@ from psycopg2.extras import RealDictCursor
 from sqlalchemy import NullPool, create_engine, make_url
 
 from config import Settings, sqlalchemy_url
+from dues.partitions.catalog import is_partitioned
+from dues.partitions.conversion import convert
+from dues.partitions.session import changing
+from dues.partitions.tables import TABLES
+from dues.partitions.upkeep import make_ahead
 from dues.postgres.migrate import migrate
 from local.mailsink import MailSink
 from local.postgres import Postgres
@@ -60,7 +65,7 @@ class Home:
 class Cluster:
     """A PostgreSQL with a migrated template database, from which databases are made in no time."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, partitioned: bool = False) -> None:
         Home.remove_abandoned()
         self._home = Home()
         programs = os.environ.get("DUES_TEST_POSTGRES")
@@ -75,6 +80,8 @@ class Cluster:
         create_database(url, _TEMPLATE)
         self.template = _with_database(url, _TEMPLATE)
         run_migrations(self.template)
+        if partitioned:
+            partition(self.template)
 
     def stop(self) -> None:
         drop_database(self.url, _TEMPLATE)
@@ -288,6 +295,17 @@ def run_migrations(url: str) -> None:
     engine = create_engine(sqlalchemy_url(url), poolclass=NullPool)
     migrate(engine)
     engine.dispose()
+
+
+def partition(url: str, *tables: str) -> None:
+    """Have a database's tables partitioned, if they are not yet: all that may be, unless some are named."""
+    config = Settings(database_url=url, redis_url="redis://nowhere", secret_key="x" * 32)
+    with changing(config) as session:
+        for table in TABLES:
+            if (not tables or table.name in tables) and not is_partitioned(session, table.name):
+                now = session.value("select clock_timestamp()")
+                convert(session, table, now)
+                make_ahead(session, table, now)
 
 
 def _with_database(url: str, name: str) -> str:

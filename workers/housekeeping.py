@@ -1,5 +1,6 @@
 """Jobs that delete expired rows and files, due every hour (workers/schedule.py)."""
 
+import logging
 import time
 from collections.abc import Callable
 
@@ -9,16 +10,21 @@ from dues.accounts.tokens import delete_expired_tokens
 from dues.breaker import delete_expired_circuits
 from dues.imports.retention import delete_expired_files as delete_expired_import_files
 from dues.jobs import Run, kinds
+from dues.partitions.session import Busy, changing
+from dues.partitions.upkeep import keep_partitions
 from dues.payments.hooks import delete_expired_events as delete_expired_gateway_events
 from dues.postgres import transaction
 from dues.reports.retention import delete_expired_files
 from dues.retention import delete_expired_jobs, delete_expired_keys
+from dues.settings import settings
 from dues.sync.operations import delete_expired_operations, delete_expired_tombstones
 from dues.webhooks.retention import delete_expired_events
 from workers.job import job
 
 # The longest that one job runs, in seconds: a backlog of years is deleted by many, and reports get their turn between.
 _LONGEST_S = 60.0
+
+log = logging.getLogger(__name__)
 
 
 @job(kinds.FORGET_KEYS)
@@ -79,6 +85,17 @@ def sync_operations(run: Run) -> dict[str, int]:
 @job(kinds.FORGET_SYNC_TOMBSTONES)
 def sync_tombstones(run: Run) -> dict[str, int]:
     return _in_batches(run, delete_expired_tombstones)
+
+
+@job(kinds.FORGET_PARTITIONS)
+def partitions(run: Run) -> dict[str, int]:
+    """Not in batches: a month goes whole. Where a migration is under way, it is for the next hour."""
+    try:
+        with changing(settings(), log.info, give_up_after_s=_LONGEST_S) as session:
+            return {"forgotten": keep_partitions(session, settings())}
+    except Busy as busy:
+        log.info("%s", busy)
+        return {"forgotten": 0}
 
 
 def _in_batches(run: Run, forget: Callable[[], int]) -> dict[str, int]:

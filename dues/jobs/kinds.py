@@ -94,6 +94,8 @@ FORGET_SYNC_OPERATIONS = Kind("housekeeping.sync_operations", "slow")
 FORGET_SYNC_TOMBSTONES = Kind("housekeeping.sync_tombstones", "slow")
 FORGET_CIRCUITS = Kind("housekeeping.circuits", "slow")
 FORGET_GATEWAY_EVENTS = Kind("housekeeping.gateway_events", "slow")
+# Makes partitions of months ahead, and empties old ones, of tables that have such.
+FORGET_PARTITIONS = Kind("housekeeping.partitions", "slow")
 
 # Each that is declared above.
 KINDS: dict[str, Kind] = {kind.name: kind for kind in list(globals().values()) if isinstance(kind, Kind)}

@@ -23,14 +23,14 @@ JSON: TypeAlias = "bool | int | float | str | list[JSON] | dict[str, JSON] | Non
 # Arguments name rows; what is larger belongs in one.
 MAX_ARGS_BYTES = 4096
 
+# No index is named for the conflict: of a partitioned table it is a trigger's (dues/partitions/tables.py).
 _INSERT = """
     insert into jobs(id, kind, queue, priority, args, owner_id, store_id, dedupe_key, run_at, due, max_attempts,
                      timeout_s, cancelable, trace)
     values (%(id)s, %(kind)s, %(queue)s, %(priority)s, %(args)s::jsonb, %(owner_id)s, %(store_id)s, %(dedupe_key)s,
             coalesce(%(run_at)s, now() + make_interval(secs => %(delay_s)s)),
             coalesce(%(run_at)s <= now(), %(delay_s)s <= 0), %(max_attempts)s, %(timeout_s)s, %(cancelable)s, %(trace)s)
-    on conflict (kind, dedupe_key) where dedupe_key is not null and status in ('queued', 'running') do nothing
-    returning id
+    on conflict do nothing returning id
 """
 _INSERT_SELECTED = """
     insert into jobs(id, kind, queue, priority, args, store_id, run_at, due, max_attempts, timeout_s, cancelable, trace)

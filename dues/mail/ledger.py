@@ -49,9 +49,10 @@ class Mail:
 
 _MINE = "id = %(id)s and fence = %(fence)s"
 
+# No index is named for a conflict: of a partitioned table it is a trigger's (dues/partitions/tables.py).
 _ADD = """
     insert into email_sends(id, dedupe_key, recipient, raw)
-    values (%(id)s, %(dedupe_key)s, %(recipient)s, %(raw)s) on conflict (dedupe_key) do nothing returning id
+    values (%(id)s, %(dedupe_key)s, %(recipient)s, %(raw)s) on conflict do nothing returning id
 """
 _KNOWN = "select id from email_sends where dedupe_key = %(dedupe_key)s"
 _READ = "select state, fence, recipient, raw, reply from email_sends where id = %(id)s"
@@ -65,12 +66,10 @@ _CLAIM = """
 """
 # Both of the above in one, forgettable for the same reason: the job that asks for it would ask again.
 _ADD_CLAIMED = """
-    insert into email_sends as mail (id, dedupe_key, recipient, raw, state, fence)
+    insert into email_sends(id, dedupe_key, recipient, raw, state, fence)
     select %(id)s, %(dedupe_key)s, %(recipient)s, %(raw)s, 'sending', %(fence)s
     from (select set_config('synchronous_commit', 'off', true)) unhurried
-    on conflict (dedupe_key) do update set state = 'sending', fence = excluded.fence
-        where mail.state in ('pending', 'sending')
-    returning id, state, fence, recipient, raw, reply
+    on conflict do nothing returning id
 """
 _TAKE_OVER = """
     update email_sends set fence = %(fence)s
@@ -158,10 +157,9 @@ def add_claimed(email_id: UUID, *, dedupe_key: str, recipient: str, raw: bytes, 
     """`add` and `claim` in one statement of its own, for a mail whose job sends it at once. A mail with the same key
     is claimed as it was first written down."""
     values = {"id": email_id, "dedupe_key": dedupe_key, "recipient": recipient, "raw": raw, "fence": fence}
-    if row := fetch_row(_ADD_CLAIMED, values):
-        known, state, holder, recipient, raw, reply = row
-        _log(known, "sending")
-        return Mail(known, state, holder, recipient, bytes(raw), reply)
+    if fetch_row(_ADD_CLAIMED, values):
+        _log(email_id, "sending")
+        return Mail(email_id, "sending", fence, recipient, raw, None)
     (known,) = fetch_row(_KNOWN, values) or (email_id,)
     return claim(known, fence)
 

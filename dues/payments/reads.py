@@ -121,7 +121,12 @@ payments = Resource(
         "created_at": Range(Payment.created_at),
         "paid_at": Range(Payment.paid_at),
     },
-    sorts={"created_at": Payment.created_at, "paid_at": Payment.paid_at, "amount": Payment.amount},
+    sorts={
+        "created_at": Payment.created_at,
+        "paid_at": Payment.paid_at,
+        "amount": Payment.amount,
+        "id": Payment.id,
+    },
     tags=_tags,
 )
 

@@ -11,6 +11,7 @@ statements.py       `fetch_row()` and `run_later()`
 aio.py              the connections of an event loop
 statement_stats.py  how many statements a piece of work sends, and how long they take
 constraints.py      what a violated constraint means
+patience.py         changing tables that others use
 migrate.py          `flask migrate`
 """
 

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -15,22 +15,13 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from flask import Flask
 from sqlalchemy import Connection, Engine, NullPool, create_engine, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from config import Settings
+from dues.postgres import patience
+from dues.postgres.patience import GIVE_UP_AFTER_S, Tell, patiently
 from dues.postgres.pool import UNBOUNDED
 from dues.postgres.sessions import WrongSession, connect, connect_args, session_settings
-from dues.postgres.sqlstate import sqlstate_of
-
-# Any number that no other advisory lock of Dues uses: two releases at once migrate one after the other.
-_LOCK = 0x64756573
-# A change of a table waits for the transactions that use it, and all later ones wait behind it: so it waits no longer
-# than this, lets them pass, and tries again.
-_LOCK_TIMEOUT_S = 2.0
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 15.0
-_GIVE_UP_AFTER_S = 900.0
-# A lock that was not to be had in time, a deadlock, and a transaction that would have to be done again.
-_TRY_AGAIN = ("55P03", "40P01", "40001")
 
 _BLOCKERS = text("""
     select pid, usename, application_name, state, round(extract(epoch from clock_timestamp() - xact_start)) as seconds
@@ -42,8 +33,6 @@ _SET_FOR_ROLE = """
     end $$
 """
 
-Tell = Callable[[str], None]
-
 
 def alembic_config() -> Config:
     config = Config()
@@ -51,24 +40,15 @@ def alembic_config() -> Config:
     return config
 
 
-def migrate(engine: Engine, tell: Tell = lambda _: None, give_up_after_s: float = _GIVE_UP_AFTER_S) -> None:
+def migrate(engine: Engine, tell: Tell = lambda _: None, give_up_after_s: float = GIVE_UP_AFTER_S) -> None:
     """Apply every migration that is missing, each in a transaction of its own.
 
     One that cannot lock what it changes within two seconds is tried again, for `give_up_after_s` in all; `tell` is
     given a line about what it waits for. Raises: sqlalchemy.exc.DBAPIError.
     """
-    until, pause_s = time.monotonic() + give_up_after_s, _FIRST_PAUSE_S
-    while True:
-        try:
-            if not _apply_next(engine, tell):
-                return
-            pause_s = _FIRST_PAUSE_S
-        except DBAPIError as error:
-            if sqlstate_of(error) not in _TRY_AGAIN or time.monotonic() + pause_s > until:
-                raise
-            tell(f"could not lock what it changes: trying again in {pause_s:.0f} s")
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+    until = time.monotonic() + give_up_after_s
+    while patiently(lambda: _apply_next(engine, tell), tell, until):
+        pass
 
 
 def _apply_next(engine: Engine, tell: Tell) -> bool:
@@ -76,9 +56,9 @@ def _apply_next(engine: Engine, tell: Tell) -> bool:
     options: Any = {"isolation_level": "READ COMMITTED", UNBOUNDED: True}
     with engine.connect().execution_options(**options) as connection, connection.begin():
         connection.execute(text("set local statement_timeout = 0"))
-        connection.execute(text(f"set local lock_timeout = {int(_LOCK_TIMEOUT_S * 1000)}"))
+        connection.execute(text(f"set local lock_timeout = {int(patience.LOCK_TIMEOUT_S * 1000)}"))
         with _telling_of_blockers(engine, connection, tell):
-            connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+            connection.execute(text("select pg_advisory_xact_lock(:lock)"), {"lock": patience.SCHEMA_LOCK})
             revision = _next_after(MigrationContext.configure(connection).get_current_revision())
             if revision is None:
                 return False
@@ -96,7 +76,7 @@ def _telling_of_blockers(engine: Engine, connection: Connection, tell: Tell) -> 
     is_over = threading.Event()
 
     def look() -> None:
-        while not is_over.wait(_LOCK_TIMEOUT_S / 2):
+        while not is_over.wait(patience.LOCK_TIMEOUT_S / 2):
             with suppress(SQLAlchemyError), engine.connect() as other:
                 for blocker in other.execute(_BLOCKERS, {"pid": pid}):
                     tell(

@@ -37,6 +37,7 @@ from dues.webhooks.waiting import LONGEST, put_off
 # So few that those which are left keep the host's places in use.
 _MOST_MAKE_WAY = 20
 
+# The event is looked up by the delivery that was found, whatever the planner believes of the store's other events.
 _LOAD = """
     select d.status, jsonb_array_length(d.attempts), w.id, w.url, w.enabled, w.failing_since is not null,
         array[w.secret] || case when w.previous_secret_until > now() then array[w.previous_secret] else '{}' end
@@ -45,7 +46,8 @@ _LOAD = """
         e.id, e.seq, e.type, e.created_at, e.data::text
     from webhook_deliveries d
     join webhook_endpoints w on w.store_id = d.store_id and w.id = d.endpoint_id
-    join events e on e.store_id = d.store_id and e.seq = d.seq
+    cross join lateral (
+        select * from events where store_id = d.store_id and seq = d.seq and id = d.event_id limit 1) e
     where d.store_id = %(store_id)s and d.id = %(delivery_id)s
 """
 _UPDATE = """

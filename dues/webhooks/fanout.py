@@ -9,7 +9,7 @@ from uuid import UUID
 
 from sqlalchemy import Row, text
 
-from dues.ids import new_id
+from dues.ids import derived_id, new_id
 from dues.jobs import Run, enqueue, kinds
 from dues.jobs.outbox import JSON
 from dues.postgres import db, fetch_row
@@ -63,7 +63,9 @@ def deliver_one(
     owner_id: UUID | None,
 ) -> tuple[UUID, UUID]:
     """A delivery and its job, which it is asked for by itself where nobody else is named. Returns: their ids."""
-    delivery_id = new_id()
+    seq, event_id, event_type = event
+    # Asked for twice by the same, it is the same delivery: a key that holds in every form of the table.
+    delivery_id = derived_id(asked_by, seq, endpoint_id) if asked_by else new_id()
     job_id = enqueue(
         kinds.WEBHOOK_DELIVER,
         {"store_id": str(store_id), "delivery_id": str(delivery_id)},
@@ -71,7 +73,6 @@ def deliver_one(
         store_id=store_id,
         priority=priority,
     )
-    seq, event_id, event_type = event
     values = {
         "store_id": store_id,
         "id": delivery_id,

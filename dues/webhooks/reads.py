@@ -142,13 +142,13 @@ deliveries = Resource(
     },
     includes={
         "endpoint": One(endpoints, {Endpoint.store_id: Delivery.store_id, Endpoint.id: Delivery.endpoint_id}),
-        "event": One(events, {Event.store_id: Delivery.store_id, Event.seq: Delivery.seq}),
+        "event": One(events, {Event.store_id: Delivery.store_id, Event.seq: Delivery.seq, Event.id: Delivery.event_id}),
     },
     filters={
         "status": Equal(Delivery.status, STATUSES),
         "endpoint_id": Equal(Delivery.endpoint_id),
         "created_at": Range(Delivery.created_at),
     },
-    sorts={"created_at": Delivery.created_at},
+    sorts={"created_at": Delivery.created_at, "id": Delivery.id},
     tags=lambda scope: (),
 )

@@ -2,33 +2,38 @@
 
 from datetime import timedelta
 
+from dues.partitions.rows import ONE_BY_ONE, one_by_one
 from dues.postgres import fetch_row, unit_of_work
 from dues.settings import settings
 
 _MOST = 1000
 
 # Each store is looked into by its own index. A delivery under way, of a replay say, keeps its event.
-_DELIVERIES = """
+_DELIVERIES = f"""
     with old as (
         select d.store_id, d.id from event_streams s cross join lateral (
             select store_id, id from webhook_deliveries
             where store_id = s.store_id and created_at < now() - %(kept)s and status <> 'pending'
+                and {ONE_BY_ONE.format(key="id")}
             order by created_at, id limit %(most)s) d
         limit %(most)s),
     gone as (
         delete from webhook_deliveries d using old where d.store_id = old.store_id and d.id = old.id returning 1)
     select count(*) from gone
 """
-_EVENTS = """
+_EVENTS = f"""
     with old as (
-        select e.store_id, e.seq from event_streams s cross join lateral (
-            select store_id, seq from events
-            where store_id = s.store_id and created_at < now() - %(kept)s and not exists (
+        select e.store_id, e.seq, e.id from event_streams s cross join lateral (
+            select store_id, seq, id from events
+            where store_id = s.store_id and created_at < now() - %(kept)s
+                and {ONE_BY_ONE.format(key="id")} and not exists (
                 select from webhook_deliveries d where d.store_id = events.store_id and d.event_id = events.id
                     and d.status = 'pending')
             order by created_at limit %(most)s) e
         limit %(most)s),
-    gone as (delete from events e using old where e.store_id = old.store_id and e.seq = old.seq returning 1)
+    gone as (
+        delete from events e using old
+        where e.store_id = old.store_id and e.seq = old.seq and e.id = old.id returning 1)
     select count(*) from gone
 """
 
@@ -39,5 +44,10 @@ def delete_expired_events() -> int:
     Returns: how many; 0 means that none are left.
     """
     unit_of_work()
-    values = {"kept": timedelta(days=settings().keep_events_days), "most": _MOST}
-    return sum(int(row[0]) for row in (fetch_row(_DELIVERIES, values), fetch_row(_EVENTS, values)) if row)
+    kept = timedelta(days=settings().keep_events_days)
+    values = {"kept": kept, "most": _MOST}
+    found = (
+        fetch_row(statement, values | one_by_one(table, kept))
+        for table, statement in (("webhook_deliveries", _DELIVERIES), ("events", _EVENTS))
+    )
+    return sum(int(row[0]) for row in found if row)

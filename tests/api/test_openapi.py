@@ -201,7 +201,7 @@ def test_what_a_filter_may_be_is_listed(operations):
     parameters = {p.get("name"): p for p in operations["GET", "/v1/stores/{store_id}/payments"]["parameters"]}
     assert "refunded" in parameters["status"]["schema"]["enum"]
     assert parameters["sort"]["schema"]["enum"] == [
-        sign + name for name in ("created_at", "paid_at", "amount") for sign in ("", "-")
+        sign + name for name in ("created_at", "paid_at", "amount", "id") for sign in ("", "-")
     ]
     assert set(parameters["include"]["schema"]["items"]["enum"]) >= {"user", "package", "refunds"}
     assert "user.name" in parameters["fields"]["schema"]["items"]["enum"]

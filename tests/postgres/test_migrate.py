@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError
 
 from config import sqlalchemy_url
 from dues.postgres import migrate as migrating
-from dues.postgres import sqlstate_of
+from dues.postgres import patience, sqlstate_of
 from dues.postgres.migrate import migrate
 from tests.servers import Servers, create_database, drop_database, wait_until
 
@@ -73,8 +73,8 @@ def project(servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     engine = create_engine(url.set(database=name), poolclass=NullPool)
     project = Project(tmp_path, engine)
     monkeypatch.setattr(migrating, "alembic_config", project.config)
-    monkeypatch.setattr(migrating, "_LOCK_TIMEOUT_S", 0.3)
-    monkeypatch.setattr(migrating, "_FIRST_PAUSE_S", 0.1)
+    monkeypatch.setattr(patience, "LOCK_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(patience, "_FIRST_PAUSE_S", 0.1)
     project.add("create table things(id int)")
     migrate(engine)
     yield project

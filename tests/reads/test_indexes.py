@@ -46,6 +46,7 @@ WITHOUT = {
     ("/v1/me/payments", "user_id"): _ONES_OWN,
     ("/v1/me/payments", "package_id"): _ONES_OWN,
     ("/v1/me/payments", "paid_at"): _ONES_OWN,
+    ("/v1/me/payments", "id"): _ONES_OWN,
     ("/v1/me/payments", "subscription_id"): _ONES_OWN,
     ("/v1/me/subscriptions", "status"): _SUBSCRIPTIONS,
     ("/v1/me/subscriptions", "package_id"): _SUBSCRIPTIONS,

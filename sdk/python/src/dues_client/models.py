@@ -108,6 +108,7 @@ JobKind = Literal[
     "housekeeping.sync_tombstones",
     "housekeeping.circuits",
     "housekeeping.gateway_events",
+    "housekeeping.partitions",
 ]
 JobStatus = Literal["queued", "running", "succeeded", "failed", "canceled"]
 MailEventType = Literal["bounced", "complained"]

@@ -898,7 +898,8 @@ class AsyncPayments(AsyncGroup):
         paid_at_gte: datetime | str | None = None,
         paid_at_lt: datetime | str | None = None,
         paid_at_lte: datetime | str | None = None,
-        sort: Literal["created_at", "-created_at", "paid_at", "-paid_at", "amount", "-amount"] | None = None,
+        sort: Literal["created_at", "-created_at", "paid_at", "-paid_at", "amount", "-amount", "id", "-id"]
+        | None = None,
         fields: Sequence[str] | None = None,
         include: Sequence[Literal["user", "package", "refunds"]] | None = None,
         page_size: int | None = None,
@@ -1133,7 +1134,8 @@ class AsyncPayments(AsyncGroup):
         paid_at_gte: datetime | str | None = None,
         paid_at_lt: datetime | str | None = None,
         paid_at_lte: datetime | str | None = None,
-        sort: Literal["created_at", "-created_at", "paid_at", "-paid_at", "amount", "-amount"] | None = None,
+        sort: Literal["created_at", "-created_at", "paid_at", "-paid_at", "amount", "-amount", "id", "-id"]
+        | None = None,
         fields: Sequence[str] | None = None,
         include: Sequence[Literal["user", "package", "refunds"]] | None = None,
         page_size: int | None = None,
@@ -2968,7 +2970,7 @@ class AsyncWebhooks(AsyncWebhookManners):
         created_at_gte: datetime | str | None = None,
         created_at_lt: datetime | str | None = None,
         created_at_lte: datetime | str | None = None,
-        sort: Literal["created_at", "-created_at"] | None = None,
+        sort: Literal["created_at", "-created_at", "id", "-id"] | None = None,
         fields: Sequence[str] | None = None,
         include: Sequence[Literal["endpoint", "event"]] | None = None,
         page_size: int | None = None,

@@ -889,7 +889,8 @@ class Payments(Group):
         paid_at_gte: datetime | str | None = None,
         paid_at_lt: datetime | str | None = None,
         paid_at_lte: datetime | str | None = None,
-        sort: Literal["created_at", "-created_at", "paid_at", "-paid_at", "amount", "-amount"] | None = None,
+        sort: Literal["created_at", "-created_at", "paid_at", "-paid_at", "amount", "-amount", "id", "-id"]
+        | None = None,
         fields: Sequence[str] | None = None,
         include: Sequence[Literal["user", "package", "refunds"]] | None = None,
         page_size: int | None = None,
@@ -1124,7 +1125,8 @@ class Payments(Group):
         paid_at_gte: datetime | str | None = None,
         paid_at_lt: datetime | str | None = None,
         paid_at_lte: datetime | str | None = None,
-        sort: Literal["created_at", "-created_at", "paid_at", "-paid_at", "amount", "-amount"] | None = None,
+        sort: Literal["created_at", "-created_at", "paid_at", "-paid_at", "amount", "-amount", "id", "-id"]
+        | None = None,
         fields: Sequence[str] | None = None,
         include: Sequence[Literal["user", "package", "refunds"]] | None = None,
         page_size: int | None = None,
@@ -2955,7 +2957,7 @@ class Webhooks(WebhookManners):
         created_at_gte: datetime | str | None = None,
         created_at_lt: datetime | str | None = None,
         created_at_lte: datetime | str | None = None,
-        sort: Literal["created_at", "-created_at"] | None = None,
+        sort: Literal["created_at", "-created_at", "id", "-id"] | None = None,
         fields: Sequence[str] | None = None,
         include: Sequence[Literal["endpoint", "event"]] | None = None,
         page_size: int | None = None,
