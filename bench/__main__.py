@@ -112,7 +112,7 @@ def _features(options: argparse.Namespace, suites: Collection[str]) -> None:
         many, members = (100_000, 10_000) if options.quick else (1_000_000, 100_000)
         save([billing_metrics.run(many, members)], options.quick)
     if "partitions" in suites:
-        rounds, seconds, rows, deep = (2, 1, 200_000, 10_000) if options.quick else (5, 1, 2_000_000, 200_000)
+        rounds, seconds, rows, deep = (2, 1, 200_000, 10_000) if options.quick else (5, 2, 10_000_000, 200_000)
         save([partitions.run(rounds, seconds, rows, deep)], options.quick)
 
 
