@@ -9,5 +9,5 @@
     rows.py        which rows are deleted one by one all the same
     commands.py    `flask partitions`
 
-docs/decisions/0026-partitions-are-opt-in.md has the reasons.
+docs/decisions/0027-partitions-are-opt-in.md has the reasons.
 """
