@@ -1,13 +1,11 @@
 """The rows of the fault matrix that concern clients which sync, and imports."""
 
-import signal
 from functools import partial
 
 from tests.faults.devices import Devices, Imports
 from tests.faults.house import frozen
 from tests.faults.matrix import Act, Row, flush, restart_redis, restart_web
 from tests.faults.play import Play
-from tests.servers import wait_until
 
 _ROWS_OF_AN_IMPORT = 4000
 
@@ -50,20 +48,6 @@ def _import_at_line(line: str, play: Play) -> None:
     imports.check()
 
 
-def _oversleep_a_batch(line: str, play: Play) -> None:
-    """A worker stands still for longer than its lease: another has taken over when it wakes up."""
-    imports = Imports(play.house, play.customer.store)
-    imports.send(_ROWS_OF_AN_IMPORT)
-    play.wait_for_line(line)
-    [sleeper] = play.crew.stopped()
-    # The queue is served by one process, which is the one that sleeps.
-    play.crew.workers["default"] = play.crew.start("default")
-    play.settle()
-    sleeper.send_signal(signal.SIGCONT)
-    wait_until(lambda: "lost its lease; another goes on" in play.crew.log(), 20, "the worker to find out")
-    imports.check()
-
-
 def _import_around(fault: Act, play: Play) -> None:
     imports = Imports(play.house, play.customer.store)
     imports.send(_ROWS_OF_AN_IMPORT)
@@ -98,14 +82,6 @@ CLIENTS += [
         ("import.after_batch", "after it"),
     )
 ]
-CLIENTS.append(
-    Row(
-        "import",
-        "worker SIGSTOP past its lease, before a batch's commit",
-        partial(_oversleep_a_batch, "import.before_commit"),
-        lines={"default": {"import.before_commit": "stop"}},
-    )
-)
 CLIENTS += [
     Row("import", moment, partial(_import_around, fault))
     for fault, moment in (
