@@ -45,6 +45,8 @@ def _news_at_line(line: str, play: Play) -> None:
     for event in play.customer.stripe_events("payment_intent.succeeded"):
         play.customer.hook(event)
     play.wait_for_line(line)
+    for accepted in paid:
+        wait_until(partial(_is, play, accepted.id, "succeeded"), 60, "what the payer has done to be written down")
     # What would remind the payer in ten minutes finds now that there is nothing to remind them of.
     play.make.rows(
         "update jobs set run_at = now() where kind = 'payment.notice' and status = 'queued' and store_id = %(store)s",
