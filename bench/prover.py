@@ -144,7 +144,8 @@ class House:
         signal.signal(signal.SIGTERM, self._on_sigterm)
 
     def _start(self, name: str, argv: list[str], env: dict[str, str]) -> "subprocess.Popen[bytes]":
-        log = self.home / f"{name}.log"
+        # In a folder of their own, which is closed to PostgreSQL's account.
+        log = self.home / "log" / f"{name}.log"
         process = spawn(Program(name=name, argv=argv, cwd=ROOT, env=self._environ() | env, log=log))
         self._processes.append(process)
         return process
