@@ -43,3 +43,19 @@ def test_haproxy(tmp_path: Path):
 
 def test_nginx(tmp_path: Path):
     check(find("nginx"), "-t", "-c", nginx_config(tmp_path, 8080, 8443, [8001, 8002]))
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("DUES_WEBS", "", "wrong argument count"),
+        ("DUES_TRY_FOR", "5", "duration"),
+        ("DUES_MAX_BODY", "lots", "max_size"),
+    ],
+)
+def test_caddy_does_not_start_with_a_variable_that_is_wrong(variable: str, value: str, said: str, tmp_path: Path):
+    env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), variable: value}
+    argv = [program(), "adapt", "--config", DEPLOY / "caddy" / "Caddyfile", "--adapter", "caddyfile", "--validate"]
+    ran = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60, env=env)
+    assert ran.returncode == 1
+    assert said in ran.stderr.lower()
