@@ -55,7 +55,8 @@ def test_nginx(tmp_path: Path):
 )
 def test_caddy_does_not_start_with_a_variable_that_is_wrong(variable: str, value: str, said: str, tmp_path: Path):
     env = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), variable: value}
-    argv = [program(), "adapt", "--config", DEPLOY / "caddy" / "Caddyfile", "--adapter", "caddyfile", "--validate"]
+    config = str(DEPLOY / "caddy" / "Caddyfile")
+    argv = [str(program()), "adapt", "--config", config, "--adapter", "caddyfile", "--validate"]
     ran = subprocess.run(argv, check=False, capture_output=True, text=True, timeout=60, env=env)
     assert ran.returncode == 1
     assert said in ran.stderr.lower()
