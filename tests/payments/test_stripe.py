@@ -130,7 +130,7 @@ def test_amounts_in_stripes_own_units(stripes: StripeShop) -> None:
         assert (stripes.charged(payment_id), stripes.intents(payment_id)[0]["currency"]) == ([asked], currency.lower())
         before = stripes.refunded()
         stripes.shop.refund(payment_id)
-        stripes.work.drain()
+        stripes.work.hurry()
         assert (stripes.payment(payment_id)["status"], stripes.refunded() - before) == ("refunded", asked)
 
 
