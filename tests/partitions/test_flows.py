@@ -36,6 +36,5 @@ from tests.payments.test_processing import (
 )
 from tests.payments.test_reads import (
     test_a_cursor_walk_back_shows_the_same_pages,
-    test_a_loop_over_the_pages_collects_every_payment_once,
     test_includes_are_the_rows_they_say,
 )

@@ -25,6 +25,8 @@ from dues.retention import _JOBS
 from dues.webhooks.deliveries import _LOAD
 from tests.partitions.conftest import Database, id_at
 
+pytestmark = pytest.mark.slow
+
 # The last twelve months or so.
 FIRST = month_of(datetime.now(UTC) - timedelta(days=340))
 MONTHS = list(months_from(FIRST, 12))
