@@ -1,9 +1,13 @@
 """Circuit breakers, shared by all processes through PostgreSQL: what does not answer is not called for a while.
 
     circuit = Circuit("gateway:sandbox")
-    if wait := circuit.wait_s():        # open: come back then
-        ...
+    if circuit.wait_s():                # open: a job waits until it lets calls through
+        raise Retry(waits_for=circuit.name)
+    ...
     circuit.failed()                    # or succeeded(), by what became of the call
+
+A job that waits for a circuit is offered to no worker meanwhile, so that an outage costs each job one look, however
+long it lasts. The relay makes one of them due when the circuit's rest is over, and all once the circuit has closed.
 
 Closed until `threshold` calls in a row have failed; then open for `first_s`, after which one call is let through, the
 probe: its success closes the circuit, its failure opens it for twice as long, up to `longest_s`. The state is a row,
@@ -20,6 +24,7 @@ import psycopg2
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
+from dues.jobs.stats import notice
 from dues.postgres import db, fetch_row, fetch_row_alone, unit_of_work
 
 log = logging.getLogger("dues.breaker")
@@ -69,6 +74,32 @@ _EXPIRED = """
     gone as (delete from circuit_breakers c using old where c.name = old.name returning 1)
     select count(*) from gone
 """
+
+# Each circuit that jobs wait for is one step away in the index of the waiting jobs.
+_WAITS = "status = 'queued' and waits_for is not null"
+_READY = f"""
+    with recursive circuits(name) as (
+        (select waits_for from jobs where {_WAITS} order by waits_for, id limit 1)
+        union all
+        select next.name from circuits cross join lateral (
+            select waits_for as name from jobs where {_WAITS} and waits_for > circuits.name
+            order by waits_for, id limit 1) next)
+    select array_agg(w.name), array_agg(case when c.open_until is null then %(most)s::int else 1 end)
+    from circuits w left join circuit_breakers c on c.name = w.name
+    where c.open_until is null or c.open_until <= clock_timestamp()
+"""
+_RELEASE = """
+    with found as (
+        select id from jobs where status = 'queued' and waits_for = %(name)s
+        order by id limit %(most)s for update skip locked),
+    released as (
+        update jobs set due = true, run_at = now(), waits_for = null, version = version + 1
+        where id = any(array(select id from found)) returning 1)
+    select count(*) from released
+"""
+_COUNT_WAITING = f"select count(*) from jobs where {_WAITS}"
+# Most jobs that one look makes due for each circuit.
+MOST_RELEASED = 500
 
 
 # What the names of the circuits of webhook endpoints begin with. Operators see how many there are, and no more: those
@@ -158,6 +189,22 @@ def webhook_circuits() -> WebhookCircuits:
     """The circuits of webhook endpoints, counted."""
     with db.engine.connect() as connection:
         return WebhookCircuits(*connection.execute(_WEBHOOKS, {"webhooks": WEBHOOKS}).one())
+
+
+def release_waiting() -> int:
+    """Make jobs due that wait for a circuit which lets calls through: for one that is closed up to MOST_RELEASED, the
+    oldest first, and for one whose rest is over the one job that makes its probe. Returns: how many are due now."""
+    ready = fetch_row(_READY, {"most": MOST_RELEASED})
+    if ready is None or ready[0] is None:
+        return 0
+    released = [fetch_row(_RELEASE, {"name": name, "most": most}) or (0,) for name, most in zip(*ready, strict=True)]
+    return sum(int(count) for (count,) in released)
+
+
+@notice
+def waiting_jobs() -> str:
+    (count,) = fetch_row(_COUNT_WAITING, {}) or (0,)
+    return f"jobs that wait for a circuit to close: {count} (dues_circuit_open names the circuits)" if count else ""
 
 
 def reset_circuit(name: str) -> None:

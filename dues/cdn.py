@@ -127,8 +127,8 @@ def purge(run: Run) -> None:
         raise PermanentFailure(NotPurged("shared caches were not told in time, and have let go by themselves"))
     name = f"edge:{parse_url(settings().purge_url).netloc}"
     circuit = Circuit(name, first_s=2.0, longest_s=_LONGEST_REST_S, probe_s=4 * _TIMEOUT_S)
-    if wait_s := circuit.wait_s():
-        raise Retry(wait_s, NotPurged("the shared cache cannot be told at present"), charged=False)
+    if circuit.wait_s():
+        raise Retry(problem=NotPurged("the shared cache cannot be told at present"), waits_for=circuit.name)
     others = waiting(EDGE_PURGE)
     asked = [run.args, *(job.args for job in others)]
     try:

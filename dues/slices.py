@@ -70,6 +70,7 @@ SLICES = (
     Slice("profiles"),
     Slice("webhooks", hooks=("webhooks.deliveries",), routes=("webhooks",), jobs=("webhooks",)),
     Slice("mail", hooks=("mail.commands",), commands=("mail.commands",), jobs=("mail",)),
+    Slice("breaker", hooks=("breaker",)),
     Slice("jobs", commands=("jobs.commands",), routes=("jobs",)),
     Slice("batch", routes=("batch",)),
     Slice("sync", routes=("sync",)),

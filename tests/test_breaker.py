@@ -1,18 +1,36 @@
 """Circuit breakers: what fails is left alone, asked once in a while, and trusted again when it answers."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from uuid import UUID
 
 import pytest
 from flask import Flask
 
 from dues import breaker
-from dues.breaker import WEBHOOKS, Circuit, WebhookCircuits, reset_circuit, troubled_circuits, webhook_circuits
+from dues.breaker import (
+    WEBHOOKS,
+    Circuit,
+    WebhookCircuits,
+    release_waiting,
+    reset_circuit,
+    troubled_circuits,
+    waiting_jobs,
+    webhook_circuits,
+)
+from dues.jobs.admin import retry
+from dues.jobs.service import cancel
+from dues.jobs.turns import become_due
 from dues.postgres import transaction
+from dues.postgres.connection import _numbered
 from dues.postgres.statement_stats import counting_statements
 from tests.factory import Factory
+from tests.jobs.conftest import Jobs, in_app, jobs
 from tests.servers import wait_until
+
+__all__ = ["in_app", "jobs"]
 
 NAME = "gateway:sandbox"
 
@@ -183,3 +201,106 @@ def test_a_circuit_that_leads_elsewhere_now_begins_anew():
         reset_circuit(NAME)
     assert circuit().wait_s() == 0
     assert troubled_circuits() == []
+
+
+def wait_for(jobs: Jobs, *names: str) -> list[UUID]:
+    """Jobs whose handlers have found the named circuits open."""
+    found = []
+    for name in names:
+        claim, lease = jobs.claimed()
+        assert lease.give_back(uncharged=True, waits_for=name) == "queued"
+        found.append(claim.job_id)
+    return found
+
+
+def due(make: Factory) -> list[UUID]:
+    found = make.rows("select id from jobs where status = 'queued' and due and run_at <= now() and waits_for is null")
+    return sorted(row.id for row in found)
+
+
+@pytest.mark.parametrize(
+    ("standing", "released"),
+    [
+        ("now() + interval '1 hour'", 0),
+        ("now() - interval '1 ms'", 1),
+        # It has failed since, but not often enough to be open.
+        ("null", 3),
+        (None, 3),
+    ],
+    ids=["open", "its rest is over", "closed, with failures", "closed"],
+)
+def test_jobs_wait_until_their_circuit_lets_calls_through(
+    standing: str | None, released: int, jobs: Jobs, make: Factory
+):
+    waiting = wait_for(jobs, NAME, NAME, NAME)
+    if standing:
+        make.rows(f"insert into circuit_breakers values ('{NAME}', 5, {standing}, now())")
+    assert waiting_jobs().startswith("jobs that wait for a circuit to close: 3")
+    assert [jobs.row(job_id).attempt for job_id in waiting] == [0, 0, 0]
+    assert release_waiting() == released
+    assert due(make) == waiting[:released]
+
+
+def test_each_waits_for_its_own_circuit(jobs: Jobs, make: Factory):
+    waiting = wait_for(jobs, "smtp:a", "gateway:b", "files", "gateway:b")
+    for name in ("smtp:a", "files"):
+        make.rows(f"insert into circuit_breakers values ('{name}', 5, now() + interval '1 hour', now())")
+    assert release_waiting() == 2
+    assert due(make) == sorted([waiting[1], waiting[3]])
+
+
+def test_many_are_released_some_at_a_time_the_oldest_first(jobs: Jobs, make: Factory, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(breaker, "MOST_RELEASED", 2)
+    waiting = wait_for(jobs, NAME, NAME, NAME)
+    assert (release_waiting(), due(make)) == (2, waiting[:2])
+    assert (release_waiting(), due(make)) == (1, waiting)
+    assert release_waiting() == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "is_due"),
+    [
+        (lambda jobs, job_id: cancel(job_id), "canceled", False),
+        (lambda jobs, job_id: retry(job_id), "queued", True),
+        # Nobody has noticed that the circuit has closed.
+        (lambda jobs, job_id: jobs.change(job_id, "run_at = now()"), "queued", True),
+    ],
+    ids=["canceled", "an operator has it tried", "it has waited long"],
+)
+def test_what_else_ends_the_waiting(
+    change: Callable[[Jobs, UUID], object], status: str, is_due: bool, jobs: Jobs, make: Factory
+):
+    make.rows(f"insert into circuit_breakers values ('{NAME}', 5, now() + interval '1 hour', now())")
+    [job_id] = wait_for(jobs, NAME)
+    with transaction():
+        change(jobs, job_id)
+    become_due()
+    assert (jobs.row(job_id).status, due(make)) == (status, [job_id] if is_due else [])
+    make.rows("delete from circuit_breakers")
+    assert release_waiting() == 0
+
+
+@pytest.mark.parametrize("is_analyzed", [True, False])
+@pytest.mark.parametrize(
+    ("sql", "values", "blocks"),
+    [(breaker._READY, {"most": 10}, 200), (breaker._RELEASE, {"name": NAME, "most": 10}, 500)],
+    ids=["ready", "release"],
+)
+def test_a_look_reads_as_much_as_it_changes_and_not_what_waits(
+    sql: str, values: dict[str, Any], blocks: int, is_analyzed: bool, make: Factory
+):
+    make.rows(
+        "insert into jobs(id, kind, queue, args, due, run_at, waits_for) select gen_random_uuid(), 'test.quick',"
+        f" 'default', '{{}}', false, now(), case when n <= 5000 then '{NAME}' else 'gateway:' || n end"
+        " from generate_series(1, 5020) n"
+    )
+    if is_analyzed:
+        make.rows("analyze jobs")
+    make.rows("set enable_seqscan = off; set plan_cache_mode = force_generic_plan")
+    text, arguments = _numbered(sql)
+    make.rows(f"prepare look as {text.replace('%', '%%')}", {})
+    [row] = make.rows(f"explain (analyze, buffers, format json) execute look{arguments}", values)
+    make.rows("deallocate look; reset enable_seqscan; reset plan_cache_mode")
+    plan = next(iter(vars(row).values()))[0]["Plan"]
+    assert "'Seq Scan'" not in str(plan)
+    assert plan["Shared Hit Blocks"] + plan["Shared Read Blocks"] < blocks

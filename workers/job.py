@@ -24,6 +24,7 @@ from uuid import UUID
 
 from flask import Flask, current_app
 
+from dues.breaker import release_waiting
 from dues.failpoints import failpoint
 from dues.jobs import Canceled, Kind, LeaseLost, Retry, Run
 from dues.jobs import lease as leases
@@ -152,7 +153,7 @@ def promote() -> int:
     many."""
     try:
         with _app().app_context():
-            return become_due() + release()
+            return become_due() + release() + release_waiting()
     except Exception as error:
         log.warning("could not look for jobs whose time has come: %s", type(error).__name__)
         return 0
@@ -235,7 +236,11 @@ def _end(claim: Claim, run: Run, error: BaseException) -> str:
         case Retry():
             after_s = backoff_s(claim.attempt) if error.after_s is None else error.after_s
             return lease.give_back(
-                error=problem_of(error), after_s=after_s, uncharged=not error.charged, anew=error.anew
+                error=problem_of(error),
+                after_s=after_s,
+                uncharged=not error.charged,
+                anew=error.anew,
+                waits_for=error.waits_for,
             )
     return lease.give_back(error=problem_of(error), after_s=backoff_s(claim.attempt))
 

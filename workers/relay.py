@@ -20,6 +20,7 @@ from redis.client import PubSub
 from sqlalchemy import TextClause, text
 
 from dues.billing.renewals import offer
+from dues.breaker import release_waiting
 from dues.failpoints import failpoint
 from dues.jobs.exceptions import WORKER_LOST
 from dues.jobs.kinds import QUEUES
@@ -65,7 +66,7 @@ def relay_once() -> int:
 
     Raises: redis.RedisError; then no worker was woken, and idle workers find the jobs by polling.
     """
-    became_due = become_due() + release()
+    became_due = become_due() + release() + release_waiting()
     deliveries = _deliveries()
     with transaction():
         (mine,) = fetch_row(_BEGIN, {"lock": _LOCK}, hot=True) or (False,)

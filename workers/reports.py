@@ -55,8 +55,8 @@ def _file_store(run: Run) -> Iterator[FileStore]:
     """The file store, behind a circuit breaker. Raises: Retry where it cannot take a file; while the circuit is open,
     that costs no attempt."""
     circuit = Circuit("files", threshold=3, first_s=15.0, longest_s=300.0)
-    if wait_s := circuit.wait_s():
-        raise Retry(wait_s, FilesUnavailable("no files can be written at present"), charged=False)
+    if circuit.wait_s():
+        raise Retry(problem=FilesUnavailable("no files can be written at present"), waits_for=circuit.name)
     try:
         yield file_store()
     except FileNotFoundError:

@@ -14,7 +14,7 @@ from dues.postgres import after_commit, db, fetch_row, unit_of_work
 # A job that stands in for this one, by its key, is not to be doubled.
 _RETRY = """
     update jobs set status = 'queued', attempt = case status when 'failed' then 0 else attempt end, run_at = now(),
-        due = true, finished_at = null, cancel_requested_at = null, version = version + 1
+        due = true, waits_for = null, finished_at = null, cancel_requested_at = null, version = version + 1
     where id = %(id)s and (status = 'failed' or status = 'queued' and run_at > now())
         and not exists (select from jobs other where other.kind = jobs.kind and other.dedupe_key = jobs.dedupe_key
                         and other.status in ('queued', 'running') and other.id <> jobs.id)

@@ -44,6 +44,15 @@ _STATS: dict[str, Callable[[QueueStats], str]] = {
     "mean": lambda found: "-" if found.mean_s is None else f"{found.mean_s:.3f} s",
     "workers wanted": lambda found: str(found.recommended_workers),
 }
+
+
+def next_attempt(job: Job) -> str:
+    """When a job is tried again; empty where it is not, or may be now."""
+    if job.status != "queued" or job.run_at <= now():
+        return ""
+    return f"waits for {job.waits_for}" if job.waits_for else "in " + span(job.run_at)
+
+
 _JOBS: dict[str, Callable[[Job], str]] = {
     "id": lambda job: str(job.id),
     "kind": lambda job: job.kind,
@@ -51,7 +60,7 @@ _JOBS: dict[str, Callable[[Job], str]] = {
     "status": lambda job: job.status,
     "attempt": lambda job: f"{job.attempt}/{job.max_attempts}",
     "age": lambda job: span(job.created_at),
-    "next attempt": lambda job: "in " + span(job.run_at) if job.status == "queued" and job.run_at > now() else "",
+    "next attempt": next_attempt,
     "last error": lambda job: str((job.error or {}).get("detail", "")),
 }
 # What stands on the left; numbers are aligned on the right.

@@ -16,6 +16,8 @@ class Retry(Exception):
     """Try again in `after_s` seconds (default: the usual backoff). It counts as an attempt, unless it is not `charged`.
     With `anew`, no attempt so far counts any more: this one has got some of the work done.
 
+    `waits_for` is the name of a circuit that is open (dues/breaker.py). The job is tried again once that circuit lets
+    calls through, and this is never charged.
     `problem` says why, in words that those who see the job may read.
     """
 
@@ -26,11 +28,13 @@ class Retry(Exception):
         *,
         charged: bool = True,
         anew: bool = False,
+        waits_for: str | None = None,
     ) -> None:
         super().__init__(str(problem or "retry"))
         self.after_s = after_s
         self.problem = problem
-        self.charged = charged
+        self.charged = charged and waits_for is None
+        self.waits_for = waits_for
         self.anew = anew
 
 

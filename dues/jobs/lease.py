@@ -28,6 +28,9 @@ class LeaseLost(Exception):
 _UNHURRIED = "(select set_config('synchronous_commit', 'off', true)) unhurried"
 _MINE = "id = %(job_id)s and lease_token = %(token)s and status = 'running'"
 
+# When a job that waits for a circuit is tried again at the latest, should nobody have noticed that it has closed.
+LONGEST_WAIT_S = 600.0
+
 # Whose job it is, when jobs take turns: the store's, else its owner's, else everybody's.
 TENANT = "coalesce(store_id, owner_id, '00000000-0000-0000-0000-000000000000'::uuid)"
 
@@ -36,7 +39,7 @@ TENANT = "coalesce(store_id, owner_id, '00000000-0000-0000-0000-000000000000'::u
 _CLAIM = f"""
     {{given}}
     update jobs set status = 'running', attempt = attempt + 1, lease_token = %(token)s, leased_by = %(worker)s,
-        lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s),
+        lease_until = clock_timestamp() + make_interval(secs => %(lease_s)s), waits_for = null,
         started_at = coalesce(started_at, clock_timestamp()), version = version + 1
     from {_UNHURRIED}
     where id = (
@@ -71,7 +74,7 @@ _GIVE_BACK = """
         where {whose} for update of jobs {patience})
     update jobs set status = becomes, finished_at = case when becomes <> 'queued' then clock_timestamp() end,
         attempt = attempt - held.uncharged, lease_token = null, lease_until = null,
-        due = coalesce(%(after_s)s, 0) <= 0,
+        due = coalesce(%(after_s)s, 0) <= 0, waits_for = %(waits_for)s,
         run_at = coalesce(clock_timestamp() + make_interval(secs => %(after_s)s), run_at),
         error = coalesce(%(error)s::jsonb, error), version = version + 1
     from held where jobs.id = held.id
@@ -195,16 +198,19 @@ class Lease:
         canceled: bool = False,
         uncharged: bool = False,
         anew: bool = False,
+        waits_for: str | None = None,
     ) -> str:
-        """End the attempt without success: the job is queued again, to run `after_s` from now (default: at once);
-        or `failed` when `final` or out of attempts; or `canceled` when that was asked for. An `uncharged` attempt
-        does not count, and with `anew` none so far. Returns: the new status. Raises: LeaseLost.
+        """End the attempt without success: the job is queued again, to run `after_s` from now (default: at once), or
+        when the circuit `waits_for` lets calls through; or `failed` when `final` or out of attempts; or `canceled` when
+        that was asked for. An `uncharged` attempt does not count, and with `anew` none so far. Returns: the new status.
+        Raises: LeaseLost.
         """
         values = {
             "job_id": self.job_id,
             "token": self.token,
             "error": _json(error),
-            "after_s": after_s,
+            "after_s": LONGEST_WAIT_S if waits_for else after_s,
+            "waits_for": waits_for,
             "final": final,
             "canceled": canceled,
             "uncharged": int(uncharged),
@@ -231,6 +237,7 @@ def take_back(job_id: UUID, error: dict[str, Any]) -> str | None:
         "job_id": job_id,
         "error": _json(error),
         "after_s": None,
+        "waits_for": None,
         "final": False,
         "canceled": False,
         "uncharged": 0,

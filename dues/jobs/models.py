@@ -29,6 +29,8 @@ class Job(Model):
     status: Mapped[str]
     run_at: Mapped[datetime]
     due: Mapped[bool]
+    # The name of a circuit (dues/breaker.py): the job becomes due when that lets calls through.
+    waits_for: Mapped[str | None]
     # These two are for processes of the release before, which may still run. The next release drops them.
     dispatched_at: Mapped[datetime | None]
     delivery: Mapped[int] = mapped_column(Integer)

@@ -47,7 +47,10 @@ jobs = Resource(
         "created_at": Job.created_at,
         "started_at": Job.started_at,
         "finished_at": Job.finished_at,
-        "next_attempt_at": Computed(sql_rfc3339("case when {status} = 'queued' then {run_at} end"), _TIME_OR_NULL),
+        # Nobody knows when a circuit will let calls through.
+        "next_attempt_at": Computed(
+            sql_rfc3339("case when {status} = 'queued' and {waits_for} is null then {run_at} end"), _TIME_OR_NULL
+        ),
         "progress": Computed(
             f"case when {{progress}} is not null then json_build_object('completed', {_COMPLETED}, 'total', {_TOTAL},"
             " 'unit', {progress} ->> 'unit', 'percent',"

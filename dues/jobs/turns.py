@@ -67,7 +67,9 @@ _BECOME_DUE = """
     with later as (
         select id from jobs where status = 'queued' and not due and run_at <= now()
         order by run_at limit %(most)s for update skip locked),
-    became as (update jobs set due = true from later where jobs.id = later.id returning 1)
+    became as (
+        update jobs set due = true, waits_for = null, version = version + (waits_for is not null)::int
+        from later where jobs.id = later.id returning 1)
     select count(*) from became
 """
 

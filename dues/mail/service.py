@@ -48,8 +48,10 @@ class MailUnavailable(Problem):
 class MailDeferred(Retry):
     """The mail did not go out, or is in doubt, just now: the job is to call `send` again."""
 
-    def __init__(self, detail: str, after_s: float | None = None, *, charged: bool = True, anew: bool = False) -> None:
-        super().__init__(after_s, MailUnavailable(detail), charged=charged, anew=anew)
+    def __init__(
+        self, detail: str, after_s: float | None = None, *, anew: bool = False, waits_for: str | None = None
+    ) -> None:
+        super().__init__(after_s, MailUnavailable(detail), anew=anew, waits_for=waits_for)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +154,9 @@ def _transmit(mail: Mail, may_commit: Callable[[], bool]) -> Outcome:
     attempt = _Attempt(mail, may_commit)
     envelope = smtp.Envelope(sender=_sender().addr_spec, recipient=mail.recipient, raw=mail.raw)
     circuit = _circuit()
-    if wait_s := circuit.wait_s():
+    if circuit.wait_s():
         ledger.release(mail, "the mail server does not answer")
-        raise MailDeferred("the mail server does not answer", wait_s, charged=False)
+        raise MailDeferred("the mail server does not answer", waits_for=circuit.name)
     try:
         failpoint("mail.before_connect")
         reply = smtp.deliver(_server(), envelope, attempt.before_dot)
@@ -235,7 +237,7 @@ def _still_mine(may_commit: Callable[[], bool]) -> None:
 
 
 def _circuit() -> Circuit:
-    """Only whether there is a mail server that answers: what it answers is about one mail."""
+    """It says whether the mail server answers at all; what it answers concerns one mail only."""
     server = _server()
     timeout_s = settings().smtp_timeout_s
     return Circuit(f"smtp:{server.host}:{server.port}", first_s=2.0, longest_s=30.0, probe_s=3 * timeout_s)

@@ -99,8 +99,8 @@ def asking(name: str, store_id: UUID, account_id: UUID | None) -> Iterator[Gatew
     Raises: Retry, which is not one of the attempts where the gateway is left alone, and one where it takes no requests.
     """
     circuit = Circuit(f"gateway:{account_id or name}", threshold=10, first_s=1.0, longest_s=10.0)
-    if wait_s := circuit.wait_s():
-        raise Retry(wait_s, GatewayTimeout("the gateway does not answer at present"), charged=False)
+    if circuit.wait_s():
+        raise Retry(problem=GatewayTimeout("the gateway does not answer at present"), waits_for=circuit.name)
     try:
         with Spanned(f"gateway {name}", "client", {"peer.service": name}):
             yield gateway_of(name, store_id, account_id)
