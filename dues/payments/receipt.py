@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import Struct
 
 from dues.accounts.addresses import address_lines
-from dues.money import format_money, split_gross
+from dues.money import format_money, rounded, split_gross
 from dues.pdf import typeset
 from dues.pdf.language import Language, Paper, words_of
 from dues.stores.seller import seller_lines
@@ -63,12 +63,14 @@ def payer_shown(*, name: str, email: str, address: Mapping[str, Any] | None, lan
 
 
 class Refunded(Struct, frozen=True, kw_only=True):
-    """The amount of one refund, in minor units; `before` is the sum of earlier ones."""
+    """The amount of one refund, in minor units; `before` is the sum of earlier ones. `tax` is the part of the amount
+    that is tax, where a credit note says so."""
 
     amount: int
     refunded_at: datetime
     receipt_number: str
     before: int = 0
+    tax: int | None = None
     reason: str = ""
     reference: str = ""
 
@@ -168,12 +170,13 @@ class _Shown:
                 [words("Reference"), [receipt.reference]],
             ],
             "lines": [[self._what(), paid]],
-            "sums": [*self._tax(0, receipt.amount), [words("Total paid"), paid, True]],
+            "sums": [*self._tax(*split_gross(receipt.amount, receipt.tax_rate)), [words("Total paid"), paid, True]],
         }
 
     def _about_refund(self, refund: Refunded) -> dict[str, Any]:
         receipt, words = self._receipt, self._words
         left = receipt.amount - refund.before - refund.amount
+        tax = self._tax_of(refund) if refund.tax is None else refund.tax
         earlier = [[words("Refunded before"), self._money(-refund.before), False]] if refund.before else []
         of = words("{number} of {day}", number=refund.receipt_number, day=self._day(receipt.paid_at))
         return {
@@ -194,23 +197,29 @@ class _Shown:
             "sums": [
                 [words("Paid"), self._money(receipt.amount), False],
                 *earlier,
-                *self._tax(-refund.before, -refund.before - refund.amount),
+                *self._tax(tax - refund.amount, -tax),
                 [words("This refund"), self._money(-refund.amount), True],
                 [words("Paid after refunds"), self._money(left), False],
             ],
         }
 
-    def _tax(self, before: int, after: int) -> list[list[Any]]:
-        """What of the difference is net and what is tax, where there is any: of several refunds these add up to what
-        they are of the whole."""
+    def _tax(self, net: int, tax: int) -> list[list[Any]]:
+        """What of an amount is net and what is tax, where there is any."""
         if self._receipt.tax_rate == 0:
             return []
-        (net_before, tax_before), (net, tax) = (split_gross(gross, self._receipt.tax_rate) for gross in (before, after))
         rate = self._words.rate(self._receipt.tax_rate)
         return [
-            [self._words("Net"), self._money(net - net_before), False],
-            [self._words("Tax {rate}", rate=rate), self._money(tax - tax_before), False],
+            [self._words("Net"), self._money(net), False],
+            [self._words("Tax {rate}", rate=rate), self._money(tax), False],
         ]
+
+    def _tax_of(self, refund: Refunded) -> int:
+        """The part of a refund that is tax: of several refunds these add up to the tax of the payment."""
+        _, tax = split_gross(self._receipt.amount, self._receipt.tax_rate)
+        before, after = (
+            rounded(tax * refunded, self._receipt.amount) for refunded in (refund.before, refund.before + refund.amount)
+        )
+        return after - before
 
     def _what(self) -> str:
         return self._receipt.description or self._words("Payment")

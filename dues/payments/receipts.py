@@ -22,7 +22,10 @@ _PAYMENT = """
     select p.id, p.user_id, p.status, p.amount, p.currency, p.description, p.gateway, p.gateway_ref,
         coalesce(p.paid_at, p.created_at) as paid_at,
         m.brand, m.last4, s.name as store, s.timezone, s.test, s.legal_name, s.address, s.country, s.tax_id,
-        s.contact_email, s.website, s.invoice_note, s.language, s.paper, s.tax_rate,
+        s.contact_email, s.website, s.invoice_note, s.language, s.paper,
+        -- An invoice may have been drawn up long before it was paid.
+        coalesce((select i.tax_rate from invoices i where i.store_id = p.store_id and i.payment_id = p.id limit 1),
+            s.tax_rate) as tax_rate,
         coalesce(c.name, u.name) as payer, coalesce(c.email, u.email) as email,
         case when a.id is not null then json_build_object('line1', a.line1, 'line2', a.line2, 'city', a.city,
             'region', a.region, 'postal_code', a.postal_code, 'country', a.country, 'company', a.company,
@@ -40,7 +43,10 @@ _REFUND = """
     select r.amount, r.reason, r.gateway_ref, r.settled_at,
         (select coalesce(sum(e.amount), 0) from refunds e
             where e.store_id = r.store_id and e.payment_id = r.payment_id and e.status = 'succeeded'
-                and (e.settled_at, e.id) < (r.settled_at, r.id))::bigint as before
+                and (e.settled_at, e.id) < (r.settled_at, r.id))::bigint as before,
+        -- The credit note says the same.
+        (select n.tax from credit_notes n
+            where n.store_id = r.store_id and n.refund_id = r.id and n.total = r.amount limit 1) as tax
     from refunds r
     where r.store_id = %(store_id)s and r.payment_id = %(payment_id)s and r.id = %(refund_id)s
         and r.status = 'succeeded'
@@ -113,10 +119,14 @@ def issue_receipt(store_id: UUID, payment_id: UUID, sent_by: UUID) -> IssuedRece
 
 def issue_refund(store_id: UUID, payment_id: UUID, refund_id: UUID, sent_by: UUID) -> IssuedReceipt:
     """Issue the document of a refund that was made. The receipt of its payment always gets a smaller number, whichever
-    of the two is asked for first. Raises: PermanentFailure where there is no such refund."""
+    of the two is asked for first, and its tax rate holds for both. Raises: PermanentFailure where there is no such
+    refund."""
     with transaction():
         paid = _paid(store_id, payment_id)
-        refunded = _refunded(store_id, payment_id, refund_id, _receipt(store_id, paid).number)
+        receipt = _receipt(store_id, paid)
+        refunded = _refunded(store_id, payment_id, refund_id, receipt.number)
+        # What is given back includes the tax that was paid, whatever the store's rate is by now.
+        paid = paid._replace(tax_rate=convert(receipt.data, Receipt).tax_rate)
         document = _issue(store_id, "refund", refund_id, paid, refunded)
         begin_delivery(document, sent_by)
     made = open_receipt(document)
@@ -158,12 +168,13 @@ def _refunded(store_id: UUID, payment_id: UUID, refund_id: UUID, receipt_number:
     row = fetch_row(_REFUND, {"store_id": store_id, "payment_id": payment_id, "refund_id": refund_id})
     if row is None:
         raise PermanentFailure(NotFound("there is no such refund"))
-    amount, reason, reference, refunded_at, before = row
+    amount, reason, reference, refunded_at, before, tax = row
     return Refunded(
         amount=amount,
         refunded_at=refunded_at,
         receipt_number=receipt_number,
         before=before,
+        tax=tax,
         reason=reason,
         reference=reference or "",
     )

@@ -1,5 +1,6 @@
 """Receipts as records: issued once, numbered in their store, kept as they were sent, and sent again as they are."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from email.message import EmailMessage
 from types import SimpleNamespace as Row
@@ -201,6 +202,41 @@ def test_refunds_have_documents_of_their_own_and_the_receipt_stays(
     assert all("For receipt R-000001 of" in text for text in said)
     assert shop.client.get(f"{shop.path}/{payment['id']}/receipt", headers=shop.auth).data == receipt
     assert [attached(mail)[:5] for mail in mailbox.mails()] == [b"%PDF-"] * 3
+
+
+def _taxes(text: str) -> list[str]:
+    return re.findall(r"(?:Net|Tax [0-9.]+ %) -?[0-9.]+ EUR", text)
+
+
+def test_the_tax_of_a_sale_stays_what_it_was_and_its_documents_agree(shop: Shop, work: Work, mailbox: Mailbox) -> None:
+    """A tax rate changes on the first of a month; what was sold before is refunded after."""
+    change_store(shop, tax_rate=190_000)
+    payment = shop.pay(amount=8359, currency="EUR")
+    work.drain()
+    change_store(shop, tax_rate=210_000)
+    # Of the first, 3.084 would be tax by its own sum, and 3.086 as a part of the whole.
+    for amount in (1932, 1000, 5427):
+        assert shop.refund(payment["id"], amount=amount).status_code == 202
+    work.drain()
+    paid, *refunds = mailbox.mails()
+    receipt = _taxes(PDF(attached(paid)).text())
+    assert receipt == ["Net 70.24 EUR", "Tax 19 % 13.35 EUR"]
+    assert _taxes(PDF(attached(paid, "invoice")).text()) == receipt
+    said = [_taxes(PDF(attached(mail)).text()) for mail in refunds]
+    credited = [_taxes(PDF(attached(mail, "credit-note")).text()) for mail in refunds]
+    assert [[text.replace("-", "") for text in texts] for texts in said] == credited
+    sums = [sum(round(100 * float(texts[i].split()[-2])) for texts in said) for i in (0, 1)]
+    assert sums == [-7024, -1335]
+
+
+def test_a_receipt_has_the_tax_of_its_invoice(app: Flask, make: Factory) -> None:
+    """The invoice was drawn up for a renewal, and paid weeks later."""
+    store, payer = make.store(tax_rate=210_000), make.user()
+    payment = make.payment(store, payer, amount=8359)
+    make.invoice(store, payer, payment_id=payment.id, tax_rate=190_000)
+    with app.app_context():
+        text = PDF(issue_receipt(payment.store_id, payment.id, new_id()).file).text()
+    assert _taxes(text) == ["Net 70.24 EUR", "Tax 19 % 13.35 EUR"]
 
 
 def test_a_refund_before_its_receipt_gives_that_a_number(app: Flask, make: Factory) -> None:
