@@ -120,14 +120,15 @@ def change_user(user: User, change: UserChange, checked: CheckedChange, *, token
     """
     if checked.present_hash not in (None, user.password_hash):
         raise Outdated
+    # Before a change of the e-mail, whose former address is to be told.
+    if checked.new_hash:
+        set_password(user, checked.new_hash)
+        revoke_tokens(user.id, but=token_id)
     if change.email not in (UNSET, user.email):
         assert isinstance(change.email, str)
         if checked.present_hash is None:
             raise Outdated
         _change_email(user, change.email)
-    if checked.new_hash:
-        set_password(user, checked.new_hash)
-        revoke_tokens(user.id, but=token_id)
     if change.name not in (UNSET, user.name):
         assert isinstance(change.name, str)
         user.name = change.name

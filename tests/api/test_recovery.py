@@ -123,6 +123,17 @@ class TestVerifying:
         assert (mail["To"], mail["Subject"]) == ("ada@example.com", "The e-mail address of your account was changed")
         assert "new@example.com" not in text_of(mail)
 
+    def test_whoever_changes_e_mail_and_password_at_once_does_so_before_the_eyes_of_the_old_address(
+        self, client, make: Factory, user, work: Work, mailbox: Mailbox
+    ):
+        body = {"email": "new@example.com", "password": NEW_PASSWORD, "current_password": PASSWORD}
+        assert client.patch("/v1/me", json=body, headers=make.auth(user)).status_code == 200
+        work.drain()
+        assert sorted((mail["To"], mail["Subject"]) for mail in mailbox.mails()) == [
+            ("ada@example.com", "The e-mail address of your account was changed"),
+            ("ada@example.com", "The password of your account was changed"),
+        ]
+
     def test_the_link_may_lead_to_a_front_end(
         self, servers: Servers, client, app: Flask, make: Factory, user, work: Work, mailbox: Mailbox
     ):
