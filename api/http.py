@@ -66,13 +66,16 @@ def matches(header: str | None, etag: str) -> bool:
     return any(tag in ("*", plain) for tag in entity_tags(header))
 
 
-def require_match(header: str | None, version: int) -> None:
+def require_match(header: str | None, version: int | None, digest: str | None = None) -> None:
     """If-Match compares the version, the part of an ETag before the point: other representations of the same version
-    (fewer fields, more includes) match too. `header` is what was sent of it. Raises: PreconditionFailed."""
+    (fewer fields, more includes) match too. `header` is what was sent of it, `version` None where there is nothing
+    yet, and `digest` the ETag of what is sent as a file. Raises: PreconditionFailed."""
     if header is None:
         return
-    tags = entity_tags(header)
-    if not any(tag == "*" or tag.strip('"').partition(".")[0] == str(version) for tag in tags):
+    if version is None:
+        raise PreconditionFailed("there is nothing yet that could match")
+    named = {tag.strip('"').partition(".")[0] for tag in entity_tags(header)}
+    if named.isdisjoint({"*", str(version), digest}):
         raise PreconditionFailed(f"the resource is at version {version} now", version=version)
 
 

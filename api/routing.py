@@ -251,9 +251,10 @@ class Call:
         reply.headers |= {"Location": f"/v1/jobs/{job_id}", "Retry-After": "1"}
         return reply
 
-    def match(self, version: int) -> None:
-        """Refuse the write when If-Match was sent and names another version. Raises: PreconditionFailed."""
-        require_match(self.request.header("if-match"), version)
+    def match(self, version: int | None, digest: str | None = None) -> None:
+        """Refuse the write when If-Match was sent and names neither this version nor, of a file, its digest. Raises:
+        PreconditionFailed."""
+        require_match(self.request.header("if-match"), version, digest)
 
 
 def written(resource: Resource, scope: Scope, status: int) -> Reply:

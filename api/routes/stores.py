@@ -111,6 +111,7 @@ def get_logo(call: Call, store_id: UUID) -> Reply:
 @routes.put(LOGO, "catalog:write", role="manager", find=_store, prepare=_draw_logo, body=NewLogo, returns=stores)
 def set_logo(call: Call, store_id: UUID) -> Reply:
     """Have a logo on receipts and invoices"""
+    call.match(call.row.version, call.row.logo_sha256)
     logo.set_logo(call.row, call.prepared)
     return call.written(stores, {"id": store_id})
 
@@ -118,7 +119,7 @@ def set_logo(call: Call, store_id: UUID) -> Reply:
 @routes.delete(LOGO, "catalog:write", role="manager", find=_store)
 def remove_logo(call: Call, store_id: UUID) -> Reply:
     """Have none any more"""
-    call.match(call.row.version)
+    call.match(call.row.version, call.row.logo_sha256)
     logo.remove_logo(call.row)
     return no_content()
 
@@ -127,9 +128,8 @@ def _staff(call: Call) -> Staff:
     return staff_service.get_staff(call.ids["store_id"], call.ids["user_id"])
 
 
-def _user(call: Call) -> None:
-    service.lock_store(call.ids["store_id"])
-    staff_service.require_user(call.ids["user_id"])
+def _role(call: Call) -> Staff | None:
+    return staff_service.find_role(call.ids["store_id"], call.ids["user_id"])
 
 
 @routes.get(STAFF, "catalog:read", role="support", lists=staff)
@@ -142,9 +142,10 @@ def get_staff(call: Call, store_id: UUID, user_id: UUID) -> ReadPlan:
     return call.one(staff, {"store_id": store_id, "user_id": user_id})
 
 
-@routes.put(STAFF_ONE, "catalog:write", role="owner", find=_user, body=StaffRole, returns=staff)
+@routes.put(STAFF_ONE, "catalog:write", role="owner", find=_role, body=StaffRole, returns=staff)
 def set_role(call: Call, store_id: UUID, user_id: UUID) -> Reply:
     """Add somebody to the staff, or change their role"""
+    call.match(call.row.version if call.row else None)
     # It may be the caller's own.
     call.hold()
     staff_service.set_role(store_id, user_id, call.data.role)

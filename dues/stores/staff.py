@@ -44,11 +44,13 @@ def get_staff(store_id: UUID, user_id: UUID) -> Staff:
     return staff
 
 
-def require_user(user_id: UUID) -> None:
-    """Raises: NotFound where there is no such user."""
+def find_role(store_id: UUID, user_id: UUID) -> Staff | None:
+    """What a user is in the store, which is locked for this transaction. Raises: NotFound for no user."""
+    lock_store(store_id)
     user = db.session.get(User, user_id)
     if user is None or user.deleted_at is not None:
         raise NotFound("there is no such user")
+    return db.session.get(Staff, (store_id, user_id))
 
 
 def set_role(store_id: UUID, user_id: UUID, role: Role) -> None:

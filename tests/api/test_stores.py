@@ -331,8 +331,15 @@ class TestStaff:
         shop.put(user, "support")
         etag = shop.put(user, "manager").headers["ETag"]
         url = f"{shop.path}/{user.id}"
+        for name, status in (('"1.x"', 412), ("*", 200), (etag, 200)):
+            headers = {**shop.auth, "If-Match": name}
+            assert client.put(url, json={"role": "manager"}, headers=headers).status_code == status
         assert client.delete(url, headers={**shop.auth, "If-Match": '"1.x"'}).status_code == 412
         assert client.delete(url, headers={**shop.auth, "If-Match": etag}).status_code == 204
+        # Of one who is not on the staff any more there is nothing that could match.
+        for name in ("*", etag):
+            headers = {**shop.auth, "If-Match": name}
+            assert client.put(url, json={"role": "manager"}, headers=headers).status_code == 412
 
 
 class TestLastOwner:
