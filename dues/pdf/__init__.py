@@ -5,6 +5,6 @@ sets which script; `language.py` has the words of documents, dates and amounts i
 templates' common style is `templates/base.typ`; a slice's own lie in its folder `templates`.
 """
 
-from dues.pdf.typesetter import TypesettingFailed, redraw, typeset
+from dues.pdf.typesetter import TypesetterBusy, TypesettingFailed, redraw, typeset
 
-__all__ = ["TypesettingFailed", "redraw", "typeset"]
+__all__ = ["TypesetterBusy", "TypesettingFailed", "redraw", "typeset"]

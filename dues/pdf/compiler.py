@@ -61,7 +61,8 @@ class Unsettable(Exception):
 
 class Document(NamedTuple):
     """What kind of document it is: see `typeset()` in dues/pdf/typesetter.py. `issued_at` is in seconds since 1970,
-    `page` what the foot of a page says, `picture` a picture's bytes in base 64."""
+    `page` what the foot of a page says, `picture` a picture's bytes in base 64, `cpu_s` the processor time that it may
+    take."""
 
     template: str
     issued_at: float
@@ -72,6 +73,7 @@ class Document(NamedTuple):
     page: str = "Page {page} of {pages}"
     picture: str = ""
     format: Literal["pdf", "png"] = "pdf"
+    cpu_s: int = CPU_S
 
 
 class Compiler:
@@ -182,10 +184,11 @@ def serve(compiler: Compiler, requests: RawIOBase, answers: BinaryIO) -> None:
     """Until the requests end, none comes for IDLE_S, or a large one has been answered."""
     while select.select([requests], [], [], IDLE_S)[0] and (length := _read(requests, _LENGTH.size)):
         request = json.loads(_read(requests, *_LENGTH.unpack(length)))
-        _allow_processor_time()
+        document = Document(**request["document"])
+        _allow_processor_time(document.cpu_s)
         pdf, answer = b"", {"substituted": [], "error": ""}
         try:
-            pdf, answer["substituted"] = compiler.set(Document(**request["document"]), request["data"])
+            pdf, answer["substituted"] = compiler.set(document, request["data"])
         except (Unsettable, RuntimeError) as error:
             answer["error"] = str(error)[:2000]
         head = json.dumps(answer | {"size": len(pdf)}).encode()
@@ -211,10 +214,10 @@ def _read(requests: RawIOBase, size: int) -> bytes:
     return bytes(read)
 
 
-def _allow_processor_time() -> None:
+def _allow_processor_time(seconds: int) -> None:
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, most = resource.getrlimit(resource.RLIMIT_CPU)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + CPU_S, most))
+    resource.setrlimit(resource.RLIMIT_CPU, (int(used.ru_utime + used.ru_stime) + seconds, most))
 
 
 if __name__ == "__main__":

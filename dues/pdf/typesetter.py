@@ -15,7 +15,8 @@ import subprocess
 import sys
 import threading
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -30,10 +31,16 @@ _PROJECT = Path(__file__).resolve().parent.parent.parent
 _LENGTH = struct.Struct(">I")
 # It is the processor time that is bounded (compiler.CPU_S): this is for a machine that has no time to give.
 _LONGEST_S = 120.0
+# How long a picture waits for the process, which may be at another one, and the processor time that it may take.
+_PICTURE_PATIENCE_S, _PICTURE_CPU_S = 1.0, 5
 
 
 class TypesettingFailed(Exception):
     """There is no document; the message is the typesetter's and may hold what the document says."""
+
+
+class TypesetterBusy(Exception):
+    """The process was at something else all the time."""
 
 
 class _Idle(Exception):
@@ -78,14 +85,16 @@ def typeset(
 
 def redraw(picture: bytes) -> bytes:
     """A picture, PNG or JPEG, as PNG: nothing but its dots, and of those no more than a logo needs. It is decoded in
-    the typesetter's process, within its bounds. Needs an application context. Raises: TypesettingFailed."""
+    the typesetter's process, within its bounds, one picture after the other. Needs an application context. Raises:
+    TypesettingFailed; TypesetterBusy, where it has no time for another."""
     document = {
         "template": "pdf/templates/picture.typ",
         "issued_at": 0,
         "picture": base64.b64encode(picture).decode(),
         "format": "png",
+        "cpu_s": _PICTURE_CPU_S,
     }
-    drawn, _ = _process(settings().fonts_dir).ask({"document": document, "data": {}})
+    drawn, _ = _process(settings().fonts_dir).ask({"document": document, "data": {}}, _PICTURE_PATIENCE_S)
     return drawn
 
 
@@ -104,12 +113,22 @@ class _Process:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, request: Mapping[str, Any]) -> tuple[bytes, list[str]]:
-        with self._lock:
+    def ask(self, request: Mapping[str, Any], patience_s: float | None = None) -> tuple[bytes, list[str]]:
+        """Raises: TypesetterBusy where others are still at it after `patience_s`."""
+        with self._lock if patience_s is None else self._turn(patience_s):
             try:
                 return self._exchange(request)
             except _Idle:
                 return self._exchange(request)
+
+    @contextmanager
+    def _turn(self, patience_s: float) -> Iterator[None]:
+        if not self._lock.acquire(timeout=patience_s):
+            raise TypesetterBusy
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     def _exchange(self, request: Mapping[str, Any]) -> tuple[bytes, list[str]]:
         process = self._process or self._start()

@@ -1,5 +1,5 @@
-"""A store's logo, which stands on what it issues. It is kept as it was redrawn, and what was sent is not kept: whatever
-else a file holds (where a photograph was taken, say) goes no further."""
+"""A store's logo, which is printed on its documents. The picture is redrawn, and only that is kept: whatever else the
+file holds (where a photograph was taken, for example) is dropped."""
 
 import base64
 import binascii
@@ -11,18 +11,21 @@ from uuid import UUID
 from msgspec import Meta, Struct
 from sqlalchemy.dialects.postgresql import insert
 
-from dues.errors import NotFound, ValidationFailed
-from dues.pdf import TypesettingFailed, redraw
+from dues.errors import NotFound, Unavailable, ValidationFailed
+from dues.pdf import TypesetterBusy, TypesettingFailed, redraw
 from dues.postgres import db, fetch_row
 from dues.reads.tags import record_change, touch
 from dues.stores.models import Logo, Store
 
 MAX_BYTES = 256 * 1024
-# In each direction, and in all: what a decoder takes of memory and time is of the latter.
+# In each direction, and in all: the latter bounds the memory and time that a decoder takes.
 MAX_SIDE, MAX_DOTS = 4000, 4_000_000
 
 _PNG, _JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
-# Of a JPEG's markers those that begin with its height and width; the others in their range are tables.
+# The chunks that a PNG's dots are made of. Others are compressed text and colour profiles, say: some hundred kilobytes
+# that unpack to hundreds of megabytes.
+_CHUNKS = frozenset({b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"})
+# The markers of a JPEG that begin with its height and width; the others in their range are tables.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
@@ -42,7 +45,7 @@ class NewLogo(Struct, forbid_unknown_fields=True):
 
 
 def draw(new: NewLogo) -> bytes:
-    """The picture as it is kept: PNG. Not in a transaction. Raises: ValidationFailed."""
+    """The picture as it is kept: PNG. Not in a transaction. Raises: ValidationFailed; Unavailable when it is busy."""
     try:
         content = base64.b64decode(new.content, validate=True)
     except (binascii.Error, ValueError):
@@ -59,13 +62,15 @@ def draw(new: NewLogo) -> bytes:
             "#/content", f"may have up to {MAX_DOTS:,} dots, from 1 to {MAX_SIDE:,} in a direction", "range"
         )
     try:
-        return redraw(content)
+        return redraw(_without_extras(content) if content.startswith(_PNG) else content)
+    except TypesetterBusy:
+        raise Unavailable("another logo is being drawn", headers={"Retry-After": "2"}) from None
     except TypesettingFailed:
         raise ValidationFailed.of("#/content", "is a picture that cannot be read", "format") from None
 
 
 def _size(content: bytes) -> tuple[int, int] | None:
-    """How many dots a picture says that it has; None for what is no picture of a kind that is taken."""
+    """The width and height that a picture says it has; None where it is neither PNG nor JPEG."""
     try:
         if content.startswith(_PNG):
             width, height = struct.unpack_from(">II", content, 16)
@@ -75,6 +80,18 @@ def _size(content: bytes) -> tuple[int, int] | None:
     except struct.error:
         pass
     return None
+
+
+def _without_extras(png: bytes) -> bytes:
+    """A PNG with nothing but what its dots are made of. A chunk that is cut off is left out, and so is what follows."""
+    kept, place = [_PNG], len(_PNG)
+    while place + 12 <= len(png):
+        (length,) = struct.unpack_from(">I", png, place)
+        end = place + 12 + length
+        if png[place + 4 : place + 8] in _CHUNKS and end <= len(png):
+            kept.append(png[place:end])
+        place = end
+    return b"".join(kept)
 
 
 def _jpeg_size(content: bytes) -> tuple[int, int] | None:
@@ -114,7 +131,7 @@ def remove_logo(store: Store) -> None:
 
 
 def find_logo(store_id: UUID) -> bytes:
-    """It, or nothing."""
+    """The logo as PNG; empty where there is none."""
     row = fetch_row("select content from store_logos where store_id = %(id)s", {"id": store_id})
     return bytes(row[0]) if row else b""
 

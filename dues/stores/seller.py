@@ -64,6 +64,6 @@ def seller_lines(
     tax_id: str | None,
     language: Language = "en",
 ) -> list[str]:
-    """What stands below the store's name on what it issues."""
+    """The lines below the store's name on its documents."""
     lines = [legal_name] if legal_name and legal_name != name else []
     return lines + address_lines(**address or {}, country=country, tax_id=tax_id, language=language)

@@ -13,6 +13,7 @@ from PIL import Image
 
 from dues.ids import new_id
 from dues.payments.receipts import issue_receipt
+from dues.pdf import TypesetterBusy
 from tests.factory import Factory
 from tests.pdf_reader import PDF
 
@@ -78,12 +79,47 @@ def test_what_else_a_file_holds_is_not_kept(shop: Shop) -> None:
     assert b"old oak" not in shop.client.get(shop.path).data
 
 
-def _png(width: int, height: int, data: bytes = b"") -> bytes:
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
+
+def _png(width: int, height: int, data: bytes = b"") -> bytes:
     head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", head) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+
+
+def _with(png: bytes, *chunks: bytes) -> bytes:
+    """With further chunks behind the first, which says how large it is."""
+    return png[:33] + b"".join(chunks) + png[33:]
+
+
+def test_what_is_packed_beside_the_dots_is_not_unpacked(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter of a megabyte that a reader of colour profiles, or of texts, makes 200 megabytes of."""
+    bomb = zlib.compress(bytes(200 * 1024 * 1024), 9)
+    drawn: list[bytes] = []
+
+    def draw(content: bytes) -> bytes:
+        drawn.append(content)
+        return picture()
+
+    monkeypatch.setattr("dues.stores.logo.redraw", draw)
+    small = picture(4, 2)
+    assert shop.put(_with(small, _chunk(b"iCCP", b"k\0\0" + bomb))) == 200
+    assert shop.put(_with(small, _chunk(b"zTXt", b"k\0\0" + bomb), _chunk(b"tEXt", b"k\0old oak"))) == 200
+    # What stands behind the end is no part of the picture, and a chunk that is cut off is none.
+    assert shop.put(small + _chunk(b"iCCP", b"k\0\0" + bomb) + b"\xff\xff\xff\xffIDAT") == 200
+    assert drawn == [small] * 3
+
+
+def test_of_several_at_once_one_is_drawn_and_the_others_hold_no_thread(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(content: bytes) -> bytes:
+        raise TypesetterBusy
+
+    monkeypatch.setattr("dues.stores.logo.redraw", busy)
+    answer = shop.client.put(shop.path, json=body(picture()), headers=shop.auth)
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
 
 
 @pytest.mark.parametrize(
@@ -142,6 +178,22 @@ def test_the_store_links_to_it_until_it_is_removed(shop: Shop) -> None:
     assert found
     assert (found["links"]["logo"], found["version"]) == (None, 3)
     assert shop.client.delete(shop.path, headers=shop.auth).status_code == 404
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE"])
+def test_if_match_names_the_picture_or_the_stores_version(shop: Shop, method: str) -> None:
+    def write(if_match: str) -> int:
+        sent = body(picture()) if method == "PUT" else None
+        headers = shop.auth | {"If-Match": if_match}
+        return shop.client.open(shop.path, method=method, headers=headers, json=sent).status_code
+
+    for etag_of in (shop.path, f"/v1/stores/{shop.store.id}"):
+        assert shop.put(picture(30, 10)) == 200
+        stale = shop.client.get(etag_of).headers["ETag"]
+        assert shop.put(picture(60, 20)) == 200
+        assert write(stale) == 412
+        fresh = shop.client.get(etag_of).headers["ETag"]
+        assert write(fresh) in (200, 204)
 
 
 def test_documents_bear_it(shop: Shop, app: Flask, make: Factory) -> None:

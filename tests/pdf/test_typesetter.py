@@ -10,6 +10,7 @@ import pytest
 from flask import Flask
 
 from dues.pdf import TypesettingFailed, compiler, typeset, typesetter
+from dues.settings import settings
 from tests.pdf.test_compiler import TEMPLATE, shown
 from tests.pdf_reader import PDF
 
@@ -123,10 +124,16 @@ def test_a_script_without_a_font_is_named_in_the_log_and_the_name_is_not(
     assert "secret" not in line
 
 
+def test_a_picture_waits_for_nobody_else_for_long(in_app: None, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(typesetter, "_PICTURE_PATIENCE_S", 0.01)
+    with typesetter._process(settings().fonts_dir)._lock, pytest.raises(typesetter.TypesetterBusy):
+        typesetter.redraw(b"a picture")
+
+
 def test_a_process_that_has_grown_gives_its_memory_back(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(compiler, "KEPT_BYTES", 0)
     # It serves in this process, which would be killed once it has taken so much time of the processor.
-    monkeypatch.setattr(compiler, "_allow_processor_time", lambda: None)
+    monkeypatch.setattr(compiler, "_allow_processor_time", lambda seconds: None)
     requests_read, requests = os.pipe()
     answers, answers_write = os.pipe()
     with open(requests, "wb", buffering=0) as asked, open(requests_read, "rb", buffering=0) as read:
