@@ -26,7 +26,7 @@ def parse_address(text: str, name: str = "") -> Address:
     """`text` (`someone@example.org`) as an address that is safe in headers and SMTP commands.
 
     The domain comes out in ASCII (IDNA 2008); the local part stays as it is but for its Unicode form, because only its
-    own server may read it. Raises: ValidationFailed where `text` is no address of a mailbox on the Internet.
+    own server may interpret it. Raises: ValidationFailed where `text` is no address of a mailbox on the Internet.
     """
     try:
         local, domain = _parts(text)

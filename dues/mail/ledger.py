@@ -64,7 +64,7 @@ _CLAIM = """
     where id = %(id)s and state in ('pending', 'sending')
     returning state, fence, recipient, raw, reply
 """
-# Both of the above in one, forgettable for the same reason: the job that asks for it would ask again.
+# Both of the above in one statement. A crash of PostgreSQL may lose it for the same reason: the job would run it again.
 _ADD_CLAIMED = """
     insert into email_sends(id, dedupe_key, recipient, raw, state, fence)
     select %(id)s, %(dedupe_key)s, %(recipient)s, %(raw)s, 'sending', %(fence)s
@@ -75,7 +75,7 @@ _TAKE_OVER = """
     update email_sends set fence = %(fence)s
     where id = %(id)s and fence = %(former)s and state = 'committing' returning id
 """
-# Also moves what it has moved already, in case its first answer was lost with the connection to PostgreSQL.
+# May be repeated: its first answer may have been lost with the connection to PostgreSQL.
 _COMMIT = f"""
     update email_sends set state = 'committing', dot_at = clock_timestamp()
     where {_MINE} and state in ('sending', 'committing') returning id
@@ -191,7 +191,7 @@ def release(mail: Mail, reply: str) -> None:
 
 
 def forget(email_id: UUID) -> None:
-    """Keep no more of a mail than that there was one, in the caller's transaction()."""
+    """Delete the content of a mail, whose row stays, in the caller's transaction()."""
     run_later(_FORGET, {"id": email_id})
 
 

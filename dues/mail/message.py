@@ -37,8 +37,8 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
-    """What a mail says, not yet to whom. `from_name` is shown as its sender, before the operator's address, instead of
-    the operator's own name.
+    """The content of a mail, without its recipient. `from_name` is shown as its sender, before the operator's address,
+    instead of the operator's own name.
 
     Without `unsubscribe_url` it is transactional: the answer to something its recipient did. Anything else needs
     one, an https URL that unsubscribes on POST (RFC 8058).

@@ -1,4 +1,4 @@
-"""Handing a mail to the mail server (RFC 5321), with the one moment made visible after which it may be accepted.
+"""Sends a mail to the mail server (RFC 5321), and marks the moment from which on the server may have accepted it.
 
 A mail is accepted, if at all, when the server has read the line with the final dot. `deliver()` sends everything
 before that line, calls `before_dot`, and only then sends it; so every failure is either certainly harmless

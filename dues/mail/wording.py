@@ -1,5 +1,5 @@
-"""What mails say that is more than plain text: words that people wrote, and amounts. Templates print both as they are;
-in HTML and in text each comes out as it is safe there."""
+"""Text in mails that needs care: words that people wrote, and amounts of money. Templates print both as they are, and
+each renders itself safely in HTML and in plain text."""
 
 import unicodedata
 from dataclasses import dataclass

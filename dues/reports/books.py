@@ -37,7 +37,7 @@ SUBSCRIBERS = Rows(
     streams=True,
 )
 
-# Credit notes take away, so that sums come out right.
+# The amounts of credit notes are negative, so that sums are right.
 INVOICES = Rows(
     kind="invoices",
     columns=(

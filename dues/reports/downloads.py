@@ -1,4 +1,4 @@
-"""What a finished report is downloaded as."""
+"""The file of a finished report: its name, media type and size."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta, tzinfo

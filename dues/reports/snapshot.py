@@ -1,4 +1,4 @@
-"""The one state of the database that a report is read from, whatever is written meanwhile.
+"""Reads a report from one snapshot of the database, whatever is written meanwhile.
 
 A report has a connection of its own, because it holds it for as long as it takes: a transaction that only reads,
 at one snapshot, with bounds on time and memory that suit one long statement and not many short ones.
@@ -15,7 +15,7 @@ from dues.clock import now
 from dues.postgres import connect, fetch_row
 from dues.settings import settings
 
-# The job's own time limit comes first; this one is for a server that is left alone with the statement.
+# The job's own time limit comes first; this one ends the statement where the worker has died.
 _STATEMENT_TIMEOUT_MS = 3_600_000
 # For joins to users and packages: room for some 200,000 of them before their rows are looked up again.
 _WORK_MEM = "64MB"

@@ -1,4 +1,4 @@
-"""Where a customer's URL must never lead: into this machine, its network, or anything that stands for them.
+"""Addresses that a customer's URL must never lead to: this machine, its network, or anything that stands for them.
 
 An address is let through only if it is known to be somebody's on the public internet. The networks are those of IANA's
 special-purpose registries, written out, because Python's own idea of them differs from version to version and calls

@@ -1,6 +1,6 @@
 """Reading a receiver's answer, which may be anything: within a bound of bytes, and failing only in ways that are named.
 
-Of an answer no more than READ_BYTES are read, interim answers and headers included: a chunk of length -1, say, makes
+At most READ_BYTES of an answer are read, interim answers and headers included: a chunk of length -1, for example, makes
 the library read for as long as the receiver sends.
 """
 

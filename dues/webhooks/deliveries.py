@@ -34,7 +34,7 @@ from dues.webhooks.outbound import BadTarget, NoReply, Target, parse_target, pos
 from dues.webhooks.signing import signed_headers
 from dues.webhooks.waiting import LONGEST, put_off
 
-# So few that those which are left keep the host's places in use.
+# Few enough that the deliveries which are left keep the host's places in use.
 _MOST_MAKE_WAY = 20
 
 # The event is looked up by the delivery that was found, whatever the planner believes of the store's other events.
@@ -227,8 +227,8 @@ def _wait_for_endpoint(due: Due) -> NoReturn:
 
 
 def _make_way(due: Due) -> NoReturn:
-    """Others are at the endpoint's host: this delivery comes back soon, and so do some that would be next. Raises:
-    Retry, which is not one of the delivery's attempts."""
+    """Other deliveries use all places of the endpoint's host: this one is tried again soon, and so are some that would
+    be next. Raises: Retry, which is not one of the delivery's attempts."""
     wait_s = schedule.spread(schedule.BUSY_S)
     with transaction():
         _update(due, failure_code="host_busy", wait_s=wait_s)

@@ -1,5 +1,5 @@
-"""How many requests of this process wait for one host at once: one that hangs does not get every thread, whichever
-stores have endpoints there."""
+"""Bounds how many requests of this process wait for one host at once, so that a host that hangs does not hold every
+thread, whichever stores have endpoints there."""
 
 import threading
 from collections import Counter

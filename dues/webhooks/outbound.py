@@ -1,4 +1,4 @@
-"""The one way out for webhooks: a POST to a URL that a customer chose, and that may be meant to harm.
+"""Sends webhooks: each is a POST to a URL that a customer chose, and that may be meant to harm.
 
 A URL is read strictly: what two parsers could read differently is refused. Its name is resolved once, every address it
 has is vetted, and the connection is made to an address that was vetted, so a name whose answers change (DNS rebinding)

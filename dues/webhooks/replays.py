@@ -24,7 +24,7 @@ from dues.webhooks.models import Delivery, Endpoint
 MOST_PENDING = 200
 # Most replays of a store that are not over. Of an endpoint there is one at a time.
 MOST_UNFINISHED = 5
-# What is replayed makes way for what happens now.
+# Lower than that of new events, which go first.
 _REPLAY = 200
 # How soon a replay looks again whether its endpoint has taken some.
 _AGAIN_S = 5.0

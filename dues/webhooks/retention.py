@@ -1,4 +1,4 @@
-"""Events are kept for a time, and the deliveries made of them; numbers go on all the same."""
+"""Deletes old deliveries and events. The numbering of events goes on all the same."""
 
 from datetime import timedelta
 

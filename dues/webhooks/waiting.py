@@ -1,8 +1,8 @@
 """Deliveries that wait for their endpoint, all of them together.
 
-While an endpoint is left alone (its circuit is open), what is due to it is put off in few statements, whatever its
-number, and no worker is offered it: its jobs are not due, and the deliveries have no `next_attempt_at`. The relay asks
-again for one of them when the endpoint's rest is over, and for all once the endpoint answers, has another URL or is
+While an endpoint is left alone (its circuit is open), the deliveries that are due to it are put off in few statements,
+however many they are, and no worker is offered them: their jobs are not due, and they have no `next_attempt_at`. The
+relay makes one of them due when the endpoint's rest is over, and all once the endpoint answers, has another URL or is
 disabled. The oldest come first, as if they had never waited.
 """
 

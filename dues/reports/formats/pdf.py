@@ -1,6 +1,6 @@
 """PDF of revenue: for each currency its totals, a chart by month, and tables by package and by month.
 
-What it looks like is templates/revenue.typ; here is what it says.
+Its layout is templates/revenue.typ; this module makes its content.
 """
 
 from collections.abc import Iterator, Sequence
