@@ -31,11 +31,19 @@ class Seen:
 @dataclass
 class Web:
     """Stands for a web server: notes each request. Of those that share `breaks`, the first to be asked once that is set
-    hangs up where an answer is due."""
+    hangs up where an answer is due. `keeps`: whether a connection stays open for the next request."""
 
     port: int
     breaks: threading.Event = field(default_factory=threading.Event)
     seen: list[Seen] = field(default_factory=list)
+    keeps: bool = True
+    is_ending: bool = False
+    listening: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def end(self) -> None:
+        """Take no new connections, and hang up on the next request of each that is open."""
+        self.is_ending = True
+        self.listening.close()
 
     @contextlib.contextmanager
     def served(self) -> Iterator["Web"]:
@@ -60,9 +68,14 @@ class Web:
                         web.breaks.clear()
                         self.close_connection = True
                         return
+                if web.is_ending:
+                    self.close_connection = True
+                    return
                 content = json.dumps({"port": web.port}).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(content)))
+                if not web.keeps:
+                    self.send_header("Connection", "close")
                 self.end_headers()
                 if self.command != "HEAD":
                     self.wfile.write(content)
@@ -76,15 +89,15 @@ class Web:
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, args=(0.02,))
         thread.start()
+        for step in (server.server_close, thread.join, server.shutdown):
+            self.listening.callback(step)
         try:
             yield self
         finally:
-            server.shutdown()
-            thread.join()
+            self.end()
             for connection in connections:
                 with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-            server.server_close()
 
 
 @dataclass
@@ -279,25 +292,46 @@ def test_a_file_to_import_may_be_larger_than_other_bodies(site: Site):
     assert (status, [len(each.body) for each in site.seen()]) == (200, [len(file)])
 
 
-@pytest.mark.parametrize("name", ["caddy", "haproxy", "nginx"])
-def test_where_no_web_server_answers_it_says_so(name: str, tmp_path: Path):
+@contextlib.contextmanager
+def site_of_one(name: str, keeps: bool) -> Iterator[Site]:
+    """A gateway that believes in two web servers, where there is one."""
     home = Home()
     port, other = free_ports(2)
-    try:
-        with contextlib.ExitStack() as stack:
-            web = stack.enter_context(contextlib.ExitStack())
-            web.enter_context(Web(port).served())
-            site = Site(stack.enter_context(gateway(name, home.path, [port, other])), [], log_of(name, home.path))
-            web.close()
-            try:
-                status, fields, body = site.ask("GET", '/v1/"stores')
-            except http.client.RemoteDisconnected:
-                # The connection to the web server was kept, and went with it: a client asks again (RFC 9112, 9.3.1).
-                status, fields, body = site.ask("GET", '/v1/"stores')
-    finally:
-        home.remove()
+    with contextlib.ExitStack() as stack:
+        stack.callback(home.remove)
+        web = Web(port, keeps=keeps)
+        stack.enter_context(web.served())
+        yield Site(stack.enter_context(gateway(name, home.path, [port, other])), [web], log_of(name, home.path))
+
+
+def says_that_none_answers(site: Site) -> bool:
+    status, fields, body = site.ask("GET", '/v1/"stores')
     assert status in (502, 503)
     assert fields["content-type"] == "application/problem+json"
     assert fields["retry-after"] == "2"
     problem = json.loads(body)
     assert (problem["status"], problem["code"]) == (status, "gateway")
+    return True
+
+
+@pytest.mark.parametrize("name", ["caddy", "haproxy", "nginx"])
+def test_where_no_web_server_answers_it_says_so(name: str):
+    with site_of_one(name, keeps=False) as site:
+        site.webs[0].end()
+        assert says_that_none_answers(site)
+
+
+@pytest.mark.parametrize("name", ["caddy", "haproxy", "nginx"])
+def test_where_the_last_web_server_ends_during_a_request_it_says_so(name: str):
+    with site_of_one(name, keeps=True) as site:
+        assert site.ask("GET", "/v1/before")[0] == 200
+        site.seen()
+        site.webs[0].end()
+        # The request goes over the connection that the gateway has kept, and that ends with it.
+        if name == "haproxy":
+            # It passes the end of a kept connection on to its client, unless its checks have found all servers gone.
+            with contextlib.suppress(http.client.RemoteDisconnected):
+                assert says_that_none_answers(site)
+        else:
+            assert says_that_none_answers(site)
+        assert says_that_none_answers(site)
