@@ -22,7 +22,7 @@ from dues.jobs.stats import QueueStats, queue_stats
 from dues.mail.ledger import count_unknown
 from dues.observability.metrics import CONTENT_TYPE, exposition
 from dues.postgres import connect
-from dues.postgres.migrate import is_current
+from dues.postgres.revisions import is_current
 from dues.postgres.sessions import WrongSession, is_read_only, wrong_settings
 from dues.redis.client import redis_client
 from dues.settings import settings

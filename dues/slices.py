@@ -1,8 +1,8 @@
 """The one list of what Dues is made of. A new slice, or a new module of routes, jobs or hooks, is named here.
 
-It has names and imports nothing, because each process loads its own part: `dues/app.py` the hooks and commands, which
-every process needs; `api/app.py` the routes, `workers/registry.py` the handlers of jobs. tests/test_house.py fails for
-a module that declares something of the kind and is not named.
+It has names and imports nothing, because each process loads its own part: `dues/app.py` the hooks, which every process
+needs, and the commands when one is typed; `api/app.py` the routes, `workers/registry.py` the handlers of jobs.
+tests/test_house.py fails for a module that declares something of the kind and is not named.
 """
 
 from collections.abc import Iterator
@@ -75,6 +75,7 @@ SLICES = (
     Slice("batch", routes=("batch",)),
     Slice("sync", routes=("sync",)),
     Slice("cdn", hooks=("cdn",), jobs=("cdn",)),
+    Slice("postgres", commands=("postgres.migrate",)),
     Slice("partitions", commands=("partitions.commands",)),
     Slice("retention", jobs=("housekeeping",)),
 )

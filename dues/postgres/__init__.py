@@ -13,6 +13,7 @@ statement_stats.py  how many statements a piece of work sends, and how long they
 constraints.py      what a violated constraint means
 patience.py         changing tables that others use
 migrate.py          `flask migrate`
+revisions.py        whether the database has all migrations
 """
 
 from dues.postgres.engine import db, init_db

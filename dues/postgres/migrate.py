@@ -1,27 +1,25 @@
-"""Bring the database's tables up to date, and tell whether they are: `flask --app wsgi migrate`."""
+"""Bring the database's tables up to date: `flask --app wsgi migrate`."""
 
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import click
-from alembic import command
+from alembic.command import upgrade
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from flask import Flask
+from flask.cli import with_appcontext
 from sqlalchemy import Connection, Engine, NullPool, create_engine, text
 from sqlalchemy.exc import SQLAlchemyError
 
 from config import Settings
-from dues.postgres import patience
+from dues.postgres import patience, revisions
 from dues.postgres.patience import GIVE_UP_AFTER_S, Tell, patiently
 from dues.postgres.pool import UNBOUNDED
 from dues.postgres.sessions import WrongSession, connect, connect_args, session_settings
+from dues.settings import settings
 
 _BLOCKERS = text("""
     select pid, usename, application_name, state, round(extract(epoch from clock_timestamp() - xact_start)) as seconds
@@ -36,7 +34,7 @@ _SET_FOR_ROLE = """
 
 def alembic_config() -> Config:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).resolve().parents[2] / "migrations"))
+    config.set_main_option("script_location", str(revisions.FOLDER))
     return config
 
 
@@ -65,7 +63,7 @@ def _apply_next(engine: Engine, tell: Tell) -> bool:
             tell(f"applying migration {revision}")
             config = alembic_config()
             config.attributes["connection"] = connection
-            command.upgrade(config, revision)
+            upgrade(config, revision)
     return True
 
 
@@ -93,39 +91,14 @@ def _telling_of_blockers(engine: Engine, connection: Connection, tell: Tell) -> 
         thread.join()
 
 
-@cache
-def _revisions() -> tuple[str, ...]:
-    """Every migration this code knows, the newest first."""
-    return tuple(script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions())
-
-
-def head() -> str:
-    """The newest migration this code knows."""
-    return _revisions()[0]
-
-
 def _next_after(revision: str | None) -> str | None:
     """None where there is none, or the database is at one that is newer than this code."""
-    oldest_first = _revisions()[::-1]
+    oldest_first = revisions.revisions(revisions.FOLDER)
     if revision is None:
         return oldest_first[0]
     if revision not in oldest_first:
         return None
     return next(iter(oldest_first[oldest_first.index(revision) + 1 :]), None)
-
-
-def is_current(connection: Any) -> bool:
-    """Whether the database has every migration this code was written for. `connection` is the driver's.
-
-    It may have later ones: they are applied before the release that brings them takes over from this one.
-    """
-    with connection.cursor() as cursor:
-        cursor.execute("select to_regclass('alembic_version') is not null")
-        if not cursor.fetchone()[0]:
-            return False
-        cursor.execute("select version_num from alembic_version")
-        found = cursor.fetchone()
-    return found is not None and found[0] not in _revisions()[1:]
 
 
 def set_for_role(engine: Engine, config: Settings) -> None:
@@ -136,20 +109,20 @@ def set_for_role(engine: Engine, config: Settings) -> None:
             connection.exec_driver_sql(_SET_FOR_ROLE.format(name=name, value=value).replace("%", "%%"))
 
 
-def init_migrate(app: Flask) -> None:
-    @app.cli.command("migrate", help="Bring the database's tables up to date.")
-    def migrate_command() -> None:
-        config: Settings = app.extensions["settings"]
-        try:
-            if config.db_prepare:
-                connect(config, "dues migrate").close()
-            # Not the application's engine, which refuses sessions that are not set up yet.
-            args = connect_args(config, "dues migrate")
-            engine = create_engine(config.database_url, poolclass=NullPool, connect_args=args)
-            if not config.db_prepare:
-                set_for_role(engine, config)
-                click.echo("the role has the settings of its sessions: have the proxy reconnect to PostgreSQL")
-            migrate(engine, click.echo)
-        except WrongSession as error:
-            raise click.ClickException(str(error)) from error
-        click.echo(f"database is at migration {head()}")
+@click.command("migrate", help="Bring the database's tables up to date.")
+@with_appcontext
+def command() -> None:
+    config = settings()
+    try:
+        if config.db_prepare:
+            connect(config, "dues migrate").close()
+        # Not the application's engine, which refuses sessions that are not set up yet.
+        args = connect_args(config, "dues migrate")
+        engine = create_engine(config.database_url, poolclass=NullPool, connect_args=args)
+        if not config.db_prepare:
+            set_for_role(engine, config)
+            click.echo("the role has the settings of its sessions: have the proxy reconnect to PostgreSQL")
+        migrate(engine, click.echo)
+    except WrongSession as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"database is at migration {revisions.revisions(revisions.FOLDER)[-1]}")

@@ -1,6 +1,7 @@
 """How jobs end is for slices to say, and whichever process ends one has to ask them."""
 
 import ast
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +24,22 @@ from tests.servers import Servers
 
 PROJECT = Path(__file__).resolve().parents[2]
 
-_TELL = "import {}, dues.jobs.on_failure as endings; print(*sorted(endings._registered))"
+# What begins each kind of process.
+BEGINNINGS = ("dues.app", "wsgi", "workers.supervisor", "workers.relay", "workers.drain")
+# Each is imported in a fork of a process that has imported the larger libraries, and nothing of Dues.
+_TELL = """
+import json, os, sys
+import flask, psycopg2, redis, sqlalchemy.dialects.postgresql, sqlalchemy.orm
+for name in sys.argv[1:]:
+    if not (pid := os.fork()):
+        __import__(name)
+        from dues.jobs import on_failure
+        needless = [name for name in ("alembic", "dues.partitions.commands") if name in sys.modules]
+        line = json.dumps([name, sorted(on_failure._registered), needless])
+        os.write(1, line.encode() + b"\\n")
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+"""
 
 
 def declared() -> Iterator[str]:
@@ -36,18 +52,18 @@ def declared() -> Iterator[str]:
                         yield getattr(kinds, decorator.removesuffix(")").rpartition(".")[2]).name
 
 
-@pytest.mark.parametrize("module", ["dues.app", "wsgi", "workers.supervisor", "workers.relay", "workers.drain"])
-def test_every_process_knows_all_of_them(servers: Servers, module: str):
+def test_every_process_knows_all_of_them_and_imports_no_commands(servers: Servers):
     told = subprocess.run(
-        [sys.executable, "-c", _TELL.format(module)],
+        [sys.executable, "-c", _TELL, *BEGINNINGS],
         env=servers.environ(),
         cwd=PROJECT,
         check=True,
         capture_output=True,
         text=True,
     )
-    assert "report.build" in told.stdout
-    assert told.stdout.split() == sorted(declared())
+    kinds_of_jobs = sorted(declared())
+    assert "report.build" in kinds_of_jobs
+    assert [json.loads(line) for line in told.stdout.splitlines()] == [[name, kinds_of_jobs, []] for name in BEGINNINGS]
 
 
 @pytest.fixture

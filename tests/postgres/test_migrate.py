@@ -9,13 +9,11 @@ from pathlib import Path
 import psycopg2
 import psycopg2.extensions
 import pytest
-from alembic.config import Config
 from sqlalchemy import Engine, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from config import sqlalchemy_url
-from dues.postgres import migrate as migrating
-from dues.postgres import patience, sqlstate_of
+from dues.postgres import patience, revisions, sqlstate_of
 from dues.postgres.migrate import migrate
 from tests.servers import Servers, create_database, drop_database, wait_until
 
@@ -38,7 +36,7 @@ class Project:
         self._folder, self.engine = folder, engine
         self._count = 0
         (folder / "versions").mkdir()
-        shutil.copy(Path(migrating.__file__).parents[2] / "migrations" / "env.py", folder)
+        shutil.copy(revisions.FOLDER / "env.py", folder)
 
     def add(self, sql: str) -> None:
         before = f"{self._count:04}" if self._count else None
@@ -46,12 +44,7 @@ class Project:
         number = f"{self._count:04}"
         file = self._folder / "versions" / f"{number}_test.py"
         file.write_text(_MIGRATION.format(number=number, before=before, sql=sql))
-        migrating._revisions.cache_clear()
-
-    def config(self) -> Config:
-        config = Config()
-        config.set_main_option("script_location", str(self._folder))
-        return config
+        revisions.revisions.cache_clear()
 
     def columns(self) -> set[str]:
         """Those of the table that is migrated."""
@@ -72,13 +65,13 @@ def project(servers: Servers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     create_database(servers.database_url, name)
     engine = create_engine(url.set(database=name), poolclass=NullPool)
     project = Project(tmp_path, engine)
-    monkeypatch.setattr(migrating, "alembic_config", project.config)
+    monkeypatch.setattr(revisions, "FOLDER", tmp_path)
     monkeypatch.setattr(patience, "LOCK_TIMEOUT_S", 0.3)
     monkeypatch.setattr(patience, "_FIRST_PAUSE_S", 0.1)
     project.add("create table things(id int)")
     migrate(engine)
     yield project
-    migrating._revisions.cache_clear()
+    revisions.revisions.cache_clear()
     drop_database(servers.database_url, name)
 
 

@@ -12,13 +12,15 @@ import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url, text
 
 import dues
 from config import sqlalchemy_url
 from dues.ids import new_id
 from dues.postgres import Model
-from dues.postgres.migrate import alembic_config, head, is_current, migrate
+from dues.postgres.migrate import alembic_config, migrate
+from dues.postgres.revisions import FOLDER, is_current, revisions
 from tests.servers import Servers, create_database, drop_database
 
 # Written and read with SQL alone.
@@ -130,6 +132,11 @@ def test_migrating_twice_changes_nothing(engine):
     assert schema(engine) == whole
 
 
+def test_the_names_of_the_files_are_the_chain_of_migrations():
+    chain = [script.revision for script in ScriptDirectory.from_config(alembic_config()).walk_revisions()]
+    assert list(revisions(FOLDER)) == chain[::-1]
+
+
 def is_now_current(engine: Engine) -> bool:
     with closing(engine.raw_connection()) as connection:
         return is_current(connection)
@@ -141,7 +148,7 @@ def test_whether_a_database_is_current(engine):
     assert is_now_current(engine)
     with engine.begin() as connection:
         connection.execute(text("update alembic_version set version_num = '0001'"))
-    assert is_now_current(engine) == (head() == "0001")
+    assert is_now_current(engine) == (revisions(FOLDER)[-1] == "0001")
 
 
 def test_a_database_of_the_next_release_serves_this_one_too(engine):
