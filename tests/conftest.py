@@ -31,6 +31,7 @@ _LONG = {
     "generators": "clients that generators make of the OpenAPI document; installs these from PyPI and npm",
     "sdk": "the clients as packages: built, installed, type-checked, in every Python and in a browser",
 }
+_LONGEST_S = 7200
 # What is made up is the same each time; `--hypothesis-profile=long` makes up other things, and more of them.
 settings.register_profile("short", deadline=None, derandomize=True, max_examples=40)
 settings.register_profile("long", deadline=None, max_examples=3000)
@@ -94,6 +95,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+    for item in items:
+        # A long test is not ended by what tells a short one that hangs.
+        marks = {mark.name for mark in item.iter_markers()}
+        if marks & {*_LONG, "chaos"} and "timeout" not in marks:
+            item.add_marker(pytest.mark.timeout(_LONGEST_S))
 
 
 def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str) -> str | None:
