@@ -42,7 +42,9 @@ def request_report(call: Call, store_id: UUID) -> Reply:
     `revenue` has a row for each month, package and currency: what was paid in that month, what was given back in it,
     and the net of both. `payments` has a row for each payment and each refund; the sum of its `net` is the net of the
     range. A payment stands under its `paid_at` (while it is not paid: under its `created_at`), a refund under its
-    `settled_at`; months are those of the store's time zone.
+    `settled_at`; months are those of the store's time zone. A refund that the payer's bank sent back stays in its
+    month, and is taken back in the month in which that happened (of `payments` a row of type `returned_refund`). What
+    banks took back in disputes is in the `ledger` alone.
     """
     report = service.request_report(store_id, call.actor.user_id, call.data)
     assert report.job_id

@@ -105,7 +105,11 @@ def periods(store: str, zone: str, per: str, until: str) -> str:
             union all
             select currency, settled_at, 0, amount from refunds
             where store_id = {store} and coalesce(settled_at, '-infinity') >= r.since
-                and coalesce(settled_at, '-infinity') < r.until and status = 'succeeded') m
+                and coalesce(settled_at, '-infinity') < r.until
+                and (status = 'succeeded' or returned_at is not null)
+            union all
+            select currency, returned_at, 0, -amount from refunds
+            where store_id = {store} and returned_at >= r.since and returned_at < r.until) m
         group by 1, 2),
     figures as (
         select k.currency, p.start,

@@ -104,7 +104,8 @@ class PaymentMethod(Versioned, Model):
 
 
 class Refund(Versioned, Model):
-    """Its `id` is the key by which the gateway knows it. `settled_at` is when it succeeded or failed."""
+    """Its `id` is the key by which the gateway knows it. `settled_at` is when it succeeded or failed; `returned_at` is
+    when one that was made came back, since the payer's bank could not take it."""
 
     __tablename__ = "refunds"
     __table_args__ = (ForeignKeyConstraint(["store_id", "payment_id"], ["payments.store_id", "payments.id"]),)
@@ -119,6 +120,7 @@ class Refund(Versioned, Model):
     gateway_ref: Mapped[str | None]
     failure_code: Mapped[str | None]
     settled_at: Mapped[datetime | None]
+    returned_at: Mapped[datetime | None]
     job_id: Mapped[UUID | None]
 
 

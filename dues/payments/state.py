@@ -93,7 +93,7 @@ _SETTLE_REFUND = """
 """
 _RETURN_REFUND = """
     with returned as (
-        update refunds set status = 'failed', version = version + 1, updated_at = %(at)s,
+        update refunds set status = 'failed', version = version + 1, updated_at = %(at)s, returned_at = %(at)s,
             failure_code = %(failure_code)s
         where store_id = %(store_id)s and id = %(refund_id)s and status = 'succeeded' returning amount, payment_id),
     moved as (

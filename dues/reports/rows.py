@@ -1,8 +1,9 @@
 """The rows of each kind of report, as SQL over one store and a range of time.
 
 Money stands under the time at which it moved: a payment under its `paid_at`; a refund, which is a row of its own once
-it is settled, under its `settled_at`. A payment that is not paid stands under the time at which it was asked for, and
-counts as nothing. So the money of a range that is over never changes.
+it is settled, under its `settled_at`; and what comes back of a refund, which is one more row, under its `returned_at`.
+A payment that is not paid stands under the time at which it was asked for, and counts as nothing. So the money of a
+range that is over never changes.
 
 Money comes twice: as an integer of minor units under the API's names (`amount`), and as people read it, with the
 digits of its currency, in a column with `_decimal` to its name. Times are UTC; months are those of the report's zone.
@@ -100,13 +101,21 @@ _MOVES = """(
     order by created_at, id)
     union all
     (select 'refund'::text, r.id, r.payment_id, coalesce(r.settled_at, '-infinity') as booked_at, r.created_at,
-        null::timestamptz, r.settled_at, r.status, r.amount, case r.status when 'succeeded' then -r.amount else 0 end,
+        null::timestamptz, r.settled_at, r.status, r.amount,
+        case when r.status = 'succeeded' or r.returned_at is not null then -r.amount else 0 end,
         r.currency, p.user_id, p.package_id, p.subscription_id, r.reason, r.failure_code, p.gateway, r.gateway_ref,
         r.updated_at
     from refunds r join payments p on p.store_id = r.store_id and p.id = r.payment_id
     where r.store_id = %(store_id)s and coalesce(r.settled_at, '-infinity') >= %(range_from)s
         and coalesce(r.settled_at, '-infinity') < %(range_to)s
     order by booked_at, r.id)
+    union all
+    (select 'returned_refund'::text, r.id, r.payment_id, r.returned_at as booked_at, r.created_at,
+        null::timestamptz, r.settled_at, r.status, r.amount, r.amount, r.currency, p.user_id, p.package_id,
+        p.subscription_id, r.reason, r.failure_code, p.gateway, r.gateway_ref, r.updated_at
+    from refunds r join payments p on p.store_id = r.store_id and p.id = r.payment_id
+    where r.store_id = %(store_id)s and r.returned_at >= %(range_from)s and r.returned_at < %(range_to)s
+    order by r.returned_at, r.id)
 )"""
 
 PAYMENTS = Rows(
@@ -171,7 +180,7 @@ REVENUE = Rows(
         from (
             select date_trunc('month', moved_at at time zone %(timezone)s) as month, package_id, currency,
                 count(paid) as payments, coalesce(sum(paid), 0) as gross,
-                count(refunded) as refunds, coalesce(sum(refunded), 0) as refunded
+                coalesce(sum(sign(refunded)), 0)::bigint as refunds, coalesce(sum(refunded), 0) as refunded
             from (
                 select paid_at as moved_at, package_id, currency, amount as paid, null::bigint as refunded
                 from payments
@@ -181,7 +190,12 @@ REVENUE = Rows(
                 select r.settled_at, p.package_id, r.currency, null, r.amount
                 from refunds r join payments p on p.store_id = r.store_id and p.id = r.payment_id
                 where r.store_id = %(store_id)s and coalesce(r.settled_at, '-infinity') >= %(range_from)s
-                    and coalesce(r.settled_at, '-infinity') < %(range_to)s and r.status = 'succeeded'
+                    and coalesce(r.settled_at, '-infinity') < %(range_to)s
+                    and (r.status = 'succeeded' or r.returned_at is not null)
+                union all
+                select r.returned_at, p.package_id, r.currency, null, -r.amount
+                from refunds r join payments p on p.store_id = r.store_id and p.id = r.payment_id
+                where r.store_id = %(store_id)s and r.returned_at >= %(range_from)s and r.returned_at < %(range_to)s
             ) m
             group by 1, 2, 3
         ) r

@@ -250,6 +250,7 @@ def test_a_refund_that_the_bank_sends_back_goes_to_the_balance(
     found = stripes.payment(payment_id)
     assert (found["status"], found["refunded_amount"]) == ("partially_refunded", 1000)
     assert stripes.make.value("select array_agg(status order by amount) from refunds") == ["failed", "succeeded"]
+    assert stripes.make.value("select array_agg(returned_at > settled_at order by amount) from refunds") == [True, None]
     balance = "select sum(amount)::int from credits"
     assert stripes.make.value(balance) == 500
     # It is owed by way of the balance, and not once more by way of the card.

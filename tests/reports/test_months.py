@@ -31,12 +31,13 @@ Sums = dict[tuple[str, str, str], list[int]]
 
 @dataclass(frozen=True)
 class Move:
-    """Money that moved: above zero to the store, below zero back."""
+    """Money that moved: a payment, or a refund; below zero is one that came back."""
 
     at: datetime
     package: str
     currency: str
     amount: int
+    is_refund: bool = False
 
 
 def edges(zone: ZoneInfo) -> list[datetime]:
@@ -84,7 +85,8 @@ def history(make: Factory, store: Row, zone: ZoneInfo) -> list[Move]:
             given = dice.randrange(1, left + 1)
             left -= given
             settled_at = dice.choice([*edges(zone), paid_at + dice.random() * timedelta(days=90)])
-            outcome = dice.choice(["succeeded", "succeeded", "failed"])
+            outcome = dice.choice(["succeeded", "succeeded", "failed", "returned"])
+            returned_at = settled_at + dice.random() * timedelta(days=60) if outcome == "returned" else None
             refunds.append(
                 {
                     "store_id": store.id,
@@ -92,16 +94,19 @@ def history(make: Factory, store: Row, zone: ZoneInfo) -> list[Move]:
                     "payment_id": payments[-1]["id"],
                     "amount": given,
                     "currency": currency,
-                    "status": outcome,
+                    "status": "succeeded" if outcome == "succeeded" else "failed",
                     "settled_at": settled_at,
+                    "returned_at": returned_at,
                     "reason": "",
                     "version": 1,
                     "created_at": paid_at,
                     "updated_at": settled_at,
                 }
             )
-            if outcome == "succeeded":
-                moves.append(Move(settled_at, name, currency, -given))
+            if outcome != "failed":
+                moves.append(Move(settled_at, name, currency, given, is_refund=True))
+            if returned_at:
+                moves.append(Move(returned_at, name, currency, -given, is_refund=True))
     make.insert_many("payments", payments)
     make.insert_many("refunds", refunds)
     return moves
@@ -113,9 +118,9 @@ def recount(moves: list[Move], zone: ZoneInfo, covers: tuple[datetime, datetime]
     for move in moves:
         if covers[0] <= move.at < covers[1]:
             month = move.at.astimezone(zone).strftime("%Y-%m")
-            at, amount = (0, move.amount) if move.amount > 0 else (2, -move.amount)
-            sums[month, move.package, move.currency][at] += 1
-            sums[month, move.package, move.currency][at + 1] += amount
+            at = 2 if move.is_refund else 0
+            sums[month, move.package, move.currency][at] += 1 if move.amount > 0 else -1
+            sums[month, move.package, move.currency][at + 1] += move.amount
     return dict(sums)
 
 
