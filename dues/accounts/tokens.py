@@ -24,7 +24,7 @@ from dues.accounts.fields import Name, TypedEmail, TypedPassword
 from dues.accounts.models import Token, find_user, lock_user, mailbox_of
 from dues.accounts.passwords import NOBODY, hash_password, is_outdated, is_password
 from dues.clock import now
-from dues.errors import Conflict, Forbidden, NotFound, Outdated, Unauthenticated, ValidationFailed
+from dues.errors import Conflict, Forbidden, NotFound, Outdated, Unauthenticated, Unavailable, ValidationFailed
 from dues.ids import new_id
 from dues.postgres import db, fetch_row, run_later
 from dues.reads.tags import token_tag, touch
@@ -113,17 +113,34 @@ class CheckedLogIn:
     new_hash: str | None
 
 
+def try_password(email: str, password: str, password_hash: str) -> bool:
+    """Whether it is the password. Before the transaction. One that is wrong counts against the e-mail, in whichever
+    spelling; one that is right, or that there was no time to check, counts for nothing.
+
+    Raises: TooManyRequests; Unavailable.
+    """
+    mailbox = mailbox_of(email)
+    count(WRONG_PASSWORDS, mailbox)
+    try:
+        is_right = is_password(password, password_hash)
+    except Unavailable:
+        take_back(WRONG_PASSWORDS, mailbox)
+        raise
+    if is_right:
+        take_back(WRONG_PASSWORDS, mailbox)
+    return is_right
+
+
 def check_log_in(credentials: LogIn) -> CheckedLogIn:
     """Before the transaction. Does the same, and counts the same, for an e-mail that nobody has as for a wrong
     password.
 
-    Raises: Unauthenticated; TooManyRequests.
+    Raises: Unauthenticated; TooManyRequests; Unavailable.
     """
-    mailbox, found = mailbox_of(credentials.email), find_user(credentials.email)
-    count(WRONG_PASSWORDS, mailbox)
-    if not is_password(credentials.password, found.password_hash if found else NOBODY) or found is None:
+    found = find_user(credentials.email)
+    is_right = try_password(credentials.email, credentials.password, found.password_hash if found else NOBODY)
+    if found is None or not is_right:
         raise Unauthenticated("the e-mail or the password is wrong", code="bad_credentials")
-    take_back(WRONG_PASSWORDS, mailbox)
     new_hash = hash_password(credentials.password) if is_outdated(found.password_hash) else None
     return CheckedLogIn(found.id, found.password_hash, new_hash)
 

@@ -10,13 +10,12 @@ from msgspec import UNSET, Struct, UnsetType
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
-from dues.accounts.attempts import count, take_back
 from dues.accounts.codes import forget_codes
 from dues.accounts.fields import Email, Name, Password, TypedPassword
-from dues.accounts.models import User, mailbox_of
+from dues.accounts.models import User
 from dues.accounts.password_rules import weakness
-from dues.accounts.passwords import NOBODY, hash_password, is_password
-from dues.accounts.tokens import WRONG_PASSWORDS, revoke_tokens
+from dues.accounts.passwords import NOBODY, hash_password
+from dues.accounts.tokens import revoke_tokens, try_password
 from dues.errors import Conflict, Outdated, ValidationFailed
 from dues.ids import new_id
 from dues.jobs import enqueue, kinds
@@ -95,7 +94,7 @@ def check_change(user_id: UUID, change: UserChange) -> CheckedChange:
     """Check the present password where the change needs it or names it. Before the transaction.
 
     That counts as a log-in: with a stolen token one guesses no faster than without.
-    Raises: ValidationFailed where it is missing or wrong, or the new one too weak; TooManyRequests.
+    Raises: ValidationFailed where it is missing or wrong, or the new one too weak; TooManyRequests; Unavailable.
     """
     email, name, present_hash = fetch_row(_PRESENT, {"user_id": user_id}) or ("", "", NOBODY)
     if change.password is not UNSET:
@@ -104,10 +103,8 @@ def check_change(user_id: UUID, change: UserChange) -> CheckedChange:
         if change.password is not UNSET or change.email not in (UNSET, email):
             raise ValidationFailed.of(_CURRENT, "is required for a new e-mail or password", code="required")
         return CheckedChange()
-    count(WRONG_PASSWORDS, mailbox_of(email))
-    if not is_password(change.current_password, present_hash):
+    if not try_password(email, change.current_password, present_hash):
         raise ValidationFailed.of(_CURRENT, "is not the present password", code="wrong")
-    take_back(WRONG_PASSWORDS, mailbox_of(email))
     new_hash = None if change.password is UNSET else hash_password(change.password)
     return CheckedChange(new_hash, present_hash)
 

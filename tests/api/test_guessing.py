@@ -63,6 +63,16 @@ def test_log_ins_that_succeed_count_for_nothing(app: Flask, user):
     assert [log_in(app, user.email).status_code for _ in range(MOST + 1)] == [401] * MOST + [429]
 
 
+def test_what_there_was_no_time_to_check_counts_for_nothing(app: Flask, make: Factory, user):
+    """Otherwise whoever keeps the server busy would lock out everybody who logs in meanwhile."""
+    auth = make.auth(user)
+    with pytest.MonkeyPatch.context() as busy:
+        busy.setattr(passwords, "_turns", Turns(1, most=0))
+        assert {log_in(app, user.email).status_code for _ in range(MOST)} == {503}
+        assert {change(app, auth, current_password="x", name="New").status_code for _ in range(MOST)} == {503}
+    assert [log_in(app, user.email).status_code for _ in range(MOST + 1)] == [401] * MOST + [429]
+
+
 def test_a_window_ends_by_the_clock_of_postgresql_alone(app: Flask, make: Factory, user):
     for _ in range(MOST):
         log_in(app, user.email)
