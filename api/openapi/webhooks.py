@@ -21,7 +21,7 @@ SHORTENED: Part = {
 _HEADERS = {
     "webhook-id": "The event's id: the same on every attempt, and on a replay.",
     "webhook-timestamp": "When this attempt was made, in seconds since 1970.",
-    "webhook-signature": "`v1,` and a signature in base64; two, with a space between, while a secret rotates.",
+    "webhook-signature": "`v1,` and a signature in base64; several with spaces between for a day after a new secret.",
 }
 
 

@@ -31,7 +31,7 @@ class StaffRole(Struct, forbid_unknown_fields=True):
 
 
 @shows_users
-def _where_he_works(user_id: UUID) -> Iterable[str]:
+def _where_they_work(user_id: UUID) -> Iterable[str]:
     return [f"store:{store_id}" for store_id in db.session.scalars(select(Staff.store_id).filter_by(user_id=user_id))]
 
 
