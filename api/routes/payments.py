@@ -159,28 +159,41 @@ def list_my_payments(call: Call) -> ReadPlan:
     return call.list(payments, {"user_id": call.actor.user_id} | ({"store_id": bound_to} if bound_to else {}))
 
 
+def _methods(call: Call, **one: UUID) -> Scope:
+    return {"user_id": call.actor.user_id, "only_store": call.actor.store_id, **one}
+
+
 def _method(call: Call) -> PaymentMethod:
-    return methods.get_method(call.actor.user_id, call.ids["payment_method_id"])
+    """To a token that is bound to a store there are no methods of other stores, and what charges everywhere is not to
+    be changed with it."""
+    method, bound_to = methods.get_method(call.actor.user_id, call.ids["payment_method_id"]), call.actor.store_id
+    if bound_to and method.store_id is None:
+        raise Forbidden(
+            "the payment method is not this store's alone, and the token is bound to it", code="wrong_store"
+        )
+    if bound_to and method.store_id != bound_to:
+        raise methods.no_such_method()
+    return method
 
 
 @routes.get(METHODS, "payments:read", lists=payment_methods)
 def list_payment_methods(call: Call) -> ReadPlan:
-    return call.list(payment_methods, {"user_id": call.actor.user_id})
+    return call.list(payment_methods, _methods(call))
 
 
-@routes.post(METHODS, "payments:write", body=NewPaymentMethod, returns=payment_methods)
+@routes.post(METHODS, "payments:write", unbound=True, body=NewPaymentMethod, returns=payment_methods)
 def create_payment_method(call: Call) -> Reply:
     """Store a payment method
 
     By the token that the payment gateway gave for it. The first one is the default, which renewals are charged to.
     """
     method = methods.store_method(call.actor.user_id, call.data.token, is_default=call.data.is_default)
-    return call.created(payment_methods, {"user_id": method.user_id, "id": method.id})
+    return call.created(payment_methods, _methods(call, id=method.id))
 
 
 @routes.get(METHOD, "payments:read", reads=payment_methods)
 def get_payment_method(call: Call, payment_method_id: UUID) -> ReadPlan:
-    return call.one(payment_methods, {"user_id": call.actor.user_id, "id": payment_method_id})
+    return call.one(payment_methods, _methods(call, id=payment_method_id))
 
 
 @routes.patch(METHOD, "payments:write", find=_method, body=PaymentMethodChange, returns=payment_methods)
@@ -188,7 +201,7 @@ def change_payment_method(call: Call, payment_method_id: UUID) -> Reply:
     """Make a payment method the default"""
     call.match(call.row.version)
     methods.make_default(call.row)
-    return call.written(payment_methods, {"user_id": call.actor.user_id, "id": payment_method_id})
+    return call.written(payment_methods, _methods(call, id=payment_method_id))
 
 
 @routes.delete(METHOD, "payments:write", find=_method)

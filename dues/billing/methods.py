@@ -32,7 +32,8 @@ def charge_what_is_owed(method: PaymentMethod) -> None:
     values = {"user_id": method.user_id, "id": method.id, "sandbox_is_open": sandbox_is_open()}
     (document,) = fetch_row(_CHARGED_TO_DEFAULT, values) or ("[]",)
     for found in state.parse_all(document):
-        emit(found.store_id, "payment_method.updated", payment_methods, {"user_id": method.user_id, "id": method.id})
+        scope = {"user_id": method.user_id, "only_store": found.store_id, "id": method.id}
+        emit(found.store_id, "payment_method.updated", payment_methods, scope)
         if found.status != "past_due":
             continue
         one = lock_subscription(found.store_id, found.id)

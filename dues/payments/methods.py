@@ -159,8 +159,12 @@ def get_method(user_id: UUID, method_id: UUID) -> PaymentMethod:
     lock_user(user_id)
     method = db.session.get(PaymentMethod, (user_id, method_id), with_for_update=True, populate_existing=True)
     if method is None or method.deleted_at is not None:
-        raise NotFound("there is no such payment method")
+        raise no_such_method()
     return method
+
+
+def no_such_method() -> NotFound:
+    return NotFound("there is no such payment method")
 
 
 def make_default(method: PaymentMethod) -> None:

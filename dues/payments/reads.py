@@ -130,7 +130,7 @@ payments = Resource(
     tags=_tags,
 )
 
-# Dues never knows a card's number.
+# Dues never knows a card's number. `only_store` in the scope is the store that the caller's token is bound to, or null.
 payment_methods = Resource(
     "PaymentMethod",
     PaymentMethod,
@@ -156,6 +156,9 @@ payment_methods = Resource(
         "links": Computed("json_build_object('self', '/v1/me/payment-methods/' || {id})", links_schema("self")),
     },
     sorts={"created_at": PaymentMethod.created_at},
-    where="{deleted_at} is null",
+    where=(
+        "{deleted_at} is null"
+        " and (%(only_store)s::uuid is null or {store_id} is null or {store_id} = %(only_store)s::uuid)"
+    ),
     tags=lambda scope: (f"user:{scope['user_id']}",),
 )

@@ -100,3 +100,20 @@ def test_nobody_pays_with_anothers_card(shop: Shop, make: Factory) -> None:
 def test_what_is_no_token_is_refused(shop: Shop, token: Any) -> None:
     for path, name, body in ((METHODS, "token", {}), (shop.path, "payment_method", {"amount": 1, "currency": "EUR"})):
         assert found(shop.post(path, {name: token, **body}), 422)["errors"][0]["pointer"] == f"#/{name}"
+
+
+def test_a_token_bound_to_a_store_knows_of_no_other_stores_and_changes_only_its_own(shop: Shop, make: Factory) -> None:
+    """What charges everywhere may be seen, since it pays in this store, too."""
+    elsewhere = make.payment_method(shop.customer, store_id=make.store().id, gateway="stripe")
+    own = make.payment_method(shop.customer, store_id=shop.store.id, gateway="stripe")
+    everywhere = make.payment_method(shop.customer)
+    bound = make.auth(shop.customer, store=shop.store)
+    assert {row["id"] for row in shop.get(METHODS, bound)["data"]} == {str(own.id), str(everywhere.id)}
+    assert len(shop.get(METHODS)["data"]) == 3
+    for method, seen, changed in ((own, 200, 200), (everywhere, 200, 403), (elsewhere, 404, 404)):
+        url = f"{METHODS}/{method.id}"
+        assert shop.client.get(url, headers=bound).status_code == seen
+        assert shop.client.patch(url, json={"is_default": True}, headers=bound).status_code == changed
+        assert shop.client.delete(url, headers=bound).status_code == (204 if changed == 200 else changed)
+    assert shop.client.post(METHODS, json={"token": "sandbox_ok"}, headers=bound).status_code == 403
+    assert len(shop.get(METHODS)["data"]) == 2

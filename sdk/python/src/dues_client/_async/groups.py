@@ -1208,7 +1208,7 @@ class AsyncPayments(AsyncGroup):
         By the token that the payment gateway gave for it. The first one is the default, which renewals are charged
         to.
 
-        Needs a token with the scope `payments:write`."""
+        Needs a token with the scope `payments:write`, bound to no store."""
         return await self._one(
             PaymentMethod,
             "POST",
@@ -2068,7 +2068,9 @@ class AsyncReports(AsyncGroup):
         `revenue` has a row for each month, package and currency: what was paid in that month, what was given back
         in it, and the net of both. `payments` has a row for each payment and each refund; the sum of its `net` is
         the net of the range. A payment stands under its `paid_at` (while it is not paid: under its `created_at`), a
-        refund under its `settled_at`; months are those of the store's time zone.
+        refund under its `settled_at`; months are those of the store's time zone. A refund that the payer's bank
+        sent back stays in its month, and is taken back in the month in which that happened (of `payments` a row of
+        type `returned_refund`). What banks took back in disputes is in the `ledger` alone.
 
         Needs a token with the scope `reports:write`. Kept for the store's staff, from the role `manager` up."""
         return await self._slow(
