@@ -25,6 +25,7 @@ _TITLES = ["Payments", "Gross", "Refunded", "Net"]
 # Of packages in months, over all currencies: what a typesetter can hold, and more than anybody reads.
 _MOST_LINES = 4000
 _WITHOUT = "Without a package"
+_REFUNDS = "A refund counts in the month in which it was made; what came back of one, in the month in which it came."
 
 
 class Line(NamedTuple):
@@ -113,7 +114,7 @@ class PDFDocument(Document):
             "title": f"Revenue of {heading.store_name}",
             "store": heading.store_name,
             "foot": f"{heading.store_name}: revenue, {covers}",
-            "notes": [covers, f"{made} A refund counts in the month in which it was made."],
+            "notes": [covers, f"{made} {_REFUNDS}"],
             "columns": _TITLES,
             "is_long": is_long,
             "sections": [
