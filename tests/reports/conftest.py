@@ -78,7 +78,7 @@ class Reports:
         return self._servers.home / "files" / "reports" / str(report.id)
 
     def process(self, report: Row, **environ: str) -> "subprocess.Popen[str]":
-        """One attempt in a process of its own; it prints its peak memory."""
+        """One attempt in a process of its own; it prints its peak memory before and after, in KiB."""
         return subprocess.Popen(
             [sys.executable, "-m", "tests.reports.one_attempt", str(report.job_id)],
             env=self._servers.environ(**environ),

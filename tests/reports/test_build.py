@@ -205,7 +205,7 @@ def watch_progress(reports: Reports, report: Row, running: Callable[[], bool]) -
 
 
 @pytest.mark.parametrize(
-    "count", [100_000, pytest.param(1_000_000, marks=[pytest.mark.large, pytest.mark.timeout(600)])]
+    "count", [50_000, pytest.param(1_000_000, marks=[pytest.mark.large, pytest.mark.timeout(600)])]
 )
 def test_a_large_report_is_whole_and_its_worker_stays_small(
     make: Factory, reports: Reports, servers: Servers, tmp_path: Path, count: int
@@ -234,4 +234,7 @@ def test_a_large_report_is_whole_and_its_worker_stays_small(
         pairs = zip(csv.reader(wanted), csv.DictReader(written), strict=True)
         equal = sum(row == [found[name] for name in columns] for row, found in pairs)
     assert equal == count
-    assert int(output) < 128 * 1024, f"{int(output) // 1024} MiB"
+    before, after = map(int, output.split())
+    # The rows would take three times as much, were they kept.
+    assert after - before < 16 * 1024, f"{before // 1024} MiB, then {after // 1024}"
+    assert after < 128 * 1024, f"{after // 1024} MiB"
