@@ -162,7 +162,8 @@ class Backing:
     mail: MailSink
 
     def settings(self, **changes: Any) -> Settings:
-        """Settings that lead here; leases are short and nobody is limited."""
+        """Settings that lead here; leases are short, nobody is limited, and no request is called slow, however busy the
+        machine is."""
         values: dict[str, Any] = {
             "database_url": self.database_url,
             "redis_url": self.redis_url,
@@ -173,6 +174,7 @@ class Backing:
             "dues_home": str(self.home),
             "job_lease_s": 2.0,
             "rate_limit": "off",
+            "slow_request_s": 3600.0,
         }
         return Settings(**values | changes)
 

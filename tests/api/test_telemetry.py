@@ -2,6 +2,7 @@
 
 import logging
 import re
+import time
 
 import pytest
 
@@ -47,9 +48,11 @@ def test_a_request_id_that_is_not_sane_is_replaced(client, sent):
 
 @pytest.mark.parametrize("path", ["/healthz", "/nowhere", "/v1/stores", "/v1/me", "/docs"])
 def test_every_answer_says_how_long_it_took_in_seconds(client, path):
+    began = time.perf_counter()
     duration = client.get(path).headers["X-Request-Duration"]
+    took_s = time.perf_counter() - began
     assert re.fullmatch(r"\d+\.\d+", duration)
-    assert 0 < float(duration) < 5
+    assert 0 < float(duration) < took_s
 
 
 TIMING = r'cache;desc=(miss|hit), db;dur=(\d+\.\d+);desc="(\d+) (query|queries)", app;dur=(\d+\.\d+)'
@@ -89,12 +92,14 @@ def lines(caplog, message):
 
 
 def test_a_request_is_one_line_of_debugging(client, path, caplog):
+    began = time.perf_counter()
     with caplog.at_level(logging.DEBUG, "dues.requests"):
         client.get(f"{path}?fields=id")
+    took_s = time.perf_counter() - began
     (line,) = lines(caplog, "request")
     assert (line.method, line.route, line.status) == ("GET", "/v1/stores/{store_id}/packages/{package_id}", 200)
     assert (line.path, line.queries) == (path, 2)
-    assert 0 < line.db_s < line.duration_s < 5
+    assert 0 < line.db_s < line.duration_s < took_s
 
 
 def test_only_who_asks_for_them_gets_a_line_for_each_request(client, path, caplog):
