@@ -6,15 +6,18 @@ A notice is queued with what it tells, in the transaction of what has happened; 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal, get_args
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
 
-from dues.billing.notice import Facts, notice_message
+from dues.accounts.unverified import count_mail
+from dues.billing.notice import Facts, notice_message, plain_message
 from dues.errors import NotFound
 from dues.jobs import PermanentFailure, enqueue, kinds
 from dues.mail.service import Draft
 from dues.postgres import fetch_row
+from dues.settings import settings
 from dues.subscriptions.subscription import Subscription
 
 NoticeKind = Literal[
@@ -32,9 +35,10 @@ NoticeKind = Literal[
 NOTICE_KINDS: tuple[NoticeKind, ...] = get_args(NoticeKind)
 
 _ADDRESSEE = """
-    select s.name, u.name, u.email, p.name, x.timezone from subscriptions x
+    select s.name, s.contact_email, u.name, u.email, u.email_verified_at is not null, p.name, x.timezone
+    from subscriptions x
     join stores s on s.id = x.store_id
-    join users u on u.id = x.user_id
+    join users u on u.id = x.user_id and u.deleted_at is null
     join packages p on p.store_id = x.store_id and p.id = %(package_id)s
     where x.store_id = %(store_id)s and x.id = %(subscription_id)s
 """
@@ -81,15 +85,18 @@ def queue_notice(one: Subscription, kind: NoticeKind, of: datetime, card: str = 
 
 
 def notice(args: Mapping[str, object]) -> Draft:
-    """The mail that a job is to send. Raises: PermanentFailure where its subscription is gone."""
+    """The mail that a job is to send. Raises: PermanentFailure where its subscription or its member is gone, or an
+    unverified address has had its most mails today."""
     told = msgspec.convert(args, Told)
     values = {"store_id": told.store_id, "subscription_id": told.subscription_id, "package_id": told.package_id}
     row = fetch_row(_ADDRESSEE, values)
     if row is None:
         raise PermanentFailure(NotFound("there is no such subscription"))
-    store, member, email, package, timezone = row
+    store, contact, member, email, is_verified, package, timezone = row
     facts = Facts(
+        subscription_id=told.subscription_id,
         store=store,
+        contact_email=contact or "",
         member=member,
         package=package,
         amount=told.amount,
@@ -102,4 +109,7 @@ def notice(args: Mapping[str, object]) -> Draft:
         card=told.card,
     )
     key = f"subscription:{told.subscription_id}:{told.kind}:{told.of.isoformat()}"
-    return Draft(key, email, notice_message(told.kind, facts))
+    if is_verified:
+        return Draft(key, email, notice_message(told.kind, facts))
+    count_mail(key, email)
+    return Draft(key, email, plain_message(told.kind, facts, site=urlsplit(settings().public_url).netloc))

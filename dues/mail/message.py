@@ -1,6 +1,7 @@
 """Composing a mail: text and HTML from templates, attachments, and the frozen bytes that go over the wire."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email import policy
@@ -98,6 +99,27 @@ class Templates:
             attachments=attachments,
             unsubscribe_url=unsubscribe_url,
         )
+
+
+_shared = Templates(Path(__file__).parent / "templates")
+
+
+def unverified_message(
+    title: str, sentence: str, facts: Sequence[tuple[str, object, bool]], *, site: str, left_out: str, then: str = ""
+) -> Message:
+    """A mail to an address that nobody has shown to be theirs: it holds nobody's words, so that nobody can use Dues to
+    send words of their own to others. `left_out` is what others are told, with its verb; `then` what can be done once
+    the address is verified."""
+    shown: dict[str, object] = {
+        "title": title,
+        "sentence": sentence,
+        "facts": facts,
+        "site": site,
+        "left_out": left_out,
+        "then": then,
+    }
+    subject = title.replace("\N{NO-BREAK SPACE}", " ")
+    return _shared.message("unverified", subject=subject, **shown)  # type: ignore[arg-type]
 
 
 def message_id(raw: bytes) -> str:

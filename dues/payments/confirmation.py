@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dues.mail.message import Attachment, Message, Templates
+from dues.mail.message import Attachment, Message, Templates, unverified_message
 from dues.mail.wording import Amount, Words
 from dues.payments.receipt import Receipt
 
@@ -89,8 +89,14 @@ def payment_message(subject: Subject, to: Recipient, *, site: str) -> Message:
 def _plain_message(subject: Subject, values: dict[str, Words | Amount], site: str) -> Message:
     title, sentence = (text.format_map(values) for text in _PLAIN[subject.about])
     facts = [("Date", subject.receipt.moment(subject.receipt.issued_at), False), ("Payment", subject.payment_id, False)]
-    shown: dict[str, Any] = {"title": title, "sentence": sentence, "facts": facts, "site": site}
-    return _templates.message("payment_unverified", subject=title.replace("\N{NO-BREAK SPACE}", " "), **shown)
+    return unverified_message(
+        title,
+        sentence,
+        facts,
+        site=site,
+        left_out="Names, descriptions and documents are",
+        then="; then you can ask for the receipt again",
+    )
 
 
 def _values(receipt: Receipt) -> dict[str, Words | Amount]:

@@ -4,21 +4,16 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from dues.accounts.attempts import Quota, count
-from dues.accounts.models import mailbox_of
+from dues.accounts.unverified import count_mail
 from dues.documents.service import Issued, file_name
-from dues.errors import NotFound, TooManyRequests
+from dues.errors import NotFound
 from dues.jobs import PermanentFailure
-from dues.mail.ledger import is_written_down
 from dues.mail.message import Attachment
 from dues.mail.service import Draft
 from dues.payments.confirmation import About, Recipient, Subject, payment_message
 from dues.payments.receipts import IssuedReceipt, describe_payment, issue_receipt, issue_refund
 from dues.postgres import fetch_row
 from dues.settings import settings
-
-# The most mails a day to an address that is not verified: it may be a stranger's, who must not be flooded.
-_UNVERIFIED = Quota("mails-to-unverified", 20, 86_400, "mails to an e-mail that is not verified")
 
 _USER = "select name, email, email_verified_at is not null, deleted_at is null from users where id = %(user_id)s"
 
@@ -82,11 +77,8 @@ def _with_documents(
 
 def _draft(key: str, subject: Subject, to: Recipient) -> Draft:
     """Raises: PermanentFailure where an unverified address has had its most mails today."""
-    if not to.is_verified and not is_written_down(key):
-        try:
-            count(_UNVERIFIED, mailbox_of(to.email))
-        except TooManyRequests as refused:
-            raise PermanentFailure(refused) from refused
+    if not to.is_verified:
+        count_mail(key, to.email)
     return Draft(key, to.email, payment_message(subject, to, site=_site()))
 
 
