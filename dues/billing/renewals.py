@@ -40,8 +40,10 @@ _CLAIM = """
     select coalesce(json_agg(to_jsonb(d) order by d.next_action_at, d.id), '[]')::text
     from due d join free using (store_id, user_id)
 """
+# Unless somebody has changed it since.
 _POSTPONE = """
-    update subscriptions set next_action_at = %(until)s where store_id = %(store_id)s and id = %(id)s returning id
+    update subscriptions set next_action_at = %(until)s
+    where store_id = %(store_id)s and id = %(id)s and version = %(version)s returning id
 """
 
 
@@ -76,8 +78,6 @@ def do_batch(most: int) -> int:
         failpoint("renewal.after_commit")
         return len(claimed)
     except Exception:
-        if most == 1:
-            raise
         log.exception("a batch of what is due of subscriptions failed: each is done by itself")
         return _do_each(most)
 
@@ -95,23 +95,31 @@ def do_all(claimed: list[Subscription], now: datetime) -> None:
 
 def _do_each(most: int) -> int:
     count = 0
-    while count < most:
-        try:
-            if do_batch(1) == 0:
-                break
-        except Exception:
-            log.exception("what is due of a subscription could not be done; it is tried again later")
-            _set_aside()
+    while count < most and _do_one():
         count += 1
     return count
 
 
-def _set_aside() -> None:
-    """The first that is due, which has just failed, is passed over for a while."""
+def _do_one() -> bool:
+    """Do the first that is due, or set it aside where it cannot be done. Returns: whether there was one."""
+    claimed: list[Subscription] = []
+    try:
+        with transaction():
+            claimed = _claim(1)
+            do_all(claimed, database_now())
+    except Exception:
+        log.exception("what is due of a subscription could not be done; it is tried again later")
+        _set_aside(claimed)
+    return bool(claimed)
+
+
+def _set_aside(claimed: list[Subscription]) -> None:
+    """What has just failed is passed over for a while."""
     with transaction():
-        for one in _claim(1):
-            values = {"store_id": one.store_id, "id": one.id, "until": database_now() + _SET_ASIDE}
-            fetch_row(_POSTPONE, values)
+        unit_of_work()
+        for one in claimed:
+            values = {"store_id": one.store_id, "id": one.id, "version": one.version}
+            fetch_row(_POSTPONE, values | {"until": database_now() + _SET_ASIDE})
             state.touch_subscription(one, one)
 
 

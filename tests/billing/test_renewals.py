@@ -1,5 +1,6 @@
 """Renewals in real time: found, done once, whoever dies and whoever else is at it; and what races with them."""
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
@@ -116,6 +117,30 @@ def test_one_that_cannot_be_done_does_not_keep_the_others_waiting(real: Club, mo
     real.make.rows("update subscriptions set next_action_at = now() where id = %(id)s", {"id": row.id})
     real.renew()
     assert bad.charged == [5000, 5000]
+
+
+def test_what_falls_due_meanwhile_is_not_set_aside_for_another(real: Club, monkeypatch: pytest.MonkeyPatch) -> None:
+    (_, bad_path), (other, other_path) = members(real, 2)
+    bad, well = (path.rpartition("/")[2] for path in (bad_path, other_path))
+    real.age(8)
+    real.make.rows("update subscriptions set next_action_at = now() + interval '1 day' where id = %(id)s", {"id": well})
+
+    tries = itertools.count(1)
+
+    def failing(posting: Any, one: Any, account: Any) -> None:
+        if str(one.id) == bad:
+            # First in a batch, then by itself.
+            if next(tries) == 2:
+                sooner = "update subscriptions set next_action_at = now() - interval '9 days' where id = %(id)s"
+                real.make.rows(sooner, {"id": well})
+            raise ZeroDivisionError
+        due.act(posting, one, account)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(renewals, "act", failing)
+        real.renew()
+    assert other.charged == [5000, 5000]
+    assert real.row(bad_path).next_action_at > real.row(bad_path).updated_at
 
 
 def test_N9_any_number_of_workers_do_each_one_once(real: Club, monkeypatch: pytest.MonkeyPatch) -> None:
