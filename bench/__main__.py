@@ -50,7 +50,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=15, help="how long the memory is watched")
     parser.add_argument("--report-rows", type=int, default=1_000_000, help="how long the report of the jobs is")
     # Ten million take 12 GB, and a quarter of an hour to put in.
-    parser.add_argument("--posts", type=int, default=10_000_000, help="how many posts the larger of two feeds has")
+    parser.add_argument("--posts", type=int, help="how many posts the second feed of feed-size has: 10,000,000")
+    parser.add_argument("--depth", type=int, help="how deep feed-size goes into that feed by cursor: 100,000 posts")
     group = parser.add_argument_group("freshness")
     group.add_argument("--reads", type=int, default=100_000, help="how many reads must follow a write")
     group.add_argument("--faults", action="store_true", help="with Redis in trouble, and web processes killed")
@@ -103,8 +104,8 @@ def _features(options: argparse.Namespace, suites: Collection[str]) -> None:
         rounds, seconds = (2, 2) if options.quick else (5, 10)
         save([feed.run(Size(posts, followers), operations, seconds, rounds)], options.quick)
     if "feed-size" in suites:
-        posts, deep, rounds, seconds = (200_000, 10_000, 2, 1) if options.quick else (options.posts, 100_000, 5, 2)
-        save([feed_size.run(posts, deep, rounds, seconds)], options.quick)
+        posts, deep, rounds, seconds = (200_000, 10_000, 2, 1) if options.quick else (10_000_000, 100_000, 5, 2)
+        save([feed_size.run(options.posts or posts, options.depth or deep, rounds, seconds)], options.quick)
     if "billing" in suites:
         due, watched_s = (10_000, 10) if options.quick else (100_000, 60)
         save([billing.run(due, watched_s)], options.quick)

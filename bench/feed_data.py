@@ -166,9 +166,11 @@ def serving_feeds(size: Size, *, cached: bool = True) -> Iterator[Data]:
 
 
 def fill(cursor: psycopg2.extensions.cursor, size: Size) -> None:
-    """Put the rows in, without indexes and foreign keys, which are made again afterwards."""
+    """Put the rows in, without indexes and foreign keys, which are made again afterwards. All of it or, where this is
+    ended before, nothing: the next run starts with an empty database."""
     print(f"filling {size.posts:,} posts …", flush=True)
     values = size.values()
+    cursor.execute("begin")
     cursor.execute("set synchronous_commit = off; set maintenance_work_mem = '512MB'; set work_mem = '256MB'")
     cursor.execute("set enable_seqscan = on; set statement_timeout = 0")
     cursor.execute(_FUNCTIONS, values)
@@ -184,6 +186,7 @@ def fill(cursor: psycopg2.extensions.cursor, size: Size) -> None:
     cursor.execute(_LIKES, values)
     for statement in remake:
         cursor.execute(statement)
+    cursor.execute("commit")
     cursor.execute("reset all")
 
 
