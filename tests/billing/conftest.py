@@ -38,6 +38,13 @@ _AGING = {
 }
 
 
+def age(make: Factory, store: Row, days: int) -> None:
+    """All that was subscribed to in a store was so some days earlier."""
+    for table, columns in _AGING.items():
+        changes = ", ".join(f"{name} = {name} - make_interval(days => %(days)s)" for name in columns.split())
+        make.rows(f"update {table} set {changes} where store_id = %(id)s", {"days": days, "id": store.id})
+
+
 class Member:
     """Somebody with a card, at the club."""
 
@@ -173,9 +180,7 @@ class Club:
 
     def age(self, days: int) -> None:
         """In real time: all that was subscribed to was so some days earlier."""
-        for table, columns in _AGING.items():
-            changes = ", ".join(f"{name} = {name} - make_interval(days => %(days)s)" for name in columns.split())
-            self.make.rows(f"update {table} set {changes} where store_id = %(id)s", {"days": days, "id": self.store.id})
+        age(self.make, self.store, days)
 
     def renew(self) -> None:
         """In real time: do what is due."""

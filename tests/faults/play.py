@@ -278,7 +278,8 @@ class Play:
 
     def _known_payments(self) -> Iterable[str]:
         rows = self.make.rows(
-            "select id::text from payments where store_id = %(store)s", {"store": self.customer.store.id}
+            "select id::text from payments where store_id = %(store)s and subscription_id is null",
+            {"store": self.customer.store.id},
         )
         return [row.id for row in rows]
 
