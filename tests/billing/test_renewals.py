@@ -119,6 +119,23 @@ def test_one_that_cannot_be_done_does_not_keep_the_others_waiting(real: Club, mo
     assert bad.charged == [5000, 5000]
 
 
+def test_whoever_has_just_paid_is_told_before_those_who_were_renewed(real: Club) -> None:
+    ((member, _),) = members(real, 1)
+    real.age(8)
+    real.renew()
+    body = {"amount": 900, "currency": real.store.currency, "payment_method": "sandbox_ok"}
+    assert member.post(f"{real.path}/payments", body).status_code == 202
+    real.work.drain()
+    found = real.make.rows(
+        "select p.amount, p.off_session, j.priority from payments p join jobs j on j.id = p.confirmation_job_id"
+    )
+    assert {(row.amount, row.off_session, row.priority) for row in found} == {
+        (5000, False, 100),
+        (5000, True, 200),
+        (900, False, 100),
+    }
+
+
 def test_what_falls_due_meanwhile_is_not_set_aside_for_another(real: Club, monkeypatch: pytest.MonkeyPatch) -> None:
     (_, bad_path), (other, other_path) = members(real, 2)
     bad, well = (path.rpartition("/")[2] for path in (bad_path, other_path))
