@@ -1,6 +1,7 @@
 """What a store sees of its year: the metrics of one store with all payments and subscriptions there are."""
 
 import contextlib
+import re
 import time
 from contextlib import closing
 
@@ -23,11 +24,11 @@ insert into customers(store_id, user_id, created_at, updated_at)
     select md5('store1')::uuid, md5('user' || i)::uuid, now(), now() from generate_series(1, %(users)s) i
     on conflict do nothing;
 insert into subscriptions(store_id, id, user_id, status, package_id, amount, currency, interval, interval_count,
-        anchor_at, timezone, trial_days, trial_refused, period_number, cancel_at_period_end, has_access, test, version,
-        created_at, updated_at)
+        anchor_at, timezone, trial_days, trial_refused, period_number, cancel_at_period_end, has_access, ended_at, test,
+        version, created_at, updated_at)
     select md5('store1')::uuid, md5('subscription' || i)::uuid, md5('user' || (1 + i %% %(users)s))::uuid,
         case when i < %(users)s then 'active' else 'canceled' end, md5('package1-1')::uuid, 500, 'EUR', 'month', 1,
-        now(), 'UTC', 0, false, 0, false, false, false, 1, now(), now()
+        now(), 'UTC', 0, false, 0, false, false, case when i >= %(users)s then now() end, false, 1, now(), now()
     from generate_series(1, %(subscriptions)s) i;
 -- Each begins at some moment of two years, is renewed five times, and all but the last of each member have ended.
 insert into subscription_changes(store_id, subscription_id, id, kind, from_status, to_status, details, created_at,
@@ -45,6 +46,9 @@ commit;
 """
 _VACUUM = ("vacuum analyze payments", "vacuum analyze subscriptions", "vacuum analyze subscription_changes")
 _TIMES = 20
+# What has PostgreSQL log its statements, and what each process asks it by itself several times a second (the switch of
+# the cache).
+_OURS = re.compile(r"pg_reload_conf|alter system|cache_switch")
 
 
 def run(payments: int, subscriptions: int) -> Suite:
@@ -65,7 +69,7 @@ def run(payments: int, subscriptions: int) -> Suite:
         cached = tuple(ask.time("") for _ in range(_TIMES))
         figures = {"not asked for before": uncached, "asked for before": cached}
         suite.table("Metrics", {name: Figure(name, "ms", values) for name, values in figures.items()})
-        counted = float(sum("subscription_changes" in entry and "statement: " in entry for entry in entries))
+        counted = float(sum("statement: " in entry and not _OURS.search(entry) for entry in entries))
         suite.table("Statements of one", {"each": Figure("each", "statements", (counted,))})
         suite.machine(data)
     return suite
