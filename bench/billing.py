@@ -89,7 +89,7 @@ def run(due: int, watched_s: float) -> Suite:
                     each.settle()
         suite.table("What is due is billed", {"all": Figure("all", "s", (seconds,))})
         suite.table("Memory of the process", {"most": Figure("most", "MB", (megabytes,))})
-        suite.table("Statements for each renewal", {"each": Figure("each", "statements", (statements,))})
+        suite.table("Messages to PostgreSQL for each renewal", {"each": Figure("each", "messages", (statements,))})
         suite.table("Charged, numbered and confirmed", {"each second": Figure("each second", "renewals/s", (charged,))})
         reads = {name: Figure(name, "ms", (each.reads_ms,)) for name, each in others.items()}
         suite.table("p99 of others' lists", reads)
@@ -130,7 +130,7 @@ def _is_due(data: Data) -> bool:
 
 
 def _statements(data: Data, environ: dict[str, str]) -> float:
-    """The statements of one batch, by each of its renewals."""
+    """The messages of one batch, each of several statements, by each of its renewals."""
     app = create_worker_app(load_settings(environ))
     with logged_statements(data) as entries, app.app_context():
         count = do_batch(BATCH)
