@@ -33,7 +33,7 @@ from workers.app import create_worker_app
 
 # How long others are watched while nothing is due.
 _ALONE_S = 15
-# A night, in which 100,000 are to be charged and confirmed.
+# A night, in which 100,000 are to be charged.
 WANTED_PER_S = 100_000 / (8 * 3600)
 
 _MEMBERS = """
@@ -90,7 +90,7 @@ def run(due: int, watched_s: float) -> Suite:
         suite.table("What is due is billed", {"all": Figure("all", "s", (seconds,))})
         suite.table("Memory of the process", {"most": Figure("most", "MB", (megabytes,))})
         suite.table("Messages to PostgreSQL for each renewal", {"each": Figure("each", "messages", (statements,))})
-        suite.table("Charged, numbered and confirmed", {"each second": Figure("each second", "renewals/s", (charged,))})
+        suite.table("Charged and invoiced", {"each second": Figure("each second", "renewals/s", (charged,))})
         reads = {name: Figure(name, "ms", (each.reads_ms,)) for name, each in others.items()}
         suite.table("p99 of others' lists", reads)
         paid = {name: Figure(name, "ms", (each.confirmations_ms,)) for name, each in others.items()}
