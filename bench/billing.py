@@ -5,7 +5,7 @@ job for each. The workers that `bin/run` starts, with their relay, charge them m
 the confirmations, and are watched for a while longer; how many a second is also how long the rest would take. All the
 time others read lists and pay, as they do by day; how long that takes is told beside how long it takes alone.
 
-The statements for each renewal are counted by PostgreSQL's log over one batch.
+The messages to PostgreSQL for each renewal are counted by PostgreSQL's log over one batch.
 """
 
 import re
@@ -73,7 +73,7 @@ def run(due: int, watched_s: float) -> Suite:
         hands = [workers, relay(data)]
         web = serving("dues", [*DUES, "server:app"], {**environ, "PORT": "{port}"}, "/healthz")
         with at_rest(*hands), web as base:
-            statements = _statements(data, environ)
+            messages = _messages(data, environ)
             _execute(data, _TOMORROW)
             others = {"alone": Onlookers(base, data)}
             with on_turn(*hands):
@@ -89,7 +89,7 @@ def run(due: int, watched_s: float) -> Suite:
                     each.settle()
         suite.table("What is due is billed", {"all": Figure("all", "s", (seconds,))})
         suite.table("Memory of the process", {"most": Figure("most", "MB", (megabytes,))})
-        suite.table("Messages to PostgreSQL for each renewal", {"each": Figure("each", "messages", (statements,))})
+        suite.table("Messages to PostgreSQL for each renewal", {"each": Figure("each", "messages", (messages,))})
         suite.table("Charged and invoiced", {"each second": Figure("each second", "renewals/s", (charged,))})
         reads = {name: Figure(name, "ms", (each.reads_ms,)) for name, each in others.items()}
         suite.table("p99 of others' lists", reads)
@@ -129,7 +129,7 @@ def _is_due(data: Data) -> bool:
     return bool(_execute(data, "select from subscriptions where next_action_at <= now() limit 1"))
 
 
-def _statements(data: Data, environ: dict[str, str]) -> float:
+def _messages(data: Data, environ: dict[str, str]) -> float:
     """The messages of one batch, each of several statements, by each of its renewals."""
     app = create_worker_app(load_settings(environ))
     with logged_statements(data) as entries, app.app_context():

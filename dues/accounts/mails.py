@@ -5,7 +5,6 @@ link opens is a secret: once a mail with one has gone out, the ledger forgets wh
 """
 
 from pathlib import Path
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from dues.accounts.codes import LIFETIMES, Purpose, issue_code
@@ -14,7 +13,7 @@ from dues.accounts.users import Notice
 from dues.mail.message import Templates
 from dues.mail.service import Draft
 from dues.postgres import fetch_row, transaction
-from dues.settings import settings
+from dues.settings import settings, site
 
 _templates = Templates(Path(__file__).parent / "templates")
 
@@ -57,8 +56,7 @@ def _code_mail(job_id: UUID, purpose: Purpose, user_id: UUID, email: str) -> Dra
 
 def _draft(job_id: UUID, what: Purpose | Notice, email: str, *, secret: bool = False, **values: str) -> Draft:
     subject, template = _SUBJECTS[what], what.replace("-", "_")
-    site = urlsplit(settings().public_url).netloc
-    message = _templates.message(template, subject=subject, **{"site": site, **values})  # type: ignore[arg-type]
+    message = _templates.message(template, subject=subject, **{"site": site(), **values})  # type: ignore[arg-type]
     return Draft(f"account:{job_id}", email, message, secret=secret)
 
 

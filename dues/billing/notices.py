@@ -6,7 +6,6 @@ A notice is queued with what it tells, in the transaction of what has happened; 
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal, get_args
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import msgspec
@@ -17,7 +16,7 @@ from dues.errors import NotFound
 from dues.jobs import PermanentFailure, enqueue, kinds
 from dues.mail.service import Draft
 from dues.postgres import fetch_row
-from dues.settings import settings
+from dues.settings import site
 from dues.subscriptions.subscription import Subscription
 
 NoticeKind = Literal[
@@ -112,4 +111,4 @@ def notice(args: Mapping[str, object]) -> Draft:
     if is_verified:
         return Draft(key, email, notice_message(told.kind, facts))
     count_mail(key, email)
-    return Draft(key, email, plain_message(told.kind, facts, site=urlsplit(settings().public_url).netloc))
+    return Draft(key, email, plain_message(told.kind, facts, site=site()))

@@ -110,16 +110,16 @@ def unverified_message(
     """A mail to an address that nobody has shown to be theirs: it holds nobody's words, so that nobody can use Dues to
     send words of their own to others. `left_out` is what others are told, with its verb; `then` what can be done once
     the address is verified."""
-    shown: dict[str, object] = {
-        "title": title,
-        "sentence": sentence,
-        "facts": facts,
-        "site": site,
-        "left_out": left_out,
-        "then": then,
-    }
-    subject = title.replace("\N{NO-BREAK SPACE}", " ")
-    return _shared.message("unverified", subject=subject, **shown)  # type: ignore[arg-type]
+    return _shared.message(
+        "unverified",
+        subject=title.replace("\N{NO-BREAK SPACE}", " "),
+        title=title,
+        sentence=sentence,
+        facts=facts,
+        site=site,
+        left_out=left_out,
+        then=then,
+    )
 
 
 def message_id(raw: bytes) -> str:

@@ -1,7 +1,6 @@
 """Which mail about a payment goes to whom. Each has a key, so that it is sent once however often its job runs."""
 
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
 from uuid import UUID
 
 from dues.accounts.unverified import count_mail
@@ -13,7 +12,7 @@ from dues.mail.service import Draft
 from dues.payments.confirmation import About, Recipient, Subject, payment_message
 from dues.payments.receipts import IssuedReceipt, describe_payment, issue_receipt, issue_refund
 from dues.postgres import fetch_row
-from dues.settings import settings
+from dues.settings import site
 
 _USER = "select name, email, email_verified_at is not null, deleted_at is null from users where id = %(user_id)s"
 
@@ -79,7 +78,7 @@ def _draft(key: str, subject: Subject, to: Recipient) -> Draft:
     """Raises: PermanentFailure where an unverified address has had its most mails today."""
     if not to.is_verified:
         count_mail(key, to.email)
-    return Draft(key, to.email, payment_message(subject, to, site=_site()))
+    return Draft(key, to.email, payment_message(subject, to, site=site()))
 
 
 def _recipient(user_id: UUID) -> Recipient:
@@ -88,7 +87,3 @@ def _recipient(user_id: UUID) -> Recipient:
         raise PermanentFailure(NotFound("there is no such user"))
     name, email, is_verified, _ = row
     return Recipient(name, email, is_verified)
-
-
-def _site() -> str:
-    return urlsplit(settings().public_url).netloc
