@@ -199,7 +199,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         Meta(pattern=r"^[a-z]+:\d+(,[a-z]+:\d+)*$"),
         doc("worker processes of each queue"),
-    ] = "critical:1,default:1,events:1,slow:2,webhooks:1"
+    ] = "critical:1,default:1,events:1,bulk:1,slow:2,webhooks:1"
     slow_jobs_per_store: Annotated[
         Positive,
         doc(

@@ -213,7 +213,7 @@ def _payment(
             {"store_id": str(one.store_id), "payment_id": str(payment_id)},
             owner_id=one.user_id,
             store_id=one.store_id,
-            priority=200 if off_session else 100,
+            queue="bulk" if off_session else None,
         ),
         created_at=at,
     )

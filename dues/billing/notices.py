@@ -32,6 +32,8 @@ NoticeKind = Literal[
     "ended",
 ]
 NOTICE_KINDS: tuple[NoticeKind, ...] = get_args(NoticeKind)
+# Told days ahead, of many members in one night: these wait where nobody's answer waits behind them.
+_FORESEEN: frozenset[NoticeKind] = frozenset({"trial_ending", "renewal", "card_expiring"})
 
 _ADDRESSEE = """
     select s.name, s.contact_email, u.name, u.email, u.email_verified_at is not null, p.name, x.timezone
@@ -79,7 +81,12 @@ def queue_notice(one: Subscription, kind: NoticeKind, of: datetime, card: str = 
         card=card,
     )
     enqueue(
-        kinds.SUBSCRIPTION_NOTICE, msgspec.to_builtins(told), owner_id=one.user_id, store_id=one.store_id, priority=150
+        kinds.SUBSCRIPTION_NOTICE,
+        msgspec.to_builtins(told),
+        owner_id=one.user_id,
+        store_id=one.store_id,
+        priority=150,
+        queue="bulk" if kind in _FORESEEN else None,
     )
 
 

@@ -24,7 +24,8 @@ log = logging.getLogger("dues.billing")
 
 # So many are done in one transaction: enough that its statements weigh little, and few enough that nobody waits long.
 BATCH = 100
-# A night's work is done in turns: mails have the same workers. The relay asks for the next turn within a second.
+# A night's work is done in turns, since the charges have the same workers. The relay asks for the next turn within a
+# second.
 _LONGEST_S = 3.0
 # One that cannot be done is tried again after this, so that it does not keep the others from being done.
 _SET_ASIDE = timedelta(hours=1)
@@ -52,7 +53,7 @@ def offer() -> int:
     if fetch_row(_IS_DUE, {"now": database_now()}) is None:
         return 0
     with transaction():
-        enqueue(kinds.SUBSCRIPTION_RENEW, {}, dedupe_key="due", priority=200)
+        enqueue(kinds.SUBSCRIPTION_RENEW, {}, dedupe_key="due")
     return 1
 
 

@@ -6,7 +6,7 @@ A kind stands here only when workers/ has a handler for it: a worker refuses to 
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-QueueName = Literal["critical", "default", "events", "slow", "webhooks"]
+QueueName = Literal["critical", "default", "events", "bulk", "slow", "webhooks"]
 QUEUES: tuple[QueueName, ...] = get_args(QueueName)
 
 # The longest that a job should wait for a worker: what scaling workers aims at. Seconds.
@@ -14,6 +14,7 @@ OBJECTIVES_S: dict[QueueName, float] = {
     "critical": 2.0,
     "default": 10.0,
     "events": 5.0,
+    "bulk": 3600.0,
     "slow": 120.0,
     "webhooks": 30.0,
 }
@@ -55,8 +56,9 @@ GATEWAY_SWEEPS = Kind("gateway.sweeps", "slow", max_attempts=3)
 PAYMENT_CONFIRMATION = Kind("payment.confirmation", "default", timeout_s=120)
 PAYMENT_NOTICE = Kind("payment.notice", "default", timeout_s=120)
 DOCUMENT_DELIVERY = Kind("document.delivery", "default", timeout_s=120)
-# Does what is due of subscriptions, a batch after the other: the charges are jobs of their own.
-SUBSCRIPTION_RENEW = Kind("subscription.renew", "default", timeout_s=300)
+# Does what is due of subscriptions, one batch after another; the charges are jobs of their own. They and their mails
+# are on `bulk` as well: many are due at once, and nobody waits for them, so they must not stand before those who pay.
+SUBSCRIPTION_RENEW = Kind("subscription.renew", "bulk", timeout_s=300)
 SUBSCRIPTION_NOTICE = Kind("subscription.notice", "default", timeout_s=120)
 # Invoices and credit notes that go with no mail.
 DOCUMENT_ISSUE = Kind("document.issue", "slow", timeout_s=120)

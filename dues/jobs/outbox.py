@@ -13,7 +13,7 @@ from uuid import UUID
 import ujson
 
 from dues.ids import new_id
-from dues.jobs.kinds import Kind
+from dues.jobs.kinds import Kind, QueueName
 from dues.jobs.notifications import wake_relay
 from dues.observability.trace import current_trace
 from dues.postgres import after_commit, fetch_row, run_later, unit_of_work
@@ -54,13 +54,15 @@ def enqueue(
     delay_s: float = 0.0,
     run_at: datetime | None = None,
     priority: int = 100,
+    queue: QueueName | None = None,
 ) -> UUID:
     """Have a worker call the handler of `kind` with `args` once the present `transaction()` is committed.
 
     `args` are small JSON: ids, as strings. `owner_id` and `store_id` say who may see the job, and whose turn it takes:
     stores take turns in a queue, and among the jobs of one store a lower `priority` goes first. With `dedupe_key`, and
     a job of this kind and key that is not finished, that one's id is returned and nothing is added. It runs `delay_s`
-    from now at the earliest, by PostgreSQL's clock, or at a moment that something stored says, `run_at`.
+    from now at the earliest, by PostgreSQL's clock, or at a moment that something stored says, `run_at`. `queue` is another than
+    the kind's, for a job that nobody waits for.
 
     Returns: the job's id, by which its status is known from the commit on.
     Raises: TypeError or ValueError for arguments that are not small JSON; RuntimeError outside `transaction()`.
@@ -68,6 +70,7 @@ def enqueue(
     unit_of_work()
     job_id = new_id()
     row = _values(job_id, kind, store_id, priority) | {
+        "queue": queue or kind.queue,
         "args": args_text(args),
         "owner_id": owner_id,
         "dedupe_key": dedupe_key,

@@ -123,8 +123,7 @@ def _record_result(payment: Payment, operation: Operation) -> None:
                 payment_args(payment),
                 owner_id=payment.user_id,
                 store_id=payment.store_id,
-                # Somebody who has just paid is told before those whose memberships were renewed meanwhile.
-                priority=200 if payment.off_session else 100,
+                queue="bulk" if payment.off_session else None,
             )
             move(*key, "succeeded", "charged", gateway_ref=operation.reference, confirmation_job_id=job_id)
         case "declined":

@@ -119,21 +119,38 @@ def test_one_that_cannot_be_done_does_not_keep_the_others_waiting(real: Club, mo
     assert bad.charged == [5000, 5000]
 
 
-def test_whoever_has_just_paid_is_told_before_those_who_were_renewed(real: Club) -> None:
-    ((member, _),) = members(real, 1)
+def test_nobody_who_waits_stands_behind_a_night_of_renewals(real: Club) -> None:
+    """What is due, its charges and its mails are on a queue of their own, which workers of their own serve."""
+    ((member, _), (declined, _)) = members(real, 2)
+    declined.card("sandbox_stolen")
     real.age(8)
+    before = {row.id for row in real.make.rows("select id from jobs")}
     real.renew()
     body = {"amount": 900, "currency": real.store.currency, "payment_method": "sandbox_ok"}
     assert member.post(f"{real.path}/payments", body).status_code == 202
     real.work.drain()
-    found = real.make.rows(
-        "select p.amount, p.off_session, j.priority from payments p join jobs j on j.id = p.confirmation_job_id"
-    )
-    assert {(row.amount, row.off_session, row.priority) for row in found} == {
-        (5000, False, 100),
-        (5000, True, 200),
-        (900, False, 100),
+    found = real.make.rows("""
+        select j.kind, j.queue, p.amount, j.args ->> 'kind' as notice, j.id
+        from jobs j left join payments p on p.id::text = j.args ->> 'payment_id'
+        where j.queue not in ('events', 'slow')
+    """)
+    assert {(row.kind, row.queue, row.amount, row.notice) for row in found if row.id not in before} == {
+        ("subscription.renew", "bulk", None, None),
+        ("payment.charge", "bulk", 5000, None),
+        ("payment.confirmation", "bulk", 5000, None),
+        ("subscription.notice", "default", None, "payment_failed"),
+        ("payment.charge", "critical", 900, None),
+        ("payment.confirmation", "default", 900, None),
     }
+
+
+def test_what_is_told_days_ahead_waits_where_nobody_does(real: Club) -> None:
+    member = real.member()
+    member.subscribe(real.package(5000, "week", trial_days=5))
+    real.age(4)
+    real.renew()
+    queues = "select queue from jobs where kind = 'subscription.notice' and args ->> 'kind' = 'trial_ending'"
+    assert [row.queue for row in real.make.rows(queues)] == ["bulk"]
 
 
 def test_what_falls_due_meanwhile_is_not_set_aside_for_another(real: Club, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +253,7 @@ def race(member: Member, path: str, **change: Any) -> Any:
         with club.app.app_context():
             offer()
         barrier.wait()
-        perform("default")
+        perform("bulk")
         disconnect()
 
     def other() -> Any:

@@ -33,7 +33,7 @@ Role = Literal["relay", "critical", "default"]
 # What a web process does at one of these lines when it is told to (`House.arm_web`).
 WEB_LINES = ("payment.after_insert", "web.before_commit", "web.after_commit")
 
-_QUEUES: dict[Role, str] = {"critical": "critical:2", "default": "default:2,slow:1"}
+_QUEUES: dict[Role, str] = {"critical": "critical:2", "default": "default:2,bulk:1,slow:1"}
 _PATIENCE_S = 60.0
 # As outside of tests.
 _DRAIN_S = 20.0

@@ -18,7 +18,7 @@ def of_queue(name: str = QUICK.queue) -> QueueStats:
 
 def test_queues_that_are_empty_are_there_too(jobs: Jobs):
     stats = queue_stats()
-    assert [found.queue for found in stats] == ["critical", "default", "events", "slow", "webhooks"]
+    assert [found.queue for found in stats] == ["critical", "default", "events", "bulk", "slow", "webhooks"]
     assert all((found.depth, found.latency_s, found.running, found.expired) == (0, 0, 0, 0) for found in stats)
     assert all((found.arrivals_per_s, found.mean_s, found.recommended_workers) == (0, None, 1) for found in stats)
 

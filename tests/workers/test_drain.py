@@ -50,7 +50,7 @@ def test_a_payment_is_confirmed_without_redis_and_without_workers(shop: Shop, se
 def test_a_queue_that_there_is_not(servers: Servers):
     done = flask_jobs_drain(servers, "urgent")
     assert done.returncode == 2
-    assert "'urgent' is not one of 'critical', 'default', 'events', 'slow', 'webhooks'" in done.stderr
+    assert "'urgent' is not one of 'critical', 'default', 'events', 'bulk', 'slow', 'webhooks'" in done.stderr
 
 
 class Busy:
@@ -70,7 +70,7 @@ class Busy:
         return self._processes.start(
             "workers",
             drain_s=drain_s,
-            WORKER_QUEUES="critical:1,default:1,events:1,slow:1,webhooks:1",
+            WORKER_QUEUES="critical:1,default:1,events:1,bulk:1,slow:1,webhooks:1",
             WEBHOOK_ALLOWED_HOSTS="127.0.0.1",
             WEBHOOK_TIMEOUT_S="30",
             DUES_FAILPOINTS=f"report.after_batch=stop:{self._stopped}",
