@@ -61,8 +61,8 @@ def enqueue(
     `args` are small JSON: ids, as strings. `owner_id` and `store_id` say who may see the job, and whose turn it takes:
     stores take turns in a queue, and among the jobs of one store a lower `priority` goes first. With `dedupe_key`, and
     a job of this kind and key that is not finished, that one's id is returned and nothing is added. It runs `delay_s`
-    from now at the earliest, by PostgreSQL's clock, or at a moment that something stored says, `run_at`. `queue` is another than
-    the kind's, for a job that nobody waits for.
+    from now at the earliest, by PostgreSQL's clock, or at a moment that something stored says, `run_at`. `queue` is
+    another than the kind's, for a job that nobody waits for.
 
     Returns: the job's id, by which its status is known from the commit on.
     Raises: TypeError or ValueError for arguments that are not small JSON; RuntimeError outside `transaction()`.
