@@ -1,7 +1,7 @@
 from argon2 import PasswordHasher
 
 from dues.accounts.passwords import MEMORY_KIB, NOBODY, hash_password, is_outdated, is_password
-from tests.factory import hashed
+from tests.rows.people import hashed
 
 
 def test_a_password_is_known_again():

@@ -5,9 +5,10 @@ import pytest
 from dues.accounts.passwords import is_password
 from dues.postgres.constraints import lock_key
 from tests.contention import Contention
-from tests.factory import PASSWORD, Factory
+from tests.factory import Factory
 from tests.mail.test_address import IMPOSSIBLE, SAME
 from tests.recorder import QueryRecorder
+from tests.rows.people import PASSWORD
 
 ADA = {"email": "Ada@Example.com", "name": "Ada Lovelace", "password": "first programme"}
 

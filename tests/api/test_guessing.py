@@ -16,7 +16,8 @@ from dues.accounts.passwords import Turns
 from dues.clock import now
 from dues.errors import Unavailable
 from dues.postgres import transaction
-from tests.factory import PASSWORD, Factory
+from tests.factory import Factory
+from tests.rows.people import PASSWORD
 from tests.servers import wait_until
 
 MOST = 10

@@ -15,8 +15,9 @@ from api.reply import Reply
 from api.request import make_request
 from dues.errors import ValidationFailed
 from dues.postgres import transaction
-from tests.factory import PASSWORD, Factory
+from tests.factory import Factory
 from tests.payments.conftest import Shop, shop
+from tests.rows.people import PASSWORD
 
 __all__ = ["shop"]
 

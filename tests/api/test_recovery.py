@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.factory import PASSWORD, Factory
+from tests.factory import Factory
 from tests.payments.conftest import Work, work
+from tests.rows.people import PASSWORD
 from tests.servers import Mailbox, Servers
 
 __all__ = ["work"]

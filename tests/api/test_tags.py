@@ -6,7 +6,8 @@ from dues.accounts.tokens import hash_token
 from dues.postgres import transactions as db
 from dues.postgres.unit_of_work import UnitOfWork
 from dues.reads.tags import token_tag
-from tests.factory import PASSWORD, Factory
+from tests.factory import Factory
+from tests.rows.people import PASSWORD
 
 
 @pytest.fixture

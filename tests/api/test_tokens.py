@@ -8,8 +8,9 @@ from argon2 import PasswordHasher
 from dues.accounts.actor import SCOPES
 from dues.accounts.passwords import is_outdated
 from tests.contention import Contention
-from tests.factory import PASSWORD, Factory
+from tests.factory import Factory
 from tests.recorder import QueryRecorder
+from tests.rows.people import PASSWORD
 
 PATH = "/v1/tokens"
 

@@ -224,3 +224,9 @@ def club(make_club: Any) -> Club:
     """One whose clock shows 2024-01-31."""
     found: Club = make_club()
     return found
+
+
+def subscribed(club: Club, amount: int, interval: str = "month", card: str = "sandbox_ok") -> tuple[Member, str]:
+    """A new member and the path of their subscription to a package of this price."""
+    member = club.member(card)
+    return member, member.subscribe(club.package(amount, interval, name="Silver"))

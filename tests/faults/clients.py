@@ -4,7 +4,8 @@ from functools import partial
 
 from tests.faults.devices import Devices, Imports
 from tests.faults.house import frozen
-from tests.faults.matrix import Act, Row, flush, restart_redis, restart_web
+from tests.faults.matrix import Act, Row
+from tests.faults.outages import flush, restart_redis, restart_web
 from tests.faults.play import Play
 
 _ROWS_OF_AN_IMPORT = 4000

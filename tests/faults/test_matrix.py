@@ -12,6 +12,7 @@ from tests.faults.house import Crew, House, Mode
 from tests.faults.mailings import MAILINGS
 from tests.faults.matrix import ROWS, Row
 from tests.faults.members import MEMBERS
+from tests.faults.outages import OUTAGES
 from tests.faults.play import Play
 from tests.faults.recoveries import Recovery, record
 
@@ -27,7 +28,7 @@ SHORT = {
     ("Redis, gone for 5 s of traffic", "asked"),
     ("PostgreSQL, terminated backends", "asked"),
 }
-ALL = [(row, mode) for row in (*ROWS, *GATEWAY_ROWS, *MAILINGS, *CLIENTS, *MEMBERS) for mode in row.modes]
+ALL = [(row, mode) for row in (*ROWS, *OUTAGES, *GATEWAY_ROWS, *MAILINGS, *CLIENTS, *MEMBERS) for mode in row.modes]
 
 
 def parameters(chosen: list[tuple[Row, Mode]]) -> pytest.MarkDecorator:

@@ -30,11 +30,9 @@ from tests.mail.test_service import (
     test_the_same_key_is_the_same_mail,
 )
 from tests.payments.conftest import shop, work
-from tests.payments.test_processing import (
-    test_a_payment_succeeds_and_is_confirmed_by_mail,
-    test_refunds_of_a_part_and_of_the_rest,
-)
+from tests.payments.test_processing import test_a_payment_succeeds_and_is_confirmed_by_mail
 from tests.payments.test_reads import (
     test_a_cursor_walk_back_shows_the_same_pages,
     test_includes_are_the_rows_they_say,
 )
+from tests.payments.test_refunds import test_refunds_of_a_part_and_of_the_rest

@@ -5,9 +5,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
-from tests.reads.test_pages import Shop, shop
-
-__all__ = ["shop"]
+from tests.reads.conftest import Shop
 
 
 def test_a_walk_by_its_links(shop: Shop) -> None:

@@ -1,20 +1,14 @@
 """Pages: whichever form a client walks a list by, it gets every row once, in order, however rows tie."""
 
-from base64 import urlsafe_b64decode
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from types import SimpleNamespace as Row
-from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, urlsplit
 
-import pytest
-from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from dues.ids import new_id
-from tests.factory import Factory
+from tests.reads.conftest import EPOCH, ids
 
-EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 STATUSES = ("succeeded", "failed", "refunded")
 SORTS = ("created_at", "-created_at", "amount", "-amount", "paid_at", "-paid_at")
 
@@ -31,86 +25,12 @@ quickly = settings(
 )
 
 
-class Shop:
-    """A store of a test's own, read by its owner."""
-
-    def __init__(self, client: FlaskClient, make: Factory) -> None:
-        self._client, self._make = client, make
-        self.owner = make.user()
-        self.headers = make.auth(self.owner)
-        self.store = make.store(self.owner)
-        self.path = f"/v1/stores/{self.store.id}/payments"
-
-    def new_store(self) -> None:
-        self.store = self._make.store(self.owner)
-        self.path = f"/v1/stores/{self.store.id}/payments"
-
-    def add(self, rows: list[tuple[int, int, str]]) -> list[Row]:
-        """Payments with these amounts, seconds and statuses."""
-        made = [
-            Row(
-                id=str(new_id()),
-                amount=amount,
-                created_at=EPOCH + timedelta(seconds=second),
-                status=status,
-                paid_at=None if status == "failed" else EPOCH + timedelta(seconds=4 - second),
-            )
-            for amount, second, status in rows
-        ]
-        if made:
-            self._insert(made)
-        return made
-
-    def _insert(self, made: list[Row]) -> None:
-        self._make.rows(
-            "insert into payments(store_id, id, user_id, amount, currency, status, payment_method, gateway,"
-            " created_at, paid_at) select %(store)s, id::uuid, %(user)s, amount, 'EUR', status, 'sandbox_ok',"
-            " 'sandbox', created_at, paid_at"
-            " from unnest(%(ids)s, %(amounts)s, %(statuses)s, %(times)s, %(paid)s::timestamptz[])"
-            " as t(id, amount, status, created_at, paid_at)",
-            {
-                "store": self.store.id,
-                "user": self.owner.id,
-                "ids": [row.id for row in made],
-                "amounts": [row.amount for row in made],
-                "statuses": [row.status for row in made],
-                "times": [row.created_at for row in made],
-                "paid": [row.paid_at for row in made],
-            },
-        )
-
-    def remove(self, payment_id: str) -> None:
-        self._make.rows("delete from payments where id = %(id)s", {"id": payment_id})
-
-    def get(self, path: str = "", **parameters: Any) -> dict[str, Any]:
-        query = f"?{urlencode(parameters)}" if parameters else ""
-        answer = self._client.get((path or self.path) + query, headers=self.headers)
-        assert answer.status_code == 200, answer.text
-        document: dict[str, Any] = answer.get_json()
-        return document
-
-    def refused(self, **parameters: Any) -> dict[str, Any]:
-        answer = self._client.get(f"{self.path}?{urlencode(parameters)}", headers=self.headers)
-        assert answer.status_code == 400, answer.text
-        document: dict[str, Any] = answer.get_json()
-        return document
-
-
-@pytest.fixture
-def shop(client: FlaskClient, make: Factory) -> Shop:
-    return Shop(client, make)
-
-
 def in_order(rows: list[Row], sort: str) -> list[str]:
     """The ids as a list sorted so must have them: what was never paid before all that was, ties by id, in the same
     direction."""
     name, never = sort.removeprefix("-"), EPOCH - timedelta(days=1)
     ordered = sorted(rows, key=lambda row: (getattr(row, name) or never, row.id), reverse=sort.startswith("-"))
     return [row.id for row in ordered]
-
-
-def ids(document: dict[str, Any]) -> list[str]:
-    return [item["id"] for item in document["data"]]
 
 
 @quickly
@@ -341,55 +261,6 @@ def test_links_keep_all_else_that_was_asked_for(shop):
         moved = given_back.pop("page", None) or given_back.pop("cursor")
         assert moved
         assert given_back == {**asked, **{name: page[name] for name in page if name in ("per_page", "limit")}}
-
-
-def cursor_in(link: str) -> str:
-    return parse_qs(urlsplit(link).query)["cursor"][0]
-
-
-@pytest.fixture
-def cursor(shop) -> str:
-    shop.add([(1, second, "failed") for second in range(5)])
-    return cursor_in(shop.get(cursor="", limit=2)["links"]["next"])
-
-
-def test_a_tampered_cursor_is_refused_wherever_it_was_touched(shop, cursor):
-    for at in range(len(cursor)):
-        other = "A" if cursor[at] != "A" else "B"
-        for tampered in (cursor[:at] + other + cursor[at + 1 :], cursor[:at] + cursor[at + 1 :], cursor[:at] or "x"):
-            problem = shop.refused(cursor=tampered)
-            assert [error["parameter"] for error in problem["errors"]] == ["cursor"]
-
-
-def test_a_cursor_has_one_spelling(shop, cursor):
-    for spelled in (cursor + "=", cursor + "==A", cursor + "!", " " + cursor, cursor + "\n", "\0" + cursor):
-        assert shop.refused(cursor=spelled)["errors"][0]["parameter"] == "cursor"
-
-
-@pytest.mark.parametrize("text", ["x", "AAAA", "A" * 100, "null", "[true]", "\N{PILE OF POO}", "A" * 5000])
-def test_a_made_up_cursor_is_refused(shop, text):
-    assert shop.refused(cursor=text)["errors"][0]["parameter"] == "cursor"
-
-
-@pytest.mark.parametrize("changed", [{"sort": "amount"}, {"status": "failed"}, {"amount[gt]": "0"}])
-def test_a_cursor_belongs_to_its_sort_and_filters(shop, cursor, changed):
-    assert shop.refused(cursor=cursor, **changed)["errors"][0]["parameter"] == "cursor"
-
-
-def test_a_cursor_belongs_to_its_list(shop, cursor, client):
-    shop.new_store()
-    assert shop.refused(cursor=cursor)["errors"][0]["parameter"] == "cursor"
-    assert client.get("/v1/me/payments", query_string={"cursor": cursor}, headers=shop.headers).status_code == 400
-    assert client.get("/v1/stores", query_string={"cursor": cursor}).status_code == 400
-
-
-def test_a_cursor_may_change_its_limit_fields_and_includes(shop, cursor):
-    document = shop.get(cursor=cursor, limit=3, include="user", fields="id")
-    assert [set(item) for item in document["data"]] == [{"id", "user"}] * 3
-
-
-def test_a_cursor_shows_no_key_and_no_name(cursor):
-    assert b"secret" not in urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
 
 
 def test_the_way_back_after_rows_came_in_front(shop):

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import pytest
 from dues_client import Dues
 
-from tests.factory import PASSWORD, Factory
+from tests.factory import Factory
+from tests.rows.people import PASSWORD
 from tests.servers import Mailbox, Servers
 from tests.webserver import WebServer
 from tests.workers.conftest import Processes

@@ -1,5 +1,6 @@
 """A store with a manager, a receiver, and workers that run when a test says so."""
 
+from datetime import datetime
 from types import SimpleNamespace as Row
 from typing import Any
 from uuid import UUID
@@ -70,3 +71,9 @@ class Hooks:
         return self.make.rows(
             "select * from jobs where id = %(id)s", {"id": UUID(delivery["links"]["job"].rpartition("/")[2])}
         )[0]
+
+
+def waited(delivery: dict[str, Any]) -> float:
+    """How long a delivery will have waited for its next attempt, seconds."""
+    next_at = datetime.fromisoformat(delivery["next_attempt_at"])
+    return round((next_at - datetime.fromisoformat(delivery["updated_at"])).total_seconds(), 3)

@@ -1,7 +1,7 @@
 """What the routes of accounts are tried with."""
 
 from tests.api.samples.declared import Row, Samples, Target
-from tests.factory import PASSWORD
+from tests.rows.people import PASSWORD
 
 
 def _user(target: Target) -> Row:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from dues.ids import new_id
 from tests.api.samples.declared import Row, Samples, Target
-from tests.factory import PASSWORD
+from tests.rows.people import PASSWORD
 
 if TYPE_CHECKING:
     from tests.api.world import World

@@ -13,7 +13,7 @@ from dues.reads.freshness import journal, lua, marks, read_protocol, store, swit
 from dues.reads.freshness.snapshot import covers
 from dues.redis import aio
 from dues.redis.wire import CacheAway
-from tests.reads.freshness import postgres, redis, world
+from tests.reads.freshness import play, postgres, redis, world
 
 Break = Callable[[pytest.MonkeyPatch], None]
 
@@ -118,11 +118,11 @@ def survives_a_crash(patch: pytest.MonkeyPatch) -> None:
 
 
 def touches_after_commit(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(world.Rules, "touch_before_commit", False)
+    patch.setattr(play.Rules, "touch_before_commit", False)
 
 
 def reads_the_switch_before_its_id(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(world.Rules, "id_before_switch", False)
+    patch.setattr(play.Rules, "id_before_switch", False)
 
 
 def does_not_compare(patch: pytest.MonkeyPatch) -> None:

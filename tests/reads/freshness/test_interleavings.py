@@ -4,7 +4,8 @@ import pytest
 
 from dues.reads.freshness import journal, store
 from tests.reads.freshness import broken
-from tests.reads.freshness.world import NO_FAULTS, Chances, Tally, World
+from tests.reads.freshness.play import NO_FAULTS, Chances, Tally
+from tests.reads.freshness.world import World
 from tests.servers import Servers
 
 # Few ids to a tag, so that lists overflow within a run.
