@@ -9,15 +9,13 @@ from dues.payments.disputes import Disputed, when_disputed
 @when_disputed
 def book_dispute(dispute: Disputed) -> None:
     payment, amount = dispute.payment, dispute.amount
-    entries = {
-        "open": (Entry("disputed", amount), Entry(gateway(payment.gateway), -amount)),
-        "won": (Entry(gateway(payment.gateway), amount), Entry("disputed", -amount)),
-        "lost": (Entry("losses", amount), Entry("disputed", -amount)),
-    }[dispute.status]
+    accounts = {"open": "disputed", "won": gateway(payment.gateway), "lost": "losses"}
+    # Until there is a dispute, the money is where it is once the dispute is won.
+    entries = Entry(accounts[dispute.status], amount), Entry(accounts[dispute.before or "won"], -amount)
     booking = Booking(
         store_id=payment.store_id,
         kind="dispute",
-        source=f"dispute:{dispute.id}:{dispute.status}",
+        source=f"dispute:{dispute.id}:{dispute.version}:{dispute.status}",
         user_id=payment.user_id,
         currency=payment.currency,
         at=dispute.at,

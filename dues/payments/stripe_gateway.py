@@ -12,8 +12,20 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from stripe.params import PaymentIntentCreateParams, RefundCreateParams, SetupIntentCreateParams
+
 from dues.errors import InvalidValue
-from dues.payments.gateway import Charge, Dispute, GatewayBusy, GatewayTimeout, News, Operation, Record, StoredMethod
+from dues.payments.gateway import (
+    Charge,
+    Dispute,
+    DisputeStatus,
+    GatewayBusy,
+    GatewayTimeout,
+    News,
+    Operation,
+    Record,
+    StoredMethod,
+)
 from dues.payments.stripe_amounts import from_stripe, to_stripe
 from dues.payments.stripe_client import Refused, answers, client, document
 from dues.payments.stripe_events import EVENT_TYPES, hint_of
@@ -23,8 +35,16 @@ log = logging.getLogger("dues.payments.stripe")
 Document = Mapping[str, Any]
 
 _PAGE = 100
-# A dispute in which no money has moved is an inquiry (`warning_…`).
-_DISPUTES = {"won": "won", "lost": "lost", "needs_response": "open", "under_review": "open", "prevented": "won"}
+# A dispute in which no money has moved is an inquiry (`warning_…`). One that is appealed is lost until it is won.
+_DISPUTES: dict[str, DisputeStatus] = {
+    "needs_response": "open",
+    "under_review": "open",
+    "won": "won",
+    "prevented": "won",
+    "lost": "lost",
+    "appeal_needs_response": "lost",
+    "appeal_under_review": "lost",
+}
 
 
 class Stripe:
@@ -55,10 +75,10 @@ class Stripe:
 
     def set_up(self, key: str, customer: str) -> tuple[str, dict[str, str]]:
         """Returns: Stripe's name for the setup of a card, and what the payer's client needs to finish it."""
-        params: Any = {
+        params: SetupIntentCreateParams = {
             "customer": customer,
             "usage": "off_session",
-            "payment_method_types": ["card"],
+            "allowed_payment_method_types": ["card"],
             "metadata": {"dues_store": self._store_id, "dues_setup": key},
         }
         with answers():
@@ -98,7 +118,8 @@ class Stripe:
             amount = to_stripe(charge.amount, charge.currency)
         except InvalidValue:
             return Operation("declined", "", "amount_not_supported")
-        params = self._intent(charge, amount) | {
+        params: PaymentIntentCreateParams = {
+            **self._intent(charge, amount),
             "payment_method": charge.method,
             "confirm": True,
             "off_session": charge.off_session,
@@ -112,14 +133,17 @@ class Stripe:
             return self._state(charge, refused.intent, refused.code)
         return self._state(charge, document(made))
 
-    def _intent(self, charge: Charge, amount: int) -> Any:
-        return {
+    def _intent(self, charge: Charge, amount: int, **marks: str) -> PaymentIntentCreateParams:
+        params: PaymentIntentCreateParams = {
             "amount": amount,
             "currency": charge.currency.lower(),
-            "customer": charge.customer,
-            "payment_method_types": ["card"],
-            "metadata": {"dues_store": self._store_id, "dues_payment": charge.key},
+            # Without a way back for the payer's browser, Stripe confirms nothing that might send it away.
+            "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
+            "metadata": {"dues_store": self._store_id, "dues_payment": charge.key, **marks},
         }
+        if charge.customer:
+            params["customer"] = charge.customer
+        return params
 
     def confirm(self, charge: Charge, *, succeeds: bool) -> Operation:
         if not succeeds:
@@ -152,8 +176,7 @@ class Stripe:
             amount = to_stripe(charge.amount, charge.currency)
         except InvalidValue:
             return None
-        params = self._intent(charge, amount)
-        params["metadata"]["dues_fence"] = "yes"
+        params = self._intent(charge, amount, dues_fence="yes")
         try:
             with answers():
                 made = self._api.payment_intents.create(params, {"idempotency_key": charge.key})
@@ -233,7 +256,7 @@ class Stripe:
             return Operation("declined", "", "amount_not_supported")
         if known := self._refund_of(intent, key):
             return _refunded(known, scaled)
-        params: Any = {
+        params: RefundCreateParams = {
             "payment_intent": intent["id"],
             "amount": scaled,
             "metadata": {"dues_store": self._store_id, "dues_refund": key},
@@ -276,7 +299,7 @@ class Stripe:
             amount=from_stripe(found["amount"], currency),
             currency=currency,
             reason=found["reason"],
-            status=status,  # type: ignore[arg-type]
+            status=status,
         )
 
     def news(self, since: datetime) -> News:

@@ -16,7 +16,8 @@ import urllib3
 
 from dues.ids import new_id
 from tests.faults.house import Crew, House, Mode
-from tests.payments.stripe_stand_in import Account, Document, signed
+from tests.payments.stripe_shapes import Document
+from tests.payments.stripe_stand_in import Account, signed
 from tests.servers import wait_until
 
 GatewayName = Literal["sandbox", "stripe"]

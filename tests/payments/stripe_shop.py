@@ -6,7 +6,8 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from dues.payments.hooks import offer_sweeps
-from tests.payments.stripe_stand_in import Account, Document, StripeStandIn, signed
+from tests.payments.stripe_shapes import Document
+from tests.payments.stripe_stand_in import Account, StripeStandIn, signed
 
 if TYPE_CHECKING:
     from tests.payments.conftest import Shop, Work

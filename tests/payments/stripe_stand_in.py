@@ -18,7 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import parse_qsl, urlsplit
 
-Document = dict[str, Any]
+from tests.payments.stripe_shapes import Document, require_object, wrong_parameters
+
 # lost: done, and the answer never arrives; away: not done; slow: done, after the caller has given up.
 Fault = Literal["lost", "away", "slow", "busy", "broken"]
 
@@ -183,6 +184,8 @@ class StripeStandIn:
         parts = asked.path.removeprefix("/v1/").split("/")
         if asked.method == "GET" and parts == ["account"]:
             return {"id": account.id, "object": "account"}
+        if wrong := wrong_parameters(asked.method, parts, asked.params):
+            raise StripeError(400, "invalid_request_error", "parameter_unknown", param=wrong[0])
         if asked.method == "GET" and len(parts) == 1:
             return self._list(account, parts[0], asked.params)
         if asked.method == "GET" and len(parts) == 2:
@@ -225,6 +228,9 @@ class StripeStandIn:
         name = f"{prefix}_{next(self._numbers):08}"
         created = int(time.time() + self.ahead_s)
         found = {"id": name, "object": kind[:-1], "created": created, "metadata": {}, **columns}
+        if kind == "events":
+            del found["metadata"]
+        require_object(found)
         account.all(kind)[name] = found
         return found
 
@@ -336,12 +342,14 @@ class StripeStandIn:
         refund["status"], refund["failure_reason"] = "failed", "expired_or_canceled_card"
         self.tell(account, "refund.failed", refund)
 
-    def decide(self, account: Account, dispute: Document, status: Literal["won", "lost"]) -> None:
+    def decide(self, account: Account, dispute: Document, status: str) -> None:
         dispute["status"] = status
         self.tell(account, "charge.dispute.closed", dispute)
 
     def tell(self, account: Account, kind: str, found: Document) -> Document:
         """Have an event of what has happened."""
+        if "object" in found:
+            require_object(found)
         data = {"object": json.loads(json.dumps(found))}
         return self.new(account, "events", "evt", {"type": kind, "data": data, "livemode": True})
 

@@ -5,11 +5,14 @@ it late, or tells twice, in another order, or never.
 """
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask import Flask
 
 from dues.billing.audit import audit
+from dues.payments.gateway import Dispute
+from dues.payments.stripe_gateway import Stripe
 from tests.payments.conftest import Shop, Work
 from tests.payments.stripe_shop import StripeShop, sweep
 from tests.payments.stripe_stand_in import Fault
@@ -220,7 +223,7 @@ def test_a_dispute(stripes: StripeShop, tell: Callable[[StripeShop], None], ends
     (intent,) = stripes.intents(payment_id)
     dispute = stripes.stripe.dispute(stripes.account, intent)
     if ends != "open":
-        stripes.stripe.decide(stripes.account, dispute, ends)  # type: ignore[arg-type]
+        stripes.stripe.decide(stripes.account, dispute, ends)
     tell(stripes)
     shown = stripes.payment(payment_id)
     assert (shown["status"], shown["dispute"]["status"], shown["dispute"]["amount"]) == ("succeeded", ends, 1500)
@@ -233,6 +236,51 @@ def test_a_dispute(stripes: StripeShop, tell: Callable[[StripeShop], None], ends
     # What the bank has taken back cannot be given back once more.
     assert stripes.shop.refund(payment_id).status_code == (202 if ends == "won" else 409)
     stripes.work.drain()
+
+
+def test_a_dispute_that_is_lost_is_appealed_and_won(stripes: StripeShop) -> None:
+    payment_id = stripes.pay()
+    (intent,) = stripes.intents(payment_id)
+    dispute = stripes.stripe.dispute(stripes.account, intent)
+    shown = []
+    for status in ("lost", "appeal_needs_response", "appeal_under_review", "won", "lost", "won"):
+        stripes.stripe.decide(stripes.account, dispute, status)
+        stripes.hooks()
+        found = stripes.payment(payment_id)["dispute"]
+        shown.append(found["status"])
+        assert found["closed_at"] is not None
+    assert shown == ["lost", "lost", "lost", "won", "lost", "won"]
+    books = stripes.make.rows("select account, sum(amount) as amount from ledger_entries group by account")
+    assert {row.account: int(row.amount) for row in books if row.amount} == {"gateway:stripe": 1500, "revenue": -1500}
+    # It was opened, lost, won, lost and won.
+    assert stripes.make.value("select count(*) from events where type = 'payment.disputed'") == 5
+
+
+def test_an_answer_about_a_dispute_that_is_older_than_what_is_known_is_not_believed(
+    stripes: StripeShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment_id = stripes.pay()
+    (intent,) = stripes.intents(payment_id)
+    dispute = stripes.stripe.dispute(stripes.account, intent)
+    stripes.hooks()
+    seen: list[str] = []
+
+    def overtaken(self: Stripe, reference: str) -> Dispute | None:
+        """The first who asks is answered, and then others hear more before it can write that down."""
+        found = dispute_of(self, reference)
+        seen.append(found.status if found else "")
+        if len(seen) == 1:
+            stripes.stripe.decide(stripes.account, dispute, "won")
+            with ThreadPoolExecutor(1) as another:
+                another.submit(stripes.hooks, *stripes.events("charge.dispute.closed")).result()
+        return found
+
+    dispute_of = Stripe.dispute
+    monkeypatch.setattr(Stripe, "dispute", overtaken)
+    stripes.hooks(stripes.stripe.tell(stripes.account, "charge.dispute.updated", dispute))
+    stripes.work.hurry()
+    assert stripes.payment(payment_id)["dispute"]["status"] == "won"
+    assert seen == ["open", "won", "won"]
 
 
 @pytest.mark.parametrize("tell", TELLS)
