@@ -70,6 +70,11 @@ def document(answer: Any) -> dict[str, Any]:
     return cast(dict[str, Any], answer.to_dict())
 
 
+# Refusals for which no payer can be blamed: the request is not one of the version of the API. It is sent again, and
+# whoever runs this finds it in the log.
+_OUR_FAULT = {"parameter_unknown", "parameter_missing", "payment_method_types_no_longer_supported"}
+
+
 class Refused(Exception):
     """Stripe has decided: it does not do what was asked, and never will under this key. `code` says why; `intent` is
     the PaymentIntent that it speaks of, if any."""
@@ -95,7 +100,11 @@ def answers() -> Iterator[None]:
     except (stripe.CardError, stripe.InvalidRequestError) as error:
         if error.http_status == 409:
             raise GatewayTimeout("Stripe is at work on a request under the same key") from None
-        raise Refused(*_why(error)) from None
+        code, intent = _why(error)
+        if code in _OUR_FAULT:
+            log.error("Stripe does not take what we send: %s of %s, request %s", code, error.param, error.request_id)
+            raise GatewayBusy(f"Stripe does not take what it is sent: {code}") from None
+        raise Refused(code, intent) from None
     except stripe.StripeError as error:
         raise GatewayTimeout(f"Stripe did not answer: {type(error).__name__}") from None
 

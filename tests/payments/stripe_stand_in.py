@@ -20,8 +20,15 @@ from urllib.parse import parse_qsl, urlsplit
 
 from tests.payments.stripe_shapes import Document, require_object, wrong_parameters
 
-# lost: done, and the answer never arrives; away: not done; slow: done, after the caller has given up.
-Fault = Literal["lost", "away", "slow", "busy", "broken"]
+# lost: done, and the answer never arrives; away: not done; slow: done, after the caller has given up. The others are
+# answered at once, and nothing is done.
+Fault = Literal["lost", "away", "slow", "busy", "broken", "outdated"]
+
+_REFUSALS: dict[Fault, tuple[int, Document]] = {
+    "busy": (429, {"type": "invalid_request_error", "code": "rate_limit"}),
+    "broken": (500, {"type": "api_error"}),
+    "outdated": (400, {"type": "invalid_request_error", "code": "payment_method_types_no_longer_supported"}),
+}
 
 # What becomes of a charge of a card: an error's code and the bank's, or an action.
 _DECLINES = {
@@ -156,10 +163,9 @@ class StripeStandIn:
         return None
 
     def _answer(self, asked: Asked, fault: Fault | None) -> tuple[int, Document]:
-        if fault == "busy":
-            return 429, {"error": {"type": "invalid_request_error", "code": "rate_limit", "message": "too many"}}
-        if fault == "broken":
-            return 500, {"error": {"type": "api_error", "message": "broken"}}
+        if fault in _REFUSALS:
+            status, error = _REFUSALS[fault]
+            return status, {"error": {"message": f"stand-in: {fault}", **error}}
         secret = asked.headers.get("authorization", "").removeprefix("Bearer ")
         account = self.accounts.get(secret)
         if account is None:

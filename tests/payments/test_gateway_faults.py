@@ -56,6 +56,7 @@ def test_charges_of_the_sandbox(shop: Shop, work: Work, app: Flask) -> None:
         pytest.param([("POST", INTENTS, "away")], "failed", [], id="never-arrived"),
         pytest.param([("POST", INTENTS, "broken")], "failed", [], id="broken"),
         pytest.param([("POST", INTENTS, "busy")], "succeeded", [1500], id="too-many-requests"),
+        pytest.param([("POST", INTENTS, "outdated")], "succeeded", [1500], id="no-payers-fault"),
         pytest.param([("POST", INTENTS, "lost"), ("GET", INTENTS, "away")], "succeeded", [1500], id="lost-then-away"),
         pytest.param([("POST", INTENTS, "away"), ("POST", INTENTS, "lost")], "failed", [], id="fence-lost"),
     ],
