@@ -21,8 +21,8 @@ def mail_password_reset(run: Run, email: str) -> None:
 
 
 @job(kinds.ACCOUNT_NOTICE)
-def mail_notice(run: Run, notice: Notice, email: str) -> None:
-    _send(run, mails.notice(run.job_id, notice, email))
+def mail_notice(run: Run, notice: Notice, email: str, is_verified: bool = True) -> None:
+    _send(run, mails.notice(run.job_id, notice, email, is_verified=is_verified))
 
 
 def _send(run: Run, draft: Draft | None) -> None:

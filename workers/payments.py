@@ -55,6 +55,12 @@ def tell(run: Run, store_id: str, payment_id: str, about: About, user_id: str | 
         send_mail(run, draft)
 
 
+@job(kinds.PAYMENT_RETURNED)
+def tell_of_return(run: Run, store_id: str, payment_id: str, refund_id: str, is_credited: bool) -> None:
+    ids = UUID(store_id), UUID(payment_id), UUID(refund_id)
+    send_mail(run, notices.refund_returned(*ids, is_credited=is_credited))
+
+
 def _send(run: Run, mail: notices.DocumentMail) -> None:
     def ended(outcome: Outcome) -> None:
         for document in mail.documents:

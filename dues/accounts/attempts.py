@@ -47,7 +47,7 @@ def count(quota: Quota, subject: str) -> None:
 
     Raises: TooManyRequests, with Retry-After, for one that is more than the quota.
     """
-    found = fetch_row_alone(_COUNT, {"key": _key(quota, subject), "most": quota.most, "window_s": quota.window_s})
+    found = fetch_row_alone(_COUNT, _row(quota, subject))
     assert found
     used, seconds_left = found
     if used > quota.most:
@@ -56,6 +56,15 @@ def count(quota: Quota, subject: str) -> None:
             code="too_many_attempts",
             headers={"Retry-After": str(max(1, math.ceil(seconds_left)))},
         )
+
+
+def count_with(quota: Quota, subject: str) -> bool:
+    """One try more, if the caller's transaction() is committed. Returns: whether it is within the quota."""
+    unit_of_work()
+    found = fetch_row(_COUNT, _row(quota, subject))
+    assert found
+    used: int = found[0]
+    return used <= quota.most
 
 
 def take_back(quota: Quota, subject: str) -> None:
@@ -74,6 +83,10 @@ def delete_expired_attempts() -> int:
     unit_of_work()
     (deleted,) = fetch_row(_DELETE_EXPIRED, {"most": _BATCH}) or (0,)
     return int(deleted)
+
+
+def _row(quota: Quota, subject: str) -> dict[str, object]:
+    return {"key": _key(quota, subject), "most": quota.most, "window_s": quota.window_s}
 
 
 def _key(quota: Quota, subject: str) -> bytes:

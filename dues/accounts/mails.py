@@ -9,6 +9,7 @@ from uuid import UUID
 
 from dues.accounts.codes import LIFETIMES, Purpose, issue_code
 from dues.accounts.models import find_user
+from dues.accounts.unverified import count_mail, count_reset
 from dues.accounts.users import Notice
 from dues.mail.message import Templates
 from dues.mail.service import Draft
@@ -37,14 +38,20 @@ def verification(job_id: UUID, user_id: UUID) -> Draft | None:
 
 
 def password_reset(job_id: UUID, email: str) -> Draft | None:
-    """A link to choose a new password. Not in a transaction. Returns: None where the address has no account."""
+    """A link to choose a new password. Not in a transaction. Returns: None where the address has no account. Raises:
+    PermanentFailure where one that is not verified has had its most links today."""
     with transaction():
         user = find_user(email)
+        if user and not user.is_verified:
+            count_reset(_key(job_id), user.email)
         return _code_mail(job_id, "reset-password", user.id, user.email) if user else None
 
 
-def notice(job_id: UUID, what: Notice, email: str) -> Draft:
-    """Tells an address of what was done with the account that has it, or had it."""
+def notice(job_id: UUID, what: Notice, email: str, *, is_verified: bool) -> Draft:
+    """Tells an address of what was done with the account that has it, or had it, when it was verified or not. Raises:
+    PermanentFailure where one that was not has had its most mails today."""
+    if not is_verified:
+        count_mail(_key(job_id), email)
     return _draft(job_id, what, email)
 
 
@@ -57,7 +64,11 @@ def _code_mail(job_id: UUID, purpose: Purpose, user_id: UUID, email: str) -> Dra
 def _draft(job_id: UUID, what: Purpose | Notice, email: str, *, secret: bool = False, **values: str) -> Draft:
     subject, template = _SUBJECTS[what], what.replace("-", "_")
     message = _templates.message(template, subject=subject, **{"site": site(), **values})  # type: ignore[arg-type]
-    return Draft(f"account:{job_id}", email, message, secret=secret)
+    return Draft(_key(job_id), email, message, secret=secret)
+
+
+def _key(job_id: UUID) -> str:
+    return f"account:{job_id}"
 
 
 def _link(purpose: Purpose, code: str) -> str:

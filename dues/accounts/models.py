@@ -13,7 +13,7 @@ from dues.mail.address import normal_address
 from dues.postgres import Model, Versioned, db, fetch_row
 
 _BY_EMAIL = """
-    select id, password_hash, email from users
+    select id, password_hash, email, email_verified_at is not null from users
     where email_normal in (lower(%(email)s), %(mailbox)s) and deleted_at is null
     order by email_normal = lower(%(email)s) desc limit 1
 """
@@ -76,6 +76,7 @@ class Found(NamedTuple):
     id: UUID
     password_hash: str
     email: str
+    is_verified: bool
 
 
 def find_user(email: str) -> Found | None:

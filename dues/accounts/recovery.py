@@ -14,6 +14,7 @@ from dues.accounts.fields import Email, Password
 from dues.accounts.models import mailbox_of
 from dues.accounts.passwords import hash_password
 from dues.accounts.tokens import WRONG_PASSWORDS, revoke_tokens
+from dues.accounts.unverified import count_verification
 from dues.accounts.users import refuse_weak, set_password
 from dues.clock import now
 from dues.errors import Conflict
@@ -59,6 +60,7 @@ def check_verification(user_id: UUID) -> EmailVerification:
     if is_verified:
         raise Conflict("the e-mail is verified already", code="email_verified")
     count(VERIFICATIONS, mailbox_of(email))
+    count_verification(email)
     return EmailVerification(email)
 
 
@@ -96,8 +98,8 @@ def reset_password(confirmation: PasswordResetConfirmation, password_hash: str) 
     """Another password, with which to log in anew: every token is revoked, and wrong passwords are counted anew. The
     code came by mail, so the address is verified, too. Raises: ValidationFailed for a code that does not work."""
     user, holder = use_code(confirmation.code, "reset-password")
-    set_password(user, password_hash)
     user.email_verified_at = user.email_verified_at or now()
+    set_password(user, password_hash)
     revoke_tokens(user.id)
     forget(WRONG_PASSWORDS, mailbox_of(holder.email))
     touch(f"user:{user.id}")

@@ -19,6 +19,7 @@ from dues.accounts.tokens import revoke_tokens, try_password
 from dues.errors import Conflict, Outdated, ValidationFailed
 from dues.ids import new_id
 from dues.jobs import enqueue, kinds
+from dues.jobs.outbox import JSON
 from dues.mail.address import normal_address
 from dues.postgres import db, fetch_row
 from dues.postgres.constraints import take_turns
@@ -162,7 +163,8 @@ def _change_email(user: User, email: str) -> None:
 
 def _tell(user: User, notice: Notice) -> None:
     """Have the user's present address told of something."""
-    enqueue(kinds.ACCOUNT_NOTICE, {"notice": notice, "email": user.email}, owner_id=user.id)
+    told: dict[str, JSON] = {"notice": notice, "email": user.email, "is_verified": user.email_verified_at is not None}
+    enqueue(kinds.ACCOUNT_NOTICE, told, owner_id=user.id)
 
 
 def _wait_for_referrers(user_id: UUID) -> None:

@@ -23,9 +23,11 @@ from dues.clock import store_now
 from dues.errors import Conflict, InvalidTransition, NotFound
 from dues.events import emit
 from dues.ids import new_id
+from dues.jobs import enqueue, kinds
+from dues.jobs.outbox import JSON
 from dues.money import PositiveAmount
 from dues.payments.models import Payment, Refund
-from dues.payments.service import NewRefund, create_refund, get_payment
+from dues.payments.service import NewRefund, create_refund, get_payment, payment_args
 from dues.payments.state import Refunded, limits_refunds, when_refund_opened, when_refunded
 from dues.postgres import fetch_row, run_later
 from dues.text import OneLine
@@ -198,6 +200,7 @@ def _keep_returned(refund: Refunded) -> None:
     if invoice is None:
         owed = "earlier" if books.is_earlier(payment.store_id, payment.id) else "unapplied"
         _book(refund, "returned_refund", (Entry(owed, -refund.amount),), sign=-1)
+        _tell_payer(refund, is_credited=False)
         return
     lock_customer(payment.store_id, payment.user_id, refund.at)
     (note_id,) = fetch_row(_OF_REFUND, {"store_id": payment.store_id, "refund_id": refund.id}) or (None,)
@@ -207,6 +210,12 @@ def _keep_returned(refund: Refunded) -> None:
     posting.write()
     _book(refund, "returned_refund", (Entry("balance", -refund.amount),), sign=-1)
     invoices.touch_invoice(payment.store_id, payment.user_id)
+    _tell_payer(refund, is_credited=True)
+
+
+def _tell_payer(refund: Refunded, *, is_credited: bool) -> None:
+    told: dict[str, JSON] = {"refund_id": str(refund.id), "is_credited": is_credited}
+    enqueue(kinds.PAYMENT_RETURNED, payment_args(refund.payment) | told, store_id=refund.payment.store_id)
 
 
 def _book(refund: Refunded, kind: books.Kind, from_accounts: tuple[Entry, ...], *, sign: int = 1) -> None:

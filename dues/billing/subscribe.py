@@ -16,6 +16,7 @@ from dues.billing.posting import Posting
 from dues.clock import Moment, store_now
 from dues.errors import Conflict, Fault, ValidationFailed
 from dues.ids import new_id
+from dues.mail.address import without_tag
 from dues.money import Amount, Currency
 from dues.packages.models import Package
 from dues.packages.service import require_price
@@ -191,8 +192,7 @@ def _method(store_id: UUID, user_id: UUID, new: NewSubscription, *, is_needed: b
 
 def trial_mailbox(email_normal: str) -> bytes:
     """By what a mailbox is known that has had a trial: the same under whatever spelling of the address."""
-    local, _, domain = email_normal.rpartition("@")
-    return sha256(f"{local.partition('+')[0]}@{domain}".encode()).digest()
+    return sha256(without_tag(email_normal).encode()).digest()
 
 
 def _take_trial(store_id: UUID, user_id: UUID, subscription_id: UUID, at: datetime) -> bool:

@@ -56,6 +56,8 @@ GATEWAY_SWEEPS = Kind("gateway.sweeps", "slow", max_attempts=3)
 PAYMENT_CONFIRMATION = Kind("payment.confirmation", "default", timeout_s=120)
 PAYMENT_NOTICE = Kind("payment.notice", "default", timeout_s=120)
 DOCUMENT_DELIVERY = Kind("document.delivery", "default", timeout_s=120)
+# Tells a payer that their bank has sent a refund back.
+PAYMENT_RETURNED = Kind("payment.returned", "default", timeout_s=120)
 # Does what is due of subscriptions, one batch after another; the charges are jobs of their own. They and their mails
 # are on `bulk` as well: many are due at once, and nobody waits for them, so they must not stand before those who pay.
 SUBSCRIPTION_RENEW = Kind("subscription.renew", "bulk", timeout_s=300)

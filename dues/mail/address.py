@@ -45,6 +45,12 @@ def normal_address(text: str) -> str:
     return f"{unicodedata.normalize('NFC', local.lower())}@{domain}"
 
 
+def without_tag(normal: str) -> str:
+    """A normal address without its tag: mail to `ada+shop@example.org` is read by whoever reads `ada@example.org`."""
+    local, at, domain = normal.rpartition("@")
+    return f"{local.partition('+')[0]}{at}{domain}"
+
+
 def check_address(text: str) -> str:
     """For a field's type: `text` as it was typed. Raises: InvalidValue."""
     _parts(text)

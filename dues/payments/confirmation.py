@@ -15,7 +15,7 @@ from dues.payments.receipt import Receipt
 _templates = Templates(Path(__file__).parent / "templates")
 
 # What a mail is about: the name of its template.
-About = Literal["confirmation", "receipt", "refunded", "failed", "requires_action", "received"]
+About = Literal["confirmation", "receipt", "refunded", "returned", "failed", "requires_action", "received"]
 
 # A row of a mail's table: label, value, and whether it is emphasised.
 Fact = tuple[str, str | Words | Amount, bool]
@@ -24,6 +24,7 @@ _SUBJECTS: dict[About, str] = {
     "confirmation": "Your payment to {shop}: {amount.text}",
     "receipt": "Your receipt from {shop}: {amount.text}",
     "refunded": "Your refund from {shop}: {refunded.text}",
+    "returned": "Your refund from {shop} came back: {refunded.text}",
     "failed": "Your payment to {shop} did not go through",
     "requires_action": "Your payment to {shop} waits for you",
     "received": "New payment to {shop}: {amount.text}",
@@ -33,6 +34,10 @@ _PLAIN: dict[About, tuple[str, str]] = {
     "confirmation": ("Your payment of {amount}", "A payment of {amount} was received."),
     "receipt": ("Your payment of {amount}", "A payment of {amount} was received."),
     "refunded": ("Your refund of {refunded}", "{refunded} of a payment of {amount} were refunded."),
+    "returned": (
+        "Your refund of {refunded} came back",
+        "A refund of {refunded}, of a payment of {amount}, was sent back by your bank.",
+    ),
     "failed": ("A payment did not go through", "A payment of {amount} did not go through; nothing was charged."),
     "requires_action": ("A payment waits for you", "A payment of {amount} waits to be confirmed by its payer."),
     "received": ("A new payment of {amount}", "Your store has received a payment of {amount}."),
@@ -51,13 +56,14 @@ class Recipient:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
     """What a mail is about: `receipt` says what was paid; its file, if there is one, and further documents are
-    attached."""
+    attached. `is_credited`: what came back of a refund is on the payer's balance."""
 
     about: About
     receipt: Receipt
     payment_id: str
     file: bytes | None = None
     beside: Attachment | None = None
+    is_credited: bool = False
 
 
 def payment_message(subject: Subject, to: Recipient, *, site: str) -> Message:
@@ -71,6 +77,7 @@ def payment_message(subject: Subject, to: Recipient, *, site: str) -> Message:
         "greeting": f"Hello {Words(to.name)}," if to.name else "Hello,",
         "facts": _facts(subject),
         "is_invoiced": subject.beside is not None,
+        "is_credited": subject.is_credited,
         "can_reply": bool(seller.contact_email),
         "website": seller.website,
         **values,
@@ -116,7 +123,10 @@ def _facts(subject: Subject) -> list[Fact]:
         ("For", Words(receipt.what), False),
         ("Total paid" if receipt.number else "Amount", Amount(receipt.money(receipt.amount)), refund is None),
     ]
-    if refund:
+    if refund and subject.about == "returned":
+        facts = [("Refunded", receipt.moment(receipt.issued_at), False), *facts[2:3]]
+        facts += [("Sent back", Amount(receipt.money(refund.amount)), True)]
+    elif refund:
         left = receipt.amount - refund.before - refund.amount
         facts += [
             ("Reason", Words(refund.reason), False),

@@ -10,7 +10,7 @@ from dues.jobs import PermanentFailure
 from dues.mail.message import Attachment
 from dues.mail.service import Draft
 from dues.payments.confirmation import About, Recipient, Subject, payment_message
-from dues.payments.receipts import IssuedReceipt, describe_payment, issue_receipt, issue_refund
+from dues.payments.receipts import IssuedReceipt, describe_payment, describe_refund, issue_receipt, issue_refund
 from dues.postgres import fetch_row
 from dues.settings import site
 
@@ -59,6 +59,13 @@ def payment_notice(store_id: UUID, payment_id: UUID, about: About, user_id: UUID
     subject = Subject(about=about, receipt=receipt, payment_id=str(payment_id))
     key = f"payment-{about.replace('_', '-')}:{payment_id}" + (f":{user_id}" if user_id else "")
     return _draft(key, subject, to)
+
+
+def refund_returned(store_id: UUID, payment_id: UUID, refund_id: UUID, *, is_credited: bool) -> Draft:
+    """Tells the payer that their bank has sent a refund back. Raises: PermanentFailure."""
+    payer_id, receipt = describe_refund(store_id, payment_id, refund_id)
+    subject = Subject(about="returned", receipt=receipt, payment_id=str(payment_id), is_credited=is_credited)
+    return _draft(f"payment-returned:{refund_id}", subject, _recipient(payer_id))
 
 
 def _with_documents(

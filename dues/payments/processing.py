@@ -280,16 +280,20 @@ def refund(run: Run, store_id: UUID, refund_id: UUID) -> None:
 
 
 def look_at_refund(run: Run, store_id: UUID, refund_id: UUID) -> None:
-    """The gateway has news of a refund: one that was made may have been sent back by the payer's bank. Raises: Retry
-    while it does not answer."""
+    """The gateway has news of a refund: one that was made may have been sent back by the payer's bank.
+
+    Raises: Retry while it does not answer, and while the refund is being made.
+    """
     try:
         with transaction():
             due, payment = _get_refund(store_id, refund_id)
     except NotFound:
         run.complete(None)
         return
+    if due.status == "pending":
+        # It may have been answered already, before it was sent back, and that answer not be written down yet.
+        raise Retry(problem="another job is at work on the refund")
     if due.status != "succeeded":
-        # The job of one that is pending asks by itself.
         run.complete(_result(payment))
         return
     try:

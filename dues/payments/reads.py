@@ -52,6 +52,7 @@ refunds = Resource(
         "reason": Refund.reason,
         "status": Computed("{status}", {"type": "string", "enum": list(REFUND_STATUSES)}),
         "settled_at": Refund.settled_at,
+        "returned_at": Refund.returned_at,
         "version": Refund.version,
         "created_at": Refund.created_at,
         "updated_at": Refund.updated_at,

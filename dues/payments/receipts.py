@@ -49,7 +49,7 @@ _REFUND = """
             where n.store_id = r.store_id and n.refund_id = r.id and n.total = r.amount limit 1) as tax
     from refunds r
     where r.store_id = %(store_id)s and r.payment_id = %(payment_id)s and r.id = %(refund_id)s
-        and r.status = 'succeeded'
+        and (r.status = 'succeeded' or r.returned_at is not null)
 """
 
 
@@ -140,6 +140,13 @@ def describe_payment(store_id: UUID, payment_id: UUID) -> tuple[UUID, str, Recei
     """The payer, the payment's status, and the content of a receipt without a number. Raises: PermanentFailure."""
     paid = _paid(store_id, payment_id)
     return paid.user_id, paid.status, _says(paid, "", None)
+
+
+def describe_refund(store_id: UUID, payment_id: UUID, refund_id: UUID) -> tuple[UUID, Receipt]:
+    """The payer, and the content of the document about a refund that was made, without numbers. Raises:
+    PermanentFailure."""
+    paid = _paid(store_id, payment_id)
+    return paid.user_id, _says(paid, "", _refunded(store_id, payment_id, refund_id, ""))
 
 
 def open_receipt(document: Issued) -> IssuedReceipt:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from dues.accounts.unverified import may_mail
 from dues.jobs import enqueue, kinds
 from dues.mail.message import Templates
 from dues.mail.service import queue_mail
@@ -39,6 +40,8 @@ def _mail(endpoint: Endpoint, template: str, subject: str, why: str) -> None:
     owner = fetch_row(_OWNER, {"store_id": endpoint.store_id})
     assert owner
     name, user, email, is_verified = owner
+    if not is_verified and not may_mail(email):
+        return
     moment = database_now()
     since = endpoint.failing_since or moment
     facts: list[tuple[str, str | Words, bool]] = [

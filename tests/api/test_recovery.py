@@ -1,12 +1,15 @@
 """Proving an e-mail address, and a new password where the old one is lost: by HTTP, worker and mail."""
 
 import re
+from collections import Counter
+from dataclasses import replace
 from email.message import EmailMessage
 from typing import Any
 
 import pytest
 from flask import Flask
 
+from dues.accounts import unverified
 from tests.factory import Factory
 from tests.payments.conftest import Work, work
 from tests.rows.people import PASSWORD
@@ -93,6 +96,13 @@ class TestVerifying:
     def test_what_is_verified_needs_no_link(self, client, make: Factory):
         answer = self.ask(client, make.auth(make.user()))
         assert (answer.status_code, answer.json["code"]) == (409, "email_verified")
+
+    def test_one_reader_gets_20_a_day_under_whatever_tag(self, client, make: Factory):
+        statuses = []
+        for tag in range(5):
+            auth = make.auth(make.user(email=f"ada+{tag}@example.com", email_verified_at=None))
+            statuses += [self.ask(client, auth).status_code for _ in range(5)]
+        assert statuses == [202] * 20 + [429] * 5
 
     def test_one_address_gets_five_an_hour(self, client, make: Factory, user):
         statuses = [self.ask(client, make.auth(user)).status_code for _ in range(6)]
@@ -233,3 +243,47 @@ class TestResetting:
         with contention.held("select 1 from users where id = %(id)s for update", id=user.id):
             answers = contention.start(confirm, confirm)
         assert sorted(answer.result() for answer in answers) == [204, 422]
+
+
+class TestMailsToAnAddressThatMayBeAnothers:
+    """Whoever has an account with somebody else's address could have that person written to by what they do with it."""
+
+    @pytest.fixture(autouse=True)
+    def few(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("_NEWS", "_RESETS"):
+            monkeypatch.setattr(unverified, name, replace(getattr(unverified, name), most=3))
+
+    def move(self, client, auth: dict[str, str], *emails: str) -> None:
+        for email in emails:
+            body = {"email": email, "current_password": PASSWORD}
+            assert client.patch("/v1/me", json=body, headers=auth).status_code == 200
+
+    def test_changes_of_its_account_are_counted(self, client, make: Factory, user, work: Work, mailbox: Mailbox):
+        self.move(client, make.auth(user), *["elsewhere@example.com", "ada@example.com"] * 3)
+        client.patch("/v1/me", json={"password": NEW_PASSWORD, "current_password": PASSWORD}, headers=make.auth(user))
+        work.drain()
+        assert Counter(str(mail["To"]) for mail in mailbox.mails()) == {
+            "ada@example.com": 3,
+            "elsewhere@example.com": 3,
+        }
+
+    def test_a_verified_one_is_told_each_time(self, client, make: Factory, work: Work, mailbox: Mailbox):
+        owner = make.user(email="owner@example.com")
+        for _ in range(4):
+            make.rows("update users set email = 'owner@example.com', email_normal = 'owner@example.com'")
+            make.rows("update users set email_verified_at = now()")
+            self.move(client, make.auth(owner), "elsewhere@example.com")
+        work.drain()
+        assert [mail["To"] for mail in mailbox.mails()] == ["owner@example.com"] * 4
+
+    def test_links_for_a_new_password_are_counted_apart(
+        self, client, make: Factory, user, work: Work, mailbox: Mailbox
+    ):
+        for _ in range(5):
+            assert client.post(RESET, json={"email": "ada@example.com"}).status_code == 202
+        work.drain()
+        self.move(client, make.auth(user), "elsewhere@example.com")
+        work.drain()
+        subjects = Counter(str(mail["Subject"]) for mail in mailbox.mails())
+        assert list(subjects.values()) == [3, 1]
+        assert list(subjects) == ["Choose a new password", "The e-mail address of your account was changed"]

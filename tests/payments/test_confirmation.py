@@ -1,7 +1,7 @@
 """The mails about a payment, as data in and message out."""
 
 import re
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -14,13 +14,14 @@ pytestmark = pytest.mark.unit
 
 ADA = Recipient("Ada Müller", "ada@example.org", is_verified=True)
 STRANGER = Recipient("Visit http://evil.example to win", "victim@example.org", is_verified=False)
-ABOUT: tuple[About, ...] = ("confirmation", "receipt", "refunded", "failed", "requires_action", "received")
+ABOUT: tuple[About, ...] = get_args(About)
+OF_REFUNDS = ("refunded", "returned")
 
 
 def message(
     about: About = "confirmation", to: Recipient = ADA, file: bytes | None = b"%PDF", **changes: Any
 ) -> Message:
-    refund = REFUND if about == "refunded" else None
+    refund = REFUND if about in OF_REFUNDS else None
     said = receipt(**{"refund": refund} | changes)
     return payment_message(Subject(about=about, receipt=said, payment_id="p-1", file=file), to, site="dues.example")
 
@@ -60,6 +61,23 @@ def test_a_refund_says_how_much_why_and_what_is_left():
         assert line in mail.text.replace("\N{NO-BREAK SPACE}", " ")
 
 
+@pytest.mark.parametrize(
+    ("is_credited", "said"),
+    [(True, "it pays for what"), (False, "agree with them")],
+)
+def test_whoever_did_not_get_a_refund_hears_what_becomes_of_the_money(is_credited: bool, said: str):
+    subject = Subject(
+        about="returned", receipt=receipt(refund=REFUND, number=""), payment_id="p-1", is_credited=is_credited
+    )
+    mail = payment_message(subject, ADA, site="dues.example")
+    assert mail.subject == "Your refund from Kestrel Climbing Club came back: 30.00 EUR"
+    assert said in mail.text
+    assert said in mail.html
+    assert "Sent back: 30.00\N{NO-BREAK SPACE}EUR" in mail.text
+    assert "Total" not in mail.text
+    assert not mail.attachments
+
+
 def test_an_owner_hears_of_a_new_payment_and_can_answer_the_payer():
     mail = message("received", file=None)
     assert mail.reply_to == "ada@example.org"
@@ -77,7 +95,7 @@ def test_what_people_write_can_pose_as_nothing_else(about: About):
     honest = message(about)
     names: dict[str, Any] = {"seller": Seller(name=FORGED), "payer": Payer(name=FORGED, email="a@b.example")}
     refund: dict[str, Any] = {}
-    if about == "refunded":
+    if about in OF_REFUNDS:
         refund = {"refund": Refunded(amount=1, refunded_at=REFUND.refunded_at, receipt_number="R-1", reason=FORGED)}
     forged = message(about, Recipient(FORGED, "a@b.example", is_verified=True), description=FORGED, **names, **refund)
     fields = [line.partition(":")[0] for line in honest.text.splitlines() if re.match(r"[A-Z][a-z ]+: ", line)]
@@ -117,7 +135,7 @@ def test_characters_that_turn_text_around_are_taken_out():
 
 @pytest.mark.parametrize("about", ABOUT)
 def test_an_amount_never_breaks(about: About):
-    mail = message(about, amount=999_999_999_999, currency="KWD", refund=None if about != "refunded" else REFUND)
+    mail = message(about, amount=999_999_999_999, currency="KWD", refund=REFUND if about in OF_REFUNDS else None)
     assert "999,999,999.999 KWD" not in mail.text
     assert "999,999,999.999\N{NO-BREAK SPACE}KWD" in mail.text
     amounts = re.findall(r"(<span[^>]*>)?999,999,999\.999", mail.html.partition("<body")[2])
@@ -132,7 +150,7 @@ def test_an_address_that_nobody_proved_is_told_nothing_that_somebody_wrote(about
         name=evil, lines=[evil], contact_email="evil@evil.example", website="http://evil.example", note=evil
     )
     refund: dict[str, Any] = {}
-    if about == "refunded":
+    if about in OF_REFUNDS:
         refund = {"refund": Refunded(amount=1, refunded_at=REFUND.refunded_at, receipt_number="EVIL-R-1", reason=evil)}
     payer = Payer(name=evil, email="victim@example.org", lines=[evil])
     mail = message(about, STRANGER, seller=seller, description=evil, payer=payer, number="EVIL-R-1", **refund)

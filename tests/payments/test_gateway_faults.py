@@ -11,11 +11,13 @@ import pytest
 from flask import Flask
 
 from dues.billing.audit import audit
+from dues.payments import processing
 from dues.payments.gateway import Dispute
 from dues.payments.stripe_gateway import Stripe
 from tests.payments.conftest import Shop, Work
 from tests.payments.stripe_shop import StripeShop, sweep
 from tests.payments.stripe_stand_in import Fault
+from tests.servers import Mailbox
 
 INTENTS, REFUNDS = "/v1/payment_intents", "/v1/refunds"
 
@@ -286,7 +288,7 @@ def test_an_answer_about_a_dispute_that_is_older_than_what_is_known_is_not_belie
 
 @pytest.mark.parametrize("tell", TELLS)
 def test_a_refund_that_the_bank_sends_back_goes_to_the_balance(
-    stripes: StripeShop, tell: Callable[[StripeShop], None]
+    stripes: StripeShop, tell: Callable[[StripeShop], None], mailbox: Mailbox
 ) -> None:
     payment_id = stripes.pay()
     for amount in (500, 1000):
@@ -310,3 +312,28 @@ def test_a_refund_that_the_bank_sends_back_goes_to_the_balance(
     told = "select count(*) from events where type = 'refund.failed'"
     assert stripes.make.value(told) == 2
     assert stripes.shop.events(payment_id)[-2:] == ["partially_refunded", "succeeded"]
+    came_back = [mail["Subject"] for mail in mailbox.mails() if "came back" in mail["Subject"]]
+    assert came_back == [f"Your refund from {stripes.shop.store.name} came back: {amount}.00 EUR" for amount in (5, 10)]
+
+
+def test_a_refund_that_comes_back_before_its_answer_is_written_down(
+    stripes: StripeShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker that made it is slow: it has been told that the refund was made, and another does the news first."""
+    payment_id, reached = stripes.pay(), list[str]()
+
+    def slow(line: str) -> None:
+        if line == "payment.after_refund":
+            reached.append(line)
+            (refund,) = stripes.account.all("refunds").values()
+            stripes.stripe.send_back(stripes.account, refund)
+            stripes.hooks(*stripes.events("refund.failed"))
+
+    monkeypatch.setattr(processing, "failpoint", slow)
+    stripes.shop.refund(payment_id)
+    stripes.work.drain()
+    stripes.work.hurry()
+    assert reached
+    (refund,) = stripes.shop.get(f"{stripes.path}/payments/{payment_id}/refunds")["data"]
+    assert (refund["status"], refund["returned_at"] is None) == ("failed", False)
+    assert (stripes.payment(payment_id)["status"], stripes.payment(payment_id)["refunded_amount"]) == ("succeeded", 0)

@@ -1,5 +1,10 @@
 """Endpoints that are disabled, and what their owners are told."""
 
+from dataclasses import replace
+
+import pytest
+
+from dues.accounts import unverified
 from tests.webhooks.hooks import Hooks
 
 
@@ -70,6 +75,18 @@ class TestDisabling:
         for words in ("evil", "Climbing Hall", "Olga", f":{hooks.receiver.port}"):
             assert words not in text
             assert words not in mail.get_body(("html",)).get_content()
+
+    def test_such_an_owner_gets_so_many_mails_a_day(self, hooks: Hooks, mailbox, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr(unverified, "_NEWS", replace(unverified._NEWS, most=2))
+        endpoint = hooks.register()
+        hooks.make.rows("update users set email_verified_at = null")
+        hooks.receiver.always(410)
+        for _ in range(4):
+            hooks.send("PATCH", f"/webhook-endpoints/{endpoint['id']}", {"enabled": True})
+            hooks.happen()
+            hooks.work.drain()
+        assert not hooks.endpoint(endpoint["id"])["enabled"]
+        assert len(mailbox.mails()) == 2
 
     def test_the_owner_is_told_when_a_delivery_is_given_up(self, hooks: Hooks, mailbox):
         hooks.register()

@@ -79,6 +79,7 @@ JobKind = Literal[
     "payment.confirmation",
     "payment.notice",
     "document.delivery",
+    "payment.returned",
     "subscription.renew",
     "subscription.notice",
     "document.issue",
@@ -867,12 +868,13 @@ class Refund(Priced):
     reason: str
     status: RefundStatus | str
     settled_at: datetime | None
+    returned_at: datetime | None
     version: int
     created_at: datetime
     updated_at: datetime
     links: Mapping[str, str | None]
 
-    _decoders = {"settled_at": time, "created_at": time, "updated_at": time}
+    _decoders = {"settled_at": time, "returned_at": time, "created_at": time, "updated_at": time}
 
 
 class Report(Model):
