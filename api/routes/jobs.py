@@ -67,7 +67,7 @@ def _find(call: Call) -> Status:
     status = service.get_status(call.ids["job_id"], call.query)
     if status.owner_id != call.actor.user_id and not _manages(call, status.store_id):
         raise NotFound("there is no such job")
-    require_binding(call.actor, status.store_id)
+    require_binding(call.actor, status.store_id, unbound=status.store_id is None)
     return status
 
 

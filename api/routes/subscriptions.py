@@ -110,7 +110,7 @@ def create_subscription(call: Call, store_id: UUID) -> Reply:
 
     Where something is to be paid first, a job charges it (202); a trial, or what costs nothing, begins at once (201).
     """
-    one = subscribe(store_id, call.actor.user_id, call.data, call.access.currencies)
+    one = subscribe(store_id, call.actor.user_id, call.data, call.access.currencies, only_in=call.actor.store_id)
     if one.bill is None or one.latest_payment_id is None:
         return call.created(subscriptions, _subscription(call, one.id))
     return call.accepted(one.id, job_of_payment(one))
@@ -141,7 +141,9 @@ def change_subscription(call: Call, store_id: UUID, subscription_id: UUID) -> Re
         shown = manage.preview_change(call.row, call.data, call.access.currencies)
         return json_reply(msgspec.to_builtins(shown))
     call.match(call.row.version)
-    manage.change_subscription(call.row, call.data, call.actor.user_id, call.access.currencies)
+    manage.change_subscription(
+        call.row, call.data, call.actor.user_id, call.access.currencies, only_in=call.actor.store_id
+    )
     return call.written(subscriptions, _subscription(call, subscription_id))
 
 

@@ -70,7 +70,7 @@ _ACCOUNTS = f"""
             where m.user_id = k.user_id and m.deleted_at is null
                 and (m.id = k.payment_method_id or m.is_default and k.uses_default_method)
                 and {CAN_CHARGE}
-            order by m.id is not distinct from k.payment_method_id desc limit 1),
+            order by m.id is not distinct from k.payment_method_id desc, m.store_id is null limit 1),
         'grace_days', s.grace_days, 'tax_rate', s.tax_rate, 'dunning', s.dunning,
         'package_name', p.name, 'pending_name', q.name)), '[]')::text
     from jsonb_populate_recordset(null::subscriptions, %(rows)s::jsonb) k

@@ -18,7 +18,7 @@ from dues.billing.refund import refund_unused
 from dues.billing.subscribe import package_for_sale
 from dues.clock import Moment, store_now
 from dues.errors import Conflict, Fault, Forbidden, InvalidTransition, ValidationFailed
-from dues.payments.methods import Method, method_for
+from dues.payments.methods import Method, chosen_apart, method_for
 from dues.subscriptions import machine
 from dues.subscriptions.dunning import MANUAL_TRIES
 from dues.subscriptions.subscription import Subscription
@@ -59,9 +59,16 @@ class SubscriptionEnding(Struct, forbid_unknown_fields=True):
 
 
 def change_subscription(
-    one: Subscription, change: SubscriptionChange, actor_id: UUID, currencies: Collection[str]
+    one: Subscription,
+    change: SubscriptionChange,
+    actor_id: UUID,
+    currencies: Collection[str],
+    *,
+    only_in: UUID | None = None,
 ) -> None:
-    """Raises: ValidationFailed for a request that asks for nothing, or for two things; InvalidTransition and Conflict
+    """`only_in`: the store that the caller's token is bound to, if it is.
+
+    Raises: ValidationFailed for a request that asks for nothing, or for two things; InvalidTransition and Conflict
     for what is not possible as things stand."""
     verb = _verb(change)
     at = store_now(one.store_id)
@@ -78,7 +85,7 @@ def change_subscription(
         case "paused":
             _go_on(posting, one)
         case "payment_method":
-            _charge_to(posting, one, change.payment_method, actor_id)
+            _charge_to(posting, one, change.payment_method, actor_id, only_in)
     posting.write()
 
 
@@ -160,7 +167,9 @@ def _go_on(posting: Posting, one: Subscription) -> None:
     resume(posting, one, account_of(one), posting.at, off_session=False)
 
 
-def _charge_to(posting: Posting, one: Subscription, named: str | UnsetType | None, actor_id: UUID) -> None:
+def _charge_to(
+    posting: Posting, one: Subscription, named: str | UnsetType | None, actor_id: UUID, only_in: UUID | None
+) -> None:
     """Another method for this subscription alone; None: the member's default from now on."""
     if actor_id != one.user_id:
         raise Forbidden("only the member can say what is charged")
@@ -168,12 +177,11 @@ def _charge_to(posting: Posting, one: Subscription, named: str | UnsetType | Non
         raise InvalidTransition(f"a subscription that is {one.status} is not charged any more")
     method = None
     if isinstance(named, str):
-        method = method_for(one.store_id, one.user_id, named)
+        method = method_for(one.store_id, one.user_id, named, only_in)
         if lock_subscription(one.store_id, one.id).version != one.version:
             # The token has become their default, to which what is owed was charged at once (methods.py).
             return
-    own = method.id if method and not method.is_default else None
-    changed = replace(one, payment_method_id=own, uses_default_method=True)
+    changed = replace(one, payment_method_id=chosen_apart(method, one.store_id), uses_default_method=True)
     if one.bill and one.bill.state != "trying" and one.status in ("past_due", "incomplete"):
         retry_now(posting, one, changed)
     elif one.bill and one.status == "past_due":

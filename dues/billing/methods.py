@@ -23,6 +23,11 @@ _CHARGED_TO_DEFAULT = f"""
     join stores s on s.id = k.store_id
     left join gateway_accounts g on g.store_id = s.id and g.replaced_at is null
     where m.user_id = %(user_id)s and m.id = %(id)s and {CAN_CHARGE}
+        -- A store's own default is charged before the one for everywhere.
+        and (m.store_id is not null or not exists (
+            select from payment_methods o
+            where o.user_id = m.user_id and o.store_id = k.store_id and o.gateway = m.gateway and o.is_default
+                and o.deleted_at is null))
 """
 
 

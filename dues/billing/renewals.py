@@ -8,6 +8,7 @@ Charges are jobs, inserted in the same transaction; settlement.py hears how they
 import logging
 import time
 from datetime import datetime, timedelta
+from uuid import UUID
 
 import msgspec
 
@@ -48,6 +49,15 @@ _POSTPONE = """
 """
 
 
+class _Key(msgspec.Struct):
+    """What names a subscription, however it stands otherwise."""
+
+    store_id: UUID
+    id: UUID
+    user_id: UUID
+    version: int
+
+
 def offer() -> int:
     """Have a job do what is due, if anything is. Returns: how many jobs were asked for."""
     if fetch_row(_IS_DUE, {"now": database_now()}) is None:
@@ -73,7 +83,7 @@ def do_batch(most: int) -> int:
     """Claim what is due, at most so much, and do it in one transaction. Returns: how many things."""
     try:
         with transaction():
-            claimed = _claim(most)
+            claimed = state.parse_all(_claim_document(most))
             do_all(claimed, database_now())
             failpoint("renewal.before_commit")
         failpoint("renewal.after_commit")
@@ -102,29 +112,32 @@ def _do_each(most: int) -> int:
 
 
 def _do_one() -> bool:
-    """Do the first that is due, or set it aside where it cannot be done. Returns: whether there was one."""
-    claimed: list[Subscription] = []
+    """Do the first that is due, or set it aside where it cannot be done, nor perhaps even read. Returns: whether there
+    was one."""
+    claimed: list[_Key] = []
     try:
         with transaction():
-            claimed = _claim(1)
-            do_all(claimed, database_now())
+            document = _claim_document(1)
+            claimed = msgspec.json.decode(document, type=list[_Key])
+            do_all(state.parse_all(document), database_now())
     except Exception:
         log.exception("what is due of a subscription could not be done; it is tried again later")
         _set_aside(claimed)
     return bool(claimed)
 
 
-def _set_aside(claimed: list[Subscription]) -> None:
+def _set_aside(claimed: list[_Key]) -> None:
     """What has just failed is passed over for a while."""
     with transaction():
         unit_of_work()
         for one in claimed:
             values = {"store_id": one.store_id, "id": one.id, "version": one.version}
             fetch_row(_POSTPONE, values | {"until": database_now() + _SET_ASIDE})
-            state.touch_subscription(one, one)
+            state.touch_ids(one.store_id, one.user_id)
 
 
-def _claim(most: int) -> list[Subscription]:
+def _claim_document(most: int) -> str:
+    """Rows of subscriptions, as JSON."""
     unit_of_work()
     (document,) = fetch_row(_CLAIM, {"now": database_now(), "most": most}, hot=True) or ("[]",)
-    return msgspec.json.decode(document, type=list[Subscription])
+    return str(document)

@@ -21,7 +21,7 @@ from dues.money import Amount, Currency
 from dues.packages.models import Package
 from dues.packages.service import require_price
 from dues.payments.gateways import chosen_gateway
-from dues.payments.methods import Method, default_in, method_for
+from dues.payments.methods import Method, chosen_apart, default_in, method_for
 from dues.payments.models import PaymentMethod
 from dues.postgres import db, fetch_row
 from dues.stores.models import Store
@@ -58,9 +58,11 @@ class NewSubscription(Struct, forbid_unknown_fields=True):
     currency: Currency | UnsetType = UNSET
 
 
-def subscribe(store_id: UUID, user_id: UUID, new: NewSubscription, currencies: Collection[str]) -> Subscription:
+def subscribe(
+    store_id: UUID, user_id: UUID, new: NewSubscription, currencies: Collection[str], *, only_in: UUID | None = None
+) -> Subscription:
     """A subscription by `user_id`, in a store that takes `currencies`; where something is to be paid first, it is
-    `incomplete` and a job charges it.
+    `incomplete` and a job charges it. `only_in`: the store that the caller's token is bound to, if it is.
 
     Raises: ValidationFailed for a package or a payment method that is none, a time that is not ahead, or where there is
     nothing to charge; Conflict for a package that is archived or has another price, and for a user who is a
@@ -74,7 +76,7 @@ def subscribe(store_id: UUID, user_id: UUID, new: NewSubscription, currencies: C
     lock_customer(store_id, user_id, at, by_member=True)
     _require_no_member(store_id, user_id, at)
     terms = terms_of(package)
-    method = _method(store_id, user_id, new, is_needed=terms.amount > 0)
+    method = _method(store_id, user_id, new, only_in, is_needed=terms.amount > 0)
     subscription_id = new_id()
     days = package.trial_days
     refused = days > 0 and not _take_trial(store_id, user_id, subscription_id, at)
@@ -89,7 +91,7 @@ def subscribe(store_id: UUID, user_id: UUID, new: NewSubscription, currencies: C
         start_at=at if new.start_at is UNSET else new.start_at,
         trial_days=0 if refused else days,
         trial_refused=refused,
-        payment_method_id=method.id if method and not method.is_default else None,
+        payment_method_id=chosen_apart(method, store_id),
         test=store.test,
     )
     db.session.flush()
@@ -180,10 +182,12 @@ def _require_no_member(store_id: UUID, user_id: UUID, at: datetime) -> None:
     posting.write()
 
 
-def _method(store_id: UUID, user_id: UUID, new: NewSubscription, *, is_needed: bool) -> PaymentMethod | None:
+def _method(
+    store_id: UUID, user_id: UUID, new: NewSubscription, only_in: UUID | None, *, is_needed: bool
+) -> PaymentMethod | None:
     """What the member is charged with. A token is stored: they are charged while they are away."""
     if new.payment_method is not UNSET:
-        return method_for(store_id, user_id, new.payment_method)
+        return method_for(store_id, user_id, new.payment_method, only_in)
     found = default_in(user_id, chosen_gateway(store_id), store_id)
     if found is None and is_needed:
         raise ValidationFailed.of("#/payment_method", "is required where there is no default", "required")

@@ -1,9 +1,9 @@
 """Writing stored payment methods. Each function is part of its caller's transaction.
 
-The sandbox's methods are good in every store that it charges in; those of a store's own gateway, and those that a store
-has imported, there alone. At most
-one method of a user is the default of each of these: making one so ends it for the other. What is charged while its
-payer is away is the default, unless something else was agreed on.
+The sandbox's methods are good in every store that it charges in; those of a store's own gateway, those that a store has
+imported, and those that were stored with a token which is bound to a store, there alone. At most one method of a user
+is the default everywhere, and one in each store: making one so ends it for the other. What is charged while its payer
+is away is the default, a store's own before the one for everywhere, unless something else was agreed on.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from uuid import UUID
 
 import ujson
 from msgspec import Meta, Struct
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 
 from dues.accounts.models import lock_user
 from dues.clock import now
@@ -71,14 +71,15 @@ def when_default(hook: MethodHook) -> MethodHook:
     return hook
 
 
-def store_method(user_id: UUID, token: str, *, is_default: bool = False) -> PaymentMethod:
-    """Keep what a token of the sandbox stands for. It becomes the default where asked to, or where there is none."""
+def store_method(user_id: UUID, token: str, *, is_default: bool = False, only_in: UUID | None = None) -> PaymentMethod:
+    """Keep what a token of the sandbox stands for, for one store or for all. It becomes the default there where asked
+    to, or where there is none."""
     lock_user(user_id)
     method_id = new_id()
     stored = gateway_of(SANDBOX, NOBODY, None).describe(str(method_id), token)
     if stored is None:
         raise ValidationFailed.of("#/token", "cannot be stored", "not_supported")
-    return _add(user_id, method_id, SANDBOX, None, stored, is_default=is_default)
+    return _add(user_id, method_id, SANDBOX, only_in, stored, is_default=is_default)
 
 
 def keep_method(user_id: UUID, store_id: UUID, stored: StoredMethod, *, is_default: bool) -> PaymentMethod:
@@ -110,7 +111,7 @@ def _add(
         exp_month=stored.exp_month,
         exp_year=stored.exp_year,
     )
-    becomes_default = is_default or find_default(user_id, store_id) is None
+    becomes_default = is_default or _find_default(user_id, store_id, gateway) is None
     if becomes_default:
         _become_default(method)
     db.session.add(method)
@@ -200,22 +201,36 @@ def delete_method(method: PaymentMethod) -> None:
     _touch(method)
 
 
-def find_default(user_id: UUID, store_id: UUID | None) -> PaymentMethod | None:
-    """The method that is charged where nothing else was agreed on: in a store with a gateway of its own, or (None)
-    wherever the sandbox charges."""
+def _find_default(user_id: UUID, store_id: UUID | None, gateway: str) -> PaymentMethod | None:
+    """The method of a gateway that is charged where nothing else was agreed on: in a store, its own before the one for
+    everywhere, or (None) everywhere."""
     return db.session.scalar(
-        select(PaymentMethod).where(
+        select(PaymentMethod)
+        .where(
             PaymentMethod.user_id == user_id,
-            PaymentMethod.store_id.is_not_distinct_from(store_id),
+            or_(PaymentMethod.store_id == store_id, PaymentMethod.store_id.is_(None)),
+            PaymentMethod.gateway == gateway,
             PaymentMethod.is_default,
             PaymentMethod.deleted_at.is_(None),
         )
+        .order_by(PaymentMethod.store_id.is_(None))
+        .limit(1)
     )
 
 
 def default_in(user_id: UUID, chosen: Chosen, store_id: UUID) -> PaymentMethod | None:
     """A user's default of what charges in a store."""
-    return find_default(user_id, None if chosen.gateway == SANDBOX else store_id) if chosen.accepts else None
+    return _find_default(user_id, store_id, chosen.gateway) if chosen.accepts else None
+
+
+def chosen_apart(method: PaymentMethod | None, store_id: UUID) -> UUID | None:
+    """What is written down of a method that was agreed on for charges in a store: its id, or nothing where it is the
+    default there, so that another default is charged once there is one."""
+    if method is None or (
+        method.is_default and default_in(method.user_id, chosen_gateway(store_id), store_id) is method
+    ):
+        return None
+    return method.id
 
 
 def named_method(user_id: UUID, store_id: UUID, name: str, chosen: Chosen) -> PaymentMethod | None:
@@ -237,12 +252,14 @@ def named_method(user_id: UUID, store_id: UUID, name: str, chosen: Chosen) -> Pa
     return method
 
 
-def method_for(store_id: UUID, user_id: UUID, name: str) -> PaymentMethod:
-    """The method that a request names for charges while its payer is away: one that is named by its token is stored.
+def method_for(store_id: UUID, user_id: UUID, name: str, only_in: UUID | None) -> PaymentMethod:
+    """The method that a request names for charges while its payer is away: one that is named by its token is stored,
+    for the store alone that the caller's token is bound to (`only_in`), if it is.
 
     Raises: ValidationFailed, as `named_method()` does.
     """
-    return named_method(user_id, store_id, name, chosen_gateway(store_id)) or store_method(user_id, name)
+    found = named_method(user_id, store_id, name, chosen_gateway(store_id))
+    return found or store_method(user_id, name, only_in=only_in)
 
 
 def _touch(method: PaymentMethod) -> None:

@@ -142,7 +142,7 @@ payment_methods = Resource(
             {
                 "type": ["string", "null"],
                 "format": "uuid",
-                "description": "the store whose own gateway keeps it; null: it is the sandbox's",
+                "description": "the only store in which it is good; null: wherever the sandbox charges",
             },
         ),
         "type": Computed("{type}", {"type": "string", "enum": ["card"]}),

@@ -1,7 +1,7 @@
 """What those who wait for jobs may be told of them now, for many at once.
 
 The rule is that of a status URL: a job is seen by its owner and by its store's managers and owner, with a token that
-is good and not bound to another store.
+is good and, if it is bound to a store, to that one.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def _statement(query: Query) -> TextClause:
         from unnest(cast(:tokens as uuid[]), cast(:jobs as uuid[])) with ordinality w(token_id, job_id, place)
         join jobs j on j.id = w.job_id
         join api_tokens t on t.id = w.token_id and t.revoked_at is null and t.expires_at > now()
-            and (t.store_id is null or j.store_id is null or j.store_id = t.store_id)
+            and (t.store_id is null or j.store_id = t.store_id)
         join users u on u.id = t.user_id and u.deleted_at is null
         cross join lateral ({document_sql(query, "j.id")}) d(document)
         where j.owner_id = t.user_id or exists (

@@ -195,9 +195,14 @@ def _entry(change: Change) -> dict[str, Any]:
 
 def touch_subscription(before: Subscription | None, after: Subscription) -> None:
     """Answers that hold the subscription, or what its member may see by it, are out of date."""
-    touch(f"store:{after.store_id}:subscriptions", f"store:{after.store_id}:customers", f"user:{after.user_id}")
+    touch_ids(after.store_id, after.user_id)
     if _opens(after) != (_opens(before) if before else None):
         touch(f"user:{after.user_id}:sees")
+
+
+def touch_ids(store_id: UUID, user_id: UUID) -> None:
+    """Answers that hold a subscription of this user at this store are out of date."""
+    touch(f"store:{store_id}:subscriptions", f"store:{store_id}:customers", f"user:{user_id}")
 
 
 def _opens(one: Subscription) -> UUID | None:

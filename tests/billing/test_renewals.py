@@ -153,6 +153,18 @@ def test_what_is_told_days_ahead_waits_where_nobody_does(real: Club) -> None:
     assert [row.queue for row in real.make.rows(queues)] == ["bulk"]
 
 
+def test_one_that_cannot_even_be_read_does_not_keep_the_others_waiting(real: Club) -> None:
+    """As where a newer version of Dues has written what this one does not know."""
+    (bad, bad_path), *others = members(real, 3)
+    real.age(8)
+    first = """update subscriptions set next_action_at = now() - interval '9 days',
+        pending = '{"when": "tomorrow"}'::jsonb where id = %(id)s"""
+    real.make.rows(first, {"id": bad_path.rpartition("/")[2]})
+    real.renew()
+    assert [member.charged for member, _ in others] == [[5000, 5000]] * 2
+    assert bad.charged == [5000]
+
+
 def test_what_falls_due_meanwhile_is_not_set_aside_for_another(real: Club, monkeypatch: pytest.MonkeyPatch) -> None:
     (_, bad_path), (other, other_path) = members(real, 2)
     bad, well = (path.rpartition("/")[2] for path in (bad_path, other_path))

@@ -117,3 +117,58 @@ def test_a_token_bound_to_a_store_knows_of_no_other_stores_and_changes_only_its_
         assert shop.client.delete(url, headers=bound).status_code == (204 if changed == 200 else changed)
     assert shop.client.post(METHODS, json={"token": "sandbox_ok"}, headers=bound).status_code == 403
     assert len(shop.get(METHODS)["data"]) == 2
+
+
+def subscribe(shop: Shop, make: Factory, auth: dict[str, str], **body: Any) -> dict[str, Any]:
+    path = f"/v1/stores/{shop.store.id}/subscriptions"
+    return found(shop.post(path, {"package_id": str(make.package(shop.store).id), **body}, auth), 202)
+
+
+def charged_with(shop: Shop, make: Factory, work: Work) -> str:
+    """Which method the last payment was charged to."""
+    work.drain()
+    return str(make.value("select payment_method_id from payments order by id desc limit 1"))
+
+
+@pytest.mark.parametrize("has_default", [False, True])
+def test_what_is_subscribed_with_by_a_bound_token_is_kept_for_its_store_alone(
+    shop: Shop, make: Factory, work: Work, has_default: bool
+) -> None:
+    """It charges nothing elsewhere: neither what is owed there now nor what will be."""
+    if has_default:
+        store(shop)
+    bound = make.auth(shop.customer, store=shop.store)
+    subscribed = subscribe(shop, make, bound, payment_method="sandbox_ok")
+    (method,) = [row for row in shop.get(METHODS)["data"] if row["store_id"]]
+    assert (method["store_id"], method["is_default"]) == (str(shop.store.id), not has_default)
+    assert charged_with(shop, make, work) == method["id"]
+    changed = {"payment_method": "sandbox_insufficient"}
+    answer = shop.client.patch(subscribed["links"]["self"], json=changed, headers=bound)
+    assert answer.status_code == 200, answer.text
+    assert len([row for row in shop.get(METHODS)["data"] if row["store_id"] == str(shop.store.id)]) == 2
+    elsewhere = make.store()
+    paid = {"payment_method": method["id"], "amount": 100, "currency": "EUR"}
+    refused = found(shop.post(f"/v1/stores/{elsewhere.id}/payments", paid), 422)
+    assert refused["errors"][0]["code"] == "wrong_gateway"
+
+
+def test_a_stores_own_default_is_charged_before_that_for_everywhere(shop: Shop, make: Factory, work: Work) -> None:
+    everywhere = store(shop)
+    own = make.payment_method(shop.customer, store_id=shop.store.id)
+    assert shop.client.patch(f"{METHODS}/{own.id}", json={"is_default": True}, headers=shop.auth).status_code == 200
+    path = subscribe(shop, make, shop.auth)["links"]["self"]
+    assert charged_with(shop, make, work) == str(own.id)
+    # One that was named is charged, though it is the default of other stores.
+    assert shop.client.delete(path, headers=shop.auth).status_code == 200
+    subscribe(shop, make, shop.auth, payment_method=everywhere["id"])
+    assert charged_with(shop, make, work) == everywhere["id"]
+
+
+def test_a_default_of_the_sandbox_is_none_of_a_stores_gateway(shop: Shop, make: Factory) -> None:
+    """A store that had its members' methods imported, and got a gateway of its own since."""
+    make.payment_method(shop.customer, store_id=shop.store.id, is_default=True)
+    account = {"store_id": shop.store.id, "id": new_id(), "type": "stripe", "reference": "acct_1"}
+    make.insert("gateway_accounts", account | {"secret_key": b"secret", "webhook_secret": b"secret"})
+    body = {"package_id": str(make.package(shop.store).id)}
+    refused = found(shop.post(f"/v1/stores/{shop.store.id}/subscriptions", body), 422)
+    assert refused["errors"][0]["code"] == "required"

@@ -838,7 +838,7 @@ export interface PaymentDispute {
 
 export interface PaymentMethod {
   id: string;
-  /** the store whose own gateway keeps it; null: it is the sandbox's */
+  /** the only store in which it is good; null: wherever the sandbox charges */
   store_id: string | null;
   type: "card" | (string & {});
   brand: string;

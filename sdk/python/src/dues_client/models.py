@@ -761,7 +761,7 @@ class PaymentDispute(Model):
 
 class PaymentMethod(Model):
     id: str
-    store_id: str | None  # the store whose own gateway keeps it; null: it is the sandbox's
+    store_id: str | None
     type: PaymentMethodType | str
     brand: str
     last4: str
