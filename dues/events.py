@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, get_args
 from uuid import UUID
 
 from dues.ids import new_id
 from dues.jobs.kinds import WEBHOOK_FAN_OUT
 from dues.jobs.outbox import enqueue_selected
-from dues.postgres import fetch_row, last_before_commit, run_later, unit_of_work
+from dues.postgres import array_text, fetch_row, last_before_commit, run_later, unit_of_work
+from dues.postgres.connection import PARAMETER
 from dues.postgres.unit_of_work import UnitOfWork
 from dues.reads.compile import compile_one
 from dues.reads.query import Query
@@ -76,22 +77,29 @@ EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 # A larger resource is told by its id and links alone. Receivers are promised less than 20 kB, envelope included.
 MAX_DATA_BYTES = 19_000
 
-# An event of a row that is not there has no data, which PostgreSQL refuses.
+# All events of a unit of work in one store, whose numbers are taken at once. An event of a row that is not there has no
+# data, which PostgreSQL refuses.
 _WRITE = """
     with stream as (
-        insert into event_streams as s (store_id, last_seq) values (%(store_id)s, 1)
-        on conflict (store_id) do update set last_seq = s.last_seq + 1
-        returning s.last_seq)
+        insert into event_streams as s (store_id, last_seq) values (%(store_id)s, %(count)s)
+        on conflict (store_id) do update set last_seq = s.last_seq + %(count)s
+        returning s.last_seq - %(count)s as before, clock_timestamp() as moment)
     insert into events(store_id, seq, id, type, data, created_at)
-    select %(store_id)s, stream.last_seq, %(event_id)s, %(event_type)s,
-        case when octet_length(item.document) > %(most)s then json_build_object(
-            'id', item.document::json -> 'id', 'links', item.document::json -> 'links')
-        else item.document::json end,
-        clock_timestamp()
-    from stream left join ({read}) as item(document, version, snapshot) on true
+    select %(store_id)s, stream.before + told.place, told.event_id, told.event_type,
+        case when octet_length(told.document) > %(most)s then json_build_object(
+            'id', told.document::json -> 'id', 'links', told.document::json -> 'links')
+        else told.document::json end,
+        stream.moment
+    from stream cross join ({told}) as told
+"""
+# Those whose rows are read by one statement; `place` counts from 1 among all.
+_TOLD = """
+    select happened.place, happened.event_id, happened.event_type, item.document
+    from unnest({arrays}) as happened(place, event_id, event_type, {names})
+    left join lateral ({read}) as item(document, version, snapshot) on true
 """
 # Of a row that is gone.
-_GIVEN = _WRITE.format(read="select %(document)s::text, null, null")
+_GIVEN = "select happened.document, null, null"
 # The last numbers of a store that somebody listens to.
 _LISTENED = """
     select jsonb_build_object('store_id', store_id, 'first', last_seq - %(count)s + 1, 'last', last_seq)
@@ -99,10 +107,14 @@ _LISTENED = """
 """
 
 
+# The names of the ids in a scope, sorted.
+Names: TypeAlias = tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class Event:
-    """One that is about to be written: `scope` names the row of `resource` that it is about. `document` is what it
-    shows, where the row will be gone by then."""
+    """One that is about to be written: `scope`, of ids or None, names the row of `resource` that it is about. `document`
+    is what it shows, where the row will be gone by then."""
 
     store_id: UUID
     event_type: EventType
@@ -114,7 +126,8 @@ class Event:
 def emit(store_id: UUID, event_type: EventType, resource: Resource, scope: Scope) -> None:
     """Something has happened: part of the caller's transaction(), and written with its commit.
 
-    The event shows the row that `scope` names as a GET would answer it then, with all that the transaction did to it.
+    The event shows the row that the ids of `scope` name as a GET would answer it then, with all that the transaction
+    did to it.
     """
     unit_of_work().events.append(Event(store_id, event_type, resource, scope))
 
@@ -134,26 +147,41 @@ def _write_all(work: UnitOfWork) -> None:
     events: list[Event] = sorted(work.events, key=lambda event: event.store_id)
     for store_id, group in groupby(events, key=lambda event: event.store_id):
         of_store = list(group)
-        for event in of_store:
-            run_later(*_writing(event))
+        run_later(*_writing(store_id, of_store))
         enqueue_selected(WEBHOOK_FAN_OUT, _LISTENED, {"count": len(of_store)}, store_id=store_id)
 
 
-def _writing(event: Event) -> tuple[str, dict[str, object]]:
-    """The statement that writes an event, and its values."""
-    values = bind(Query(Selection(())), event.scope, event.resource) | {
-        "store_id": event.store_id,
-        "document": event.document,
-        "event_id": new_id(),
-        "event_type": event.event_type,
-        "most": MAX_DATA_BYTES,
-    }
-    if event.document is not None:
-        return _GIVEN, values
-    return _statement(event.resource, tuple(sorted(event.scope))), values
+def _writing(store_id: UUID, events: Sequence[Event]) -> tuple[str, dict[str, object]]:
+    """The statement that writes a store's events, and its values."""
+    alike: dict[tuple[Resource | None, Names], list[tuple[str, str, Event]]] = {}
+    for place, event in enumerate(events, 1):
+        kind = (event.resource, tuple(sorted(event.scope))) if event.document is None else (None, ("document",))
+        alike.setdefault(kind, []).append((str(place), str(new_id()), event))
+    values: dict[str, object] = {"store_id": store_id, "count": len(events), "most": MAX_DATA_BYTES}
+    for number, ((resource, names), told) in enumerate(alike.items()):
+        values[f"place{number}"] = array_text(place for place, _, _ in told)
+        values[f"event_id{number}"] = array_text(event_id for _, event_id, _ in told)
+        values[f"event_type{number}"] = array_text(event.event_type for _, _, event in told)
+        if resource is None:
+            values[f"document{number}"] = [event.document for _, _, event in told]
+            continue
+        for name in names:
+            values[f"{name}{number}"] = array_text(str(event.scope[name] or "null") for _, _, event in told)
+    return _statement(tuple(alike)), values
 
 
 @lru_cache
-def _statement(resource: Resource, scope: Sequence[str]) -> str:
-    shape = shape_of(resource, dict.fromkeys(scope), Query(Selection(tuple(resource.fields))), None)
-    return _WRITE.format(read=compile_one(shape))
+def _statement(kinds: Sequence[tuple[Resource | None, Names]]) -> str:
+    return _WRITE.format(told=" union all ".join(_told(number, *kind) for number, kind in enumerate(kinds)))
+
+
+def _told(number: int, resource: Resource | None, names: Names) -> str:
+    types = {"place": "int", "event_id": "uuid", "event_type": "text"} | dict.fromkeys(names, "uuid")
+    if resource is None:
+        read, types["document"] = _GIVEN, "text"
+    else:
+        one = compile_one(shape_of(resource, dict.fromkeys(names), Query(Selection(tuple(resource.fields))), None))
+        # What a single read is given as values, here each event gives.
+        read = PARAMETER.sub(r"happened.\1", one)
+    arrays = ", ".join(f"%({name}{number})s::{type_}[]" for name, type_ in types.items())
+    return _TOLD.format(arrays=arrays, names=", ".join(names), read=read)

@@ -14,7 +14,7 @@ from psycopg2.errors import NotNullViolation
 from sqlalchemy import text
 
 from dues.clock import now
-from dues.events import EVENT_TYPES, MAX_DATA_BYTES, emit
+from dues.events import EVENT_TYPES, MAX_DATA_BYTES, emit, emit_deletion
 from dues.ids import new_id
 from dues.jobs import Ending
 from dues.packages.models import Package
@@ -22,6 +22,7 @@ from dues.packages.reads import packages
 from dues.packages.service import NewPackage, archive_package, create_package, get_package
 from dues.postgres import db, transaction
 from dues.reports.build import BuiltFile
+from dues.reports.reads import reports
 from dues.reports.service import NewReport, end_report, finish_report, request_report, start_report
 from dues.webhooks.reads import SHOWN
 from tests.factory import Factory
@@ -163,6 +164,35 @@ def test_the_events_of_a_transaction_are_written_in_one_message(make: Factory, q
                 create_package(store.id, GOLD)
         assert len(sent) < 10, str(sent)
     assert [event.seq for event in events_of(make, store)] == list(range(1, 51))
+
+
+def test_events_of_several_kinds_are_one_statement_for_each_store_and_keep_their_order(
+    make: Factory, queries: QueryRecorder
+):
+    """Of rows that are read by statements of their own, of rows that will be gone, and of two stores."""
+    store, other = make.store(), make.store()
+    new = NewReport(kind="revenue", format="csv", range_from=datetime(2026, 1, 1, tzinfo=UTC), range_to=now())
+    with queries() as sent, transaction() as session:
+        reports_made = [request_report(store.id, store.owner_id, new) for _ in range(2)]
+        session.flush()
+        first, second = create_package(store.id, GOLD), create_package(store.id, GOLD)
+        elsewhere = create_package(other.id, GOLD)
+        emit(store.id, "report.failed", reports, {"store_id": store.id, "id": reports_made[0].id})
+        emit_deletion(store.id, "package.archived", packages, {"store_id": store.id, "id": first})
+        emit(store.id, "report.failed", reports, {"store_id": store.id, "id": reports_made[1].id})
+        emit(store.id, "package.updated", packages, {"store_id": store.id, "id": second})
+    assert sum(message.count("into events") for message in sent) == 2, str(sent)
+    told = events_of(make, store)
+    assert [(event.seq, event.type, event.data["id"]) for event in told] == [
+        (1, "package.created", str(first)),
+        (2, "package.created", str(second)),
+        (3, "report.failed", str(reports_made[0].id)),
+        (4, "package.archived", str(first)),
+        (5, "report.failed", str(reports_made[1].id)),
+        (6, "package.updated", str(second)),
+    ]
+    assert [event.id for event in told] == sorted(event.id for event in told)
+    assert [event.data["id"] for event in events_of(make, other)] == [str(elsewhere)]
 
 
 @pytest.mark.parametrize("missing", [0, 1, 2])

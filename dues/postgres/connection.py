@@ -26,7 +26,8 @@ _HOT = 3
 _KEPT = 128
 _SEEN_BOUND = 10_000
 
-_PARAMETER = re.compile(r"%\((\w+)\)s")
+# A value's place in a statement.
+PARAMETER = re.compile(r"%\((\w+)\)s")
 
 _seen: Counter[str] = Counter()
 _numbers = itertools.count(1)
@@ -129,8 +130,8 @@ def _call(sql: str, values: Mapping[str, Any], kept: OrderedDict[str, str], fres
 @lru_cache(maxsize=2048)
 def _numbered(sql: str) -> tuple[str, str]:
     """`… = %(id)s` as the text to prepare, `… = $1`, and the arguments to execute it with, `(%(id)s)`."""
-    names = list(dict.fromkeys(_PARAMETER.findall(sql)))
-    text = _PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", sql).replace("%%", "%")
+    names = list(dict.fromkeys(PARAMETER.findall(sql)))
+    text = PARAMETER.sub(lambda match: f"${names.index(match[1]) + 1}", sql).replace("%%", "%")
     return text, "(" + ", ".join(f"%({name})s" for name in names) + ")" if names else ""
 
 
