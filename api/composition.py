@@ -20,6 +20,7 @@ from werkzeug.exceptions import HTTPException
 
 from api.auth import identify
 from api.http import problem_of, problem_reply
+from api.idempotency import NewKeys, are_new
 from api.limits import PolicyName
 from api.reply import Reply
 from api.request import Request, make_request, read_target
@@ -101,9 +102,34 @@ class Parts:
         reply = self.replies[item.id] = problem_reply(problem, replace(self.call.request, path=item.path))
         return reply
 
-    def perform(self, item: Part) -> Reply:
-        """The reply to a part, as part of the caller's transaction() where there is one. Raises: Problem, and whatever
-        else makes a request fail."""
+    def perform_all(self, items: list[Part]) -> None:
+        """The replies to parts, in the caller's transaction(), and their keys if they are all new. What each wrote is
+        read in its place, but all of it fetched in one message. Raises: Problem, and whatever else makes a request
+        fail, for one of the parts or another."""
+        keys = NewKeys()
+        can_wait = not any(item.key for item in items) or self._have_new_keys(items)
+        if can_wait:
+            self.once = keys.once
+        for item in items:
+            self.perform(item, can_wait=can_wait)
+        for item in items:
+            self.replies[item.id].read()
+        keys.keep_all()
+
+    def _have_new_keys(self, items: list[Part]) -> bool:
+        """Whether all of the parts have keys that were not used before: asked in one message."""
+        requests = [(item.method, read_target(item.path)[0], item.key) for item in items if item.key]
+        if len(requests) < len(items) or any("$" in path for _, path, _ in requests):
+            return False
+        routes, actor = [route_of(self.call, item) for item in items], self.call.access.actor
+        # The keys of answers that hold a secret are a token's, and not a user's.
+        if actor is None or any(route is None or route.seal for route in routes):
+            return False
+        return are_new(actor.user_id, requests)
+
+    def perform(self, item: Part, *, can_wait: bool = False) -> Reply:
+        """The reply to a part, as part of the caller's transaction() where there is one; where its body `can_wait`, one
+        to `read()` before the commit. Raises: Problem, and whatever else makes a request fail."""
         for name in sorted(item.after):
             self._require(name)
         path, mark, query = item.path.partition("?")
@@ -128,6 +154,7 @@ class Parts:
             given_id=given_id,
             joins=joins,
             is_held=is_held,
+            can_wait=can_wait,
         )
         if joins:
             if route.writes:
@@ -165,6 +192,7 @@ class Parts:
         reply = self.replies.get(name)
         if reply is None or reply.status >= 300:
             raise FailedDependency(f"{name} has not succeeded")
+        reply.read()
         if name not in self._documents:
             self._documents[name] = ujson.loads(reply.body) if reply.body else None
         return self._documents[name]

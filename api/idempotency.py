@@ -47,7 +47,9 @@ _ARE_NEW = """
 """
 _KEEP = """
     insert into idempotency_keys(scope, key, request_hash, status, headers, body)
-    values (%(scope)s, %(key)s, %(request_hash)s, %(status)s, %(headers)s::jsonb, %(body)s)
+    select k.scope, k.key, decode(k.request_hash, 'hex'), k.status, k.headers, k.body
+    from json_to_recordset(%(kept)s::json)
+        as k(scope text, key text, request_hash text, status int, headers jsonb, body text)
     on conflict (scope, key) do update set request_hash = excluded.request_hash, status = excluded.status,
         headers = excluded.headers, body = excluded.body, created_at = now()
 """
@@ -100,21 +102,34 @@ def once(request: Request, caller: UUID | None, key: str, body: bytes, write: Ca
         if not hmac.compare_digest(bytes(kept_hash), request_hash):
             raise ValidationFailed("this Idempotency-Key was used with another body", code="idempotency_key_reused")
         return Reply(kept_body.encode() or None, status, {**headers, "Idempotency-Replayed": "true"})
-    return _keep(named, request_hash, write())
+    reply = write()
+    _keep([(named, request_hash, reply)])
+    return reply
 
 
 def are_new(caller: UUID | None, requests: Iterable[tuple[str, str, str]]) -> bool:
     """Take the keys of several requests, each a method, a path and the key, for the present unit of work. Returns:
-    whether none was used before, or is being used now; then `first()` may take the place of `once()` for them."""
+    whether none was used before, or is being used now; then `NewKeys` may look after them."""
     named = ujson.dumps([_named(caller, *request) for request in requests])
     run_later(_LOCK_ALL, {"named": named})
     row = fetch_row(_ARE_NEW, {"named": named}, hot=True)
     return bool(row and row[0])
 
 
-def first(request: Request, caller: UUID | None, key: str, body: bytes, write: Callable[[], Reply]) -> Reply:
-    """What `once()` does where `are_new()` has found the key to be new."""
-    return _keep(_named(caller, request.method, request.path, key), _hash(body), write())
+class NewKeys:
+    """Keys that `are_new()` has found to be new. `once()` takes the place of the function for them; what it gave is
+    kept by `keep_all()`, in one statement, once all replies are read."""
+
+    def __init__(self) -> None:
+        self._given: list[tuple[dict[str, str], bytes, Reply]] = []
+
+    def once(self, request: Request, caller: UUID | None, key: str, body: bytes, write: Callable[[], Reply]) -> Reply:
+        reply = write()
+        self._given.append((_named(caller, request.method, request.path, key), _hash(body), reply))
+        return reply
+
+    def keep_all(self) -> None:
+        _keep(self._given)
 
 
 def _named(caller: UUID | None, method: str, path: str, key: str) -> dict[str, str]:
@@ -126,16 +141,21 @@ def _hash(body: bytes) -> bytes:
     return keyed_hash(b"idempotency\0" + body)
 
 
-def _keep(named: Mapping[str, str], request_hash: bytes, reply: Reply) -> Reply:
-    if 200 <= reply.status < 300:
-        kept_as = {
-            "request_hash": request_hash,
+def _keep(given: Iterable[tuple[Mapping[str, str], bytes, Reply]]) -> None:
+    """Keep what keys, with the hashes of their requests, were answered, where that is a success."""
+    kept = [
+        {
+            **named,
+            "request_hash": request_hash.hex(),
             "status": reply.status,
-            "headers": ujson.dumps(reply.headers),
+            "headers": reply.headers,
             "body": (reply.body or b"").decode(),
         }
-        run_later(_KEEP, {**named, **kept_as})
-    return reply
+        for named, request_hash, reply in given
+        if 200 <= reply.status < 300
+    ]
+    if kept:
+        run_later(_KEEP, {"kept": ujson.dumps(kept, ensure_ascii=False, escape_forward_slashes=False)})
 
 
 def keyed_hash(data: bytes) -> bytes:

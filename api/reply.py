@@ -7,7 +7,7 @@ from uuid import UUID
 
 import ujson
 
-from dues.reads import Query
+from dues.reads import Answer, Query
 from dues.reads.freshness import Validator
 from dues.stores.access import Access
 from dues.sync.moved import Watch
@@ -61,7 +61,8 @@ class Reply:
     poke: the same of a client that waits for changes (api/pokes.py).
     validators: how to find out later whether this is still the answer, until `until` (seconds since 1970) at most; none
     where it may not be kept. hit: whether a cache had it. access: what the caller was found to be allowed.
-    queries, db_s: how many statements it took, and how many seconds of PostgreSQL's.
+    unread: of a write that is one of several in a transaction(), gives the answer whose body and ETag are its own; see
+    `read()`. queries, db_s: how many statements it took, and how many seconds of PostgreSQL's.
     """
 
     body: bytes | None
@@ -75,8 +76,16 @@ class Reply:
     until: float = 0.0
     hit: bool = False
     access: Access | None = None
+    unread: Callable[[], Answer] | None = None
     queries: int = 0
     db_s: float = 0.0
+
+    def read(self) -> None:
+        """Have the body that could wait, and its ETag. Raises: NotFound where the row is not there."""
+        if self.unread:
+            answer = self.unread()
+            self.body, self.unread = answer.body, None
+            self.headers["ETag"] = answer.etag
 
     def fields(self) -> list[tuple[str, str]]:
         """Its header fields, those of its content included."""

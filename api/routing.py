@@ -33,7 +33,7 @@ from api.reply import Reply, Waiting
 from api.request import Request
 from dues.accounts.actor import Actor
 from dues.errors import Unauthenticated
-from dues.reads import Query, ReadPlan, Resource, execute, parse_query, plan_list, plan_one
+from dues.reads import Query, ReadPlan, Resource, execute, parse_query, plan_list, plan_one, read_later
 from dues.reads.resource import Scope
 from dues.social.visibility import Viewer
 from dues.stores.access import Access, hold
@@ -176,10 +176,12 @@ class Call:
     right: Access | None = None
     is_held: bool = False
     key: str | None = None
-    # Of one of several requests: its key, who looks after it, and the id that the client has chosen for the row.
+    # Of one of several requests: its key, who looks after it, the id that the client has chosen for the row, and
+    # whether the body of its answer can wait until the others are done.
     part_key: str | None = None
     part_once: Once | None = None
     given_id: UUID | None = None
+    can_wait: bool = False
     raw: bytes = b""
     seed: bytes = b""
     count_several: CountSeveral = count_nothing
@@ -235,6 +237,8 @@ class Call:
 
     def written(self, resource: Resource, scope: Scope, status: int = 200) -> Reply:
         """A row that this request has just written, as a GET would answer it."""
+        if self.can_wait:
+            return Reply(None, status, unread=read_later(resource, scope, parse_query(resource, (), one=True)))
         return written(resource, scope, status)
 
     def created(self, resource: Resource, scope: Scope) -> Reply:
@@ -247,7 +251,7 @@ class Call:
         """The row whose slow work has been handed to a job: the client polls `Location`."""
         assert self.route.slow
         assert isinstance(self.route.returns, Resource)
-        reply = written(self.route.returns, self.route.slow(self, row_id), 202)
+        reply = self.written(self.route.returns, self.route.slow(self, row_id), 202)
         reply.headers |= {"Location": f"/v1/jobs/{job_id}", "Retry-After": "1"}
         return reply
 

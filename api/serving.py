@@ -101,10 +101,12 @@ def part(
     given_id: UUID | None = None,
     joins: bool = False,
     is_held: bool = False,
+    can_wait: bool = False,
 ) -> Reply:
     """The reply to one of the requests of a route that `composes`. A write has a transaction() of its own, or where it
     `joins` is part of the caller's, in which `access` may be held already. `key` is its Idempotency-Key, whatever its
-    method; `once` looks after keys in place of api/idempotency.py. `given_id` is the id that its row is to have.
+    method; `once` looks after keys in place of api/idempotency.py. `given_id` is the id that its row is to have. Where
+    its body `can_wait`, the reply may be one to `read()` before the commit.
 
     Raises: Problem, and whatever else makes a request fail.
     """
@@ -112,6 +114,8 @@ def part(
     if not route.writes:
         return _read(call)
     call.part_key, call.part_once, call.given_id, call.is_held = key, once, given_id, is_held
+    # A secret is put into the body, and of slow work the id is taken out of it, before this returns.
+    call.can_wait = can_wait and not route.seal and not (route.slow and wanted_wait(request))
     return _write(call, body, joins=joins)
 
 

@@ -113,8 +113,8 @@ Names: TypeAlias = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Event:
-    """One that is about to be written: `scope`, of ids or None, names the row of `resource` that it is about. `document`
-    is what it shows, where the row will be gone by then."""
+    """One that is about to be written. The ids of `scope` name the row of `resource` that it is about. `document` is
+    what it shows, where the row will be gone by then."""
 
     store_id: UUID
     event_type: EventType

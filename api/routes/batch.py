@@ -13,10 +13,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from api.auth import PUBLIC
 from api.composition import Part, Parts, beyond_limits, result, route_of
 from api.http import problem_of
-from api.idempotency import are_new, first, idempotency_key
+from api.idempotency import idempotency_key
 from api.long_poll import finished_reply, wanted_wait
 from api.reply import Reply
-from api.request import read_target
 from api.routing import Call, Routes
 from dues.errors import BadRequest, FailedDependency, Fault, Problem, ValidationFailed
 from dues.ids import parse_id
@@ -210,10 +209,7 @@ def _answer_together(parts: Parts, items: list[Part]) -> bool:
     tried, all_are_done = Parts(parts.call, dict(parts.replies)), False
     try:
         with refusing_lost_rights(), transaction():
-            if _have_new_keys(parts.call, items):
-                tried.once = first
-            for item in items:
-                tried.perform(item)
+            tried.perform_all(items)
             all_are_done = True
     except Exception as error:
         if not all_are_done or _is_undone(error):
@@ -226,19 +222,6 @@ def _answer_together(parts: Parts, items: list[Part]) -> bool:
     return True
 
 
-def _have_new_keys(call: Call, items: list[Part]) -> bool:
-    """Whether all of the operations, which are of one route, have keys that were not used before: asked in one
-    message."""
-    requests = [(item.method, read_target(item.path)[0], item.key) for item in items if item.key]
-    if len(requests) < len(items) or any("$" in path for _, path, _ in requests):
-        return False
-    route, actor = route_of(call, items[0]), call.access.actor
-    # The keys of answers that hold a secret are a token's, and not a user's.
-    if route is None or route.seal or actor is None:
-        return False
-    return are_new(actor.user_id, requests)
-
-
 def _is_undone(error: Exception) -> bool:
     """Whether a commit that failed so has certainly come to nothing."""
     failure = failure_of(error)
@@ -247,6 +230,22 @@ def _is_undone(error: Exception) -> bool:
 
 def _all_or_none(call: Call, items: list[Part]) -> Parts:
     """Raises: Problem, that of the first operation that fails."""
+    parts, all_are_done = Parts(call), False
+    try:
+        with refusing_lost_rights(), transaction():
+            _take_turns(call, items)
+            parts.perform_all(items)
+            all_are_done = True
+    except Exception:
+        if all_are_done:
+            raise
+        # Done one after the other, they tell which of them failed.
+        return _all_or_one(call, items)
+    return parts
+
+
+def _all_or_one(call: Call, items: list[Part]) -> Parts:
+    """Raises: Problem, that of the first operation that fails, which it names."""
     parts = Parts(call)
     with refusing_lost_rights(), transaction():
         _take_turns(call, items)

@@ -8,6 +8,7 @@ pool.py, engine.py  the pool, and SQLAlchemy's engine and session on it
 unit_of_work.py     what one `transaction()` does
 transactions.py     `transaction()`, the only place that commits
 statements.py       `fetch_row()` and `run_later()`
+later.py            the answers of many statements in one message
 aio.py              the connections of an event loop
 statement_stats.py  how many statements a piece of work sends, and how long they take
 constraints.py      what a violated constraint means
@@ -17,6 +18,7 @@ revisions.py        whether the database has all migrations
 """
 
 from dues.postgres.engine import db, init_db
+from dues.postgres.later import fetch_text_later
 from dues.postgres.models import Model, Versioned
 from dues.postgres.sessions import connect
 from dues.postgres.sqlstate import Failure, failure_of, sqlstate_of
@@ -47,6 +49,7 @@ __all__ = [
     "failure_of",
     "fetch_row",
     "fetch_row_alone",
+    "fetch_text_later",
     "in_transaction",
     "init_db",
     "last_before_commit",

@@ -49,6 +49,8 @@ class UnitOfWork:
         self._sqlalchemy: SQLAlchemyConnection | None = None
         self._has_begun = self.is_over = False
         self._later: list[Statement] = []
+        # Of the statements whose answers can wait (later.py), in their order; None for those that do.
+        self.answers: list[str | None] = []
 
     def connection(self) -> SQLAlchemyConnection:
         """SQLAlchemy's, which neither begins nor commits anything: it is begun already."""

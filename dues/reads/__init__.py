@@ -13,7 +13,7 @@ serve.py      plans a read, makes it, and gives the answer: body, ETag, tags
 
 from dues.reads.query import Query, parse_query
 from dues.reads.resource import Computed, Equal, Flag, Many, One, Range, Resource
-from dues.reads.serve import Answer, ReadPlan, answer_of, execute, plan_list, plan_one
+from dues.reads.serve import Answer, ReadPlan, answer_of, execute, plan_list, plan_one, read_later
 
 __all__ = [
     "Answer",
@@ -31,4 +31,5 @@ __all__ = [
     "parse_query",
     "plan_list",
     "plan_one",
+    "read_later",
 ]

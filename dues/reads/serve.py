@@ -5,7 +5,7 @@ A read is planned first (`ReadPlan`: what is asked, and the one statement that a
 loop (api/server/reads.py).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ import ujson
 from psycopg2.extensions import adapt
 
 from dues.errors import NotFound
-from dues.postgres import fetch_row
+from dues.postgres import fetch_row, fetch_text_later
 from dues.reads.compile import compile_list, compile_one
 from dues.reads.cursor import read_cursor, write_cursor
 from dues.reads.freshness import Computed, Result, Validator, read
@@ -27,6 +27,9 @@ from dues.reads.shape import bind, shape_of
 from dues.settings import settings
 
 Row = tuple[Any, ...] | None
+
+# What a single row's answer is made of, as one text.
+_TEXT = "select concat(one.version, e'\\n', one.item) from ({read}) as one(item, version)"
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,21 @@ def execute(plan: ReadPlan) -> Answer:
     if plan.tags:
         return answer_of(plan, read(plan.key, plan.tags, compute, follows=plan.follows))
     return answer_of(plan, Result(compute().payload, False, None))
+
+
+def read_later(resource: Resource, scope: Scope, query: Query) -> Callable[[], Answer]:
+    """The row that `scope` names as it is now in the caller's transaction(), where the answer can wait. Returns: what
+    gives it, to be called before the commit. Raises there: NotFound."""
+    plan = _SingleRow(resource, scope, query, "one", "")
+    sql, values = plan.statement()
+    text = fetch_text_later(_TEXT.format(read=sql), values)
+
+    def answer() -> Answer:
+        version, _, item = text().partition("\n")
+        row = (item, version or None, "", None, None, None) if item else None
+        return answer_of(plan, Result(plan.computed(row).payload, False, None))
+
+    return answer
 
 
 def answer_of(plan: ReadPlan, result: Result) -> Answer:
