@@ -9,6 +9,7 @@ start instead of the wheel's.
 import contextlib
 import json
 import os
+import select
 import shutil
 import tempfile
 import time
@@ -35,6 +36,7 @@ from dues.partitions.session import changing
 from dues.partitions.tables import TABLES
 from dues.partitions.upkeep import make_ahead
 from dues.postgres.migrate import migrate
+from dues.redis.wire import Address, CacheAway, Pool
 from local.mailsink import MailSink
 from local.postgres import Postgres
 from local.process import Server
@@ -111,18 +113,18 @@ class Direct:
             self._connection.close()
 
     def _live(self) -> psycopg2.extensions.connection:
-        if self._connection is not None:
-            with contextlib.suppress(psycopg2.OperationalError, psycopg2.InterfaceError):
-                with self._connection.cursor() as cursor:
-                    cursor.execute("select")
+        # There is something to read between two statements only where the server has ended the connection.
+        if self._connection is not None and not self._connection.closed:
+            if not select.select([self._connection], [], [], 0)[0]:
                 return self._connection
+            self._connection.close()
         self._connection = psycopg2.connect(self._url, options="-c timezone=UTC -c lock_timeout=10s")
         self._connection.autocommit = True
         return self._connection
 
 
 # Tags and the bases they are made from; what nobody knows of is not fresh.
-_FORGET = """
+_FORGET = b"""
 for _, pattern in ipairs({'dues:*:t:*', 'dues:*:base'}) do
   for _, name in ipairs(redis.call('KEYS', pattern)) do redis.call('DEL', name) end
 end
@@ -180,8 +182,13 @@ class Backing:
 
     def forget(self) -> None:
         """Have every process forget what it cached: for a test that wrote into the tables and touched no tag."""
-        with contextlib.suppress(redis.RedisError):
-            self.redis.eval(_FORGET, 0)
+        with contextlib.suppress(CacheAway):
+            self._wire.ask(lambda _: [(b"EVAL", _FORGET, b"0")], 60.0)
+
+    @cached_property
+    def _wire(self) -> Pool:
+        """To forget follows nearly every row that tests make: redis-py would take several times as long."""
+        return Pool(Address.parse(self.redis_url), [])
 
     @cached_property
     def redis(self) -> "redis.Redis":
@@ -229,6 +236,7 @@ class Servers(Backing):
 
     def stop(self) -> None:
         self.direct.close()
+        self._wire.close()
         self.redis.close()
         self.mail.stop()
         self.valkey.stop()
@@ -264,11 +272,13 @@ class Mailbox:
 
 def wait_until(condition: Callable[[], object], timeout_s: float = 10.0, what: str = "the condition") -> None:
     """Ask `condition` until it holds. Raises: AssertionError naming `what` after `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
+    began = time.monotonic()
     while not condition():
-        if time.monotonic() > deadline:
+        waited = time.monotonic() - began
+        if waited > timeout_s:
             raise AssertionError(f"waited {timeout_s:g} s for {what} in vain")
-        time.sleep(0.01)
+        # What takes long is asked after less often: asking takes the time of what is waited for.
+        time.sleep(min(max(0.01, waited / 20), 0.1))
 
 
 @contextlib.contextmanager

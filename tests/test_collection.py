@@ -9,10 +9,11 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 
 
+@pytest.mark.slow
 def test_every_process_finds_the_same_tests(request: pytest.FixtureRequest, pytestconfig: pytest.Config):
     """A name that depends on the clock, on chance or on the order of a set is another one in each process, and the
-    processes that share a run then refuse to begin. This run has found its tests at another second, with another seed
-    of hashes."""
+    processes that share a run then refuse to begin, which is how the whole run tests it. This finds all of those names,
+    also where one process runs the tests: its own were found at another second, with another seed of hashes."""
     mine = {item.nodeid for item in request.session.items}
     found = subprocess.run(
         [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *_chosen(pytestconfig)],

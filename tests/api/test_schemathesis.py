@@ -123,7 +123,7 @@ def play(operation: str, world: World, headers: dict[str, str], *, every: int, a
 
 @each_operation
 def test_requests_made_up_from_the_document(operation: str, world: World, headers: dict[str, str]):
-    play(operation, world, headers, every=4, at_random=5)
+    play(operation, world, headers, every=4, at_random=3)
 
 
 @pytest.mark.slow

@@ -44,12 +44,12 @@ _BROKEN_JOURNAL = [
     (broken.keeps_what_the_journal_does_not_cover, Chances(), 0),
     (broken.covers_what_is_shown_alone, Chances(), 0),
     (broken.ignores_the_news, Chances(), 0),
-    (broken.knows_what_it_does_not_hold, Chances(), 0),
-    (broken.joins_without_a_floor, Chances(), 0),
-    (broken.forgets_without_a_floor, Chances(), 0),
-    (broken.takes_another_journal_for_the_same, Chances(), 0),
-    (broken.makes_a_journal_by_touching, Chances(), 0),
-    (broken.joins_whatever_the_base_is, Chances(lost_call=0, crash=0, restart=0, cut=0, evict=0.1), 0),
+    (broken.knows_what_it_does_not_hold, Chances(), 3),
+    (broken.joins_without_a_floor, Chances(), 2),
+    (broken.forgets_without_a_floor, Chances(), 6),
+    (broken.takes_another_journal_for_the_same, Chances(), 2),
+    (broken.makes_a_journal_by_touching, Chances(), 9),
+    (broken.joins_whatever_the_base_is, Chances(lost_call=0, crash=0, restart=0, cut=0, evict=0.1), 4),
 ]
 
 _PROMOTIONS = Chances(**vars(NO_FAULTS) | {"promotion": 0.02})
