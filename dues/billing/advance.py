@@ -18,9 +18,9 @@ from dues.postgres import fetch_row, transaction, unit_of_work
 from dues.reads.tags import touch
 from dues.stores.clock import arrive
 
-# After this long, others in the queue get their turn.
+# After this long the job gives way to the others in its queue.
 _LONGEST_S = 300.0
-# So long a charge is waited for that its gateway says nothing of.
+# How long to wait for a charge about which its gateway says nothing.
 _WAIT_S = 5.0
 
 _WHERE = "select moment, advancing_to from store_clocks where store_id = %(store_id)s"
@@ -32,7 +32,7 @@ _MOVE = """
     update store_clocks set moment = greatest(moment, %(to)s), version = version + 1
     where store_id = %(store_id)s and advancing_to is not null returning moment
 """
-# Payments of subscriptions that are under way: each by the job that moves it on.
+# Payments of subscriptions that are under way, each with the job that takes it further.
 _UNDER_WAY = """
     select job_id, status from payments
     where store_id = %(store_id)s and status = any('{pending,processing,unknown}') and subscription_id is not null
@@ -78,7 +78,7 @@ def _step(store_id: UUID, goal: datetime) -> bool:
             return False
         one = lock_subscription(store_id, found[0])
         if one.next_action_at is None or one.next_action_at != found[1]:
-            # Its member has changed it meanwhile, by another default card.
+            # The member has changed it meanwhile, by choosing another default card.
             return True
         moved = fetch_row(_MOVE, {"store_id": store_id, "to": one.next_action_at}, hot=True)
         if moved is None:

@@ -19,9 +19,9 @@ _UNBOUNDED = """
 # Statuses of a payment that was charged, whatever was given back since.
 _CHARGED = "('succeeded', 'partially_refunded', 'refunded')"
 
-# Each yields one sentence for each difference.
+# Each query returns one sentence for each difference.
 _CHECKS = (
-    # Every charge and every refund is booked, at its gateway, once.
+    # Every charge and every refund is booked once, under its gateway.
     f"""
     select format('payment %s of %s %s was charged, and the books have %s at its gateway', p.id, p.amount, p.currency,
         coalesce(b.booked, 0))
@@ -62,7 +62,7 @@ _CHECKS = (
         where account like 'gateway:%' group by 1, 2, 3) b using (store_id, gateway, currency)
     where coalesce(a.amount, 0) <> coalesce(b.amount, 0)
     """,
-    # What a bank holds, or has kept, is what disputes say.
+    # Money that banks hold or have kept equals the amounts of the disputes.
     """
     select format('store %s has %s %s as %s by its disputes, and %s by the books', coalesce(a.store_id, b.store_id),
         coalesce(a.amount, 0), coalesce(a.currency, b.currency), coalesce(a.account, b.account), coalesce(b.amount, 0))
@@ -96,7 +96,7 @@ _CHECKS = (
     from ledger_transactions t join ledger_entries e on e.store_id = t.store_id and e.transaction_id = t.id
     group by t.id, t.source, e.currency having sum(e.amount) <> 0
     """,
-    # What members have is what the store owes them.
+    # Members' balances equal what the ledger says that the store owes them.
     """
     select format('member %s of store %s has a balance of %s %s, and %s by the books', coalesce(a.user_id, b.user_id),
         coalesce(a.store_id, b.store_id), coalesce(a.amount, 0), coalesce(a.currency, b.currency),
@@ -108,7 +108,7 @@ _CHECKS = (
         where e.account = 'balance' group by 1, 2, 3) b using (store_id, user_id, currency)
     where coalesce(a.amount, 0) <> coalesce(b.amount, 0)
     """,
-    # Revenue is what final invoices say, less what credit notes took back.
+    # Revenue equals the final invoices, less the credit notes.
     """
     select format('store %s has earned %s %s by its invoices, and %s by the books', coalesce(a.store_id, b.store_id),
         coalesce(a.amount, 0), coalesce(a.currency, b.currency), coalesce(b.amount, 0))
@@ -134,7 +134,7 @@ _CHECKS = (
         join ledger_transactions t on t.store_id = r.store_id and t.source = 'payment:' || r.payment_id
         where r.store_id = e.store_id and r.currency = e.currency and r.status = 'pending'), 0)
     """,
-    # Numbers have no gap.
+    # The numbers of invoices and credit notes have no gap.
     """
     select format('store %s has %s final %s, and the last number is %s', store_id, count(*), series, max(sequence))
     from (
@@ -152,7 +152,7 @@ _CHECKS = (
     select format('credit note %s is %s and has %s', id, status, coalesce('the number ' || number, 'no number'))
     from credit_notes where (status = 'issued') <> (number is not null)
     """,
-    # An invoice says what was paid. Prices include their tax.
+    # An invoice equals what was paid for it. Prices include their tax.
     """
     select format('the lines of invoice %s add up to %s, and its total is %s', i.id, coalesce(sum(l.amount), 0),
         i.total)
@@ -182,7 +182,7 @@ _CHECKS = (
     group by i.store_id, i.id, i.credited, i.total
     having i.credited <> coalesce(sum(n.total), 0) or i.credited > greatest(i.total, 0)
     """,
-    # Nothing is charged for twice, and nothing is left lying.
+    # Nothing is charged for twice, and nothing that is due is left undone.
     f"""
     select format('invoice %s was charged for %s times', p.invoice_id, count(*)) from payments p
     join invoices i on i.store_id = p.store_id and i.id = p.invoice_id

@@ -1,6 +1,6 @@
 """How much of what is owed comes from a member's balance at a store, and how much is charged."""
 
-# What gateways refuse to charge less than, in minor units; of other currencies anything is charged.
+# The least that gateways charge, in minor units; in other currencies they charge any amount.
 MINIMUM_CHARGE = {
     "AED": 200, "AUD": 50, "BGN": 100, "BRL": 50, "CAD": 50, "CHF": 50, "CZK": 1500, "DKK": 250, "EUR": 50, "GBP": 30,
     "HKD": 400, "HUF": 17500, "INR": 50, "JPY": 50, "MXN": 1000, "MYR": 200, "NOK": 300, "NZD": 50, "PLN": 200,

@@ -156,14 +156,14 @@ def job_of_payment(one: Subscription) -> UUID:
 
 
 def cancel_payment(one: Subscription) -> None:
-    """The payer of the open bill's payment, if they are waited for, is so no longer."""
+    """Cancel the open bill's payment, if it waits for its payer."""
     if one.bill and one.bill.state == "waiting" and one.latest_payment_id:
         args = {"store_id": str(one.store_id), "payment_id": str(one.latest_payment_id)}
         enqueue(kinds.PAYMENT_CANCEL, args, owner_id=one.user_id, store_id=one.store_id)
 
 
 def settle_period(after: Subscription, before: Subscription, draft: Invoice, payment_id: UUID | None) -> None:
-    """Note which time a bill that is paid has paid for. Its subscription and invoice are written."""
+    """Record the time that a paid bill has paid for. Its subscription and invoice are written."""
     assert before.bill
     kind = before.bill.kind
     if kind == "renewal":

@@ -10,7 +10,7 @@ from dues.payments.disputes import Disputed, when_disputed
 def book_dispute(dispute: Disputed) -> None:
     payment, amount = dispute.payment, dispute.amount
     accounts = {"open": "disputed", "won": gateway(payment.gateway), "lost": "losses"}
-    # Until there is a dispute, the money is where it is once the dispute is won.
+    # Before a dispute, the money is in the same account as after a dispute that was won.
     entries = Entry(accounts[dispute.status], amount), Entry(accounts[dispute.before or "won"], -amount)
     booking = Booking(
         store_id=payment.store_id,

@@ -19,7 +19,7 @@ from dues.subscriptions.timeline import next_action
 
 
 def act(posting: Posting, one: Subscription, account: Account) -> None:
-    """Do the first thing that is due of a subscription, which is locked with its member's money."""
+    """Do the first action that is due for a subscription, which is locked together with its member's money."""
     found = next_action(one)
     if found is None:
         return
@@ -59,7 +59,7 @@ def _turn(posting: Posting, one: Subscription, account: Account) -> None:
     assert end
     turned = machine.turn(one)
     if one.bill:
-        # A change that waits for its payment does not hold up the renewal, and is off by it.
+        # A change that still waits for its payment does not delay the renewal, which cancels it.
         bills.void_bill(one, posting.at)
     if turned.status != "active":
         kind: ChangeKind = "ended" if turned.is_over else "paused"
@@ -127,7 +127,7 @@ def resume(posting: Posting, one: Subscription, account: Account, at: datetime, 
 
 
 def _lapse(posting: Posting, one: Subscription, account: Account) -> None:
-    """The payer has not acted in time, and is not waited for any longer."""
+    """The payer has not acted in time: stop waiting for them."""
     bill = one.bill
     assert bill
     if bill.kind == "create":

@@ -52,7 +52,7 @@ class Facts:
         return day_in(moment, self.timezone) if moment else ""
 
 
-# Why a card was declined, in words for its owner; of all else the bank alone knows.
+# Why a card was declined, in words for its owner. Only the bank knows the other reasons.
 _REASONS = {
     "insufficient_funds": "there was not enough money on the account",
     "stolen_card": "the card was reported as stolen",
@@ -74,7 +74,7 @@ def _next_try(facts: Facts) -> str:
     return f"It is tried again on {facts.day(facts.next_at)}. You can also add another payment method."
 
 
-# Of each kind: the subject, and what it says.
+# The subject and the text of each kind.
 _WORDS: dict[str, tuple[Callable[[Facts], str], Callable[[Facts], list[str]]]] = {
     "trial_ending": (
         lambda f: f"Your trial of {f.membership} ends on {f.day(f.of)}",
@@ -144,7 +144,7 @@ _WORDS: dict[str, tuple[Callable[[Facts], str], Callable[[Facts], list[str]]]] =
 }
 
 
-# The same for unverified addresses, without any text of customers: the subject, and what it says.
+# The same for unverified addresses, without anything that customers have typed.
 _PLAIN: dict[str, tuple[str, Callable[[Facts], str]]] = {
     "trial_ending": (
         "Your trial ends soon",

@@ -32,7 +32,7 @@ NoticeKind = Literal[
     "ended",
 ]
 NOTICE_KINDS: tuple[NoticeKind, ...] = get_args(NoticeKind)
-# Told days ahead, of many members in one night: these wait where nobody's answer waits behind them.
+# These are sent days ahead, to many members in one night: on a queue where nobody waits for an answer behind them.
 _FORESEEN: frozenset[NoticeKind] = frozenset({"trial_ending", "renewal", "card_expiring"})
 
 _ADDRESSEE = """

@@ -33,7 +33,7 @@ _WRITE = """
     insert into subscription_periods
     select * from jsonb_populate_recordset(null::subscription_periods, %(rows)s::jsonb)
 """
-# A second change in one moment takes the place of the first.
+# A second change at the same moment replaces the first.
 _REPLACE = f"""{_WRITE}
     on conflict (store_id, subscription_id, starts_at) do update set ends_at = excluded.ends_at,
         package_id = excluded.package_id, amount = excluded.amount, invoice_id = excluded.invoice_id,
@@ -64,12 +64,12 @@ class Paid(msgspec.Struct, frozen=True):
 
 
 def bill(periods: Sequence[Period]) -> None:
-    """Periods are billed. Part of the caller's transaction(). One that was billed before fails it."""
+    """Record billed periods. Part of the caller's transaction(), which fails where a period was billed before."""
     run_later(_WRITE, {"rows": msgspec.json.encode(periods).decode()})
 
 
 def replace(period: Period) -> None:
-    """The rest of a period is charged anew. Part of the caller's transaction()."""
+    """Record that the rest of a period is charged anew. Part of the caller's transaction()."""
     run_later(_REPLACE, {"rows": msgspec.json.encode([period]).decode()})
 
 
@@ -87,7 +87,7 @@ def pay(one: Subscription, invoice_id: UUID, payment_id: UUID | None) -> None:
 
 
 def drop(one: Subscription, invoice_id: UUID) -> None:
-    """What was billed is not to be paid. Part of the caller's transaction()."""
+    """Record that what was billed is not to be paid. Part of the caller's transaction()."""
     run_later(_DROP, {"store_id": one.store_id, "id": one.id, "invoice_id": invoice_id})
 
 

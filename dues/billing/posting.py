@@ -122,11 +122,11 @@ class Posting:
         self._notices.append((one, kind, of, card))
 
     def after_write(self, step: Callable[[], None]) -> None:
-        """Have something written that rests on all else."""
+        """Have `step` called once everything else has been written."""
         self._after.append(step)
 
     def write(self) -> list[Subscription]:
-        """Write all down, and begin anew. Returns: what the subscriptions have become."""
+        """Write everything, and begin anew. Returns: the subscriptions as they are now."""
         written = state.record(self._changes)
         if self._drafts:
             invoices.draw_up(self._drafts)

@@ -11,7 +11,7 @@ from dues.postgres import fetch_row
 from dues.subscriptions.proration import unused
 from dues.subscriptions.subscription import Subscription
 
-# The newest first: what was paid last is given back first. What of each was neither credited nor is about to be.
+# The newest first, since what was paid last is given back first; each with what is neither credited nor about to be.
 _PAID = """
     select coalesce(json_agg(json_build_object('id', i.id, 'left', i.total - i.credited - coalesce(n.pending, 0),
         'charged', case when i.payment_id is null then 0 else i.amount_due - coalesce(n.refunded, 0) end)

@@ -23,9 +23,9 @@ from dues.subscriptions.subscription import Subscription
 
 log = logging.getLogger("dues.billing")
 
-# So many are done in one transaction: enough that its statements weigh little, and few enough that nobody waits long.
+# How many one transaction does: enough that its statements cost little each, few enough that nobody waits long.
 BATCH = 100
-# A night's work is done in turns, since the charges have the same workers. The relay asks for the next turn within a
+# A night's work is done in turns, because charges have the same workers. The relay asks for the next turn within a
 # second.
 _LONGEST_S = 3.0
 # One that cannot be done is tried again after this, so that it does not keep the others from being done.
@@ -42,7 +42,7 @@ _CLAIM = """
     select coalesce(json_agg(to_jsonb(d) order by d.next_action_at, d.id), '[]')::text
     from due d join free using (store_id, user_id)
 """
-# Unless somebody has changed it since.
+# Only where nobody has changed it since.
 _POSTPONE = """
     update subscriptions set next_action_at = %(until)s
     where store_id = %(store_id)s and id = %(id)s and version = %(version)s returning id
@@ -50,7 +50,7 @@ _POSTPONE = """
 
 
 class _Key(msgspec.Struct):
-    """What names a subscription, however it stands otherwise."""
+    """What identifies a subscription, whatever else has changed."""
 
     store_id: UUID
     id: UUID
@@ -127,7 +127,7 @@ def _do_one() -> bool:
 
 
 def _set_aside(claimed: list[_Key]) -> None:
-    """What has just failed is passed over for a while."""
+    """Leave alone for a while what has just failed."""
     with transaction():
         unit_of_work()
         for one in claimed:

@@ -63,7 +63,7 @@ def _succeeded(posting: Posting, one: Subscription, draft: Invoice, payment: Set
         _give_back(payment)
         return
     if one.bill.kind == "create" and _is_member(one):
-        # Two were asked for at once, and the other was paid first.
+        # Two were requested at once, and the other one was paid first.
         bills.void_bill(one, posting.at)
         posting.change(one, machine.over(one, posting.at), "expired", {"reason": "already_subscribed"})
         posting.write()

@@ -2,7 +2,7 @@
 
 from dues.reports.rows import Column, Rows, money
 
-# Those whose subscription ran at any time of the range.
+# Subscriptions that ran at any time within the range.
 SUBSCRIBERS = Rows(
     kind="subscribers",
     columns=(

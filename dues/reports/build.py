@@ -13,7 +13,7 @@ from dues.reports.kinds import KINDS
 from dues.reports.models import Report
 from dues.reports.snapshot import snapshot
 
-# Called with (rows written, rows in all); what it raises ends the building.
+# Called with (rows written, rows in all); an exception from it stops the building.
 Progress = Callable[[int, int], object]
 
 # Enough that the work per line is one append; few enough that lines of any length are little memory.
@@ -104,7 +104,7 @@ def _write(report: Report, draft: Draft, document_type: type[Document], progress
             sink = RowSink(document, total, progress)
             source.copy(document_type.copy(rows), values, sink)
             sink.flush()
-        # Not within the snapshot: zipping a workbook takes long, and the server has no use for waiting.
+        # After the snapshot has ended: zipping a workbook takes long, and needs no snapshot.
         document.finish()
     progress(sink.rows, total)
     return sink.rows

@@ -29,7 +29,7 @@ _FILE = """
 
 
 def get_file(store_id: UUID, report_id: UUID) -> ReportFile:
-    """Raises: NotFound until the report has succeeded, and when its file has been forgotten."""
+    """Raises: NotFound until the report has succeeded, and once its file has been deleted."""
     row = fetch_row(_FILE, {"store_id": store_id, "id": report_id})
     if row is None:
         raise NotFound("there is no such report, or it has no file")
@@ -42,7 +42,7 @@ def get_file(store_id: UUID, report_id: UUID) -> ReportFile:
 
 
 def range_name(range_from: datetime, range_to: datetime, zone: tzinfo) -> str:
-    """A range as people call it in a time zone: `2026`, `2026-01`, `2026-01-05`, else its first and its last day."""
+    """A range as people write it, in a time zone: `2026`, `2026-01`, `2026-01-05`, else its first and its last day."""
     first, end = range_from.astimezone(zone), range_to.astimezone(zone)
     last = end - timedelta(microseconds=1)
     whole_days = first == _midnight(first) and end == _midnight(end)

@@ -83,7 +83,7 @@ class FileRange:
         try:
             with _counting_failures():
                 file.seek(start)
-            # A file that cannot be read is known before anything was said of it.
+            # Opened first, so that a file that cannot be read is found out before anything is sent.
             self._next = self._read()
         except OSError:
             file.close()
@@ -170,7 +170,7 @@ class LocalFiles:
 
     def unchanged(self, prefix: str, depth: int, since: datetime) -> Iterator[str]:
         for path in self._path(prefix).glob("/".join("*" * depth)):
-            # Others may delete it meanwhile.
+            # Another process may delete it meanwhile.
             with suppress(FileNotFoundError):
                 if path.is_dir() and path.stat().st_mtime < since.timestamp():
                     yield path.relative_to(self._root).as_posix()
@@ -208,7 +208,7 @@ def _make_folder(folder: Path) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    # A rename outlives a power cut only once its folder is on disk.
+    # A rename survives a power cut only once its folder is on disk.
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -24,7 +24,7 @@ def delete_expired_files() -> int:
     The file goes first: where the transaction then fails, the report's download says that the file is gone, and the
     next run finds the report again.
     """
-    # By PostgreSQL's clock: what a fast clock of one machine deleted would be gone.
+    # By PostgreSQL's clock: a machine whose clock is fast would delete files too early.
     kept = timedelta(days=settings().keep_report_files_days)
     old = select(Report).where(Report.file_key.is_not(None), Report.updated_at < func.now() - kept)
     found = db.session.scalars(old.limit(_MOST).with_for_update(skip_locked=True)).all()
@@ -36,7 +36,7 @@ def delete_expired_files() -> int:
 
 
 def _delete_leftovers() -> int:
-    """What processes that were killed have left, and no report names. Returns: how many folders."""
+    """Delete what killed processes have left and no report names. Returns: how many folders."""
     files = file_store()
     since = database_now() - timedelta(days=settings().keep_report_files_days) - _DAY
     ids = {folder: parse_id(folder.partition("/")[2]) for folder in islice(files.unchanged(FOLDER, 1, since), _MOST)}

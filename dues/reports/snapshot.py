@@ -17,13 +17,13 @@ from dues.settings import settings
 
 # The job's own time limit comes first; this one ends the statement where the worker has died.
 _STATEMENT_TIMEOUT_MS = 3_600_000
-# For joins to users and packages: room for some 200,000 of them before their rows are looked up again.
+# For joins to users and packages: enough memory for some 200,000 of them; beyond that joins read rows again.
 _WORK_MEM = "64MB"
 
 
-# A writer of money that moved reads the time a little before its commit, on a clock that may be a little behind.
+# A payment's or refund's time is read a little before its commit, on a clock that may be a little behind.
 _GRACE = timedelta(seconds=10)
-# By then every transaction of ours has ended: statements take at most 15 s, and pauses between them 60 s.
+# Every transaction of Dues has ended by then: statements take at most 15 s, and pauses between them 60 s.
 _LONGEST_WRITE = timedelta(minutes=2)
 _UNDER_WAY = """
     select exists (select from pg_stat_activity where datname = current_database() and backend_xid is not null
@@ -47,7 +47,7 @@ class Snapshot:
         )
 
     def value(self, query: str, values: Mapping[str, Any]) -> Any:
-        """The one value that a query returns."""
+        """The single value that a query returns."""
         self._cursor.execute(query, values)
         return self._cursor.fetchone()[0]
 
@@ -75,7 +75,7 @@ def snapshot(*, streams: bool) -> Iterator[Snapshot]:
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True, autocommit=False)
         yield Snapshot(connection, streams)
     except BaseException:
-        # A statement whose rows nobody takes any more must not go on in the server.
+        # Cancel the statement: the server must not go on with rows that nobody reads any more.
         with suppress(psycopg2.Error):
             connection.cancel()
         raise

@@ -49,10 +49,10 @@ def _mail(endpoint: Endpoint, template: str, subject: str, why: str) -> None:
         ("Failing since", f"{since:%Y-%m-%d %H:%M} UTC", False),
     ]
     if is_verified:
-        # Not all of the URL: receivers are often known by a secret in its path.
+        # Not the whole URL: its path often holds a secret.
         facts.insert(0, ("Receiver", urlsplit(endpoint.url).netloc, True))
         facts.insert(2, ("Description", Words(endpoint.description or "none"), False))
-    # An address that nobody has shown to be theirs gets nobody's words.
+    # An unverified address is sent nothing that people have typed.
     store: str | Words = Words(name) if is_verified else "your store"
     shown: dict[str, Any] = {"store": store, "facts": facts, "why": why}
     message = _templates.message(

@@ -34,10 +34,10 @@ from dues.webhooks.outbound import BadTarget, NoReply, Target, parse_target, pos
 from dues.webhooks.signing import signed_headers
 from dues.webhooks.waiting import LONGEST, put_off
 
-# Few enough that the deliveries which are left keep the host's places in use.
+# Few enough that the remaining deliveries keep the host's places in use.
 _MOST_MAKE_WAY = 20
 
-# The event is looked up by the delivery that was found, whatever the planner believes of the store's other events.
+# Look the event up by the delivery that was found, whatever the planner estimates about the store's other events.
 _LOAD = """
     select d.status, jsonb_array_length(d.attempts), w.id, w.url, w.enabled, w.failing_since is not null,
         array[w.secret] || case when w.previous_secret_until > now() then array[w.previous_secret] else '{}' end
@@ -128,7 +128,7 @@ def deliver(run: Run, store_id: UUID, delivery_id: UUID) -> None:
         failpoint("webhook.before_post")
         attempt = _attempt(due, target)
     failpoint("webhook.after_post")
-    # A receiver that answers is there, whatever it answers.
+    # A receiver that answers is up, whatever the status.
     if attempt.status_code is None:
         circuit.failed()
     else:

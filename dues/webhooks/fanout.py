@@ -14,9 +14,9 @@ from dues.jobs import Run, enqueue, kinds
 from dues.jobs.outbox import JSON
 from dues.postgres import db, fetch_row
 
-# The priority of what happens now.
+# The priority of events that have just happened.
 NOW = 100
-# How many events one job makes deliveries of, up to twenty of each.
+# How many events one job makes deliveries for, up to twenty for each event.
 MOST_EVENTS = 5
 
 WANTED = """
@@ -64,7 +64,7 @@ def deliver_one(
 ) -> tuple[UUID, UUID]:
     """A delivery and its job, which it is asked for by itself where nobody else is named. Returns: their ids."""
     seq, event_id, event_type = event
-    # Asked for twice by the same, it is the same delivery: a key that holds in every form of the table.
+    # When the same job asks for it twice, it is the same delivery: the id is unique in every form of the table.
     delivery_id = derived_id(asked_by, seq, endpoint_id) if asked_by else new_id()
     job_id = enqueue(
         kinds.WEBHOOK_DELIVER,

@@ -36,7 +36,7 @@ class Hosts:
         with self._lock:
             self._of_host[host] -= 1
             self._of_store[host, store_id] -= 1
-            # Only what is under way takes memory.
+            # Adding an empty Counter drops the entries that are 0, which would otherwise pile up.
             self._of_host += Counter()
             self._of_store += Counter()
 

@@ -29,7 +29,7 @@ _ALERT_AFTER = timedelta(days=1)
 _GIVE_UP_AFTER = timedelta(days=5)
 # How long a receiver that does not answer is left alone: at first, and at most.
 _REST_S, _LONGEST_REST_S = 30.0, 30.0 * _MINUTE
-# How soon to look again whether others have done with a host.
+# How soon to try again where other deliveries use all places of a host.
 BUSY_S = 5.0
 
 

@@ -13,14 +13,15 @@ from uuid import UUID
 from dues.breaker import WEBHOOKS
 from dues.postgres import fetch_row, unit_of_work
 
-# Most deliveries that one statement puts off.
+# How many deliveries one statement puts off at most.
 MOST_PUT_OFF = 1000
-# Most deliveries to one endpoint that one look asks for again. Where they are too many, they are put off as fast.
+# How many deliveries to one endpoint are made due again at a time. If the endpoint fails again, they are put off as
+# quickly.
 MOST_RELEASED = 500
-# When a job is due if nobody asks for it before: later than an endpoint that fails is disabled.
+# When a waiting job is due by itself: after the time at which a failing endpoint is disabled.
 LONGEST = timedelta(days=7)
 
-# Arrays, because of their lengths the planner makes one guess: to go through the indexes by id.
+# Arrays: whatever their length, the planner makes the same guess and goes through the indexes by id.
 _PUT_OFF = """
     with found as (
         select d.id, d.job_id from webhook_deliveries d join jobs j on j.id = d.job_id
@@ -38,7 +39,7 @@ _PUT_OFF = """
     select count(*) from noted
 """
 _WAITS = "status = 'pending' and next_attempt_at is null"
-# Each endpoint that something waits for is one step away in the index of what waits.
+# Steps from one endpoint to the next in the index of waiting deliveries, whatever the number of deliveries to each.
 _FREE = f"""
     with recursive endpoints(id, store_id) as (
         (select endpoint_id, store_id from webhook_deliveries where {_WAITS} order by endpoint_id, id limit 1)
