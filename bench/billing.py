@@ -31,9 +31,9 @@ from dues.billing.renewals import BATCH, do_batch
 from local.mailsink import MailSink
 from workers.app import create_worker_app
 
-# How long others are watched while nothing is due.
+# For how long other requests are measured while nothing is due, in seconds.
 _ALONE_S = 15
-# A night, in which 100,000 are to be charged.
+# A night in which 100,000 members are charged.
 WANTED_PER_S = 100_000 / (8 * 3600)
 
 _MEMBERS = """

@@ -11,7 +11,7 @@ from bench.data import Data
 from bench.load import Result, load
 from bench.servers import ROOT, peer_python, serving
 
-# The same document from everybody.
+# Every contestant answers with the same document.
 FIELDS = (
     "id,store_id,amount,currency,status,description,refunded_amount,version,created_at,updated_at,"
     "user.id,user.name,package.id,package.name,package.amount,package.currency,package.interval"
@@ -19,7 +19,7 @@ FIELDS = (
 DUES_LIST = "/v1/stores/{store}/payments?include=user,package&fields=" + FIELDS
 DUES = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
 GTHREAD = ["-k", "gthread", "-w", "1", "--threads", "8", "--keep-alive", "30", "-b", "127.0.0.1:{port}"]
-# Before all payments there are: a filter from here on leaves the rows and their order as they are.
+# Before the first payment: filtering from here on changes neither the rows nor their order.
 _LONG_AGO = datetime(1990, 1, 1, tzinfo=UTC)
 _seconds = itertools.count()
 

@@ -24,7 +24,7 @@ from local.postgres import Postgres
 from local.valkey import Valkey
 
 STORES, USERS, PACKAGES = 100, 20_000, 10
-# More rows than this are put in faster without indexes and foreign keys, which are made afterwards.
+# More rows than this are inserted faster without indexes and foreign keys, which are then made afterwards.
 _MANY = 200_000
 
 # md5 of a number as a UUID: the same rows whenever and wherever this runs.
@@ -154,7 +154,7 @@ def unindexed(cursor: psycopg2.extensions.cursor) -> Iterator[None]:
     yield
     cursor.execute("set maintenance_work_mem = '512MB'")
     for _, definition in indexes:
-        # Of a table by month, and of its partitions with it.
+        # Of a table that is partitioned by month, and of its partitions.
         cursor.execute(definition.replace(" ON ONLY ", " ON "))
     for name, definition in keys:
         cursor.execute(f"alter table payments add constraint {name} {definition}")
@@ -201,7 +201,7 @@ def make_ready(
             " values (%s, md5('user1')::uuid, 'bench', %s, %s, %s)",
             (str(new_id()), hash_token(token), list(SCOPES), now() + timedelta(days=1)),
         )
-        # The switch is lost with a PostgreSQL that was killed, and then reads as off.
+        # A PostgreSQL that was killed loses the switch, which then reads as off.
         cursor.execute(_SWITCH, {"on": cached, "generation": secrets.randbits(62)})
         cursor.execute("show server_version")
         version = str((cursor.fetchone() or ("",))[0])

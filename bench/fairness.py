@@ -185,7 +185,7 @@ def _webhooks(street: Street, samples: int) -> tuple[list[float], list[float]]:
 
 def _report(street: Street) -> Callable[[UUID], UUID]:
     day = now()
-    # The API takes no more than this of a store; here its queue is to be full.
+    # The API accepts no more than this from one store; this contest wants its queue full.
     service.MOST_UNFINISHED = 1_000_000
 
     def ask(store: UUID) -> UUID:
@@ -234,7 +234,7 @@ def _series(once: Callable[[], float], samples: int, before: Callable[[], object
     while len(found) < samples and (not found or found[-1] < PATIENCE_S):
         before()
         found.append(once())
-        # Not in step with anything.
+        # Uneven pauses, so that it is not in step with anything else.
         time.sleep(0.03 + 0.02 * (len(found) % 3))
     return found
 

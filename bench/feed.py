@@ -240,7 +240,7 @@ class _Mix:
     only_numbers: int = 0
     by_time_hits: dict[float, int] = field(default_factory=lambda: dict.fromkeys(_LIVES_S, 0))
     by_time_stale: dict[float, int] = field(default_factory=lambda: dict.fromkeys(_LIVES_S, 0))
-    # Of each life and reader: when their feed was kept, and what it was then.
+    # For each life and reader: when their feed was kept, and what it was then.
     kept: dict[tuple[float, int], tuple[float, str]] = field(default_factory=dict)
     shown: dict[int, bytes] = field(default_factory=dict)
 

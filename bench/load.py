@@ -13,7 +13,7 @@ from bench.machine import LOAD_CORE, pinned
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
-# Walks through the lines it is given: a path and, after a space, the ETag of what the client has already.
+# Requests the lines it is given one after the other: a path and, after a space, the ETag that the client has already.
 _GET = """
 local requests = {}
 local n = 0

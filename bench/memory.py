@@ -51,7 +51,7 @@ def run(minutes: float) -> Suite:
 def _under_load(data: Data, base: str, seconds: float) -> tuple[list[float], dict[str, Result]]:
     """The web process's resident memory at each second, in MB, and what it was asked."""
     headers, web = {"Authorization": f"Bearer {data.token}"}, web_process(base)
-    # A payment makes its store's lists new: who reads and who is paid are apart, so that there are hits.
+    # A payment invalidates its store's lists: reads and payments are in different stores, so that there are hits.
     read, paid = store_ids()[:-_PAID], [payments_path(store) for store in store_ids()[-_PAID:]]
     pages, new = [dues_path(store) for store in read], new_paths(read, _LISTS)
     rss: list[float] = []

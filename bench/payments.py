@@ -30,7 +30,7 @@ from bench.servers import serving
 
 CONNECTIONS = 16
 BODY = ujson.dumps({"amount": 500, "currency": "EUR", "payment_method": "sandbox_ok"})
-# More often than a statement is seen before it is prepared.
+# More often than a statement has to be seen before it is prepared.
 _FIRST = 5
 
 _ENTRY = re.compile(r"^\d{4}-\d\d-\d\d [\d:.]+ UTC \[(\d+)\] (LOG|DETAIL): +(?:statement|prepare): (.*)", re.DOTALL)
@@ -183,7 +183,7 @@ def _read(entries: list[str]) -> tuple[dict[str, str], list[list[str]]]:
             prepared |= _prepared(part)
         parts = [part for part in parts if not part.startswith(("prepare dues_", "deallocate dues_"))]
         if parts and parts[0] == "begin":
-            # It goes out with the first statement.
+            # It is sent together with the first statement.
             running[process] = []
             parts = parts[1:]
         sql = "; ".join(parts)
@@ -208,7 +208,7 @@ def _script(statements: list[str], prepared: dict[str, str], kept: set[str]) -> 
     lines = ["\\if :ready", "\\else"]
     lines += [f"prepare {name} as {text};" for name, text in sorted(prepared.items())]
     lines += ["\\set ready 1", "\\endif", "\\set number random(100000000000, 999999999999)"]
-    # What was one message is one to pgbench too.
+    # Statements that were one message are one message in pgbench too.
     messages = [_UUID.sub(renew, sql).replace("; execute dues_", " \\; execute dues_") + ";" for sql in statements]
     return "\n".join([*lines, f"begin \\; {messages[0]}", *messages[1:], "commit;", ""])
 

@@ -23,7 +23,7 @@ from dues.ids import new_id
 
 SENDERS, RECEIVERS = 5_000, 200
 _FILE_BYTES = 50_000_000
-# What a slow receiver takes each second.
+# How many bytes a slow receiver takes each second.
 _SIP_BYTES = 4_000
 # For what their coming and going makes of work: a file begins with as much as the kernel takes, which is megabytes.
 _SETTLE_S = 3

@@ -188,7 +188,7 @@ class Crowd:
 
 def waiting(base: str) -> int:
     """How many clients the server holds."""
-    # Refused while the server has too much to do.
+    # The server refuses requests while it has too much to do.
     with contextlib.suppress(OSError), urllib.request.urlopen(f"{base}/metrics", timeout=30) as answer:
         for line in answer.read().decode().splitlines():
             if line.startswith("dues_waiting_clients"):

@@ -91,7 +91,7 @@ def _is_writable(text: str) -> bool:
     return not any(unicodedata.category(c) in _UNWRITABLE for c in text)
 
 
-# Many addresses have one domain, and reading it takes longer than all else.
+# Many addresses share a domain, and reading the domain takes longer than the rest.
 @lru_cache(maxsize=4096)
 def _ascii_domain(domain: str) -> str:
     """As the domain name system has it (UTS 46, nontransitional, then IDNA 2008: `straße.de` is not `strasse.de`).

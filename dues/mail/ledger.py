@@ -148,7 +148,7 @@ def claim(email_id: UUID, fence: UUID) -> Mail:
         raise PermanentFailure("no such mail")
     state, holder, recipient, raw, reply = row
     if holder != fence and state in ("pending", "sending"):
-        # Its former holder gave it back between the two statements.
+        # The worker that held it gave it back between the two statements.
         return claim(email_id, fence)
     return Mail(email_id, state, holder, recipient, bytes(raw), reply)
 

@@ -33,9 +33,9 @@ from dues.mail.message import Message, compose, message_id
 from dues.mail.provider import NoAnswer, was_accepted
 from dues.settings import settings
 
-# After this long without an answer a provider is taken for one that cannot be asked.
+# A provider that has not answered for this long is treated as one that cannot be asked.
 _ASK_FOR = timedelta(hours=1)
-# How soon to come back when a worker's turn was lost: another may be at it, and will soon be done.
+# How soon to retry when a worker has lost its turn: another worker may be sending the mail, and will soon be done.
 _SOON_S = 5.0
 
 
@@ -207,7 +207,7 @@ def _resolve(mail: Mail) -> Outcome | None:
     Raises: MailDeferred while that cannot be said yet.
     """
     age = ledger.doubt_age(mail)
-    # Within this time a dot still under way arrives, or the kernel gives up on it, and the server makes up its mind.
+    # Within this time a dot that is still under way arrives, or the kernel gives up on it, and the server decides.
     settled_in_s = 2 * settings().smtp_timeout_s - age.total_seconds()
     accepted = _ask(mail, age)
     if accepted:

@@ -22,14 +22,14 @@ from dues.failpoints import failpoint
 
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 
-# A server may close a connection that is idle or has carried many mails: better to start anew than to run into it.
+# Servers may close connections that are idle or have carried many mails: open a new one before that happens.
 _MAX_IDLE_S = 30.0
 _MAX_MAILS = 100
 
 # 5xx answers that say nothing about the mail, but that we are not logged in as we should be (530 and on) or that client
 # and server disagree about where they are (503). The mail can go once that is mended.
 _NOT_ABOUT_THE_MAIL = {503, 530, 534, 535, 538}
-# The one 5xx answer to MAIL that is about the mail: it is too large. All others are about the sender, hence about us.
+# The one 5xx answer to MAIL that is about the mail: it is too large. All others are about the sender, which is us.
 _TOO_LARGE = 552
 
 
@@ -154,7 +154,7 @@ class Connection:
         # The dot follows the body at once: Nagle's algorithm would hold it back until the body is acknowledged.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
-            # The kernel must not deliver our dot long after we have gone.
+            # The kernel must not deliver the final dot long after this process has ended.
             limit_ms = int(self.server.timeout_s * 1000)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limit_ms)
 
@@ -227,7 +227,7 @@ def _kept(server: Server) -> Connection | None:
     _local.connection = None
     if connection is None:
         return None
-    # A forked child shares its parent's connection and must not say a word on it.
+    # A forked child shares its parent's connection and must not send anything on it.
     if connection.pid == os.getpid() and connection.server == server and not connection.is_worn:
         return connection
     connection.close()
