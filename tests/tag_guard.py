@@ -14,6 +14,7 @@ from dues.postgres import before_commit, in_transaction, unit_of_work
 from dues.postgres.unit_of_work import UnitOfWork
 from dues.reads import Resource
 
+_LONG = 10_000
 _WRITE = re.compile(r"\b(?:insert\s+into|update|delete\s+from)\s+(?:only\s+)?\"?(\w+)", re.IGNORECASE)
 _ANY = "*"
 # What answers need that follow the journal and have no tag of their own: that something is recorded there.
@@ -59,9 +60,16 @@ def missing_tags(tables: set[str], tags: set[str]) -> list[str]:
     ]
 
 
-@lru_cache(4096)
 def written_tables(statement: str) -> tuple[str, ...]:
+    """Those of one that is sent again and again are remembered, but not a long one, with values of its own in it."""
+    return _remembered(statement) if len(statement) < _LONG else _tables(statement)
+
+
+def _tables(statement: str) -> tuple[str, ...]:
     return tuple(table.lower() for table in _WRITE.findall(statement))
+
+
+_remembered = lru_cache(4096)(_tables)
 
 
 class TagGuard:

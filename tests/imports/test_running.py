@@ -97,6 +97,52 @@ def test_a_worker_that_is_killed_is_followed_by_another(
     check(importer, 1200)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("wakes_up", ["before its transaction is ended", "after it"])
+def test_a_worker_that_freezes_in_a_batch_is_followed_by_another(
+    importer: Importer, processes: Processes, tmp_path: Path, wakes_up: str
+) -> None:
+    """What it had begun is written once, by it or by the other; until then nobody waits but whoever goes on with the
+    import."""
+    club, marker = importer.club, tmp_path / "marker"
+    sent(importer, customers(1200))
+    options = {"JOB_LEASE_S": "2", "DUES_FAILPOINTS": f"import.before_commit=stop:{marker}"}
+    _, workers = processes.start_both("slow:2", **options)
+    frozen: list[psutil.Process] = []
+
+    def freezes() -> bool:
+        frozen[:] = [member for member in children(workers) if member.status() == psutil.STATUS_STOPPED]
+        return bool(frozen)
+
+    wait_until(freezes, 30, "a job to freeze in its first batch")
+    # The worker of the job, which would go on to renew its lease.
+    frozen += frozen[0].parents()[:1]
+    frozen[1].suspend()
+    attempt = "select attempt from jobs where kind = 'import.run'"
+    wait_until(lambda: club.make.value(attempt) == 2, 30, "another worker to take over")
+    assert club.make.rows("select from imports for update skip locked") == []
+    assert club.get(importer.path)["data"][0]["rows"] == 0
+    package = {"name": "Gold", "amount": 1500, "interval": "month"}
+    answer = club.client.post(f"{club.path}/packages", json=package, headers=club.owner_auth)
+    assert answer.status_code == 201, answer.text
+
+    def wake() -> None:
+        assert {member.status() for member in frozen} == {psutil.STATUS_STOPPED}
+        for member in frozen:
+            member.resume()
+
+    if wakes_up == "before its transaction is ended":
+        wake()
+    wait_until(lambda: club.get(importer.path)["data"][0]["status"] == "succeeded", 120, "the import")
+    if wakes_up == "after it":
+        wake()
+    check(importer, 1200)
+    # A worker ends what it is at before it ends.
+    processes.end()
+    check(importer, 1200)
+
+
 def begun(one: dict[str, Any]) -> tuple[Run, Running]:
     """As a worker has it."""
     store_id, import_id = UUID(one["store_id"]), UUID(one["id"])
