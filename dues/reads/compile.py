@@ -34,8 +34,8 @@ def compile_one(shape: Shape) -> str:
 
 @lru_cache(maxsize=2048)
 def compile_list(shape: Shape) -> tuple[str, str]:
-    """The statement, and the query whose rows the planner estimates (bound as `estimated`) when a total is large; none
-    where it is not asked.
+    """The statement, and the query whose rows the planner estimates (bound as `estimated`) when a total is large and no
+    estimate is `known`; none where it is not asked.
 
     Columns of the answer: the rows as a JSON array's text, how many rows were fetched (one more than shown when
     more follow), the snapshot, for how many seconds it holds, whether the resource's `within` holds, and then by page
@@ -109,7 +109,8 @@ def _total(counted: str, walk: ListWalk, *, is_estimated: bool) -> str:
     if shape.page == "page exact":
         return f"(select count(*) from ({counted}) c)"
     least = COUNTED_ROWS + 1
-    estimate = f"-greatest(dues_estimated_rows(%(estimated)s), {least})" if is_estimated else f"-{least}"
+    rows = "coalesce(%(known)s::bigint, dues_estimated_rows(%(estimated)s))"
+    estimate = f"-greatest({rows}, {least})" if is_estimated else f"-{least}"
     # On a last page that holds rows the total follows from its number, so nothing is counted.
     return (
         f"case when (select count(*) from page) between 1 and {shape.size}"

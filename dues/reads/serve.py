@@ -19,6 +19,7 @@ from dues.errors import NotFound
 from dues.postgres import fetch_row, fetch_text_later
 from dues.reads.compile import compile_list, compile_one
 from dues.reads.cursor import read_cursor, write_cursor
+from dues.reads.estimates import Estimates
 from dues.reads.freshness import Computed, Result, Validator, read
 from dues.reads.freshness.journal import word_of
 from dues.reads.query import CursorPage, Page, Query, normal_text
@@ -160,13 +161,19 @@ class _SingleRow(_Planned):
         return self._computed(text.encode(), snapshot, life_s, words, f"{version}." if version is not None else "")
 
 
+_estimates = Estimates()
+
+
 class _NumberedPage(_Planned):
+    _estimated = ""
+
     def statement(self) -> tuple[str, Mapping[str, object]]:
         page = self._page
         sql, counted = self._list("page exact" if page.exact else "page")
         values = {**self._bind(), "offset": (page.number - 1) * page.size}
         if counted and not page.exact:
-            values["estimated"] = _render(counted, values)
+            self._estimated = values["estimated"] = _render(counted, values)
+            values["known"] = _estimates.get(self._estimated)
         return sql, values
 
     @property
@@ -181,6 +188,8 @@ class _NumberedPage(_Planned):
         _require(is_there)
         more, exact = fetched > page.size, total >= 0
         if not exact:
+            if self._estimated:
+                _estimates.keep(self._estimated, -total)
             # The planner may err; what was fetched cannot.
             offset = (page.number - 1) * page.size
             total = max(-total, offset + fetched) if more else min(-total, offset)

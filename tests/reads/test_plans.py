@@ -1,5 +1,6 @@
 """At 120,000 payments: every sort and every equality filter has its index, and totals stay cheap and honest."""
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from dues.postgres import db
 from dues.postgres.connection import _numbered
 from dues.reads import Equal
 from dues.reads.compile import COUNTED_ROWS
+from dues.reads.estimates import Estimates
 from tests.factory import Factory
 from tests.servers import Direct, Servers, create_database, drop_database
 
@@ -216,14 +218,39 @@ def test_totals_beyond_the_bound_are_estimates_and_honest(large: Large) -> None:
     assert beyond["meta"]["total"] <= OURS
 
 
-@pytest.mark.parametrize("row_estimate", [1, 10_000_000])
-def test_a_loop_ends_at_the_last_row_however_wrong_the_planner_is(large: Large, row_estimate: int) -> None:
-    """The client's loop asks for the next page while `current_page < last_page`."""
+@contextlib.contextmanager
+def planner_that_says(large: Large, row_estimate: int) -> Iterator[None]:
     make = Factory(large._direct)
     source = make.value("select prosrc from pg_proc where proname = 'dues_estimated_rows'")
     replace = "create or replace function dues_estimated_rows(query text) returns bigint language plpgsql stable as "
     make.rows(f"{replace} 'begin return {row_estimate}; end'")
     try:
+        yield
+    finally:
+        make.rows(f"{replace} $${source}$$")
+
+
+def test_an_estimate_is_asked_for_once_in_some_seconds(large: Large, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To plan a query takes longer than a page does where a table has many partitions."""
+    now = 1000.0
+    monkeypatch.setattr("dues.reads.serve._estimates", Estimates(lambda: now))
+    with planner_that_says(large, 77_000):
+        assert large.get(per_page=90)["meta"]["total"] == 77_000
+    with planner_that_says(large, 88_000):
+        now += 9
+        assert large.get(per_page=90, page=2)["meta"]["total"] == 77_000
+        now += 2
+        assert large.get(per_page=90, page=3)["meta"]["total"] == 88_000
+        assert large.get(per_page=90, status="succeeded")["meta"]["total"] == 88_000
+
+
+@pytest.mark.parametrize("row_estimate", [1, 10_000_000])
+def test_a_loop_ends_at_the_last_row_however_wrong_the_planner_is(
+    large: Large, row_estimate: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client's loop asks for the next page while `current_page < last_page`."""
+    monkeypatch.setattr("dues.reads.serve._estimates", Estimates())
+    with planner_that_says(large, row_estimate):
         last = OURS // 100
         for page in (1, 2, 100, 101, 300, last - 1, last, last + 1, last + 7):
             document = large.get(page=page, per_page=100)
@@ -232,8 +259,6 @@ def test_a_loop_ends_at_the_last_row_however_wrong_the_planner_is(large: Large, 
             assert (document["links"]["next"] is not None) == (page < last), page
             assert len(document["data"]) == (100 if page <= last else 0)
             assert meta["total"] >= min(page * 100, OURS) if page <= last else meta["total"] >= 0
-    finally:
-        make.rows(f"{replace} $${source}$$")
 
 
 def test_a_total_within_the_bound_is_exact(large: Large) -> None:
