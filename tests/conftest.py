@@ -17,6 +17,7 @@ from dues.postgres import db
 from tests import refusals
 from tests.contention import Contention
 from tests.factory import Factory
+from tests.postgres_versions import PACKAGES, programs_of
 from tests.recorder import QueryRecorder
 from tests.servers import Cluster, Mailbox, Servers
 from tests.tag_guard import TagGuard
@@ -45,6 +46,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(f"--{name}", action="store_true", help=what)
     group.addoption("--unit", action="store_true", help="only the tests that need no servers, which are not started")
     group.addoption("--partitioned", action="store_true", help="on tables by month (flask partitions)")
+    versions = ", ".join(map(str, sorted(PACKAGES)))
+    group.addoption(
+        "--postgres", metavar="VERSION", type=int, choices=PACKAGES, help=f"on another PostgreSQL, of npm: {versions}"
+    )
     group.addoption("--chaos", metavar="TIME", type=_seconds, help="random kills of everything for a time such as 10m")
     group.addoption("--mutations", metavar="COUNT", type=int, default=1000, help="how many broken requests are tried")
     group.addoption("--mutations-seed", metavar="SEED", type=int, help="try those of a run that failed")
@@ -67,7 +72,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "unit: a module whose tests need no servers (bin/test --unit)")
     only_hands_out = bool(getattr(config.option, "numprocesses", None)) and not hasattr(config, "workerinput")
     if not only_hands_out and not any(config.getoption(option) for option in ("collectonly", "help", "unit")):
-        cluster = config.stash[_CLUSTER] = Cluster(partitioned=config.getoption("partitioned"))
+        version = config.getoption("postgres")
+        programs = programs_of(version, Path(config.getini("cache_dir")).parent) if version else None
+        cluster = config.stash[_CLUSTER] = Cluster(partitioned=config.getoption("partitioned"), programs=programs)
         os.environ["DUES_TESTS_CLUSTER"], os.environ["DUES_TESTS_TEMPLATE"] = cluster.url, cluster.template
         os.environ["DUES_TESTS_LOG"] = str(cluster.log or "")
 

@@ -3,7 +3,7 @@
 Each process of tests has a PostgreSQL, a Valkey and a mail server of its own: a transaction that one test holds open
 keeps what all others on its PostgreSQL read from being cached. DUES_TEST_DATABASE_URL and DUES_TEST_REDIS_URL name
 servers to use instead; DUES_TEST_POSTGRES names a folder of PostgreSQL programs (say /usr/lib/postgresql/15/bin) to
-start instead of the wheel's.
+start instead of the wheel's, and `--postgres 14` has them from npm (tests/postgres_versions.py).
 """
 
 import contextlib
@@ -67,11 +67,12 @@ class Home:
 class Cluster:
     """A PostgreSQL with a migrated template database, from which databases are made in no time."""
 
-    def __init__(self, *, partitioned: bool = False) -> None:
+    def __init__(self, *, partitioned: bool = False, programs: Path | None = None) -> None:
         Home.remove_abandoned()
         self._home = Home()
-        programs = os.environ.get("DUES_TEST_POSTGRES")
-        self._postgres = Postgres(self._home.path, durable=False, programs=Path(programs) if programs else None)
+        if named := os.environ.get("DUES_TEST_POSTGRES"):
+            programs = Path(named)
+        self._postgres = Postgres(self._home.path, durable=False, programs=programs)
         url = os.environ.get("DUES_TEST_DATABASE_URL")
         self._own = not url
         if not url:

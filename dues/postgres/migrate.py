@@ -18,7 +18,7 @@ from config import Settings
 from dues.postgres import patience, revisions
 from dues.postgres.patience import GIVE_UP_AFTER_S, Tell, patiently
 from dues.postgres.pool import UNBOUNDED
-from dues.postgres.sessions import WrongSession, connect, connect_args, session_settings
+from dues.postgres.sessions import WrongSession, check_version, connect, connect_args, session_settings
 from dues.settings import settings
 
 _BLOCKERS = text("""
@@ -103,8 +103,9 @@ def _next_after(revision: str | None) -> str | None:
 
 def set_for_role(engine: Engine, config: Settings) -> None:
     """Have PostgreSQL give every session of this role, in this database, what `connect()` does not send along where a
-    proxy pools transactions."""
+    proxy pools transactions. Raises: WrongSession where it is too old."""
     with engine.begin() as connection:
+        check_version(connection.connection.dbapi_connection)
         for name, value in session_settings(config).items():
             connection.exec_driver_sql(_SET_FOR_ROLE.format(name=name, value=value).replace("%", "%%"))
 

@@ -29,6 +29,8 @@ psycopg2.extensions.register_adapter(UUID, _literal)
 Address = dict[str, str]
 
 CONNECT_S = 5
+# The oldest major version of PostgreSQL that migrations and tests run on (`bin/test --postgres`).
+OLDEST = 14
 _WHAT_TO_DO = (
     "a proxy between here and PostgreSQL drops the settings of sessions. Set DB_PREPARE=false, have"
     " `flask --app wsgi migrate` write them for the role, and have the proxy reconnect"
@@ -79,12 +81,22 @@ def connect_args(config: Settings, name: str = "dues", timeout_s: float = CONNEC
     return args
 
 
+def check_version(driver: Any) -> None:
+    """Close a connection to a PostgreSQL that is older than Dues can use. Raises: WrongSession."""
+    if driver.server_version < OLDEST * 10_000:
+        found = driver.get_parameter_status("server_version")
+        driver.close()
+        raise WrongSession(f"PostgreSQL {found} is too old: Dues needs {OLDEST} or newer")
+
+
 def check(driver: Any) -> None:
-    """Close a fresh connection whose session has other settings than it was opened with. Raises: WrongSession.
+    """Close a fresh connection to a PostgreSQL that is too old, or whose session has other settings than it was opened
+    with. Raises: WrongSession.
 
     Looked at is the one that answers would be wrong without, of which the server tells without being asked; /readyz
     has the others.
     """
+    check_version(driver)
     zone = driver.get_parameter_status("TimeZone")
     if zone != "UTC":
         driver.close()
