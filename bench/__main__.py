@@ -13,6 +13,7 @@ from bench import (
     feed,
     feed_size,
     freshness,
+    gateways,
     jobs,
     memory,
     partitions,
@@ -40,6 +41,7 @@ SUITES = (
     "billing",
     "metrics",
     "partitions",
+    "gateways",
 )
 
 
@@ -51,6 +53,7 @@ def main() -> None:
     parser.add_argument("--report-rows", type=int, default=1_000_000, help="how long the report of the jobs is")
     # Ten million take 12 GB, and a quarter of an hour to put in.
     parser.add_argument("--posts", type=int, help="how many posts the second feed of feed-size has: 10,000,000")
+    parser.add_argument("--rows", type=int, help="how many payments the suite partitions has: 10,000,000 take 10 GB")
     parser.add_argument("--depth", type=int, help="how deep feed-size goes into that feed by cursor: 100,000 posts")
     group = parser.add_argument_group("freshness")
     group.add_argument("--reads", type=int, default=100_000, help="how many reads must follow a write")
@@ -62,7 +65,7 @@ def main() -> None:
     # So that all that was started is ended.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     suites = options.suites or SUITES
-    if {"reads", "slow", "depth", "payments", "feed", "feed-size", "memory", "partitions"} & set(suites):
+    if {"reads", "slow", "depth", "payments", "feed", "feed-size", "memory", "partitions", "gateways"} & set(suites):
         require_wrk()
     if "reads" in suites:
         rounds, seconds, many = (2, 2, 100_000) if options.quick else (5, 5, 400_000)
@@ -114,7 +117,9 @@ def _features(options: argparse.Namespace, suites: Collection[str]) -> None:
         save([billing_metrics.run(many, members)], options.quick)
     if "partitions" in suites:
         rounds, seconds, rows, deep = (2, 1, 200_000, 10_000) if options.quick else (5, 2, 10_000_000, 200_000)
-        save([partitions.run(rounds, seconds, rows, deep)], options.quick)
+        save([partitions.run(rounds, seconds, options.rows or rows, deep)], options.quick)
+    if "gateways" in suites:
+        save([gateways.run(*((2, 1) if options.quick else (5, 3)))], options.quick)
 
 
 if __name__ == "__main__":

@@ -135,29 +135,32 @@ def bare_servers(home: Path, *, durable: bool, kept: bool = True) -> Iterator[tu
 
 
 @contextmanager
-def unindexed(cursor: psycopg2.extensions.cursor) -> Iterator[None]:
-    """Many rows go in without the indexes and foreign keys of payments, which are made again afterwards."""
+def unindexed(cursor: psycopg2.extensions.cursor, table: str = "payments") -> Iterator[None]:
+    """Many rows go in without the indexes, foreign keys and triggers of a table, which are as before afterwards. So no
+    row is noted as a change for those who keep a copy."""
     cursor.execute(
         "select conname, pg_get_constraintdef(oid) from pg_constraint"
-        " where conrelid = 'payments'::regclass and contype = 'f'"
+        f" where conrelid = '{table}'::regclass and contype = 'f' and conparentid = 0"
     )
     keys = cursor.fetchall()
     cursor.execute(
         "select i.indexrelid::regclass::text, pg_get_indexdef(i.indexrelid) from pg_index i"
-        " where i.indrelid = 'payments'::regclass and not i.indisunique"
+        f" where i.indrelid = '{table}'::regclass and not i.indisunique"
     )
     indexes = cursor.fetchall()
     for name, _ in keys:
-        cursor.execute(f"alter table payments drop constraint {name}")
+        cursor.execute(f"alter table {table} drop constraint {name}")
     for name, _ in indexes:
         cursor.execute(f"drop index {name}")
+    cursor.execute(f"alter table {table} disable trigger user")
     yield
+    cursor.execute(f"alter table {table} enable trigger user")
     cursor.execute("set maintenance_work_mem = '512MB'")
     for _, definition in indexes:
         # Of a table that is partitioned by month, and of its partitions.
         cursor.execute(definition.replace(" ON ONLY ", " ON "))
     for name, definition in keys:
-        cursor.execute(f"alter table payments add constraint {name} {definition}")
+        cursor.execute(f"alter table {table} add constraint {name} {definition}")
 
 
 def _fill(home: Path, database_url: str, redis_url: str, payments: int, stores: int, cached: bool) -> Data:

@@ -1,5 +1,5 @@
 """Do tables by month cost lists anything, and what does it take to forget a month? The same rows as single tables and
-by month, in two databases of one PostgreSQL; one client, nothing cached."""
+by month, one after the other, so that the disk holds one of them at a time; one client, nothing cached."""
 
 import contextlib
 import time
@@ -9,7 +9,6 @@ from datetime import UTC, datetime, timedelta
 
 import psycopg2
 from msgspec.structs import replace
-from sqlalchemy import make_url
 
 from bench.contest import DUES
 from bench.data import Data, bare_servers, make_ready, unindexed
@@ -29,6 +28,8 @@ from dues.webhooks.retention import delete_expired_events
 
 FIRST, MONTHS = datetime(2025, 1, 1, tzinfo=UTC), 24
 _SPAN = timedelta(days=730)
+# As many rows at a time are put in.
+_PART = 500_000
 _ONE, _BY_MONTH = "one table", "by month"
 _PEOPLE = """
 insert into users(id, email, name, password_hash, email_verified_at)
@@ -44,7 +45,10 @@ _ID = (
     "(lpad(to_hex((extract(epoch from at) * 1000)::bigint), 12, '0') || '7' || substr(md5({what} || i::text), 1, 3)"
     " || '8' || substr(md5({what} || i::text), 4, 15))::uuid"
 )
-_TIMES = "generate_series(1, %(rows)s) i, lateral (select %(first)s + i * %(span)s::interval / %(rows)s as at) t"
+_TIMES = (
+    "generate_series(%(from)s, %(to)s) i,"
+    " lateral (select %(first)s + i / %(rows)s::float8 * %(span)s::interval as at) t"
+)
 _PAYMENTS = f"""
 insert into payments(store_id, id, user_id, amount, currency, status, description, payment_method, gateway, created_at,
         updated_at)
@@ -64,49 +68,62 @@ insert into events(store_id, seq, id, type, data, created_at)
 def run(rounds: int, seconds: float, rows: int, depth: int) -> Suite:
     suite = Suite(
         "Tables by month",
-        f"{rows:,} payments and {rows:,} events of one store in two years, as single tables and in {MONTHS} months; one"
-        " client, nothing cached.",
+        f"{rows:,} payments, and then {rows:,} events, of one store in two years, as single tables and in {MONTHS}"
+        " months; one client, nothing cached.",
     )
-    with contextlib.ExitStack() as stack:
-        found = dict(zip((_ONE, _BY_MONTH), stack.enter_context(_both(rows)), strict=True))
-        bases = {name: _serve(stack, data) for name, data in found.items()}
-        _lists(suite, bases, found, rounds, seconds, depth)
-        _forget(suite, found)
-        suite.machine(found[_ONE])
+    lists: dict[str, Figure] = {}
+    forgotten: dict[str, Figure] = {}
+    for form in (_ONE, _BY_MONTH):
+        with _serving(rows, form) as data:
+            with contextlib.ExitStack() as stack:
+                lists |= _lists(_serve(stack, data), data, form, rounds, seconds, depth)
+            forgotten[form] = _forget(data, form, rows)
+            suite.machine(data)
+    asked = _asked(depth, "")
+    names = [f"{what}, {form}" for what in asked for form in (_ONE, _BY_MONTH)]
+    suite.table("A page of payments, median of one client", {name: lists[name] for name in names})
+    for what in asked:
+        ratio = lists[f"{what}, {_BY_MONTH}"].median / lists[f"{what}, {_ONE}"].median
+        suite.goal(Goal(f"{what}: by month / one table", ratio, 1.5, at_most=True))
+    suite.table("The events of a month are forgotten", forgotten)
+    ratio = forgotten[_BY_MONTH].median / forgotten[_ONE].median
+    suite.goal(Goal("a month emptied / its rows deleted", ratio, 0.1, at_most=True))
     return suite
 
 
 @contextlib.contextmanager
-def _both(rows: int) -> Iterator[tuple[Data, Data]]:
+def _serving(rows: int, form: str) -> Iterator[Data]:
+    """The payments in single tables or by month."""
     home = HOME / f"data-by-month-{rows}"
     with bare_servers(home, durable=False, kept=False) as (url, redis_url):
-        by_month = make_url(url).set(database="dues_by_month").render_as_string(hide_password=False)
-        with closing(psycopg2.connect(url)) as connection:
-            connection.autocommit = True
-            connection.cursor().execute("create database dues_by_month")
-        found = []
-        for database in (url, by_month):
 
-            def fill(cursor: psycopg2.extensions.cursor, database: str = database) -> None:
-                _fill(cursor, database, rows, is_by_month=database == by_month)
+        def fill(cursor: psycopg2.extensions.cursor) -> None:
+            if form == _BY_MONTH:
+                _partition(url)
+            cursor.execute(_PEOPLE, {"rows": rows})
+            _fill(cursor, url, "payments", _PAYMENTS, rows)
 
-            found.append(make_ready(home, database, redis_url, fill, cached=False))
-        yield found[0], found[1]
+        yield make_ready(home, url, redis_url, fill, cached=False)
 
 
-def _fill(cursor: psycopg2.extensions.cursor, database: str, rows: int, *, is_by_month: bool) -> None:
-    if is_by_month:
-        with changing(_settings(database)) as session:
-            for name in ("payments", "events"):
-                convert(session, BY_NAME[name], FIRST - timedelta(days=20))
-                for month in months_from(FIRST, MONTHS):
-                    make_ahead(session, BY_NAME[name], month)
-    values = {"rows": rows, "first": FIRST, "span": _SPAN}
-    print(f"filling {rows:,} payments and events …", flush=True)
-    cursor.execute(_PEOPLE, values)
-    with unindexed(cursor):
-        cursor.execute(_PAYMENTS, values)
-    cursor.execute(_EVENTS, values)
+def _partition(url: str) -> None:
+    with changing(_settings(url)) as session:
+        for name in ("payments", "events"):
+            convert(session, BY_NAME[name], FIRST - timedelta(days=20))
+            for month in months_from(FIRST, MONTHS):
+                make_ahead(session, BY_NAME[name], month)
+
+
+def _fill(cursor: psycopg2.extensions.cursor, url: str, table: str, sql: str, rows: int) -> None:
+    """In parts, between which PostgreSQL may let go of its log: that of all at once would be as large as the rows."""
+    print(f"filling {rows:,} {table} …", flush=True)
+    values: dict[str, object] = {"rows": rows, "first": FIRST, "span": _SPAN}
+    with closing(psycopg2.connect(url, user="postgres")) as other, unindexed(cursor, table):
+        other.autocommit = True
+        for begin in range(1, rows + 1, _PART):
+            cursor.execute(sql, {**values, "from": begin, "to": min(rows, begin + _PART - 1)})
+            other.cursor().execute("checkpoint")
+    cursor.execute(f"vacuum analyze {table}")
 
 
 def _settings(database: str) -> Settings:
@@ -118,52 +135,52 @@ def _serve(stack: contextlib.ExitStack, data: Data) -> str:
     return stack.enter_context(serving("dues", argv, {**data.environ(), "PORT": "{port}"}, "/healthz"))
 
 
-def _lists(
-    suite: Suite, bases: dict[str, str], found: dict[str, Data], rounds: int, seconds: float, depth: int
-) -> None:
-    deep = {name: walk(bases[name], data, depth) for name, data in found.items()}
-    asked = {
+def _asked(depth: int, deep: str) -> dict[str, str]:
+    """Pages, and how they are asked for, where `deep` is the cursor after `depth` rows."""
+    return {
         "first page by time": "&cursor=",
         "first page by id": "&sort=-id&cursor=",
-        f"after {depth:,} rows by time": "&cursor={deep}",
+        f"after {depth:,} rows by time": f"&cursor={deep}",
         "of one status": "&status=failed&cursor=",
         "by amount": "&sort=-amount&cursor=",
         "with its total": "",
     }
-    figures = interleave(
-        rounds,
-        {
-            f"{what}, {name}": median_ms(bases[name], data, extra.format(deep=deep[name]), seconds)
-            for what, extra in asked.items()
-            for name, data in found.items()
-        },
-        "ms",
+
+
+def _lists(base: str, data: Data, form: str, rounds: int, seconds: float, depth: int) -> dict[str, Figure]:
+    asked = _asked(depth, walk(base, data, depth))
+    return interleave(
+        rounds, {f"{what}, {form}": median_ms(base, data, extra, seconds) for what, extra in asked.items()}, "ms"
     )
-    suite.table("A page of payments, median of one client", figures)
-    for what in asked:
-        ratio = figures[f"{what}, {_BY_MONTH}"].median / figures[f"{what}, {_ONE}"].median
-        suite.goal(Goal(f"{what}: by month / one table", ratio, 1.5, at_most=True))
 
 
-def _forget(suite: Suite, found: dict[str, Data]) -> None:
+def _forget(data: Data, form: str, rows: int) -> Figure:
     """The events of a month, forgotten as the housekeeping does it; a few times, one month after the other."""
-    times: dict[str, list[float]] = {_ONE: [], _BY_MONTH: []}
-    for ends in list(months_from(FIRST, 5))[1:]:
-        since = (datetime.now(UTC) - ends).days
-        config = replace(_settings(found[_BY_MONTH].database_url), keep_events_days=since)
-        started = time.perf_counter()
-        with changing(config) as session:
-            empty_old(session, BY_NAME["events"], config, ends + timedelta(days=since))
-        times[_BY_MONTH].append((time.perf_counter() - started) * 1000)
-        times[_ONE].append(_delete(replace(config, database_url=found[_ONE].database_url)))
-    figures = {name: Figure(name, "ms", tuple(values)) for name, values in times.items()}
-    suite.table("The events of a month are forgotten", figures)
-    ratio = figures[_BY_MONTH].median / figures[_ONE].median
-    suite.goal(Goal("a month emptied / its rows deleted", ratio, 0.1, at_most=True))
+    with closing(psycopg2.connect(data.database_url)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            # Both together need not be on the disk.
+            cursor.execute("truncate payments cascade")
+            _fill(cursor, data.database_url, "events", _EVENTS, rows)
+    forget = _empty if form == _BY_MONTH else _delete
+    return Figure(form, "ms", tuple(forget(data.database_url, ends) for ends in list(months_from(FIRST, 5))[1:]))
 
 
-def _delete(config: Settings) -> float:
-    app = create_base(config)
+def _kept(database: str, ends: datetime) -> Settings:
+    return replace(_settings(database), keep_events_days=(datetime.now(UTC) - ends).days)
+
+
+def _empty(database: str, ends: datetime) -> float:
+    config = _kept(database, ends)
+    started = time.perf_counter()
+    with changing(config) as session:
+        emptied = empty_old(session, BY_NAME["events"], config, ends + timedelta(days=config.keep_events_days))
+    assert emptied == 1
+    return (time.perf_counter() - started) * 1000
+
+
+def _delete(database: str, ends: datetime) -> float:
+    app = create_base(_kept(database, ends))
     started = time.perf_counter()
     with app.app_context():
         while True:
