@@ -82,10 +82,9 @@ def connect_args(config: Settings, name: str = "dues", timeout_s: float = CONNEC
 
 
 def check_version(driver: Any) -> None:
-    """Close a connection to a PostgreSQL that is older than Dues can use. Raises: WrongSession."""
+    """Raises: WrongSession where PostgreSQL is older than Dues can use."""
     if driver.server_version < OLDEST * 10_000:
         found = driver.get_parameter_status("server_version")
-        driver.close()
         raise WrongSession(f"PostgreSQL {found} is too old: Dues needs {OLDEST} or newer")
 
 
@@ -96,7 +95,11 @@ def check(driver: Any) -> None:
     Looked at is the one that answers would be wrong without, of which the server tells without being asked; /readyz
     has the others.
     """
-    check_version(driver)
+    try:
+        check_version(driver)
+    except WrongSession:
+        driver.close()
+        raise
     zone = driver.get_parameter_status("TimeZone")
     if zone != "UTC":
         driver.close()

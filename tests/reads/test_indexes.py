@@ -138,7 +138,7 @@ def unserved(owner: Owner) -> dict[tuple[str, str], tuple[Route, str]]:
 def test_what_is_said_to_have_no_index_has_none(app: Flask, owner: Owner) -> None:
     """That all else has one is among what tests/api/test_complete.py asks of every route."""
     with app.app_context():
-        version = fetch_row("select current_setting('server_version_num')::int / 10000")
+        version = fetch_row("select current_setting('server_version_num')::int / 10000", {})
         if version and version[0] < 18:
             pytest.skip("WITHOUT is as the planner of PostgreSQL 18 has it: older ones filter where it sorts")
         assert not WITHOUT.keys() - unserved(owner).keys(), "these have an index now, and need not be in WITHOUT"
