@@ -83,4 +83,10 @@ def changing(
             )
             if not cursor.fetchone()[0]:
                 raise Busy("another change of tables is under way: a migration, or `flask partitions` elsewhere")
-        yield Session(driver, tell, give_up_after_s)
+        try:
+            yield Session(driver, tell, give_up_after_s)
+        finally:
+            # PostgreSQL may notice only some time after it that a connection was closed, and whoever comes next would
+            # be refused.
+            with suppress(psycopg2.Error), guard.cursor() as cursor:
+                cursor.execute("rollback")
