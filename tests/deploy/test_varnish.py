@@ -150,8 +150,9 @@ def test_after_its_purge_nothing_old_is_given(edge: Edge, catalogue: Catalogue, 
                 # Once by the edge, and once what it then has.
                 readers[each].look(connection)
                 readers[each].look(connection)
-    assert [stale for reader in readers.values() for stale in reader.stale] == []
-    print(f"{changes:,} changes, {sum(reader.reads for reader in readers.values()):,} reads")
+            assert [stale for reader in readers.values() for stale in reader.stale] == []
+            if number in (changes, *range(0, changes, 500)):
+                print(f"{number:,} changes, {sum(reader.reads for reader in readers.values()):,} reads", flush=True)
     # Between changes Dues itself is not asked.
     for path in (package, post):
         wait_until(partial(edge.has, path), 30, "an answer that Varnish had kept")
