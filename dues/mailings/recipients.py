@@ -29,10 +29,20 @@ Fate = Literal["sent", "failed", "unknown", "skipped"]
 # How often a mail is tried before it counts as failed, with the waits of every job: nine hours in all.
 MOST_TRIES = 20
 
+# A user `u` whom the store has brought along by an import, as it may with anybody whose address it knows, and who had
+# verified that address before: nothing says that they know the store, until they subscribe or pay there, or follow the
+# author. Whoever verifies it later has come for it. (A test store's clock shows what its owner likes.)
+_ONLY_BROUGHT_ALONG = """
+    (exists (select from customers c join stores b on b.id = c.store_id
+        where c.store_id = %(store_id)s::uuid and c.user_id = u.id and c.name is not null
+            and (b.test or u.email_verified_at < c.created_at))
+    and not exists (select from follows w where w.follower_id = u.id and w.followed_id = p.author_id))
+"""
 # Of a post `p` and a user `u`.
 _MAY_GET = f"""
     (u.deleted_at is null and u.email_verified_at is not null and p.status = 'published' and p.privacy <> 'private'
     and {Computed(visible_to("u.id"), {}).render("p")}
+    and not {_ONLY_BROUGHT_ALONG}
     and not exists (
         select from mail_suppressions s where s.store_id = %(store_id)s::uuid and s.user_id = u.id
             and (s.reason <> 'bounced' or s.address = u.email_normal)))

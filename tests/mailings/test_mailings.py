@@ -13,12 +13,12 @@ from tests.social.conftest import People
 
 # Who gets a store's post: those in whose newsfeed it stands, with an address that is theirs, who have not declined.
 TABLE = """
-#            follower gold silver lapsed blocked unverified deleted unsubscribed other_bounced support stranger
-public           x     x     x      -       -        -         -          -            x          -       -
-followers        x     -     -      -       -        -         -          -            -          -       -
-members          -     x     x      -       -        -         -          -            x          -       -
-gold             -     x     -      -       -        -         -          -            x          -       -
-silver+gold      -     x     x      -       -        -         -          -            x          -       -
+#           follower gold silver lapsed blocked unverified deleted unsubscribed old_bounce support stranger brought came
+public         x      x     x      -       -        -         -         -           x         -       -        -     x
+followers      x      -     -      -       -        -         -         -           -         -       -        -     -
+members        -      x     x      -       -        -         -         -           x         -       -        -     x
+gold           -      x     -      -       -        -         -         -           x         -       -        -     x
+silver+gold    -      x     x      -       -        -         -         -           x         -       -        -     x
 """
 NAMES, *LINES = [line.lstrip("#").split() for line in TABLE.strip().splitlines()]
 
@@ -35,15 +35,20 @@ def test_who_gets_it(line: list[str], club: Club) -> None:
         "unverified": club.member(user=make.user(email_verified_at=None)),
         "deleted": club.member(user=make.user(deleted_at=datetime.now(UTC))),
         "unsubscribed": club.member(),
-        "other_bounced": club.member(),
+        "old_bounce": club.member(),
         "support": make.user(),
         "stranger": make.user(),
+        # The store has imported them: one had an account already, the other got one by that, and verified it later.
+        "brought": club.member(),
+        "came": club.member(),
     }
+    bring_along(club, people["brought"], "1 hour")
+    bring_along(club, people["came"], "-1 hour")
     make.staff(club.store, people["support"])
     make.block(club.author.user, people["blocked"])
     suppress(club, people["unsubscribed"], "unsubscribed")
     # An address that this user has had before.
-    suppress(club, people["other_bounced"], "bounced", address="before@example.com")
+    suppress(club, people["old_bounce"], "bounced", address="before@example.com")
     tiers = [club.tiers[name].id for name in line[0].split("+") if name in club.tiers]
     post = club.post(privacy="members" if tiers else line[0], package_ids=tiers)
 
@@ -53,6 +58,23 @@ def test_who_gets_it(line: list[str], club: Club) -> None:
     assert club.reached() == sorted(expected)
     assert mailing["status"] == "succeeded"
     assert numbers(mailing) == {"recipients": len(expected), "sent": len(expected)}
+
+
+def bring_along(club: Club, user, after: str) -> None:
+    """A customer whom the store has named, so long after their address was verified."""
+    club.make.rows(
+        "update customers c set name = 'Somebody', email = u.email,"
+        " created_at = u.email_verified_at + %(after)s::interval"
+        " from users u where u.id = c.user_id and u.id = %(id)s",
+        {"id": user.id, "after": after},
+    )
+
+
+def test_whoever_was_brought_along_gets_what_they_follow(club: Club) -> None:
+    both = club.member(user=club.follower())
+    bring_along(club, both, "1 hour")
+    assert numbers(club.mail(club.post(privacy="public"))) == {"recipients": 1, "sent": 1}
+    assert club.reached() == [both.email]
 
 
 def suppress(club: Club, user, reason: str, address: str = "") -> None:
