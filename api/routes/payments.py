@@ -164,15 +164,13 @@ def _methods(call: Call, **one: UUID) -> Scope:
 
 
 def _method(call: Call) -> PaymentMethod:
-    """To a token that is bound to a store there are no methods of other stores, and what charges everywhere is not to
-    be changed with it."""
-    method, bound_to = methods.get_method(call.actor.user_id, call.ids["payment_method_id"]), call.actor.store_id
+    """With a token that is bound to a store, what charges everywhere is not to be changed."""
+    bound_to = call.actor.store_id
+    method = methods.get_method(call.actor.user_id, call.ids["payment_method_id"], bound_to)
     if bound_to and method.store_id is None:
         raise Forbidden(
             "the payment method is not this store's alone, and the token is bound to it", code="wrong_store"
         )
-    if bound_to and method.store_id != bound_to:
-        raise methods.no_such_method()
     return method
 
 

@@ -22,7 +22,9 @@ from dues.payments import sandbox
 from dues.payments.gateway import StoredMethod
 from dues.payments.gateways import NOBODY, SANDBOX, STRIPE, Chosen, chosen_gateway, gateway_of
 from dues.payments.models import PaymentMethod
-from dues.postgres import db, run_later
+from dues.payments.reads import payment_methods
+from dues.postgres import db, fetch_row, run_later
+from dues.reads import Computed
 from dues.reads.tags import touch
 
 _UUID = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
@@ -45,6 +47,12 @@ _KEEP_IMPORTED = """
         r.exp_year
     from jsonb_to_recordset(%(rows)s::jsonb) as r(user_id uuid, id uuid, gateway text, gateway_customer text,
         gateway_ref text, brand text, last4 text, exp_month smallint, exp_year smallint)
+"""
+
+
+_SHOWN = f"""
+    select from payment_methods m
+    where m.user_id = %(user_id)s and m.id = %(id)s and {Computed(payment_methods.where, {}).render("m")}
 """
 
 
@@ -154,18 +162,17 @@ def keep_imported(store_id: UUID, tokens: Sequence[tuple[UUID, str]]) -> dict[UU
     return kept
 
 
-def get_method(user_id: UUID, method_id: UUID) -> PaymentMethod:
-    """The method, locked for this transaction. Raises: NotFound."""
+def get_method(user_id: UUID, method_id: UUID, only_store: UUID | None) -> PaymentMethod:
+    """The method, locked for this transaction, if it is one of those that reads show (dues/payments/reads.py): with
+    `only_store`, of that store or for everywhere. Raises: NotFound."""
     # The user's row is locked first, as in make_default(): one order of locks avoids deadlocks.
     lock_user(user_id)
+    values = {"user_id": user_id, "id": method_id, "only_store": only_store}
+    is_shown = fetch_row(_SHOWN, values) is not None
     method = db.session.get(PaymentMethod, (user_id, method_id), with_for_update=True, populate_existing=True)
-    if method is None or method.deleted_at is not None:
-        raise no_such_method()
+    if method is None or not is_shown:
+        raise NotFound("there is no such payment method")
     return method
-
-
-def no_such_method() -> NotFound:
-    return NotFound("there is no such payment method")
 
 
 def make_default(method: PaymentMethod) -> None:
