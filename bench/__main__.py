@@ -15,6 +15,7 @@ from bench import (
     freshness,
     gateways,
     jobs,
+    likes,
     memory,
     partitions,
     payments,
@@ -22,7 +23,7 @@ from bench import (
     slow,
     waits,
 )
-from bench.feed_data import Size
+from bench.feed_data import Size, fill_feeds
 from bench.load import require_wrk
 from bench.report import save
 
@@ -37,6 +38,7 @@ SUITES = (
     "freshness",
     "feed",
     "feed-size",
+    "likes",
     "memory",
     "billing",
     "metrics",
@@ -54,6 +56,7 @@ def main() -> None:
     # Ten million take 12 GB, and a quarter of an hour to put in.
     parser.add_argument("--posts", type=int, help="how many posts the second feed of feed-size has: 10,000,000")
     parser.add_argument("--rows", type=int, help="how many payments the suite partitions has: 10,000,000 take 10 GB")
+    parser.add_argument("--fill", action="store_true", help="only put in what feed and feed-size read, for a later run")
     parser.add_argument("--depth", type=int, help="how deep feed-size goes into that feed by cursor: 100,000 posts")
     group = parser.add_argument_group("freshness")
     group.add_argument("--reads", type=int, default=100_000, help="how many reads must follow a write")
@@ -103,12 +106,22 @@ def main() -> None:
 def _features(options: argparse.Namespace, suites: Collection[str]) -> None:
     """The suites of what is built on the rest."""
     if "feed" in suites:
-        posts, followers, operations = (100_000, 20_000, 6_000) if options.quick else (1_000_000, 1_000_000, 40_000)
+        size, operations = (Size(100_000, 20_000), 6_000) if options.quick else (Size(1_000_000, 1_000_000), 40_000)
         rounds, seconds = (2, 2) if options.quick else (5, 10)
-        save([feed.run(Size(posts, followers), operations, seconds, rounds)], options.quick)
+        if options.fill:
+            fill_feeds(size)
+        else:
+            save([feed.run(size, operations, seconds, rounds)], options.quick)
     if "feed-size" in suites:
         posts, deep, rounds, seconds = (200_000, 10_000, 2, 1) if options.quick else (10_000_000, 100_000, 5, 2)
-        save([feed_size.run(options.posts or posts, options.depth or deep, rounds, seconds)], options.quick)
+        posts = options.posts or posts
+        if options.fill:
+            fill_feeds(*feed_size.sizes(posts))
+        else:
+            save([feed_size.run(posts, options.depth or deep, rounds, seconds)], options.quick)
+    if "likes" in suites:
+        rounds, seconds = (2, 2) if options.quick else (7, 5)
+        save([likes.run(rounds, seconds)], options.quick)
     if "billing" in suites:
         due, watched_s = (10_000, 10) if options.quick else (100_000, 60)
         save([billing.run(due, watched_s)], options.quick)

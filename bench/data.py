@@ -1,12 +1,13 @@
 """The data set: one PostgreSQL and one Redis for all contestants, filled the same way each time."""
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import md5
 from pathlib import Path
+from types import MappingProxyType
 from uuid import UUID
 
 import psycopg2
@@ -117,10 +118,12 @@ def serving_new_data(payments: int) -> Iterator[Data]:
 
 
 @contextmanager
-def bare_servers(home: Path, *, durable: bool, kept: bool = True) -> Iterator[tuple[str, str]]:
-    """The URLs of a PostgreSQL and a Redis on files below `home`."""
+def bare_servers(
+    home: Path, *, durable: bool, kept: bool = True, settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[str, str]]:
+    """The URLs of a PostgreSQL, with `settings` of its own, and a Redis on files below `home`."""
     home.mkdir(parents=True, exist_ok=True)
-    postgres, valkey = Postgres(home, durable=durable), Valkey(home, durable=durable)
+    postgres, valkey = Postgres(home, durable=durable, settings=settings), Valkey(home, durable=durable)
     postgres.start()
     try:
         valkey.start()

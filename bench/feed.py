@@ -55,7 +55,7 @@ def run(size: Size, operations: int, seconds: float, rounds: int) -> Suite:
         env = {**data.environ(), "PORT": "{port}"}
         with serving("dues", [*DUES, "server:app"], env, "/healthz") as base:
             port = urlsplit(base).port or 0
-            asyncio.run(_all(suite, port, tokens, data, size, operations, seconds))
+            asyncio.run(_all(suite, port, tokens, data, size, operations))
         readers = feed_contest.readers()
         known = dict(zip(readers, tokens.of(readers), strict=True))
         feed_contest.measure(suite, data, known, rounds, min(seconds, 5))
@@ -63,13 +63,10 @@ def run(size: Size, operations: int, seconds: float, rounds: int) -> Suite:
     return suite
 
 
-async def _all(
-    suite: Suite, port: int, tokens: "Tokens", data: Data, size: Size, operations: int, seconds: float
-) -> None:
+async def _all(suite: Suite, port: int, tokens: "Tokens", data: Data, size: Size, operations: int) -> None:
     await _by_followed(suite, port, tokens)
     await _star(suite, port, tokens, data, size)
     await _liked_post(suite, port, tokens, data)
-    await _hot_post(suite, port, tokens, seconds)
     await _mix(suite, port, tokens, operations)
 
 
@@ -203,31 +200,6 @@ def _by_likes(data: Data) -> tuple[tuple[str, int], tuple[str, int]]:
             found.append(cursor.fetchone())
     most, fewest = found
     return most, fewest
-
-
-async def _hot_post(suite: Suite, port: int, tokens: Tokens, seconds: float) -> None:
-    """Eight clients put and take back likes: all of one post, and each of a post of its own."""
-    (author,) = tokens.of([STAR])
-    star = Client(port, author, [])
-    made = [await star.request("POST", "/v1/posts", {"body": "Hot", "privacy": "public"}) for _ in range(8)]
-    posts = [answer.json()["id"] for answer in made]
-    clients = [Client(port, token, []) for token in tokens.of(range(200, 208))]
-
-    async def like(client: Client, post: str, until: float) -> int:
-        count = 0
-        while time.perf_counter() < until:
-            for method in ("PUT", "DELETE"):
-                await _ms(client.request(method, f"/v1/posts/{post}/like"))
-                count += 1
-        return count
-
-    found: dict[str, list[float]] = {"of one post": [], "each of a post of its own": []}
-    for _ in range(3):
-        for what, liked in zip(found, (posts[:1] * 8, posts), strict=True):
-            until = time.perf_counter() + seconds
-            counts = await asyncio.gather(*(like(*each, until) for each in zip(clients, liked, strict=True)))
-            found[what].append(sum(counts) / seconds)
-    suite.table("Likes put and taken back by eight clients", _figures(found, "1/s"))
 
 
 @dataclass

@@ -57,8 +57,12 @@ class _Site:
         return link.rpartition("cursor=")[2], gone
 
 
+def sizes(posts: int) -> tuple[Size, Size]:
+    return FEW, Size(posts, FEW.followers)
+
+
 def run(posts: int, depth: int, rounds: int, seconds: float) -> Suite:
-    many = Size(posts, FEW.followers)
+    _, many = sizes(posts)
     suite = Suite(
         "Feeds by size",
         f"{FEW.posts:,} and {many.posts:,} posts by {WRITERS:,} people, each in a database of its own; one client,"

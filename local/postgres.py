@@ -12,10 +12,12 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import quote
 
 import psutil
@@ -52,13 +54,21 @@ class Postgres(Server):
     """One server under `home`, with the role and database `dues`.
 
     `durable=False` trades safety against power cuts for speed. `programs` is a folder of PostgreSQL's programs to
-    use in place of the wheel's.
+    use in place of the wheel's. `settings` take the place of ours.
     """
 
-    def __init__(self, home: Path, *, durable: bool = True, programs: Path | None = None) -> None:
+    def __init__(
+        self,
+        home: Path,
+        *,
+        durable: bool = True,
+        programs: Path | None = None,
+        settings: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self._home = home.resolve()
         self._durable = durable
         self._programs = programs
+        self._settings = settings
 
     def prepare(self) -> Program:
         """Make what is missing (folders, the database cluster) and tell how to run the server.
@@ -75,7 +85,7 @@ class Postgres(Server):
             self._create(programs)
         self._same_version(programs)
         self._let_in_ourselves()
-        settings = {**_SETTINGS, **({} if self._durable else _FLEETING)}
+        settings = {**_SETTINGS, **({} if self._durable else _FLEETING), **self._settings}
         return Program(
             name="postgres",
             argv=[
