@@ -230,7 +230,12 @@ def _work(call: Call, sent: bytes | Upload) -> Reply:
         assert isinstance(sent, bytes)
         return _replay(call, sent, missing)
     if not call.route.prepare:
-        _receive(call, sent)
+        try:
+            _receive(call, sent)
+        except Problem:
+            if call.route.look:
+                call.route.look(call)
+            raise
     reply = _perform(call, partial(_handle, call))
     call.hold()
     failpoint("web.before_commit")

@@ -13,7 +13,7 @@ from dues.social import reactions
 from dues.social.models import Post
 from dues.social.posts import NewPost, PostChange
 from dues.social.reads import likes, posts, posts_scope
-from dues.social.visibility import SeenPost, look_at_post, require_same_store
+from dues.social.visibility import SeenPost, look_at_post
 
 routes = Routes(
     "posts",
@@ -37,9 +37,7 @@ def _find(call: Call) -> Post:
 
 
 def _look(call: Call) -> SeenPost:
-    post = look_at_post(call.viewer, call.ids["post_id"])
-    require_same_store(call.viewer, post.store_id)
-    return post
+    return look_at_post(call.viewer, call.ids["post_id"])
 
 
 def _one(call: Call, post_id: UUID) -> Scope:
@@ -95,17 +93,17 @@ def list_store_posts(call: Call, store_id: UUID) -> ReadPlan:
     return call.list(posts, posts_scope(call.viewer, store_id=store_id))
 
 
-@routes.put(f"{ONE}/like", "social:write", find=_look, returns=likes)
+@routes.put(f"{ONE}/like", "social:write", look=_look, returns=likes)
 def like_post(call: Call, post_id: UUID) -> Reply:
     """Like a post; again it changes nothing"""
-    reactions.like(call.row, call.actor.user_id)
+    reactions.like(call.viewer, post_id)
     return call.written(likes, {**call.viewer.scope, "post_id": post_id, "user_id": call.actor.user_id})
 
 
-@routes.delete(f"{ONE}/like", "social:write", find=_look)
+@routes.delete(f"{ONE}/like", "social:write", look=_look)
 def unlike_post(call: Call, post_id: UUID) -> Reply:
     """Like a post no longer"""
-    reactions.unlike(call.row, call.actor.user_id)
+    reactions.unlike(call.viewer, post_id)
     return no_content()
 
 

@@ -41,6 +41,8 @@ class UnitOfWork:
         self.words: set[bytes] = set()
         self.events: list[Any] = []
         self.counts: Counter[Any] = Counter()
+        # Of the cache, once it is known (dues/reads/freshness/writer.py).
+        self.id_and_switch: Row | None = None
         self.after_commit: list[Callable[[], None]] = []
         self._pool = pool_of(engine)
         # The connection as the pool has it, as we do, and where it is asked for, as SQLAlchemy does.

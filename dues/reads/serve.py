@@ -16,12 +16,13 @@ import ujson
 from psycopg2.extensions import adapt
 
 from dues.errors import NotFound
-from dues.postgres import fetch_row, fetch_text_later
+from dues.postgres import fetch_row, fetch_text_later, in_transaction
 from dues.reads.compile import compile_list, compile_one
 from dues.reads.cursor import read_cursor, write_cursor
 from dues.reads.estimates import Estimates
 from dues.reads.freshness import Computed, Result, Validator, read
 from dues.reads.freshness.journal import word_of
+from dues.reads.freshness.writer import fetch_row_to_answer
 from dues.reads.query import CursorPage, Page, Query, normal_text
 from dues.reads.resource import Resource, Scope
 from dues.reads.shape import bind, shape_of
@@ -85,7 +86,8 @@ def execute(plan: ReadPlan) -> Answer:
 
     def compute() -> Computed:
         sql, values = plan.statement()
-        return plan.computed(fetch_row(sql, values, hot=True))
+        row = fetch_row_to_answer(sql, values) if in_transaction() else fetch_row(sql, values, hot=True)
+        return plan.computed(row)
 
     if plan.tags:
         return answer_of(plan, read(plan.key, plan.tags, compute, follows=plan.follows))

@@ -1,7 +1,8 @@
 """Numbers of likes, comments and followers, kept in rows of their own.
 
-They are changed last in the unit of work, in one message with its COMMIT, so that the row of a popular post or user is
-locked only for as long as a commit takes; and always in the same order, so that two units of work cannot deadlock.
+They are changed last in the unit of work, in one message with its COMMIT, so that the row of a popular user is locked
+only for as long as a commit takes, and nobody waits for that of a popular post; and always in the same order, so that
+two units of work cannot deadlock.
 """
 
 from typing import Literal
@@ -18,7 +19,16 @@ Counted = Literal["likes", "comments", "followers", "following"]
 # How many users one may follow; the check of `follow_stats` says the same.
 MOST_FOLLOWED = 5000
 
-_OF_A_POST = "update post_stats set {name} = {name} + %(by)s where post_id = %(id)s"
+# A unit of work whose post's row is locked by another, which is being committed, does not wait for that: it counts in
+# one of these many other rows of the post. A number is the sum of them all.
+_SHARDS = 16
+_OF_A_POST = f"""
+    with free as (select post_id from post_stats where post_id = %(id)s for no key update skip locked),
+    counted as (update post_stats s set {{name}} = s.{{name}} + %(by)s from free where s.post_id = free.post_id)
+    insert into post_stat_shards as s (post_id, shard, {{name}})
+    select %(id)s, floor(random() * {_SHARDS})::smallint, %(by)s where not exists (select from free)
+    on conflict (post_id, shard) do update set {{name}} = s.{{name}} + excluded.{{name}}
+"""
 _OF_A_USER = "update follow_stats set {name} = {name} + %(by)s where user_id = %(id)s"
 # A user has a row from their first follow on.
 _OF_ANY_USER = """
@@ -26,6 +36,14 @@ _OF_ANY_USER = """
     on conflict (user_id) do update set {name} = s.{name} + excluded.{name} returning {name}
 """
 _FOLLOWING = "select following from follow_stats where user_id = %(id)s"
+
+
+def number_of(name: Literal["likes", "comments"], post_id: str) -> str:
+    """An SQL expression: the number of a post that another expression names."""
+    return (
+        f"(select s.{name} from post_stats s where s.post_id = {post_id})"
+        f" + coalesce((select sum(s.{name}) from post_stat_shards s where s.post_id = {post_id}), 0)::bigint"
+    )
 
 
 def count(name: Counted, id_: UUID, by: int) -> None:

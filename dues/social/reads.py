@@ -11,6 +11,7 @@ from dues.accounts.models import User
 from dues.accounts.reads import users
 from dues.reads import Computed, Equal, Flag, Many, One, Resource
 from dues.reads.resource import Column, Schema, Scope, links_schema
+from dues.social.counters import number_of
 from dues.social.models import POST_STATUSES, PRIVACIES, Block, Comment, Follow, Like, Post
 from dues.social.search import PostSearch
 from dues.social.visibility import (
@@ -125,11 +126,11 @@ posts = Resource(
     fields={
         **_POST_FIELDS,
         "likes_count": visible_count(
-            "(select s.likes from post_stats s where s.post_id = {id})",
+            number_of("likes", "{id}"),
             "likes l on l.post_id = {id} and l.user_id = h.user_id",
         ),
         "comments_count": visible_count(
-            "(select s.comments from post_stats s where s.post_id = {id})",
+            number_of("comments", "{id}"),
             "comments c on c.post_id = {id} and c.author_id = h.user_id",
         ),
         "liked_by_me": Computed(

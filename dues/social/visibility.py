@@ -17,6 +17,7 @@ from uuid import UUID
 
 from dues.errors import Forbidden, NotFound
 from dues.postgres import fetch_row
+from dues.postgres.connection import Row
 from dues.reads import Computed
 from dues.reads.resource import Scope
 
@@ -53,10 +54,12 @@ POST_IS_VISIBLE = (
 USER_IS_VISIBLE = f"""exists (
     select from users u where u.id = {{id}} and u.deleted_at is null and u.id not in {HIDDEN})"""
 
-_LOOK = f"""
+# What decides who may write to the post that `%(post_id)s` names, or to what hangs on it; no row where it is not there
+# for the viewer. A statement that writes may be built around it.
+LOOK_AT_POST = f"""
     select p.author_id, p.store_id, p.status,
-        (select f.role from store_staff f where f.store_id = p.store_id and f.user_id = {VIEWER}),
-        exists (select from likes l where l.post_id = p.id and l.user_id = {VIEWER})
+        (select f.role from store_staff f where f.store_id = p.store_id and f.user_id = {VIEWER}) as role,
+        exists (select from likes l where l.post_id = p.id and l.user_id = {VIEWER}) as is_liked
     from posts p where p.id = %(post_id)s::uuid and {Computed(VISIBLE, {}).render("p")}
 """
 _USER = f"select {USER_IS_VISIBLE.format(id='%(user_id)s::uuid')}"
@@ -96,10 +99,19 @@ def values_of(scope: Scope) -> dict[str, object]:
 
 def look_at_post(viewer: Viewer, post_id: UUID) -> SeenPost:
     """Raises: NotFound where the viewer may not see it."""
-    row = fetch_row(_LOOK, values_of({**viewer.scope, "post_id": post_id}), hot=True)
+    return seen_post(post_id, fetch_row(LOOK_AT_POST, look_values(viewer, post_id), hot=True))
+
+
+def look_values(viewer: Viewer, post_id: UUID) -> dict[str, object]:
+    """What LOOK_AT_POST takes."""
+    return values_of({**viewer.scope, "post_id": post_id})
+
+
+def seen_post(post_id: UUID, row: Row | None) -> SeenPost:
+    """What a row that begins with the columns of LOOK_AT_POST says. Raises: NotFound where there is none."""
     if row is None:
         raise NotFound("there is no such post")
-    author_id, store_id, status, role, is_liked = row
+    author_id, store_id, status, role, is_liked, *_ = row
     return SeenPost(post_id, author_id, store_id, status == "published", role, is_liked)
 
 

@@ -36,6 +36,7 @@ WITHOUT_MODEL = {
     "account_attempts",
     "follow_stats",
     "post_packages",
+    "post_stat_shards",
     "post_stats",
     "mailing_recipients",
     "mail_suppressions",

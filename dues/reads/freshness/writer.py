@@ -3,12 +3,16 @@
 One statement gives the transaction's id and the switch as it is *after* that id was given out; one call appends the
 id to the tags, and a record to the journal. There is nothing left to do after the commit: if it never comes, PostgreSQL
 calls the id aborted.
+
+A write that answers with what it has written reads the id and the switch along with that, in one statement less.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from dues.postgres import fetch_row
+from dues.postgres import fetch_row, unit_of_work
+from dues.postgres.connection import Row as DatabaseRow
 from dues.reads.freshness.store import Store
 from dues.reads.freshness.switch import SETTLE_S, Row, SwitchTable
 from dues.redis.wire import CacheAway
@@ -19,6 +23,23 @@ _ID_AND_SWITCH = """
            s.generation, s."on", s.settled
     from (select) one left join cache_switch s on true
 """
+_ALONG = "select r.*, s.* from ({sql}) r, ({id_and_switch}) s"
+_ID_AND_SWITCH_COLUMNS = 5
+
+
+def fetch_row_to_answer(sql: str, values: Mapping[str, Any]) -> DatabaseRow | None:
+    """The row of a statement in the present transaction(), which then knows its id and the switch, where it has
+    written already."""
+    work = unit_of_work()
+    if work.id_and_switch:
+        return fetch_row(sql, values, hot=True)
+    found = fetch_row(_ALONG.format(sql=sql, id_and_switch=_ID_AND_SWITCH), values, hot=True)
+    if found is None:
+        return None
+    row, id_and_switch = found[:-_ID_AND_SWITCH_COLUMNS], found[-_ID_AND_SWITCH_COLUMNS:]
+    if id_and_switch[1] is not None:
+        work.id_and_switch = id_and_switch
+    return row
 
 
 class Writer:
@@ -32,7 +53,8 @@ class Writer:
 
         Returns when no reader that begins after the commit can be given an older answer. Raises: psycopg2.Error.
         """
-        row = fetch_row(_ID_AND_SWITCH, {}, hot=True)
+        # The switch may have been read before the last rows were written: what counts is that the id was given out.
+        row = unit_of_work().id_and_switch or fetch_row(_ID_AND_SWITCH, {}, hot=True)
         assert row
         isolation, xid, *switch = row
         if isolation != "read committed":
