@@ -69,7 +69,7 @@ class Route:
     body: the struct a body must be. idempotency: "no", "optional" or "required" Idempotency-Key.
     find: gets the row that the path names into `call.row`, or raises NotFound; after the role, so that whoever lacks it
     is not told whether the row is there. `shows`: the row is also shown to some who lack the role: it is found first.
-    look: raises NotFound like `find`, of a route whose handler finds the row itself, in the statement that writes: called
+    look: raises NotFound like `find`, of a route whose handler finds its row, in the statement that writes: called
     only where the request is refused for something else, so that what is not there is still told first.
     prepare: of a write, what takes long and needs no lock (the hash of a password), worked out before its transaction()
     begins, from the body in `call.data`, and left in `call.prepared`. Where the handler raises Outdated, once more.
