@@ -147,6 +147,12 @@ class RangeNotSatisfiable(Problem):
     status, title, code = 416, "Range not satisfiable", "range_not_satisfiable"
 
 
+class Misdirected(Problem):
+    """Another server has what was asked for."""
+
+    status, title, code = 421, "Misdirected request", "misdirected"
+
+
 class ValidationFailed(Problem):
     """The body is readable but wrong; `errors` hold every fault at once."""
 

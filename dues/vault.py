@@ -53,6 +53,16 @@ def is_current(sealed: bytes) -> bool:
     return bytes(sealed[1 : 1 + _KEY_ID]) == _id_of(_current())
 
 
+def key_id_of(sealed: bytes) -> str:
+    """Which key a secret is encrypted with, in hexadecimal: a hash of it."""
+    return bytes(sealed[1 : 1 + _KEY_ID]).hex()
+
+
+def known_key_ids() -> set[str]:
+    """Those of SECRETS_KEYS."""
+    return {key_id.hex() for key_id in _keys(settings().secrets_keys)}
+
+
 def new_key() -> str:
     return base64.urlsafe_b64encode(AESGCM.generate_key(256)).decode()
 

@@ -308,9 +308,11 @@ def _refusals(route: Route) -> set[int]:
         found.add(403)
     if "{" in route.path:
         found.add(404)
+    if "{store_id}" in route.path:
+        found.add(421)
     if route.composes:
         # Whatever one of its requests is refused for.
-        found |= {403, 404, 412, 424}
+        found |= {403, 404, 412, 421, 424}
     if route.writes:
         found |= {409, 413, 415}
     if route.bodies or route.idempotency != "no":

@@ -75,6 +75,12 @@ PROBLEMS: dict[int, tuple[str, str, str, str]] = {
         "range_not_satisfiable",
         "the file has 48213 bytes",
     ),
+    421: (
+        "Misdirected request",
+        "The store has moved to another server: `address` is its URL.",
+        "store_moved",
+        "this store has moved to https://other.example",
+    ),
     422: (
         "Validation failed",
         "The body is readable but wrong; `errors` names every fault at once. Or its Idempotency-Key came with another "

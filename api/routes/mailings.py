@@ -10,7 +10,7 @@ from api.auth import PUBLIC
 from api.reply import Reply, json_reply, no_content
 from api.request import parameters_of
 from api.routing import Call, Routes
-from dues.errors import InvalidParameter, NotFound
+from dues.errors import InvalidParameter, NotFound, Unavailable
 from dues.mailings import provider_events, service, unsubscribing
 from dues.mailings.letter import letter_of_post, message_to
 from dues.mailings.provider_events import MailEvents
@@ -20,6 +20,7 @@ from dues.reads import ReadPlan
 from dues.reads.resource import Scope
 from dues.social.models import Post
 from dues.social.posts import get_post
+from dues.stores.access import moved_to
 
 routes = Routes(
     "mailings",
@@ -51,7 +52,11 @@ routes = Routes(
 POST = "/v1/stores/{store_id}/posts/{post_id}"
 LIST = f"{POST}/mailings"
 ONE = f"{LIST}/{{mailing_id}}"
-_PAGES: dict[int, dict[str, Any]] = {200: {"description": "A page for people, in HTML"}, 404: {}}
+_PAGES: dict[int, dict[str, Any]] = {
+    200: {"description": "A page for people, in HTML"},
+    308: {"description": "The store has moved to another server, whose page this is"},
+    404: {},
+}
 _TOKEN = {
     "name": "token",
     "in": "query",
@@ -141,8 +146,8 @@ def show_unsubscribing(call: Call) -> Reply:
 
     It changes nothing, because programs that look for viruses open every link.
     """
-    _reader(call)
-    return _page(_ASK)
+    reader = _reader(call)
+    return _elsewhere(call, reader) or _page(_ASK)
 
 
 @routes.post(
@@ -160,6 +165,8 @@ def unsubscribe(call: Call) -> Reply:
     nothing. A form with `again=yes` takes it back.
     """
     reader = _reader(call)
+    if reply := _elsewhere(call, reader):
+        return reply
     if call.raw == b"again=yes":
         unsubscribing.subscribe_again(reader)
         return _page(_AGAIN)
@@ -191,6 +198,18 @@ def _reader(call: Call) -> unsubscribing.Reader:
     if len(tokens) != 1:
         raise InvalidParameter.of("token", "has to be there, once", code="required")
     return unsubscribing.read_token(tokens[0])
+
+
+def _elsewhere(call: Call, reader: unsubscribing.Reader) -> Reply | None:
+    """Links in the mails of a store lead on to the Dues that the store has moved to, which has the same SECRET_KEY;
+    what is posted is posted again there. Raises: Unavailable while the store moves."""
+    address = moved_to(reader.store_id)
+    if address is None:
+        return None
+    if not address:
+        raise Unavailable("this store is being moved to another server")
+    location = f"{address}/v1/unsubscribe?{call.request.query}"
+    return Reply(b"", 308, {"Location": location, "Cache-Control": "no-store"})
 
 
 # No script, nothing from elsewhere; a form that goes back to where it came from, whose URL holds the token.

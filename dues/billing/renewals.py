@@ -31,10 +31,12 @@ _LONGEST_S = 3.0
 # One that cannot be done is tried again after this, so that it does not keep the others from being done.
 _SET_ASIDE = timedelta(hours=1)
 
-_IS_DUE = "select from subscriptions where next_action_at <= %(now)s and not test limit 1"
-_CLAIM = """
+# Not of a store that is being moved to another Dues: it goes on there.
+_IS_HERE = "not exists (select from store_moves m where m.store_id = s.store_id and m.state <> 'here')"
+_IS_DUE = f"select from subscriptions s where s.next_action_at <= %(now)s and not s.test and {_IS_HERE} limit 1"
+_CLAIM = f"""
     with due as (
-        select s.* from subscriptions s where s.next_action_at <= %(now)s and not s.test
+        select s.* from subscriptions s where s.next_action_at <= %(now)s and not s.test and {_IS_HERE}
         order by s.next_action_at, s.id limit %(most)s for update skip locked),
     free as (
         select c.store_id, c.user_id from customers c

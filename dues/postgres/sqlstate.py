@@ -45,6 +45,8 @@ _FAILURES = {
     "57014": _TOO_SLOW,
     "57P": _AWAY,
     "58": Failure("the database's disk fails"),
+    # Raised by the triggers of dues/moves/fence.py.
+    "DU503": Failure("this store is being moved to another server"),
 }
 
 

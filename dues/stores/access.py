@@ -18,16 +18,24 @@ from sqlalchemy.exc import DBAPIError
 
 from dues.accounts.actor import Actor
 from dues.accounts.tokens import hash_token
-from dues.errors import Forbidden, NotFound, Unauthenticated
+from dues.errors import Forbidden, Misdirected, NotFound, Unauthenticated, Unavailable
 from dues.postgres import fetch_row, run_later
 from dues.reads.freshness import Computed, Result, Validator, read
 from dues.reads.tags import token_tag
 
 ROLES = ("support", "manager", "owner")
 
-_ACCESS = """
+# The URL of the Dues that has the store now; empty while nobody has it yet.
+_MOVED = """
+    select case m.state when 'gone' then m.address else '' end from store_moves m
+    where m.store_id = %(store_id)s and m.state in ('switching', 'gone')
+"""
+# A store of which nothing is shown here while its move to another Dues is committed there.
+_LEAVING = "select from store_moves m where m.store_id = s.id and m.state = 'switching'"
+_ACCESS = f"""
 select json_build_object('token', t.id, 'user', t.user_id, 'scopes', t.scopes, 'store', t.store_id,
-                         'expires_at', t.expires_at, 'store_exists', s.id is not null, 'role', r.role,
+                         'expires_at', t.expires_at, 'store_exists', s.id is not null,
+                         'moved_to', case when s.id is null then ({_MOVED}) end, 'role', r.role,
                          'test', coalesce(s.test, false),
                          'currencies', array[s.currency] || s.currencies,
                          'gateway', (select json_build_object('type', g.type, 'id', g.id) from gateway_accounts g
@@ -35,7 +43,7 @@ select json_build_object('token', t.id, 'user', t.user_id, 'scopes', t.scopes, '
        pg_current_snapshot()::text, extract(epoch from t.expires_at - now())::float8
 from api_tokens t
 join users u on u.id = t.user_id and u.deleted_at is null
-left join stores s on s.id = %(store_id)s
+left join stores s on s.id = %(store_id)s and not exists ({_LEAVING})
 left join store_staff r on r.store_id = s.id and r.user_id = t.user_id
 where t.token_hash = %(token_hash)s and t.revoked_at is null and t.expires_at > now()
 """
@@ -55,14 +63,17 @@ _HOLD_ROLE = f"""
     with token as materialized ({_IN_FORCE}), staff as materialized ({_ON_STAFF})
     select refuse_unless(exists (select from token), 'DU401'), refuse_unless(exists (select from staff), 'DU403')
 """
-_STORE = "select pg_current_snapshot()::text from stores where id = %(store_id)s"
+_STORE = f"""
+    select pg_current_snapshot()::text from stores s where s.id = %(store_id)s and not exists ({_LEAVING})
+"""
 
 
 @dataclass(frozen=True)
 class Access:
     """An actor (None: no token was sent) and, where a store is concerned, whether it exists and the role there.
 
-    `store_id`: that store; a right in it is none in another. `currencies`: those that it takes; `gateway` and
+    `store_id`: that store; a right in it is none in another. `moved_to`: the URL of the Dues that has it now, where it
+    is not here any more; empty while it is on its way. `currencies`: those that it takes; `gateway` and
     `gateway_account_id`: what it has chosen to charge with, if anything. `validators` are how to find out later whether
     this still holds, until `expires_at` (of `time.monotonic()`) at most; None: it may not be kept.
     """
@@ -77,6 +88,7 @@ class Access:
     currencies: frozenset[str] = frozenset()
     gateway: str | None = None
     gateway_account_id: UUID | None = None
+    moved_to: str | None = None
 
     @property
     def is_staff(self) -> bool:
@@ -128,6 +140,7 @@ def _parse(document: bytes) -> Access:
         currencies=currencies,
         gateway=gateway.get("type"),
         gateway_account_id=UUID(gateway["id"]) if gateway else None,
+        moved_to=found["moved_to"],
     )
 
 
@@ -143,7 +156,8 @@ def _visitor(store_id: UUID) -> Access:
     try:
         result = read(f"store {store_id}", (f"store:{store_id}",), compute)
     except NotFound:
-        return Access(None, validators=None, store_id=store_id)
+        row = fetch_row(_MOVED, {"store_id": str(store_id)})
+        return Access(None, validators=None, store_id=store_id, moved_to=row[0] if row else None)
     return _kept(Access(None, store_exists=True), result, store_id)
 
 
@@ -188,7 +202,18 @@ def refusing_lost_rights() -> Iterator[None]:
         raise
 
 
+def moved_to(store_id: UUID) -> str | None:
+    """As `Access` has it."""
+    row = fetch_row(_MOVED, {"store_id": store_id})
+    return row[0] if row else None
+
+
 def require_store(access: Access) -> None:
-    """Raises: NotFound where the store does not exist."""
+    """Raises: NotFound where the store does not exist; Misdirected where another Dues has it, and Unavailable where
+    that is about to."""
+    if access.moved_to:
+        raise Misdirected(f"this store has moved to {access.moved_to}", code="store_moved", address=access.moved_to)
+    if access.moved_to == "":
+        raise Unavailable("this store is being moved to another server")
     if not access.store_exists:
         raise NotFound("there is no such store")

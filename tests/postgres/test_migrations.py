@@ -25,6 +25,7 @@ from tests.servers import Servers, create_database, drop_database
 
 # Written and read with SQL alone.
 WITHOUT_MODEL = {
+    "store_moves",
     "idempotency_keys",
     "schedule_ticks",
     "cache_switch",
