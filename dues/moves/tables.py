@@ -92,6 +92,7 @@ TABLES = (
     Table("posts", people=("author_id",)),
     Table("post_packages", people=("author_id",)),
     Table("post_stats", rows=_POSTS, fence="post"),
+    Table("post_stat_shards", rows=_POSTS, fence="post"),
     Table("comments", rows=_POSTS, people=("author_id",), fence="post"),
     Table("likes", rows=_POSTS, people=("user_id",), fence="post"),
     Table("mailings", people=("requested_by",)),
