@@ -191,6 +191,7 @@ def _add_posts(club: Club, reader: Row) -> None:
     post = make.post(club.owner, store=store, package_ids=[club.package().id], privacy="members")
     make.comment(post, reader)
     make.like(post, reader)
+    make.insert("post_stat_shards", {"post_id": post.id, "shard": 3, "likes": 2})
     named = {"store_id": store.id, "post_id": post.id}
     mailing = make.insert(
         "mailings",

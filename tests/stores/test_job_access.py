@@ -62,7 +62,7 @@ def test_it_is_the_rule_of_status_urls(app: Flask, client: FlaskClient, viewers:
             if answer.status_code == 200:
                 answered.add((token_id, job.id))
     assert seen == answered
-    assert len(seen) == 11
+    assert len(seen) == 9
 
 
 def test_nobody_waits(app: Flask):
