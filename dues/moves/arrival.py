@@ -21,7 +21,7 @@ from dues.moves.greeting import reasons_against
 from dues.moves.removal import touch_store
 from dues.moves.tables import PEOPLE, TABLES, Table
 from dues.moves.wire import Refused, Wire, refusing
-from dues.postgres import after_commit, failure_of, fetch_row, transaction, unit_of_work
+from dues.postgres import after_commit, fetch_row, told, transaction, unit_of_work
 from dues.reports.files import file_store
 from dues.settings import settings
 
@@ -72,9 +72,7 @@ def _refusing_for_the_database() -> Iterator[None]:
     try:
         yield
     except (psycopg2.Error, DBAPIError) as error:
-        failure = failure_of(error)
-        said = str(getattr(error, "orig", error)).strip().partition("\n")[0]
-        raise Refused(f"{failure.detail}: {said}" if failure else said) from error
+        raise Refused(told(error)) from error
 
 
 def _has_arrived(store_id: UUID, move_id: UUID) -> bool:

@@ -15,7 +15,7 @@ from dues.moves.gateways import GATEWAYS, Gateway, gateway_map
 from dues.moves.states import Overtaken, stores_that_left
 from dues.moves.wire import Command, Lost, Refused, Wire
 from dues.partitions.session import Busy
-from dues.postgres import failure_of
+from dues.postgres import told
 
 command = AppGroup("stores", help="Moving stores to another Dues.")
 
@@ -35,9 +35,7 @@ def move_command(store_id: UUID, receiver: str, longest_wait_s: float) -> None:
     except (InDoubt, Overtaken) as doubt:
         raise click.ClickException(str(doubt)) from doubt
     except psycopg2.Error as error:
-        failure = failure_of(error)
-        said = str(error).strip().partition("\n")[0]
-        raise click.ClickException(f"{failure.detail}: {said}" if failure else said) from error
+        raise click.ClickException(told(error)) from error
     click.echo(f"moved to {address}")
 
 

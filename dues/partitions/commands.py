@@ -14,7 +14,7 @@ from dues.partitions.months import label, months_from
 from dues.partitions.session import Busy, Session, changing
 from dues.partitions.tables import BY_NAME, TABLES, Partitioned
 from dues.partitions.upkeep import MONTHS_AHEAD, expired, make_ahead, making, missing_months
-from dues.postgres import failure_of
+from dues.postgres import told
 from dues.settings import settings
 
 command = AppGroup("partitions", help="Large tables by month.")
@@ -77,9 +77,7 @@ def _session() -> Iterator[Session]:
     except (Busy, Refused) as refused:
         raise click.ClickException(str(refused)) from refused
     except psycopg2.Error as error:
-        failure = failure_of(error)
-        said = str(error).strip().partition("\n")[0]
-        raise click.ClickException(f"{failure.detail}: {said}" if failure else said) from error
+        raise click.ClickException(told(error)) from error
 
 
 def _show_steps(session: Session, table: Partitioned) -> None:

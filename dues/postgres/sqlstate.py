@@ -81,3 +81,10 @@ def failure_of(error: BaseException | None) -> Failure | None:
     if code == "0A000" and "cached plan" in str(error):
         return _OUTDATED
     return next((_FAILURES[code[:length]] for length in (5, 3, 2) if code[:length] in _FAILURES), None)
+
+
+def told(error: BaseException) -> str:
+    """An error of the database in one line for an operator: what it means, and the first line of what was said, which
+    names no values of rows."""
+    failure, said = failure_of(error), str(getattr(error, "orig", error)).strip().partition("\n")[0]
+    return f"{failure.detail}: {said}" if failure else said
