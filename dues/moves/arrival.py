@@ -4,7 +4,7 @@ Nothing of it is seen before all of it is there, is what left, and has clean boo
 a lock of the store's until its end: who asks whether the store has arrived waits for that.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import Any
@@ -26,14 +26,14 @@ from dues.reports.files import file_store
 from dues.settings import settings
 
 _LOCK = "select pg_advisory_xact_lock(hashtextextended('store_moves ' || %(store_id)s::uuid, 0))"
-_BESIDE = "create temp table moving on commit drop as select * from {table} with no data"
+_BESIDE = "create temp table {beside} on commit drop as select * from {table} with no data"
 # Somebody else has the address of one who comes.
 _CLASHES = """
-    select m.id::text, u.id::text from moving m join users u on u.email_normal = m.email_normal and u.id <> m.id
+    select m.id::text, u.id::text from moving_users m join users u on u.email_normal = m.email_normal and u.id <> m.id
     where not exists (select from users known where known.id = m.id) order by 1
 """
 _ADD_PEOPLE = """
-    insert into users({columns}) select {columns} from moving m
+    insert into users({columns}) select {values} from moving_users m
     where not exists (select from users known where known.id = m.id) order by m.id
 """
 # A payer has one default, and keeps the one that is here.
@@ -41,7 +41,19 @@ _IS_DEFAULT = """
     (m.is_default and not exists (select from payment_methods known where known.user_id = m.user_id
         and known.store_id is null and known.is_default and known.deleted_at is null)) as is_default
 """
-_ADD = "insert into {table}({columns}) select {values} from moving m on conflict do nothing"
+_ADD = "insert into {table}({columns}) select {values} from {beside} m on conflict do nothing"
+# Those of other stores' files keep a move from writing over them.
+_OF_ANOTHER = """
+    select exists (select from unnest(%(folders)s::text[]) folder, split_part(folder, '/', 2) first
+        where case when folder like 'imports/%%' then first <> %(store_id)s::uuid::text
+            else exists (select from reports r where r.id = first::uuid) end)
+"""
+_MISPLACED = """
+    select exists (select from reports where store_id = %(store_id)s and not file_key like 'reports/' || id || '/%%')
+        or exists (select from imports, unnest(array[upload_key, file_key]) key
+            where store_id = %(store_id)s and not key like 'imports/' || store_id || '/' || id || '/%%')
+"""
+_STRAY = "select count(*) from {beside} where not coalesce(({rows}), false)"
 _SHOWN = 10
 
 
@@ -52,7 +64,7 @@ def receive(wire: Wire) -> None:
     """
     with refusing(wire), _refusing_for_the_database():
         message = wire.hear("hello", "ask")
-        store_id, move_id = UUID(message["store_id"]), UUID(message["move_id"])
+        store_id, move_id = message["store_id"], message["move_id"]
         if message["word"] == "ask":
             wire.tell("answer", has_arrived=_has_arrived(store_id, move_id))
             return
@@ -61,7 +73,7 @@ def receive(wire: Wire) -> None:
                 raise Refused("; ".join(reasons))
         wire.tell("welcome", address=settings().public_url)
         # Nothing is open here while the other end waits for its jobs.
-        _receive_files(wire)
+        _receive_files(wire, store_id)
         wire.hear("rows")
         _take_in(wire, store_id, move_id)
 
@@ -89,9 +101,10 @@ def _take_in(wire: Wire, store_id: UUID, move_id: UUID) -> None:
         cursor = _cursor()
         cursor.execute(rows.UNBOUNDED)
         people = _receive_people(wire, cursor)
-        for table in TABLES:
-            _receive_table(wire, cursor, table)
-        _compare(wire.hear("digests")["digests"], rows.digests(cursor, store_id, leaves=False))
+        came = [(table, _receive_table(wire, cursor, table)) for table in TABLES]
+        arrived = rows.digests(cursor, store_id, leaves=False)
+        _require_own(cursor, store_id, {table.name: count for table, count in came if not table.stays}, arrived)
+        _compare(wire.hear("digests")["digests"], arrived)
         _audit(cursor, store_id)
         states.note(store_id, move_id, "here")
         touch_store(store_id, people)
@@ -102,10 +115,16 @@ def _take_in(wire: Wire, store_id: UUID, move_id: UUID) -> None:
     wire.tell("arrived")
 
 
-def _receive_files(wire: Wire) -> None:
-    """Where the move comes to nothing, the housekeeping finds that nobody names them."""
+def _receive_files(wire: Wire, store_id: UUID) -> None:
+    """Where the move comes to nothing, the housekeeping finds that nobody names them. Raises: Refused for files that
+    are not this store's."""
     keys = wire.hear("files")["keys"]
-    for folder in {PurePosixPath(key).parent.as_posix() for key in keys}:
+    folders = sorted({PurePosixPath(key).parent.as_posix() for key in keys})
+    with transaction():
+        (is_of_another,) = fetch_row(_OF_ANOTHER, {"folders": folders, "store_id": store_id}) or (True,)
+    if is_of_another:
+        raise Refused("there are files of another store among those that were sent")
+    for folder in folders:
         file_store().delete(folder)
     for key in keys:
         with file_store().create(key) as draft:
@@ -120,33 +139,53 @@ def _receive_people(wire: Wire, cursor: Any) -> list[UUID]:
     if clashes := cursor.fetchall():
         shown = ", ".join(f"{there} (here {here})" for there, here in clashes[:_SHOWN])
         raise Refused(f"{len(clashes)} people of the store have an account of another id here: {shown}")
-    cursor.execute(_ADD_PEOPLE.format(columns=", ".join(columns)))
-    cursor.execute("select id from moving")
-    people = [row[0] for row in cursor.fetchall()]
-    cursor.execute("drop table moving")
-    return people
+    # A password is not taken in either, whatever was sent.
+    values = ", ".join(PEOPLE.computed.get(column, column) for column in columns)
+    cursor.execute(_ADD_PEOPLE.format(columns=", ".join(columns), values=values))
+    cursor.execute("select id from moving_users")
+    return [row[0] for row in cursor.fetchall()]
 
 
-def _receive_table(wire: Wire, cursor: Any, table: Table) -> None:
+def _receive_table(wire: Wire, cursor: Any, table: Table) -> int:
+    """Returns: how many rows came."""
     if not table.stays:
         rows.receive_rows(cursor, table, wire)
-        return
+        return int(cursor.rowcount)
     columns = _receive_beside(wire, cursor, table)
     values = ", ".join(_IS_DEFAULT if column == "is_default" else column for column in columns)
-    cursor.execute(_ADD.format(table=table.name, columns=", ".join(columns), values=values))
-    cursor.execute("drop table moving")
+    add = _ADD.format(table=table.name, beside=_beside(table), columns=", ".join(columns), values=values)
+    cursor.execute(add)
+    return int(cursor.rowcount)
 
 
 def _receive_beside(wire: Wire, cursor: Any, table: Table) -> list[str]:
     """Into a table of the transaction's own. Returns: the columns."""
-    cursor.execute(_BESIDE.format(table=table.name))
-    return rows.receive_rows(cursor, table, wire, "moving")
+    cursor.execute(_BESIDE.format(table=table.name, beside=_beside(table)))
+    return rows.receive_rows(cursor, table, wire, _beside(table))
+
+
+def _beside(table: Table) -> str:
+    return f"moving_{table.name.replace('.', '_')}"
+
+
+def _require_own(cursor: Any, store_id: UUID, came: Mapping[str, int], arrived: rows.Digests) -> None:
+    """All that came is the store's, by what the tables say of it here. Raises: Refused."""
+    named = {"store_id": store_id}
+    strays = [name for name, (count, *_) in arrived.items() if count != came[name]]
+    for table in (PEOPLE, *TABLES):
+        if table.stays:
+            cursor.execute(_STRAY.format(beside=_beside(table), rows=table.rows), named)
+            strays += [table.name] * (cursor.fetchone()[0] > 0)
+    cursor.execute(_MISPLACED, named)
+    strays += ["files"] * cursor.fetchone()[0]
+    if strays:
+        raise Refused(f"there are rows among those that came which are not of this store: {', '.join(strays)}")
 
 
 def _compare(left: rows.Digests, arrived: rows.Digests) -> None:
     """Raises: Refused."""
     if differ := sorted(name for name in {*left, *arrived} if left.get(name) != arrived.get(name)):
-        counts = ((name, left.get(name, [0])[0], arrived.get(name, [0])[0]) for name in differ)
+        counts = ((name, left.get(name, (0,))[0], arrived.get(name, (0,))[0]) for name in differ)
         shown = ", ".join(f"{name} ({there} rows, here {here})" for name, there, here in counts)
         raise Refused(f"what has arrived is not what left: {shown}")
 

@@ -31,7 +31,7 @@ UNBOUNDED = """
         set_config('enable_seqscan', 'on', true), set_config('work_mem', '64MB', true),
         set_config('client_connection_check_interval', '5s', true)
 """
-Digests = Mapping[str, list[Any]]
+Digests = Mapping[str, tuple[int, str, str]]
 
 
 def unknown_tables(cursor: Any) -> list[str]:
@@ -70,7 +70,7 @@ def digests(cursor: Any, store_id: UUID, *, leaves: bool) -> Digests:
         columns = _columns(cursor, table)
         values = ", ".join(table.computed.get(column, column) if leaves else column for column in columns)
         cursor.execute(_DIGEST.format(values=values, table=table.name, rows=table.rows), _named(store_id))
-        found[table.name] = list(cursor.fetchone())
+        found[table.name] = cursor.fetchone()
     return found
 
 

@@ -11,8 +11,36 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Annotated, Any
+from uuid import UUID
 
+import msgspec
+from msgspec import Meta
+
+# What a word comes with. Nothing else is read of what the other end says, which may not be `flask stores` at all: keys
+# become paths of files, and an address goes into answers and into the configuration of gateways.
+_Text = Annotated[str, Meta(max_length=200)]
+_Key = Annotated[
+    str, Meta(pattern=r"^(reports|imports)(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}){1,2}(/refused)?/[0-9A-Za-z.]+\Z")
+]
+_Address = Annotated[str, Meta(pattern=r"^https?://[0-9A-Za-z.:\[\]-]+(/[0-9A-Za-z._~/-]*)?\Z")]
+_FACTS: dict[str, dict[str, Any]] = {
+    "hello": {
+        "store_id": UUID,
+        "move_id": UUID,
+        "slug": _Text,
+        "revision": _Text,
+        "columns": dict[str, list[str]],
+        "secret_key": Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")],
+        "secrets_keys": list[str],
+    },
+    "ask": {"store_id": UUID, "move_id": UUID},
+    "answer": {"has_arrived": bool},
+    "welcome": {"address": _Address},
+    "files": {"keys": list[_Key]},
+    "digests": {"digests": dict[str, tuple[int, str, str]]},
+    "refused": {"why": str},
+}
 _HEAD = struct.Struct("!cI")
 _LONGEST = 64 * 1024 * 1024
 _ENDS_S = 30.0
@@ -42,12 +70,17 @@ class Wire:
         kind, data = self._receive()
         if kind != b"J":
             raise Lost("rows came where a word was expected")
-        message: dict[str, Any] = json.loads(data)
-        if message["word"] == "refused":
-            raise Refused(message["why"])
-        if message["word"] not in words:
-            raise Lost(f"{message['word']} came, and not {' or '.join(words)}")
-        return message
+        try:
+            said = msgspec.json.decode(data, type=dict[str, Any])
+            word = msgspec.convert(said.get("word"), _Text)
+            facts = {name: msgspec.convert(said.get(name), kind) for name, kind in _FACTS.get(word, {}).items()}
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise Lost(f"what came is no message of `flask stores`: {error}") from None
+        if word == "refused":
+            raise Refused(facts["why"])
+        if word not in words:
+            raise Lost(f"{word!r} came, and not {' or '.join(words)}")
+        return {"word": word, **facts}
 
     def write(self, data: bytes) -> int:
         """A piece of a stream, of any length but none. What `copy_expert()` calls. Raises: Lost."""
