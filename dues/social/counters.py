@@ -20,13 +20,15 @@ Counted = Literal["likes", "comments", "followers", "following"]
 MOST_FOLLOWED = 5000
 
 # A unit of work whose post's row is locked by another, which is being committed, does not wait for that: it counts in
-# one of these many other rows of the post. A number is the sum of them all.
+# one of these many other rows of the post. A number is the sum of them all. Where the unit of work has deleted the post
+# itself, there is nothing left to count.
 _SHARDS = 16
 _OF_A_POST = f"""
     with free as (select post_id from post_stats where post_id = %(id)s for no key update skip locked),
     counted as (update post_stats s set {{name}} = s.{{name}} + %(by)s from free where s.post_id = free.post_id)
     insert into post_stat_shards as s (post_id, shard, {{name}})
-    select %(id)s, floor(random() * {_SHARDS})::smallint, %(by)s where not exists (select from free)
+    select id, floor(random() * {_SHARDS})::smallint, %(by)s from posts
+    where id = %(id)s and not exists (select from free)
     on conflict (post_id, shard) do update set {{name}} = s.{{name}} + excluded.{{name}}
 """
 _OF_A_USER = "update follow_stats set {name} = {name} + %(by)s where user_id = %(id)s"

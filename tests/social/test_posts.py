@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from flask.testing import FlaskClient
 
 from tests.factory import Factory
 from tests.payments.conftest import Work
@@ -261,3 +262,22 @@ class TestEvents:
         post = owner.post(store_id=str(store.id), body="é" * 20_000)
         owner.send("DELETE", post["links"]["self"])
         assert [data for _, data in events_of(make, store)] == [{"id": post["id"], "links": post["links"]}] * 2
+
+
+@pytest.mark.parametrize("made", [("POST", "comments", {"body": "x"}), ("PUT", "like", None)], ids=["comment", "like"])
+def test_a_post_that_goes_with_what_was_counted_in_one_batch_is_gone(
+    client: FlaskClient, make: Factory, made: tuple[str, str, object]
+) -> None:
+    author = make.user()
+    method, below, body = made
+    operations: list[dict[str, object]] = [
+        {"id": "a", "method": "POST", "path": "/v1/posts", "body": {"title": "T", "body": "B", "privacy": "public"}},
+        {"id": "b", "method": method, "path": f"/v1/posts/$a.id/{below}"},
+        {"id": "c", "method": "DELETE", "path": "/v1/posts/$a.id"},
+    ]
+    if body:
+        operations[1]["body"] = body
+    asked = {"atomic": True, "operations": operations}
+    answer = client.post("/v1/batch", json=asked, headers=make.auth(author))
+    assert answer.status_code == 200, answer.text
+    assert make.value("select count(*) from posts") == 0
