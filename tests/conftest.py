@@ -51,7 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--postgres", metavar="VERSION", type=int, choices=PACKAGES, help=f"on another PostgreSQL, of npm: {versions}"
     )
     group.addoption("--chaos", metavar="TIME", type=_seconds, help="random kills of everything for a time such as 10m")
-    group.addoption("--mutations", metavar="COUNT", type=int, default=1000, help="how many broken requests are tried")
+    group.addoption("--mutations", metavar="COUNT", type=int, help="how many broken requests are made up")
     group.addoption("--mutations-seed", metavar="SEED", type=int, help="try those of a run that failed")
     group.addoption("--faults-table", metavar="FILE", help="write the time to recovery from each fault, as Markdown")
 
