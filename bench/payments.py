@@ -35,7 +35,7 @@ _FIRST = 5
 
 _ENTRY = re.compile(r"^\d{4}-\d\d-\d\d [\d:.]+ UTC \[(\d+)\] (LOG|DETAIL): +(?:statement|prepare): (.*)", re.DOTALL)
 # One message may hold several statements.
-_NEXT = re.compile(r";\s*(?=(?:prepare|execute|deallocate) dues_\d+)")
+_NEXT = re.compile(r";\s*(?=(?:prepare|execute|deallocate) dues_\d+|commit$)")
 _PREPARE = re.compile(r"prepare (dues_\d+) as (.*)", re.DOTALL)
 _EXECUTE = re.compile(r"(?:^|; )execute (dues_\d+)\b")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -165,7 +165,7 @@ def logged_statements(data: Data) -> Iterator[list[str]]:
 
 
 def _read(entries: list[str]) -> tuple[dict[str, str], list[list[str]]]:
-    """The text of each prepared statement by its name, and the statements of each transaction that was committed."""
+    """The text of each prepared statement by its name, and the messages of each transaction that was committed."""
     prepared: dict[str, str] = {}
     running: dict[str, list[str]] = {}
     transactions = []
@@ -187,10 +187,10 @@ def _read(entries: list[str]) -> tuple[dict[str, str], list[list[str]]]:
             running[process] = []
             parts = parts[1:]
         sql = "; ".join(parts)
-        if sql == "commit":
-            transactions.append(running.pop(process, []))
-        elif process in running:
+        if process in running:
             running[process].append(sql.strip())
+        if parts and parts[-1] == "commit":
+            transactions.append(running.pop(process, []))
     return prepared, transactions
 
 
@@ -209,8 +209,8 @@ def _script(statements: list[str], prepared: dict[str, str], kept: set[str]) -> 
     lines += [f"prepare {name} as {text};" for name, text in sorted(prepared.items())]
     lines += ["\\set ready 1", "\\endif", "\\set number random(100000000000, 999999999999)"]
     # Statements that were one message are one message in pgbench too.
-    messages = [_UUID.sub(renew, sql).replace("; execute dues_", " \\; execute dues_") + ";" for sql in statements]
-    return "\n".join([*lines, f"begin \\; {messages[0]}", *messages[1:], "commit;", ""])
+    messages = [_NEXT.sub(r" \\; ", _UUID.sub(renew, sql)) + ";" for sql in statements]
+    return "\n".join([*lines, f"begin \\; {messages[0]}", *messages[1:], ""])
 
 
 def _pay(data: Data, base: str, store: str) -> None:
