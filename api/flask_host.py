@@ -118,7 +118,7 @@ class FlaskHost:
         self._known = KnownTokens()
         self._cors = Cors(settings.cors_origins)
         # Half of the threads may hold a client that waits, so that others are served meanwhile.
-        self._waiters = ThreadWaiters(app, settings.web_threads // 2)
+        self._waiters = app.extensions["thread_waiters"] = ThreadWaiters(app, settings.web_threads // 2)
 
     def begin(self) -> Response | None:
         """Read the request, and count it where no declared route does; or answer it, where a browser asks what a page

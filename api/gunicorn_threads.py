@@ -26,6 +26,11 @@ _STATUS_WORDS = {400: b"Bad Request", 414: b"URI Too Long", 431: b"Request Heade
 class Worker(ThreadWorker):
     """One web process of threads."""
 
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        """Told to end, it would wait for clients that it holds (`Prefer: wait`), who may have left long ago."""
+        self.wsgi.extensions["thread_waiters"].close()
+        super().handle_exit(sig, frame)  # type: ignore[no-untyped-call]
+
     def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
         """A request that could not be read is refused, and the connection closed."""
         problem = _problem_of(exc)

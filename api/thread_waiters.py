@@ -75,6 +75,13 @@ class ThreadWaiters:
     def wait(self, waiting: Waiting) -> Any:
         return self._call(self._started().wait(waiting, _never))
 
+    def close(self) -> None:
+        """Answer all clients that wait, and hold no more. It takes no lock: a signal may interrupt who holds it."""
+        self._most = 0
+        if self._loop and self._waiters and self._pokes and self._pid == os.getpid():
+            self._loop.call_soon_threadsafe(self._waiters.close)
+            self._loop.call_soon_threadsafe(self._pokes.close)
+
     def _started(self) -> JobWaiters:
         """The process's waiters; their loop is begun with the first, and anew in a child process."""
         with self._lock:

@@ -102,9 +102,16 @@ class Hall:
 
     @property
     def waiting(self) -> int:
+        return self._metric("dues_waiting_clients")
+
+    @property
+    def waiting_for_changes(self) -> int:
+        return self._metric("dues_clients_of_changes")
+
+    def _metric(self, name: str) -> int:
         with urllib.request.urlopen(f"{self.web.url}/metrics", timeout=10) as answer:
             for line in answer.read().decode().splitlines():
-                if line.startswith("dues_waiting_clients "):
+                if line.startswith(f"{name} "):
                     return int(float(line.split()[1]))
         return 0
 

@@ -132,3 +132,24 @@ def test_on_threads_slow_work(plain: Hall, work: Work):
     assert is_finished(held.result())
     assert is_finished(plain.pay(store, key="k", Prefer="wait=20").result())
     assert not is_finished(plain.pay(store, Prefer="wait=1").result())
+
+
+def test_threads_that_are_told_to_end_answer_all_whom_they_hold(
+    servers: Servers, make: Factory, jobs: Jobs, pool: ThreadPoolExecutor
+):
+    with WebServer(servers, threads=8, target="wsgi:app") as web:
+        hall = Hall(web, make, jobs, pool)
+        job_id = hall.job()
+        held = hall.me.poll(job_id)
+        cursor = hall.me.get("/v1/sync").json["cursor"]
+        synced = hall.me.later("GET", f"/v1/sync?cursor={cursor}", Prefer="wait=20")
+        with Stream(hall.me, job_id) as stream:
+            stream.next()
+            hall.wait_for(2)
+            wait_until(lambda: hall.waiting_for_changes == 1, what="a client that waits for changes")
+            began = time.monotonic()
+            web.process.send_signal(signal.SIGTERM)
+            assert (held.result().status, synced.result().status) == (304, 200)
+            assert stream.rest() == []
+            assert web.process.wait(20) == 0
+            assert time.monotonic() - began < 8
