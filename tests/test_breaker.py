@@ -93,7 +93,10 @@ def test_after_its_rest_exactly_one_call_is_let_through(app: Flask, make: Factor
 
     with ThreadPoolExecutor(8) as pool:
         waits = list(pool.map(ask, range(16)))
-    assert sorted(waits)[:2] == [0, pytest.approx(60, abs=10)]
+        # One that asks at the same moment may see the rest as just over, and is to ask again.
+        again = list(pool.map(ask, range(16)))
+    assert waits.count(0) == 1
+    assert again == [pytest.approx(60, abs=10)] * 16
 
 
 def test_a_probe_that_succeeds_closes_it(make: Factory):
