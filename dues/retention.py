@@ -10,6 +10,7 @@ from datetime import timedelta
 from types import MappingProxyType
 from typing import Any
 
+from dues.moving import is_here
 from dues.partitions.rows import ONE_BY_ONE, one_by_one
 from dues.postgres import fetch_row, unit_of_work
 from dues.settings import settings
@@ -29,6 +30,7 @@ _KEYS = """
 _JOBS = f"""
     with old as (
         select id from jobs where finished_at < now() - %(kept)s and {ONE_BY_ONE.format(key="id")}
+            and {is_here("jobs.store_id")}
         order by finished_at limit %(most)s for update skip locked),
     gone as (delete from jobs using old where jobs.id = old.id returning 1)
     select count(*) from gone

@@ -25,6 +25,7 @@ from uuid import UUID
 from flask import Flask, current_app
 
 from dues.breaker import release_waiting
+from dues.errors import Unavailable
 from dues.failpoints import failpoint
 from dues.jobs import Canceled, Kind, LeaseLost, Retry, Run
 from dues.jobs import lease as leases
@@ -35,7 +36,7 @@ from dues.jobs.queues import threads
 from dues.jobs.turns import Turns, become_due
 from dues.observability.logs import log_fields
 from dues.observability.trace import Spanned, Value
-from dues.postgres import failure_of, fetch_row
+from dues.postgres import STORE_MOVES, failure_of, fetch_row, sqlstate_of
 from dues.settings import settings
 from dues.webhooks.waiting import release
 from workers.app import create_worker_app
@@ -60,6 +61,8 @@ Held = tuple[Claim, Lease]
 _FORESEEN = (LeaseLost, Canceled, Drained, PermanentFailure, Retry)
 # When a job of a kind that this version does not know is tried again, in seconds.
 _UNKNOWN_AGAIN_S = 30.0
+# When a job that met a store which moves to another Dues is tried again, in seconds.
+_MOVING_AGAIN_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -208,7 +211,8 @@ def attempt(claim: Claim, run: Run, handler: Handler) -> str:
                 result = handler(run, **claim.args)
             if not run.completed:
                 run.complete(result)
-        except (Exception, TimedOut, Drained) as error:
+        except (Exception, TimedOut, Drained) as raised:
+            error = _foreseen(raised)
             if run.completed or not isinstance(error, _FORESEEN):
                 what = "failed after its completion" if run.completed else "failed"
                 log.error("job %s %s: attempt %d %s", claim.job_id, claim.kind, claim.attempt, what, exc_info=error)
@@ -217,6 +221,14 @@ def attempt(claim: Claim, run: Run, handler: Handler) -> str:
         log.warning("job %s %s: attempt %d lost its lease; another goes on", claim.job_id, claim.kind, claim.attempt)
         return "lost"
     return "succeeded"
+
+
+def _foreseen(error: BaseException) -> BaseException:
+    """A job that belongs to no store may meet one that takes no writes while it moves: it is tried again until the
+    store is here or gone, which costs it no attempt."""
+    if sqlstate_of(error) != STORE_MOVES:
+        return error
+    return Retry(_MOVING_AGAIN_S, Unavailable("a store that this is about is being moved"), charged=False)
 
 
 def _end(claim: Claim, run: Run, error: BaseException) -> str:

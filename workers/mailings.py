@@ -18,7 +18,7 @@ from dues.mailings import recipients, service
 from dues.mailings.letter import Letter, letter_of, letter_of_post, message_to
 from dues.mailings.models import Mailing
 from dues.mailings.recipients import MOST_TRIES, Fate, Recipient
-from dues.mailings.unsubscribing import NO_MAILING
+from dues.mailings.unsubscribing import NO_MAILING, Reader, pass_on
 from dues.postgres import db, transaction
 from workers.interrupts import interrupts
 from workers.job import job
@@ -62,6 +62,11 @@ def mail_test(run: Run, store_id: str, post_id: str, user_id: str) -> None:
         letter = letter_of_post(UUID(store_id), UUID(post_id))
         message = message_to(letter, user.id, user.name, NO_MAILING)
     send_mail(run, Draft(f"mailing-test:{run.job_id}", user.email, message, secret=True))
+
+
+@job(kinds.UNSUBSCRIBE_ELSEWHERE)
+def unsubscribe_elsewhere(run: Run, store_id: str, user_id: str, mailing_id: str) -> None:
+    pass_on(Reader(UUID(store_id), UUID(user_id), UUID(mailing_id)))
 
 
 class _Turn:

@@ -121,13 +121,19 @@ def confirm_payment_setup(call: Call, store_id: UUID, setup_id: UUID) -> Reply:
 
 
 @routes.post(
-    "/v1/gateways/stripe/{stripe_store_id}", PUBLIC, idempotency="no", statuses=(204,), parameters=[_SIGNATURE]
+    "/v1/gateways/stripe/{stripe_store_id}",
+    PUBLIC,
+    idempotency="no",
+    statuses=(204,),
+    parameters=[_SIGNATURE],
+    responses={421: {}},
 )
 def receive_stripe(call: Call, stripe_store_id: UUID) -> Reply:
     """Where Stripe sends a store's webhooks
 
     Each is verified by its signature. It is taken as a hint only: Stripe is asked what is true. Of a store that takes
-    none, or that does not exist, the answer is that of a wrong signature.
+    none, or that does not exist, the answer is that of a wrong signature. While a store moves to another server, and
+    afterwards, hooks are refused: Stripe sends them again.
     """
     hooks.receive_stripe(stripe_store_id, call.raw, call.request.header("stripe-signature") or "")
     return no_content()

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from api.auth import PUBLIC
+from api.http import problem_reply
 from api.reply import Reply, json_reply, no_content
 from api.request import parameters_of
 from api.routing import Call, Routes
@@ -162,9 +163,13 @@ def unsubscribe(call: Call) -> Reply:
     """Get no more posts of a store by mail
 
     With the token of a mail's link, as mail programs do it (RFC 8058) and the page's button does. Again it changes
-    nothing. A form with `again=yes` takes it back.
+    nothing. A form with `again=yes` takes it back. What mail programs send is never redirected: where the store has
+    moved to another server it is passed on.
     """
     reader = _reader(call)
+    if unsubscribing.ONE_CLICK in call.raw and not unsubscribing.is_here(reader):
+        unsubscribing.pass_on_later(reader)
+        return _page(_DONE)
     if reply := _elsewhere(call, reader):
         return reply
     if call.raw == b"again=yes":
@@ -187,8 +192,11 @@ def report_mail_events(call: Call) -> Reply:
 
     For the mail provider, or an adapter in front of it: signed with MAIL_EVENTS_SECRET as Dues signs its own webhooks
     (`webhook-id`, `webhook-timestamp`, `webhook-signature`). Whoever it is about gets no more posts of that store.
+    What was reported before changes nothing.
     """
-    provider_events.record_events(call.data)
+    if not provider_events.record_events(call.data):
+        # What is of other stores is kept all the same.
+        return problem_reply(Unavailable("a store that this is about is being moved: send it again"), call.request)
     return no_content()
 
 

@@ -17,6 +17,7 @@ from dues.billing.due import act
 from dues.billing.posting import Posting
 from dues.failpoints import failpoint
 from dues.jobs import Run, enqueue, kinds
+from dues.moving import is_here
 from dues.postgres import database_now, fetch_row, transaction, unit_of_work
 from dues.subscriptions import state
 from dues.subscriptions.subscription import Subscription
@@ -31,8 +32,7 @@ _LONGEST_S = 3.0
 # One that cannot be done is tried again after this, so that it does not keep the others from being done.
 _SET_ASIDE = timedelta(hours=1)
 
-# Not of a store that is being moved to another Dues: it goes on there.
-_IS_HERE = "not exists (select from store_moves m where m.store_id = s.store_id and m.state <> 'here')"
+_IS_HERE = is_here("s.store_id")
 _IS_DUE = f"select from subscriptions s where s.next_action_at <= %(now)s and not s.test and {_IS_HERE} limit 1"
 _CLAIM = f"""
     with due as (
@@ -45,9 +45,9 @@ _CLAIM = f"""
     from due d join free using (store_id, user_id)
 """
 # Only where nobody has changed it since.
-_POSTPONE = """
-    update subscriptions set next_action_at = %(until)s
-    where store_id = %(store_id)s and id = %(id)s and version = %(version)s returning id
+_POSTPONE = f"""
+    update subscriptions s set next_action_at = %(until)s
+    where store_id = %(store_id)s and id = %(id)s and version = %(version)s and {_IS_HERE} returning id
 """
 
 

@@ -7,11 +7,12 @@ from datetime import timedelta
 from itertools import islice
 
 import ujson
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, or_, select, text
 
 from dues.ids import parse_id
 from dues.imports.models import Import
 from dues.imports.service import FOLDER, forget_refusals, import_folder
+from dues.moving import is_here
 from dues.postgres import database_now, db, fetch_row
 from dues.reads.tags import touch
 from dues.reports.files import file_store
@@ -19,6 +20,7 @@ from dues.settings import settings
 
 # Each is a folder to be deleted.
 _MOST = 100
+_IS_HERE = text(is_here("imports.store_id"))
 # How long after a file has come its import is there, unless it never will be.
 _LATEST = timedelta(days=1)
 # How many folders are looked up at a time.
@@ -35,7 +37,7 @@ def delete_expired_files() -> int:
     belong to no import. Part of the caller's transaction(). Returns: how many; 0 means that none are left."""
     kept = timedelta(days=settings().keep_report_files_days)
     has_files = or_(Import.upload_key.is_not(None), Import.file_key.is_not(None))
-    old = select(Import).where(has_files, Import.updated_at < func.now() - kept)
+    old = select(Import).where(has_files, Import.updated_at < func.now() - kept, _IS_HERE)
     found = db.session.scalars(old.limit(_MOST).with_for_update(skip_locked=True)).all()
     for one in found:
         # The files go first: where the transaction then fails, the next run finds the import again.

@@ -12,9 +12,11 @@ from typing import TypeVar
 from uuid import UUID
 
 import click
+import psycopg2
 import ujson
 from flask.cli import AppGroup
 from sqlalchemy import inspect
+from sqlalchemy.exc import DBAPIError
 
 from dues.clock import now, rfc3339
 from dues.errors import Problem
@@ -24,7 +26,7 @@ from dues.jobs.models import Job
 from dues.jobs.service import cancel
 from dues.jobs.stats import QueueStats, notices, queue_stats
 from dues.jobs.status import STATUSES
-from dues.postgres import transaction
+from dues.postgres import failure_of, transaction
 
 T = TypeVar("T")
 
@@ -106,20 +108,14 @@ def retry_jobs(job_ids: Sequence[UUID], kind: str | None) -> None:
         raise click.UsageError("name jobs by their ids, or all that failed of a kind with --failed")
     if kind:
         job_ids = [*job_ids, *(job.id for job in find_jobs(kind=kind, statuses=["failed"], most=1_000_000))]
-    for job_id in job_ids:
-        with _refusals(), transaction():
-            retry(job_id)
-        click.echo(f"{job_id} is queued")
+    _each(job_ids, _retry)
 
 
 @command.command("cancel")
 @click.argument("job_ids", type=click.UUID, nargs=-1, required=True)
 def cancel_jobs(job_ids: Sequence[UUID]) -> None:
     """Cancel jobs of a kind that allows it: at once, or where they run at their next report of progress."""
-    for job_id in job_ids:
-        with _refusals(), transaction():
-            outcome = cancel(job_id)
-        click.echo(f"{job_id} is {outcome}" if outcome == "canceled" else f"{job_id} will be canceled")
+    _each(job_ids, _cancel)
 
 
 @command.command("drain")
@@ -131,12 +127,43 @@ def drain(queue: str) -> None:
     sys.exit(done.returncode)
 
 
+def _retry(job_id: UUID) -> str:
+    retry(job_id)
+    return "is queued"
+
+
+def _cancel(job_id: UUID) -> str:
+    return "is canceled" if cancel(job_id) == "canceled" else "will be canceled"
+
+
+def _each(job_ids: Sequence[UUID], act: Callable[[UUID], str]) -> None:
+    """Do something to each job, in a transaction() of its own, whatever becomes of the others."""
+    refused = 0
+    for job_id in job_ids:
+        try:
+            with _refusals(), transaction():
+                said = act(job_id)
+        except click.ClickException as why:
+            if len(job_ids) == 1:
+                raise
+            click.echo(f"{job_id}: {why.message}", err=True)
+            refused += 1
+        else:
+            click.echo(f"{job_id} {said}")
+    if refused:
+        raise click.ClickException(f"{refused} of {len(job_ids)} jobs are as they were")
+
+
 @contextmanager
 def _refusals() -> Iterator[None]:
     try:
         yield
     except Problem as refused:
         raise click.ClickException(refused.detail) from refused
+    except (psycopg2.Error, DBAPIError) as error:
+        if (failure := failure_of(error)) is None:
+            raise
+        raise click.ClickException(failure.detail) from error
 
 
 def _show_table(columns: dict[str, Callable[[T], str]], items: Sequence[T]) -> None:

@@ -16,6 +16,7 @@ from msgspec import Meta, Struct
 from dues.errors import Conflict, Unauthenticated
 from dues.ids import parse_id
 from dues.mail.address import normal_address
+from dues.moving import is_here
 from dues.postgres import database_now, fetch_row, unit_of_work
 from dues.settings import settings
 from dues.webhooks.signing import signature
@@ -26,10 +27,16 @@ _TIMESTAMP = re.compile(r"[0-9]{1,11}", re.ASCII)
 
 Kind = Literal["bounced", "complained"]
 
-# Which of these mails are a mailing's, and where they went.
-_MAILED = """
-    select coalesce(array_agg(id::text), '{}'), coalesce(array_agg(recipient), '{}') from email_sends
-    where id = any(%(email_ids)s::uuid[]) and starts_with(dedupe_key, 'mailing:')
+# Which of these mails are a mailing's, and where they went; but for stores that take no writes at present, of which it
+# is only said that there are such.
+_MAILED = f"""
+    select coalesce(array_agg(id::text) filter (where here), '{{}}'),
+        coalesce(array_agg(recipient) filter (where here), '{{}}'), coalesce(bool_and(here), true)
+    from (
+        select mails.id, mails.recipient, {is_here("mails.store_id")} as here
+        from (
+            select id, recipient, split_part(dedupe_key, ':', 2)::uuid as store_id from email_sends
+            where id = any(%(email_ids)s::uuid[]) and starts_with(dedupe_key, 'mailing:')) mails) mailed
 """
 # The row of a mail is found by its dedupe key (recipients.py). Only what is news there counts and suppresses.
 _RECORD = """
@@ -84,17 +91,21 @@ def verify(headers: Mapping[str, str], body: bytes) -> None:
         raise Unauthenticated("the signature is too old, or of a clock that is wrong")
 
 
-def record_events(reported: MailEvents) -> None:
-    """Part of the caller's transaction()."""
+def record_events(reported: MailEvents) -> bool:
+    """Part of the caller's transaction(). Returns: whether that was all; else some are of a store that takes no writes
+    while it moves to another Dues, and are to be reported again."""
     unit_of_work()
     told: dict[Kind, set[UUID]] = {"bounced": set(), "complained": set()}
     for event in reported.events:
         email_id = parse_id(event.message_id.strip().strip("<>").partition("@")[0])
         if email_id and event.permanent:
             told[event.type].add(email_id)
+    is_all = True
     for kind, reported_ids in told.items():
-        email_ids, addresses = fetch_row(_MAILED, {"email_ids": sorted(reported_ids)}) or ([], [])
+        email_ids, addresses, are_here = fetch_row(_MAILED, {"email_ids": sorted(reported_ids)}) or ([], [], True)
+        is_all = is_all and are_here
         if email_ids:
             # Compared with the users' own, which are in this form.
             values = {"email_ids": email_ids, "addresses": [normal_address(address) for address in addresses]}
             fetch_row(_RECORD.format(kind=kind), values | {"kind": kind})
+    return is_all

@@ -2,6 +2,9 @@
 
 The link's token names the store, the reader and the mailing, and is signed: nobody can make one up, and nothing is
 kept of it. It does nothing else, so a mail that is passed on gives away no more than this.
+
+Mail programs follow no redirect when they unsubscribe. So for a store that moves to another Dues, or has moved there,
+a job passes on what they send, once it is decided where the store is.
 """
 
 import hmac
@@ -10,13 +13,29 @@ from dataclasses import dataclass
 from hashlib import sha256
 from uuid import UUID
 
-from dues.errors import NotFound
-from dues.postgres import fetch_row, unit_of_work
+import urllib3
+from urllib3.exceptions import HTTPError
+from urllib3.util import Timeout
+
+from dues.errors import NotFound, Problem
+from dues.jobs import Retry, enqueue
+from dues.jobs.kinds import UNSUBSCRIBE_ELSEWHERE
+from dues.moving import stores_that_move
+from dues.postgres import fetch_row, transaction, unit_of_work
 from dues.settings import settings
+from dues.stores.access import moved_to
 
 _SIGNATURE_BYTES = 16
 # Of a mail that belongs to no mailing: a test.
 NO_MAILING = UUID(int=0)
+# What stands in the form that a mail program sends, however it is encoded.
+ONE_CLICK = b"One-Click"
+
+_TIMEOUT_S = 10.0
+# How soon to look again where a store is that moves.
+_AGAIN_S = 5.0
+_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
+_http = urllib3.PoolManager(retries=False)
 
 _SUPPRESS = """
     insert into mail_suppressions(store_id, user_id, reason, address)
@@ -40,6 +59,12 @@ _LIFT = """
         returning 1)
     select count(*) from gone
 """
+
+
+class NotPassedOn(Problem):
+    """The Dues that has the store could not be told, or would not hear of it."""
+
+    status, title, code = 502, "It could not be passed on", "not_passed_on"
 
 
 @dataclass(frozen=True)
@@ -81,6 +106,49 @@ def unsubscribe(reader: Reader) -> None:
     values = _values(reader)
     if fetch_row(_SUPPRESS, values):
         fetch_row(_COUNT, values)
+
+
+def is_here(reader: Reader) -> bool:
+    """Whether the store's readers can be written down here now."""
+    return reader.store_id not in stores_that_move()
+
+
+def pass_on_later(reader: Reader) -> None:
+    """Have a job pass on that this user gets no more posts of a store which is not here. Part of the caller's
+    transaction()."""
+    # No job of the store's: those move with it.
+    enqueue(UNSUBSCRIBE_ELSEWHERE, {name: str(value) for name, value in _values(reader).items()})
+
+
+def pass_on(reader: Reader) -> None:
+    """Unsubscribe where the store is. Raises: Retry while that is not decided, or where nobody answers there."""
+    address = moved_to(reader.store_id)
+    if address is None:
+        with transaction():
+            unsubscribe(reader)
+        return
+    if not address:
+        raise Retry(_AGAIN_S, "the store is being moved to another server", charged=False)
+    _send(f"{address}/v1/unsubscribe?token={write_token(reader)}")
+
+
+def _send(url: str) -> None:
+    """Raises: Retry."""
+    try:
+        answer = _http.request(
+            "POST",
+            url,
+            body=b"List-Unsubscribe=" + ONE_CLICK,
+            headers=_FORM,
+            timeout=Timeout(total=_TIMEOUT_S),
+            redirect=False,
+            preload_content=False,
+        )
+    except HTTPError as error:
+        raise Retry(problem=NotPassedOn(f"the other server does not answer: {type(error).__name__}")) from error
+    answer.close()
+    if answer.status != 200:
+        raise Retry(problem=NotPassedOn(f"the other server answered {answer.status}"))
 
 
 def subscribe_again(reader: Reader) -> None:

@@ -15,6 +15,7 @@ import time
 from uuid import UUID
 
 from dues.moves.tables import TABLES
+from dues.moving import HELD
 from dues.partitions.session import Session
 from dues.postgres.patience import Tell
 
@@ -41,11 +42,13 @@ class Fence:
     def hold_jobs(self) -> None:
         """From here on no job of the store begins."""
         trigger = self._trigger(self._in, "insert or update", "jobs", "new.store_id", "store_moves_hold_job")
-        self._session.together([trigger])
-        # The trigger puts them on the other queue.
-        self._session.together(
-            [f"update jobs set queue = queue where store_id = '{self._store_id}' and status = 'queued'"]
-        )
+        of_store = f"store_id = '{self._store_id}' and status = 'queued' and not starts_with(queue, '{HELD}')"
+        hold = f"update jobs set queue = '{HELD}' || queue where {of_store}"
+        # First the many, while workers go on; then, with the trigger, the few that came meanwhile. Workers never see a
+        # job on their own queue that the trigger keeps them from beginning: each would ask for it again and again, and
+        # do nothing of the stores that come after this one.
+        self._session.together([hold])
+        self._session.together([trigger, hold])
 
     def wait_for_jobs(self, longest_s: float, tell: Tell) -> None:
         """Return when none runs. Raises: StillRunning."""
@@ -77,8 +80,8 @@ class Fence:
                     self._session.together([f"drop trigger if exists {name} on {table}"])
         self._session.together([f"drop trigger if exists {name} on jobs" for name in (self._in, self._out)])
         if free_jobs:
-            held = f"store_id = '{self._store_id}' and queue like 'moving:%'"
-            self._session.together([f"update jobs set queue = regexp_replace(queue, '^moving:', '') where {held}"])
+            held = f"store_id = '{self._store_id}' and starts_with(queue, '{HELD}')"
+            self._session.together([f"update jobs set queue = regexp_replace(queue, '^{HELD}', '') where {held}"])
 
     def _make(self, table: str, column: str, function: str) -> None:
         self._session.together(

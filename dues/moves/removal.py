@@ -9,6 +9,8 @@ from dues.postgres import transaction, unit_of_work
 from dues.reads.tags import record_change, token_tag, touch
 from dues.reports.files import file_store
 
+# Whoever issues a token that is bound to the store either has done so, or finds that it is not there.
+_LOCK = "select from stores where id = %(store_id)s for update"
 _TOKENS = "delete from api_tokens where store_id = %(store_id)s returning user_id, token_hash"
 _FOLDERS = """
     select key from (
@@ -26,6 +28,7 @@ def remove_store(store_id: UUID, move_id: UUID, address: str) -> None:
         states.leave(store_id, move_id, address)
         cursor = unit_of_work().connection().connection.cursor()
         cursor.execute(rows.UNBOUNDED)
+        cursor.execute(_LOCK, named)
         people = rows.ids_of(cursor, PEOPLE, store_id)
         cursor.execute(_FOLDERS, named)
         folders = {PurePosixPath(key).parent.as_posix() for (key,) in cursor.fetchall()}

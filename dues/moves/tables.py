@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dues.accounts.passwords import NOBODY
+from dues.moving import HELD
 
 # Who refuses writes while the store is copied: a trigger on the table's own column `store_id`, or on the one named; on
 # the post that the row is of; on jobs. "": nothing writes these rows but with others that are fenced.
@@ -107,7 +108,7 @@ TABLES = (
         people=("owner_id",),
         fence="jobs",
         computed={
-            "queue": "regexp_replace(queue, '^moving:', '')",
+            "queue": f"regexp_replace(queue, '^{HELD}', '')",
             "due": "due or waits_for is not null",
             "run_at": "case when waits_for is null then run_at else least(run_at, now()) end",
             "waits_for": "null::text",

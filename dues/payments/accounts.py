@@ -8,6 +8,7 @@ from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 
 from dues.breaker import Circuit
 from dues.clock import now
@@ -18,7 +19,7 @@ from dues.payments.gateways import SANDBOX, STRIPE, GatewayType, open_stripe, pl
 from dues.payments.methods import delete_method
 from dues.payments.models import GatewayAccount, PaymentMethod
 from dues.payments.stripe_client import Refused
-from dues.postgres import database_now, db, transaction
+from dues.postgres import STORE_MOVES, database_now, db, sqlstate_of, transaction
 from dues.reads.tags import touch
 from dues.settings import settings
 from dues.stores.clock import is_test
@@ -203,11 +204,20 @@ _ALL = text("select store_id, id from gateway_accounts where secret_key is not n
 _SEALED = ("secret_key", "webhook_secret", "previous_webhook_secret")
 
 
-def rotate_secrets() -> int:
-    """Encrypt with the first key what is encrypted with another, an account at a time. Returns: how many were."""
+def rotate_secrets() -> tuple[int, int]:
+    """Encrypt with the first key what is encrypted with another, an account at a time. Returns: how many were, and how
+    many could not be, since their store moves to another Dues: they need the keys they have."""
     with db.engine.connect() as connection:
         accounts = connection.execute(_ALL).all()
-    return sum(_rotate(*account) for account in accounts)
+    done = left = 0
+    for account in accounts:
+        try:
+            done += _rotate(*account)
+        except DBAPIError as error:
+            if sqlstate_of(error) != STORE_MOVES:
+                raise
+            left += 1
+    return done, left
 
 
 def _rotate(store_id: UUID, account_id: UUID) -> bool:

@@ -18,4 +18,10 @@ def _new_key() -> None:
 @command.command("rotate")
 def _rotate() -> None:
     """Encrypt all secrets anew with the first of SECRETS_KEYS; the others are not needed after that."""
-    click.echo(f"{rotate_secrets()} accounts were encrypted anew")
+    done, left = rotate_secrets()
+    click.echo(f"{done} accounts were encrypted anew")
+    if left:
+        raise click.ClickException(
+            f"{left} accounts are of stores that are being moved: they still need the keys they have. Run this again"
+            " after the move"
+        )

@@ -30,6 +30,9 @@ _FULL = Failure("the database has no room or memory left for this at the moment"
 _CONTENDED = Failure("others are changing the same at this moment", repeatable=True)
 _OUTDATED = Failure("the database has changed meanwhile", drops=True, repeatable=True)
 
+# Raised by the triggers of dues/moves/fence.py, whatever writes to the store.
+STORE_MOVES = "DU503"
+
 # By the whole code, else by its class: the first two letters.
 _FAILURES = {
     "08": _AWAY,
@@ -45,8 +48,7 @@ _FAILURES = {
     "57014": _TOO_SLOW,
     "57P": _AWAY,
     "58": Failure("the database's disk fails"),
-    # Raised by the triggers of dues/moves/fence.py.
-    "DU503": Failure("this store is being moved to another server"),
+    STORE_MOVES: Failure("this store is being moved to another server"),
 }
 
 

@@ -3,9 +3,10 @@
 from datetime import timedelta
 from itertools import islice
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from dues.ids import parse_id
+from dues.moving import is_here
 from dues.postgres import database_now, db
 from dues.reads.tags import touch
 from dues.reports.files import FOLDER, file_store, report_folder
@@ -15,6 +16,7 @@ from dues.settings import settings
 # Each is a folder to be deleted.
 _MOST = 100
 _DAY = timedelta(days=1)
+_IS_HERE = text(is_here("reports.store_id"))
 
 
 def delete_expired_files() -> int:
@@ -26,7 +28,7 @@ def delete_expired_files() -> int:
     """
     # By PostgreSQL's clock: a machine whose clock is fast would delete files too early.
     kept = timedelta(days=settings().keep_report_files_days)
-    old = select(Report).where(Report.file_key.is_not(None), Report.updated_at < func.now() - kept)
+    old = select(Report).where(Report.file_key.is_not(None), Report.updated_at < func.now() - kept, _IS_HERE)
     found = db.session.scalars(old.limit(_MOST).with_for_update(skip_locked=True)).all()
     for report in found:
         file_store().delete(report_folder(report.id))

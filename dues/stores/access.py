@@ -208,12 +208,17 @@ def moved_to(store_id: UUID) -> str | None:
     return row[0] if row else None
 
 
-def require_store(access: Access) -> None:
-    """Raises: NotFound where the store does not exist; Misdirected where another Dues has it, and Unavailable where
-    that is about to."""
-    if access.moved_to:
-        raise Misdirected(f"this store has moved to {access.moved_to}", code="store_moved", address=access.moved_to)
-    if access.moved_to == "":
+def require_not_moved(address: str | None) -> None:
+    """With what `moved_to()` says. Raises: Misdirected where another Dues has the store, and Unavailable where that is
+    about to."""
+    if address:
+        raise Misdirected(f"this store has moved to {address}", code="store_moved", address=address)
+    if address == "":
         raise Unavailable("this store is being moved to another server")
+
+
+def require_store(access: Access) -> None:
+    """Raises: NotFound where the store does not exist; Misdirected; Unavailable."""
+    require_not_moved(access.moved_to)
     if not access.store_exists:
         raise NotFound("there is no such store")

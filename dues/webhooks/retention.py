@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+from dues.moving import is_here
 from dues.partitions.rows import ONE_BY_ONE, one_by_one
 from dues.postgres import fetch_row, unit_of_work
 from dues.settings import settings
@@ -16,6 +17,7 @@ _DELIVERIES = f"""
             where store_id = s.store_id and created_at < now() - %(kept)s and status <> 'pending'
                 and {ONE_BY_ONE.format(key="id")}
             order by created_at, id limit %(most)s) d
+        where {is_here("s.store_id")}
         limit %(most)s),
     gone as (
         delete from webhook_deliveries d using old where d.store_id = old.store_id and d.id = old.id returning 1)
@@ -30,6 +32,7 @@ _EVENTS = f"""
                 select from webhook_deliveries d where d.store_id = events.store_id and d.event_id = events.id
                     and d.status = 'pending')
             order by created_at limit %(most)s) e
+        where {is_here("s.store_id")}
         limit %(most)s),
     gone as (
         delete from events e using old

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from dues.breaker import WEBHOOKS
+from dues.moving import is_here
 from dues.postgres import fetch_row, unit_of_work
 
 # How many deliveries one statement puts off at most.
@@ -51,7 +52,8 @@ _FREE = f"""
         select e.*, case when c.open_until is null or not w.enabled then %(most)s::int else 1 end as most
         from endpoints e join webhook_endpoints w using (store_id, id)
         left join circuit_breakers c on c.name = %(circuits)s || e.id
-        where c.open_until is null or not w.enabled or c.open_until <= clock_timestamp())
+        where (c.open_until is null or not w.enabled or c.open_until <= clock_timestamp())
+            and {is_here("e.store_id")})
     select array_agg(store_id), array_agg(id), array_agg(most) from free
 """
 _RELEASE = f"""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from types import SimpleNamespace as Row
 from typing import IO, Any
+from uuid import UUID
 
 import psycopg2
 import pytest
@@ -15,22 +16,29 @@ from psycopg2.extras import Json
 
 from api.app import create_app
 from dues.ids import new_id
+from dues.moves import states
 from dues.moves.arrival import receive
 from dues.moves.departure import move
+from dues.moves.fence import Fence
 from dues.moves.rows import all_columns
 from dues.moves.tables import MOVED
 from dues.moves.wire import Lost, Refused, Wire
+from dues.partitions.session import changing
+from dues.payments.gateways import place_of
 from dues.payments.hooks import offer_sweeps
 from dues.postgres import db
+from dues.settings import settings
 from dues.vault import seal
 from tests.billing.conftest import Club, make_club
 from tests.factory import Factory
+from tests.jobs.conftest import in_app, jobs
 from tests.payments.conftest import Work, work
 from tests.servers import Servers
 
-__all__ = ["make_club", "work"]
+__all__ = ["in_app", "jobs", "make_club", "work"]
 
 ADDRESS = "https://other.example"
+STRIPE_SECRET = "whsec_standinSECRET0123456789"
 PAYMENT = {"amount": 1500, "currency": "EUR", "payment_method": "sandbox_ok"}
 
 
@@ -91,6 +99,42 @@ class End:
                 cursor.execute(select, {"store_id": store.id})
                 found[table.name] = [row[0] for row in cursor.fetchall()]
         return found
+
+    @contextmanager
+    def fenced(self, store: Row) -> Iterator[None]:
+        """For the length of the block the store is as a move leaves it that was killed while it copied."""
+        with self.app.app_context():
+            with changing(settings()) as session:
+                fence = Fence(session, store.id)
+                states.begin(store.id, new_id(), "copying")
+                fence.hold_jobs()
+                fence.refuse_writes()
+            try:
+                yield
+            finally:
+                with changing(settings()) as session:
+                    Fence(session, store.id).lift(free_jobs=True)
+                states.forget(store.id)
+
+    def at_each_phase(self, monkeypatch: pytest.MonkeyPatch, ask: Callable[[str], object]) -> None:
+        """Have `ask` be called while a move holds jobs, as it copies, and once the other end has all of the store."""
+        wait, phases = Fence.wait_for_jobs, {"takes no writes": "copying", "deleting its rows": "switching"}
+
+        def waiting(fence: Fence, *given: Any) -> None:
+            ask("holding")
+            wait(fence, *given)
+
+        def hear(line: str) -> None:
+            for said, phase in phases.items():
+                if said in line:
+                    ask(phase)
+
+        monkeypatch.setattr(Fence, "wait_for_jobs", waiting)
+        self.hear = hear
+
+    @property
+    def work(self) -> Work:
+        return Work(self.app, self.servers.redis, self.make)
 
     def is_untouched(self, store: Row) -> bool:
         """Nothing tells that a store was about to move."""
@@ -209,13 +253,18 @@ def _add_posts(club: Club, reader: Row) -> None:
     make.rows("insert into trial_uses values (%(id)s, '\\x01', gen_random_uuid(), now())", {"id": store.id})
 
 
+def add_account(club: Club, account_id: UUID, **columns: Any) -> None:
+    """An account of the store's own at a gateway."""
+    secrets = {"secret_key": "sk_test_1", "webhook_secret": STRIPE_SECRET}
+    with club.app.app_context():
+        sealed = {name: seal(value, place_of(club.store.id, account_id, name)) for name, value in secrets.items()}
+    account = {"store_id": club.store.id, "id": account_id, "type": "stripe", "reference": "acct_1"}
+    club.make.insert("gateway_accounts", account | sealed | columns)
+
+
 def add_gateway(club: Club, payer: Row) -> None:
     make, store_id, account_id = club.make, club.store.id, new_id()
-    with club.app.app_context():
-        secret = seal("sk_test_1", f"{store_id} {account_id} secret_key")
-    account = {"store_id": store_id, "id": account_id, "type": "sandbox", "reference": "acct_1"}
-    secrets = {"secret_key": secret, "webhook_secret": secret}
-    make.insert("gateway_accounts", account | secrets | {"replaced_at": "2025-06-01T00:00:00Z"})
+    add_account(club, account_id, type="sandbox", replaced_at="2025-06-01T00:00:00Z")
     names = {"store_id": store_id, "account_id": account_id, "user_id": payer.id}
     make.insert("gateway_customers", names | {"reference": "cus_1"})
     make.insert("payment_setups", names | {"id": new_id(), "status": "failed", "next_action": Json(None)})

@@ -18,6 +18,7 @@ from dues.moves.states import Overtaken
 from dues.moves.wire import Lost, Refused, Wire
 from dues.reports.files import file_store
 from tests.billing.conftest import Club
+from tests.contention import Contention
 from tests.moves.conftest import ADDRESS, PAYMENT, End, add_gateway
 from tests.payments.conftest import Work
 from tests.servers import Mailbox
@@ -83,6 +84,20 @@ def test_where_a_store_has_left_all_say_where_it_is(shop: Club, here: End, elsew
     with pytest.raises(Refused, match=f"moved to {ADDRESS} already"):
         here.move(shop.store, elsewhere)
     assert here.make.value("select count(*) from pg_trigger where tgname like 'moving_%%'") == 0
+
+
+def test_a_token_that_is_issued_as_its_store_leaves_goes_with_it(
+    shop: Club, here: End, elsewhere: End, contention: Contention
+) -> None:
+    issue = """
+        insert into api_tokens(id, user_id, store_id, name, token_hash, scopes, expires_at)
+        values (%(id)s, %(user_id)s, %(store_id)s, 'x', '\\x01', '{}', now() + interval '1 day')
+    """
+    values = {"id": str(new_id()), "user_id": str(shop.owner.id), "store_id": str(shop.store.id)}
+    with contention.held(issue, **values):
+        (moved,) = contention.start(lambda: here.move(shop.store, elsewhere))
+    assert moved.result() == ADDRESS
+    assert here.make.value("select count(*) from api_tokens where store_id is not null") == 0
 
 
 def test_people_are_known_by_their_ids_and_bring_no_password(shop: Club, here: End, elsewhere: End) -> None:
