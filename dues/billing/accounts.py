@@ -1,7 +1,7 @@
 """A member's account at a store: the balance, the payment method, and the store's billing settings.
 
-Code that handles a member's money at a store first locks their row of `customers`, then the subscription, then anything
-else. One order for all locks prevents deadlocks.
+Code that handles a member's money at a store locks their row of `customers` first, then the subscription, then anything
+else. A single lock order prevents deadlocks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,8 @@ from dues.subscriptions.subscription import Subscription
 
 
 class Method(msgspec.Struct, frozen=True):
-    """A stored payment method, as a payment names it, and the account that the store charges it through."""
+    """A stored payment method, with the columns that a payment takes over, and the gateway account that the store
+    charges it through."""
 
     id: UUID
     gateway: str
@@ -34,13 +35,17 @@ class Method(msgspec.Struct, frozen=True):
     exp_year: int
 
     def is_expired_at(self, moment: datetime) -> bool:
-        """A card is good until its last month is over."""
+        """Whether the card has expired at `moment`: a card is valid until the end of its last month."""
         return (moment.year, moment.month) > (self.exp_year, self.exp_month)
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """`balance` is what of the member's credit, in the subscription's currency, no open bill has claimed yet. `method`
-    is charged: the subscription's own, or the member's default."""
+    """What billing needs to know about a member of a store, for one of their subscriptions.
+
+    `balance` is the part of the member's credit, in minor units of the subscription's currency, that no open bill has
+    reserved yet. `method` is what gets charged: the subscription's own method, or else the member's default. `tax_rate`
+    is in parts per million. `pending_name` is the name of the package that the subscription will change to, if any.
+    """
 
     subscription_id: UUID
     balance: int
@@ -98,10 +103,11 @@ _LOCK = "select from customers where store_id = %(store_id)s and user_id = %(use
 
 
 def lock_customer(store_id: UUID, user_id: UUID, at: datetime, *, by_member: bool = False) -> None:
-    """Lock a member's money at a store, whose customer they are from now on. Part of the caller's transaction().
+    """Lock a member's money at a store; the user becomes a customer of the store if they are not one yet. Part of the
+    caller's transaction().
 
-    `by_member`: they have come themselves. From then on the store is shown their own name and address, and no longer
-    those by which it had imported them.
+    `by_member`: the member has acted on their own. From then on the store sees their own name and address instead of
+    the ones that it imported.
     """
     unit_of_work()
     values = {"store_id": store_id, "user_id": user_id, "at": at, "by_member": by_member}
@@ -110,7 +116,8 @@ def lock_customer(store_id: UUID, user_id: UUID, at: datetime, *, by_member: boo
 
 
 def lock_imported(store_id: UUID, people: Mapping[UUID, Person], at: datetime) -> None:
-    """The same for many at once, whom their store brings along: it is shown of them what it knows already."""
+    """Lock the money of many members whom a store imports, given by their user ids. For each new customer, the name and
+    address that the store supplied are kept. Part of the caller's transaction()."""
     rows = [{"user_id": user_id, **person._asdict()} for user_id, person in people.items()]
     values = {"store_id": store_id, "at": at, "rows": msgspec.json.encode(rows).decode()}
     unit_of_work()
@@ -119,7 +126,8 @@ def lock_imported(store_id: UUID, people: Mapping[UUID, Person], at: datetime) -
 
 
 def lock_subscription(store_id: UUID, subscription_id: UUID, user_id: UUID | None = None) -> Subscription:
-    """A subscription, locked with its member's money; with `user_id` only one of that user's. Raises: NotFound."""
+    """The subscription, locked together with its member's money. With `user_id`, only a subscription of that user is
+    found. Raises: NotFound."""
     unit_of_work()
     found = fetch_row(_WHOSE, {"store_id": store_id, "id": subscription_id}, hot=True)
     if found is None or (user_id is not None and found[0] != user_id):
@@ -131,7 +139,7 @@ def lock_subscription(store_id: UUID, subscription_id: UUID, user_id: UUID | Non
 
 
 def accounts_of(subscriptions: Sequence[Subscription]) -> dict[UUID, Account]:
-    """What has to be known of the members of subscriptions, which are locked; by the subscription's id."""
+    """The accounts of the members of locked subscriptions, by the subscription's id."""
     values = {"rows": msgspec.json.encode(subscriptions).decode(), "sandbox_is_open": sandbox_is_open()}
     (document,) = fetch_row(_ACCOUNTS, values, hot=True) or ("[]",)
     found = msgspec.json.decode(document, type=list[Account])
@@ -139,4 +147,5 @@ def accounts_of(subscriptions: Sequence[Subscription]) -> dict[UUID, Account]:
 
 
 def account_of(subscription: Subscription) -> Account:
+    """The account of the member of one locked subscription."""
     return accounts_of([subscription])[subscription.id]

@@ -1,8 +1,8 @@
-"""Moving a test store's clock: every action that falls due on the way is done, in order of its due time and then of the
-subscription's id, while the clock shows that time.
+"""Moving a test store's clock. Every action that falls due on the way is carried out while the clock shows its due
+time, ordered by due time and then by the subscription's id.
 
-Each charge comes to its end before the next step, by the job that would make it in real time. A step is one transaction
-that also moves the clock, so after a worker is killed another goes on where it stopped.
+Each charge is completed before the next step, by the same job that would make it in real time. A step is one
+transaction that also moves the clock, so if a worker is killed, another one continues where it stopped.
 """
 
 import time
@@ -18,9 +18,9 @@ from dues.postgres import fetch_row, transaction, unit_of_work
 from dues.reads.tags import touch
 from dues.stores.clock import arrive
 
-# After this long the job gives way to the others in its queue.
+# After this long the job gives way to others in its queue.
 _LONGEST_S = 300.0
-# How long to wait for a charge about which its gateway says nothing.
+# How long to wait before asking again about a charge whose gateway has not answered.
 _WAIT_S = 5.0
 
 _WHERE = "select moment, advancing_to from store_clocks where store_id = %(store_id)s"
@@ -32,7 +32,7 @@ _MOVE = """
     update store_clocks set moment = greatest(moment, %(to)s), version = version + 1
     where store_id = %(store_id)s and advancing_to is not null returning moment
 """
-# Payments of subscriptions that are under way, each with the job that takes it further.
+# Unfinished payments of subscriptions, each with the job that processes it.
 _UNDER_WAY = """
     select job_id, status from payments
     where store_id = %(store_id)s and status = any('{pending,processing,unknown}') and subscription_id is not null
@@ -41,7 +41,11 @@ _UNDER_WAY = """
 
 
 def advance(run: Run, store_id: UUID, began_at: datetime, perform: Callable[[UUID], None]) -> None:
-    """`perform` does a job here and now. Raises: Canceled, LeaseLost; Retry, to go on later."""
+    """Move the clock of a test store to the time it was told to reach. `perform` runs a job, given its id, in this
+    process.
+
+    Raises: Canceled and LeaseLost; Retry, to continue later.
+    """
     until = time.monotonic() + _LONGEST_S
     while True:
         _settle(run, store_id, perform)
@@ -58,8 +62,8 @@ def advance(run: Run, store_id: UUID, began_at: datetime, perform: Callable[[UUI
 
 
 def _settle(run: Run, store_id: UUID, perform: Callable[[UUID], None]) -> None:
-    """Have every charge that is under way come to its end. Raises: Retry where one does not, since its gateway gives no
-    answer: the clock waits for it, and leaves the worker to others meanwhile."""
+    """Run the jobs of unfinished charges until every charge has a result. Raises: Retry if a charge makes no progress
+    because its gateway does not answer; meanwhile the clock stands still, and the worker is free for other jobs."""
     before = None
     while found := fetch_row(_UNDER_WAY, {"store_id": store_id}, hot=True):
         if found == before:
@@ -70,7 +74,7 @@ def _settle(run: Run, store_id: UUID, perform: Callable[[UUID], None]) -> None:
 
 
 def _step(store_id: UUID, goal: datetime) -> bool:
-    """Do the next thing that is due, and move the clock to it. Returns: whether there was one."""
+    """Carry out the next due action, and move the clock to its due time. Returns: whether there was one."""
     with transaction():
         unit_of_work()
         found = fetch_row(_NEXT, {"store_id": store_id, "goal": goal}, hot=True)
@@ -78,7 +82,7 @@ def _step(store_id: UUID, goal: datetime) -> bool:
             return False
         one = lock_subscription(store_id, found[0])
         if one.next_action_at is None or one.next_action_at != found[1]:
-            # The member has changed it meanwhile, by choosing another default card.
+            # It has changed since it was read: the member has chosen another default card, for example.
             return True
         moved = fetch_row(_MOVE, {"store_id": store_id, "to": one.next_action_at}, hot=True)
         if moved is None:

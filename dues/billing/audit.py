@@ -1,6 +1,5 @@
-"""The audit: payments, refunds, invoices, credits, the ledger and the gateways' own records are compared with one
-another, and each difference is described in a sentence. `flask audit` prints them.
-"""
+"""The audit compares payments, refunds, invoices, credits, the ledger and the gateways' own records with one another,
+and describes each difference in a sentence. `flask audit` prints them."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -12,18 +11,18 @@ from dues.payments.gateways import all_gateways, gateway_of
 from dues.postgres import connect
 from dues.settings import settings
 
-# Every check reads whole tables. A nested loop over them, which the planner takes for cheap where it has no statistics
-# yet (after an import, say), lasts for hours.
+# Every check reads whole tables. Without table statistics, after an import for example, the planner considers nested
+# loops cheap; over whole tables they run for hours.
 _UNBOUNDED = """
     select set_config('statement_timeout', '0', true), set_config('enable_seqscan', 'on', true),
         set_config('enable_nestloop', 'off', true), set_config('work_mem', '64MB', true)
 """
-# Statuses of a payment that was charged, whatever was given back since.
+# Statuses of a payment that was charged, whether or not it was refunded later.
 _CHARGED = "('succeeded', 'partially_refunded', 'refunded')"
 
-# Each query returns one sentence for each difference.
+# Each query returns one sentence per difference.
 _CHECKS = (
-    # Every charge and every refund is booked once, under its gateway.
+    # Every charge and every refund is booked once, in the account of its gateway.
     f"""
     select format('payment %s of %s %s was charged, and the books have %s at its gateway', p.id, p.amount, p.currency,
         coalesce(b.booked, 0))
@@ -64,7 +63,7 @@ _CHECKS = (
         where account like 'gateway:%' group by 1, 2, 3) b using (store_id, gateway, currency)
     where coalesce(a.amount, 0) <> coalesce(b.amount, 0)
     """,
-    # Money that banks hold or have kept equals the amounts of the disputes.
+    # The money that banks hold or have kept equals the amounts of the disputes.
     """
     select format('store %s has %s %s as %s by its disputes, and %s by the books', coalesce(a.store_id, b.store_id),
         coalesce(a.amount, 0), coalesce(a.currency, b.currency), coalesce(a.account, b.account), coalesce(b.amount, 0))
@@ -98,7 +97,7 @@ _CHECKS = (
     from ledger_transactions t join ledger_entries e on e.store_id = t.store_id and e.transaction_id = t.id
     group by t.id, t.source, e.currency having sum(e.amount) <> 0
     """,
-    # Members' balances equal what the ledger says that the store owes them.
+    # Members' balances equal what the store owes them according to the ledger.
     """
     select format('member %s of store %s has a balance of %s %s, and %s by the books', coalesce(a.user_id, b.user_id),
         coalesce(a.store_id, b.store_id), coalesce(a.amount, 0), coalesce(a.currency, b.currency),
@@ -110,7 +109,7 @@ _CHECKS = (
         where e.account = 'balance' group by 1, 2, 3) b using (store_id, user_id, currency)
     where coalesce(a.amount, 0) <> coalesce(b.amount, 0)
     """,
-    # Revenue equals the final invoices, less the credit notes.
+    # Revenue equals the final invoices minus the credit notes.
     """
     select format('store %s has earned %s %s by its invoices, and %s by the books', coalesce(a.store_id, b.store_id),
         coalesce(a.amount, 0), coalesce(a.currency, b.currency), coalesce(b.amount, 0))
@@ -136,7 +135,7 @@ _CHECKS = (
         join ledger_transactions t on t.store_id = r.store_id and t.source = 'payment:' || r.payment_id
         where r.store_id = e.store_id and r.currency = e.currency and r.status = 'pending'), 0)
     """,
-    # The numbers of invoices and credit notes have no gap.
+    # The numbers of invoices and credit notes have no gaps.
     """
     select format('store %s has %s final %s, and the last number is %s', store_id, count(*), series, max(sequence))
     from (
@@ -184,7 +183,7 @@ _CHECKS = (
     group by i.store_id, i.id, i.credited, i.total
     having i.credited <> coalesce(sum(n.total), 0) or i.credited > greatest(i.total, 0)
     """,
-    # Nothing is charged for twice, and nothing that is due is left undone.
+    # Nothing is charged twice, and nothing that is due is forgotten.
     f"""
     select format('invoice %s was charged for %s times', p.invoice_id, count(*)) from payments p
     join invoices i on i.store_id = p.store_id and i.id = p.invoice_id
@@ -237,20 +236,20 @@ _UNDER_WAY = f"""{_MINE}
 
 
 def audit() -> list[str]:
-    """Every difference, in a sentence each; none where the books are clean."""
+    """All differences, one sentence each; an empty list if the books are clean. Asks every gateway for its records."""
     with _reading() as cursor:
         found = audit_books(cursor)
     return [*found, *(difference for entry in all_gateways() for difference in _compare(*entry))]
 
 
 def audit_books(cursor: Any) -> list[str]:
-    """The same of the tables alone, as the cursor's transaction sees them: no gateway is asked."""
+    """The differences between the tables, as the cursor's transaction sees them. No gateway is asked."""
     return [row[0] for check in _CHECKS for row in _rows(cursor, check)]
 
 
 @contextmanager
 def _reading() -> Iterator[Any]:
-    """A cursor on the database as it is now, for statements that read whole tables and may take as long as they do."""
+    """A cursor on a snapshot of the database, without a time limit, for statements that read whole tables."""
     with closing(connect(settings(), "dues audit")) as connection:
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True, autocommit=False)
         with connection.cursor() as cursor:
@@ -265,10 +264,11 @@ def _rows(cursor: Any, sql: str, values: Mapping[str, object] | None = None) -> 
 
 
 def _compare(name: str, store_id: UUID, account_id: UUID | None) -> Iterator[str]:
-    """What a gateway has done under our keys, against what we say it has.
+    """The differences between what a gateway has recorded under our keys and what our tables say.
 
-    Payments go on meanwhile. What we have before it is asked, it has to have; and what it has beyond that we have to
-    have afterwards, unless a job is at work on it, which has asked for it and not written down the answer yet.
+    Payments continue while this runs. Whatever we had recorded before the gateway was asked, the gateway must have.
+    What the gateway has beyond that must be in our tables afterwards, unless a job is still working on it: it may have
+    made the request and not stored the answer yet.
     """
     values = {"gateway": name, "store_id": store_id, "account_id": account_id}
     ours, _ = _ours(values)
@@ -291,7 +291,7 @@ def _compare(name: str, store_id: UUID, account_id: UUID | None) -> Iterator[str
         elif known and known != (amount, currency):
             yield f"{name} has {amount} {currency} under {record.key}, and we {known[0]} {known[1]}"
     for key, (amount, currency) in ours.items():
-        # A dispute may have been won meanwhile.
+        # Not a difference if our record has changed meanwhile, for example because a dispute was won.
         if now.get(key) == (amount, currency):
             yield f"we have {amount} {currency} under {key}, of which {name} knows nothing"
 
@@ -301,8 +301,8 @@ def _entry(record: Record) -> tuple[int, str]:
 
 
 def _ours(values: Mapping[str, object]) -> tuple[dict[str, tuple[int, str]], set[str]]:
-    """What we say that a gateway has done, by the key; and the keys of charges and refunds of which we do not know yet
-    what has become of them. Both at one moment."""
+    """What our tables say about a gateway, read in one snapshot: the completed operations as amount and currency by
+    key, and the keys of charges and refunds whose result is not known yet."""
     with _reading() as cursor:
         done = {key: (amount, currency) for key, amount, currency in _rows(cursor, _OF_GATEWAY, values)}
         return done, {key for (key,) in _rows(cursor, _UNDER_WAY, values)}

@@ -1,5 +1,5 @@
-"""Bills: what a member owes for a subscription. Each bill is a draft invoice, which one payment at a time tries to
-collect until it is paid or void. This module decides; a Posting writes."""
+"""Bills: what a member owes for a subscription. Each bill is a draft invoice. It is collected by payments, one at a
+time, until it is paid or void. This module decides what happens; a Posting writes it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ NO_METHOD = "no_payment_method"
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A bill with its draft invoice, and the subscription as the bill leaves it."""
+    """A bill that was opened: its draft invoice, and the subscription as it is afterwards."""
 
     subscription: Subscription
     draft: Invoice
@@ -46,8 +46,8 @@ def open_bill(
     due: datetime,
     off_session: bool,
 ) -> Opened:
-    """Draw up a bill that is due from `due` on and have it collected; where the amount due is 0, it is paid at once.
-    The last of `lines` is the one of the time that is charged."""
+    """Draw up a bill that is due at `due`, and have it collected; if the amount due is 0, it is paid at once. The last
+    of `lines` must be the line for the period being charged."""
     draft = _draft(posting, one, account, kind, lines)
     posting.draw_up(draft, lines)
     covered = _period(posting, one, lines[-1], draft.id)
@@ -89,7 +89,7 @@ def _draft(posting: Posting, one: Subscription, account: Account, kind: BillKind
 
 
 def _period(posting: Posting, one: Subscription, line: Line, invoice_id: UUID) -> Period:
-    """The time that a line of a bill charges for."""
+    """The period that a line of a bill charges for."""
     assert line.package_id
     assert line.period_start
     return Period(
@@ -108,7 +108,7 @@ def _period(posting: Posting, one: Subscription, line: Line, invoice_id: UUID) -
 def _collect(
     posting: Posting, owing: Subscription, account: Account, draft: Invoice, *, off_session: bool
 ) -> Subscription:
-    """Have a job charge the open bill's amount; without a payment method the bill is declined at once."""
+    """Enqueue a charge of the open bill's amount. Without a payment method the bill is declined at once."""
     if account.method is None:
         return machine.declined(owing, NO_METHOD, posting.at, account.grace_days)
     payment = _payment(owing, account.method, draft, posting.at, account.package_name, off_session=off_session)
@@ -119,8 +119,8 @@ def _collect(
 def try_again(
     posting: Posting, one: Subscription, account: Account, at: datetime, *, manually: bool, off_session: bool
 ) -> Subscription:
-    """Try to collect the open bill once more: what of it the balance covers by now is not charged. `at` is when the
-    try was due. Raises: InvalidTransition where a try is under way."""
+    """Try once more to collect the open bill. The part that the balance covers by now is not charged. `at` is when this
+    try was due. Raises: InvalidTransition if a try is already under way."""
     assert one.bill
     draft = invoices.load(one.store_id, one.bill.invoice_id)
     assert draft
@@ -138,7 +138,7 @@ def try_again(
 
 
 def void_bill(one: Subscription, at: datetime) -> None:
-    """Void the open bill of a subscription, if there is one, and stop waiting for its payer."""
+    """Void the open bill of a subscription, if there is one, and cancel its payment if that waits for the payer."""
     bill = one.bill
     if bill is None:
         return
@@ -148,7 +148,7 @@ def void_bill(one: Subscription, at: datetime) -> None:
 
 
 def job_of_payment(one: Subscription) -> UUID:
-    """The job that moves on the latest payment of a subscription."""
+    """The id of the job that processes the latest payment of a subscription."""
     row = fetch_row(_JOB, {"store_id": one.store_id, "id": one.latest_payment_id})
     assert row
     job_id: UUID = row[0]
@@ -156,14 +156,15 @@ def job_of_payment(one: Subscription) -> UUID:
 
 
 def cancel_payment(one: Subscription) -> None:
-    """Cancel the open bill's payment, if it waits for its payer."""
+    """Cancel the open bill's payment if it waits for the payer to act."""
     if one.bill and one.bill.state == "waiting" and one.latest_payment_id:
         args = {"store_id": str(one.store_id), "payment_id": str(one.latest_payment_id)}
         enqueue(kinds.PAYMENT_CANCEL, args, owner_id=one.user_id, store_id=one.store_id)
 
 
 def settle_period(after: Subscription, before: Subscription, draft: Invoice, payment_id: UUID | None) -> None:
-    """Record the time that a paid bill has paid for. Its subscription and invoice are written."""
+    """Record the period that a paid bill has paid for. The subscription (as `after`) and the invoice must have been
+    written already."""
     assert before.bill
     kind = before.bill.kind
     if kind == "renewal":
@@ -190,7 +191,7 @@ def settle_period(after: Subscription, before: Subscription, draft: Invoice, pay
 def _payment(
     one: Subscription, method: Method, draft: Invoice, at: datetime, description: str, *, off_session: bool
 ) -> OpenPayment:
-    """A payment of what an invoice asks for, and the job that will charge it."""
+    """A payment of an invoice's amount due, and the job that will charge it."""
     payment_id = new_id()
     return OpenPayment(
         store_id=one.store_id,

@@ -1,14 +1,15 @@
-"""The books, double entry: every movement of money is one transaction, by its source, whose entries add up to zero.
+"""The books, in double entry: every movement of money is one transaction, identified by its source, and its entries add
+up to zero.
 
-    gateway:<name>   what the store has at a payment gateway         revenue    what it has earned (below zero)
-    balance          what it owes its members (below zero)           tax        what it owes the tax office (below zero)
-    unapplied        what was paid and nobody owed, until it is given back (below zero)
-    disputed         what payers' banks have taken back, and nobody has decided about yet
-    losses           what they have kept
-    earlier          what was paid, less what was given back, of before there were books (below zero)
+    gateway:<name>   what the store has at a payment gateway         revenue    what it has earned (negative)
+    balance          what it owes its members (negative)             tax        what it owes the tax office (negative)
+    unapplied        payments that nobody owed, until they are refunded (negative)
+    disputed         money that payers' banks have taken back in disputes that are still open
+    losses           money lost in disputes
+    earlier          payments minus refunds from before there were books (negative)
 
-PostgreSQL refuses a transaction that does not add up, and any change of one that is written. A second one of the same
-source is refused, too: nothing is booked twice.
+PostgreSQL refuses a transaction that does not add up to zero, any change to a written transaction, and a second
+transaction with the same source: so nothing is booked twice.
 """
 
 from collections.abc import Sequence
@@ -27,14 +28,14 @@ Kind = Literal[
 
 
 class Entry(msgspec.Struct, frozen=True):
-    """A debit of an account; a credit below zero."""
+    """An entry of an account in minor units: a debit, or a credit if the amount is negative."""
 
     account: str
     amount: int
 
 
 class Booking(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be booked of one source; entries of nothing are left out."""
+    """A ledger transaction to be written. Entries with an amount of 0 are left out."""
 
     store_id: UUID
     kind: Kind
@@ -54,7 +55,7 @@ _BOOK = """
     select store_id, transaction_id, position, account, amount, currency
     from jsonb_populate_recordset(null::ledger_entries, %(entries)s::jsonb)
 """
-# Payments that have no invoice, and refunds, of which the books know nothing.
+# Payments without an invoice, and refunds, that are not in the books yet.
 _OPEN = """
     with earlier as (
         select p.store_id, gen_random_uuid() as id, 'payment:' || p.id as source, p.user_id,
@@ -84,23 +85,23 @@ _IS_EARLIER = """
 
 
 def open_books() -> None:
-    """Book what was paid and given back by rows that came without books: of an import, or a release before there were
-    any. Part of the caller's transaction()."""
+    """Book the payments and refunds of rows that came without books: from an import, or from a release before there
+    were any. Part of the caller's transaction()."""
     run_later(_OPEN, {})
 
 
 def is_earlier(store_id: UUID, payment_id: UUID) -> bool:
-    """Whether a payment is one of before there were books."""
+    """Whether a payment dates from before there were books."""
     return fetch_row(_IS_EARLIER, {"store_id": store_id, "payment_id": str(payment_id)}) is not None
 
 
 def gateway(name: str) -> str:
-    """The account of what a store has at a payment gateway."""
+    """The name of the account for what a store has at a payment gateway."""
     return f"gateway:{name}"
 
 
 def book(bookings: Sequence[Booking]) -> None:
-    """Write bookings down. Part of the caller's transaction()."""
+    """Write ledger transactions. Part of the caller's transaction()."""
     transactions: list[dict[str, Any]] = []
     entries: list[dict[str, Any]] = []
     for booking in bookings:

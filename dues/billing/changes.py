@@ -1,6 +1,8 @@
-"""Changing to another package: shown beforehand, and then done at exactly what was shown.
+"""Changing to another package: first a preview shows what the change costs, then the change is made at exactly that
+price.
 
-A change that costs money holds once that is paid. One that is due at the period's end costs nothing before.
+A change that costs money takes effect once it is paid. A change scheduled for the period's end costs nothing until
+then.
 """
 
 from dataclasses import dataclass
@@ -26,7 +28,7 @@ from dues.subscriptions.terms import Terms
 
 When = Literal["now", "period_end"]
 
-# For how long what a preview has shown holds.
+# How long a preview stays valid.
 _PREVIEW_HOLDS = timedelta(hours=1)
 
 
@@ -36,7 +38,7 @@ class PreviewPeriod(msgspec.Struct):
 
 
 class PreviewLine(msgspec.Struct):
-    """`amount` is below zero where something is given back."""
+    """`amount` is negative where something is given back."""
 
     description: str
     amount: int
@@ -45,9 +47,9 @@ class PreviewLine(msgspec.Struct):
 
 
 class SubscriptionPreview(msgspec.Struct):
-    """What a change would cost now, in minor units of `currency`: `subtotal` and its `tax`, of which `due` is charged,
-    and the rest comes from the balance, or goes there. Sent with `prorated_at` within the hour, the change costs
-    exactly this."""
+    """What a change would cost now, in minor units of `currency`: `subtotal` plus `tax`. Of that sum `due` is charged;
+    the rest is taken from the balance, or added to it. If the change is requested with this `prorated_at` within an
+    hour, it costs exactly this."""
 
     currency: str
     lines: list[PreviewLine]
@@ -61,7 +63,7 @@ class SubscriptionPreview(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a change comes to: from `at` on, with these lines; `kind` says how it is done."""
+    """How a change is carried out: `kind` says which way, effective from `at`, with these invoice lines."""
 
     kind: Literal["nothing", "withdraw", "at_period_end", "freely", "trial", "paid"]
     at: datetime
@@ -81,15 +83,18 @@ def plan_change(
     now: datetime,
     prorated_at: datetime | None = None,
 ) -> Plan:
-    """Raises: InvalidTransition where the package cannot be changed; Conflict for a preview that no longer holds;
-    ValidationFailed for a package in another currency, or a time that is ahead."""
+    """Work out how to change a subscription to `package`, and what that costs.
+
+    Raises: InvalidTransition if the package cannot be changed now; Conflict if a preview is no longer valid;
+    ValidationFailed for a package in another currency, or a `prorated_at` in the future.
+    """
     at = _prorated_at(one, package, prorated_at, now)
     new = terms_of(package)
     if package.id == one.package_id:
         return Plan("withdraw" if one.pending and one.pending.when == "period_end" else "nothing", at, one.terms)
     machine.require_changeable(one)
     if one.status != "paused" and one.current_period_end and now >= one.current_period_end:
-        # The renewal comes first, however late it is: of a period that is over there is nothing left to prorate.
+        # The renewal must come first, however late it is: there is nothing left to prorate in a period that is over.
         raise InvalidTransition("the period is over and about to be renewed: try again in a moment", code="renewal_due")
     if new.currency != one.currency:
         raise ValidationFailed.of("#/package_id", "is in another currency than the subscription", "currency")
@@ -114,13 +119,14 @@ def plan_change(
 
 
 def _prorated_at(one: Subscription, package: Package, prorated_at: datetime | None, now: datetime) -> datetime:
-    """The moment that a change is reckoned from. A preview's holds for an hour, and only as long as nothing has changed
-    that it was made of: else what was credited by one change could be credited once more by another, dated before."""
+    """The moment from which a change is calculated: now, or that of a preview. A preview is valid for an hour, and only
+    while the subscription and the package are unchanged. Otherwise time that one change has credited could be credited
+    again by another change dated before it."""
     if prorated_at is None:
         return now
     if prorated_at > now:
         raise ValidationFailed.of("#/prorated_at", "must not be ahead", "range")
-    # Packages are changed in real time, which a test store's clock does not show.
+    # Packages change in real time, which a test store's clock does not follow.
     changed_at = one.updated_at if one.test else max(one.updated_at, package.updated_at)
     if now - prorated_at > _PREVIEW_HOLDS or prorated_at < changed_at:
         raise Conflict("what was shown no longer holds: ask for another preview", code="preview_expired")
@@ -136,7 +142,8 @@ def _at_period_end(one: Subscription, new: Terms, at: datetime) -> Plan:
 
 
 def _in_trial(one: Subscription, new: Terms, package: Package, at: datetime) -> Plan:
-    """The trial is that of the new package, from the beginning; where that is over, the first period begins now."""
+    """The member gets the new package's trial, counted from the beginning of the present trial. If that would already
+    be over, the first paid period begins now."""
     assert one.trial_start
     end = add_days(one.trial_start, one.timezone, package.trial_days)
     if end > at:
@@ -169,6 +176,7 @@ def _lines(one: Subscription, account: Account, package: Package, change: Prorat
 
 
 def preview(one: Subscription, account: Account, plan: Plan) -> SubscriptionPreview:
+    """What a planned change would cost."""
     total = sum(line.amount for line in plan.lines)
     net, tax = split_gross(total, account.tax_rate)
     applied, due = apply_balance(total, account.balance, one.currency)
@@ -190,7 +198,8 @@ def preview(one: Subscription, account: Account, plan: Plan) -> SubscriptionPrev
 
 
 def carry_out(posting: Posting, one: Subscription, account: Account, plan: Plan) -> None:
-    """Do what was planned; where something is to be paid, a job charges it first."""
+    """Carry out a planned change. If something has to be paid, a job charges it first. Raises: Conflict if there is no
+    payment method to charge."""
     match plan.kind:
         case "withdraw":
             posting.change(one, machine.without_change(one), "change_withdrawn")

@@ -1,4 +1,4 @@
-"""`flask audit`: prove the books."""
+"""`flask audit`: check that the books are consistent."""
 
 import sys
 
@@ -11,7 +11,8 @@ from dues.billing.audit import audit
 @click.command("audit")
 @with_appcontext
 def command() -> None:
-    """Derive the books anew, and name every difference; the exit status is 1 if there is any."""
+    """Compare the books with everything they derive from, and print every difference. The exit status is 1 if there is
+    any."""
     differences = audit()
     for difference in differences:
         click.echo(difference)

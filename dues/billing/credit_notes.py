@@ -1,7 +1,7 @@
-"""Credit notes: what of a final invoice is taken back, by a refund or to the member's balance.
+"""Credit notes: corrections of a final invoice, given back by a refund or to the member's balance.
 
-Every refund of an invoiced payment has one, which is final with its number when the money has gone back. An invoice of
-which all was taken back is void, and stays readable under its number.
+Every refund of an invoiced payment has a credit note. It becomes final and gets its number when the money has gone
+back. An invoice that was credited completely is void, and stays readable under its number.
 """
 
 from datetime import datetime
@@ -64,8 +64,8 @@ _SO_FAR = """
 
 
 class NewCreditNote(Struct, forbid_unknown_fields=True):
-    """What of an invoice is taken back: all that is left unless `amount` says less. It goes back to the card, or `to`
-    the member's balance at the store."""
+    """How much of an invoice to credit: everything that is left, unless `amount` says less. The money goes back to the
+    card (`to`: `payment`) or to the member's balance at the store (`balance`)."""
 
     amount: PositiveAmount | UnsetType = UNSET
     reason: Reason = ""
@@ -73,7 +73,7 @@ class NewCreditNote(Struct, forbid_unknown_fields=True):
 
 
 class CreditNote(Struct, frozen=True, kw_only=True):
-    """Columns of `credit_notes`."""
+    """The columns of `credit_notes`."""
 
     store_id: UUID
     id: UUID
@@ -95,12 +95,12 @@ class CreditNote(Struct, frozen=True, kw_only=True):
 
 
 def get_invoice(store_id: UUID, invoice_id: UUID) -> Invoice:
-    """The invoice, locked for this transaction with its member's money and its payment. Raises: NotFound."""
+    """The invoice, locked for this transaction together with its member's money and its payment. Raises: NotFound."""
     found = fetch_row(_WHOSE, {"store_id": store_id, "id": invoice_id})
     if found is None:
         raise NotFound("there is no such invoice")
     user_id, payment_id = found
-    # In the order in which all who move money lock these, so that nobody waits for one who waits for them.
+    # All code that moves money takes these locks in this order, which prevents deadlocks.
     lock_customer(store_id, user_id, store_now(store_id))
     if payment_id:
         get_payment(store_id, payment_id)
@@ -110,9 +110,11 @@ def get_invoice(store_id: UUID, invoice_id: UUID) -> Invoice:
 
 
 def create_credit_note(invoice: Invoice, requested_by: UUID, new: NewCreditNote) -> tuple[UUID, UUID | None]:
-    """A credit note of an invoice, which is locked. Returns: its id, and that of the job which makes the refund.
+    """Create a credit note for a locked invoice. Returns: its id, and the id of the job that makes the refund (None for
+    a credit to the balance).
 
-    Raises: InvalidTransition for an invoice that is not final; Conflict where less is left, or none of it was charged.
+    Raises: InvalidTransition if the invoice is not final; Conflict if less than the amount is left, or if nothing was
+    charged that could be refunded.
     """
     if invoice.status != "paid":
         raise InvalidTransition(f"an invoice that is {invoice.status} cannot be credited")
@@ -147,14 +149,14 @@ def _credit_to_balance(invoice: Invoice, amount: int, reason: str, at: datetime)
 
 @limits_refunds
 def creditable(payment: Payment) -> int | None:
-    """What is left of the invoice of a payment; None where it has none."""
+    """How much of a payment's invoice can still be credited, in minor units; None if it has no invoice."""
     invoice = _invoice_of(payment)
     return _left(invoice) if invoice else None
 
 
 @when_refund_opened
 def refund_asked_for(payment: Payment, refund: Refund) -> None:
-    """The credit note of a refund is there from the beginning, so that nobody else credits the same once more."""
+    """Create the pending credit note of a new refund, which reserves the amount against other credit notes."""
     if invoice := _invoice_of(payment):
         at = store_now(payment.store_id)
         _add(_note(invoice, refund.amount, refund.reason, at, refund_id=refund.id, status="pending"))
@@ -168,6 +170,7 @@ def _invoice_of(payment: Payment) -> Invoice | None:
 
 @when_refunded
 def payment_refunded(refund: Refunded) -> None:
+    """Book the result of a refund, and make its credit note final or mark it as failed."""
     payment = refund.payment
     if refund.is_returned:
         _keep_returned(refund)
@@ -194,8 +197,9 @@ def payment_refunded(refund: Refunded) -> None:
 
 
 def _keep_returned(refund: Refunded) -> None:
-    """What could not be given back is still owed: it goes to the member's balance, and the credit note stands. What
-    nobody had owed, and so has no credit note, is without an owner again, which the audit tells."""
+    """A refund was sent back, so the money is still owed: it goes to the member's balance, and the credit note remains
+    valid. If nobody had owed the payment, there is no invoice and no credit note; then the money counts as unapplied
+    again, which the audit reports."""
     payment, invoice = refund.payment, _invoice_of(refund.payment)
     if invoice is None:
         owed = "earlier" if books.is_earlier(payment.store_id, payment.id) else "unapplied"
@@ -268,7 +272,7 @@ def _left(invoice: Invoice) -> int:
 
 
 def _so_far(invoice: Invoice) -> tuple[int, int]:
-    """Net and tax of what was credited, or is about to be."""
+    """The net amount and the tax that were credited so far, including pending credit notes."""
     net, tax = fetch_row(_SO_FAR, {"store_id": invoice.store_id, "id": invoice.id}) or (0, 0)
     return int(net), int(tax)
 
@@ -279,7 +283,7 @@ def _add(note: CreditNote) -> None:
 
 
 def _finish(invoice: Invoice, note_id: UUID, total: int, at: datetime) -> None:
-    """A credit note is final: it gets its number, and the invoice knows of it."""
+    """Make a credit note final: it gets its number, and the invoice's credited amount grows."""
     number_at_commit("credit_notes", invoice.store_id, note_id)
     scope = {"store_id": invoice.store_id, "invoice_id": invoice.id, "viewer_id": None, "id": note_id}
     emit(invoice.store_id, "credit_note.created", credit_notes, scope)

@@ -1,19 +1,19 @@
-"""Searching a store's customers: those of whose name and e-mail address each word asked for begins some part, the
-newest first.
+"""Searching a store's customers, newest first. A customer matches if every search word is the beginning of some word in
+their name or e-mail address.
 
-What they are found by is the table `customer_words`, which triggers keep (migrations/versions/0034_customer_words.py);
-each word is a range of its primary key.
+The words are in the table `customer_words`, which triggers maintain (migrations/versions/0034_customer_words.py). Each
+search word is a range of its primary key.
 """
 
 from collections.abc import Mapping, Sequence
 
 from dues.reads.resource import Walk
 
-# Of more words, the longest.
+# If there are more search words, only the longest ones count.
 _MOST_WORDS = 10
 _BEGINS = """{word}.store_id = %(store_id)s
     and {word}.word >= {term} collate "C" and {word}.word < {term} || chr(1114111) collate "C\""""
-# The longest word says where to look, since few have it; each other word is looked for among those of who is found.
+# The longest word is looked up first, since it matches the fewest customers; the other words only filter those matches.
 _GIVEN = rf"""
     terms as materialized (
         select t.term from (
@@ -30,7 +30,7 @@ _GIVEN = rf"""
 
 
 class CustomerSearch:
-    """A `Source` of the customers that `words` find."""
+    """A `Source` of the customers that match the search words in `words`."""
 
     given = _GIVEN
     keys: Mapping[str, str] = {}

@@ -1,4 +1,4 @@
-"""What may be read of a store's customers: who they are, what they have paid and have, and what has happened."""
+"""Reads of a store's customers: who they are, what they have paid and bought, and what has happened."""
 
 from uuid import UUID
 
@@ -13,7 +13,7 @@ from dues.reads import Computed, Resource
 from dues.reads.resource import Schema, Scope, links_schema
 from dues.subscriptions.models import Customer
 
-# So many of the newest entries of a timeline are shown; its links lead to the rest.
+# How many entries a timeline shows, newest first. Its links lead to the rest.
 TIMELINE_ENTRIES = 200
 
 _BY_CURRENCY: Schema = {
@@ -55,7 +55,7 @@ def _tags(scope: Scope) -> tuple[str, ...]:
 
 @shows_users
 def customer_tags(user_id: UUID) -> list[str]:
-    """The stores among whose customers this user is."""
+    """The tags of all stores that have this user as a customer."""
     stores = db.session.scalars(select(Customer.store_id).where(Customer.user_id == user_id))
     return [f"store:{store_id}:customers" for store_id in stores]
 

@@ -1,5 +1,5 @@
-"""Disputes in the books: what the payer's bank has taken away is `disputed` until it is decided; what is lost is a
-loss, and the invoice stays as it was."""
+"""Disputes in the books: while a dispute is open, the money that the payer's bank has taken back is in the account
+`disputed`. Money that was lost goes to `losses`; the invoice does not change."""
 
 from dues.billing import books
 from dues.billing.books import Booking, Entry, gateway
@@ -8,9 +8,10 @@ from dues.payments.disputes import Disputed, when_disputed
 
 @when_disputed
 def book_dispute(dispute: Disputed) -> None:
+    """Book that a dispute has begun, or has another status."""
     payment, amount = dispute.payment, dispute.amount
     accounts = {"open": "disputed", "won": gateway(payment.gateway), "lost": "losses"}
-    # Before a dispute, the money is in the same account as after a dispute that was won.
+    # Without a dispute the money is in the gateway's account, as it is after a dispute that was won.
     entries = Entry(accounts[dispute.status], amount), Entry(accounts[dispute.before or "won"], -amount)
     booking = Booking(
         store_id=payment.store_id,

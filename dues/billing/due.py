@@ -1,5 +1,5 @@
-"""The due actions of a subscription: renewal, retry, reminder, end of access and so on, each done once and dated to the
-moment at which it was due.
+"""The due actions of a subscription: renewal, retry, reminder, end of access and so on. Each is done once, and is dated
+to the moment at which it was due.
 
 This module decides what one action changes; a Posting writes the changes of many subscriptions at once.
 """
@@ -19,7 +19,7 @@ from dues.subscriptions.timeline import next_action
 
 
 def act(posting: Posting, one: Subscription, account: Account) -> None:
-    """Do the first action that is due for a subscription, which is locked together with its member's money."""
+    """Carry out the first due action of a subscription, which is locked together with its member's money."""
     found = next_action(one)
     if found is None:
         return
@@ -59,7 +59,7 @@ def _turn(posting: Posting, one: Subscription, account: Account) -> None:
     assert end
     turned = machine.turn(one)
     if one.bill:
-        # A change that still waits for its payment does not delay the renewal, which cancels it.
+        # A change that is still unpaid does not delay the renewal; it is canceled.
         bills.void_bill(one, posting.at)
     if turned.status != "active":
         kind: ChangeKind = "ended" if turned.is_over else "paused"
@@ -85,7 +85,7 @@ def _turn(posting: Posting, one: Subscription, account: Account) -> None:
 
 
 def _tried(posting: Posting, one: Subscription, after: Subscription) -> None:
-    """A subscription in arrears whose bill was tried again."""
+    """Record the result of another try to collect the bill of a subscription in arrears."""
     if after.bill is None:
         posting.change(one, after, "recovered")
     elif after.bill.is_in_flight:
@@ -106,7 +106,7 @@ def _give_up(posting: Posting, one: Subscription, account: Account, due: datetim
 
 
 def resume(posting: Posting, one: Subscription, account: Account, at: datetime, *, off_session: bool) -> None:
-    """A paused subscription returns, with a new period from `at` on, once that is paid."""
+    """Resume a paused subscription with a new period that begins at `at`. It takes effect once the period is paid."""
     line = Line(
         description=account.package_name,
         amount=one.amount,

@@ -1,7 +1,7 @@
-"""Telling a member in time that the card which is charged next will have expired by then.
+"""Warning members in time that the card to be charged next will have expired by then.
 
-They are told when the period before begins, so a month ahead for what renews by the month. Whoever is reminded of the
-charge anyway, of a trial's end or a yearly renewal, is told then.
+The warning is sent when the period before that charge begins, so a month ahead for a monthly subscription. Members who
+get a reminder of the charge anyway (at the end of a trial, or before a yearly renewal) are warned along with that.
 """
 
 from dues.billing.accounts import Account
@@ -12,7 +12,8 @@ from dues.subscriptions.timeline import next_charge, reminder_at
 
 
 def warn_of_expiry(posting: Posting, one: Subscription, account: Account, *, is_reminded: bool = False) -> None:
-    """Part of what begins a period of a subscription; `is_reminded`: of what reminds its member of the next charge."""
+    """Queue the warning if the next charge comes after the card has expired. Called when a period of the subscription
+    begins, and with `is_reminded` when its member is reminded of the next charge."""
     charge, method = next_charge(one), account.method
     if charge is None or method is None or (not is_reminded and reminder_at(one)):
         return

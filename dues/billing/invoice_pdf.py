@@ -1,4 +1,4 @@
-"""Invoices and credit notes as they are printed: what they say, as data that is kept, and the document as a PDF."""
+"""Printed invoices and credit notes: their content, as data that is stored, and the PDF made from it."""
 
 from datetime import datetime
 from typing import Any
@@ -13,7 +13,7 @@ _TEMPLATE = "billing/templates/invoice.typ"
 
 
 class PrintedLine(Struct, frozen=True, kw_only=True):
-    """`amount` is below zero where something is given back."""
+    """A line in minor units of the invoice's currency; `amount` is negative where something is given back."""
 
     description: str
     amount: int
@@ -23,7 +23,8 @@ class PrintedLine(Struct, frozen=True, kw_only=True):
 
 
 class Credit(Struct, frozen=True, kw_only=True):
-    """What makes the document a credit note: the final invoice that it corrects, and where the money went."""
+    """What a credit note says in addition: the final invoice that it corrects, and whether the money went to the
+    balance."""
 
     invoice_id: str
     invoice_number: str
@@ -33,11 +34,11 @@ class Credit(Struct, frozen=True, kw_only=True):
 
 
 class Printed(Struct, frozen=True, kw_only=True):
-    """What an invoice says; with `credit` a credit note.
+    """The content of an invoice or, with `credit`, of a credit note.
 
-    Amounts are minor units of `currency`; `balance_applied` came from the buyer's balance, or below zero went there.
-    `tax_rate` is in parts per million. Dates are those of the store's `timezone`. `test`: the store is a test store,
-    where nobody pays money.
+    Amounts are minor units of `currency`. `balance_applied` was taken from the buyer's balance, or added to it if it is
+    negative. `tax_rate` is in parts per million. Dates are shown in the store's `timezone`. `test`: the store is a test
+    store, where no real money is paid.
     """
 
     number: str
@@ -89,7 +90,7 @@ def invoice_pdf(printed: Printed, logo: bytes = b"") -> bytes:
 
 
 def _shown(printed: Printed) -> dict[str, Any]:
-    """What the template shows, word for word."""
+    """The texts that the template shows."""
     seller, buyer, words = printed.seller, printed.buyer, printed.words
     contact = " · ".join(word for word in (seller.contact_email, seller.website) if word)
     about = _about_credit(printed, printed.credit) if printed.credit else _about_invoice(printed)
@@ -116,7 +117,7 @@ def _shown(printed: Printed) -> dict[str, Any]:
 
 
 def _period(printed: Printed, line: PrintedLine) -> str:
-    """The day on which it ends is the first of the next period."""
+    """The period of a line as text. The last day shown is the first day of the next period."""
     if line.period_start is None:
         return ""
     start = printed.day(line.period_start)

@@ -1,7 +1,7 @@
-"""Invoices: drawn up as drafts, which are collected, and final with their number once they are paid.
+"""Invoices: drawn up as drafts, which are collected. Once paid, an invoice is final and has its number.
 
-Many are written with one statement. The number is taken last before the commit (numbering.py); from then on PostgreSQL
-refuses to change them.
+Many are written with one statement. The number is assigned last before the commit (numbering.py); after that PostgreSQL
+refuses to change the invoice.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ InvoiceKind = Literal["create", "renewal", "change", "resume", "payment"]
 
 
 class Line(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of an invoice; below zero where something is given back."""
+    """One line of an invoice, in minor units; `amount` is negative where something is given back."""
 
     description: str
     amount: int
@@ -33,7 +33,7 @@ class Line(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Invoice(msgspec.Struct, frozen=True, kw_only=True):
-    """An invoice as it is drawn up: columns of `invoices`."""
+    """An invoice as it is drawn up: the columns of `invoices`."""
 
     store_id: UUID
     id: UUID
@@ -58,7 +58,7 @@ class Invoice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Payment(msgspec.Struct, frozen=True, kw_only=True):
-    """That an invoice is paid: by a payment, unless nothing was due."""
+    """An invoice that is paid; `payment_id` is None if no amount was due."""
 
     store_id: UUID
     id: UUID
@@ -108,7 +108,7 @@ _GET = """
 
 
 def draw_up(drafts: Sequence[tuple[Invoice, Sequence[Line]]]) -> None:
-    """Write drafts down with their lines. Part of the caller's transaction()."""
+    """Write drafts and their lines. Part of the caller's transaction()."""
     run_later(_DRAW_UP, {"rows": msgspec.json.encode([draft for draft, _ in drafts]).decode()})
     lines = [
         msgspec.to_builtins(line) | {"store_id": draft.store_id, "invoice_id": draft.id, "position": position}
@@ -121,7 +121,8 @@ def draw_up(drafts: Sequence[tuple[Invoice, Sequence[Line]]]) -> None:
 
 
 def finish(payments: Sequence[Payment]) -> None:
-    """Drafts are paid: they say who sold to whom, and get their numbers. Part of the caller's transaction()."""
+    """Mark drafts as paid: they record the seller and the buyer as they are now, and get their numbers. Part of the
+    caller's transaction()."""
     run_later(_FINISH, {"rows": msgspec.json.encode(payments).decode()})
     for paid in payments:
         number_at_commit("invoices", paid.store_id, paid.id)
@@ -132,13 +133,13 @@ def finish(payments: Sequence[Payment]) -> None:
 
 
 def issue_later(store_id: UUID, kind: Literal["invoice", "credit_note"], subject_id: UUID) -> None:
-    """Have a document made that goes with no mail. Part of the caller's transaction()."""
+    """Enqueue the making of a document that is not sent by mail. Part of the caller's transaction()."""
     args = {"store_id": str(store_id), "kind": kind, "subject_id": str(subject_id)}
     enqueue(kinds.DOCUMENT_ISSUE, args, store_id=store_id)
 
 
 def revise(draft: Invoice, *, balance_applied: int, at: datetime) -> None:
-    """Of a draft another part is to come from the balance. Part of the caller's transaction()."""
+    """Change how much of a draft is taken from the balance. Part of the caller's transaction()."""
     values = {
         "store_id": draft.store_id,
         "id": draft.id,
@@ -151,8 +152,8 @@ def revise(draft: Invoice, *, balance_applied: int, at: datetime) -> None:
 
 
 def void(store_id: UUID, invoice_id: UUID, user_id: UUID, at: datetime, *, is_final: bool = False) -> None:
-    """An invoice is not to be paid; or, where it `is_final`, was given back whole. Part of the caller's
-    transaction()."""
+    """Void an invoice: a draft that is not to be paid any more or, with `is_final`, a paid invoice that was credited
+    completely. Part of the caller's transaction()."""
     run_later(_VOID, {"store_id": store_id, "id": invoice_id, "at": at})
     if is_final:
         emit(store_id, "invoice.voided", invoices, {"store_id": store_id, "id": invoice_id})
@@ -160,17 +161,17 @@ def void(store_id: UUID, invoice_id: UUID, user_id: UUID, at: datetime, *, is_fi
 
 
 def charged(invoice: Invoice) -> tuple[UUID | None, int]:
-    """What the last line of an invoice, the one of the time that is charged, is for, and its amount."""
+    """The package and the amount of an invoice's last line, which is the line for the charged period."""
     row = fetch_row(_LAST_LINE, {"store_id": invoice.store_id, "id": invoice.id}, hot=True)
     return row if row else (None, 0)
 
 
 def load(store_id: UUID, invoice_id: UUID) -> Invoice | None:
-    """The invoice, locked for this transaction()."""
+    """The invoice, locked for this transaction(); None if there is none."""
     row = fetch_row(_GET, {"store_id": store_id, "id": invoice_id}, hot=True)
     return msgspec.json.decode(row[0], type=Invoice) if row else None
 
 
 def touch_invoice(store_id: UUID, user_id: UUID) -> None:
-    """Answers that hold an invoice, or a credit note of one, are out of date."""
+    """Invalidate cached answers that show an invoice of this user at this store, or a credit note of one."""
     touch(f"store:{store_id}:invoices", f"store:{store_id}:customers", f"user:{user_id}")

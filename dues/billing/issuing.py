@@ -1,5 +1,6 @@
-"""Issuing invoices and credit notes as documents: what they say is read once they are final and have their numbers,
-written down, and never made anew. However often a job asks for one, it gets the same bytes."""
+"""Issuing invoices and credit notes as documents. The content is read once, when the invoice or credit note is final
+and has its number, and is stored; the document is never made again. However often a job asks for it, it gets the same
+bytes."""
 
 from datetime import datetime
 from typing import Any, Literal
@@ -58,7 +59,7 @@ _OF_REFUND = "select id from credit_notes where store_id = %(store_id)s and refu
 
 
 class _Seller(msgspec.Struct):
-    """As `seller` of an invoice is frozen."""
+    """The frozen `seller` of an invoice."""
 
     name: str
     legal_name: str | None = None
@@ -71,7 +72,7 @@ class _Seller(msgspec.Struct):
 
 
 class _Buyer(msgspec.Struct):
-    """As `buyer` of an invoice is frozen."""
+    """The frozen `buyer` of an invoice."""
 
     name: str
     email: str = ""
@@ -79,7 +80,7 @@ class _Buyer(msgspec.Struct):
 
 
 class _Sale(msgspec.Struct, kw_only=True):
-    """What the statements above read."""
+    """The result of the statements above."""
 
     seller: _Seller
     buyer: _Buyer
@@ -104,8 +105,8 @@ class _Sale(msgspec.Struct, kw_only=True):
 
 
 def issue(store_id: UUID, kind: Kind, subject_id: UUID, sent_by: UUID | None = None) -> Issued:
-    """The document of a final invoice or credit note, with its file; `sent_by` is the job that is to send it. Not in a
-    transaction. Raises: PermanentFailure where there is none that is final."""
+    """The document of a final invoice or credit note, with its file; `sent_by` is the job that will send it. Must not
+    be called within a transaction. Raises: PermanentFailure if there is no such final invoice or credit note."""
     with transaction():
         document = _write_down(store_id, kind, subject_id)
         if sent_by:
@@ -118,13 +119,13 @@ def issue(store_id: UUID, kind: Kind, subject_id: UUID, sent_by: UUID | None = N
 
 
 def issue_for_payment(store_id: UUID, payment_id: UUID, sent_by: UUID) -> Issued | None:
-    """The invoice that a payment has paid; None for what nobody owed."""
+    """The document of the invoice that a payment has paid; None if the payment has no invoice."""
     row = fetch_row(_OF_PAYMENT, {"store_id": store_id, "of": payment_id})
     return issue(store_id, "invoice", row[0], sent_by) if row else None
 
 
 def issue_for_refund(store_id: UUID, refund_id: UUID, sent_by: UUID) -> Issued | None:
-    """The credit note of a refund; None where what was refunded was not invoiced."""
+    """The document of a refund's credit note; None if the refunded payment was not invoiced."""
     row = fetch_row(_OF_REFUND, {"store_id": store_id, "of": refund_id})
     return issue(store_id, "credit_note", row[0], sent_by) if row else None
 
@@ -166,5 +167,5 @@ def _says(number: str, document: str) -> Printed:
 
 
 def _credited(line: PrintedLine, language: Language) -> PrintedLine:
-    """The line of a credit note, which names the invoice."""
+    """The line of a credit note, with the invoice's number in its description."""
     return structs.replace(line, description=words_of(language)("Credit for invoice {number}", number=line.description))

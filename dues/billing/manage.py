@@ -1,5 +1,5 @@
-"""Changes that a member or the store's staff make to a subscription. Each is part of the caller's transaction; the
-subscription is locked with its member's money."""
+"""Changes that a member or the store's staff make to a subscription. Each function is part of the caller's transaction;
+the subscription is locked together with its member's money."""
 
 from collections.abc import Collection
 from datetime import datetime
@@ -27,7 +27,7 @@ from dues.text import OneLine, Paragraphs
 Reason = Annotated[OneLine, Meta(max_length=200)]
 Comment = Annotated[Paragraphs, Meta(max_length=2000)]
 
-# What one request may ask for, and what goes along with it.
+# What a request may change, and the fields that may accompany it.
 _VERBS: dict[str, tuple[str, ...]] = {
     "package_id": ("when", "prorated_at"),
     "cancel_at_period_end": ("reason", "comment"),
@@ -37,9 +37,9 @@ _VERBS: dict[str, tuple[str, ...]] = {
 
 
 class SubscriptionChange(Struct, forbid_unknown_fields=True):
-    """One thing at a time: another package, now or at the period's end (by default now if it is dearer by the month);
-    to cancel at the period's end, or not after all; to pause then, or to go on; another payment method, which what is
-    owed is charged to at once."""
+    """One change at a time: to another package, now or at the period's end (by default now if it costs more per month);
+    to cancel at the period's end, or to withdraw that; to pause at the period's end, or to resume; or to another
+    payment method, to which any amount owed is charged at once."""
 
     package_id: UUID | UnsetType = UNSET
     when: When | UnsetType = UNSET
@@ -53,7 +53,7 @@ class SubscriptionChange(Struct, forbid_unknown_fields=True):
 
 
 class SubscriptionEnding(Struct, forbid_unknown_fields=True):
-    """How a subscription is ended: without money moving, or with a refund of what its member has not used."""
+    """How a subscription is ended: without a refund, or with a refund of the unused time."""
 
     refund: Literal["none", "unused"] = "none"
 
@@ -66,10 +66,11 @@ def change_subscription(
     *,
     only_in: UUID | None = None,
 ) -> None:
-    """`only_in`: the store that the caller's token is bound to, if it is.
+    """Change a subscription. `only_in` is the store that the caller's token is restricted to, if any.
 
-    Raises: ValidationFailed for a request that asks for nothing, or for two things; InvalidTransition and Conflict
-    for what is not possible as things stand."""
+    Raises: ValidationFailed for a request that asks for nothing or for two things; InvalidTransition and Conflict for a
+    change that is not possible at present.
+    """
     verb = _verb(change)
     at = store_now(one.store_id)
     posting = Posting(at, actor_id)
@@ -90,7 +91,7 @@ def change_subscription(
 
 
 def preview_change(one: Subscription, change: SubscriptionChange, currencies: Collection[str]) -> SubscriptionPreview:
-    """What a change of package would cost. Nothing is written. Raises: as `change_subscription`."""
+    """What a change of package would cost. Nothing is written. Raises: as `change_subscription` does."""
     if _verb(change) != "package_id":
         raise ValidationFailed.of("#/package_id", "is required for a preview", "required")
     account = account_of(one)
@@ -139,7 +140,7 @@ def _cancel(posting: Posting, one: Subscription, change: SubscriptionChange) -> 
         _end(posting, one, after, details)
         return
     if one.pending and one.pending.when == "payment":
-        # A change that waits to be paid is not wanted any more.
+        # A change that is still unpaid is not wanted any more.
         bills.void_bill(one, posting.at)
         after = machine.without_change(after)
     posting.change(one, after, "cancel_scheduled", details)
@@ -170,7 +171,8 @@ def _go_on(posting: Posting, one: Subscription) -> None:
 def _charge_to(
     posting: Posting, one: Subscription, named: str | UnsetType | None, actor_id: UUID, only_in: UUID | None
 ) -> None:
-    """Another method for this subscription alone; None: the member's default from now on."""
+    """Charge this subscription to another payment method; with `named` None, to the member's default from now on. Any
+    amount owed is charged at once."""
     if actor_id != one.user_id:
         raise Forbidden("only the member can say what is charged")
     if one.is_over:
@@ -179,7 +181,8 @@ def _charge_to(
     if isinstance(named, str):
         method = method_for(one.store_id, one.user_id, named, only_in)
         if lock_subscription(one.store_id, one.id).version != one.version:
-            # The token has become their default, to which what is owed was charged at once (methods.py).
+            # The new method has become the member's default, and the amount owed was already charged to it
+            # (methods.py).
             return
     changed = replace(one, payment_method_id=chosen_apart(method, one.store_id), uses_default_method=True)
     if one.bill and one.bill.state != "trying" and one.status in ("past_due", "incomplete"):
@@ -191,7 +194,8 @@ def _charge_to(
 
 
 def retry_now(posting: Posting, one: Subscription, changed: Subscription) -> None:
-    """The payer has what is owed tried again. Raises: Conflict when they have done so often enough."""
+    """Try at once to collect the amount owed, at the payer's request. Raises: Conflict if they have used up their
+    tries."""
     assert one.bill
     if one.bill.manual_tries >= MANUAL_TRIES:
         raise Conflict(f"what is owed was tried again {MANUAL_TRIES} times already", code="too_many_tries")
@@ -203,7 +207,7 @@ def retry_now(posting: Posting, one: Subscription, changed: Subscription) -> Non
 
 
 def end_subscription(one: Subscription, ending: SubscriptionEnding, actor_id: UUID) -> None:
-    """It ends now. Raises: InvalidTransition where it is over already."""
+    """End a subscription now. Raises: InvalidTransition if it is over already."""
     posting = Posting(store_now(one.store_id), actor_id)
     after = machine.over(one, posting.at)
     if ending.refund == "unused":

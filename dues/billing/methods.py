@@ -1,4 +1,5 @@
-"""What follows from another default payment method: what is owed is charged to it at once, and the stores are told."""
+"""What happens when a member chooses another default payment method: any amount owed is charged to it at once, and the
+stores get an event."""
 
 from contextlib import suppress
 
@@ -33,6 +34,7 @@ _CHARGED_TO_DEFAULT = f"""
 
 @when_default
 def charge_what_is_owed(method: PaymentMethod) -> None:
+    """Emit events to the stores that charge this method, and collect what the member owes them."""
     db.session.flush()
     values = {"user_id": method.user_id, "id": method.id, "sandbox_is_open": sandbox_is_open()}
     (document,) = fetch_row(_CHARGED_TO_DEFAULT, values) or ("[]",)
@@ -44,7 +46,7 @@ def charge_what_is_owed(method: PaymentMethod) -> None:
         one = lock_subscription(found.store_id, found.id)
         if one.status == "past_due" and one.bill and not one.bill.is_in_flight:
             posting = Posting(store_now(one.store_id), one.user_id)
-            # A member who has tried too often waits for the next planned try.
+            # A member who has used up their tries waits for the next scheduled try.
             with suppress(Conflict):
                 retry_now(posting, one, one)
             posting.write()

@@ -1,8 +1,9 @@
-"""What a store earns by its memberships, and how they come and go.
+"""A store's revenue from memberships, and how its memberships come and go.
 
-Each change in the log of subscriptions says what the subscription brought in a month before and after it, so every
-figure is a sum over the log: up to a moment for what stands, within a period for what has moved. Money is counted where
-it moved. One statement reads it all.
+Each entry in the log of subscription changes holds the subscription's monthly revenue (MRR) before and after the
+change, so every figure is a sum over the log: over everything up to a moment for figures that describe a state, or over
+one period for figures that describe movement. Payments and refunds are counted when they were made. One statement reads
+it all.
 """
 
 from collections.abc import Iterable
@@ -21,12 +22,12 @@ _LENGTH = {"day": timedelta(days=1), "week": timedelta(weeks=1), "month": timede
 MOST_PERIODS = 400
 _A_YEAR = timedelta(days=365)
 
-# What of the log moves a figure: the condition of its index.
+# The log entries that affect a figure. This is the condition of the log's index.
 _MOVES = (
     "(c.from_status is distinct from c.to_status or c.mrr <> c.mrr_before or c.committed <> c.committed_before"
     " or c.kind = 'declined')"
 )
-# Figures that stand: what one change adds.
+# Figures of a state: what one change adds.
 _STANDING = {
     "mrr": "c.mrr - c.mrr_before",
     "committed_mrr": "c.committed - c.committed_before",
@@ -36,7 +37,7 @@ _STANDING = {
     },
 }
 _IS_NEW = "c.mrr_before = 0 and c.mrr > 0 and c.from_status is distinct from 'paused' and c.kind <> 'counted'"
-# Figures of a period: which changes they count, and what those add to the MRR.
+# Figures of a period: which changes are counted; each also gets a sum of their effect on the MRR.
 _MOVING = {
     "new": _IS_NEW,
     "churned": "c.mrr_before > 0 and c.mrr = 0",
@@ -63,7 +64,8 @@ def _sums() -> str:
 
 
 def _bucket(moment: str) -> str:
-    """The period that a moment falls into, by the store's clock on the wall; `-infinity` for all before the first."""
+    """SQL for the period that a moment falls into, in the store's local time; `-infinity` for everything before the
+    first period."""
     return f"case when {moment} < r.since then '-infinity' else date_trunc(r.per, {moment} at time zone r.zone) end"
 
 
@@ -71,7 +73,7 @@ _FLOWS = [name for kind in _MOVING for name in (kind, f"{kind}_mrr")] + list(_CO
 
 
 def _range(store: str, zone: str, per: str, until: str) -> str:
-    """The periods of a range, as common table expressions: all four are SQL."""
+    """The periods of a range, as common table expressions. All four parameters are SQL."""
     return f"""
     r as (
         select {zone} as zone, {per}::text as per, date_trunc({per}, %(range_from)s::timestamptz at time zone {zone})
@@ -86,9 +88,11 @@ def _range(store: str, zone: str, per: str, until: str) -> str:
 
 
 def periods(store: str, zone: str, per: str, until: str) -> str:
-    """Figures of each period and currency as a JSON array, the earliest period first: a query in parentheses. The
-    parameters are SQL: the store, its time zone, how long a period is, and where the range ends; it begins at
-    `%(range_from)s`."""
+    """A query, in parentheses, for the figures of each period and currency as a JSON array, earliest period first.
+
+    The parameters are SQL: the store, its time zone, the length of a period (`day`, `week`, `month`), and the end of
+    the range. The range begins at `%(range_from)s`.
+    """
     return f"""
 (with {_range(store, zone, per, until)},
     moved as (
@@ -129,7 +133,8 @@ def periods(store: str, zone: str, per: str, until: str) -> str:
 
 
 _OF_A_REQUEST = ("{id}", "timezone", "%(per)s", "%(range_to)s::timestamptz")
-# A cohort is those whose subscription began to bring money in one period; how many of them still do at the end of each.
+# A cohort: the subscriptions that began to bring revenue in one period. Its figures are how many of them still do at
+# the end of each period, and their MRR.
 _COHORTS = f"""
 (with {_range(*_OF_A_REQUEST)},
     began as (
@@ -233,7 +238,8 @@ PARAMETERS = [
 def asked(
     store_id: UUID, parameters: Iterable[tuple[str, str]]
 ) -> tuple[Resource, dict[str, UUID | str | bool | None]]:
-    """What a request for metrics asks for: the resource, and its scope. Raises: InvalidParameter."""
+    """The resource that a request for metrics asks for, and its scope, from the query parameters. Raises:
+    InvalidParameter."""
     faults: list[Fault] = []
     given: dict[str, str] = {}
     for name, value in parameters:
@@ -256,7 +262,7 @@ def asked(
 
 
 def _end_of_day(store_id: UUID) -> datetime:
-    """The same all day long, so that the answer is found in the cache."""
+    """The end of the present day. It stays the same all day long, so that answers can be cached."""
     return store_now(store_id).replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
 
 

@@ -1,4 +1,5 @@
-"""Tables of invoices, credit notes, balances and the books. Written with SQL, by the modules named for them."""
+"""Tables of invoices, credit notes, balances and the books. They are written with SQL, by the modules of the same
+names."""
 
 from datetime import datetime
 from typing import Any
@@ -15,7 +16,7 @@ from dues.subscriptions.models import SubscriptionRow
 
 
 class NumberCounter(Model):
-    """The last number that a store gave in one of its series."""
+    """The last number that a store has assigned in one of its series."""
 
     __tablename__ = "number_counters"
 
@@ -25,9 +26,9 @@ class NumberCounter(Model):
 
 
 class Invoice(Model):
-    """What is charged at once. A `draft` is being collected; with its number it is final, and says who sold what to
-    whom, in `seller` and `buyer`, as it was then. `balance_applied` of its total came from the member's balance (below
-    zero: went there), `credited` was given back since."""
+    """An invoice. A `draft` is being collected. Once it has its number it is final, and `seller` and `buyer` record who
+    sold to whom at that time. `balance_applied` is the part of its total that was taken from the member's balance
+    (negative: added to it); `credited` is what was given back since. Amounts are minor units."""
 
     __tablename__ = "invoices"
     __table_args__ = (
@@ -78,7 +79,7 @@ class InvoiceLine(Model):
 
 
 class CreditNote(Model):
-    """What of a final invoice is taken back: by a refund, or to the member's balance."""
+    """A correction of a final invoice, given back by a refund or to the member's balance."""
 
     __tablename__ = "credit_notes"
     __table_args__ = (ForeignKeyConstraint(["store_id", "invoice_id"], [Invoice.store_id, Invoice.id]),)
@@ -103,7 +104,7 @@ class CreditNote(Model):
 
 
 class SubscriptionPeriod(Model):
-    """What was charged for a stretch of time: a period, or the rest of one after a change of package."""
+    """What was charged for a span of time: a period, or the rest of one after a change of package."""
 
     __tablename__ = "subscription_periods"
     __table_args__ = (
@@ -124,7 +125,7 @@ class SubscriptionPeriod(Model):
 
 
 class Credit(Model):
-    """An entry of a member's balance at a store: given, or (below zero) used. Rows are only ever added."""
+    """An entry of a member's balance at a store: money given, or (negative) used. Rows are only ever added."""
 
     __tablename__ = "credits"
     __table_args__ = (
@@ -145,7 +146,7 @@ class Credit(Model):
 
 
 class LedgerTransaction(Model):
-    """One event of money, by its source, which is written once. Rows are only ever added."""
+    """One movement of money, identified by its source, which is written once. Rows are only ever added."""
 
     __tablename__ = "ledger_transactions"
 
@@ -158,7 +159,7 @@ class LedgerTransaction(Model):
 
 
 class LedgerEntry(Model):
-    """A debit, or (below zero) a credit of an account. Those of a transaction add up to zero in each currency."""
+    """A debit, or (negative) a credit, of an account. The entries of a transaction add up to zero in each currency."""
 
     __tablename__ = "ledger_entries"
     __table_args__ = (

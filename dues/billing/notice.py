@@ -1,6 +1,6 @@
-"""What the mails about a subscription say. Data in, message out.
+"""The texts of the mails about a subscription: data in, message out.
 
-Names are what a store and its member have typed: they go to verified addresses alone, as in the mails about payments.
+Names were typed by a store or a member. They are sent to verified addresses only, as in the mails about payments.
 """
 
 from collections.abc import Callable
@@ -19,8 +19,8 @@ _templates = Templates(Path(__file__).parent / "templates")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """`amount` minor units of `currency`; times are UTC and shown in `timezone`. `of` is the moment that the mail is
-    about, `until` when access ends, `next_at` when the member is charged, or tried to be, next."""
+    """What a mail says. `amount` is in minor units of `currency`; times are UTC, shown in `timezone`. `of` is the
+    moment that the mail is about, `until` is when access ends, and `next_at` is when the member is charged next."""
 
     subscription_id: UUID
     store: str
@@ -52,7 +52,7 @@ class Facts:
         return day_in(moment, self.timezone) if moment else ""
 
 
-# Why a card was declined, in words for its owner. Only the bank knows the other reasons.
+# Why a card was declined, in words for its owner. Other reasons are known to the bank only.
 _REASONS = {
     "insufficient_funds": "there was not enough money on the account",
     "stolen_card": "the card was reported as stolen",
@@ -74,7 +74,7 @@ def _next_try(facts: Facts) -> str:
     return f"It is tried again on {facts.day(facts.next_at)}. You can also add another payment method."
 
 
-# The subject and the text of each kind.
+# The subject and the paragraphs of each kind of mail.
 _WORDS: dict[str, tuple[Callable[[Facts], str], Callable[[Facts], list[str]]]] = {
     "trial_ending": (
         lambda f: f"Your trial of {f.membership} ends on {f.day(f.of)}",
@@ -144,7 +144,7 @@ _WORDS: dict[str, tuple[Callable[[Facts], str], Callable[[Facts], list[str]]]] =
 }
 
 
-# The same for unverified addresses, without anything that customers have typed.
+# The same for unverified addresses, without any text that customers have typed.
 _PLAIN: dict[str, tuple[str, Callable[[Facts], str]]] = {
     "trial_ending": (
         "Your trial ends soon",
@@ -181,14 +181,14 @@ _PLAIN: dict[str, tuple[str, Callable[[Facts], str]]] = {
 
 
 def plain_message(kind: str, facts: Facts, *, site: str) -> Message:
-    """For an address that is not verified. `site` is the name of the operator's service."""
+    """The mail for an address that is not verified. `site` is the name of the operator's service."""
     title, sentence = _PLAIN[kind]
     known: list[tuple[str, object, bool]] = [("Subscription", str(facts.subscription_id), False)]
     return unverified_message(title, sentence(facts), known, site=site, left_out="Names are")
 
 
 def notice_message(kind: str, facts: Facts) -> Message:
-    """For an address that is verified."""
+    """The mail for a verified address."""
     subject, paragraphs = _WORDS[kind]
     return _templates.message(
         "notice",

@@ -1,6 +1,7 @@
-"""The mails about a subscription: each is sent once of what it is about, however often it is asked for.
+"""The mails about a subscription. Each is sent once, however often it is requested.
 
-A notice is queued with what it tells, in the transaction of what has happened; a job composes and sends it.
+A notice is queued together with its content, in the transaction of the change that it is about; a job composes and
+sends the mail.
 """
 
 from collections.abc import Mapping
@@ -32,7 +33,8 @@ NoticeKind = Literal[
     "ended",
 ]
 NOTICE_KINDS: tuple[NoticeKind, ...] = get_args(NoticeKind)
-# These are sent days ahead, to many members in one night: on a queue where nobody waits for an answer behind them.
+# These are sent days in advance, to many members in one night. They use a queue where they do not delay jobs that
+# somebody waits for.
 _FORESEEN: frozenset[NoticeKind] = frozenset({"trial_ending", "renewal", "card_expiring"})
 
 _ADDRESSEE = """
@@ -46,7 +48,7 @@ _ADDRESSEE = """
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
-    """What a notice tells of a subscription as it stood: arguments of its job."""
+    """The content of a notice, taken from the subscription at that time: the arguments of its job."""
 
     store_id: UUID
     subscription_id: UUID
@@ -64,7 +66,8 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def queue_notice(one: Subscription, kind: NoticeKind, of: datetime, card: str = "") -> None:
-    """Have the member told: `of` is the moment that it is about. Part of the caller's transaction()."""
+    """Queue a mail to the subscription's member. `of` is the moment that it is about. Part of the caller's
+    transaction()."""
     told = Told(
         store_id=one.store_id,
         subscription_id=one.id,
@@ -91,8 +94,8 @@ def queue_notice(one: Subscription, kind: NoticeKind, of: datetime, card: str = 
 
 
 def notice(args: Mapping[str, object]) -> Draft:
-    """The mail that a job is to send. Raises: PermanentFailure where its subscription or its member is gone, or an
-    unverified address has had its most mails today."""
+    """The mail that a job has to send. Raises: PermanentFailure if its subscription or its member is gone, or if an
+    unverified address has reached its daily limit of mails."""
     told = msgspec.convert(args, Told)
     values = {"store_id": told.store_id, "subscription_id": told.subscription_id, "package_id": told.package_id}
     row = fetch_row(_ADDRESSEE, values)

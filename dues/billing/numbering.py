@@ -1,8 +1,8 @@
 """Numbers of invoices and credit notes: 1, 2, 3, … per store and series, without a gap.
 
-The next number stands in a row of `number_counters`, which is locked from the moment it is taken until the commit; a
-rollback gives it back. So it is taken last thing before the commit, just before the events that show it
-(dues/events.py).
+The last number is in a row of `number_counters`. The row is locked from the moment a number is taken until the commit,
+and a rollback returns the number. To keep the lock short, numbers are assigned last before the commit, just before the
+events that show them (dues/events.py).
 """
 
 from typing import Literal
@@ -36,13 +36,13 @@ _waiting: "WeakKeyDictionary[UnitOfWork, _Rows]" = WeakKeyDictionary()
 
 
 def number_at_commit(table: Table, store_id: UUID, row_id: UUID) -> None:
-    """Have a row numbered with the commit of the present transaction(), after those that were to be before it."""
+    """Have a row numbered when the present transaction() commits, after the rows that were passed before."""
     _waiting.setdefault(unit_of_work(), {}).setdefault((store_id, table), []).append(str(row_id))
 
 
 @next_to_last_before_commit
 def _number_all(work: UnitOfWork) -> None:
-    # In one order, so that two transactions never wait for each other.
+    # Sorted, so that two transactions never wait for each other.
     for (store_id, table), ids in sorted(_waiting.pop(work, {}).items()):
         values = {"store_id": store_id, "ids": f"{{{','.join(ids)}}}", "count": len(ids), "prefix": PREFIXES[table]}
         row = fetch_row(_NUMBER.format(table=table), values, hot=True)

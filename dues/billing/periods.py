@@ -1,6 +1,6 @@
-"""Charged periods: a row for each period that was billed, and for the rest of one after a change of package.
+"""Charged periods: a row for each billed period, and for the rest of a period after a change of package.
 
-A renewal writes its row with the bill that it opens. There is one row for each start, so a period is billed once.
+A renewal writes the row together with its bill. There is one row for each start, so a period is billed only once.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,8 @@ from dues.subscriptions.subscription import Subscription
 
 
 class Period(msgspec.Struct, frozen=True, kw_only=True):
-    """Columns of `subscription_periods`; `amount` is what is charged for the time itself, before any credit."""
+    """The columns of `subscription_periods`. `amount` is what is charged for the time itself, before any credit, in
+    minor units."""
 
     store_id: UUID
     subscription_id: UUID
@@ -56,7 +57,7 @@ _COVERED = """
 
 
 class Paid(msgspec.Struct, frozen=True):
-    """A stretch of time that was charged, by which invoice, and by which payment if any was due."""
+    """A span of time that was charged, the invoice for it, and the payment, if any was due."""
 
     covered: Covered
     invoice_id: UUID
@@ -64,17 +65,18 @@ class Paid(msgspec.Struct, frozen=True):
 
 
 def bill(periods: Sequence[Period]) -> None:
-    """Record billed periods. Part of the caller's transaction(), which fails where a period was billed before."""
+    """Record billed periods. Part of the caller's transaction(), which fails if a period was billed before."""
     run_later(_WRITE, {"rows": msgspec.json.encode(periods).decode()})
 
 
 def replace(period: Period) -> None:
-    """Record that the rest of a period is charged anew. Part of the caller's transaction()."""
+    """Record that the rest of a period is covered by another invoice. Part of the caller's transaction()."""
     run_later(_REPLACE, {"rows": msgspec.json.encode([period]).decode()})
 
 
 def pay(one: Subscription, invoice_id: UUID, payment_id: UUID | None) -> None:
-    """What was billed is paid, and stands for the present period. Part of the caller's transaction()."""
+    """Record that a billed period is paid, and align it with the subscription's present period. Part of the caller's
+    transaction()."""
     values = {
         "store_id": one.store_id,
         "id": one.id,
@@ -87,12 +89,12 @@ def pay(one: Subscription, invoice_id: UUID, payment_id: UUID | None) -> None:
 
 
 def drop(one: Subscription, invoice_id: UUID) -> None:
-    """Record that what was billed is not to be paid. Part of the caller's transaction()."""
+    """Remove the period of an invoice that will not be paid. Part of the caller's transaction()."""
     run_later(_DROP, {"store_id": one.store_id, "id": one.id, "invoice_id": invoice_id})
 
 
 def covering(one: Subscription, at: datetime) -> Paid | None:
-    """What was charged for the time that runs at a moment; None where nothing was."""
+    """What was charged for the time that includes `at`; None if nothing was."""
     if one.status == "trialing" or one.current_period_start is None:
         return None
     row = fetch_row(_COVERED, {"store_id": one.store_id, "id": one.id, "at": at}, hot=True)

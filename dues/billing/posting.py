@@ -1,4 +1,4 @@
-"""The writes of one unit of work: collected, and then made with one statement for each table, however many rows.
+"""The writes of one unit of work: collected first, then made with one statement per table, however many rows there are.
 
 posting = Posting(at)
 one = bills.open_bill(posting, one, account, …)
@@ -31,7 +31,8 @@ _CREDIT = """
 
 
 class Posting:
-    """Part of a transaction(), at the moment `at` of the store's time; of each subscription one change at most."""
+    """Writes that belong to one transaction(), at the moment `at` of the store's time. It holds at most one change of
+    each subscription. `actor_id` is the user who makes the changes, if any."""
 
     def __init__(self, at: datetime, actor_id: UUID | None = None) -> None:
         self.at, self._actor_id = at, actor_id
@@ -53,28 +54,31 @@ class Posting:
         kind: ChangeKind,
         details: Mapping[str, Any] | None = None,
     ) -> None:
-        """A subscription has changed."""
+        """Record a change of a subscription, with its entry in the log of changes."""
         change = Change(
             before=before, after=after, kind=kind, at=self.at, actor_id=self._actor_id, details=details or {}
         )
         self._changes.append(change)
 
     def draw_up(self, draft: Invoice, lines: Sequence[Line]) -> None:
+        """Write a draft invoice with its lines."""
         self._drafts.append((draft, lines))
 
     def bill(self, period: Period) -> None:
-        """A period is billed, which none was before."""
+        """Record a billed period. Writing fails if it was billed before."""
         self._periods.append(period)
 
     def cover(self, period: Period) -> None:
-        """The time from its start is paid for by something else than before."""
+        """Record that the time from the period's start is covered by another invoice than before."""
         self._replaced.append(period)
 
     def pay(self, payment: OpenPayment) -> None:
+        """Open a payment."""
         self._payments.append(payment)
 
     def settle(self, draft: Invoice, *, payment_id: UUID | None = None, by: str = "") -> None:
-        """A draft is paid: what is due by a payment through the gateway `by`, the rest from the member's balance."""
+        """Record that a draft is paid: the amount due by the payment `payment_id` through the gateway `by`, the rest
+        from the member's balance."""
         self._paid.append(
             invoices.Payment(
                 store_id=draft.store_id, id=draft.id, user_id=draft.user_id, at=self.at, payment_id=payment_id
@@ -91,7 +95,7 @@ class Posting:
         self.book(draft, "invoice", f"invoice:{draft.id}", entries)
 
     def credit(self, invoice: Invoice, amount: int, kind: str, **source: UUID) -> None:
-        """An entry of the balance of an invoice's member."""
+        """Add an entry to the balance of an invoice's member: `amount` in minor units, negative if it is used up."""
         row = {
             "store_id": invoice.store_id,
             "id": new_id(),
@@ -104,7 +108,7 @@ class Posting:
         self._credits.append(row | source)
 
     def book(self, invoice: Invoice, kind: books.Kind, source: str, entries: tuple[Entry, ...]) -> None:
-        """A movement of money of an invoice's member, in its currency."""
+        """Book a movement of money of an invoice's member, in the invoice's currency."""
         self._bookings.append(
             Booking(
                 store_id=invoice.store_id,
@@ -118,7 +122,8 @@ class Posting:
         )
 
     def tell(self, one: Subscription, kind: NoticeKind, of: datetime, card: str = "") -> None:
-        """Its member is told by mail, once of each moment that it is about; `card` is how theirs is shown."""
+        """Queue a mail to the subscription's member. `of` is the moment that it is about: a mail of a kind is sent once
+        for each such moment. `card` is the member's card as it is shown."""
         self._notices.append((one, kind, of, card))
 
     def after_write(self, step: Callable[[], None]) -> None:
@@ -126,7 +131,7 @@ class Posting:
         self._after.append(step)
 
     def write(self) -> list[Subscription]:
-        """Write everything, and begin anew. Returns: the subscriptions as they are now."""
+        """Write everything, and start empty again. Returns: the changed subscriptions as they are now."""
         written = state.record(self._changes)
         if self._drafts:
             invoices.draw_up(self._drafts)

@@ -1,4 +1,4 @@
-"""What may be read of invoices, credit notes and customers, and of subscriptions with what is charged for them."""
+"""Reads of invoices, credit notes and customers, and of subscriptions with their payments and invoices."""
 
 from dataclasses import replace
 
@@ -148,7 +148,7 @@ invoices = Resource(
     tags=_tags,
 )
 
-# With what is charged for it, which the slice of subscriptions does not know of.
+# Subscriptions with their payments and invoices, which dues/subscriptions does not know about.
 subscriptions = replace(
     reads.subscriptions,
     includes={

@@ -1,4 +1,4 @@
-"""Giving back what a member has paid and not used, when a subscription is ended before its time."""
+"""Refunding what a member has paid for but not used, when a subscription is ended early."""
 
 from datetime import datetime
 from uuid import UUID
@@ -11,7 +11,8 @@ from dues.postgres import fetch_row
 from dues.subscriptions.proration import unused
 from dues.subscriptions.subscription import Subscription
 
-# The newest first, since what was paid last is given back first; each with what is neither credited nor about to be.
+# The newest first, because the latest payment is refunded first; each with the amount that is neither credited nor
+# about to be.
 _PAID = """
     select coalesce(json_agg(json_build_object('id', i.id, 'left', i.total - i.credited - coalesce(n.pending, 0),
         'charged', case when i.payment_id is null then 0 else i.amount_due - coalesce(n.refunded, 0) end)
@@ -26,7 +27,7 @@ _PAID = """
 
 
 class _Paid(msgspec.Struct):
-    """An invoice of which `left` may be given back, `charged` of it to the card."""
+    """An invoice. `left` is how much of it can still be credited, `charged` how much of it can go back to the card."""
 
     id: UUID
     left: int
@@ -34,8 +35,8 @@ class _Paid(msgspec.Struct):
 
 
 def refund_unused(one: Subscription, at: datetime, requested_by: UUID) -> int:
-    """Give back the unused share of what was charged for the running time: to the card as far as it was charged, and
-    the rest to the balance. Returns: how much."""
+    """Refund the unused share of what was charged for the present period: to the card as far as it was charged, and the
+    rest to the balance. Returns: how much, in minor units."""
     paid = periods.covering(one, at)
     amount = left = unused(paid.covered if paid else None, at)
     if amount == 0:

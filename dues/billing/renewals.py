@@ -1,8 +1,8 @@
-"""Renewals in real time: the due actions of subscriptions, in batches, each batch one transaction.
+"""Renewals in real time: due actions of subscriptions are carried out in batches, each batch in one transaction.
 
-Due subscriptions are found by index and claimed with `for update skip locked`, so no two workers do the same one. A
-batch also writes when each subscription is due next: a worker that is killed has either done a batch or not begun it.
-Charges are jobs, inserted in the same transaction; settlement.py hears how they end.
+Due subscriptions are found by an index and claimed with `for update skip locked`, so no two workers process the same
+one. A batch also writes when each subscription is due next, so a worker that is killed has either completed a batch or
+not begun it. Charges are jobs, inserted in the same transaction; settlement.py handles their results.
 """
 
 import logging
@@ -24,12 +24,13 @@ from dues.subscriptions.subscription import Subscription
 
 log = logging.getLogger("dues.billing")
 
-# How many one transaction does: enough that its statements cost little each, few enough that nobody waits long.
+# How many subscriptions one transaction handles: enough to make each cheap, few enough that others do not wait long for
+# its locks.
 BATCH = 100
-# A night's work is done in turns, because charges have the same workers. The relay asks for the next turn within a
-# second.
+# How long one job runs. A night's work is split over many jobs, because the same workers also make the charges. The
+# relay enqueues the next job within a second.
 _LONGEST_S = 3.0
-# One that cannot be done is tried again after this, so that it does not keep the others from being done.
+# When an action fails, it is tried again after this time, so that it does not hold up the others.
 _SET_ASIDE = timedelta(hours=1)
 
 _IS_HERE = is_here("s.store_id")
@@ -44,7 +45,7 @@ _CLAIM = f"""
     select coalesce(json_agg(to_jsonb(d) order by d.next_action_at, d.id), '[]')::text
     from due d join free using (store_id, user_id)
 """
-# Only where nobody has changed it since.
+# Only if it has not changed since.
 _POSTPONE = f"""
     update subscriptions s set next_action_at = %(until)s
     where store_id = %(store_id)s and id = %(id)s and version = %(version)s and {_IS_HERE} returning id
@@ -52,7 +53,7 @@ _POSTPONE = f"""
 
 
 class _Key(msgspec.Struct):
-    """What identifies a subscription, whatever else has changed."""
+    """What identifies a subscription; read by itself, because a row may contain values that cannot be parsed."""
 
     store_id: UUID
     id: UUID
@@ -61,7 +62,7 @@ class _Key(msgspec.Struct):
 
 
 def offer() -> int:
-    """Have a job do what is due, if anything is. Returns: how many jobs were asked for."""
+    """Enqueue a job for due actions, if there are any. Returns: how many jobs were enqueued."""
     if fetch_row(_IS_DUE, {"now": database_now()}) is None:
         return 0
     with transaction():
@@ -70,7 +71,7 @@ def offer() -> int:
 
 
 def renew(run: Run) -> dict[str, int]:
-    """Do what is due, until nothing is. Returns: how many things were done."""
+    """Carry out due actions until there are none, or the time is up. Returns: how many were done, as `{"done": …}`."""
     until, done = time.monotonic() + _LONGEST_S, 0
     while time.monotonic() < until:
         run.check()
@@ -82,7 +83,7 @@ def renew(run: Run) -> dict[str, int]:
 
 
 def do_batch(most: int) -> int:
-    """Claim what is due, at most so much, and do it in one transaction. Returns: how many things."""
+    """Claim at most `most` due subscriptions, and process them in one transaction. Returns: how many."""
     try:
         with transaction():
             claimed = state.parse_all(_claim_document(most))
@@ -96,7 +97,8 @@ def do_batch(most: int) -> int:
 
 
 def do_all(claimed: list[Subscription], now: datetime) -> None:
-    """Do the first thing that is due of each: part of the caller's transaction(), at a moment of the store's time."""
+    """Carry out the first due action of each claimed subscription; `now` is a moment of the store's time. Part of the
+    caller's transaction()."""
     if not claimed:
         return
     accounts, posting = accounts_of(claimed), Posting(now)
@@ -114,8 +116,8 @@ def _do_each(most: int) -> int:
 
 
 def _do_one() -> bool:
-    """Do the first that is due, or set it aside where it cannot be done, nor perhaps even read. Returns: whether there
-    was one."""
+    """Process the first due subscription; if that fails, even while parsing its row, postpone it. Returns: whether
+    there was one."""
     claimed: list[_Key] = []
     try:
         with transaction():
@@ -129,7 +131,7 @@ def _do_one() -> bool:
 
 
 def _set_aside(claimed: list[_Key]) -> None:
-    """Leave alone for a while what has just failed."""
+    """Postpone subscriptions that have just failed."""
     with transaction():
         unit_of_work()
         for one in claimed:
@@ -139,7 +141,7 @@ def _set_aside(claimed: list[_Key]) -> None:
 
 
 def _claim_document(most: int) -> str:
-    """Rows of subscriptions, as JSON."""
+    """Claim due subscriptions. Returns: their rows as a JSON array."""
     unit_of_work()
     (document,) = fetch_row(_CLAIM, {"now": database_now(), "most": most}, hot=True) or ("[]",)
     return str(document)

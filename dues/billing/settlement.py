@@ -1,7 +1,7 @@
-"""Settlement: when a payment ends, its invoice becomes final and the subscription goes on, or falls into arrears.
+"""Settlement: when a payment ends, its invoice becomes final and the subscription continues, or it falls into arrears.
 
-dues/payments/state.py calls this in the transaction that writes the payment's end. A payment that is no longer owed,
-because the subscription has ended or was paid otherwise meanwhile, is refunded.
+dues/payments/state.py calls this in the transaction that writes the payment's result. A payment that is no longer owed,
+because the subscription has ended or was paid in another way meanwhile, is refunded.
 """
 
 from dues.billing import bills, invoices
@@ -30,6 +30,7 @@ _SELLER = "select tax_rate, language from stores where id = %(store_id)s"
 
 @when_settled
 def payment_settled(payment: Settled) -> None:
+    """Update the invoice and the subscription of a payment that has succeeded, failed, or waits for its payer."""
     if payment.is_late:
         _give_back(payment)
         return
@@ -52,7 +53,7 @@ def payment_settled(payment: Settled) -> None:
 
 
 def _is_current(one: Subscription, payment: Settled) -> bool:
-    """Whether a payment is the one that the open bill waits for."""
+    """Whether this payment is the one that the open bill waits for."""
     bill = one.bill
     is_of_it = bill is not None and bill.invoice_id == payment.invoice_id and bill.is_in_flight
     return is_of_it and one.latest_payment_id == payment.id
@@ -63,7 +64,7 @@ def _succeeded(posting: Posting, one: Subscription, draft: Invoice, payment: Set
         _give_back(payment)
         return
     if one.bill.kind == "create" and _is_member(one):
-        # Two were requested at once, and the other one was paid first.
+        # Two subscriptions were requested at the same time, and the other one was paid first.
         bills.void_bill(one, posting.at)
         posting.change(one, machine.over(one, posting.at), "expired", {"reason": "already_subscribed"})
         posting.write()
@@ -107,7 +108,7 @@ def _is_member(one: Subscription) -> bool:
 
 
 def _give_back(payment: Settled) -> None:
-    """Refund a payment that is not owed, and book it as such."""
+    """Book a payment that is not owed as unapplied, and refund it."""
     book(
         [
             Booking(
@@ -126,7 +127,7 @@ def _give_back(payment: Settled) -> None:
 
 
 def _invoice_payment(payment: Settled) -> None:
-    """A payment of its own: its invoice is drawn up and final at once."""
+    """A payment without a subscription: draw up its invoice, which is final at once."""
     lock_customer(payment.store_id, payment.user_id, payment.at, by_member=True)
     posting = Posting(payment.at)
     tax_rate, language = fetch_row(_SELLER, {"store_id": payment.store_id}, hot=True) or (0, "en")

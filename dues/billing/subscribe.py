@@ -1,4 +1,5 @@
-"""Subscribing to a package: at once or later, with a trial or with a first charge. Part of the caller's transaction."""
+"""Subscribing to a package: now or later, with a trial or with a first charge. Each function is part of the caller's
+transaction."""
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
@@ -31,7 +32,7 @@ from dues.subscriptions.calendar import Interval
 from dues.subscriptions.subscription import LIVE, Subscription
 from dues.subscriptions.terms import Terms
 
-# A start that is further ahead is taken for a mistake.
+# A start further in the future is considered a mistake.
 _LATEST_START = timedelta(days=366)
 
 _STANDING = """
@@ -47,9 +48,9 @@ _TAKE_TRIAL = """
 
 
 class NewSubscription(Struct, forbid_unknown_fields=True):
-    """A subscription to a package, charged to `payment_method`, or to the caller's default. It begins at once, or at
-    `start_at`. `amount` and `currency` are the price that the member has seen: where it is another by now, nothing
-    begins."""
+    """A subscription to a package, charged to `payment_method` or to the caller's default. It begins at once, or at
+    `start_at`. `amount` and `currency` are the price that the member has seen: if the price has changed since, the
+    request is refused."""
 
     package_id: UUID
     payment_method: Method | UnsetType = UNSET
@@ -61,12 +62,13 @@ class NewSubscription(Struct, forbid_unknown_fields=True):
 def subscribe(
     store_id: UUID, user_id: UUID, new: NewSubscription, currencies: Collection[str], *, only_in: UUID | None = None
 ) -> Subscription:
-    """A subscription by `user_id`, in a store that takes `currencies`; where something is to be paid first, it is
-    `incomplete` and a job charges it. `only_in`: the store that the caller's token is bound to, if it is.
+    """Create a subscription of `user_id`, in a store that accepts `currencies`. If something has to be paid first, the
+    subscription is `incomplete` and a job charges it. `only_in` is the store that the caller's token is restricted to,
+    if any.
 
-    Raises: ValidationFailed for a package or a payment method that is none, a time that is not ahead, or where there is
-    nothing to charge; Conflict for a package that is archived or has another price, and for a user who is a
-    member already.
+    Raises: ValidationFailed for an unknown package or payment method, a `start_at` that is not within the next year, or
+    if there is nothing to charge; Conflict if the package is archived or has another price, or if the user is a member
+    already.
     """
     at = store_now(store_id)
     _check(new, at)
@@ -104,7 +106,7 @@ def subscribe(
 
 
 def begin(posting: Posting, one: Subscription, account: Account, *, off_session: bool) -> None:
-    """A subscription that is to begin by now does: with its trial, or its first charge."""
+    """Begin a subscription whose start has come: with its trial, or with its first charge."""
     if one.trial_days:
         posting.change(one, machine.begin_trial(one), "trial_started")
         return
@@ -134,10 +136,11 @@ def _check(new: NewSubscription, at: datetime) -> None:
 def package_for_sale(
     store_id: UUID, package_id: UUID, currencies: Collection[str], *, kept: UUID | None = None
 ) -> Package:
-    """`kept` is what the buyer has already, which they may keep whatever has become of it.
+    """The package, if it can be bought. `kept` is the package that the buyer has already: they may keep it even if it
+    is no longer sold.
 
-    Raises: ValidationFailed for what is no package of the store, or in a currency that it does not take; Conflict for
-    one that is archived.
+    Raises: ValidationFailed if it is not a package of the store, or is in a currency that the store does not accept;
+    Conflict if it is archived.
     """
     package = db.session.get(Package, (store_id, package_id))
     if package is None:
@@ -152,6 +155,7 @@ def package_for_sale(
 
 
 def terms_of(package: Package) -> Terms:
+    """The price and period of a package as they are now."""
     return Terms(
         package_id=package.id,
         amount=package.amount,
@@ -162,9 +166,10 @@ def terms_of(package: Package) -> Terms:
 
 
 def _require_no_member(store_id: UUID, user_id: UUID, at: datetime) -> None:
-    """Of a member's subscriptions that never began those that are not under way are over by this.
+    """Check that the user has no subscription at the store. Subscriptions that never began are expired by this, except
+    one whose payment is under way.
 
-    Raises: Conflict for a member, or where one is about to begin.
+    Raises: Conflict if the user is a member, or if a subscription of theirs is about to begin.
     """
     values = {"store_id": store_id, "user_id": user_id, "statuses": "{" + ",".join((*LIVE, "incomplete")) + "}"}
     (document,) = fetch_row(_STANDING, values, hot=True) or ("[]",)
@@ -185,7 +190,7 @@ def _require_no_member(store_id: UUID, user_id: UUID, at: datetime) -> None:
 def _method(
     store_id: UUID, user_id: UUID, new: NewSubscription, only_in: UUID | None, *, is_needed: bool
 ) -> PaymentMethod | None:
-    """What the member is charged with. A token is stored: they are charged while they are away."""
+    """The payment method to charge. A token is stored as a method, since later charges are made without the member."""
     if new.payment_method is not UNSET:
         return method_for(store_id, user_id, new.payment_method, only_in)
     found = default_in(user_id, chosen_gateway(store_id), store_id)
@@ -195,12 +200,13 @@ def _method(
 
 
 def trial_mailbox(email_normal: str) -> bytes:
-    """By what a mailbox is known that has had a trial: the same under whatever spelling of the address."""
+    """The digest that identifies a mailbox which has had a trial. It is the same for all spellings of the address."""
     return sha256(without_tag(email_normal).encode()).digest()
 
 
 def _take_trial(store_id: UUID, user_id: UUID, subscription_id: UUID, at: datetime) -> bool:
-    """Returns: whether the member has not had a trial at the store, under whatever spelling of their address."""
+    """Record that the member uses their trial. Returns: False if the same mailbox has already had a trial at the
+    store."""
     mailbox = trial_mailbox(db.session.get_one(User, user_id).email_normal)
     values = {"store_id": store_id, "mailbox": mailbox, "id": subscription_id, "at": at}
     return fetch_row(_TAKE_TRIAL, values) is not None
