@@ -1,14 +1,14 @@
-"""Subscriptions: what a member has bought for a time, and where they are in it.
+"""Subscriptions: what a member has bought for a period of time, and what state it is in.
 
-calendar.py      periods: from the anchor, in the store's time zone
-terms.py         what was bought, frozen
-proration.py     what a change of package costs in the middle of a period
-dunning.py       what happens after a renewal that could not be charged, and when
-subscription.py  a subscription as it stands
-machine.py       how it may change: from one to the next, and nothing else
+calendar.py      periods: counted from the anchor, in the store's time zone
+terms.py         what was bought: price and period, as agreed on
+proration.py     the cost of changing the package in the middle of a period
+dunning.py       the schedule after a renewal that could not be charged
+subscription.py  a subscription, as one value
+machine.py       the state machine: all changes that are possible
 timeline.py      what is due next, and when
-state.py         the place a subscription is written
-reads.py         what may be read
+state.py         the only place where subscriptions are written
+reads.py         what can be read
 
-All but the last two are free of I/O: data in, data out. Money is asked for by dues/billing, which stands above.
+All but the last two are free of I/O: data in, data out. Charging is the business of dues/billing, which builds on this.
 """

@@ -1,8 +1,8 @@
-"""Periods: each is counted from the anchor, at the anchor's wall time in the store's time zone.
+"""Periods: each is counted from the anchor, and begins at the anchor's local time in the store's time zone.
 
-The day is clipped to the end of a shorter month, and comes back in the next: 31 January, 29 February, 31 March. A wall
-time that a change of the clocks skips is moved forward by what was skipped; of one that comes twice it is the first.
-Moments are in UTC. A period is half-open: it holds its start, and not its end.
+In a shorter month the day is moved to the month's last day, and returns in the next month: 31 January, 29 February, 31
+March. A local time that is skipped when clocks are set forward is moved forward by the same amount; if a local time
+occurs twice, the first occurrence counts. Moments are in UTC. A period includes its start and excludes its end.
 """
 
 from calendar import monthrange
@@ -15,12 +15,12 @@ INTERVALS: tuple[Interval, ...] = get_args(Interval)
 
 
 def boundary(anchor: datetime, timezone: str, interval: Interval, months_or_weeks: int) -> datetime:
-    """The moment so many weeks, months or years after the anchor; `interval` says which.
+    """The moment `months_or_weeks` intervals after the anchor: weeks, months or years, depending on `interval`.
 
     Raises: ValueError for `once`, which has no periods.
     """
     if months_or_weeks == 0:
-        # Where clocks are set back, the anchor may be the second of two equal wall times.
+        # When clocks are set back, the anchor may be the second of two equal local times.
         return anchor
     zone = ZoneInfo(timezone)
     wall = anchor.astimezone(zone).replace(tzinfo=None)
@@ -37,7 +37,7 @@ def boundary(anchor: datetime, timezone: str, interval: Interval, months_or_week
 
 
 def add_days(moment: datetime, timezone: str, days: int) -> datetime:
-    """So many calendar days later, at the same wall time."""
+    """The moment that many calendar days later, at the same local time."""
     zone = ZoneInfo(timezone)
     return _in_utc(moment.astimezone(zone).replace(tzinfo=None) + timedelta(days=days), zone)
 
@@ -48,5 +48,5 @@ def _add_months(wall: datetime, months: int) -> datetime:
 
 
 def _in_utc(wall: datetime, zone: ZoneInfo) -> datetime:
-    # With fold=0 a time that is skipped is read with the offset before the change, which moves it forward (PEP 495).
+    # With fold=0 a skipped time is read with the offset before the change, which moves it forward (PEP 495).
     return wall.replace(tzinfo=zone, fold=0).astimezone(UTC)

@@ -1,4 +1,4 @@
-"""How a subscription may change: each function takes one as it stands and gives the next, or refuses.
+"""The state machine of a subscription. Each function takes a subscription and returns the changed one, or refuses.
 
     incomplete -> trialing | active | expired
     trialing   -> active | past_due | canceled
@@ -6,8 +6,8 @@
     paused     -> past_due | canceled
     past_due   -> active | canceled
 
-Nothing here asks what time it is, calls a gateway or writes a row. What has to be paid is a bill that its caller opens;
-that it is paid, or was declined, comes back as `paid()` and `declined()`. Refusals are InvalidTransition, 409.
+Nothing here reads the clock, calls a gateway or writes a row. Whatever has to be paid is a bill that the caller opens;
+its result is passed in with `paid()` or `declined()`. Refusals are InvalidTransition, 409.
 """
 
 from datetime import datetime
@@ -36,8 +36,8 @@ def create(
     payment_method_id: UUID | None = None,
     test: bool = False,
 ) -> Subscription:
-    """A new subscription, `incomplete`. It begins at `start_at`: with `begin_trial()` where it has a trial, else with a
-    bill. `trial_refused`: the package has a trial, and the member has had theirs."""
+    """A new subscription, `incomplete`. It begins at `start_at`: with `begin_trial()` if it has a trial, otherwise with
+    a bill. `trial_refused`: the package has a trial, but the member has used theirs already."""
     return Subscription(
         store_id=store_id,
         id=subscription_id,
@@ -60,7 +60,7 @@ def create(
 
 
 def begin_trial(one: Subscription) -> Subscription:
-    """`incomplete -> trialing`, for so many calendar days."""
+    """`incomplete -> trialing`, for `trial_days` calendar days."""
     _require(one, "begin a trial", "incomplete")
     return _with_trial(replace(one, status="trialing", trial_start=one.anchor_at), one.trial_days)
 
@@ -80,8 +80,9 @@ def _with_trial(one: Subscription, days: int) -> Subscription:
 
 
 def turn(one: Subscription) -> Subscription:
-    """The current period is over. It ends where that was asked for, or pauses; else the next one begins, of what was
-    agreed on for then, and its caller opens a bill for it. `trialing | active -> active | paused | canceled`."""
+    """End the current period: `trialing | active -> active | paused | canceled`. The subscription ends or pauses if
+    that was requested. Otherwise the next period begins, with the package agreed on for it; the caller opens a bill for
+    it."""
     _require(one, "be renewed", "trialing", "active")
     end = one.current_period_end
     if end is None:
@@ -98,7 +99,7 @@ def turn(one: Subscription) -> Subscription:
 
 
 def _agreed(one: Subscription) -> Subscription:
-    """With what was agreed on for the period's end."""
+    """The subscription with the change that was scheduled for the period's end, if any."""
     return _with_terms(one, one.pending.terms) if one.pending else one
 
 
@@ -115,7 +116,7 @@ def _with_terms(one: Subscription, terms: Terms) -> Subscription:
 
 
 def _restarted(one: Subscription, at: datetime) -> Subscription:
-    """Active, in a first period that begins at `at`, which is the anchor from now on."""
+    """Active, in a first period that begins at `at`, which becomes the anchor."""
     return _in_period(replace(one, anchor_at=at), 0)
 
 
@@ -130,7 +131,7 @@ def _in_period(one: Subscription, number: int) -> Subscription:
         period_number=number,
         current_period_start=start,
         current_period_end=end,
-        # A pause begins when the period ends, whichever that has become.
+        # A pause begins at the period's end, which may have moved.
         pause_at=end if one.pause_at else None,
         has_access=True,
         access_until=end,
@@ -138,14 +139,15 @@ def _in_period(one: Subscription, number: int) -> Subscription:
 
 
 def owing(one: Subscription, bill: Bill) -> Subscription:
-    """With a bill that is being collected."""
+    """With an open bill. Raises: InvalidTransition if there is one already."""
     if one.bill is not None:
         raise InvalidTransition("a payment of this subscription is open already", code="payment_in_flight")
     return replace(one, bill=bill)
 
 
 def tried_again(one: Subscription, at: datetime, amount: int, *, manually: bool) -> Subscription:
-    """The open bill is tried once more."""
+    """Another try to collect the open bill has begun; `amount` is what is charged this time. Raises:
+    InvalidTransition."""
     bill = _bill(one)
     if bill.is_in_flight:
         raise InvalidTransition("a payment of this subscription is under way", code="payment_in_flight")
@@ -154,13 +156,13 @@ def tried_again(one: Subscription, at: datetime, amount: int, *, manually: bool)
 
 
 def waiting(one: Subscription) -> Subscription:
-    """The open bill's payer has to act."""
+    """The open bill waits for its payer to act."""
     return replace(one, bill=replace(_bill(one), state="waiting"))
 
 
 def paid(one: Subscription, now: datetime) -> Subscription:
-    """The open bill is paid: what it was for holds. It counts as paid when it was tried, however late that is known; or
-    `now`, where its payer had to act."""
+    """The open bill is paid, and what it was for takes effect. It counts as paid at the time of the try, however late
+    the result is known; or `now`, if the payer had to act."""
     bill = _bill(one)
     at = now if bill.state == "waiting" else bill.tried_at
     free = replace(one, bill=None)
@@ -176,13 +178,13 @@ def paid(one: Subscription, now: datetime) -> Subscription:
             return _changed(free)
     _require(one, "be renewed", "active", "past_due")
     if one.status == "past_due" and (one.access_until is None or at > one.access_until):
-        # A member who pays after access has ended gets a whole period for the whole price.
+        # A member who pays after losing access gets a whole new period for the full price.
         return _restarted(free, at)
     return replace(free, status="active", has_access=True, access_until=one.current_period_end)
 
 
 def _changed(one: Subscription) -> Subscription:
-    """With the package that was waited for until it was paid."""
+    """With the new package, now that the change is paid."""
     pending = one.pending
     if pending is None or pending.at is None:
         raise InvalidTransition("no change of package is open")
@@ -191,9 +193,9 @@ def _changed(one: Subscription) -> Subscription:
 
 
 def declined(one: Subscription, failure_code: str | None, now: datetime, grace_days: int) -> Subscription:
-    """The open bill's payment has failed. A change that was waited for is off; a renewal, and a return from a pause,
-    are in arrears from when they were due. A member who has canceled while the renewal was being charged is not
-    charged again: it is over, and the caller voids the bill."""
+    """The open bill's payment has failed. A change of package is dropped. A renewal, or a resumption after a pause,
+    puts the subscription in arrears from the time it was due. If the member canceled while the renewal was being
+    charged, the subscription is over instead of being charged again; the caller voids the bill."""
     bill = _bill(one)
     if bill.kind == "change":
         return without_change(replace(one, bill=None), "payment")
@@ -211,30 +213,31 @@ def declined(one: Subscription, failure_code: str | None, now: datetime, grace_d
 
 
 def without_change(one: Subscription, when: str = "") -> Subscription:
-    """Without the change of package that was agreed on, if there is one; `when`: only one for that time."""
+    """Without the pending change of package, if there is one. With `when`, only a change for that time is dropped."""
     if one.pending is None or (when and one.pending.when != when):
         return one
     return replace(one, pending=None, bill=None if one.bill and one.bill.kind == "change" else one.bill)
 
 
 def without_access(one: Subscription) -> Subscription:
-    """The days of grace are over."""
+    """The grace period is over: the member loses access."""
     _require(one, "lose access", "past_due")
     return replace(one, has_access=False)
 
 
 def reminded(one: Subscription) -> Subscription:
-    """Its member was told that the present period ends."""
+    """The member was reminded of the end of the current period."""
     return replace(one, reminded_for=one.current_period_end)
 
 
 def given_up(one: Subscription) -> Subscription:
-    """The open bill is not tried any more by itself."""
+    """The open bill is no longer retried automatically."""
     return replace(one, bill=replace(_bill(one), state="over"))
 
 
 def over(one: Subscription, at: datetime) -> Subscription:
-    """It is over at `at`. `-> canceled`, or `expired` where it never began. Its caller voids the open bill."""
+    """The subscription ends at `at`: `-> canceled`, or `-> expired` if it never began. The caller voids the open
+    bill."""
     _require(one, "be ended", "incomplete", "trialing", "active", "past_due", "paused")
     status: Status = "expired" if one.status == "incomplete" else "canceled"
     return replace(
@@ -251,7 +254,8 @@ def over(one: Subscription, at: datetime) -> Subscription:
 
 
 def canceled_at_end(one: Subscription, at: datetime, reason: str | None, comment: str | None) -> Subscription:
-    """It is to end with the period, or at once where no paid period is running. What was to happen then is off."""
+    """Set to end with the current period, or ended at once if no paid period is running. Changes that were scheduled
+    for the period's end are dropped."""
     _require(one, "be canceled", "incomplete", "trialing", "active", "past_due", "paused")
     one = replace(one, cancel_reason=reason, cancel_comment=comment)
     if one.status in ("incomplete", "past_due", "paused"):
@@ -262,14 +266,14 @@ def canceled_at_end(one: Subscription, at: datetime, reason: str | None, comment
 
 
 def uncanceled(one: Subscription) -> Subscription:
-    """It goes on after all."""
+    """The cancellation is withdrawn."""
     if one.is_over or not one.cancel_at_period_end:
         raise InvalidTransition(f"a subscription that is {one.status} and not set to cancel cannot be taken back")
     return replace(one, cancel_at_period_end=False, cancel_reason=None, cancel_comment=None)
 
 
 def to_be_paused(one: Subscription, resumes_at: datetime | None) -> Subscription:
-    """It is to pause at the end of the paid period, until `resumes_at` if that is said."""
+    """Set to pause at the end of the paid period, until `resumes_at` if given."""
     _require(one, "be paused", "active")
     if one.cancel_at_period_end:
         raise InvalidTransition("a subscription that is set to cancel cannot be paused: take that back first")
@@ -279,7 +283,7 @@ def to_be_paused(one: Subscription, resumes_at: datetime | None) -> Subscription
 
 
 def to_resume_at(one: Subscription, resumes_at: datetime | None) -> Subscription:
-    """It is paused, and to return at another time than was said."""
+    """A paused subscription gets another time at which it resumes (None: no set time)."""
     _require(one, "wait to resume", "paused")
     if one.bill is not None:
         raise InvalidTransition("a payment of this subscription is open already", code="payment_in_flight")
@@ -287,14 +291,14 @@ def to_resume_at(one: Subscription, resumes_at: datetime | None) -> Subscription
 
 
 def not_to_be_paused(one: Subscription) -> Subscription:
-    """It goes on without the pause that was to come."""
+    """The scheduled pause is withdrawn."""
     if one.status != "active" or one.pause_at is None:
         raise InvalidTransition(f"a subscription that is {one.status} cannot be paused")
     return replace(one, pause_at=None, resumes_at=None)
 
 
 def require_changeable(one: Subscription) -> None:
-    """Raises: InvalidTransition where the package cannot be changed as things stand."""
+    """Raises: InvalidTransition if the package cannot be changed at present."""
     _require(one, "change its package", "trialing", "active", "paused")
     if one.cancel_at_period_end:
         raise InvalidTransition("the subscription is set to cancel: take that back first")
@@ -303,20 +307,20 @@ def require_changeable(one: Subscription) -> None:
 
 
 def to_change(one: Subscription, pending: Pending) -> Subscription:
-    """Another package is agreed on, in place of any that was before."""
+    """Another package is agreed on, replacing any change that was pending."""
     require_changeable(one)
     return replace(one, pending=pending)
 
 
 def changed_freely(one: Subscription, terms: Terms, *, restarts_at: datetime | None = None) -> Subscription:
-    """Another package, with nothing to be waited for."""
+    """Changed to another package at once, without a payment."""
     require_changeable(one)
     changed = _with_terms(one, terms)
     return _restarted(changed, restarts_at) if restarts_at else changed
 
 
 def with_trial_of(one: Subscription, terms: Terms, days: int) -> Subscription:
-    """In a trial: another package, and the trial that it would have had from the beginning."""
+    """In a trial: changed to another package, with the trial that it would have had from the beginning."""
     _require(one, "change its trial", "trialing")
     return _with_trial(_with_terms(one, terms), days)
 

@@ -1,4 +1,4 @@
-"""Tables of subscriptions, of every change of one, and of who has had a trial."""
+"""Tables of customers, of subscriptions and their changes, and of used trials."""
 
 from datetime import datetime
 from typing import Any
@@ -14,8 +14,9 @@ from dues.stores.models import Store
 
 
 class Customer(Model):
-    """Somebody who buys at a store. The row's lock is held by whoever handles their money there. `name` and `email` are
-    those by which the store has imported them; it is shown these until they come themselves, and then their own."""
+    """A user who buys at a store. Whoever handles their money there locks this row. `name` and `email` are the ones
+    that the store imported. The store sees these until the customer acts on their own, and then their own name and
+    address."""
 
     __tablename__ = "customers"
 
@@ -29,8 +30,8 @@ class Customer(Model):
 
 
 class CustomerWord(Model):
-    """What a customer is found by: a part of the name or the e-mail address that their store is shown. Kept by
-    triggers."""
+    """A word by which a customer can be found: part of the name or the e-mail address that the store sees. Maintained
+    by triggers."""
 
     __tablename__ = "customer_words"
     __table_args__ = (
@@ -43,7 +44,7 @@ class CustomerWord(Model):
 
 
 class SubscriptionRow(Model):
-    """A subscription as it is stored: see subscription.py. Written by state.py alone."""
+    """A subscription as it is stored; see subscription.py. Written by state.py only."""
 
     __tablename__ = "subscriptions"
     __table_args__ = (
@@ -94,9 +95,9 @@ class SubscriptionRow(Model):
 
 
 class SubscriptionChange(Model):
-    """One change of a subscription: `kind` says which, `actor_id` who made it, null for what time brings. `mrr` is what
-    the subscription brings in a month after it, `committed` the same unless it is set to end; `…_before` as they were.
-    Rows are only ever added."""
+    """One change of a subscription. `kind` says which, `actor_id` who made it (null if it was made by the passing of
+    time). `mrr` is the subscription's monthly revenue after the change; `committed` is the same, but 0 if it is set to
+    end. The `…_before` columns hold the values before the change. Rows are only ever added."""
 
     __tablename__ = "subscription_changes"
     __table_args__ = (
@@ -120,7 +121,7 @@ class SubscriptionChange(Model):
 
 
 class TrialUse(Model):
-    """A mailbox that has had its trial at a store, by its digest."""
+    """A mailbox, as a digest, that has had its trial at a store."""
 
     __tablename__ = "trial_uses"
 

@@ -1,9 +1,9 @@
-"""What a change of package costs in the middle of a period: the unused share of what was charged is given back, and the
+"""The cost of changing the package in the middle of a period: the unused share of what was charged is credited, and the
 rest of the period is charged at the new price.
 
-Shares are of the real length of the period, and each line is rounded once, half away from zero. Nobody is given back
-what they did not pay: the credit is a share of what was charged for the time that is left, and at most what of that was
-not refunded.
+Shares are based on the actual length of the period, and each line is rounded once, half away from zero. Members are
+never credited more than they paid: the credit is a share of what was charged for the remaining time, limited to what
+was not refunded.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,8 @@ _TICK = timedelta(microseconds=1)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Covered:
-    """A stretch of time that was charged: `charged` minor units from `start` to `end`, some of which was `refunded`."""
+    """A span of time that was charged: `charged` minor units from `start` to `end`, of which `refunded` were
+    refunded."""
 
     start: datetime
     end: datetime | None
@@ -26,8 +27,8 @@ class Covered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proration:
-    """What a change comes to: `credit` is given back for the time until `credit_end`, `debit` is charged from `start`
-    to `end`, which is None for what is bought once. `restarts`: the new package's period begins at `start`."""
+    """The result, in minor units: `credit` for the time until `credit_end`, and `debit` for the time from `start` to
+    `end` (None for a package bought once). `restarts`: the new package's period begins at `start`."""
 
     credit: int
     debit: int
@@ -49,7 +50,7 @@ def share(amount: int, part: timedelta, whole: timedelta) -> int:
 
 
 def unused(covered: Covered | None, at: datetime) -> int:
-    """What is given back of a stretch of time that ends at `at` instead of its end."""
+    """How much of a charged span of time to credit if it ends early, at `at`, in minor units."""
     if covered is None or covered.end is None or at >= covered.end:
         return 0
     part = share(covered.charged, covered.end - max(at, covered.start), covered.end - covered.start)
@@ -65,7 +66,8 @@ def prorate(
     timezone: str,
     at: datetime,
 ) -> Proration:
-    """A change from `old` to `new` at a moment of the running `period`, of which the rest is `covered`."""
+    """The cost of a change from `old` to `new` at the moment `at` of the current `period`. `covered` is what was
+    charged for the time at that moment."""
     credit, credit_end = unused(covered, at), covered.end if covered else None
     start, end = period
     if end is not None and new.has_same_period(old):

@@ -1,4 +1,4 @@
-"""What may be read of subscriptions. What others embed in one, payments and invoices, dues/billing adds."""
+"""Reads of subscriptions. dues/billing adds the payments and invoices that can be included."""
 
 from dues.accounts.models import User
 from dues.accounts.reads import users
@@ -16,7 +16,7 @@ _UUID_OR_NULL: Schema = {"type": ["string", "null"], "format": "uuid"}
 
 
 def _tags(scope: Scope) -> tuple[str, ...]:
-    """With those of what may be included: who subscribes, to what, the payments and the invoices."""
+    """The tags of a subscription and of what may be included: its member, its package, payments and invoices."""
     store_id, user_id = scope.get("store_id"), scope.get("user_id")
     store = (f"store:{store_id}:packages", f"store:{store_id}:customers") if store_id else ("packages",)
     if user_id:
@@ -41,7 +41,7 @@ subscriptions = Resource(
         "timezone": Row.timezone,
         "trial_start": Row.trial_start,
         "trial_end": Row.trial_end,
-        # The package has a trial, and this member had theirs before.
+        # The package has a trial, but this member had used theirs before.
         "trial_refused": Row.trial_refused,
         "current_period_start": Row.current_period_start,
         "current_period_end": Row.current_period_end,

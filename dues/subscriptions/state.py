@@ -1,7 +1,8 @@
-"""The place a subscription is written, with the log of its changes: many at once in one statement.
+"""The only place where subscriptions are written, together with the log of their changes: many at once in one
+statement.
 
-What may change into what is machine.py's to say. A change is written only if nobody else has changed the row since it
-was read, which its version tells; a read that is followed by a change also locks it.
+machine.py decides which changes are allowed. A change is written only if the row is unchanged since it was read, which
+its version shows; reading with `load()` also locks the row.
 """
 
 from collections.abc import Mapping, Sequence
@@ -55,7 +56,7 @@ ChangeKind = Literal[
     "expired",
 ]
 
-# What others are told of a change; the rest is said by the events of its payments.
+# The event that each change emits. The other changes are covered by the events of their payments.
 _EVENTS: Mapping[ChangeKind, EventType] = {
     "created": "subscription.created",
     "imported": "subscription.created",
@@ -103,8 +104,9 @@ _GET = """
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
-    """From `before`, or nothing, to `after`, at a moment of the store's time. `actor_id`: who made it, None for what
-    time or a gateway brought. `details` are small JSON for whoever reads the log."""
+    """A change from `before` (None for a new subscription) to `after`, at a moment of the store's time. `actor_id` is
+    the user who made it; None if it was caused by time or by a gateway. `details` is small JSON for readers of the
+    log."""
 
     before: Subscription | None
     after: Subscription
@@ -115,27 +117,27 @@ class Change:
 
 
 def load(store_id: UUID, subscription_id: UUID) -> Subscription | None:
-    """The subscription, locked for this transaction()."""
+    """The subscription, locked for this transaction(); None if there is none."""
     unit_of_work()
     row = fetch_row(_GET, {"store_id": store_id, "id": subscription_id}, hot=True)
     return parse(row[0]) if row else None
 
 
 def parse(document: str) -> Subscription:
-    """A row as PostgreSQL writes it in JSON."""
+    """A subscription from its row, as PostgreSQL writes it in JSON."""
     return msgspec.json.decode(document, type=Subscription)
 
 
 def parse_all(documents: str) -> list[Subscription]:
-    """Rows as PostgreSQL writes them in a JSON array."""
+    """Subscriptions from their rows, as PostgreSQL writes them in a JSON array."""
     return msgspec.json.decode(documents, type=list[Subscription])
 
 
 def record(changes: Sequence[Change]) -> list[Subscription]:
-    """Write changes down, each of another subscription: part of the caller's transaction(). Returns: what each has
-    become, with its new version and what is due next.
+    """Write changes, each of a different subscription. Part of the caller's transaction(). Returns: the changed
+    subscriptions, with their new versions and their next due actions.
 
-    Raises: InvalidTransition where one was changed since it was read.
+    Raises: InvalidTransition if one was changed since it was read.
     """
     written = [_ready(change) for change in changes]
     if not written:
@@ -156,7 +158,7 @@ def record(changes: Sequence[Change]) -> list[Subscription]:
 
 
 def tell(event_type: EventType, one: Subscription) -> None:
-    """Have others told of a subscription as it stands at the commit."""
+    """Emit an event that shows the subscription as it is at the commit."""
     emit(one.store_id, event_type, subscriptions, {"store_id": one.store_id, "id": one.id})
 
 
@@ -194,17 +196,17 @@ def _entry(change: Change) -> dict[str, Any]:
 
 
 def touch_subscription(before: Subscription | None, after: Subscription) -> None:
-    """Answers that hold the subscription, or what its member may see by it, are out of date."""
+    """Invalidate cached answers that show the subscription, or what its member may see because of it."""
     touch_ids(after.store_id, after.user_id)
     if _opens(after) != (_opens(before) if before else None):
         touch(f"user:{after.user_id}:sees")
 
 
 def touch_ids(store_id: UUID, user_id: UUID) -> None:
-    """Answers that hold a subscription of this user at this store are out of date."""
+    """Invalidate cached answers that show a subscription of this user at this store."""
     touch(f"store:{store_id}:subscriptions", f"store:{store_id}:customers", f"user:{user_id}")
 
 
 def _opens(one: Subscription) -> UUID | None:
-    """The package whose members' posts the subscription opens; None while it gives no access."""
+    """The package whose members-only posts the subscription gives access to; None while it gives no access."""
     return one.package_id if one.has_access else None

@@ -1,4 +1,4 @@
-"""A subscription as it stands: one row of the table, without the database."""
+"""A subscription as a value: one row of the table, independent of the database."""
 
 from datetime import datetime
 from fractions import Fraction
@@ -13,19 +13,19 @@ from dues.subscriptions.terms import Terms
 
 Status = Literal["incomplete", "trialing", "active", "past_due", "paused", "canceled", "expired"]
 STATUSES: tuple[Status, ...] = get_args(Status)
-# A member has at most one of these at a store.
+# A member has at most one subscription with such a status at a store.
 LIVE: tuple[Status, ...] = ("trialing", "active", "past_due", "paused")
 
-# What a bill is for: the first charge, the next period, a change of package, the return from a pause.
+# What a bill is for: the first charge, the next period, a change of package, or resuming after a pause.
 BillKind = Literal["create", "renewal", "change", "resume"]
-# trying: its payment is under way; waiting: for its payer to act; declined: to be tried again; over: no more tries.
+# trying: a payment is under way; waiting: for the payer to act; declined: to be tried again; over: no more tries.
 BillState = Literal["trying", "waiting", "declined", "over"]
 
 
 class Bill(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be paid: an invoice that is not final. All that follows from a decline counts from `due_at`, when it
-    was first due; `tried_at` is when its last try was due, `declined_at` when that was heard to have failed. `amount`
-    is what is asked for; `manual_tries` are those of the payer."""
+    """An amount owed: an invoice that is not final. The dunning schedule counts from `due_at`, when it was first due.
+    `tried_at` is when the latest try was due, and `declined_at` is when we learned that it had failed. `amount` is what
+    is charged, in minor units; `manual_tries` counts the tries that the payer made."""
 
     invoice_id: UUID
     kind: BillKind
@@ -43,8 +43,8 @@ class Bill(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Pending(msgspec.Struct, frozen=True, kw_only=True):
-    """Another package that is agreed on and does not hold yet: from the period's end on, or once it is paid, and then
-    as if from `at` on; `restarts`: with a period that begins there."""
+    """A change of package that is agreed on but not in effect yet. It takes effect at the period's end, or once it is
+    paid; in the latter case as of `at`, and with `restarts` in a new period that begins then."""
 
     when: Literal["period_end", "payment"]
     package_id: UUID
@@ -67,10 +67,13 @@ class Pending(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Subscription(msgspec.Struct, frozen=True, kw_only=True):
-    """`period_number` counts the current period from 0 at the anchor; in a trial the period is the trial, and before it
-    has begun there is none. `test` is the store's. `reminded_for` is the end that its member was reminded of last.
-    `uses_default_method`: whether it is charged to its member's default where it has no method of its own. One that was
-    imported is not, until its member has said what it is charged to."""
+    """`period_number` counts the periods from the anchor, starting at 0. During a trial the current period is the
+    trial; before the subscription begins there is none. `test` is that of the store. `reminded_for` is the period end
+    that the member was last reminded of.
+
+    `uses_default_method`: without a method of its own, it is charged to the member's default. This is false for
+    imported subscriptions until the member has chosen a method.
+    """
 
     store_id: UUID
     id: UUID
@@ -124,13 +127,13 @@ class Subscription(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def mrr(self) -> int:
-        """What it brings in a month, in minor units, rounded half away from zero; nothing while nothing is charged."""
+        """Monthly revenue in minor units, rounded half away from zero; 0 while nothing is charged."""
         monthly = self.terms.monthly() if self.status in ("active", "past_due") else None
         return floor(monthly + Fraction(1, 2)) if monthly else 0
 
     @property
     def committed_mrr(self) -> int:
-        """The same, and nothing where it is set to end."""
+        """The same, but 0 if the subscription is set to end."""
         return 0 if self.cancel_at_period_end else self.mrr
 
     @property

@@ -13,7 +13,8 @@ _MONTHS_A_YEAR = 12
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Terms:
-    """`amount` minor units of `currency` for every `interval_count` intervals; what is bought `once` has no periods."""
+    """`amount` minor units of `currency` for every `interval_count` intervals. A package bought `once` has no
+    periods."""
 
     package_id: UUID
     amount: int
@@ -29,12 +30,12 @@ class Terms:
         return (self.interval, self.interval_count) == (other.interval, other.interval_count)
 
     def period(self, anchor: datetime, timezone: str, number: int) -> tuple[datetime, datetime]:
-        """The start and the end of a period, counted from 0 at the anchor."""
+        """The start and the end of period `number`, counted from 0 at the anchor."""
         start, end = (boundary(anchor, timezone, self.interval, (number + i) * self.interval_count) for i in (0, 1))
         return start, end
 
     def monthly(self) -> Fraction | None:
-        """The amount per month, exactly; None for what is bought once."""
+        """The exact amount per month; None for a package bought once."""
         match self.interval:
             case "week":
                 return Fraction(self.amount * _WEEKS_A_YEAR, _MONTHS_A_YEAR * self.interval_count)
@@ -45,7 +46,7 @@ class Terms:
         return None
 
     def is_dearer_than(self, other: "Terms") -> bool:
-        """Per month; what is bought once is dearer than anything that ends."""
+        """Whether it costs more per month. A package bought once costs more than any that recurs."""
         mine, theirs = self.monthly(), other.monthly()
         if mine is None or theirs is None:
             return mine is None

@@ -1,4 +1,5 @@
-"""What is due next of a subscription, and when: read off from how it stands, so that nothing has to be remembered."""
+"""What is due next for a subscription, and when. It follows from the subscription's state, so nothing has to be
+scheduled."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -7,23 +8,24 @@ from typing import Literal
 from dues.subscriptions.dunning import DEADLINE, PATIENCE, next_retry
 from dues.subscriptions.subscription import Bill, Subscription
 
-# begin: one that was to start later; remind: of the trial's end or a year's; turn: the period is over; retry,
-# end_access, give_up: of what was declined; resume: after a pause; lapse: what its payer never finished.
+# begin: start a subscription that was to start later; remind: of the end of a trial or of a yearly period; turn: the
+# period is over; retry, end_access, give_up: after a declined charge; resume: after a pause; lapse: the payer has not
+# finished in time.
 Action = Literal["begin", "remind", "turn", "retry", "end_access", "give_up", "resume", "lapse"]
 
 _DAY = timedelta(days=1)
-# A year's renewal comes long after it was agreed on.
+# A yearly renewal comes long after it was agreed on.
 _YEARLY_NOTICE = timedelta(days=30)
 _MONTHS_A_YEAR = 12
 
 
 def next_action(subscription: Subscription) -> tuple[datetime, Action] | None:
-    """The first thing that is due; of several at one moment the one that comes first here."""
+    """The first action that is due and when; if several are due at the same moment, in the order of `_actions()`."""
     return min(_actions(subscription), key=lambda found: found[0], default=None)
 
 
 def next_charge(subscription: Subscription) -> tuple[datetime, int] | None:
-    """When its member will be charged next, and how much before any balance, as things stand."""
+    """When the member will be charged next, and how much before the balance is applied, if nothing changes."""
     one = subscription
     pending = one.pending.terms if one.pending and one.pending.when == "period_end" else None
     amount = (pending or one.terms).amount
@@ -43,7 +45,7 @@ def next_charge(subscription: Subscription) -> tuple[datetime, int] | None:
 
 
 def _actions(one: Subscription) -> Iterator[tuple[datetime, Action]]:
-    # In the order in which they are done where they are due at one moment.
+    # Listed in the order in which they are carried out if they are due at the same moment.
     match one.status:
         case "incomplete" if one.bill is None:
             yield one.anchor_at, "begin"
@@ -60,7 +62,7 @@ def _actions(one: Subscription) -> Iterator[tuple[datetime, Action]]:
 
 
 def _of_a_period(one: Subscription) -> Iterator[tuple[datetime, Action]]:
-    # A period that is not paid yet is followed by none.
+    # The next period does not begin while this one is unpaid.
     if one.current_period_end is None or (one.bill and one.bill.kind == "renewal"):
         return
     yield one.current_period_end, "turn"
@@ -70,7 +72,7 @@ def _of_a_period(one: Subscription) -> Iterator[tuple[datetime, Action]]:
 
 
 def reminder_at(one: Subscription) -> datetime | None:
-    """When a member is reminded that they will be charged; None where they need not be."""
+    """When the member is to be reminded of the next charge; None if no reminder is needed."""
     end, terms = one.current_period_end, one.terms
     if end is None or one.cancel_at_period_end or one.pause_at or terms.amount == 0:
         return None
@@ -90,7 +92,7 @@ def _of_arrears(one: Subscription) -> Iterator[tuple[datetime, Action]]:
         yield retry, "retry"
     if one.has_access and one.access_until:
         yield one.access_until, "end_access"
-    # While a payment is under way nobody knows yet whether it was in vain.
+    # While a payment is under way its result is unknown, so nothing is given up.
     if retry is None and bill.state == "declined":
         yield bill.due_at + DEADLINE, "give_up"
 
