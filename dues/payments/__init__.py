@@ -3,16 +3,16 @@
 service.py       requests for a payment or a refund, and the payer's confirmation
 state.py         the only place where the status of a payment or a refund changes
 processing.py    what workers do: charge, refund, reconcile
-gateway.py       what a payment gateway can be asked; gateways.py: which there are, and which charges in a store
-sandbox.py       the gateway that is built in
-stripe_*.py      Stripe: as a gateway, its client, its events, its amounts
+gateway.py       the interface of a payment gateway; gateways.py: the gateways, and which one charges in a store
+sandbox.py       the built-in gateway
+stripe_*.py      Stripe: the gateway, its client, its events, its amounts
 accounts.py      a store's account at a gateway of its own
-setups.py        storing a payment method there
-hooks.py         what gateways have news of
-disputes.py      the place a dispute's status changes
+setups.py        storing a payment method at that gateway
+hooks.py         news from gateways, by webhook or by listing
+disputes.py      the only place where the status of a dispute changes
 commands.py      `flask gateways`
 methods.py       stored payment methods
-reads.py         what may be read
-notices.py       the mails about a payment: to whom, and the key under which each is sent once
-confirmation.py  what these mails say; receipt.py and receipts.py: the attached receipt
+reads.py         what can be read
+notices.py       the mails about a payment: to whom, and the key that makes each be sent once
+confirmation.py  the text of these mails; receipt.py and receipts.py: the attached receipt
 """

@@ -1,5 +1,5 @@
 """A store's account at a gateway of its own, which its owner chooses. Each function is part of its caller's
-transaction, but for `check_gateway()`."""
+transaction, except `check_gateway()` and `rotate_secrets()`."""
 
 import threading
 from datetime import timedelta
@@ -26,13 +26,13 @@ from dues.stores.clock import is_test
 from dues.stores.service import lock_store
 from dues.vault import is_current, seal, unseal
 
-# The longest that an owner waits to be told whether a key is good.
+# How long an owner waits at most to learn whether a key is valid.
 _CHECK_S = 5.0
 _checks = threading.BoundedSemaphore(2)
-# For so long hooks that are signed with the secret before are taken, too.
+# How long webhooks signed with the previous secret are still accepted.
 _ROTATION = timedelta(hours=24)
 
-# How far the clock of a gateway may be from ours before we have heard of it.
+# How far a gateway's clock may be from ours before its first news.
 _OTHER_CLOCK = timedelta(days=1)
 
 SecretKey = Annotated[
@@ -53,9 +53,9 @@ PublishableKey = Annotated[
 
 
 class GatewayChoice(Struct, forbid_unknown_fields=True):
-    """What charges in a store. `stripe` needs the secret key, and the secret of a webhook that leads to
-    `/v1/gateways/stripe/{store_id}`; neither is ever shown again. Where the webhook's secret is another than before,
-    the one before is good for a day more. `publishable_key` is passed on to payers' clients."""
+    """The gateway that charges in a store. `stripe` needs the secret key, and the secret of a webhook that points to
+    `/v1/gateways/stripe/{store_id}`; neither is ever shown again. After a change of the webhook's secret, the previous
+    one stays valid for a day. `publishable_key` is passed on to payers' clients."""
 
     type: Literal["sandbox", "stripe"]
     secret_key: SecretKey | UnsetType = UNSET
@@ -64,9 +64,11 @@ class GatewayChoice(Struct, forbid_unknown_fields=True):
 
 
 def check_gateway(store_id: UUID, choice: GatewayChoice) -> str | None:
-    """Stripe's name for the account that a key belongs to, which it is asked for; None for the sandbox.
+    """Check a choice, and ask Stripe which account the key belongs to. Must not be called within a transaction.
+    Returns: Stripe's id of the account; None for the sandbox.
 
-    Raises: ValidationFailed for what is missing, of the wrong mode, or refused; Unavailable where Stripe does not say.
+    Raises: ValidationFailed for a key or secret that is missing, of the wrong mode, or refused; Unavailable if Stripe
+    does not answer.
     """
     _check(store_id, choice)
     if choice.type == SANDBOX:
@@ -118,10 +120,11 @@ def _fault(name: str, code: str, detail: str) -> Fault:
 
 
 def choose_gateway(store_id: UUID, choice: GatewayChoice, reference: str | None) -> None:
-    """Have a store be charged by what was chosen, and checked, from now on.
+    """Have a store charged through the chosen gateway from now on. The choice must have been checked; `reference` is
+    the gateway's id of the account.
 
-    An account that it had before is taken up again. Cards that are stored at another are not charged any more.
-    Raises: Unavailable where secrets cannot be kept.
+    An account that the store had before is used again. Cards stored at another account are no longer charged. Raises:
+    Unavailable if secrets cannot be encrypted.
     """
     lock_store(store_id)
     before = current(store_id)
@@ -132,13 +135,13 @@ def choose_gateway(store_id: UUID, choice: GatewayChoice, reference: str | None)
             id=new_id(),
             type=choice.type,
             reference=reference,
-            # From then on the gateway's own clock counts, which may be behind ours.
+            # Compared with the gateway's own clock, which may be behind ours.
             told_until=database_now() - _OTHER_CLOCK,
         )
     if before is not None and before.id != account.id:
         before.replaced_at = now()
         _forget_methods(store_id)
-        # One row of a store is the current one at each moment.
+        # At each moment only one row of a store may be the current one.
         db.session.flush()
     account.replaced_at = None
     if choice.type == STRIPE:
@@ -148,6 +151,7 @@ def choose_gateway(store_id: UUID, choice: GatewayChoice, reference: str | None)
 
 
 def current(store_id: UUID) -> GatewayAccount | None:
+    """The store's current account; None if the sandbox charges."""
     return db.session.scalar(
         select(GatewayAccount).where(GatewayAccount.store_id == store_id, GatewayAccount.replaced_at.is_(None))
     )
@@ -182,7 +186,7 @@ def _seal(account: GatewayAccount, column: str, secret: str) -> bytes:
 
 
 def webhook_secrets(account: GatewayAccount) -> list[str]:
-    """Those that hooks to an account may be signed with now, the present one first. Raises: SecretUnreadable."""
+    """The secrets that webhooks to an account may be signed with, the current one first. Raises: SecretUnreadable."""
     sealed = {"webhook_secret": account.webhook_secret}
     if account.previous_until and account.previous_until > database_now():
         sealed["previous_webhook_secret"] = account.previous_webhook_secret
@@ -190,7 +194,7 @@ def webhook_secrets(account: GatewayAccount) -> list[str]:
 
 
 def _forget_methods(store_id: UUID) -> None:
-    """Another account knows nothing of them."""
+    """Delete the methods stored at Stripe, because another account cannot charge them."""
     stored = (
         PaymentMethod.store_id == store_id,
         PaymentMethod.gateway == STRIPE,
@@ -205,8 +209,9 @@ _SEALED = ("secret_key", "webhook_secret", "previous_webhook_secret")
 
 
 def rotate_secrets() -> tuple[int, int]:
-    """Encrypt with the first key what is encrypted with another, an account at a time. Returns: how many were, and how
-    many could not be, since their store moves to another Dues: they need the keys they have."""
+    """Encrypt all secrets with the first key again that are encrypted with another, one account per transaction.
+    Returns: the number of accounts changed, and of those that could not be, because their store is being moved to
+    another Dues; these still need their present keys."""
     with db.engine.connect() as connection:
         accounts = connection.execute(_ALL).all()
     done = left = 0

@@ -1,4 +1,4 @@
-"""`flask gateways`: the keys that the secrets of stores' gateways are encrypted with."""
+"""`flask gateways`: the keys that encrypt the secrets of stores' gateways."""
 
 import click
 from flask.cli import AppGroup

@@ -1,7 +1,8 @@
 """The mails about a payment: data in, message out.
 
-Text that customers wrote (names, descriptions, reasons, and what a receipt shows of them) is sent to verified addresses
-only, so that nobody can use Dues to send words of their own to others. Unverified addresses get amount and time alone.
+Text that customers wrote (names, descriptions, reasons, and receipts, which contain them) is sent to verified addresses
+only, so that nobody can use Dues to send texts of their own to others. Mails to unverified addresses contain only the
+amount and the time.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from dues.payments.receipt import Receipt
 
 _templates = Templates(Path(__file__).parent / "templates")
 
-# What a mail is about: the name of its template.
+# What a mail is about; this is also the name of its template.
 About = Literal["confirmation", "receipt", "refunded", "returned", "failed", "requires_action", "received"]
 
 # A row of a mail's table: label, value, and whether it is emphasised.
@@ -29,7 +30,7 @@ _SUBJECTS: dict[About, str] = {
     "requires_action": "Your payment to {shop} waits for you",
     "received": "New payment to {shop}: {amount.text}",
 }
-# The same for unverified addresses, without any text of customers.
+# The same for unverified addresses, without any text that customers wrote.
 _PLAIN: dict[About, tuple[str, str]] = {
     "confirmation": ("Your payment of {amount}", "A payment of {amount} was received."),
     "receipt": ("Your payment of {amount}", "A payment of {amount} was received."),
@@ -46,7 +47,7 @@ _PLAIN: dict[About, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """Who gets a mail. `is_verified`: they have proved that the address is theirs."""
+    """The recipient of a mail. `is_verified`: they have proved that the address is theirs."""
 
     name: str
     email: str
@@ -55,8 +56,8 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """What a mail is about: `receipt` says what was paid; its file, if there is one, and further documents are
-    attached. `is_credited`: what came back of a refund is on the payer's balance."""
+    """What a mail is about: `receipt` holds the payment's data. `file` (the receipt as a PDF) and `beside` are
+    attached, if given. `is_credited`: a refund that came back was credited to the payer's balance."""
 
     about: About
     receipt: Receipt

@@ -1,9 +1,9 @@
-"""Disputes: a payer's bank has taken back what was paid, and decides in the end who keeps it.
+"""Disputes: a payer's bank has taken back a payment, and later decides who keeps the money.
 
-    open -> won | lost, and from each of them to the others: what is lost may be appealed, and won
+    open -> won | lost, and from each of these to the others: a lost dispute may be appealed and won
 
-The one place that writes their rows. What the gateway says now is written down, whatever was heard of before: a dispute
-that is first heard of when it is lost has been opened and lost.
+This is the only place that writes their rows. What the gateway says now is recorded, whatever was known before: a
+dispute that is already lost when we first hear of it is recorded as opened and then lost.
 """
 
 import logging
@@ -33,8 +33,8 @@ log = logging.getLogger("dues.payments")
 
 @dataclass(frozen=True, slots=True)
 class Disputed:
-    """What has become of a dispute of `payment`, which is locked. `before` is what it was until then, None where it
-    has just begun; `version` counts what has become of it."""
+    """A change of a dispute of `payment`, which is locked. `before` is its previous status; None if it has just begun.
+    `version` counts its changes. `amount` is in minor units."""
 
     payment: Payment
     id: UUID
@@ -49,18 +49,18 @@ _when_disputed: list[Callable[[Disputed], None]] = []
 
 
 def when_disputed(hook: Callable[[Disputed], None]) -> Callable[[Disputed], None]:
-    """Have `hook` called, in the same transaction(), when a dispute has another status."""
+    """Have `hook` called when a dispute's status changes, in the same transaction()."""
     _when_disputed.append(hook)
     return hook
 
 
-# Of a reference that the store's account gave, which is one dispute's.
+# A reference comes from the store's own account, where it identifies one dispute.
 _VERSION = "select version from disputes where store_id = %(store_id)s and gateway_ref = %(reference)s"
 
 
 def look_at_dispute(run: Run, gateway: str, store_id: UUID, account_id: UUID | None, reference: str) -> None:
-    """The gateway has news of a dispute. Raises: Retry while it does not say which, and where somebody else has heard
-    of the dispute while it was asked: what they wrote may be newer than its answer."""
+    """Ask the gateway about a dispute that it has news of, and record the answer. Raises: Retry if the gateway does not
+    answer, or if the dispute was updated while it was asked, because that update may be newer than this answer."""
     known = fetch_row(_VERSION, {"store_id": store_id, "reference": reference})
     try:
         with asking(gateway, store_id, account_id) as asked:
@@ -121,7 +121,7 @@ def _open(payment: Payment, found: Dispute) -> DisputeRow:
 
 def _change(payment: Payment, row: DisputeRow, status: DisputeStatus) -> None:
     at, before = store_now(payment.store_id), cast(DisputeStatus, row.status)
-    # What it was is written first: each state has its event.
+    # The previous status is written first, because each status has its own event.
     db.session.flush()
     row.status, row.closed_at, row.updated_at = status, None if status == "open" else at, at
     _tell(payment, row, before, at)

@@ -1,4 +1,4 @@
-"""What may be read of a store's gateway, whose secrets are no part of it, and of the setups of payers' methods."""
+"""Reads of a store's gateway, without its secrets, and of the setups of payers' methods."""
 
 from dues.payments.models import PaymentSetup
 from dues.payments.reads import NEXT_ACTION

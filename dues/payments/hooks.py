@@ -1,7 +1,7 @@
-"""News from gateways: what has happened there, by a hook or by listing it, since hooks get lost.
+"""News from gateways. They arrive by webhook, and are also listed regularly, because webhooks get lost.
 
-Each piece of news is a hint, written down once by the gateway's name for it, with a job that asks the gateway what is
-true now. So news may come twice, late, in any order or never.
+Each piece of news is only a hint. It is recorded once, by the gateway's id for it, together with a job that asks the
+gateway for the present state. So it does not matter if news come twice, late, out of order or never.
 """
 
 import logging
@@ -25,14 +25,14 @@ from dues.stores.access import moved_to, require_not_moved
 
 log = logging.getLogger("dues.payments")
 
-# Stripe's events are a few kilobytes.
+# Stripe's events are a few kilobytes long.
 MOST_BYTES = 256 * 1024
-# It sends a hook again for three days, and lists events for thirty.
+# Stripe resends a webhook for three days, and lists events for thirty.
 _KEEP = "31 days"
 _MOST_DELETED = 1000
-# News may be listed late.
+# Events may appear in the list late.
 _OVERLAP = timedelta(minutes=15)
-# What stands in for the secrets of a store that has none, so that it takes as long to be refused.
+# Used in place of the secrets of a store that has none, so that refusing its webhooks takes just as long.
 _NO_SECRETS = ("whsec_none", "whsec_either")
 
 _RECEIVE = """
@@ -58,16 +58,16 @@ _FORGET = f"""
 
 
 class Forged(BadRequest):
-    """A hook that was not signed as it should be, or for a store that takes none: which of these, nobody is told."""
+    """A webhook that was not signed correctly, or for a store that accepts none. The answer does not say which."""
 
     title, code = "Invalid signature", "invalid_signature"
 
 
 def receive_stripe(store_id: UUID, body: bytes, signature: str) -> None:
-    """Take a hook of Stripe's to a store. Part of the caller's transaction().
+    """Accept a webhook of Stripe's for a store. Part of the caller's transaction().
 
-    Raises: Forged; BadRequest for what is no event; PayloadTooLarge; Unavailable where its secret is unreadable;
-    Misdirected where another Dues has the store. Whatever it is, Stripe sends the hook again.
+    Raises: Forged; BadRequest if the body is not an event; PayloadTooLarge; Unavailable if the webhook's secret is
+    unreadable; Misdirected if another Dues has the store. In every case Stripe sends the webhook again.
     """
     if len(body) > MOST_BYTES:
         raise PayloadTooLarge(f"an event may have at most {MOST_BYTES} bytes")
@@ -91,7 +91,7 @@ def receive_stripe(store_id: UUID, body: bytes, signature: str) -> None:
 
 
 def _receive(gateway: str, account_id: UUID | None, hint: Hint) -> bool:
-    """Write news down, with what is to be done about it. Returns: whether it was not known before."""
+    """Record a piece of news, and enqueue the job that acts on it. Returns: whether it was new."""
     row = {
         "store_id": hint.store_id,
         "gateway": gateway,
@@ -113,7 +113,7 @@ def _receive(gateway: str, account_id: UUID | None, hint: Hint) -> bool:
 
 
 def act(run: Run, gateway: str, store_id: UUID, account_id: UUID | None, about: str, name: str) -> None:
-    """Ask about what there are news of. Raises: Retry."""
+    """Ask the gateway about whatever it has news of. Raises: Retry."""
     match about:
         case "charge":
             look_again(run, store_id, UUID(name))
@@ -126,7 +126,8 @@ def act(run: Run, gateway: str, store_id: UUID, account_id: UUID | None, about: 
 
 
 def offer_sweeps() -> dict[str, int]:
-    """Have the news of each gateway be listed."""
+    """Enqueue a job for each gateway that lists its news, except for stores that are being moved. Returns: the number
+    of gateways."""
     moving = stores_that_move()
     found = [each for each in all_gateways() if each[1] not in moving]
     with transaction():
@@ -142,7 +143,8 @@ def offer_sweeps() -> dict[str, int]:
 
 
 def sweep(run: Run, gateway: str, store_id: UUID, account_id: UUID | None) -> dict[str, int]:
-    """List what has happened at a gateway since it was last asked, and take what no hook has told. Raises: Retry."""
+    """List what has happened at a gateway since it was last listed, and record the news that no webhook has brought.
+    Returns: the number of events listed, and how many of them were missed. Raises: Retry."""
     told = fetch_row(_TOLD_UNTIL, {"store_id": store_id, "id": account_id})
     since: datetime = told[0] if told else database_now() - timedelta(days=1)
     try:
@@ -159,14 +161,15 @@ def sweep(run: Run, gateway: str, store_id: UUID, account_id: UUID | None) -> di
         with transaction():
             missed += _receive(gateway, account_id, hint)
     if account_id and news.until:
-        # By the gateway's own clock: ours may be wrong, and what it is ahead by would be passed over.
+        # By the gateway's own clock: if ours were ahead of it, the difference would be skipped.
         with transaction():
             run_later(_TOLD, {"store_id": store_id, "id": account_id, "until": news.until})
     return {"told": len(news.hints), "missed": missed}
 
 
 def delete_expired_events() -> int:
-    """Forget news that no gateway tells any more, some at a time, in the caller's transaction(). Returns: how many."""
+    """Delete a batch of old news that gateways no longer repeat. Part of the caller's transaction(). Returns: how many
+    were deleted."""
     unit_of_work()
     (count,) = fetch_row(_FORGET, {}) or (0,)
     return int(count)

@@ -1,9 +1,10 @@
 """Writing stored payment methods. Each function is part of its caller's transaction.
 
-The sandbox's methods are good in every store that it charges in; those of a store's own gateway, those that a store has
-imported, and those that were stored with a token which is bound to a store, there alone. At most one method of a user
-is the default everywhere, and one in each store: making one so ends it for the other. What is charged while its payer
-is away is the default, a store's own before the one for everywhere, unless something else was agreed on.
+Methods of the sandbox are valid in every store where it charges. Three kinds of methods are valid in one store only:
+those of a store's own gateway, those that a store has imported, and those stored with a token that is restricted to a
+store. A user has at most one default that is valid everywhere, and at most one for each store; choosing another
+replaces it. Charges without the payer being present use the default (a store's own before the general one), unless
+another method was agreed on.
 """
 
 from collections.abc import Callable, Sequence
@@ -30,7 +31,7 @@ from dues.reads.tags import touch
 _UUID = r"[0-9a-fA-F]{8}-(?:[0-9a-fA-F]{4}-){3}[0-9a-fA-F]{12}"
 
 Token = Annotated[str, Meta(pattern=rf"^{sandbox.METHOD_PATTERN}$(?!\n)", description="a token of the payment gateway")]
-# A token or the id of a stored method, as a request names it.
+# A token, or the id of a stored method, in a request.
 Method = Annotated[
     str,
     Meta(
@@ -57,14 +58,14 @@ _SHOWN = f"""
 
 
 class NewPaymentMethod(Struct, forbid_unknown_fields=True):
-    """A method to store, named by the gateway's token for it. A user's first method becomes their default."""
+    """A method to store, given as a token of the gateway. A user's first method becomes their default."""
 
     token: Token
     is_default: bool = False
 
 
 class PaymentMethodChange(Struct, forbid_unknown_fields=True):
-    """Make a method the default in place of another."""
+    """Makes a method the default, instead of another."""
 
     is_default: Literal[True]
 
@@ -74,14 +75,14 @@ _when_default: list[MethodHook] = []
 
 
 def when_default(hook: MethodHook) -> MethodHook:
-    """Have `hook(method)` called, in the same transaction(), when a method has become its user's default."""
+    """Have `hook(method)` called when a method has become its user's default, in the same transaction()."""
     _when_default.append(hook)
     return hook
 
 
 def store_method(user_id: UUID, token: str, *, is_default: bool = False, only_in: UUID | None = None) -> PaymentMethod:
-    """Keep what a token of the sandbox stands for, for one store or for all. It becomes the default there where asked
-    to, or where there is none."""
+    """Store the method that a token of the sandbox stands for: for one store (`only_in`) or for all. It becomes the
+    default there if requested, or if there is none. Raises: ValidationFailed if it cannot be stored."""
     lock_user(user_id)
     method_id = new_id()
     stored = gateway_of(SANDBOX, NOBODY, None).describe(str(method_id), token)
@@ -91,8 +92,8 @@ def store_method(user_id: UUID, token: str, *, is_default: bool = False, only_in
 
 
 def keep_method(user_id: UUID, store_id: UUID, stored: StoredMethod, *, is_default: bool) -> PaymentMethod:
-    """Keep what a store's own gateway has stored, once. It becomes the default there where asked to, or where there is
-    none."""
+    """Store a method of a store's own gateway, unless it is stored already. It becomes the default there if requested,
+    or if there is none."""
     lock_user(user_id)
     found = db.session.scalar(
         select(PaymentMethod).where(
@@ -130,13 +131,13 @@ def _add(
 
 
 def can_be_imported(token: str) -> bool:
-    """Whether a token says enough of a method to be kept without its payer."""
+    """Whether a method can be stored by its token alone, without its payer."""
     return gateway_of(SANDBOX, NOBODY, None).describe("", token) is not None
 
 
 def keep_imported(store_id: UUID, tokens: Sequence[tuple[UUID, str]]) -> dict[UUID, UUID]:
-    """Keep what a store says that its members are charged with there: tokens that can be imported, by the user. None
-    becomes a default. Returns: the methods' ids by the user."""
+    """Store the methods that a store imports with its members, as pairs of user id and token; the tokens must be
+    importable. None of them becomes a default. Returns: the methods' ids by user id."""
     kept: dict[UUID, UUID] = {}
     rows = []
     for user_id, token in tokens:
@@ -163,9 +164,9 @@ def keep_imported(store_id: UUID, tokens: Sequence[tuple[UUID, str]]) -> dict[UU
 
 
 def get_method(user_id: UUID, method_id: UUID, only_store: UUID | None) -> PaymentMethod:
-    """The method, locked for this transaction, if it is one of those that reads show (dues/payments/reads.py): with
-    `only_store`, of that store or for everywhere. Raises: NotFound."""
-    # The user's row is locked first, as in make_default(): one order of locks avoids deadlocks.
+    """The method, locked for this transaction, if reads would show it (dues/payments/reads.py): with `only_store`, only
+    if it is valid in that store or everywhere. Raises: NotFound."""
+    # The user's row is locked first, as in make_default(): a single lock order prevents deadlocks.
     lock_user(user_id)
     values = {"user_id": user_id, "id": method_id, "only_store": only_store}
     is_shown = fetch_row(_SHOWN, values) is not None
@@ -176,7 +177,7 @@ def get_method(user_id: UUID, method_id: UUID, only_store: UUID | None) -> Payme
 
 
 def make_default(method: PaymentMethod) -> None:
-    """Make it the default; nothing changes if it is already. The user's row is locked."""
+    """Make a method the default, unless it is already. The user's row must be locked."""
     if not method.is_default:
         _become_default(method)
         _touch(method)
@@ -203,14 +204,14 @@ def _tell(method: PaymentMethod) -> None:
 
 
 def delete_method(method: PaymentMethod) -> None:
-    """Remove a method, which is then not charged any more. No other becomes the default in its place."""
+    """Delete a method, which is then no longer charged. No other method becomes the default in its place."""
     method.is_default, method.deleted_at = False, now()
     _touch(method)
 
 
 def _find_default(user_id: UUID, store_id: UUID | None, gateway: str) -> PaymentMethod | None:
-    """The method of a gateway that is charged where nothing else was agreed on: in a store, its own before the one for
-    everywhere, or (None) everywhere."""
+    """The gateway's method that is charged unless another was agreed on: in a store, its own default before the general
+    one; with `store_id` None, the general one."""
     return db.session.scalar(
         select(PaymentMethod)
         .where(
@@ -226,13 +227,13 @@ def _find_default(user_id: UUID, store_id: UUID | None, gateway: str) -> Payment
 
 
 def default_in(user_id: UUID, chosen: Chosen, store_id: UUID) -> PaymentMethod | None:
-    """A user's default of what charges in a store."""
+    """A user's default method of the gateway that charges in a store; None if that takes no payments."""
     return _find_default(user_id, store_id, chosen.gateway) if chosen.accepts else None
 
 
 def chosen_apart(method: PaymentMethod | None, store_id: UUID) -> UUID | None:
-    """What is written down of a method that was agreed on for charges in a store: its id, or nothing where it is the
-    default there, so that another default is charged once there is one."""
+    """The value to record for a method that was agreed on for charges in a store: its id, or None if it is the default
+    there, so that a later default is charged instead."""
     if method is None or (
         method.is_default and default_in(method.user_id, chosen_gateway(store_id), store_id) is method
     ):
@@ -241,10 +242,10 @@ def chosen_apart(method: PaymentMethod | None, store_id: UUID) -> UUID | None:
 
 
 def named_method(user_id: UUID, store_id: UUID, name: str, chosen: Chosen) -> PaymentMethod | None:
-    """The stored method of a user that a request names, or None where it names a token instead. `chosen` is what
-    charges in the store.
+    """The stored method of a user that a request names; None if the request names a token instead. `chosen` is the
+    gateway that charges in the store.
 
-    Raises: ValidationFailed where there is no such method of theirs, or the store is not charged by its gateway.
+    Raises: ValidationFailed if the user has no such method, or if the store cannot charge it.
     """
     method_id, method = parse_id(name), None
     if method_id is not None:
@@ -260,8 +261,8 @@ def named_method(user_id: UUID, store_id: UUID, name: str, chosen: Chosen) -> Pa
 
 
 def method_for(store_id: UUID, user_id: UUID, name: str, only_in: UUID | None) -> PaymentMethod:
-    """The method that a request names for charges while its payer is away: one that is named by its token is stored,
-    for the store alone that the caller's token is bound to (`only_in`), if it is.
+    """The method that a request names for charges without the payer being present. A token is stored as a method first,
+    only for the store that the caller's token is restricted to (`only_in`), if any.
 
     Raises: ValidationFailed, as `named_method()` does.
     """

@@ -1,4 +1,4 @@
-"""Tables of payments, of every change of their status, of refunds, of disputes, and of stored payment methods."""
+"""Tables of payments and their changes of status, of refunds, disputes, gateway accounts and stored payment methods."""
 
 from datetime import datetime
 from typing import Any, Literal, get_args
@@ -30,12 +30,13 @@ REFUND_STATUSES: tuple[RefundStatus, ...] = get_args(RefundStatus)
 
 
 class Payment(Versioned, Model):
-    """Its `id` is the key by which the gateway knows the charge. `job_id` is the job that moves it on, or last did;
-    `refunded_amount` what was given back, not what is about to be. `paid_at` is when it succeeded.
+    """A payment. `id` is the key of the charge at the gateway. `job_id` is the job that processes it, or did last.
+    `refunded_amount` counts completed refunds, not pending ones. `paid_at` is when it succeeded. Amounts are minor
+    units.
 
-    `payment_method` is a token, or the gateway's name of the stored method `payment_method_id`, which belongs to its
-    `gateway_customer`. `gateway_account_id` is the store's own account at the gateway, if it has one; `dispute` what is
-    shown of the latest dispute. `off_session`: the payer was not there when it was made.
+    `payment_method` is a token, or the gateway's name of the stored method `payment_method_id`, which belongs to
+    `gateway_customer`. `gateway_account_id` is the store's own account at the gateway, if it has one. `dispute` is what
+    is shown of the latest dispute. `off_session`: the payer was not present when it was made.
     """
 
     __tablename__ = "payments"
@@ -68,7 +69,7 @@ class Payment(Versioned, Model):
 
 
 class PaymentEvent(Model):
-    """One change of a payment's status; rows are only ever added."""
+    """One change of a payment's status. Rows are only ever added."""
 
     __tablename__ = "payment_events"
     __table_args__ = (ForeignKeyConstraint(["store_id", "payment_id"], ["payments.store_id", "payments.id"]),)
@@ -83,8 +84,8 @@ class PaymentEvent(Model):
 
 
 class PaymentMethod(Versioned, Model):
-    """A payer's stored method. `gateway_customer` and `gateway_ref` are the gateway's names of the payer and of it;
-    `store_id` is set where the gateway is one store's own, and null for one that serves all."""
+    """A payer's stored method. `gateway_customer` and `gateway_ref` are the gateway's names of the payer and of the
+    method. `store_id` is set if the method is valid in that store only, and null if it is valid everywhere."""
 
     __tablename__ = "payment_methods"
 
@@ -104,8 +105,8 @@ class PaymentMethod(Versioned, Model):
 
 
 class Refund(Versioned, Model):
-    """Its `id` is the key by which the gateway knows it. `settled_at` is when it succeeded or failed; `returned_at` is
-    when one that was made came back, since the payer's bank could not take it."""
+    """A refund. `id` is its key at the gateway. `settled_at` is when it succeeded or failed; `returned_at` is when a
+    refund that had succeeded came back because the payer's bank could not accept it."""
 
     __tablename__ = "refunds"
     __table_args__ = (ForeignKeyConstraint(["store_id", "payment_id"], ["payments.store_id", "payments.id"]),)
@@ -125,7 +126,8 @@ class Refund(Versioned, Model):
 
 
 class DisputeRow(Versioned, Model):
-    """The payer's bank has taken back `amount` of a payment; it is the store's again where the dispute is `won`."""
+    """A dispute: the payer's bank has taken back `amount` of a payment. If it is `won`, the store got the money
+    back."""
 
     __tablename__ = "disputes"
     __table_args__ = (ForeignKeyConstraint(["store_id", "payment_id"], ["payments.store_id", "payments.id"]),)
@@ -143,10 +145,9 @@ class DisputeRow(Versioned, Model):
 
 
 class GatewayAccount(Versioned, Model):
-    """A store's account at a gateway; without one the sandbox charges. `reference` is the gateway's name for it. What
-    it had before is `replaced_at` some time, and kept for what was charged there. The secrets are sealed
-    (dues/vault.py). `told_until` is how far the gateway's news have been read, by its own
-    clock."""
+    """A store's account at a gateway; without one, the sandbox charges. `reference` is the gateway's name for the
+    account. A former account has `replaced_at` set, and is kept for the payments made with it. The secrets are
+    encrypted (dues/vault.py). `told_until` is how far the gateway's news have been read, by the gateway's clock."""
 
     __tablename__ = "gateway_accounts"
 
@@ -166,7 +167,7 @@ class GatewayAccount(Versioned, Model):
 
 
 class GatewayCustomer(Model):
-    """A user as a store's gateway knows them."""
+    """A user as a customer at a store's gateway."""
 
     __tablename__ = "gateway_customers"
     __table_args__ = (
@@ -181,7 +182,7 @@ class GatewayCustomer(Model):
 
 
 class GatewayEvent(Model):
-    """A piece of news from a gateway, each of which is acted on once."""
+    """A piece of news from a gateway, recorded so that it is acted on only once."""
 
     __tablename__ = "gateway_events"
 
@@ -194,8 +195,7 @@ class GatewayEvent(Model):
 
 
 class PaymentSetup(Versioned, Model):
-    """Somebody is storing a payment method at a store's own gateway. Its `id` is the key by which the gateway knows
-    that."""
+    """The storing of a payment method at a store's own gateway. `id` is its key at the gateway."""
 
     __tablename__ = "payment_setups"
     __table_args__ = (

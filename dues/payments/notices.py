@@ -1,4 +1,4 @@
-"""Which mail about a payment goes to whom. Each has a key, so that it is sent once however often its job runs."""
+"""Which mail about a payment goes to whom. Each has a key, so that it is sent only once, however often its job runs."""
 
 from dataclasses import dataclass, replace
 from uuid import UUID
@@ -19,14 +19,14 @@ _USER = "select name, email, email_verified_at is not null, deleted_at is null f
 
 @dataclass(frozen=True, slots=True)
 class DocumentMail:
-    """A mail with documents; whether it was sent is recorded with the documents."""
+    """A mail with attached documents. Sending it is recorded with the documents."""
 
     draft: Draft
     documents: tuple[Issued, ...]
 
 
 def confirmation(job_id: UUID, store_id: UUID, payment_id: UUID, invoice: Issued | None = None) -> DocumentMail:
-    """Tells the payer that a payment was received, with the receipt and the invoice that it paid. Raises:
+    """The mail that tells the payer of a received payment, with the receipt and the invoice that it paid. Raises:
     PermanentFailure."""
     issued = issue_receipt(store_id, payment_id, job_id)
     return _with_documents("confirmation", issued, payment_id, f"payment-confirmation:{payment_id}", invoice)
@@ -35,22 +35,22 @@ def confirmation(job_id: UUID, store_id: UUID, payment_id: UUID, invoice: Issued
 def refund_notice(
     job_id: UUID, store_id: UUID, payment_id: UUID, refund_id: UUID, credit_note: Issued | None = None
 ) -> DocumentMail:
-    """Tells the payer that a refund was made, with a document about it and the credit note. Raises:
+    """The mail that tells the payer of a refund that was made, with a document about it and the credit note. Raises:
     PermanentFailure."""
     issued = issue_refund(store_id, payment_id, refund_id, job_id)
     return _with_documents("refunded", issued, payment_id, f"payment-refund:{refund_id}", credit_note)
 
 
 def receipt_again(job_id: UUID, store_id: UUID, payment_id: UUID) -> DocumentMail:
-    """Sends the payer the receipt once more, as it was issued. Raises: PermanentFailure."""
+    """The mail that sends the payer the receipt once more, as it was issued. Raises: PermanentFailure."""
     issued = issue_receipt(store_id, payment_id, job_id)
     return _with_documents("receipt", issued, payment_id, f"document-delivery:{job_id}")
 
 
 def payment_notice(store_id: UUID, payment_id: UUID, about: About, user_id: UUID | None = None) -> Draft | None:
-    """A mail without documents to the payer, or with `user_id` to one of the store's owners.
+    """A mail without documents to the payer or, with `user_id`, to one of the store's owners.
 
-    Returns: None where it would tell of a required action that is no longer required. Raises: PermanentFailure.
+    Returns: None if it would ask for an action that is no longer required. Raises: PermanentFailure.
     """
     payer_id, status, receipt = describe_payment(store_id, payment_id)
     if about == "requires_action" and status != about:
@@ -62,7 +62,7 @@ def payment_notice(store_id: UUID, payment_id: UUID, about: About, user_id: UUID
 
 
 def refund_returned(store_id: UUID, payment_id: UUID, refund_id: UUID, *, is_credited: bool) -> Draft:
-    """Tells the payer that their bank has sent a refund back. Raises: PermanentFailure."""
+    """The mail that tells the payer that their bank has sent a refund back. Raises: PermanentFailure."""
     payer_id, receipt = describe_refund(store_id, payment_id, refund_id)
     subject = Subject(about="returned", receipt=receipt, payment_id=str(payment_id), is_credited=is_credited)
     return _draft(f"payment-returned:{refund_id}", subject, _recipient(payer_id))
@@ -77,12 +77,12 @@ def _with_documents(
         about=about, receipt=issued.receipt, payment_id=str(payment_id), file=issued.file, beside=attached
     )
     documents = (issued.document, beside) if beside else (issued.document,)
-    # The name was stored with the document; the address, and whether it is verified, is the present one.
+    # The name is the one stored in the document; the address and whether it is verified are current.
     return DocumentMail(_draft(key, subject, replace(to, name=issued.receipt.payer.name)), documents)
 
 
 def _draft(key: str, subject: Subject, to: Recipient) -> Draft:
-    """Raises: PermanentFailure where an unverified address has had its most mails today."""
+    """Raises: PermanentFailure if an unverified address has reached its daily limit of mails."""
     if not to.is_verified:
         count_mail(key, to.email)
     return Draft(key, to.email, payment_message(subject, to, site=site()))

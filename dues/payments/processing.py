@@ -1,9 +1,10 @@
 """What workers do with payments: charge, refund, reconcile.
 
-Each may be killed at any line and run again: the gateway is called outside of transactions with an idempotency key, and
-its answer is written in the transaction that also ends the job and enqueues the next one. A charge is made once, by the
-run that finds the payment `pending`; a later run first asks the gateway for its result. If the gateway does not answer,
-the payment becomes `unknown`: it is never charged again, and reconciliation finds out the result.
+A worker may be killed at any line, and the job run again. So the gateway is called outside of transactions with an
+idempotency key, and its answer is written in the transaction that also ends the job and enqueues the next one. A charge
+is made once, by the run that finds the payment `pending`; a later run first asks the gateway for the result. If the
+gateway does not answer, the payment becomes `unknown`: it is never charged again, and reconciliation finds out the
+result.
 """
 
 import logging
@@ -29,16 +30,17 @@ from dues.postgres import db, transaction
 
 log = logging.getLogger("dues.payments")
 
-# How soon a gateway that did not answer is asked again.
+# How long after a missing answer the gateway is asked again.
 _RECONCILE_AFTER_S = 5.0
-# Most payers act at once.
+# How long to wait before reminding a payer to act; most of them act at once.
 _REMIND_AFTER_S = 600.0
-# When a job has used up its attempts, most of which were an hour apart: how much later the next job begins.
+# How long after a job has used up its attempts the next job begins. Most attempts were an hour apart.
 _GO_ON_AFTER_S = 3600.0
 
 
 def charge(run: Run, store_id: UUID, payment_id: UUID, outcome: str | None = None) -> None:
-    """Have a payment charged; with `outcome` (`succeed` or `fail`) finish one that required action of its payer."""
+    """Charge a payment; with `outcome` (`succeed` or `fail`), complete one that required an action of its payer.
+    Raises: Retry."""
     with transaction():
         payment = get_payment(store_id, payment_id)
         if is_first := payment.status == "pending":
@@ -60,7 +62,7 @@ def charge(run: Run, store_id: UUID, payment_id: UUID, outcome: str | None = Non
 
 
 def _ask_to_charge(payment: Payment, is_first: bool, outcome: str | None) -> Operation | None:
-    """What the gateway says became of the charge; None where it does not say."""
+    """The result of the charge according to the gateway; None if it does not answer."""
     asked = charge_of(payment)
     try:
         with gateway_for(payment) as gateway:
@@ -74,7 +76,7 @@ def _ask_to_charge(payment: Payment, is_first: bool, outcome: str | None) -> Ope
 
 
 def charge_of(payment: Payment) -> Charge:
-    """A payment as its gateway knows it."""
+    """The charge that a payment asks of its gateway."""
     return Charge(
         key=str(payment.id),
         store_id=str(payment.store_id),
@@ -88,15 +90,15 @@ def charge_of(payment: Payment) -> Charge:
 
 
 def gateway_for(payment: Payment) -> AbstractContextManager[Gateway]:
-    """The payment's gateway. Raises: Retry, as `asking()` does."""
+    """The payment's gateway, as a context manager. Raises: Retry, as `asking()` does."""
     return asking(payment.gateway, payment.store_id, payment.gateway_account_id)
 
 
 @contextmanager
 def asking(name: str, store_id: UUID, account_id: UUID | None) -> Iterator[Gateway]:
-    """A gateway, unless it has not answered of late. A store's own account is a gateway by itself.
+    """A gateway behind a circuit breaker, which opens after repeated failures. Each account of a store has its own.
 
-    Raises: Retry, which is not one of the attempts where the gateway is left alone, and one where it takes no requests.
+    Raises: Retry. It does not count as an attempt while the circuit is open; it does if the gateway refuses requests.
     """
     circuit = Circuit(f"gateway:{account_id or name}", threshold=10, first_s=1.0, longest_s=10.0)
     if circuit.wait_s():
@@ -114,7 +116,7 @@ def asking(name: str, store_id: UUID, account_id: UUID | None) -> Iterator[Gatew
 
 
 def _record_result(payment: Payment, operation: Operation) -> None:
-    """Write the gateway's answer as the payment's state, in the transaction() that ends the job."""
+    """Write the gateway's answer as the payment's status, in the transaction() that ends the job."""
     key = payment.store_id, payment.id
     match operation.outcome:
         case "succeeded":
@@ -138,8 +140,8 @@ def _record_result(payment: Payment, operation: Operation) -> None:
 
 
 def _tell_payer(payment: Payment, about: About) -> None:
-    """Enqueue the mail about a payment that failed or waits for its payer's action. Payments of subscriptions have
-    other mails (dues/billing/notices.py)."""
+    """Enqueue the mail about a payment that failed or waits for its payer. Payments of subscriptions have other mails
+    (dues/billing/notices.py)."""
     if payment.subscription_id is not None:
         return
     delay_s = _REMIND_AFTER_S if about == "requires_action" else 0.0
@@ -147,7 +149,7 @@ def _tell_payer(payment: Payment, about: About) -> None:
 
 
 def _leave_unknown(payment: Payment, reason: str) -> None:
-    """Make the payment `unknown` and enqueue its reconciliation, whose job the client follows from now on."""
+    """Make the payment `unknown`, and enqueue its reconciliation; the client then follows that job."""
     job_id = _reconcile_after(payment, _RECONCILE_AFTER_S)
     move(payment.store_id, payment.id, "unknown", reason, job_id=job_id)
 
@@ -159,13 +161,13 @@ def _reconcile_after(payment: Payment, delay_s: float) -> UUID:
         owner_id=payment.user_id,
         store_id=payment.store_id,
         delay_s=delay_s,
-        # Charges, for which a client waits, go first.
+        # Charges go first, because clients wait for them.
         priority=200,
     )
 
 
 def reconcile(run: Run, store_id: UUID, payment_id: UUID) -> None:
-    """Find out the result of a charge to which the gateway gave no answer. Raises: Retry while it gives none."""
+    """Find out the result of a charge that the gateway did not answer. Raises: Retry if it still does not answer."""
     with transaction():
         payment = get_payment(store_id, payment_id)
     if payment.status != "unknown":
@@ -187,9 +189,9 @@ def reconcile(run: Run, store_id: UUID, payment_id: UUID) -> None:
 
 
 def cancel(run: Run, store_id: UUID, payment_id: UUID) -> None:
-    """End a payment whose payer has not acted in time: the gateway cancels the charge, or tells its final result.
+    """End a payment whose payer has not acted in time: the gateway cancels the charge, or gives its final result.
 
-    Raises: Retry while the gateway does not answer.
+    Raises: Retry if the gateway does not answer.
     """
     with transaction():
         payment = get_payment(store_id, payment_id)
@@ -212,16 +214,16 @@ def cancel(run: Run, store_id: UUID, payment_id: UUID) -> None:
 
 
 def look_again(run: Run, store_id: UUID, payment_id: UUID) -> None:
-    """The gateway has news of a charge. It is asked about what waits for its payer, and about what had failed.
+    """Handle news of a charge: ask the gateway about a payment that waits for its payer or had failed.
 
-    Raises: Retry while it does not answer, and while another job is at work on the payment, which may have asked
-    before that.
+    Raises: Retry if the gateway does not answer, or while another job works on the payment, because that job may have
+    asked before the news.
     """
     try:
         with transaction():
             payment = get_payment(store_id, payment_id)
     except NotFound:
-        # Of a store's test data, say, which is there no more.
+        # The payment may have been deleted, for example with a store's test data.
         run.complete(None)
         return
     if payment.status in ("pending", "processing"):
@@ -260,7 +262,7 @@ def look_again(run: Run, store_id: UUID, payment_id: UUID) -> None:
 
 
 def refund(run: Run, store_id: UUID, refund_id: UUID) -> None:
-    """Make a refund. Raises: Retry while the gateway does not answer: with the same key it is made once."""
+    """Make a refund. Raises: Retry if the gateway does not answer; under the same key it is made only once."""
     with transaction():
         due, payment = _get_refund(store_id, refund_id)
     if due.status != "pending":
@@ -280,9 +282,9 @@ def refund(run: Run, store_id: UUID, refund_id: UUID) -> None:
 
 
 def look_at_refund(run: Run, store_id: UUID, refund_id: UUID) -> None:
-    """The gateway has news of a refund: one that was made may have been sent back by the payer's bank.
+    """Handle news of a refund: the payer's bank may have sent it back.
 
-    Raises: Retry while it does not answer, and while the refund is being made.
+    Raises: Retry if the gateway does not answer, or while the refund is being made.
     """
     try:
         with transaction():
@@ -291,7 +293,8 @@ def look_at_refund(run: Run, store_id: UUID, refund_id: UUID) -> None:
         run.complete(None)
         return
     if due.status == "pending":
-        # It may have been answered already, before it was sent back, and that answer not be written down yet.
+        # The gateway may have answered the refund's job before the refund was sent back, and that answer may not be
+        # written yet.
         raise Retry(problem="another job is at work on the refund")
     if due.status != "succeeded":
         run.complete(_result(payment))
@@ -343,7 +346,7 @@ def _result(payment: Payment) -> dict[str, Any]:
 
 @when_ended(kinds.PAYMENT_CHARGE)
 def charge_given_up(ending: Ending) -> None:
-    """The job failed for good: only the gateway can tell whether the charge was made, so the payment is reconciled."""
+    """The job failed permanently. Only the gateway knows whether the charge was made, so the payment is reconciled."""
     payment = _payment_of(ending)
     if payment.status == "pending":
         move(payment.store_id, payment.id, "processing", "its charge was given up")
@@ -353,7 +356,7 @@ def charge_given_up(ending: Ending) -> None:
 
 @when_ended(kinds.PAYMENT_CANCEL)
 def cancellation_given_up(ending: Ending) -> None:
-    """The job failed for good: only the gateway can tell whether the charge was made, so the payment is reconciled."""
+    """The job failed permanently. Only the gateway knows whether the charge was made, so the payment is reconciled."""
     payment = _payment_of(ending)
     if payment.status == "processing" and payment.job_id == ending.job_id:
         _leave_unknown(payment, "its cancellation was given up")
@@ -361,7 +364,7 @@ def cancellation_given_up(ending: Ending) -> None:
 
 @when_ended(kinds.PAYMENT_RECONCILE)
 def reconciliation_given_up(ending: Ending) -> None:
-    """Reconciliation used up its attempts: a new job goes on with it later, so that no payment stays `unknown`."""
+    """Reconciliation has used up its attempts: a new job continues later, so that no payment stays `unknown`."""
     payment = _payment_of(ending)
     if payment.status == "unknown":
         log.error("payment %s is still unknown after all attempts to find out", payment.id)
@@ -371,7 +374,8 @@ def reconciliation_given_up(ending: Ending) -> None:
 
 @when_ended(kinds.PAYMENT_REFUND)
 def refund_given_up(ending: Ending) -> None:
-    """The refund's job failed for good: a new one goes on later, since the refund was promised, or even made."""
+    """The refund's job failed permanently: a new one continues later, because the refund was promised, and may even
+    have been made."""
     due, payment = _get_refund(UUID(ending.args["store_id"]), UUID(ending.args["refund_id"]))
     if due.status == "pending":
         log.error("refund %s is still pending after all attempts", due.id)

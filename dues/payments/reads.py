@@ -1,4 +1,4 @@
-"""What may be read of payments, refunds and stored payment methods."""
+"""Reads of payments, refunds and stored payment methods."""
 
 from dues.accounts.models import User
 from dues.accounts.reads import users
@@ -70,7 +70,7 @@ refunds = Resource(
         "settled_at": Range(Refund.settled_at),
     },
     sorts={"created_at": Refund.created_at, "settled_at": Refund.settled_at},
-    # Leaves out refunds of payments that the caller may not see. `user_id` is null for the store's staff, who see all.
+    # Excludes refunds of payments that the caller may not see. `user_id` is null for the store's staff, who see all.
     within=(
         "exists (select from payments p where p.store_id = %(store_id)s and p.id = %(payment_id)s"
         " and (%(user_id)s::uuid is null or p.user_id = %(user_id)s::uuid))"
@@ -131,7 +131,8 @@ payments = Resource(
     tags=_tags,
 )
 
-# Dues never knows a card's number. `only_store` in the scope is the store that the caller's token is bound to, or null.
+# Dues never sees a card's number. `only_store` in the scope is the store that the caller's token is restricted to, or
+# null.
 payment_methods = Resource(
     "PaymentMethod",
     PaymentMethod,

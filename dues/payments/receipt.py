@@ -16,7 +16,8 @@ _TEMPLATE = "payments/templates/receipt.typ"
 
 
 class Seller(Struct, frozen=True, kw_only=True):
-    """The payee, as named at the time. `name` is the store's; `lines` are its legal name, address and tax id."""
+    """The payee as they were named at the time. `name` is the store's; `lines` are its legal name, address and tax
+    id."""
 
     name: str
     lines: list[str] = []
@@ -46,7 +47,7 @@ def seller_shown(
     website: str | None = None,
     note: str | None = None,
 ) -> Seller:
-    """A store as a document names it."""
+    """A store as a document shows it."""
     return Seller(
         name=name,
         lines=seller_lines(name, legal_name, address, country, tax_id, language),
@@ -58,13 +59,13 @@ def seller_shown(
 
 
 def payer_shown(*, name: str, email: str, address: Mapping[str, Any] | None, language: Language) -> Payer:
-    """A user as a document names them; `address` has the parameters of `address_lines()`."""
+    """A user as a document shows them; `address` has the parameters of `address_lines()`."""
     return Payer(name=name, email=email, lines=address_lines(**address or {}, language=language))
 
 
 class Refunded(Struct, frozen=True, kw_only=True):
-    """The amount of one refund, in minor units; `before` is the sum of earlier ones. `tax` is the part of the amount
-    that is tax, where a credit note says so."""
+    """One refund, in minor units. `before` is the sum of earlier refunds. `tax` is the tax included in the amount, if a
+    credit note states it."""
 
     amount: int
     refunded_at: datetime
@@ -78,8 +79,8 @@ class Refunded(Struct, frozen=True, kw_only=True):
 class Receipt(Struct, frozen=True, kw_only=True):
     """The content of a receipt or, with `refund`, of the document about a refund.
 
-    Amounts are minor units of `currency`, and include a tax of `tax_rate` parts per million. Dates are those of the
-    store's `timezone`. `test`: the store is a test store, where nobody pays money.
+    Amounts are minor units of `currency`, and include a tax of `tax_rate` parts per million. Dates are shown in the
+    store's `timezone`. `test`: the store is a test store, where no real money is paid.
     """
 
     number: str
@@ -104,7 +105,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
 
     @property
     def what(self) -> str:
-        """What the payment was for, as the document names it."""
+        """What the payment was for, as the document shows it."""
         return self.description or "Payment"
 
     @property
@@ -115,7 +116,7 @@ class Receipt(Struct, frozen=True, kw_only=True):
         return format_money(amount, self.currency)
 
     def moment(self, moment: datetime) -> str:
-        """The time in words of English: `20 November 2026, 15:39 UTC+01:00`, in the store's time zone."""
+        """The time in English: `20 November 2026, 15:39 UTC+01:00`, in the store's time zone."""
         return words_of("en").moment(moment, self.timezone)
 
 
@@ -204,7 +205,7 @@ class _Shown:
         }
 
     def _tax(self, net: int, tax: int) -> list[list[Any]]:
-        """What of an amount is net and what is tax, where there is any."""
+        """The rows for the net amount and the tax; none if there is no tax."""
         if self._receipt.tax_rate == 0:
             return []
         rate = self._words.rate(self._receipt.tax_rate)
@@ -214,7 +215,7 @@ class _Shown:
         ]
 
     def _tax_of(self, refund: Refunded) -> int:
-        """The part of a refund that is tax: of several refunds these add up to the tax of the payment."""
+        """The tax included in a refund. Over several refunds these add up to the tax of the payment."""
         _, tax = split_gross(self._receipt.amount, self._receipt.tax_rate)
         before, after = (
             rounded(tax * refunded, self._receipt.amount) for refunded in (refund.before, refund.before + refund.amount)

@@ -1,4 +1,4 @@
-"""Issuing receipts, and documents of refunds. The content is read once and stored under the store's next number.
+"""Issuing receipts, and documents about refunds. The content is read once, and stored under the store's next number.
 However often a job asks for a document, it gets the same number and the same bytes."""
 
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ _OWNERS = """
 
 
 class _Paid(NamedTuple):
-    """A payment with its store and its payer, as they are now."""
+    """A payment with its store and its payer as they are at present."""
 
     payment_id: UUID
     user_id: UUID
@@ -94,7 +94,7 @@ class _Paid(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class IssuedReceipt:
-    """A document with its file, and what it says."""
+    """An issued document, its content, and its file."""
 
     document: Issued
     receipt: Receipt
@@ -102,10 +102,9 @@ class IssuedReceipt:
 
 
 def issue_receipt(store_id: UUID, payment_id: UUID, sent_by: UUID) -> IssuedReceipt:
-    """Issue the receipt of a payment that has succeeded, which the job `sent_by` is to send. Where the store wants it,
-    its owners are mailed about the payment. Not to be called in a transaction. Raises: PermanentFailure where there is
-    no such payment.
-    """
+    """Issue the receipt of a successful payment; the job `sent_by` will send it. If the store wants it, its owners are
+    mailed about the payment. Must not be called within a transaction. Raises: PermanentFailure if there is no such
+    payment."""
     with transaction():
         document = _receipt(store_id, _paid(store_id, payment_id))
         begin_delivery(document, sent_by)
@@ -118,14 +117,14 @@ def issue_receipt(store_id: UUID, payment_id: UUID, sent_by: UUID) -> IssuedRece
 
 
 def issue_refund(store_id: UUID, payment_id: UUID, refund_id: UUID, sent_by: UUID) -> IssuedReceipt:
-    """Issue the document of a refund that was made. The receipt of its payment always gets a smaller number, whichever
-    of the two is asked for first, and its tax rate holds for both. Raises: PermanentFailure where there is no such
-    refund."""
+    """Issue the document about a refund that was made. The receipt of its payment always gets the lower number,
+    whichever of the two is requested first, and its tax rate is used for both. Must not be called within a transaction.
+    Raises: PermanentFailure if there is no such refund."""
     with transaction():
         paid = _paid(store_id, payment_id)
         receipt = _receipt(store_id, paid)
         refunded = _refunded(store_id, payment_id, refund_id, receipt.number)
-        # What is given back includes the tax that was paid, whatever the store's rate is by now.
+        # A refund includes the tax that was paid, whatever the store's rate is by now.
         paid = paid._replace(tax_rate=convert(receipt.data, Receipt).tax_rate)
         document = _issue(store_id, "refund", refund_id, paid, refunded)
         begin_delivery(document, sent_by)
@@ -137,20 +136,20 @@ def issue_refund(store_id: UUID, payment_id: UUID, refund_id: UUID, sent_by: UUI
 
 
 def describe_payment(store_id: UUID, payment_id: UUID) -> tuple[UUID, str, Receipt]:
-    """The payer, the payment's status, and the content of a receipt without a number. Raises: PermanentFailure."""
+    """The payer's id, the payment's status, and the content of a receipt without a number. Raises: PermanentFailure."""
     paid = _paid(store_id, payment_id)
     return paid.user_id, paid.status, _says(paid, "", None)
 
 
 def describe_refund(store_id: UUID, payment_id: UUID, refund_id: UUID) -> tuple[UUID, Receipt]:
-    """The payer, and the content of the document about a refund that was made, without numbers. Raises:
+    """The payer's id, and the content of the document about a refund that was made, without numbers. Raises:
     PermanentFailure."""
     paid = _paid(store_id, payment_id)
     return paid.user_id, _says(paid, "", _refunded(store_id, payment_id, refund_id, ""))
 
 
 def open_receipt(document: Issued) -> IssuedReceipt:
-    """The content of an issued document, and its file, which is made if there is none yet."""
+    """The content of an issued document and its file, which is made if there is none yet."""
     receipt = convert(document.data, Receipt)
     return IssuedReceipt(document, receipt, document.content or receipt_pdf(receipt, find_logo(document.store_id)))
 
@@ -218,7 +217,7 @@ def _says(paid: _Paid, number: str, refunded: Refunded | None) -> Receipt:
 
 
 def method_shown(brand: str | None, last4: str | None, gateway: str, language: Language = "en") -> str:
-    """How a payment was made, as far as the gateway tells."""
+    """The payment method in words, as far as the gateway describes it."""
     if last4:
         return f"{(brand or 'card').title()} •••• {last4}"
     return words_of(language)("{gateway} card", gateway=gateway.title())

@@ -1,19 +1,19 @@
-"""The built-in gateway: charges nobody, and behaves as the payment method's token says.
+"""The built-in gateway: it charges nobody, and behaves as the payment method's token says.
 
     sandbox_ok              succeeds
     sandbox_declined        is declined, `card_declined`
     sandbox_insufficient    is declined, `insufficient_funds`
     sandbox_stolen          is declined, `stolen_card`
-    sandbox_fail_after:N    once stored, succeeds N times and is declined from then on, `card_declined`
-    sandbox_action          waits for its payer, who succeeds or fails (`authentication_failed`); off session, where
-                            nobody can be asked, it is declined (`authentication_required`)
+    sandbox_fail_after:N    once stored, succeeds N times and is declined after that, `card_declined`
+    sandbox_action          waits for its payer, who succeeds or fails (`authentication_failed`); off session, when
+                            the payer cannot be asked, it is declined (`authentication_required`)
     sandbox_timeout         is never charged, and the gateway does not answer
     sandbox_lost_answer     is charged, and the answer is lost
-    sandbox_disputed        succeeds, and its payer's bank takes the money back
-    sandbox_dispute_won     as that, and the store gets it again when the gateway is next asked for news
-    sandbox_dispute_lost    as that, and the bank keeps it
+    sandbox_disputed        succeeds, and then the payer's bank takes the money back
+    sandbox_dispute_won     the same, and the store gets the money back when the gateway is next asked for news
+    sandbox_dispute_lost    the same, and the bank keeps the money
 
-Its books are a schema of their own, written on connections of their own: whatever is rolled back in Dues, they stay, as
+Its books are a separate schema, written on separate connections: they persist when Dues rolls back a transaction, as
 those of a real gateway would.
 """
 
@@ -53,7 +53,7 @@ _FAILURE_CODES = {
     "sandbox_fail_after": "card_declined",
     "sandbox_action": "authentication_required",
 }
-# What is shown of a card; which is which, people can tell by these.
+# The digits that are shown of a card; they tell people which token it is.
 _LAST4 = {
     "sandbox_ok": "4242",
     "sandbox_declined": "0002",
@@ -67,15 +67,15 @@ _LAST4 = {
     "sandbox_dispute_won": "1976",
     "sandbox_dispute_lost": "5423",
 }
-# What becomes of a dispute in the end.
+# How a dispute ends.
 _DISPUTED = {"sandbox_disputed": "open", "sandbox_dispute_won": "won", "sandbox_dispute_lost": "lost"}
-# Test stores look years ahead: their cards outlast that.
+# Test stores move their clocks years ahead; the cards must outlast that.
 _EXPIRES = (12, 2099)
 
-# How soon books that cannot be reached are tried again.
+# How soon a failed connection to the books is tried again, in seconds.
 _AGAIN_S = 0.1
 
-# The method that marks a key which was closed before anything was charged.
+# The method recorded for a key that was closed before anything was charged.
 _CLOSED = "closed"
 
 _BOOK = text("""
@@ -108,7 +108,7 @@ _NEWS = text("""
     select reference, store_id, status, changed_at from sandbox_gateway.disputes
     where changed_at >= :since order by changed_at
 """)
-# What was told as open is decided by the time that somebody asks again.
+# A dispute that was reported as open is decided by the next time somebody asks.
 _DECIDE = text("""
     update sandbox_gateway.disputes set status = ends_as, changed_at = clock_timestamp()
     where status = 'open' and ends_as <> 'open' and is_told returning reference
@@ -116,7 +116,7 @@ _DECIDE = text("""
 _TOLD = text(
     "update sandbox_gateway.disputes set is_told = true where status = 'open' and not is_told returning reference"
 )
-# Which charge of its method a key is, counted from 1; a key that comes again is still the same.
+# The position of a key among the charges of its method, counted from 1. A repeated key keeps its position.
 _NUMBER = text("""
     insert into sandbox_gateway.methods as m (reference, keys) values (:method, array[:key])
     on conflict (reference) do update
@@ -126,7 +126,7 @@ _NUMBER = text("""
 
 
 class Sandbox:
-    """See dues/payments/gateway.py for what its methods do."""
+    """See dues/payments/gateway.py for its methods."""
 
     def describe(self, key: str, token: str) -> StoredMethod:
         name, (month, year) = _name(token), _EXPIRES
@@ -147,7 +147,7 @@ class Sandbox:
         return self._known(key)
 
     def _outcome(self, key: str, name: str, charge: Charge) -> tuple[Outcome, str | None]:
-        """What becomes of a charge, and why where it is declined."""
+        """The outcome of a charge, and the reason if it is declined."""
         if name == "sandbox_fail_after":
             token, _, stored = charge.method.partition("@")
             number = _run(_NUMBER, {"method": charge.method, "key": key})[0] if stored else 1
@@ -214,7 +214,7 @@ class Sandbox:
     def _book(
         self, key: str, kind: str, amount: int, currency: str, method: str, outcome: Outcome, code: str | None = None
     ) -> bool:
-        """Write an operation down unless its key is taken. Returns: whether it was not."""
+        """Record an operation, unless its key is taken. Returns: whether it was recorded."""
         values = {
             "key": key,
             "kind": kind,
@@ -244,7 +244,7 @@ def _name(method: str) -> str:
 
 
 def _run(statement: TextClause, values: Mapping[str, Any]) -> Any:
-    """Each statement may run twice: a key stands for one operation, however often it is asked for."""
+    """Run a statement until the books can be reached. It may run twice: a key stands for one operation."""
     until = time.monotonic() + settings().gateway_timeout_s
     while True:
         try:
@@ -257,7 +257,7 @@ def _run(statement: TextClause, values: Mapping[str, Any]) -> Any:
 
 
 def _books() -> Engine:
-    """Connections apart from those of Dues, bounded in time as calls to a gateway are."""
+    """Connections separate from those of Dues, with the time limits of calls to a gateway."""
     engine: Engine | None = current_app.extensions.get("payments.sandbox")
     if engine is None:
         timeout_s = settings().gateway_timeout_s

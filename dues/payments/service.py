@@ -29,7 +29,7 @@ from dues.postgres import db
 from dues.stores.service import wrong_currency
 from dues.text import OneLine
 
-# How often one receipt may be mailed in a day, the first time included.
+# How often one receipt may be mailed per day, including the first time.
 MOST_DELIVERIES = 5
 _DAY_S = 86_400
 
@@ -39,8 +39,9 @@ Description = Annotated[OneLine, Meta(max_length=500)]
 class NewPayment(Struct, forbid_unknown_fields=True):
     """A payment for a package of the store, or of an amount: `package_id`, or `amount` and `currency`.
 
-    `amount` and `currency` beside `package_id` are the price that the payer has seen: if it has changed since, the
-    payment is refused."""
+    `amount` and `currency` given together with `package_id` are the price that the payer has seen: if it has changed
+    since, the payment is refused.
+    """
 
     payment_method: Method
     package_id: UUID | UnsetType = UNSET
@@ -64,7 +65,7 @@ class Confirmation(Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Order:
-    """The amount, and what it is for; `package_version` is 0 where it is for no package."""
+    """An amount in minor units, and what it is for. `package_version` is 0 if it is not for a package."""
 
     amount: int
     currency: str
@@ -74,11 +75,11 @@ class Order:
 
 
 def read_order(store_id: UUID, new: NewPayment, currencies: Collection[str]) -> Order:
-    """The amount and purpose of the payment that a request asks for, in a store that takes `currencies`.
+    """The amount and purpose of the payment that a request asks for, in a store that accepts `currencies`.
 
-    Raises: ValidationFailed for a body that names neither a package nor an amount, a package that is free or not the
-    store's, or a currency that it does not take; Conflict for a package that is archived, or whose price is not the one
-    that the request names.
+    Raises: ValidationFailed for a body that names neither a package nor an amount, for a package that is free or not
+    the store's, or for a currency that the store does not accept; Conflict for a package that is archived, or whose
+    price differs from the one in the request.
     """
     _check(new)
     if new.package_id is not UNSET:
@@ -123,7 +124,7 @@ def _order_package(store_id: UUID, package_id: UUID, new: NewPayment, currencies
 
 
 def create_payment(store_id: UUID, user_id: UUID, order: Order, method: str, chosen: Chosen) -> OpenPayment:
-    """Create a pending payment by `user_id`, and the job that will charge it.
+    """Create a pending payment of `user_id`, and the job that will charge it.
 
     Raises: ValidationFailed for a payment method that is not the user's, or that the store cannot charge.
     """
@@ -161,8 +162,9 @@ def payment_args(payment: Payment) -> dict[str, str]:
 
 
 def get_payment(store_id: UUID, payment_id: UUID, user_id: UUID | None = None) -> Payment:
-    """The payment, locked for this transaction; with `user_id` only one of that user's. Raises: NotFound."""
-    # Its status is changed with SQL, so a copy in the session may be outdated.
+    """The payment, locked for this transaction. With `user_id`, only a payment of that user is found. Raises:
+    NotFound."""
+    # Its status is changed with SQL, so the session's copy may be outdated.
     payment = db.session.scalar(
         select(Payment)
         .where(Payment.store_id == store_id, Payment.id == payment_id)
@@ -175,10 +177,10 @@ def get_payment(store_id: UUID, payment_id: UUID, user_id: UUID | None = None) -
 
 
 def confirm_payment(payment: Payment, confirmation: Confirmation) -> UUID:
-    """Record that the payer has acted, and enqueue the job that tells the gateway. `payment` is locked. Returns: the
+    """Record that the payer of a locked payment has acted, and enqueue the job that tells the gateway. Returns: the
     job's id.
 
-    Raises: InvalidTransition where no action is required.
+    Raises: InvalidTransition if no action is required.
     """
     if payment.status != "requires_action":
         raise InvalidTransition(f"a payment that is {payment.status} requires no action")
@@ -193,10 +195,10 @@ def confirm_payment(payment: Payment, confirmation: Confirmation) -> UUID:
 
 
 def create_refund(payment: Payment, requested_by: UUID, new: NewRefund) -> Refund:
-    """Create a pending refund of a part of `payment`, which is locked, and the job that will make it.
+    """Create a pending refund of a locked payment, and the job that will make it.
 
-    Raises: InvalidTransition for a payment that has not succeeded or is refunded; Conflict when less is left, or the
-    payer's bank has taken the money back.
+    Raises: InvalidTransition for a payment that has not succeeded or is fully refunded; Conflict if less than the
+    amount is left, or if the payer's bank has taken the money back.
     """
     if payment.status not in ("succeeded", "partially_refunded"):
         raise InvalidTransition(f"a payment that is {payment.status} cannot be refunded")
@@ -222,7 +224,7 @@ def create_refund(payment: Payment, requested_by: UUID, new: NewRefund) -> Refun
 def send_receipt_again(payment: Payment, asked_by: UUID) -> tuple[UUID, UUID]:
     """Enqueue another mail of the receipt to its payer. Returns: the ids of the document and the job.
 
-    Raises: NotFound where there is none yet; TooManyRequests.
+    Raises: NotFound if there is no receipt yet; TooManyRequests.
     """
     document = get_file(payment.store_id, "receipt", payment.id)
     count, wait_s = count_recent(document, _DAY_S)
@@ -241,7 +243,7 @@ def refund_args(refund: Refund) -> dict[str, str]:
 
 
 def _promised(payment: Payment) -> int:
-    """The sum of a payment's refunds, made or pending. The payment's lock keeps others from adding to it."""
+    """The sum of a payment's refunds, completed or pending. The payment is locked, so nobody adds to it."""
     given = db.session.scalar(
         select(func.coalesce(func.sum(Refund.amount), 0)).where(
             Refund.store_id == payment.store_id, Refund.payment_id == payment.id, Refund.status == "pending"
@@ -252,6 +254,6 @@ def _promised(payment: Payment) -> int:
 
 @shows_users
 def customer_tags(user_id: UUID) -> list[str]:
-    """The stores of which the user is a customer."""
+    """The tags of all stores that have this user as a customer."""
     stores = db.session.scalars(select(Payment.store_id).where(Payment.user_id == user_id).distinct())
     return [f"store:{store_id}:customers" for store_id in stores]

@@ -1,9 +1,9 @@
-"""Storing a payment method at a store's own gateway, which its payer's client does together with the gateway.
+"""Storing a payment method at a store's own gateway, which the payer's client does together with the gateway.
 
     pending -> requires_action -> succeeded | failed
 
-A job has the gateway begin a setup; `next_action` is what the client then needs to have the payer enter their card,
-which never passes through Dues. A job, by the client's word or the gateway's news, asks what has become of it.
+A job begins a setup at the gateway. `next_action` is what the client needs to let the payer enter their card, which
+never passes through Dues. When the client says so, or the gateway has news, a job asks for the result.
 """
 
 from collections.abc import Iterator
@@ -38,15 +38,15 @@ _KEEP_CUSTOMER = """
 
 
 class NewPaymentSetup(Struct, forbid_unknown_fields=True):
-    """A payment method to store at a store's own gateway. A payer's first there is their default."""
+    """A payment method to store at a store's own gateway. A payer's first method there becomes their default."""
 
     is_default: bool = False
 
 
 def create_setup(store_id: UUID, user_id: UUID, new: NewPaymentSetup) -> PaymentSetup:
-    """A pending setup, and the job that has the gateway begin it. Part of the caller's transaction().
+    """Create a pending setup, and the job that begins it at the gateway. Part of the caller's transaction().
 
-    Raises: Conflict where the store is charged by the sandbox, whose methods are stored by their tokens.
+    Raises: Conflict if the sandbox charges in the store, since its methods are stored by their tokens.
     """
     chosen = chosen_gateway(store_id)
     if chosen.gateway != STRIPE or chosen.account_id is None:
@@ -61,9 +61,9 @@ def create_setup(store_id: UUID, user_id: UUID, new: NewPaymentSetup) -> Payment
 
 
 def confirm_setup(setup: PaymentSetup) -> UUID:
-    """The payer has acted: a job asks the gateway. `setup` is locked. Returns: the job's id.
+    """The payer of a locked setup has acted: enqueue a job that asks the gateway for the result. Returns: the job's id.
 
-    Raises: InvalidTransition where no action is required.
+    Raises: InvalidTransition if no action is required.
     """
     if setup.status != "requires_action":
         raise InvalidTransition(f"a setup that is {setup.status} requires no action")
@@ -78,7 +78,7 @@ def _enqueue(setup: PaymentSetup) -> UUID:
 
 
 def get_setup(store_id: UUID, setup_id: UUID, user_id: UUID | None = None) -> PaymentSetup:
-    """The setup, locked for this transaction; with `user_id` only one of that user's. Raises: NotFound."""
+    """The setup, locked for this transaction. With `user_id`, only a setup of that user is found. Raises: NotFound."""
     setup = db.session.get(PaymentSetup, (store_id, setup_id), with_for_update=True, populate_existing=True)
     if setup is None or (user_id is not None and setup.user_id != user_id):
         raise NotFound("there is no such setup")
@@ -86,7 +86,7 @@ def get_setup(store_id: UUID, setup_id: UUID, user_id: UUID | None = None) -> Pa
 
 
 def work_on(run: Run, store_id: UUID, setup_id: UUID) -> None:
-    """Have a setup begun, or find out what has become of it. Raises: Retry while the gateway does not answer."""
+    """Begin a setup at the gateway, or find out its result. Raises: Retry if the gateway does not answer."""
     try:
         with transaction():
             setup = get_setup(store_id, setup_id)
@@ -143,7 +143,7 @@ def _finish(run: Run, setup: PaymentSetup) -> None:
     except Refused as refused:
         stored = refused.code
     with run.completion(_result(setup)):
-        # Whoever stores a method locks its user first.
+        # Storing a method locks its user, which must come before the setup's lock.
         current = accounts.current(setup.store_id)
         is_current = current is not None and current.id == setup.account_id
         method = None
@@ -185,7 +185,7 @@ def _keep_customer(setup: PaymentSetup, reference: str) -> str:
 
 
 def detach_later(method: PaymentMethod) -> None:
-    """A method that its payer has forgotten is forgotten at their store's gateway, too."""
+    """Have a method that its payer has deleted also deleted at the store's gateway, by a job."""
     account = accounts.current(method.store_id) if method.store_id and method.gateway == STRIPE else None
     if account is not None:
         args = {"store_id": str(method.store_id), "account_id": str(account.id), "reference": method.gateway_ref}
@@ -193,7 +193,7 @@ def detach_later(method: PaymentMethod) -> None:
 
 
 def detach(store_id: UUID, account_id: UUID, reference: str) -> None:
-    """Raises: Retry while the gateway does not answer."""
+    """Delete a method at the store's gateway. Raises: Retry if the gateway does not answer."""
     try:
         with _stripe(store_id, account_id) as stripe:
             stripe.detach(reference)
@@ -207,7 +207,8 @@ def _result(setup: PaymentSetup) -> dict[str, Any]:
 
 @when_ended(kinds.PAYMENT_SETUP)
 def setup_given_up(ending: Ending) -> None:
-    """One that could not be begun has failed; one that waits for its payer goes on to, and news may still come."""
+    """A setup that could not be begun has failed. One that waits for its payer continues to wait, since news may still
+    come."""
     setup = get_setup(UUID(ending.args["store_id"]), UUID(ending.args["setup_id"]))
     if setup.status == "pending":
         setup.status, setup.failure_code = "failed", "gateway_timeout"

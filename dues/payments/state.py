@@ -5,12 +5,12 @@
     unknown -> succeeded | failed
     succeeded -> partially_refunded -> refunded;  succeeded -> refunded
 
-    refund: pending -> succeeded | failed;  succeeded -> failed, where the payer's bank sends it back
+    refund: pending -> succeeded | failed;  succeeded -> failed, if the payer's bank sends it back
 
-`unknown` is a charge whose gateway did not answer: only reconciliation leads out of it, and never to another charge.
-That a charge which had failed was made after all, whatever the reason, is told by a move that `is_late`, and the money
-is given back. Each change is one statement that is guarded by the states it may leave and appends to `payment_events`;
-what others should know of it is emitted as an event (dues/events.py). Times are those of the store (dues/clock.py).
+`unknown` is a charge whose gateway did not answer: only reconciliation leads out of it, and never to another charge. If
+a charge that had failed turns out to have been made, a move with `is_late` records that, and the money is refunded.
+Each change is one statement, which checks the present status and appends to `payment_events`; changes that others
+should know of emit an event (dues/events.py). Times are those of the store (dues/clock.py).
 """
 
 from collections.abc import Callable
@@ -37,12 +37,12 @@ SOURCES: dict[PaymentStatus, tuple[PaymentStatus, ...]] = {
     "failed": ("processing", "requires_action", "unknown"),
     "requires_action": ("processing",),
     "unknown": ("processing",),
-    # A further partial refund leaves the status as it is, but is a change too.
+    # A further partial refund does not change the status, but is recorded as a change too.
     "partially_refunded": ("succeeded", "partially_refunded"),
     "refunded": ("succeeded", "partially_refunded"),
 }
 
-# The events that tell of each status; the beginning of a charge has none.
+# The event of each status. The beginning of a charge has none.
 _EVENTS: dict[PaymentStatus, EventType] = {
     "succeeded": "payment.succeeded",
     "failed": "payment.failed",
@@ -133,9 +133,9 @@ class OpenPayment:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """A payment that has changed its status, at a moment of the store's time; of those that hooks are told of, it has
-    come to an end of its way, or waits for its payer. `is_late`: it has succeeded after it had failed, so that nobody
-    expects the money any more."""
+    """A payment whose status has changed, at a moment of the store's time. Hooks receive those that have succeeded,
+    failed, or wait for their payer. `is_late`: it succeeded after it had failed, so nobody expects the money any
+    more."""
 
     store_id: UUID
     id: UUID
@@ -155,7 +155,7 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Refunded:
-    """A refund of `payment`, which is locked, that was made, or failed; `is_returned`: failed after it was made, so
+    """A refund of `payment` (locked) that has succeeded or failed. `is_returned`: it failed after it had succeeded, so
     that the store has the money again."""
 
     payment: Payment
@@ -167,7 +167,7 @@ class Refunded:
     is_returned: bool = False
 
 
-# How much of a payment, which is locked, may still be given back, in minor units; None where there is nothing to say.
+# How much of a locked payment may be refunded at most, in minor units; None for no limit.
 Limit = Callable[[Payment], int | None]
 
 _SETTLING = ("succeeded", "failed", "requires_action")
@@ -178,38 +178,38 @@ _limits: list[Limit] = []
 
 
 def when_settled(hook: Callable[[Settled], None]) -> Callable[[Settled], None]:
-    """Have `hook` called, in the same transaction(), when a payment succeeds, fails or requires an action."""
+    """Have `hook` called when a payment succeeds, fails or requires an action, in the same transaction()."""
     _when_settled.append(hook)
     return hook
 
 
 def when_refunded(hook: Callable[[Refunded], None]) -> Callable[[Refunded], None]:
-    """Have `hook` called, in the same transaction(), when a refund was made, or failed."""
+    """Have `hook` called when a refund has succeeded or failed, in the same transaction()."""
     _when_refunded.append(hook)
     return hook
 
 
 def when_refund_opened(hook: Callable[[Payment, Refund], None]) -> Callable[[Payment, Refund], None]:
-    """Have `hook` called, in the same transaction(), when a refund was asked for."""
+    """Have `hook` called when a refund was requested, in the same transaction()."""
     _when_refund_opened.append(hook)
     return hook
 
 
 def limits_refunds(limit: Limit) -> Limit:
-    """Have no more of a payment be refunded than `limit` says."""
+    """Have refunds of a payment limited to what `limit` returns."""
     _limits.append(limit)
     return limit
 
 
 def refund_limit(payment: Payment) -> int:
-    """The most that may be refunded of a payment, which is locked, whatever was refunded of it already."""
+    """How much of a locked payment may be refunded, in minor units, before what was refunded already is subtracted."""
     found = [most for limit in _limits if (most := limit(payment)) is not None]
     return min([payment.amount, *found])
 
 
 def open_payment(payment: OpenPayment) -> None:
-    """Insert a new payment, which is `pending`. Part of the caller's transaction(). In SQL, since this is the most
-    frequent write, and the ORM's unit of work would be a sixth of its time."""
+    """Insert a new payment, which is `pending`. Part of the caller's transaction(). It uses SQL because this is the
+    most frequent write, and the ORM's unit of work would take a sixth of its time."""
     run_later(_OPEN, vars(payment) | {"event_id": new_id()})
     emit(payment.store_id, "payment.created", payments, {"store_id": payment.store_id, "id": payment.id})
     touch(f"store:{payment.store_id}:customers")
@@ -230,12 +230,12 @@ def move(
     confirmation_job_id: UUID | None = None,
     is_late: bool = False,
 ) -> None:
-    """Change a payment's status and the columns that go with it. Nothing else changes a status. Part of the caller's
+    """Change a payment's status, and the columns that go with it. Nothing else changes a status. Part of the caller's
     transaction().
 
-    `refunded` is added to what was given back before. `next_action` holds for this status alone; of the others,
-    those not given stay as they are. `is_late` is for a charge that had `failed` and has succeeded after all.
-    Raises: InvalidTransition where the payment's present status does not lead to `to`; NotFound.
+    `refunded` is added to what was refunded before. `next_action` is cleared unless given; other columns that are not
+    given stay as they are. `is_late` is for a charge that had `failed` and has succeeded after all. Raises:
+    InvalidTransition if the payment's present status does not lead to `to`; NotFound.
     """
     unit_of_work()
     at = store_now(store_id)

@@ -1,8 +1,8 @@
-"""Stripe's API through its own package: a client for each account, and what its errors mean to us.
+"""Stripe's API through Stripe's own package: a client for each account, and the translation of its errors into ours.
 
-Nothing is set on the package's module: key, version and base are the client's own. Its retries are off, since each call
-is made by a job that is tried again and carries a key of ours; so is its telemetry. Messages of its errors go nowhere:
-they may quote what was sent.
+Nothing is set globally on the package: key, version and base address belong to each client. The package's retries are
+off, because each call is made by a job that is retried and carries a key of ours; its telemetry is off too. Messages of
+its errors are neither logged nor shown, because they may quote what was sent.
 """
 
 import logging
@@ -15,18 +15,19 @@ import urllib3
 
 from dues.payments.gateway import GatewayBusy, GatewayTimeout
 
-# What the shapes that are read here are those of; Stripe keeps each version as it was.
+# The version whose data structures are read here; Stripe keeps each version unchanged.
 API_VERSION = "2026-10-28.endive"
 
 log = logging.getLogger("dues.payments.stripe")
-# It logs requests, and at a lower level their bodies.
+# The package logs requests, and at a lower level their bodies.
 logging.getLogger("stripe").setLevel(logging.ERROR)
 
 _POOL = urllib3.PoolManager(maxsize=8, retries=False)
 
 
 class _Http(stripe.HTTPClient):
-    """The package's way out, by the HTTP library that Dues uses anyway: no proxy, no netrc, no redirect, bounded."""
+    """The package's transport, by the HTTP library that Dues uses anyway: without proxy, netrc or redirects, and
+    limited in time."""
 
     name = "urllib3"
 
@@ -46,7 +47,7 @@ class _Http(stripe.HTTPClient):
         return answer.data.decode("utf-8", "replace"), answer.status, answer.headers
 
     def close(self) -> None:
-        """The pool is everybody's."""
+        """Does nothing: the pool is shared."""
 
     def _add_telemetry_header(self, headers: Mapping[str, str]) -> Mapping[str, str]:
         return headers
@@ -56,6 +57,7 @@ class _Http(stripe.HTTPClient):
 
 
 def client(secret_key: str, base: str, timeout_s: float) -> stripe.StripeClient:
+    """A client for one account. Its calls take at most `timeout_s` seconds each to connect and to read."""
     return stripe.StripeClient(
         secret_key,
         stripe_version=API_VERSION,
@@ -70,14 +72,14 @@ def document(answer: Any) -> dict[str, Any]:
     return cast(dict[str, Any], answer.to_dict())
 
 
-# Refusals for which no payer can be blamed: the request is not one of the version of the API. It is sent again, and
-# whoever runs this finds it in the log.
+# Refusals that are not the payer's fault: our request does not fit the version of the API. It is sent again, and the
+# operator finds it in the log.
 _OUR_FAULT = {"parameter_unknown", "parameter_missing", "payment_method_types_no_longer_supported"}
 
 
 class Refused(Exception):
-    """Stripe has decided: it does not do what was asked, and never will under this key. `code` says why; `intent` is
-    the PaymentIntent that it speaks of, if any."""
+    """Stripe has decided not to do what was asked, and never will under this key. `code` says why; `intent` is the
+    PaymentIntent concerned, if any."""
 
     def __init__(self, code: str, intent: Mapping[str, Any] | None) -> None:
         super().__init__(code)
@@ -86,8 +88,8 @@ class Refused(Exception):
 
 @contextmanager
 def answers() -> Iterator[None]:
-    """Around each call. Raises: GatewayTimeout where it may have been done; GatewayBusy where it certainly was not;
-    Refused."""
+    """Translates the errors of a call. Raises: GatewayTimeout if the operation may have been done; GatewayBusy if it
+    certainly was not; Refused."""
     try:
         yield
     except (stripe.AuthenticationError, stripe.PermissionError) as error:
@@ -112,5 +114,5 @@ def answers() -> Iterator[None]:
 def _why(error: stripe.StripeError) -> tuple[str, Mapping[str, Any] | None]:
     body = error.json_body if isinstance(error.json_body, dict) else {}
     found = body.get("error") or {}
-    # The bank's own reason is more exact than that the card was declined.
+    # The bank's own reason is more precise than the fact that the card was declined.
     return found.get("decline_code") or found.get("code") or "invalid_request", found.get("payment_intent")

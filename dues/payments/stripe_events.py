@@ -1,7 +1,7 @@
-"""What Stripe tells, by a hook or a list of events: read as hints, each of which says what to ask Stripe about.
+"""Stripe's events, from webhooks or lists: each is read as a hint, which says what to ask Stripe about.
 
-Nothing else of an event is believed or kept: neither a status nor an amount. So it does not matter in which order
-events come, how often, or how old they are.
+Nothing else of an event is trusted or stored, neither a status nor an amount. So it does not matter in which order
+events arrive, how often, or how old they are.
 """
 
 import hmac
@@ -33,15 +33,15 @@ _ABOUT: dict[str, Literal["charge", "setup", "dispute", "refund"]] = {
 EVENT_TYPES = tuple(_ABOUT)
 _KEYS = {"charge": "dues_payment", "setup": "dues_setup", "refund": "dues_refund"}
 
-# How long after it was signed a hook is taken: a copy of it is worth nothing then.
+# How long after signing a webhook is accepted, in seconds; a copy of it is worthless after that.
 TOLERANCE_S = 300
 _MOST_SIGNATURES = 10
 _ID = re.compile(r"[A-Za-z0-9_]{1,255}")
 
 
 def age_of_signature(body: bytes, header: str, secrets: Iterable[str]) -> int | None:
-    """How many seconds ago, by our clock, a hook was signed by one who knows one of the secrets; None where nobody has.
-    In the same time whatever is wrong with it."""
+    """How many seconds ago, by our clock, a webhook was signed with one of the secrets; None if it was not. Takes the
+    same time whatever is wrong with the signature."""
     parts = [part.partition("=") for part in header.split(",")[: _MOST_SIGNATURES + 2]]
     at = next((value for name, _, value in parts if name.strip() == "t"), "")
     given = [value.strip() for name, _, value in parts if name.strip() == "v1"]
@@ -72,18 +72,19 @@ class _Event(msgspec.Struct):
 
 
 def read_event(body: bytes, store_id: str) -> Hint | None:
-    """What a hook hints at, if it is about anything of this store's. Raises: msgspec.ValidationError, DecodeError."""
+    """The hint in a webhook's body; None if it concerns nothing of this store. Raises: msgspec.ValidationError,
+    DecodeError."""
     return _hint(msgspec.json.decode(body, type=_Event), store_id)
 
 
 def hint_of(event: Mapping[str, Any], store_id: str) -> Hint | None:
-    """What an event from a list hints at."""
+    """The hint in an event from a list; None if it concerns nothing of this store."""
     return _hint(msgspec.convert(event, _Event), store_id)
 
 
 def _hint(event: _Event, store_id: str) -> Hint | None:
     about, found = _ABOUT.get(event.type), event.data.object
-    # Of an account that is connected to the store's, which Dues does nothing with.
+    # Events with an `account` belong to an account connected to the store's, which Dues ignores.
     if about is None or event.account is not None or not (_ID.fullmatch(event.id) and _ID.fullmatch(found.id)):
         return None
     if about == "dispute":

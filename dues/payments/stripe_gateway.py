@@ -1,9 +1,9 @@
-"""Stripe as a gateway of one store's account: PaymentIntents of stored cards, refunds, disputes.
+"""Stripe as the gateway of one store's account: PaymentIntents of stored cards, refunds, disputes.
 
-Each object that we make there carries whose it is in its metadata, `dues_store` and `dues_payment` (or `dues_refund`,
-`dues_setup`), so that it can be found by listing: Stripe forgets idempotency keys after a day, and hooks get lost. What
-lacks them, or names another store, is not ours. A PaymentIntent that is declined is canceled before we say so: else
-whoever has its client secret could still pay it.
+Each object that we create there has our ids in its metadata, `dues_store` and `dues_payment` (or `dues_refund`,
+`dues_setup`), so that it can be found by listing: Stripe forgets idempotency keys after a day, and webhooks get lost.
+Objects without these ids, or with those of another store, are not ours. A declined PaymentIntent is canceled before we
+report the decline: otherwise somebody with its client secret could still pay it.
 """
 
 import logging
@@ -35,7 +35,8 @@ log = logging.getLogger("dues.payments.stripe")
 Document = Mapping[str, Any]
 
 _PAGE = 100
-# A dispute in which no money has moved is an inquiry (`warning_…`). One that is appealed is lost until it is won.
+# A dispute in which no money was moved is an inquiry (`warning_…`), and is ignored. One that is being appealed counts
+# as lost until it is won.
 _DISPUTES: dict[str, DisputeStatus] = {
     "needs_response": "open",
     "under_review": "open",
@@ -48,7 +49,7 @@ _DISPUTES: dict[str, DisputeStatus] = {
 
 
 class Stripe:
-    """See dues/payments/gateway.py for what its methods do. `publishable_key` is what clients of the store need."""
+    """See dues/payments/gateway.py for its methods. `publishable_key` is passed on to the store's clients."""
 
     def __init__(
         self, store_id: UUID, secret_key: str, *, base: str, timeout_s: float, publishable_key: str | None = None
@@ -57,7 +58,7 @@ class Stripe:
         self._api = client(secret_key, base, timeout_s).v1
 
     def account(self) -> str:
-        """Stripe's name for the account that the key belongs to. Raises: Refused."""
+        """Stripe's id of the account that the key belongs to. Raises: Refused."""
         with answers():
             return str(document(self._api.accounts.retrieve_current())["id"])
 
@@ -67,14 +68,16 @@ class Stripe:
     # Customers and their cards
 
     def customer(self, user_id: UUID, key: str) -> str:
-        """A customer of the store's: Stripe is told nothing of them but our id."""
+        """Create a customer, under an idempotency key. Stripe learns nothing about the user but our id. Returns:
+        Stripe's id. Raises: Refused."""
         metadata = {"dues_store": self._store_id, "dues_user": str(user_id)}
         with answers():
             made = self._api.customers.create({"metadata": metadata}, {"idempotency_key": key})
         return str(document(made)["id"])
 
     def set_up(self, key: str, customer: str) -> tuple[str, dict[str, str]]:
-        """Returns: Stripe's name for the setup of a card, and what the payer's client needs to finish it."""
+        """Begin the setup of a card. Returns: Stripe's id of the setup, and what the payer's client needs to complete
+        it."""
         params: SetupIntentCreateParams = {
             "customer": customer,
             "usage": "off_session",
@@ -86,7 +89,7 @@ class Stripe:
         return str(found["id"]), self._action(found)
 
     def stored(self, reference: str) -> StoredMethod | str | None:
-        """The card that a setup has stored; the reason where it never will be; None while the payer has to act."""
+        """The card that a setup has stored; a failure code if it never will; None while the payer has to act."""
         with answers():
             found = document(self._api.setup_intents.retrieve(reference, {"expand": ["payment_method"]}))
         if not self._is_ours(found):
@@ -104,7 +107,7 @@ class Stripe:
         )
 
     def detach(self, reference: str) -> None:
-        """A card is not to be charged any more."""
+        """Delete a card, so that it can no longer be charged."""
         try:
             with answers():
                 self._api.payment_methods.detach(reference)
@@ -137,7 +140,7 @@ class Stripe:
         params: PaymentIntentCreateParams = {
             "amount": amount,
             "currency": charge.currency.lower(),
-            # Without a way back for the payer's browser, Stripe confirms nothing that might send it away.
+            # There is no page to return to, so Stripe must not confirm in a way that redirects the payer's browser.
             "automatic_payment_methods": {"enabled": True, "allow_redirects": "never"},
             "metadata": {"dues_store": self._store_id, "dues_payment": charge.key, **marks},
         }
@@ -170,8 +173,9 @@ class Stripe:
         return self._state(charge, self._cancel(intent), "authentication_failed")
 
     def _fence(self, charge: Charge) -> Operation | None:
-        """Use up the key of a charge that Stripe has not heard of, with an intent that is never confirmed: a request
-        that is still on its way is refused when it arrives, because it says something else under the same key."""
+        """Use up the key of a charge that Stripe has not received, with an intent that is never confirmed. If a request
+        for the charge is still on its way, Stripe will refuse it, because its content under the same key is
+        different."""
         try:
             amount = to_stripe(charge.amount, charge.currency)
         except InvalidValue:
@@ -181,14 +185,14 @@ class Stripe:
             with answers():
                 made = self._api.payment_intents.create(params, {"idempotency_key": charge.key})
         except Refused:
-            # Whatever Stripe finds wrong with it, it would have with the charge.
+            # Stripe would have found the same fault with the charge itself.
             return None
         self._cancel(document(made))
         return None
 
     def _look_up(self, charge: Charge) -> Document | None:
-        """The intent of a charge, by Stripe's name for it, else by listing its customer's: all of them, the newest
-        first, since by whose clock the charge would be looked for, nobody can say."""
+        """The intent of a charge: by Stripe's id or, if we do not know that, by listing all intents of the customer,
+        newest first. The list is not limited by time, because the clocks of Stripe and Dues may differ."""
         if charge.reference:
             try:
                 with answers():
@@ -202,8 +206,8 @@ class Stripe:
         return None
 
     def _state(self, charge: Charge, intent: Document, code: str | None = None) -> Operation:
-        """What a charge has come to by its intent. Raises: GatewayTimeout while Stripe itself does not know, and where
-        the intent is not what we have asked for, which only a person can sort out."""
+        """The result of a charge according to its intent. Raises: GatewayTimeout while Stripe has no result, or if the
+        intent differs from what we asked for, which a person has to resolve."""
         self._require_same(charge, intent)
         match intent["status"]:
             case "succeeded":
@@ -226,7 +230,7 @@ class Stripe:
             raise GatewayTimeout(f"Stripe has another payment as {intent['id']}")
 
     def _cancel(self, intent: Document) -> Document:
-        """The intent once nobody can pay it any more, or as it is where somebody has."""
+        """The intent after it was canceled; or as it is, if it was paid before that."""
         if intent["status"] == "canceled":
             return intent
         try:
@@ -276,7 +280,7 @@ class Stripe:
         refunds = self._all(self._api.refunds, {"payment_intent": intent["id"]})
         return next((one for one in refunds if (one.get("metadata") or {}).get("dues_refund") == key), None)
 
-    # What else happens
+    # Disputes, news and records
 
     def dispute(self, reference: str) -> Dispute | None:
         try:
@@ -324,7 +328,7 @@ class Stripe:
                 yield _record(dispute["id"], "dispute", dispute, dispute["amount"])
 
     def _all(self, service: Any, params: Mapping[str, Any]) -> Iterator[Document]:
-        """All of a list, page by page, the newest first."""
+        """All objects of a list, newest first, read page by page."""
         after: dict[str, str] = {}
         while True:
             with answers():
@@ -349,7 +353,7 @@ def _failure(intent: Document) -> str | None:
 
 
 def _refunded(refund: Document, amount: int) -> Operation:
-    """Raises: GatewayBusy while the money is on its way."""
+    """The result of a refund. Raises: GatewayBusy while it is pending; GatewayTimeout if its amount differs."""
     if refund["amount"] != amount:
         raise GatewayTimeout(f"Stripe has another refund as {refund['id']}")
     match refund["status"]:
@@ -361,6 +365,6 @@ def _refunded(refund: Document, amount: int) -> Operation:
 
 
 def _record(key: str | None, kind: Any, found: Document, amount: int) -> Record:
-    """What was made at Stripe without us goes by Stripe's name."""
+    """The record of an object; if it was made at Stripe without us, its key is Stripe's id."""
     currency = found["currency"].upper()
     return Record(key or found["id"], kind, from_stripe(amount, currency), currency)
