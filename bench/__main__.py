@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a few minutes a suite at most, with wider spreads")
     parser.add_argument("--minutes", type=float, default=15, help="how long the memory is watched")
     parser.add_argument("--report-rows", type=int, default=1_000_000, help="how long the report of the jobs is")
-    # Ten million take 12 GB, and a quarter of an hour to put in.
+    # Ten million take 12 GB, and a quarter of an hour to insert.
     parser.add_argument("--posts", type=int, help="how many posts the second feed of feed-size has: 10,000,000")
     parser.add_argument("--rows", type=int, help="how many payments the suite partitions has: 10,000,000 take 10 GB")
     parser.add_argument("--fill", action="store_true", help="only put in what feed and feed-size read, for a later run")
@@ -65,7 +65,7 @@ def main() -> None:
     group.add_argument("--replicas", action="store_true", help="with two standbys, one of which is 2 s late")
     group.add_argument("--failovers", action="store_true", help="with standbys, of which one takes over now and then")
     options = parser.parse_args()
-    # So that all that was started is ended.
+    # Exit normally on SIGTERM, so that everything that was started is stopped.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     suites = options.suites or SUITES
     if {"reads", "slow", "depth", "payments", "feed", "feed-size", "memory", "partitions", "gateways"} & set(suites):
@@ -77,7 +77,7 @@ def main() -> None:
         rounds, seconds, many = (1, 3, 100_000) if options.quick else (3, 5, 400_000)
         save([slow.run(rounds, seconds, many)], options.quick)
     if "depth" in suites:
-        # Ten million payments take 7 GB, and minutes to put in.
+        # Ten million payments take 7 GB, and minutes to insert.
         rounds, seconds, many, deep = (2, 1, 1_000_000, 100_000) if options.quick else (5, 2, 10_000_000, 1_000_000)
         save([depth.run(rounds, seconds, many, deep)], options.quick)
     if "payments" in suites:
@@ -104,7 +104,7 @@ def main() -> None:
 
 
 def _features(options: argparse.Namespace, suites: Collection[str]) -> None:
-    """The suites of what is built on the rest."""
+    """The suites of features that build on the core: feeds, likes, billing, metrics, partitions and gateways."""
     if "feed" in suites:
         size, operations = (Size(100_000, 20_000), 6_000) if options.quick else (Size(1_000_000, 1_000_000), 40_000)
         rounds, seconds = (2, 2) if options.quick else (5, 10)

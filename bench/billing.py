@@ -1,11 +1,12 @@
-"""A night of renewals: so many subscriptions are due at once.
+"""A night of renewals: many subscriptions are due at the same time.
 
-What is due is found and billed, by the job that does it and in this process: an invoice, a period, a payment and its
-job for each. The workers that `bin/run` starts, with their relay, charge them meanwhile through the sandbox and mail
-the confirmations, and are watched for a while longer; how many a second is also how long the rest would take. All the
-time others read lists and pay, as they do by day; how long that takes is told beside how long it takes alone.
+This process finds and bills the due subscriptions, with the code of the job that does it: an invoice, a period, a
+payment and a job for each. At the same time the workers that `bin/run` starts, with their relay, charge them through
+the sandbox and send the confirmations. They are watched for a while longer; their rate shows how long the rest would
+take. Meanwhile other clients read lists and pay, as they do by day. Their latencies are shown beside those without
+renewals.
 
-The messages to PostgreSQL for each renewal are counted by PostgreSQL's log over one batch.
+The messages to PostgreSQL for each renewal are counted in PostgreSQL's log over one batch.
 """
 
 import re
@@ -31,9 +32,9 @@ from dues.billing.renewals import BATCH, do_batch
 from local.mailsink import MailSink
 from workers.app import create_worker_app
 
-# For how long other requests are measured while nothing is due, in seconds.
+# How long other requests are measured while nothing is due, in seconds.
 _ALONE_S = 15
-# A night in which 100,000 members are charged.
+# The goal: 100,000 members are charged in one night.
 WANTED_PER_S = 100_000 / (8 * 3600)
 
 _MEMBERS = """
@@ -62,7 +63,7 @@ _STATEMENT = re.compile(r"LOG: +statement: ")
 
 
 def run(due: int, watched_s: float) -> Suite:
-    """`due` renewals, of whose charges `watched_s` seconds are watched."""
+    """Bill `due` renewals, and watch their charges for `watched_s` seconds."""
     suite = Suite(
         "Renewals", f"{due:,} subscriptions of {STORES} stores are due at one moment, and all cards are good."
     )
@@ -114,8 +115,8 @@ def _mails() -> Iterator[MailSink]:
 
 
 def _bill(data: Data, environ: dict[str, str]) -> tuple[float, float]:
-    """Have all that is due billed; the workers take part, if it takes long enough for them to be told. Returns: the
-    seconds, and the most memory in MB that this process had."""
+    """Bill everything that is due. If it takes long enough, the workers notice and take part. Returns: the seconds
+    taken, and the peak memory of this process in MB."""
     app = create_worker_app(load_settings(environ))
     with app.app_context():
         started = time.perf_counter()
@@ -130,7 +131,7 @@ def _is_due(data: Data) -> bool:
 
 
 def _messages(data: Data, environ: dict[str, str]) -> float:
-    """The messages of one batch, each of several statements, by each of its renewals."""
+    """Messages to PostgreSQL per renewal, counted over one batch. A message may hold several statements."""
     app = create_worker_app(load_settings(environ))
     with logged_statements(data) as entries, app.app_context():
         count = do_batch(BATCH)
@@ -138,7 +139,7 @@ def _messages(data: Data, environ: dict[str, str]) -> float:
 
 
 def _rate(data: Data, watched_s: float) -> float:
-    """How many renewals a second are charged."""
+    """Renewals charged per second."""
     while not _charged(data):
         time.sleep(0.1)
     started, before = time.perf_counter(), _charged(data)

@@ -1,4 +1,4 @@
-"""What a store sees of its year: the metrics of one store with all payments and subscriptions there are."""
+"""The metrics of a store over a year: all payments and subscriptions of the database belong to this one store."""
 
 import contextlib
 import re
@@ -15,7 +15,7 @@ from bench.report import Suite
 from bench.rounds import Figure
 from bench.servers import serving
 
-# What is due of them is never, and nobody is charged.
+# These subscriptions are never due, so nobody is charged.
 _SUBSCRIPTIONS = """
 begin;
 set local session_replication_role = replica;
@@ -46,8 +46,8 @@ commit;
 """
 _VACUUM = ("vacuum analyze payments", "vacuum analyze subscriptions", "vacuum analyze subscription_changes")
 _TIMES = 20
-# What has PostgreSQL log its statements, and what each process asks it by itself several times a second (the switch of
-# the cache).
+# Statements that are not counted: those that switch PostgreSQL's log on and off, and the query for the cache's switch
+# that each process sends several times a second.
 _OURS = re.compile(r"pg_reload_conf|alter system|cache_switch")
 
 

@@ -1,4 +1,5 @@
-"""Those who read lists and pay one by one while something else keeps the system busy, and how long that takes them."""
+"""Clients that read lists and pay, one request at a time, while the system is busy with something else; and their
+latencies."""
 
 import itertools
 import random
@@ -16,9 +17,9 @@ from bench.data import Data, store_ids
 from bench.payments import BODY, payments_path
 from dues.ids import new_id
 
-# Where a confirmation is not sent by then, that is its figure, which is then a lower bound.
+# A confirmation that is not sent within this time counts as this long, so the figure is then a lower bound.
 PATIENCE_S = 60.0
-# Between two reads, and two payments.
+# Pauses between two reads, and between two payments, in seconds.
 _READ_EVERY_S, _PAY_EVERY_S = 0.02, 0.5
 _CONFIRMED = """
     select p.id::text, extract(epoch from j.finished_at)::float8
@@ -28,7 +29,7 @@ _CONFIRMED = """
 
 
 class Onlookers:
-    """For the length of a `with` block, one reads the newest payments of one store after the other, and one pays."""
+    """Within a `with` block, one thread reads the newest payments of each store in turn, and another one pays."""
 
     def __init__(self, base: str, data: Data) -> None:
         self._base, self._data = base, data
@@ -73,7 +74,7 @@ class Onlookers:
             self._asked[ujson.loads(answer.data)["id"]] = at
 
     def settle(self) -> None:
-        """Wait until all are confirmed that were paid for, while workers are on turn."""
+        """Wait until all payments made in the block are confirmed; the workers must be running."""
         until = time.time() + PATIENCE_S
         with closing(psycopg2.connect(self._data.database_url.replace("+psycopg2", ""))) as connection:
             connection.autocommit = True
@@ -85,10 +86,12 @@ class Onlookers:
 
     @property
     def reads_ms(self) -> float:
+        """The 99th percentile of reads, in milliseconds."""
         return _p99(self._reads) * 1000
 
     @property
     def confirmations_ms(self) -> float:
+        """The 99th percentile from a payment's request to its confirmation, in milliseconds."""
         return _p99([self._took.get(name, PATIENCE_S) for name in self._asked]) * 1000
 
 

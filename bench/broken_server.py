@@ -1,6 +1,7 @@
 """Dues with one rule of its cache broken: tags are touched after the commit. The prover must find stale reads.
 
-Here Redis is far away, so that they are found soon: between a commit and its touch pass 10 ms, not a fifth of one.
+The touch is delayed by 10 ms after the commit, as if Redis were far away (normally it takes about 0.2 ms), so that
+stale reads are found soon.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client on asyncio: one kept-alive connection, one request at a time, whole answers."""
+"""A small HTTP/1.1 client on asyncio: one kept-alive connection, one request at a time, complete answers."""
 
 import asyncio
 import time
@@ -10,7 +10,7 @@ import ujson
 
 @dataclass(frozen=True)
 class Answer:
-    """Header names are in lower case."""
+    """An answer. Header names are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -21,11 +21,11 @@ class Answer:
 
 
 class Client:
-    """Reconnects when the server has closed the connection; a request that was cut off raises ConnectionError.
+    """Reconnects if the server has closed the connection. A request that was cut off raises ConnectionError.
 
-    A server may close a connection that lies idle just as a request is sent on it. So a GET on a connection that was
-    used before, of whose answer not a byte has come, is sent once more on a new one (RFC 9112, 9.3.1); `reopened` is
-    given the seconds for which each such connection had been idle.
+    A server may close an idle connection just as a request is sent on it. So a GET on a connection that was used before
+    is sent once more on a new connection, if not a byte of its answer has arrived (RFC 9112, 9.3.1). For each such
+    connection, the seconds that it had been idle are appended to `reopened`.
     """
 
     def __init__(self, port: int, token: str, reopened: list[float]) -> None:
@@ -36,7 +36,7 @@ class Client:
         self._reopened = reopened
 
     async def request(self, method: str, path: str, document: Any = None, **headers: str) -> Answer:
-        """Raises: OSError or asyncio.IncompleteReadError where the server is away."""
+        """Raises: OSError or asyncio.IncompleteReadError if the server cannot be reached."""
         was_open, idle_s = self._streams is not None, time.monotonic() - self._used_at
         try:
             return await self._send(method, path, document, headers)

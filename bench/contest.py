@@ -1,4 +1,4 @@
-"""The contestants of the reads: Dues and its peers, each in a server process of its own, on the same data."""
+"""The contestants of the read benchmarks: Dues and its peers, each in its own server process, on the same data."""
 
 import contextlib
 import itertools
@@ -11,7 +11,7 @@ from bench.data import Data
 from bench.load import Result, load
 from bench.servers import ROOT, peer_python, serving
 
-# Every contestant answers with the same document.
+# All contestants return the same document.
 FIELDS = (
     "id,store_id,amount,currency,status,description,refunded_amount,version,created_at,updated_at,"
     "user.id,user.name,package.id,package.name,package.amount,package.currency,package.interval"
@@ -19,7 +19,7 @@ FIELDS = (
 DUES_LIST = "/v1/stores/{store}/payments?include=user,package&fields=" + FIELDS
 DUES = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py"]
 GTHREAD = ["-k", "gthread", "-w", "1", "--threads", "8", "--keep-alive", "30", "-b", "127.0.0.1:{port}"]
-# Before the first payment: filtering from here on changes neither the rows nor their order.
+# Before the first payment: a filter from here on changes neither the rows nor their order.
 _LONG_AGO = datetime(1990, 1, 1, tzinfo=UTC)
 _seconds = itertools.count()
 
@@ -29,7 +29,8 @@ def dues_path(store: str, extra: str = "") -> str:
 
 
 def new_paths(stores: list[str], count: int, extra: str = "") -> list[str]:
-    """Lists of Dues that nobody has asked for before, so that no cache has them; to PostgreSQL they are the same."""
+    """Paths of lists in Dues that were never requested before, so no cache has them. For PostgreSQL the work is the
+    same."""
     moments = (f"{_LONG_AGO + timedelta(seconds=next(_seconds)):%Y-%m-%dT%H:%M:%SZ}" for _ in range(count))
     return [
         dues_path(store, f"&created_at[gte]={moment}{extra}")
@@ -38,12 +39,12 @@ def new_paths(stores: list[str], count: int, extra: str = "") -> list[str]:
 
 
 def dues_environ(data: Data) -> dict[str, str]:
-    """A Dues that forgets what it cached as soon as its peers do: after this suite's longest part."""
+    """The settings of a Dues whose cached answers expire when those of its peers do, after the suite's longest part."""
     return {**data.environ(), "PORT": "{port}", "CACHE_DEFAULT_TIMEOUT": "600"}
 
 
 class Contest:
-    """All contestants, up and warm."""
+    """All contestants, running."""
 
     def __init__(self, data: Data, stack: contextlib.ExitStack, stores: list[str]) -> None:
         self.data, self.stores = data, stores
@@ -52,7 +53,7 @@ class Contest:
         peers, env = data.peer_environ(), dues_environ(data)
 
         def start(name: str, argv: list[str], env: dict[str, str], ready: str) -> str:
-            # Gunicorn reads the gunicorn.conf.py of the folder it is started in, and that one is ours alone.
+            # Gunicorn reads gunicorn.conf.py from the folder where it starts, and that file is meant for Dues only.
             folder = ROOT if name.startswith("dues") else ROOT / "bench"
             return stack.enter_context(serving(name, argv, env, ready, folder))
 
@@ -76,7 +77,7 @@ class Contest:
             return answer.read(), answer.headers.get("ETag", "")
 
     def warm(self) -> None:
-        """Have everybody's cache hold every page: a peer needs seconds to fill it."""
+        """Fill every contestant's cache with every page; for a peer that takes seconds."""
         for path in self.pages():
             self.fetch(self.dues + path)
             self.fetch(self.dues_threads + path)
@@ -85,24 +86,24 @@ class Contest:
                 self.fetch(base + path)
 
     def pages(self) -> list[str]:
-        """The first page of every store, of Dues."""
+        """The first page of every store, in Dues."""
         return [dues_path(store) for store in self.stores]
 
     def peer_pages(self, kind: str) -> list[str]:
-        """The same of a peer; `kind` is "cached", "bytes", "uncached" or "uncounted"."""
+        """The same in a peer; `kind` is "cached", "bytes", "uncached" or "uncounted"."""
         return [f"/{kind}/stores/{store}/payments" for store in self.stores]
 
     def load(self, base: str, paths: list[str], seconds: float) -> Result:
-        """Raises: RuntimeError where a request failed."""
+        """Send requests for `seconds`. Raises: RuntimeError if one failed."""
         result = load(base, paths, seconds=seconds, headers=self.auth)
         if result.errors:
             raise RuntimeError(f"{base}: {result.errors} requests failed")
         return result
 
     def rate(self, base: str, paths: list[str], seconds: float) -> Callable[[], float]:
-        """Requests a second, to be measured whenever it is called."""
+        """A function that measures requests per second."""
         return lambda: self.load(base, paths, seconds).rate
 
     def rate_of_new(self, seconds: float, extra: str = "", base: str = "") -> Callable[[], float]:
-        """The same for lists of Dues that are new each time."""
+        """The same for lists in Dues that are new each time."""
         return lambda: self.load(base or self.dues, new_paths(self.stores, 20_000, extra), seconds).rate

@@ -1,4 +1,4 @@
-"""How long cached answers take while as many clients keep the same process busy with what no cache has."""
+"""How long cached answers take while equally many clients keep the same process busy with uncached requests."""
 
 import time
 from collections.abc import Callable
@@ -8,11 +8,13 @@ from bench.contest import Contest, new_paths
 from bench.report import Suite
 from bench.rounds import Goal, interleave
 
-# The misses begin before the hits are measured, and end after them.
+# The misses begin this many seconds before the hits are measured, and end after them.
 _LEAD_S = 1
 
 
 def measure(suite: Suite, contest: Contest, rounds: int, seconds: float) -> None:
+    """Measure the 99th percentile of hits, alone and with misses at the same time."""
+
     def of_dues(base: str) -> dict[str, Callable[[], float]]:
         return pair(base, contest.pages(), lambda: new_paths(contest.stores, 20_000))
 

@@ -1,4 +1,4 @@
-"""The data set: one PostgreSQL and one Redis for all contestants, filled the same way each time."""
+"""The data set: one PostgreSQL and one Redis for all contestants, always filled with the same rows."""
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -25,10 +25,10 @@ from local.postgres import Postgres
 from local.valkey import Valkey
 
 STORES, USERS, PACKAGES = 100, 20_000, 10
-# More rows than this are inserted faster without indexes and foreign keys, which are then made afterwards.
+# Inserting more rows than this is faster without indexes and foreign keys, which are created afterwards.
 _MANY = 200_000
 
-# md5 of a number as a UUID: the same rows whenever and wherever this runs.
+# Ids are the md5 of a number, so the rows are the same in every run.
 _FILL = """
 insert into users(id, email, name, password_hash, email_verified_at)
     select md5('user' || i)::uuid, 'user' || i || '@example.org', 'User Number ' || i, '', now()
@@ -63,7 +63,7 @@ _SWITCH = """
 
 @dataclass(frozen=True)
 class Data:
-    """Where the data is, PostgreSQL's log, and a token that may read all of it."""
+    """Where the data is, PostgreSQL's log file, and a token that may read all of it."""
 
     database_url: str
     redis_url: str
@@ -100,9 +100,10 @@ def store_ids(count: int = STORES) -> list[str]:
 
 @contextmanager
 def serving_data(payments: int, stores: int = STORES, *, cached: bool = True) -> Iterator[Data]:
-    """Start PostgreSQL and Redis with `payments` payments in `stores` stores; what an earlier run left is used again.
+    """Start PostgreSQL and Redis with `payments` payments in `stores` stores. Data left by an earlier run is used
+    again.
 
-    Where it is not `cached`, the cache's switch is off, as it is while Redis is away.
+    Unless `cached`, the cache's switch is off, as it is while Redis cannot be reached.
     """
     home = HOME / (f"data-{payments}" if stores == STORES else f"data-{payments}-in-{stores}")
     with bare_servers(home, durable=False) as (database_url, redis_url):
@@ -111,7 +112,7 @@ def serving_data(payments: int, stores: int = STORES, *, cached: bool = True) ->
 
 @contextmanager
 def serving_new_data(payments: int) -> Iterator[Data]:
-    """The same for writing: made anew each time, and as safe against power cuts as in production."""
+    """The same for writing: new each time, and as safe against power failures as in production."""
     home = HOME / "data-for-writing"
     with bare_servers(home, durable=True, kept=False) as (database_url, redis_url):
         yield _fill(home, database_url, redis_url, payments, STORES, cached=True)
@@ -121,7 +122,7 @@ def serving_new_data(payments: int) -> Iterator[Data]:
 def bare_servers(
     home: Path, *, durable: bool, kept: bool = True, settings: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[tuple[str, str]]:
-    """The URLs of a PostgreSQL, with `settings` of its own, and a Redis on files below `home`."""
+    """The URLs of a PostgreSQL with these `settings` and of a Redis, both with their files below `home`."""
     home.mkdir(parents=True, exist_ok=True)
     postgres, valkey = Postgres(home, durable=durable, settings=settings), Valkey(home, durable=durable)
     postgres.start()
@@ -139,8 +140,8 @@ def bare_servers(
 
 @contextmanager
 def unindexed(cursor: psycopg2.extensions.cursor, table: str = "payments") -> Iterator[None]:
-    """Many rows go in without the indexes, foreign keys and triggers of a table, which are as before afterwards. So no
-    row is noted as a change for those who keep a copy."""
+    """Insert many rows without the table's indexes, foreign keys and triggers; afterwards these are as before. The rows
+    are not recorded as changes for clients that sync."""
     cursor.execute(
         "select conname, pg_get_constraintdef(oid) from pg_constraint"
         f" where conrelid = '{table}'::regclass and contype = 'f' and conparentid = 0"
@@ -160,7 +161,7 @@ def unindexed(cursor: psycopg2.extensions.cursor, table: str = "payments") -> It
     cursor.execute(f"alter table {table} enable trigger user")
     cursor.execute("set maintenance_work_mem = '512MB'")
     for _, definition in indexes:
-        # Of a table that is partitioned by month, and of its partitions.
+        # For tables that are partitioned by month: the index on the table creates those on its partitions.
         cursor.execute(definition.replace(" ON ONLY ", " ON "))
     for name, definition in keys:
         cursor.execute(f"alter table {table} add constraint {name} {definition}")
@@ -187,7 +188,7 @@ def make_ready(
     *,
     cached: bool = True,
 ) -> Data:
-    """Bring a database up to date, `fill` it where it is empty, and give its first user a token."""
+    """Migrate a database, `fill` it if it is empty, and give its first user a token."""
     settings = Settings(database_url=database_url, redis_url=redis_url, secret_key="k" * 32, db_statement_timeout_s=600)
     with create_base(settings).app_context():
         migrate(db.engine)
@@ -199,15 +200,15 @@ def make_ready(
         cursor.execute("select count(*) from stores")
         if cursor.fetchone() == (0,):
             fill(cursor)
-        # Each time: while there is a transaction that began earlier, a vacuum marks nothing as visible to all, and then
-        # counts read the table.
+        # Each time: a vacuum cannot mark rows as visible to all while an older transaction is running, and then counts
+        # have to read the table.
         cursor.execute("vacuum analyze")
         cursor.execute(
             "insert into api_tokens(id, user_id, name, token_hash, scopes, expires_at)"
             " values (%s, md5('user1')::uuid, 'bench', %s, %s, %s)",
             (str(new_id()), hash_token(token), list(SCOPES), now() + timedelta(days=1)),
         )
-        # A PostgreSQL that was killed loses the switch, which then reads as off.
+        # A PostgreSQL that was killed loses the switch, which then counts as off.
         cursor.execute(_SWITCH, {"on": cached, "generation": secrets.randbits(62)})
         cursor.execute("show server_version")
         version = str((cursor.fetchone() or ("",))[0])

@@ -1,5 +1,5 @@
-"""The PostgreSQL servers of the prover's house: a primary, standbys of which the last is late, and failovers between
-them."""
+"""The PostgreSQL servers of the freshness prover: a primary, standbys of which the last one lags behind, and failovers
+between them."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ import psutil
 from local.postgres import Postgres
 from local.standby import let_in_standbys, socket_of, standby_of, value
 
-# How far the last standby is behind. Seconds.
+# How far the last standby lags behind, in seconds.
 _LATE_S = 2
 _PATIENCE_S = 60.0
 
@@ -21,7 +21,7 @@ _PATIENCE_S = 60.0
 class Databases:
     """Each server keeps its folder and address, whichever of them is the primary.
 
-    Where `fails_over`, a commit waits until one standby has it, so that no failover loses what was acknowledged.
+    With `fails_over`, a commit waits until a standby has it, so that no failover loses an acknowledged write.
     """
 
     def __init__(self, home: Path, standbys: int, *, fails_over: bool) -> None:
@@ -42,7 +42,7 @@ class Databases:
 
     @property
     def url(self) -> str:
-        """Of whichever takes writes."""
+        """The URL of the server that takes writes."""
         if not self._fails_over:
             return self.primary.url
         hosts = ",".join(map(socket_of, self._servers))
@@ -51,21 +51,21 @@ class Databases:
 
     @property
     def replica_urls(self) -> str:
-        """Of all that are, or may become, standbys."""
+        """The URLs of all servers that are standbys or may become one."""
         return " ".join(server.url for server in (self._servers if self._fails_over else self.standbys))
 
     def start(self) -> None:
         self.primary.start()
 
     def follow(self) -> None:
-        """Make the standbys, of what is in the primary by now."""
+        """Create and start the standbys, as copies of the primary."""
         for home in self._homes[1:]:
             self._servers.append(standby_of(self.primary, home))
             self._servers[-1].start()
         self._arrange()
 
     def _arrange(self) -> None:
-        """Have the standbys follow the primary, the last of them late."""
+        """Have the standbys follow the primary, the last of them with a delay."""
         let_in_standbys(self.primary)
         standbys = self.standbys
         for standby in standbys:
@@ -79,14 +79,15 @@ class Databases:
             value(standby, "select pg_reload_conf()")
 
     async def require_standby(self) -> None:
-        """Have commits wait until a standby has them, once one has all that was committed before."""
+        """Have commits wait for a standby, once a standby has everything that was committed before."""
         if self._fails_over:
             await self._follow_by(bool)
             value(self.primary, "alter system set synchronous_standby_names = 'ANY 1 (*)'")
             let_in_standbys(self.primary)
 
     async def _follow_by(self, are_enough: Callable[[set[int]], bool]) -> None:
-        """Wait until `are_enough`, of the places of standbys that follow the primary and have all that it has now."""
+        """Wait until `are_enough` returns True for the places of the standbys that follow the primary and have all that
+        it has now. Raises: RuntimeError after a minute."""
         at = value(self.primary, "select pg_current_wal_lsn()::text")
         deadline = time.monotonic() + _PATIENCE_S
         while True:
@@ -109,17 +110,17 @@ class Databases:
         return {int(name.rpartition("-")[2]) for name in (names or "").split()}
 
     async def fail_over(self) -> None:
-        """The primary and its machine die, and of the standbys that followed it the one that has most is promoted. The
-        old primary's disk is lost: it comes back as a standby, copied anew. One that had more than the new primary
-        cannot follow it, and stays behind."""
+        """Kill the primary, and promote the standby that has received most. The old primary's disk is lost: it is
+        copied anew and becomes a standby. A standby that had received more than the new primary cannot follow it, and
+        stays behind."""
         await self._follow_by(bool)
-        # Whichever of these has most has all that was acknowledged.
+        # The standby that has received most has everything that was acknowledged.
         old, following = self._place, self._streaming()
         _kill(self.primary)
         self._place = max(following, key=lambda place: _received(self._servers[place]))
         assert value(self.primary, "select pg_promote()")
         shutil.rmtree(self._homes[old] / "postgres")
-        # Of a thread's child the kernel tells the thread, which ends: so that it is started here.
+        # A server is killed when the thread that started it ends, so it is started here and not in the other thread.
         self._servers[old] = await asyncio.to_thread(standby_of, self.primary, self._homes[old])
         self._servers[old].start()
         self._arrange()
@@ -133,7 +134,8 @@ class Databases:
 
 
 def _kill(server: Postgres) -> None:
-    """All of it at once: a process that lives on could still send a commit to a standby, or acknowledge one."""
+    """Kill the server's processes at once: one that lived on could still send a commit to a standby, or acknowledge
+    one."""
     processes = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):

@@ -1,4 +1,4 @@
-"""Does a list take longer the deeper one is in it, or the more rows there are? One client, nothing cached."""
+"""Whether a list takes longer the deeper one pages into it, or the more rows there are. One client, nothing cached."""
 
 import contextlib
 import urllib.request
@@ -50,7 +50,7 @@ def _depth(suite: Suite, base: str, data: Data, rounds: int, seconds: float, dep
 
 
 def walk(base: str, data: Data, depth: int) -> str:
-    """The cursor of the row at `depth`, gone to as any client would, page by page."""
+    """The cursor of the row at `depth`, reached page by page as a client would."""
     path = f"/v1/stores/{store_ids(1)[0]}/payments?fields=id&limit={_STEP}&cursor="
     for _ in range(depth // _STEP):
         request = urllib.request.Request(base + path, headers={"Authorization": f"Bearer {data.token}"})

@@ -1,11 +1,12 @@
-"""Tenants do not pay for each other: how long one store's slow work takes alone, and with another store's in front.
+"""Tenants do not pay for each other: how long one store's background work takes alone, and behind another store's.
 
-Store A keeps a queue full, store B asks for one thing at a time: a webhook with A's 20 receivers that never answer, a
-report behind 300 of A's, a mail behind 300, a job that does nothing behind a batch of 20,000 (100,000). The workers and
-the relay are as `bin/run` starts them. Each time is that from the commit to the receiver, or to the job's end.
+Store A keeps a queue full, store B asks for one thing at a time: a webhook while A has 20 receivers that never answer,
+a report behind 300 of A's, a mail behind 300, and a job that does nothing behind 100,000 (20,000 with `--quick`).
+Workers and relay run as `bin/run` starts them. Times are measured from the commit to the arrival at the receiver, or to
+the job's end.
 
-Where B was not served within PATIENCE_S, that time is its figure and the rest of B's turns are left out: it is then a
-lower bound.
+If B was not served within PATIENCE_S, that is its figure, which is then a lower bound, and the rest of B's samples are
+left out.
 """
 
 import selectors
@@ -68,7 +69,7 @@ _CLEAR = "delete from jobs; delete from email_sends; delete from webhook_deliver
 
 @dataclass
 class Street:
-    """Two stores, and all that works for them."""
+    """Two stores, and the connections and app to work with them."""
 
     app: Flask
     sql: psycopg2.extensions.connection
@@ -77,25 +78,26 @@ class Street:
     owner: UUID
 
     def run(self, sql: str, **values: object) -> object:
-        """The first value that a statement returns, if any."""
+        """Run a statement. Returns: the first value of its result, if any."""
         with self.sql.cursor() as cursor:
             cursor.execute(sql, values)
             row = cursor.fetchone() if cursor.description else None
             return row[0] if row else None
 
     def ask(self, what: Callable[[UUID], UUID], store: UUID, count: int = 1) -> UUID:
-        """Have a store ask for something so many times, in one transaction. Returns: the last one's id."""
+        """Request something `count` times for a store, in one transaction. Returns: the last one's id."""
         with self.app.app_context(), transaction():
             return [what(store) for _ in range(count)][-1]
 
     def settle(self) -> None:
-        """Nothing of what came before is left."""
+        """Remove all work that is left from earlier measurements."""
         self.run("update jobs set status = 'canceled', finished_at = now() where status = 'queued'")
         _wait(lambda: not self.run("select count(*) from jobs where status = 'running'"), PATIENCE_S)
         self.run(_CLEAR)
 
 
 def _wait(condition: Callable[[], object], patience_s: float, every_s: float = 0.002) -> bool:
+    """Wait until `condition` holds. Returns: whether it did within `patience_s` seconds."""
     until = time.monotonic() + patience_s
     while not condition():
         if time.monotonic() > until:
@@ -105,7 +107,7 @@ def _wait(condition: Callable[[], object], patience_s: float, every_s: float = 0
 
 
 class Receiver:
-    """Takes webhooks at once, and knows when each came."""
+    """Accepts webhooks at once, and records when each arrived."""
 
     def __init__(self) -> None:
         self.came: list[float] = []
@@ -131,7 +133,7 @@ class Receiver:
 
 
 class TarPits:
-    """Receivers, each on a port of its own, that take whatever comes and never answer."""
+    """Receivers, each on its own port, that accept connections and never answer."""
 
     def __init__(self, count: int) -> None:
         self._listeners = [socket.create_server(("127.0.0.1", 0), backlog=512) for _ in range(count)]
@@ -185,7 +187,7 @@ def _webhooks(street: Street, samples: int) -> tuple[list[float], list[float]]:
 
 def _report(street: Street) -> Callable[[UUID], UUID]:
     day = now()
-    # The API accepts no more than this from one store; this contest wants its queue full.
+    # The API limits the unfinished reports of a store; this benchmark needs a full queue.
     service.MOST_UNFINISHED = 1_000_000
 
     def ask(store: UUID) -> UUID:
@@ -204,7 +206,7 @@ def _mail(store: UUID) -> UUID:
 def _through_jobs(
     street: Street, samples: int, queue: str, ask: Callable[[UUID], UUID], fill: Callable[[int], object], least: int
 ) -> tuple[list[float], list[float]]:
-    """B's jobs one at a time, first alone, then while at least `least` of A's wait."""
+    """B's jobs one at a time: first alone, then while at least `least` of A's jobs wait."""
 
     def once() -> float:
         job_id = street.ask(ask, street.b)
@@ -234,7 +236,7 @@ def _series(once: Callable[[], float], samples: int, before: Callable[[], object
     while len(found) < samples and (not found or found[-1] < PATIENCE_S):
         before()
         found.append(once())
-        # Uneven pauses, so that it is not in step with anything else.
+        # Uneven pauses, to avoid being in step with anything periodic.
         time.sleep(0.03 + 0.02 * (len(found) % 3))
     return found
 
@@ -277,7 +279,7 @@ def _slow_down(sink: MailSink) -> None:
 
 
 def run(rounds: int, samples: int, batch: int) -> Suite:
-    """`samples` of B's turns of each kind and round; `batch` is how many jobs that do nothing A has in front."""
+    """Take `samples` of B's work of each kind per round; `batch` is how many no-op jobs A has in front."""
     suite = Suite(
         "Fair turns",
         f"Store B alone, and behind store A: with A's {_ENDPOINTS} webhook receivers that never answer, {_REPORTS} of"

@@ -1,5 +1,5 @@
-"""Feeds: what they take by how many one follows, what a star's post costs, how many reads are hits, and what a design
-that drops feeds by time would have answered instead."""
+"""Feeds: latency by the number of people followed, the cost of a popular author's post, the share of cache hits, and
+what a cache that expires feeds by time would have answered instead."""
 
 import asyncio
 import random
@@ -41,7 +41,8 @@ _FIELDS = (
 )
 _LIKE = ("user_id", "post_id", "created_at", "links", "user.id", "user.name", "user.followed_by_me")
 _NUMBERS = re.compile(rb'"(likes|comments)_count":\d+')
-# Readers of the mix, and how old a feed may get in the design by time, in seconds.
+# The mixed workload: readers in all, readers at a time, and the lifetimes of feeds in a cache that expires by time, in
+# seconds.
 _READERS, _AT_ONCE, _LIVES_S = 1000, 50, (5.0, 60.0)
 
 
@@ -71,7 +72,7 @@ async def _all(suite: Suite, port: int, tokens: "Tokens", data: Data, size: Size
 
 
 class Tokens:
-    """A token of each user that is asked for."""
+    """API tokens by user number, created when they are first requested."""
 
     def __init__(self, data: Data) -> None:
         self._data = data
@@ -114,7 +115,7 @@ def _figures(found: dict[str, list[float]], unit: str = "ms") -> dict[str, Figur
 
 
 async def _by_followed(suite: Suite, port: int, tokens: Tokens) -> None:
-    """The first page as often as not asked for in a form that is not kept."""
+    """The first page, both in a form that is cached and in new forms that are not."""
     found: dict[str, list[float]] = {}
     for kind in ("popular", "quiet"):
         for followed in FOLLOWED:
@@ -132,7 +133,7 @@ async def _by_followed(suite: Suite, port: int, tokens: Tokens) -> None:
 
 
 async def _star(suite: Suite, port: int, tokens: Tokens, data: Data, size: Size) -> None:
-    """The star posts; the next read of each of 20 followers, whose feeds were kept, must show it."""
+    """The star posts. The next read of each of 20 followers, whose feeds were cached, must show the post."""
     (star,) = tokens.of([STAR])
     first = WRITERS + 100
     followers = [Client(port, token, []) for token in tokens.of(range(first, first + min(20, size.followers)))]
@@ -156,14 +157,15 @@ async def _star(suite: Suite, port: int, tokens: Tokens, data: Data, size: Size)
 
 
 def _commands(operator: "redis.Redis") -> float:
-    """All but the asking itself."""
+    """The number of commands that Redis has run, without those that ask for this number."""
     stats = operator.info("commandstats")
     assert isinstance(stats, dict)
     return float(sum(each["calls"] for name, each in stats.items() if name != "cmdstat_info"))
 
 
 async def _liked_post(suite: Suite, port: int, tokens: Tokens, data: Data) -> None:
-    """The post with the most likes, and one with hardly any: read, and liked once more. Each answer is made anew."""
+    """The post with the most likes and one with hardly any: read, and liked once more. No read is answered from the
+    cache."""
     (token,) = tokens.of([300])
     client = Client(port, token, [])
     found: dict[str, list[float]] = {}
@@ -188,7 +190,7 @@ async def _liked_post(suite: Suite, port: int, tokens: Tokens, data: Data) -> No
 
 
 def _by_likes(data: Data) -> tuple[tuple[str, int], tuple[str, int]]:
-    """The public post with the most likes and the one with the fewest: their ids and numbers."""
+    """The public post with the most likes and the one with the fewest: id and number of likes of each."""
     ranked = (
         "select s.post_id::text, s.likes from post_stats s join posts p on p.id = s.post_id"
         " where p.privacy = 'public' and p.status = 'published' order by s.likes {} limit 1"
@@ -204,15 +206,15 @@ def _by_likes(data: Data) -> tuple[tuple[str, int], tuple[str, int]]:
 
 @dataclass
 class _Mix:
-    """What 95 % of reads found, and what feeds that are dropped by time would have shown."""
+    """The reads of the mixed workload, and what a cache that expires by time would have answered."""
 
     reads: int = 0
     hits: int = 0
-    # Misses that show what their reader was shown before, but for numbers of likes and comments.
+    # Misses whose answer differs from the reader's previous one only in the numbers of likes and comments, if at all.
     only_numbers: int = 0
     by_time_hits: dict[float, int] = field(default_factory=lambda: dict.fromkeys(_LIVES_S, 0))
     by_time_stale: dict[float, int] = field(default_factory=lambda: dict.fromkeys(_LIVES_S, 0))
-    # For each life and reader: when their feed was kept, and what it was then.
+    # For each lifetime and reader: when their feed was cached, and its ETag.
     kept: dict[tuple[float, int], tuple[float, str]] = field(default_factory=dict)
     shown: dict[int, bytes] = field(default_factory=dict)
 
@@ -233,8 +235,9 @@ class _Mix:
 
 
 async def _mix(suite: Suite, port: int, tokens: Tokens, operations: int) -> None:
-    """95 % reads of newsfeeds by 50 readers at a time, of 12 reads a visit; of the writes 65 % likes, 15 % comments,
-    20 % posts. Readers, authors and what is liked by Zipf. Twenty operations make a second of the design by time."""
+    """95 % reads of newsfeeds, by 50 readers at a time with 12 reads per visit; of the writes 65 % are likes, 15 %
+    comments and 20 % posts. Readers, authors and liked posts follow Zipf's law. For the cache that expires by time,
+    twenty operations count as one second."""
     draw, mix = random.Random(7), _Mix()
     everybody = dict(zip(range(_READERS), tokens.of(range(1000, 1000 + _READERS)), strict=True))
     present = [[_zipf(draw, _READERS), 12] for _ in range(_AT_ONCE)]

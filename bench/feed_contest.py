@@ -1,8 +1,8 @@
 """Newsfeeds of Dues and of its peers, in one interleaved run on the same rows.
 
-The readers are those who belong to no store, since the peers know none. The peers are told who reads by the path and
-check no token, which spares them a query; Dues checks one each time. Peers' caches hold a feed for ten minutes and are
-stale meanwhile; Dues' is never.
+The readers are members of no store, since the peers have no stores. The peers take the reader's id from the path and
+check no token, which saves them a query; Dues checks a token each time. The peers' caches keep a feed for ten minutes
+and may be stale; answers of Dues never are.
 """
 
 import contextlib
@@ -27,26 +27,26 @@ from bench.servers import ROOT, peer_python, serving
 _READERS = (100, 1000)
 _FIELDS = "id,title,body,privacy,likes_count,comments_count,liked_by_me,created_at,author.id,author.name"
 _PATH = f"/v1/newsfeed?cursor=&include=author&fields={_FIELDS}"
-# What takes longer alone is measured by that one request: 16 at once would go on in the database when time is over,
-# and slow down whoever is measured next.
+# A contestant that takes longer than this for one request is measured by that request only: 16 at once would keep the
+# database busy after the time is over, and slow down whoever is measured next.
 _SLOW_S = 0.5
-# What takes longer than this counts as if it took just that, which flatters it; and its caches are not measured.
+# A request that takes longer counts as this long, in the peer's favour; the peer's caches are then not measured.
 _LONGEST_S = 60
 _CANCEL = "select pg_cancel_backend(pid) from pg_stat_activity where state = 'active' and pid <> pg_backend_pid()"
-# How many times as fast Dues is to be: as the faster of a peer's two caches, and without any.
+# How many times as fast as a peer Dues should be: with the faster of the peer's caches, and without any cache.
 _CACHED, _UNCACHED = 3, 6
 _KINDS = ("uncached", "cached", "bytes")
 _NAMES = {"uncached": "", "cached": ", cached for each user", "bytes": ", cached by hand as bytes"}
 
 
 def measure(suite: Suite, data: Data, tokens: dict[int, str], rounds: int, seconds: float) -> None:
-    """`tokens`: one of each reader in `readers()`, by their numbers."""
+    """`tokens`: a token for each reader in `readers()`, by the reader's number."""
     with contextlib.ExitStack() as stack:
         gunicorn, peers = [str(peer_python()), "-m", "gunicorn"], data.peer_environ()
         env = {**data.environ(), "PORT": "{port}"}
 
         def start(name: str, argv: list[str], environ: dict[str, str], ready: str) -> str:
-            # Gunicorn reads the gunicorn.conf.py of the folder it is started in, and that one is ours alone.
+            # Gunicorn reads gunicorn.conf.py from the folder where it starts, and that file is meant for Dues only.
             folder = ROOT if name.startswith("dues") else ROOT / "bench"
             return stack.enter_context(serving(name, argv, environ, ready, folder))
 
@@ -65,7 +65,7 @@ def measure(suite: Suite, data: Data, tokens: dict[int, str], rounds: int, secon
             contestants = {"Dues": rate(dues, _PATH), "Dues, nothing cached": rate(dues_uncached, _PATH)}
             shown = {"Django REST framework": drf}
             if followed == _READERS[0]:
-                # Its query joins every post with every follower of its author: the same work, whoever reads.
+                # Its query joins every post with every follower of its author: the work is the same for every reader.
                 shown["microblog-api"] = microblog
             for name, base in shown.items():
                 for kind in _KINDS:
@@ -94,7 +94,7 @@ def readers() -> list[int]:
 
 
 def _rate(base: str, path: str, headers: dict[str, str], seconds: float) -> float:
-    """Requests a second. Raises: RuntimeError where a request failed."""
+    """Requests per second. Raises: RuntimeError if a request failed."""
     result = load(base, [path], seconds=seconds, headers=headers)
     if result.errors:
         raise RuntimeError(f"{base}{path}: {result.errors} requests failed")
@@ -102,8 +102,8 @@ def _rate(base: str, path: str, headers: dict[str, str], seconds: float) -> floa
 
 
 def _require_same(ours: str, theirs: str, headers: dict[str, str], data: Data) -> float:
-    """Raises: RuntimeError where a peer shows other posts, or something else of them. Returns: how many seconds the
-    peer took, at most `_LONGEST_S`: then nobody knows what it would have shown."""
+    """Check that a peer shows the same posts as Dues. Raises: RuntimeError if it does not. Returns: how many seconds
+    the peer took; `_LONGEST_S` if it was stopped then, in which case its answer is unknown."""
     expected, began = _shown(ours, headers), time.perf_counter()
     try:
         found = _shown(theirs, headers)

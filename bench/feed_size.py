@@ -1,5 +1,5 @@
-"""Whether feeds take longer the more posts there are, the more one follows, or the deeper one is in them. One client,
-nothing cached."""
+"""Whether feeds take longer with more posts, with more people followed, or deeper in the list. One client, nothing
+cached."""
 
 import contextlib
 import urllib.request
@@ -23,7 +23,7 @@ _STEP = 100
 
 
 class _Site:
-    """A Dues on feeds of some size, and those who read them."""
+    """A Dues on feeds of some size, and its readers."""
 
     def __init__(self, stack: contextlib.ExitStack, size: Size) -> None:
         self.data: Data = stack.enter_context(serving_feeds(size, cached=False))
@@ -44,8 +44,8 @@ class _Site:
         return once
 
     def walk(self, path: str, reader: int, depth: int) -> tuple[str, int]:
-        """The cursor of the row at `depth`, gone to as any client would, page by page, and how deep that is: less where
-        the list ends before."""
+        """The cursor of the row at `depth`, reached page by page as a client would, and the depth reached, which is
+        less if the list ends earlier."""
         link, gone = f"{path}&fields=id&limit={_STEP}", 0
         while gone < depth:
             request = urllib.request.Request(self.base + link, headers=self.headers(reader))
@@ -100,7 +100,7 @@ def _by_posts(suite: Suite, sites: dict[str, _Site], rounds: int, seconds: float
 
 
 def _by_depth(suite: Suite, site: _Site, depth: int, rounds: int, seconds: float) -> None:
-    """Of those who follow popular people: those of others may end before."""
+    """For readers who follow popular people; the lists of others may be too short."""
     contestants: dict[str, Callable[[], float]] = {}
     reached: dict[str, str] = {}
     lists = {f"newsfeed, {followed:,} followed": (NEWSFEED, followed) for followed in FOLLOWED[1:]}

@@ -1,16 +1,17 @@
-"""The freshness prover: once a write is acknowledged, no read that begins after it may be answered older.
+"""The freshness prover: after a write is acknowledged, no read that begins later may get an older answer.
 
-Four web processes; eight writers change packages, profiles, staff roles, posts, comments and memberships and make
-payments, five times a second each; after each acknowledged write a read is sent on a warm connection to every process,
-of posts by one who follows their author, in feeds and by themselves. Sixteen readers read all the time, each checking
-that no row goes back behind what anybody was told before it asked; and while a write is under way a package or a
-newsfeed is read in ways that nobody read it before, past all caches, so that its commit is seen at once.
+It runs four web processes. Eight writers change packages, profiles, staff roles, posts, comments and memberships and
+make payments, five times a second each. After each acknowledged write, every process is sent a read on a warm
+connection; posts are read by a follower of their author, in feeds and individually. Sixteen readers read all the time,
+and each checks that no row goes back behind a value that any answer had shown before the request. While a write is
+under way, a package or a newsfeed is read in a form that was never requested before, past all caches, so that the
+commit is seen at once.
 
-With `--replicas` two standbys answer some of the reads, of which one is two seconds late. With `--failovers` the
-primary dies now and then and a standby takes over; commits wait for a standby, so that nothing acknowledged is lost.
+With `--replicas`, two standbys answer some of the reads, one of them two seconds late. With `--failovers`, the primary
+dies now and then and a standby takes over; commits wait for a standby, so that no acknowledged write is lost.
 
-With `--faults` Redis is killed, flushed, put back to an old copy, paused and filled up, one process is cut off from
-it, and web processes are killed. With `--broken` the touch comes after the commit, and stale reads must be found.
+With `--faults`, Redis is killed, flushed, restored from an old copy, paused and filled up, one process is cut off from
+it, and web processes are killed. With `--broken`, tags are touched after the commit, and stale reads must be found.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ WRITERS, READERS, WRITES_A_SECOND = 8, 16, 5
 
 @dataclass
 class Count:
-    """What was seen. A stale read is one whose answer is older than what was acknowledged before it began."""
+    """What was observed. A read is stale if its answer is older than what was acknowledged before it began."""
 
     writes: int = 0
     reads: int = 0
@@ -50,11 +51,11 @@ class Count:
 
 @dataclass
 class Row:
-    """Something whose value one writer at a time changes; `known` is the newest that any answer told of.
+    """Something whose value one writer at a time changes. `known` is the newest value that any answer has shown.
 
-    `write(client, number)` makes the value `number`; `paths` show it; `value(path, document)` reads it back;
-    `uncached()` is a path that shows it and was hardly ever read before. `reader` is the token of who reads, where that
-    is somebody else than who writes.
+    `write(client, number)` sets the value to `number`; `paths` show it; `value(path, answer)` reads it from an answer;
+    `uncached()` returns a path that shows it and was hardly ever requested before. `token` is the writer's, and
+    `reader` the reader's if that is somebody else.
     """
 
     name: str
@@ -73,7 +74,7 @@ class Row:
 
 
 class Prover:
-    """`house` has the web processes; runs until `enough` reads have followed a write."""
+    """Runs on the web processes of `house` until `enough` reads have followed a write."""
 
     def __init__(self, house: House, enough: int) -> None:
         self.house, self.enough, self.count = house, enough, Count()
@@ -112,7 +113,7 @@ class Prover:
             ports = random.sample(self.house.ports, 3)
             writing = asyncio.ensure_future(self._try(row.write(client(ports[0], row.token), number)))
             while row.uncached and not writing.done():
-                # Sees the commit, perhaps before the write is answered; from then on the cache must not be behind it.
+                # This may see the commit before the write is answered; from then on the cache must not be behind it.
                 await self._look(client(ports[1], row.reads_as), row, row.uncached())
                 await self._look(client(ports[2], row.reads_as), row, row.paths[0])
             answer = await writing
@@ -143,7 +144,7 @@ class Prover:
                 self.count.background_hits += hit
 
     async def _look(self, client: Client, row: Row, path: str) -> bool | None:
-        """Read, and note if it was stale. Returns whether it was a hit; None where it failed."""
+        """Read, and record whether the answer was stale. Returns: whether it was a cache hit; None if it failed."""
         before = row.known
         answer = await self._try(client.request("GET", path))
         if answer is None or answer.status != 200:
@@ -173,7 +174,7 @@ def _rows(house: House) -> list[Row]:
         rows.append(_payments(base, store.buyer_token))
         rows.append(_membership(base, store.subscription_id, store.member_token))
         rows.append(_customer(base, store.member_id, store.member_token))
-    # The others are renamed as authors of what their followers read.
+    # The other users are renamed as authors of posts that their followers read.
     rows += [_profile(user_id, token) for user_id, token in house.users[::2]]
     for post in house.posts:
         rows += [_post(post), _comment(post)]
@@ -217,7 +218,7 @@ def _of_post(post: PostOf, answer: Answer) -> Any:
 
 
 def _post(post: PostOf) -> Row:
-    """As its follower sees it, by itself and in lists of posts that everybody else changes too."""
+    """A post as a follower of its author sees it: individually, and in lists of posts that others change too."""
     one = f"/v1/posts/{post.id}"
 
     async def write(client: Client, number: int) -> Answer:
@@ -249,7 +250,7 @@ def _comment(post: PostOf) -> Row:
 
 
 def _author(post: PostOf) -> Row:
-    """The name of a post's author, in the feeds of who follows them."""
+    """The name of a post's author, in the feeds of a follower."""
 
     async def write(client: Client, number: int) -> Answer:
         return await client.request("PATCH", "/v1/me", {"name": str(number)})
@@ -262,7 +263,7 @@ def _author(post: PostOf) -> Row:
 
 
 def _staff(base: str, user_id: str, token: str) -> Row:
-    """The row's version counts its changes; a role alone would say too little."""
+    """A staff role, by the row's version: the role itself has too few values to tell changes apart."""
     one = f"{base}/staff/{user_id}"
     versions = {"seen": 0}
     numbers: dict[int, int] = {}
@@ -276,7 +277,7 @@ def _staff(base: str, user_id: str, token: str) -> Row:
 
     def value(path: str, answer: Answer) -> int:
         version = answer.json()["version"]
-        # A version that no answer told of is newer than all of which one did, if it is higher.
+        # If the version is unknown, it is newer than all known ones if it is higher.
         return numbers.get(version, 10**12 if version > versions["seen"] else 0)
 
     return Row("staff", [one], write, value, token)
@@ -297,7 +298,8 @@ def _payments(base: str, token: str) -> Row:
 
 
 def _membership(base: str, subscription_id: str, token: str) -> Row:
-    """Canceled again and again, each time for another reason, as its member, and lists of members, show it."""
+    """A membership, canceled again and again with a different reason each time, as its member and lists of members show
+    it."""
     one = f"{base}/subscriptions/{subscription_id}"
 
     async def write(client: Client, number: int) -> Answer:
@@ -325,7 +327,7 @@ def _customer(base: str, user_id: str, token: str) -> Row:
 def prove(
     enough: int, *, faults: bool = False, broken: bool = False, replicas: bool = False, failovers: bool = False
 ) -> Count:
-    """Run until `enough` reads followed a write. Returns what was seen."""
+    """Run until `enough` reads have followed a write. Returns: what was observed."""
     replicas = replicas or failovers
     target = "bench.broken_server:app" if broken else "server:app"
     with House(target, replicas=replicas, fails_over=failovers) as house:

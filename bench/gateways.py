@@ -1,5 +1,5 @@
 """What a gateway, or the edge, adds to a read that Dues has in its cache: the configurations of deploy/ in front of two
-web servers, and one of these asked directly. All of them share the machine, as they would on one."""
+web servers, compared with one server requested directly. All of them share one machine."""
 
 import contextlib
 import tempfile
@@ -43,14 +43,14 @@ def run(rounds: int, seconds: float) -> Suite:
 
 def _web(stack: contextlib.ExitStack, data: Data, number: int) -> int:
     env = {**dues_environ(data), "FORWARDED_ALLOW_IPS": "127.0.0.1"}
-    # So that answers may be kept by an edge; nothing changes here, so nothing is purged.
+    # These allow an edge to cache answers. Nothing changes here, so nothing is purged.
     env |= {"PURGE_URL": "http://127.0.0.1:9/__purge", "PURGE_TOKEN": "nobody-listens-there"}
     base = stack.enter_context(serving(f"dues-{number}", [*DUES, "server:app"], env, "/healthz"))
     return int(base.rpartition(":")[2])
 
 
 def _gateways(stack: contextlib.ExitStack, webs: list[int]) -> dict[str, str]:
-    """Those that this machine has, by name."""
+    """The URLs of the gateways that are installed on this machine, by name."""
     found = {}
     for name, program in _GATEWAYS.items():
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="dues-gateway-")))

@@ -1,9 +1,9 @@
-"""Jobs: what taking and running one costs, mails from the payment to the mail server, more workers, and reports.
+"""Jobs: the cost of taking and running one, mails from the payment to the mail server, more workers, and reports.
 
 Every worker is one process (or as many as the row says) on the server core. PostgreSQL and Redis, the relay of Dues and
-the mail server share the other; but for the report, which only reads, they are as safe against power cuts as `bin/run`
-starts them. RQ's workers run in the environment of Dues, on the same RQ and redis-py, so that what differs is the
-worker.
+the mail server share the other core. Except for the report, which only reads, PostgreSQL and Redis are as safe against
+power failures as `bin/run` starts them. RQ's workers run in the environment of Dues, with the same versions of RQ and
+redis-py, so that only the workers differ.
 """
 
 from bench import jobs_mails, jobs_nothing, jobs_reports
@@ -14,7 +14,7 @@ from bench.servers import peer_python
 
 
 def run(rounds: int, times: int, report_rows: int) -> Suite:
-    """Backlogs are of about `times` half seconds for each contestant; `report_rows` is how long the report is."""
+    """A backlog takes each contestant about `times` half seconds; `report_rows` is the length of the report."""
     suite = Suite(
         "Jobs",
         "Backlogs worked off by one worker process each, from their commit to the last job's end; a report from its"

@@ -1,7 +1,7 @@
-"""The workers that are compared, kept at rest while it is not their turn, and the way a backlog reaches those of Dues.
+"""The worker processes that are compared, stopped while another one is measured, and the backlogs for those of Dues.
 
-Each crew is started once and then paused (SIGSTOP) and resumed, so that no start-up is measured and those who wait
-cost the others nothing.
+Each process is started once, then stopped (SIGSTOP) and resumed (SIGCONT), so that start-up is not measured and stopped
+processes cost the others nothing.
 """
 
 import os
@@ -24,7 +24,7 @@ from dues.jobs.notifications import CHANNEL
 from local.process import Program, Server
 
 _PATIENCE_S = 300
-# What follows a job's end is over after this, and its worker waits for the next.
+# After this long the worker has completed all that follows a job's end, and waits for the next.
 _SETTLED_S = 0.4
 
 _INSERT = """
@@ -35,7 +35,7 @@ _INSERT = """
 
 
 class Crew(Server):
-    """Some workers, or a relay: one process and those it starts, on one core."""
+    """Workers, or a relay: one process and its children, on one core."""
 
     def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str], core: int = SERVER_CORE) -> None:
         self._name, self._argv, self._env, self._core = name, argv, env, core
@@ -65,7 +65,7 @@ class Crew(Server):
 
 @contextmanager
 def at_rest(*crews: Crew) -> Iterator[None]:
-    """Start crews, which stand still inside the block until they are resumed, and end them after it."""
+    """Start processes, keep them stopped within the block until they are resumed, and end them after it."""
     started: list[Crew] = []
     try:
         for crew in crews:
@@ -80,12 +80,12 @@ def at_rest(*crews: Crew) -> Iterator[None]:
 
 @contextmanager
 def on_turn(*crews: Crew) -> Iterator[None]:
-    """Let crews run inside the block."""
+    """Let processes run within the block."""
     for crew in crews:
         crew.resume()
     try:
         yield
-        # A job that is paused before it is put away is done again when its lease has run out.
+        # A job whose worker is stopped before the job is completed would be done again after its lease has run out.
         time.sleep(_SETTLED_S)
     finally:
         for crew in crews:
@@ -94,9 +94,9 @@ def on_turn(*crews: Crew) -> Iterator[None]:
 
 @contextmanager
 def beside() -> Iterator[None]:
-    """Have this process, and all it starts that is not pinned elsewhere, keep off the workers' core.
+    """Keep this process, and all it starts that is not pinned elsewhere, off the workers' core.
 
-    A SIGTERM ends the block in good order: crews that stand still would otherwise stay for ever.
+    A SIGTERM ends the block normally; otherwise stopped processes would stay for ever.
     """
     handler = signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to stop"))
     try:
@@ -107,26 +107,26 @@ def beside() -> Iterator[None]:
 
 
 def relay(data: Data) -> Crew:
-    """Beside the worker, as PostgreSQL and Redis are."""
+    """The relay of Dues, on the load core, where PostgreSQL and Redis are."""
     return Crew("relay", [sys.executable, "-m", "workers.relay"], data.environ(), LOAD_CORE)
 
 
 class Mark:
-    """What the last job of a backlog leaves in Redis, under a name of its own."""
+    """A key that the last job of a backlog writes in Redis, under a unique name."""
 
     def __init__(self, data: Data) -> None:
         self._redis = redis.Redis.from_url(data.redis_url, socket_timeout=_PATIENCE_S + 5)
         self.name = f"bench:mark:{new_id()}"
 
     def wait(self) -> float:
-        """Returns: when it was there, by time.time()."""
+        """Wait for the key. Returns: when it was there, by time.time()."""
         if self._redis.blpop([self.name], timeout=_PATIENCE_S) is None:
             raise RuntimeError(f"a backlog was not worked off within {_PATIENCE_S} s")
         return time.time()
 
 
 class Backlog:
-    """Jobs of Dues that are committed all at once, with what commits along."""
+    """Jobs of Dues that are all committed in one transaction."""
 
     def __init__(self, data: Data) -> None:
         self._connection = psycopg2.connect(data.database_url)
@@ -139,7 +139,7 @@ class Backlog:
             cursor.execute(sql, values)
 
     def rows(self, sql: str, *values: object) -> list[tuple[object, ...]]:
-        """What a query finds at present."""
+        """The result of a query."""
         with self._connection.cursor() as cursor:
             cursor.execute(sql, values)
             found = cursor.fetchall()
@@ -147,7 +147,7 @@ class Backlog:
         return found
 
     def add(self, kind: Kind, args: Sequence[Mapping[str, object]], priority: int = 100) -> None:
-        """A job for each of `args`, unseen until the commit. A larger `priority` comes later."""
+        """Add a job for each of `args`, invisible until the commit. Jobs with a larger `priority` are done later."""
         values = {
             "kind": kind.name,
             "queue": kind.queue,
@@ -160,8 +160,8 @@ class Backlog:
         self._execute(_INSERT, values)
 
     def commit(self) -> float:
-        """Let the relay see them, and hint at them as `enqueue` does. Returns: when, by time.time()."""
-        # The plans that suit a nearly empty table are wrong for what comes.
+        """Commit the jobs, and notify the relay as `enqueue` does. Returns: when, by time.time()."""
+        # Without this, the planner would still use plans for a nearly empty table.
         self._execute("analyze jobs")
         at = time.time()
         self._connection.commit()
@@ -173,7 +173,7 @@ class Backlog:
 
 
 def wait_until(is_so: Callable[[], bool], what: str, every_s: float = 0.05) -> None:
-    """Raises: RuntimeError after five minutes."""
+    """Wait until `is_so` returns True. Raises: RuntimeError after five minutes."""
     deadline = time.monotonic() + _PATIENCE_S
     while not is_so():
         if time.monotonic() > deadline:

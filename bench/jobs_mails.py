@@ -1,6 +1,6 @@
-"""Mails: confirmations of payments from the committed rows to the mail server, and how more workers help.
+"""Mails: confirmations of payments from the committed rows to the mail server, and the gain from more workers.
 
-All send to the sink of `bin/run`, which files each mail and names the file after the moment it came.
+All contestants send to the mail sink of `bin/run`, which stores each mail in a file named after its time of arrival.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ _SENT = "select count(*) from email_sends where state = 'sent'"
 
 
 class Mails:
-    """The sink, and what there is to confirm: each payment once."""
+    """The mail sink, and the payments that can be confirmed, each only once."""
 
     def __init__(self, data: Data, sink: MailSink, backlog: Backlog) -> None:
         self.backlog, self._sink = backlog, sink
@@ -51,12 +51,13 @@ class Mails:
         return taken
 
     def slow_down(self) -> None:
-        """From now on a mail takes 50 ms."""
+        """Have each mail take 50 ms from now on."""
         order = ujson.dumps({"delay_ms": _DELAY_MS}).encode()
         urllib.request.urlopen(self._sink.request("/behave", order), timeout=5).close()
 
     def rate(self, count: int, begin: Callable[[], float]) -> float:
-        """Mails a second from what `begin` returns to the last of `count`. Raises: RuntimeError for one too many."""
+        """Mails per second, from the moment that `begin` returns until the last of `count` mails. Raises: RuntimeError
+        if more mails arrive."""
         for old in self._sink.folder.glob("*.eml"):
             old.unlink()
         began = begin()
@@ -90,7 +91,7 @@ def mails(data: Data) -> Iterator[Mails]:
 
 
 class Confirming:
-    """Workers of Dues and a relay, through everything: job row, relay, RQ, claim, ledger, SMTP, `sent`."""
+    """Workers of Dues and a relay, with the complete path: job row, relay, RQ, claim, ledger, SMTP, `sent`."""
 
     def __init__(self, mails: Mails, relays: Crew, workers: int) -> None:
         self._mails, self._workers = mails, workers
@@ -100,10 +101,10 @@ class Confirming:
 
     def rate(self, count: int) -> float:
         with on_turn(*self._crews):
-            # Connections are made, and each worker has just looked for what no relay hands over.
+            # Now connections are open, and each worker has just polled for jobs that no relay delivers.
             self._commit(3 * self._workers)
             rate = self._commit(count)
-        # A worker that is paused while it waits at its queue would be given what is meant for the next.
+        # A worker that is stopped while it waits at its queue would be given jobs meant for the next contestant.
         time.sleep(_LOOK_S * 1.2)
         return rate
 
@@ -118,7 +119,7 @@ class Confirming:
 
 
 class Plain:
-    """RQ's SimpleWorker, which sends the same mails with smtplib and writes nothing down."""
+    """RQ's SimpleWorker, which sends the same mails with smtplib and records nothing."""
 
     def __init__(
         self, mails: Mails, data: Data, name: str, call: str, prepare: Callable[[Payment], tuple[object, ...]]
@@ -170,7 +171,7 @@ def confirmations(suite: Suite, data: Data, mails: Mails, relays: Crew, rounds: 
 
 
 def scaling(suite: Suite, mails: Mails, relays: Crew, rounds: int, count: int) -> None:
-    """One worker against four, the mail server taking its time; `count` mails for each worker."""
+    """One worker against four, with a slow mail server; `count` mails for each worker."""
     mails.slow_down()
     one, four = Confirming(mails, relays, 1), Confirming(mails, relays, 4)
     with at_rest(one.crew, four.crew, relays):
@@ -185,7 +186,7 @@ def scaling(suite: Suite, mails: Mails, relays: Crew, rounds: int, count: int) -
 
 
 def measure(suite: Suite, data: Data, rounds: int, count: int) -> None:
-    """`count` confirmations in each backlog, and fewer where the mail server takes its time."""
+    """`count` confirmations in each backlog, and fewer with the slow mail server."""
     relays = relay(data)
     with mails(data) as sunk:
         confirmations(suite, data, sunk, relays, rounds, count)

@@ -1,6 +1,6 @@
-"""Jobs that do nothing: what taking one, running it and putting it away costs each worker.
+"""Jobs that do nothing: what it costs each kind of worker to take one, run it and complete it.
 
-Each contestant finds a backlog and is measured from its first look at it to the end of the last job.
+Each contestant finds a backlog, and is measured from when it starts on it until the end of the last job.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ _RQ = "bench.peers.jobs_rq_nothing."
 
 @dataclass(frozen=True)
 class Counts:
-    """How many jobs a backlog holds for each contestant: about as long a time for all."""
+    """How many jobs a backlog has for each contestant, so that all take about the same time."""
 
     loop: int
     whole: int
@@ -37,7 +37,7 @@ class Counts:
 
 
 def counts(times: int) -> Counts:
-    """For about `times` half seconds each, on a machine that is not slow."""
+    """The numbers for about `times` half seconds each, on a machine that is not slow."""
     return Counts(loop=500 * times, whole=150 * times, simple=150 * times, forking=30 * times, celery=300 * times)
 
 
@@ -72,14 +72,14 @@ _ONE_WORKER = {"WORKER_QUEUES": "default:1"}
 
 
 class _Paused:
-    """Workers whose backlog waits in Redis."""
+    """Workers whose backlog is in Redis."""
 
     def __init__(self, data: Data, crew: Crew, put: Callable[[int, str], None]) -> None:
         self._data, self.crew, self._put = data, crew, put
         self._is_up = False
 
     def rate(self, count: int) -> float:
-        """Jobs a second of a backlog of `count`, and of the one more that marks its end."""
+        """Jobs per second of a backlog of `count`, including the additional job that marks its end."""
         if not self._is_up:
             self._seconds(10)
             self._is_up = True
@@ -94,14 +94,14 @@ class _Paused:
 
 
 class _Whole:
-    """The worker of Dues, its jobs being rows in PostgreSQL that a relay hands over."""
+    """The worker of Dues, whose jobs are rows in PostgreSQL that a relay delivers."""
 
     def __init__(self, data: Data, backlog: Backlog, worker: Crew, relays: Crew) -> None:
         self._data, self._backlog, self._crews = data, backlog, (worker, relays)
 
     def rate(self, count: int) -> float:
         with on_turn(*self._crews):
-            # So that the worker has just looked for what no relay hands over, and will not soon again.
+            # Afterwards the worker has just polled for jobs that no relay delivers, and will not do so again soon.
             self._seconds(0)
             return (count + 1) / self._seconds(count)
 
@@ -114,7 +114,7 @@ class _Whole:
 
 
 def _of_rq(data: Data, kind: str) -> _Paused:
-    """RQ's worker of a class, as `rq worker` starts it, or the loop of Dues on RQ jobs."""
+    """RQ's worker class `kind`, as `rq worker` starts it; or, for `lean`, the loop of Dues on RQ jobs."""
     name = f"bench-{kind.lower()}"
     if kind == "lean":
         argv = [sys.executable, "-m", "bench.jobs_worker", name]
@@ -131,7 +131,7 @@ def _of_rq(data: Data, kind: str) -> _Paused:
 
 
 def _of_celery(data: Data, pool: str) -> _Paused:
-    """A worker of Celery with one process that runs tasks."""
+    """A Celery worker with one process that runs tasks."""
     name = f"bench-celery-{pool}"
     broker = data.redis_url.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host=")
     env = {**data.peer_environ(), "PEER_BROKER": broker, "PEER_QUEUE": name}

@@ -1,8 +1,8 @@
-"""A CSV report of payments against `psql \\copy` of the same query to the same disk.
+"""A CSV report of payments, compared with `psql \\copy` of the same query to the same disk.
 
-Dues is timed from the commit that asks for the report to its job's success: relay, claim, fork, the lines through
-Python into a file that is hashed and synced to disk. psql is timed from its start to its end. Both have the same core;
-PostgreSQL runs each query with the same plan.
+Dues is timed from the commit that requests the report until its job has succeeded: relay, claim, fork, and the lines
+through Python into a file that is hashed and synced to disk. psql is timed from its start to its end. Both use the same
+core; PostgreSQL runs both queries with the same plan.
 """
 
 import contextlib
@@ -46,12 +46,12 @@ _OUTCOME = """
     select j.status, extract(epoch from j.finished_at)::float8, j.error::text, r.rows, r.bytes
     from reports r join jobs j on j.id = r.job_id where r.store_id = %s and r.id = %s
 """
-# As dues/reports/snapshot.py has it.
+# The settings of dues/reports/snapshot.py.
 _SAME_PLAN = "-c work_mem=64MB -c enable_sort=off -c timezone=UTC"
 
 
 class Reports:
-    """The one store all of whose payments are reported."""
+    """Reports of the one store that has all the payments."""
 
     def __init__(self, data: Data, rows: int) -> None:
         self._rows = rows
@@ -82,7 +82,7 @@ class Reports:
             shutil.rmtree(self._folder)
 
     def by_dues(self) -> float:
-        """Rows a second."""
+        """Rows per second."""
         with self._empty_folder(), on_turn(self.worker, self.relay):
             with self._app.app_context(), transaction():
                 report_id = request_report(self._store, self._owner, _ASK).id
@@ -104,7 +104,7 @@ class Reports:
         return self._rows / seconds
 
     def by_psql(self) -> float:
-        """Rows a second."""
+        """Rows per second."""
         values = {"store_id": str(self._store), "range_from": _ASK.range_from, "range_to": _ASK.range_to}
         with self._connection.cursor() as cursor:
             statement = cursor.mogrify(CSVDocument.copy(PAYMENTS), values).decode().replace("\n", " ")
@@ -117,7 +117,7 @@ class Reports:
             began = time.time()
             subprocess.run(pinned(SERVER_CORE, argv), env=env, check=True)
             ended = time.time()
-            # The report begins with the columns' names.
+            # The report begins with the names of the columns.
             heading = len(",".join(column.name for column in PAYMENTS.columns)) + 1
             if self._bytes and file.stat().st_size + heading != self._bytes:
                 raise RuntimeError(f"psql wrote {file.stat().st_size} bytes, the report has {self._bytes}")
@@ -128,7 +128,7 @@ class Reports:
 
 
 class _Peak:
-    """The most memory (resident, in bytes) that a process below the supervisor `pid` has had."""
+    """The peak resident memory, in bytes, of any process below the supervisor `pid`."""
 
     def __init__(self, pid: int) -> None:
         self._supervisor = psutil.Process(pid)
@@ -136,7 +136,8 @@ class _Peak:
 
     def look(self) -> None:
         for process in self._supervisor.children(recursive=True):
-            # The kernel keeps the peak, so it does not matter when it is read. One that has just ended has none.
+            # The kernel keeps the peak, so it does not matter when it is read. A process that has just ended has no
+            # peak.
             with contextlib.suppress(OSError):
                 status = Path(f"/proc/{process.pid}/status").read_text()
                 peaks = [line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")]

@@ -1,8 +1,8 @@
-"""Workers of Dues that also know how to do nothing: `python -m bench.jobs_worker [QUEUE]`.
+"""Workers of Dues that also have jobs that do nothing: `python -m bench.jobs_worker [QUEUE]`.
 
-Without QUEUE: `python -m workers.supervisor` with two more kinds of job. With it: the loop of workers/rq_worker.py and
-nothing below it. Each delivery is taken as always, but in place of waking the worker for jobs of Dues it is an RQ job
-of its own, which is fetched, called and deleted: what RQ's own workers do for one.
+Without QUEUE: `python -m workers.supervisor` with two more kinds of job. With QUEUE: only the loop of
+workers/rq_worker.py. It takes each delivery as always, but instead of a notice about jobs of Dues, a delivery is an
+independent RQ job, which is fetched, called and deleted, as RQ's own workers do.
 """
 
 import os
@@ -37,7 +37,7 @@ def mark(run: Run, name: str) -> None:
 
 
 def rq_id(job_id: UUID) -> str:
-    """An RQ job's id as those of deliveries are."""
+    """An id of an RQ job in the form that deliveries have."""
     return f"{job_id.hex}-0"
 
 

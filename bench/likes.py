@@ -1,5 +1,5 @@
-"""Likes a second, on a PostgreSQL that flushes each commit to the disk: of one post that all like at once, and as many
-of posts that nobody else likes."""
+"""Likes per second, on a PostgreSQL that flushes each commit to disk: all clients like the same post, compared with
+each client liking a post of its own."""
 
 import asyncio
 import time
@@ -39,7 +39,7 @@ def run(rounds: int, seconds: float) -> Suite:
 
 
 async def _posts(port: int, tokens: Sequence[str]) -> list[str]:
-    """The ids of as many public posts."""
+    """Create a public post for each client. Returns: the ids."""
     author = Client(port, tokens[0], [])
     made = [await author.request("POST", "/v1/posts", {"body": "Hot", "privacy": "public"}) for _ in tokens]
     author.close()
@@ -51,7 +51,7 @@ def _rate(port: int, tokens: Sequence[str], posts: Sequence[str], seconds: float
 
 
 async def _like(port: int, tokens: Sequence[str], posts: Sequence[str], seconds: float) -> float:
-    """Writes a second. Raises: RuntimeError where one failed."""
+    """Writes per second. Raises: RuntimeError if one failed."""
     until = time.perf_counter() + seconds
 
     async def go_on(token: str, post: str) -> int:

@@ -1,4 +1,4 @@
-"""`python -m bench.line PORT SOCKET`: passes what comes to a TCP port on to a Unix socket, and back."""
+"""`python -m bench.line PORT SOCKET`: forwards connections to a TCP port to a Unix socket, in both directions."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""Load from wrk, pinned to the core that the server does not have."""
+"""Load from wrk, pinned to the core that the server does not use."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ from bench.machine import LOAD_CORE, pinned
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
 
-# Requests the lines it is given one after the other: a path and, after a space, the ETag that the client has already.
+# Requests the given lines one after the other: a path, optionally followed by a space and the ETag that the client has.
 _GET = """
 local requests = {}
 local n = 0
@@ -31,7 +31,7 @@ function request()
   return requests[n]
 end
 """
-# The same for requests with a body, each with an Idempotency-Key that nobody has used.
+# The same for requests with a body, each with a new Idempotency-Key.
 _POST = """
 local paths = {}
 local n = 0
@@ -51,7 +51,7 @@ end
 
 @dataclass(frozen=True)
 class Result:
-    """Requests a second, latencies in seconds, and answers that were not 2xx or 3xx."""
+    """Requests per second, latencies in seconds, and the number of failed requests: neither 2xx nor 3xx, or cut off."""
 
     rate: float
     p50: float
@@ -60,7 +60,7 @@ class Result:
 
 
 def require_wrk() -> None:
-    """Raises: SystemExit where wrk is neither installed nor installable."""
+    """Install wrk if it is missing. Raises: SystemExit if that is not possible."""
     if shutil.which("wrk"):
         return
     if shutil.which("apt-get"):
@@ -72,7 +72,7 @@ def require_wrk() -> None:
 def load(
     base: str, paths: list[str], *, seconds: float, connections: int = 16, headers: dict[str, str] | None = None
 ) -> Result:
-    """Ask for `paths` in turn over kept-alive connections for some seconds. A path may be followed by a space and an
+    """Request `paths` in turn over kept-alive connections for some seconds. A path may be followed by a space and an
     ETag, which is then sent as If-None-Match."""
     return _wrk(_GET, [], base, paths, seconds, connections, headers or {})
 
@@ -80,7 +80,7 @@ def load(
 def post(
     base: str, paths: list[str], body: str, *, seconds: float, connections: int = 16, headers: dict[str, str]
 ) -> Result:
-    """The same, sending `body` each time under an Idempotency-Key of its own."""
+    """The same with POST, sending `body` each time under a new Idempotency-Key."""
     headers = {"Content-Type": "application/json", **headers}
     return _wrk(_POST, [uuid4().hex, body], base, paths, seconds, connections, headers)
 

@@ -1,4 +1,4 @@
-"""What the benchmarks ran on: processor, versions, and which core does what."""
+"""What the benchmarks ran on: processor, versions, and which core is used for what."""
 
 import os
 import platform
@@ -9,20 +9,20 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
-# The server under test has one core and the load another; PostgreSQL and Redis run where there is room, as they would
-# on a machine of their own.
+# The server under test has one core and the load another. PostgreSQL and Redis run on any core, as if they had a
+# machine of their own.
 CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = CORES[0], CORES[-1]
 
 
 def pinned(core: int, argv: list[str]) -> list[str]:
-    """`argv` run on one core."""
+    """`argv`, to be run on one core."""
     return ["taskset", "-c", str(core), *argv]
 
 
 @contextmanager
 def on_core(core: int) -> Iterator[None]:
-    """What is started in the block runs on one core, and so does all that it starts."""
+    """Processes that are started in the block run on one core, and so do their children."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
@@ -48,7 +48,7 @@ def describe(postgres_version: str, redis_version: str) -> dict[str, str]:
         "PostgreSQL": postgres_version,
         "Redis": redis_version,
         "wrk": _wrk_version(),
-        # Above the number of cores, others were at work too, and even ratios are to be taken with care.
+        # If it exceeds the number of cores, other work was running too, and even ratios are less reliable.
         "load average": f"{os.getloadavg()[0]:.1f}",
         **{name: version(name) for name in names},
     }

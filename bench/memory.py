@@ -1,4 +1,5 @@
-"""The memory of one web process under hits, misses and payments at once, as fast as it takes them."""
+"""The memory of one web process under hits, misses and payments at the same time, at the highest rate that it can
+serve."""
 
 import contextlib
 import time
@@ -14,11 +15,12 @@ from bench.servers import serving
 from bench.waits import web_process
 
 _QUARTERS = ("first", "second", "third", "last")
-# The cache of answers is full long before the second quarter, and Redis forgets before a list is asked for again.
+# With these limits the cache of answers is full long before the second quarter, and Redis has forgotten a list before
+# it is requested again.
 _LIMITS = {"CACHE_MEMORY_BYTES": str(4 * 1024 * 1024), "CACHE_DEFAULT_TIMEOUT": "30"}
 _LISTS = 60_000
 _PAID = 10
-# Fewer than threads: writes go first, and more of them would leave nothing to the reads.
+# Fewer than the threads: writes have priority, and more of them would leave nothing for reads.
 _PAYERS = 4
 
 
@@ -49,9 +51,10 @@ def run(minutes: float) -> Suite:
 
 
 def _under_load(data: Data, base: str, seconds: float) -> tuple[list[float], dict[str, Result]]:
-    """The web process's resident memory at each second, in MB, and what it was asked."""
+    """The web process's resident memory at each second, in MB, and the results of each load."""
     headers, web = {"Authorization": f"Bearer {data.token}"}, web_process(base)
-    # A payment invalidates its store's lists: reads and payments are in different stores, so that there are hits.
+    # A payment invalidates its store's lists, so reads and payments use different stores; otherwise there would be no
+    # hits.
     read, paid = store_ids()[:-_PAID], [payments_path(store) for store in store_ids()[-_PAID:]]
     pages, new = [dues_path(store) for store in read], new_paths(read, _LISTS)
     rss: list[float] = []

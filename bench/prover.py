@@ -1,4 +1,4 @@
-"""What the freshness prover runs on: a house of four web processes and a relay, and the trouble it may be given."""
+"""The servers of the freshness prover: four web processes and a relay, and the faults that can be injected."""
 
 import asyncio
 import contextlib
@@ -44,7 +44,8 @@ PROCESSES = 4
 
 @dataclass(frozen=True)
 class StoreOf:
-    """A store with what the prover writes there: its packages, a clerk's role, a buyer's payments, and a membership."""
+    """A store, and what the prover changes there: its packages, a clerk's role, a buyer's payments, and a
+    membership."""
 
     id: str
     packages: list[str]
@@ -57,7 +58,8 @@ class StoreOf:
 
 @dataclass(frozen=True)
 class PostOf:
-    """A post for followers and a comment on it, both by `author_id`, and the token of who follows them."""
+    """A post for followers and a comment on it, both by `author_id`; the author's token, and the token of a
+    follower."""
 
     id: str
     comment_id: str
@@ -67,13 +69,13 @@ class PostOf:
 
 
 class House:
-    """PostgreSQL, Redis, a relay and four web processes, for the length of a `with` block in the main thread.
+    """PostgreSQL, Redis, a relay and four web processes, for the duration of a `with` block in the main thread.
 
-    A SIGTERM ends the block as a Ctrl-C does, and whatever kills this process ends them too: nothing is left behind.
+    A SIGTERM ends the block as Ctrl-C does. If this process is killed, the servers end too, so nothing is left behind.
     """
 
     def __init__(self, target: str = "server:app", *, replicas: bool = False, fails_over: bool = False) -> None:
-        """With `replicas`, two standbys, one of them 2 s behind."""
+        """With `replicas`, there are two standbys, one of them 2 s behind."""
         self._target, self.has_standbys = target, replicas
         self._folder = tempfile.TemporaryDirectory(prefix="dues-prover-", ignore_cleanup_errors=True)
         self.home = Path(self._folder.name)
@@ -105,11 +107,11 @@ class House:
         self._start("worker", [sys.executable, "-m", "workers.supervisor"], {"WORKER_QUEUES": "critical:1"})
         for number in range(PROCESSES):
             port = free_port()
-            # The last reaches Redis over a line that can be cut.
+            # The last process reaches Redis through a proxy that can be cut off.
             redis_url = f"redis://127.0.0.1:{self.line.port}/0" if number == PROCESSES - 1 else self.valkey.url
             argv = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", self._target]
             env = {"PORT": str(port), "CACHE_REDIS_URL": redis_url, "DUES_HOME": str(self.home / str(port))}
-            # It kills once the marker is gone: see Trouble.kill_web.
+            # The failpoint kills the process once the marker is gone: see Trouble.kill_web.
             env["DUES_FAILPOINTS"] = f"cache.after_touch=kill:{self.marker}"
             self.marker.touch()
             self.webs.append(self._start(f"web-{number}", argv, env))
@@ -118,7 +120,7 @@ class House:
             _wait_for(port)
 
     def counted(self, metric: str) -> dict[str, int]:
-        """What the web processes have counted, by the metric's label."""
+        """The totals of a counter over the web processes, by the counter's label."""
         found: Counter[str] = Counter()
         for port in self.ports:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
@@ -132,7 +134,7 @@ class House:
         self._clear()
 
     def _clear(self) -> None:
-        # Who asks twice waits all the same.
+        # A second SIGTERM does not interrupt the clean-up.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         for process in self._processes:
             with contextlib.suppress(ProcessLookupError):
@@ -144,7 +146,7 @@ class House:
         signal.signal(signal.SIGTERM, self._on_sigterm)
 
     def _start(self, name: str, argv: list[str], env: dict[str, str]) -> "subprocess.Popen[bytes]":
-        # In a folder of their own, which is closed to PostgreSQL's account.
+        # The logs are in a folder of their own, which PostgreSQL's account cannot read.
         log = self.home / "log" / f"{name}.log"
         process = spawn(Program(name=name, argv=argv, cwd=ROOT, env=self._environ() | env, log=log))
         self._processes.append(process)
@@ -183,7 +185,7 @@ class House:
         connection.close()
 
     def _posts(self, insert: "Insert") -> list[PostOf]:
-        """One post of each user, with a comment of their own, followed by the next user alone."""
+        """One post of each user, with a comment by the same user, who is followed by the next user only."""
         posts = []
         for place, (author, token) in enumerate(self.users):
             reader, reader_token = self.users[(place + 1) % USERS]
@@ -239,7 +241,7 @@ class House:
         return StoreOf(store_id, packages, clerk, buyer_token, member, member_token, subscription)
 
     def _subscribe(self, insert: "Insert", store_id: str, subscription_id: str, user_id: str, package_id: str) -> None:
-        """A membership that nobody has to pay for while the prover runs."""
+        """A membership that does not have to be paid for while the prover runs."""
         began, ends = now(), now() + timedelta(days=30)
         insert("customers", store_id=store_id, user_id=user_id, created_at=began, updated_at=began)
         insert(
@@ -296,27 +298,28 @@ def _wait_for(port: int) -> None:
 
 
 class Line:
-    """A TCP port that leads to Redis' socket, in a process of its own, until it is cut."""
+    """A TCP port that forwards to Redis' socket, in a process of its own, until it is cut."""
 
     def __init__(self, path: str) -> None:
         self.port = free_port()
         argv = [sys.executable, "-m", "bench.line", str(self.port), path]
-        # A process that was stopped hears of nothing less.
+        # A stopped process reacts only to SIGKILL.
         self.process = spawn(Program(name="line", argv=argv, cwd=ROOT, stop_signal=signal.SIGKILL))
 
     def cut(self) -> None:
-        """What is open stays open, and nothing passes any more."""
+        """Stop forwarding; connections stay open."""
         self.process.send_signal(signal.SIGSTOP)
 
     def mend(self) -> None:
+        """Forward again."""
         self.process.send_signal(signal.SIGCONT)
 
 
 class Trouble:
-    """Something goes wrong every few seconds, each kind in turn."""
+    """Injects a fault every few seconds, all kinds in random order."""
 
     def __init__(self, house: House, *, faults: bool, failovers: bool, every_s: float = 5.0) -> None:
-        """`faults`: of Redis, of a standby, and of web processes; `failovers` of PostgreSQL."""
+        """`faults`: of Redis, of a standby, and of web processes; `failovers`: of PostgreSQL."""
         self._house, self._every_s = house, every_s
         self._faults, self._failovers = faults, failovers
         self.happened: list[str] = []
@@ -349,7 +352,7 @@ class Trouble:
         client.flushall()
 
     async def restore_old(self) -> None:
-        """A restart that comes up with what Redis held some time ago."""
+        """A restart in which Redis comes up with data from some time ago."""
         self._house.valkey.kill()
         self._house.valkey.start()
         for key, dump in self._old.items():
@@ -381,7 +384,7 @@ class Trouble:
         await self._house.databases.fail_over()
 
     async def kill_web(self) -> None:
-        """The next write dies between its touch and its commit; gunicorn starts the process again."""
+        """Have the next write killed between its touch and its commit; gunicorn restarts the process."""
         self._house.marker.unlink(missing_ok=True)
 
 

@@ -1,4 +1,4 @@
-"""Reads: the same list of payments, user and package embedded, 20 a page, from Dues and from its peers."""
+"""Reads: the same list of payments, 20 per page with user and package embedded, from Dues and from its peers."""
 
 import contextlib
 
@@ -8,7 +8,8 @@ from bench.data import serving_data, store_ids
 from bench.report import Suite
 from bench.rounds import Goal, interleave
 
-# A peer, what is cached as its guide teaches, and how many times as fast Dues is to be as the faster of its two ways.
+# The peers: name, the contestant that caches as the peer's guide teaches, and how many times as fast Dues should be as
+# the faster of the peer's two caches.
 _PEERS = (
     ("FastAPI", "FastAPI, cached", 5),
     ("Flask", "Flask-Caching", 5),
@@ -31,7 +32,7 @@ def run(rounds: int, seconds: float, payments: int) -> Suite:
 
 
 def cached(suite: Suite, contest: Contest, rounds: int, seconds: float) -> None:
-    """The first page of every store, over and over; of Dues also for clients that have it already."""
+    """The first page of every store, over and over; in Dues also for clients that already have it."""
     pages, peers, by_hand = contest.pages(), contest.peer_pages("cached"), contest.peer_pages("bytes")
     contest.warm()
     known = [f"{path} {contest.fetch(contest.dues + path)[1]}" for path in pages]
@@ -62,7 +63,7 @@ def cached(suite: Suite, contest: Contest, rounds: int, seconds: float) -> None:
 
 
 def uncached(suite: Suite, contest: Contest, rounds: int, seconds: float) -> None:
-    """Numbered pages with their total, which nobody has asked for before: no cache can serve them."""
+    """Numbered pages with their total, never requested before: no cache can serve them."""
     peers = contest.peer_pages("uncached")
     figures = interleave(
         rounds,
@@ -83,7 +84,7 @@ def uncached(suite: Suite, contest: Contest, rounds: int, seconds: float) -> Non
 
 
 def without_redis(suite: Suite, contest: Contest, rounds: int, seconds: float) -> None:
-    """What is left where nobody listens at the cache's address: everything is answered, by PostgreSQL."""
+    """Rates when Redis cannot be reached: PostgreSQL answers everything."""
     figures = interleave(
         rounds,
         {
@@ -98,7 +99,7 @@ def without_redis(suite: Suite, contest: Contest, rounds: int, seconds: float) -
 
 
 def uncounted(suite: Suite, contest: Contest, rounds: int, seconds: float) -> None:
-    """The same by cursor, which needs no total; what its peers' guides teach counts always."""
+    """Uncached pages by cursor, which need no total. The peers are left out, as their guides always teach to count."""
     figures = interleave(
         rounds,
         {

@@ -1,4 +1,4 @@
-"""Results as a Markdown page for people and JSON for programs; worse ones too."""
+"""Results as a Markdown page for people and JSON for programs, including results that got worse."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -67,7 +67,7 @@ class Suite:
 
 
 def save(suites: list[Suite], quick: bool) -> None:
-    """Keep each suite's newest results and write the page anew; suites that did not run stay as they were."""
+    """Store each suite's newest results, and write the page again; results of suites that did not run are kept."""
     kept = HERE / "results.json"
     documents = {d["title"]: d for d in ujson.loads(kept.read_text())} if kept.exists() else {}
     documents |= {suite.title: suite.document() | {"quick": quick} for suite in suites}

@@ -1,5 +1,5 @@
-"""Interleaved rounds: every contestant is measured once in each round, so that a slow minute of the machine hits
-them all, and what is compared are medians over the rounds."""
+"""Interleaved rounds: every contestant is measured once in each round, so that a slow minute of the machine affects all
+of them. The medians over the rounds are compared."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from statistics import median
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured quantity over all rounds, in `unit`."""
+    """A quantity measured in every round, in `unit`."""
 
     name: str
     unit: str
@@ -24,7 +24,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Goal:
-    """A ratio of two figures' medians, and what it should be at least (or, with `at_most`, at most)."""
+    """A ratio of two figures' medians, and its target: a minimum or, with `at_most`, a maximum."""
 
     what: str
     ratio: float
@@ -39,7 +39,7 @@ class Goal:
 def interleave(
     rounds: int, contestants: Mapping[str, Callable[[], float]], unit: str, warm_up: bool = True
 ) -> dict[str, Figure]:
-    """Measure each contestant once a round, in an order that turns from round to round."""
+    """Measure each contestant once per round; the order rotates from round to round."""
     names = list(contestants)
     values: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds + warm_up):

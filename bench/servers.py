@@ -1,4 +1,4 @@
-"""The servers that are compared, each started on the same core, on the same PostgreSQL and Redis."""
+"""The servers that are compared, each started on the same core, with the same PostgreSQL and Redis."""
 
 import contextlib
 import os
@@ -19,7 +19,7 @@ HOME = ROOT / "var" / "bench"
 
 
 def peer_python() -> Path:
-    """The interpreter of the peers' environment, made when it is missing or out of date."""
+    """The interpreter of the peers' environment, which is created if it is missing or out of date."""
     wanted = (ROOT / "bench" / "requirements.txt").read_text()
     venv, stamp = HOME / "venv", HOME / "venv" / "installed"
     if not stamp.exists() or stamp.read_text() != wanted:
@@ -40,9 +40,10 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def serving(name: str, argv: list[str], env: dict[str, str], ready: str, cwd: Path = ROOT) -> Iterator[str]:
-    """Run a server pinned to its core until the block ends. `{port}` in `argv` and `env` is filled in.
+    """Run a server, pinned to its core, until the block ends. `{port}` in `argv` and `env` is replaced.
 
-    Yields its base URL once `ready` (a path) answers below 500.
+    Yields its base URL once the path `ready` is answered with a status below 500. Raises: RuntimeError if it does not
+    start.
     """
     port = free_port()
     argv = [part.format(port=port) for part in argv]

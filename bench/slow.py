@@ -1,6 +1,6 @@
-"""How long others wait while thousands of clients send a byte a second, and hundreds take a large file slowly.
+"""How long others wait while thousands of clients send one byte per second, and hundreds download a large file slowly.
 
-A thread for each of them would leave none for anybody else; here each costs a socket.
+With a thread for each of them, none would be left for others; here each of them only takes a socket.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from dues.ids import new_id
 
 SENDERS, RECEIVERS = 5_000, 200
 _FILE_BYTES = 50_000_000
-# How many bytes a slow receiver takes each second.
+# How many bytes a slow receiver reads per second.
 _SIP_BYTES = 4_000
-# For what their coming and going makes of work: a file begins with as much as the kernel takes, which is megabytes.
+# Time for the work when the clients come and go: the kernel buffers megabytes at the beginning of each download.
 _SETTLE_S = 3
 _REPORT = """
     insert into reports(store_id, id, requested_by, kind, format, range_from, range_to, status, file_key, rows, bytes,
@@ -83,7 +83,7 @@ def measure(suite: Suite, contest: Contest, rounds: int, seconds: float) -> None
 
 
 def _report(data: Data, store: str) -> str:
-    """The path of a finished report of 50 MB."""
+    """Create a finished report of 50 MB. Returns: the path of its file."""
     report_id = str(new_id())
     key = f"reports/{report_id}/1"
     file = Path(data.environ()["DUES_HOME"], "files", key)
@@ -101,7 +101,7 @@ def _report(data: Data, store: str) -> str:
 
 @contextlib.contextmanager
 def _crowd(count: int, client: Callable[[], AsyncIterator[None]]) -> Iterator[None]:
-    """`count` clients at it, on an event loop in a thread of its own."""
+    """Run `count` clients on an event loop in a separate thread."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     loop, ready = asyncio.new_event_loop(), threading.Event()
@@ -146,7 +146,7 @@ def _crowd(count: int, client: Callable[[], AsyncIterator[None]]) -> Iterator[No
 
 
 async def _send(port: int, token: str) -> AsyncIterator[None]:
-    """A POST whose body comes a byte at a time."""
+    """A POST whose body is sent one byte at a time."""
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     head = f"POST /v1/users HTTP/1.1\r\nHost: bench\r\nAuthorization: {token}\r\n"
     writer.write(f"{head}Content-Type: application/json\r\nContent-Length: 500\r\n\r\n".encode())
@@ -160,7 +160,7 @@ async def _send(port: int, token: str) -> AsyncIterator[None]:
 
 
 async def _receive(port: int, token: str, path: str) -> AsyncIterator[None]:
-    """A download of which little is taken."""
+    """A download that is read slowly."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=_SIP_BYTES)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: {token}\r\n\r\n".encode())
     try:

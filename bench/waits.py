@@ -1,7 +1,7 @@
-"""Clients that wait on status URLs: what each costs, and how soon they hear of a change.
+"""Clients that wait on status URLs: what each one costs, and how soon it learns of a change.
 
-Every client long-polls a job of its own, and asks again when it is answered, as clients do. Latencies are from the
-commit of the change to the answer in the client, whose own work is part of them.
+Every client long-polls a different job, and asks again when it is answered. Latencies are measured from the commit of
+the change to the answer in the client, whose own work is included.
 """
 
 import asyncio
@@ -45,7 +45,7 @@ _JOBS = """
 
 
 class Client(asyncio.Protocol):
-    """One client, over one connection."""
+    """One client, on one connection."""
 
     def __init__(self, job_id: UUID, token: str, answered: Callable[["Client"], None]) -> None:
         self.job_id, self.version = job_id, 1
@@ -90,7 +90,7 @@ class Client(asyncio.Protocol):
 
 @dataclass
 class Latencies:
-    """In milliseconds."""
+    """Percentiles, in milliseconds."""
 
     p50: float
     p99: float
@@ -102,7 +102,7 @@ class Latencies:
 
 
 class Crowd:
-    """All the clients, and the one who changes their jobs."""
+    """All the clients, and the connection that changes their jobs."""
 
     def __init__(self, data: Data, base: str, count: int) -> None:
         self._data, self._base, self._count = data, base, count
@@ -120,7 +120,7 @@ class Crowd:
             cursor.execute(sql, values)
 
     async def gather(self) -> None:
-        """Have everybody come and wait."""
+        """Have all clients connect and wait."""
         self._execute(_MORE_TOKENS, [hash_token(token) for token in self._tokens], hash_token(self._data.token))
         self._execute("delete from jobs")
         self._execute(_JOBS, [str(job_id) for job_id in self.jobs], hash_token(self._data.token))
@@ -140,7 +140,7 @@ class Crowd:
         await self._waiting(self._count * 0.995)
 
     async def _waiting(self, count: float) -> None:
-        """Return when the server holds so many."""
+        """Return when the server has that many waiting clients."""
         loop = asyncio.get_running_loop()
         while await loop.run_in_executor(None, waiting, self._base) < count:
             await asyncio.sleep(0.2)
@@ -161,7 +161,7 @@ class Crowd:
             self._waker.tell(job_id, 0)
 
     async def one_by_one(self, rate: int, seconds: float) -> Latencies:
-        """Change `rate` jobs a second, each for itself."""
+        """Change `rate` jobs per second, each in its own transaction."""
         self.seconds.clear()
         began = time.perf_counter()
         for number in range(int(rate * seconds)):
@@ -187,8 +187,8 @@ class Crowd:
 
 
 def waiting(base: str) -> int:
-    """How many clients the server holds."""
-    # The server refuses requests while it has too much to do.
+    """How many clients are waiting at the server, by its metrics."""
+    # The server refuses requests while it is overloaded.
     with contextlib.suppress(OSError), urllib.request.urlopen(f"{base}/metrics", timeout=30) as answer:
         for line in answer.read().decode().splitlines():
             if line.startswith("dues_waiting_clients"):
@@ -206,17 +206,18 @@ def web_process(base: str) -> psutil.Process:
 
 
 def memory(web: psutil.Process) -> int:
-    """Bytes that the web process has for itself."""
+    """The memory that only the web process uses, in bytes."""
     return int(web.memory_full_info().uss)
 
 
 def processor_s(web: psutil.Process) -> float:
+    """The processor time that the web process has used, in seconds."""
     times = web.cpu_times()
     return float(times.user + times.system)
 
 
 async def read_along(base: str, token: str, until: asyncio.Event) -> list[float]:
-    """An ordinary read every 20 ms; seconds each took."""
+    """Make an ordinary read every 20 ms. Returns: the seconds that each took."""
     taken = []
     loop = asyncio.get_running_loop()
     connection = http.client.HTTPConnection(base.removeprefix("http://"), timeout=30)

@@ -1,4 +1,4 @@
-"""What others would build for the same list: payments of a store, newest first, 20 a page, user and package embedded.
+"""Alternatives for the same list: payments of a store, newest first, 20 per page, with user and package embedded.
 
-Each as its own documentation teaches, on the same tables and the same Redis.
+Each follows its own documentation, on the same tables and the same Redis.
 """

@@ -1,4 +1,4 @@
-"""The ceiling: a bare ASGI callable that returns bytes it already has."""
+"""The upper limit: a bare ASGI callable that returns bytes it already has."""
 
 import os
 

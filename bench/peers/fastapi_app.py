@@ -131,14 +131,14 @@ async def payments(store_id: UUID, session: Session, page: int = 1) -> Page:
 @app.get("/cached/stores/{store_id}/payments")
 @cache(expire=600)
 async def cached_payments(store_id: UUID, page: int = 1) -> Page:
-    # A session among the arguments would be part of the key, and no answer ever be found again.
+    # A session among the arguments would be part of the cache key, and no answer would ever be found again.
     async with sessions() as session:
         return await page_of_payments(store_id, session, page)
 
 
 @app.get("/bytes/stores/{store_id}/payments")
 async def payments_kept_as_bytes(request: Request, store_id: UUID, page: int = 1) -> Response:
-    """Redis' cache-aside guide by hand, at its best: the finished answer, kept under its URL."""
+    """The cache-aside pattern of Redis' guide, by hand: the finished answer, cached under its URL."""
     key = f"bytes:{request.url.path}?{request.url.query}"
     body = await redis.get(key)
     if body is None:

@@ -1,4 +1,4 @@
-"""Flask as its extensions' guides teach: Flask-SQLAlchemy models with selectinload, Flask-Caching's `@cached`."""
+"""Flask as the guides of its extensions teach: Flask-SQLAlchemy models with selectinload, Flask-Caching's `@cached`."""
 
 import os
 
@@ -105,7 +105,7 @@ def cached_payments(store_id):
 
 @app.get("/bytes/stores/<uuid:store_id>/payments")
 def payments_kept_as_bytes(store_id):
-    """Redis' cache-aside guide by hand, at its best: the finished answer, kept under its URL."""
+    """The cache-aside pattern of Redis' guide, by hand: the finished answer, cached under its URL."""
     key = f"bytes:{request.full_path}"
     body = kept.get(key)
     if body is None:

@@ -1,6 +1,6 @@
-"""The best hand-written endpoint: Flask, a pool of psycopg2 connections, one statement that writes the JSON itself.
+"""The best hand-written endpoint: Flask, psycopg2 connections, one statement that produces the JSON itself.
 
-It checks no token, and knows just this one list: with its total, and without.
+It checks no token, and has only this one list: with its total, and without.
 """
 
 import os

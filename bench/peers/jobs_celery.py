@@ -1,5 +1,5 @@
-"""Celery on the same Redis: `celery -A peers.jobs_celery worker`; `python -m peers.jobs_celery COUNT MARK` fills
-its queue.
+"""Celery on the same Redis. `celery -A peers.jobs_celery worker` starts a worker; `python -m peers.jobs_celery COUNT
+MARK` fills its queue.
 
 PEER_BROKER is the broker's URL, PEER_QUEUE the queue.
 """

@@ -1,5 +1,5 @@
-"""The confirmation of a payment as a plain RQ job, with no ledger and no record of the receipt: written by the code of
-Dues, sent with smtplib."""
+"""The confirmation of a payment as a plain RQ job, without a ledger and without a record of the receipt: composed by
+the code of Dues, sent with smtplib."""
 
 import os
 import smtplib
@@ -21,12 +21,12 @@ from workers.app import create_worker_app
 
 
 def confirm(store_id: str, payment_id: str) -> None:
-    """Write the confirmation of a payment and send it."""
+    """Compose the confirmation of a payment, and send it."""
     send(*written(_app(), store_id, payment_id))
 
 
 def written(app: Flask, store_id: str, payment_id: str) -> tuple[str, str, bytes]:
-    """Sender, recipient and the mail as it goes over the wire."""
+    """Sender, recipient, and the mail as it is sent over SMTP."""
     with app.app_context():
         _, _, receipt = describe_payment(UUID(store_id), UUID(payment_id))
         subject = Subject(about="confirmation", receipt=receipt, payment_id=payment_id, file=receipt_pdf(receipt))
@@ -37,7 +37,7 @@ def written(app: Flask, store_id: str, payment_id: str) -> tuple[str, str, bytes
 
 
 def send(sender: str, recipient: str, raw: bytes) -> None:
-    """A connection for each mail, as the documentation of smtplib shows it."""
+    """Send with a new connection for each mail, as the documentation of smtplib shows."""
     server = urlsplit(os.environ["SMTP_URL"])
     with smtplib.SMTP(server.hostname or "", server.port or 25) as smtp:
         smtp.login(server.username or "", server.password or "")

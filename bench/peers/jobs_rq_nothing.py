@@ -1,4 +1,5 @@
-"""The RQ jobs that do nothing. Apart from the others, because RQ's Worker imports a job's module anew for each job."""
+"""RQ jobs that do nothing. They are in a module of their own, because RQ's Worker imports a job's module for each
+job."""
 
 import os
 

@@ -1,7 +1,8 @@
 """The timeline of microblog-api, a well-known teaching API with posts and follows: Flask, SQLAlchemy 2, marshmallow; a
-select that joins the author's followers and groups by post, a count, a page by offset. Cached with Flask-Caching.
+select that joins the author's followers and groups by post, a count, and pages by offset. Cached with Flask-Caching.
 
-It has no likes and privacies; here it shows what the other newsfeeds show, read as that project reads relationships.
+The original has no likes and no privacy settings. Here it shows what the other newsfeeds show, reading relationships as
+that project does.
 """
 
 import os
@@ -134,7 +135,7 @@ def cached_newsfeed(reader):
 
 @app.get("/bytes/newsfeed/<uuid:reader>")
 def newsfeed_kept_as_bytes(reader):
-    """Redis' cache-aside guide by hand, at its best: the finished answer, kept under its URL."""
+    """The cache-aside pattern of Redis' guide, by hand: the finished answer, cached under its URL."""
     key = f"bytes:{request.full_path}"
     body = kept.get(key)
     if body is None:

@@ -1,1 +1,1 @@
-"""Django REST framework as its guide teaches: model serializers, page number pagination, `cache_page` on Redis."""
+"""Django REST framework as its guide teaches: model serializers, pagination by page number, `cache_page` on Redis."""

@@ -1,5 +1,5 @@
-"""A newsfeed with Django REST framework as its guides teach: `select_related` for what stands beside each post,
-`annotate` for what depends on the reader, cursor pagination, `cache_page` with `vary_on_headers` on Redis."""
+"""A newsfeed with Django REST framework as its guides teach: `select_related` for data embedded in each post,
+`annotate` for what depends on the reader, cursor pagination, and `cache_page` with `vary_on_headers` on Redis."""
 
 import redis
 from django.conf import settings
@@ -63,7 +63,7 @@ cached = CachedNewsfeed.as_view()
 
 
 def kept_as_bytes(request, reader):
-    """Redis' cache-aside guide by hand, at its best: the finished answer, kept under its URL."""
+    """The cache-aside pattern of Redis' guide, by hand: the finished answer, cached under its URL."""
     key = f"bytes:{request.get_full_path()}"
     body = kept.get(key)
     if body is None:

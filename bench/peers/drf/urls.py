@@ -52,7 +52,7 @@ uncached = Payments.as_view()
 
 
 def payments_kept_as_bytes(request, store_id):
-    """Redis' cache-aside guide by hand, at its best: the finished answer, kept under its URL."""
+    """The cache-aside pattern of Redis' guide, by hand: the finished answer, cached under its URL."""
     key = f"bytes:{request.get_full_path()}"
     body = kept.get(key)
     if body is None:
