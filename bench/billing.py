@@ -19,10 +19,10 @@ from contextlib import closing, contextmanager
 
 import psycopg2
 
-from bench.billing_others import Onlookers
 from bench.contest import DUES
 from bench.data import PACKAGES, STORES, USERS, Data, serving_new_data
-from bench.jobs_crews import Crew, at_rest, on_turn, relay
+from bench.jobs_processes import PausableProcess, relay, resumed, started_paused
+from bench.other_clients import OtherClients
 from bench.payments import logged_statements
 from bench.report import Suite
 from bench.rounds import Figure, Goal
@@ -70,20 +70,20 @@ def run(due: int, watched_s: float) -> Suite:
     with serving_new_data(1000) as data, _mails() as mails:
         environ = {**data.environ(), "SMTP_URL": mails.smtp_url, "MAIL_LOOKUP_URL": mails.lookup_url}
         _execute(data, _MEMBERS, {"users": USERS, "stores": STORES, "packages": PACKAGES, "due": due})
-        workers = Crew("billing-workers", [sys.executable, "-m", "workers.supervisor"], environ)
-        hands = [workers, relay(data)]
+        workers = PausableProcess("billing-workers", [sys.executable, "-m", "workers.supervisor"], environ)
+        processes = [workers, relay(data)]
         web = serving("dues", [*DUES, "server:app"], {**environ, "PORT": "{port}"}, "/healthz")
-        with at_rest(*hands), web as base:
+        with started_paused(*processes), web as base:
             messages = _messages(data, environ)
             _execute(data, _TOMORROW)
-            others = {"alone": Onlookers(base, data)}
-            with on_turn(*hands):
+            others = {"alone": OtherClients(base, data)}
+            with resumed(*processes):
                 with others["alone"]:
                     time.sleep(_ALONE_S)
                 _execute(data, _NOW)
-                with (night := Onlookers(base, data)):
+                with (night := OtherClients(base, data)):
                     seconds, megabytes = _bill(data, environ)
-                with (after := Onlookers(base, data)):
+                with (after := OtherClients(base, data)):
                     charged = _rate(data, watched_s)
                 others |= {"while all is billed": night, "while all is charged": after}
                 for each in others.values():

@@ -29,16 +29,16 @@ class Databases:
         for each in self._homes:
             each.mkdir(mode=0o711)
         self._servers = [Postgres(self._homes[0], durable=False)]
-        self._place = 0
+        self._primary_index = 0
         self._fails_over = fails_over
 
     @property
     def primary(self) -> Postgres:
-        return self._servers[self._place]
+        return self._servers[self._primary_index]
 
     @property
     def standbys(self) -> list[Postgres]:
-        return [server for place, server in enumerate(self._servers) if place != self._place]
+        return [server for index, server in enumerate(self._servers) if index != self._primary_index]
 
     @property
     def url(self) -> str:
@@ -81,27 +81,27 @@ class Databases:
     async def require_standby(self) -> None:
         """Have commits wait for a standby, once a standby has everything that was committed before."""
         if self._fails_over:
-            await self._follow_by(bool)
+            await self._wait_for_followers(bool)
             value(self.primary, "alter system set synchronous_standby_names = 'ANY 1 (*)'")
             let_in_standbys(self.primary)
 
-    async def _follow_by(self, are_enough: Callable[[set[int]], bool]) -> None:
-        """Wait until `are_enough` returns True for the places of the standbys that follow the primary and have all that
-        it has now. Raises: RuntimeError after a minute."""
+    async def _wait_for_followers(self, are_enough: Callable[[set[int]], bool]) -> None:
+        """Wait until `are_enough` accepts the indexes of the standbys that have all that the primary has now. Raises:
+        RuntimeError after a minute."""
         at = value(self.primary, "select pg_current_wal_lsn()::text")
         deadline = time.monotonic() + _PATIENCE_S
         while True:
-            places = self._streaming(at)
-            if are_enough(places):
+            indexes = self._streaming(at)
+            if are_enough(indexes):
                 return
             if time.monotonic() > deadline:
                 raise RuntimeError(
-                    f"waited {_PATIENCE_S:g} s for standbys in vain: {places or 'none'} follow the primary"
+                    f"waited {_PATIENCE_S:g} s for standbys in vain: {indexes or 'none'} follow the primary"
                 )
             await asyncio.sleep(0.1)
 
     def _streaming(self, at: str = "0/0") -> set[int]:
-        """The places of the standbys that follow the primary and have its log up to `at`."""
+        """The indexes of the standbys that follow the primary and have its log up to `at`."""
         names = value(
             self.primary,
             "select string_agg(application_name, ' ') from pg_stat_replication"
@@ -113,18 +113,18 @@ class Databases:
         """Kill the primary, and promote the standby that has received most. The old primary's disk is lost: it is
         copied anew and becomes a standby. A standby that had received more than the new primary cannot follow it, and
         stays behind."""
-        await self._follow_by(bool)
+        await self._wait_for_followers(bool)
         # The standby that has received most has everything that was acknowledged.
-        old, following = self._place, self._streaming()
+        old, following = self._primary_index, self._streaming()
         _kill(self.primary)
-        self._place = max(following, key=lambda place: _received(self._servers[place]))
+        self._primary_index = max(following, key=lambda index: _received(self._servers[index]))
         assert value(self.primary, "select pg_promote()")
         shutil.rmtree(self._homes[old] / "postgres")
         # A server is killed when the thread that started it ends, so it is started here and not in the other thread.
         self._servers[old] = await asyncio.to_thread(standby_of, self.primary, self._homes[old])
         self._servers[old].start()
         self._arrange()
-        await self._follow_by(lambda places: old in places)
+        await self._wait_for_followers(lambda indexes: old in indexes)
         await self.require_standby()
 
     def stop(self) -> None:

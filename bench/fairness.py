@@ -27,7 +27,7 @@ import ujson
 from flask import Flask
 
 from bench.data import Data, serving_new_data, store_ids
-from bench.jobs_crews import Crew, relay
+from bench.jobs_processes import PausableProcess, relay
 from bench.jobs_worker import NOTHING
 from bench.report import Suite
 from bench.rounds import Figure, Goal
@@ -68,7 +68,7 @@ _CLEAR = "delete from jobs; delete from email_sends; delete from webhook_deliver
 
 
 @dataclass
-class Street:
+class Tenants:
     """Two stores, and the connections and app to work with them."""
 
     app: Flask
@@ -164,34 +164,34 @@ def _package(store: UUID) -> UUID:
     return create_package(store, NewPackage(name="Gold", amount=100, interval="month"))
 
 
-def _webhooks(street: Street, samples: int) -> tuple[list[float], list[float]]:
+def _webhooks(tenants: Tenants, samples: int) -> tuple[list[float], list[float]]:
     with closing(Receiver()) as receiver, closing(TarPits(_ENDPOINTS)) as pits:
-        street.run(_ENDPOINT, store=street.b, id=str(new_id()), url=receiver.url)
+        tenants.run(_ENDPOINT, store=tenants.b, id=str(new_id()), url=receiver.url)
         for url in pits.urls:
-            street.run(_ENDPOINT, store=street.a, id=str(new_id()), url=url)
+            tenants.run(_ENDPOINT, store=tenants.a, id=str(new_id()), url=url)
 
         def once() -> float:
             count, began = len(receiver.came), time.monotonic()
-            street.ask(_package, street.b)
+            tenants.ask(_package, tenants.b)
             return receiver.came[-1] - began if _wait(lambda: len(receiver.came) > count, PATIENCE_S) else PATIENCE_S
 
         alone = _series(once, samples)
         for _ in range(10):
-            street.ask(_package, street.a)
+            tenants.ask(_package, tenants.a)
         time.sleep(2)
-        behind = _series(once, samples, lambda: street.ask(_package, street.a))
-        street.run("update webhook_endpoints set enabled = false")
-        street.run("update event_streams set listened = false")
+        behind = _series(once, samples, lambda: tenants.ask(_package, tenants.a))
+        tenants.run("update webhook_endpoints set enabled = false")
+        tenants.run("update event_streams set listened = false")
     return alone, behind
 
 
-def _report(street: Street) -> Callable[[UUID], UUID]:
+def _report(tenants: Tenants) -> Callable[[UUID], UUID]:
     day = now()
     # The API limits the unfinished reports of a store; this benchmark needs a full queue.
     service.MOST_UNFINISHED = 1_000_000
 
     def ask(store: UUID) -> UUID:
-        report = request_report(store, street.owner, NewReport("payments", "csv", day.replace(year=2020), day))
+        report = request_report(store, tenants.owner, NewReport("payments", "csv", day.replace(year=2020), day))
         assert report.job_id
         return report.job_id
 
@@ -204,29 +204,29 @@ def _mail(store: UUID) -> UUID:
 
 
 def _through_jobs(
-    street: Street, samples: int, queue: str, ask: Callable[[UUID], UUID], fill: Callable[[int], object], least: int
+    tenants: Tenants, samples: int, queue: str, ask: Callable[[UUID], UUID], fill: Callable[[int], object], least: int
 ) -> tuple[list[float], list[float]]:
     """B's jobs one at a time: first alone, then while at least `least` of A's jobs wait."""
 
     def once() -> float:
-        job_id = street.ask(ask, street.b)
+        job_id = tenants.ask(ask, tenants.b)
         took: list[object] = []
 
         def is_done() -> bool:
-            took[:] = [street.run(_TOOK, id=str(job_id))]
+            took[:] = [tenants.run(_TOOK, id=str(job_id))]
             return took[0] is not None
 
         return float(str(took[0])) if _wait(is_done, PATIENCE_S) else PATIENCE_S
 
     def top_up() -> None:
-        left = int(str(street.run(_LEFT, queue=queue, store=str(street.a))))
+        left = int(str(tenants.run(_LEFT, queue=queue, store=str(tenants.a))))
         if left < least:
             fill(2 * least - left)
 
     alone = _series(once, samples)
     top_up()
     behind = _series(once, samples, top_up)
-    street.settle()
+    tenants.settle()
     return alone, behind
 
 
@@ -246,29 +246,29 @@ def _p99(values: list[float]) -> float:
 
 
 @contextmanager
-def _street(data: Data) -> Iterator[Street]:
+def _serving_tenants(data: Data) -> Iterator[Tenants]:
     home = HOME / "fairness"
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     sink = MailSink(home, faults=True)
     sink.start()
     environ = {**data.environ(), "SMTP_URL": sink.smtp_url, "WEBHOOK_ALLOWED_HOSTS": "127.0.0.1", "LOG_LEVEL": "error"}
-    crews = [Crew("fairness-workers", [sys.executable, "-m", "bench.jobs_worker"], environ), relay(data)]
+    processes = [PausableProcess("fairness-workers", [sys.executable, "-m", "bench.jobs_worker"], environ), relay(data)]
     connection = psycopg2.connect(data.database_url.replace("+psycopg2", ""))
     connection.autocommit = True
     try:
-        for crew in crews:
-            crew.start()
+        for process in processes:
+            process.start()
         _slow_down(sink)
         app = create_worker_app(load_settings(environ))
         a, b = (UUID(store) for store in store_ids(2))
-        street = Street(app, connection, a, b, UUID(int=0))
-        owner = street.run("select owner_id::text from stores where id = %(id)s", id=str(a))
-        street.owner = UUID(str(owner))
-        yield street
+        tenants = Tenants(app, connection, a, b, UUID(int=0))
+        owner = tenants.run("select owner_id::text from stores where id = %(id)s", id=str(a))
+        tenants.owner = UUID(str(owner))
+        yield tenants
     finally:
-        for crew in crews:
-            crew.stop()
+        for process in processes:
+            process.stop()
         connection.close()
         sink.stop()
 
@@ -287,32 +287,32 @@ def run(rounds: int, samples: int, batch: int) -> Suite:
         f" Workers as by default; p99 of {samples} turns a round.",
     )
     found: dict[str, list[tuple[float, float]]] = {}
-    with serving_new_data(30_000) as data, _street(data) as street:
+    with serving_new_data(30_000) as data, _serving_tenants(data) as tenants:
         kinds: dict[str, Callable[[], tuple[list[float], list[float]]]] = {
-            "a webhook": lambda: _webhooks(street, samples),
+            "a webhook": lambda: _webhooks(tenants, samples),
             "a report": lambda: _through_jobs(
-                street,
+                tenants,
                 samples,
                 "slow",
-                _report(street),
-                lambda count: street.ask(_report(street), street.a, count),
+                _report(tenants),
+                lambda count: tenants.ask(_report(tenants), tenants.a, count),
                 _REPORTS,
             ),
             "a mail": lambda: _through_jobs(
-                street, samples, "default", _mail, lambda count: street.ask(_mail, street.a, count), _MAILS
+                tenants, samples, "default", _mail, lambda count: tenants.ask(_mail, tenants.a, count), _MAILS
             ),
             "a job": lambda: _through_jobs(
-                street,
+                tenants,
                 samples,
                 "default",
                 lambda store: enqueue(NOTHING, {}, store_id=store),
-                lambda count: street.run(_NOTHING, store=str(street.a), count=count),
+                lambda count: tenants.run(_NOTHING, store=str(tenants.a), count=count),
                 batch,
             ),
         }
         for _ in range(rounds):
             for name, measure in kinds.items():
-                street.settle()
+                tenants.settle()
                 alone, behind = measure()
                 found.setdefault(name, []).append((_p99(alone), _p99(behind)))
                 print(f"  {name}: alone {_p99(alone) * 1000:.0f} ms, behind {_p99(behind) * 1000:.0f} ms", flush=True)

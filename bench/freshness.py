@@ -25,7 +25,7 @@ from typing import Any
 from uuid import uuid4
 
 from bench.client import Answer, Client
-from bench.prover import House, PostOf, Trouble
+from bench.prover import Cluster, FaultInjector, ProverPost
 
 WRITERS, READERS, WRITES_A_SECOND = 8, 16, 5
 
@@ -74,19 +74,19 @@ class Row:
 
 
 class Prover:
-    """Runs on the web processes of `house` until `enough` reads have followed a write."""
+    """Runs on the web processes of `cluster` until `enough` reads have followed a write."""
 
-    def __init__(self, house: House, enough: int) -> None:
-        self.house, self.enough, self.count = house, enough, Count()
-        self.rows = _rows(house)
+    def __init__(self, cluster: Cluster, enough: int) -> None:
+        self.cluster, self.enough, self.count = cluster, enough, Count()
+        self.rows = _rows(cluster)
         self._numbers = itertools.count(1)
 
-    async def run(self, trouble: Trouble | None) -> Count:
+    async def run(self, injector: FaultInjector | None) -> Count:
         shares = [self.rows[i::WRITERS] for i in range(WRITERS)]
         tasks = [asyncio.create_task(self._writer(share)) for share in shares]
         tasks += [asyncio.create_task(self._reader()) for _ in range(READERS)]
-        if trouble:
-            tasks.append(asyncio.create_task(trouble.run()))
+        if injector:
+            tasks.append(asyncio.create_task(injector.run()))
         try:
             while self.count.reads < self.enough:
                 await asyncio.sleep(0.2)
@@ -110,7 +110,7 @@ class Prover:
             row = random.choice(rows)
             number = next(self._numbers)
             row.last = number
-            ports = random.sample(self.house.ports, 3)
+            ports = random.sample(self.cluster.ports, 3)
             writing = asyncio.ensure_future(self._try(row.write(client(ports[0], row.token), number)))
             while row.uncached and not writing.done():
                 # This may see the commit before the write is answered; from then on the cache must not be behind it.
@@ -120,7 +120,7 @@ class Prover:
             if answer is not None and answer.status < 300:
                 row.known = max(row.known, number)
                 self.count.writes += 1
-                await asyncio.gather(*(self._follow(client(port, row.reads_as), row) for port in self.house.ports))
+                await asyncio.gather(*(self._follow(client(port, row.reads_as), row) for port in self.cluster.ports))
             await asyncio.sleep(max(0.0, 1 / WRITES_A_SECOND - (time.monotonic() - began)))
 
     async def _follow(self, client: Client, row: Row) -> None:
@@ -133,7 +133,7 @@ class Prover:
     async def _reader(self) -> None:
         clients: dict[tuple[int, str], Client] = {}
         while self.count.reads < self.enough:
-            row, port = random.choice(self.rows), random.choice(self.house.ports)
+            row, port = random.choice(self.rows), random.choice(self.cluster.ports)
             token = row.reads_as
             client = clients.setdefault((port, token), Client(port, token, self.count.reopened))
             hit = await self._look(client, row, random.choice(row.paths))
@@ -165,20 +165,20 @@ class Prover:
             return None
 
 
-def _rows(house: House) -> list[Row]:
+def _rows(cluster: Cluster) -> list[Row]:
     rows = []
-    for store in house.stores:
+    for store in cluster.stores:
         base = f"/v1/stores/{store.id}"
-        rows += [_package(base, package, house.owner_token) for package in store.packages]
-        rows.append(_staff(base, store.clerk_id, house.owner_token))
+        rows += [_package(base, package, cluster.owner_token) for package in store.packages]
+        rows.append(_staff(base, store.clerk_id, cluster.owner_token))
         rows.append(_payments(base, store.buyer_token))
         rows.append(_membership(base, store.subscription_id, store.member_token))
         rows.append(_customer(base, store.member_id, store.member_token))
     # The other users are renamed as authors of posts that their followers read.
-    rows += [_profile(user_id, token) for user_id, token in house.users[::2]]
-    for post in house.posts:
+    rows += [_profile(user_id, token) for user_id, token in cluster.users[::2]]
+    for post in cluster.posts:
         rows += [_post(post), _comment(post)]
-    return rows + [_author(post) for post in house.posts[1::2]]
+    return rows + [_author(post) for post in cluster.posts[1::2]]
 
 
 def _package(base: str, package_id: str, token: str) -> Row:
@@ -212,12 +212,12 @@ def _profile(user_id: str, token: str) -> Row:
 _FEEDS = ("/v1/newsfeed?cursor=", "/v1/feed?")
 
 
-def _of_post(post: PostOf, answer: Answer) -> Any:
+def _of_post(post: ProverPost, answer: Answer) -> Any:
     document = answer.json()
     return document if "data" not in document else next(each for each in document["data"] if each["id"] == post.id)
 
 
-def _post(post: PostOf) -> Row:
+def _post(post: ProverPost) -> Row:
     """A post as a follower of its author sees it: individually, and in lists of posts that others change too."""
     one = f"/v1/posts/{post.id}"
 
@@ -235,7 +235,7 @@ def _post(post: PostOf) -> Row:
     return Row("post", paths, write, value, post.token, uncached, post.reader_token)
 
 
-def _comment(post: PostOf) -> Row:
+def _comment(post: ProverPost) -> Row:
     one = f"/v1/posts/{post.id}/comments/{post.comment_id}"
 
     async def write(client: Client, number: int) -> Answer:
@@ -249,7 +249,7 @@ def _comment(post: PostOf) -> Row:
     return Row("comment", paths, write, value, post.token, None, post.reader_token)
 
 
-def _author(post: PostOf) -> Row:
+def _author(post: ProverPost) -> Row:
     """The name of a post's author, in the feeds of a follower."""
 
     async def write(client: Client, number: int) -> Answer:
@@ -330,12 +330,12 @@ def prove(
     """Run until `enough` reads have followed a write. Returns: what was observed."""
     replicas = replicas or failovers
     target = "bench.broken_server:app" if broken else "server:app"
-    with House(target, replicas=replicas, fails_over=failovers) as house:
-        trouble = Trouble(house, faults=faults, failovers=failovers) if faults or failovers else None
+    with Cluster(target, replicas=replicas, fails_over=failovers) as cluster:
+        injector = FaultInjector(cluster, faults=faults, failovers=failovers) if faults or failovers else None
         began = time.monotonic()
-        count = asyncio.run(Prover(house, enough).run(trouble))
+        count = asyncio.run(Prover(cluster, enough).run(injector))
         seconds = time.monotonic() - began
-        count.by_replicas.update(house.counted("dues_replica_reads_total") if replicas else {})
+        count.by_replicas.update(cluster.counted("dues_replica_reads_total") if replicas else {})
     print(
         f"{count.reads:,} reads after {count.writes:,} acknowledged writes and {count.background:,} others"
         f" in {seconds:.0f} s: {count.share_of_hits():.0%} hits, {len(count.stale)} stale,"
@@ -357,7 +357,7 @@ def prove(
         )
     for line in count.stale[:10]:
         print("  stale:", line)
-    if trouble:
-        count.happened.update(trouble.happened)
-        print("  trouble:", ", ".join(f"{n} {times}" for n, times in count.happened.items()))
+    if injector:
+        count.happened.update(injector.happened)
+        print("  faults:", ", ".join(f"{n} {times}" for n, times in count.happened.items()))
     return count

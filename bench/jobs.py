@@ -8,7 +8,7 @@ redis-py, so that only the workers differ.
 
 from bench import jobs_mails, jobs_nothing, jobs_reports
 from bench.data import serving_data, serving_new_data
-from bench.jobs_crews import beside
+from bench.jobs_processes import off_worker_core
 from bench.report import Suite
 from bench.servers import peer_python
 
@@ -21,7 +21,7 @@ def run(rounds: int, times: int, report_rows: int) -> Suite:
         " request to its job's success. RQ's workers run on the libraries of Dues.",
     )
     peer_python()
-    with beside():
+    with off_worker_core():
         with serving_new_data(30_000) as data:
             jobs_nothing.measure(suite, data, rounds, jobs_nothing.counts(times))
             jobs_mails.measure(suite, data, rounds, 80 * times)

@@ -17,8 +17,8 @@ from redis import Redis
 from rq import Queue
 
 from bench.data import Data
-from bench.jobs_crews import Backlog, Crew, at_rest, on_turn, relay, wait_until
-from bench.peers.jobs_rq_mails import written
+from bench.jobs_processes import Backlog, PausableProcess, relay, resumed, started_paused, wait_until
+from bench.peers.jobs_rq_mails import composed
 from bench.report import Suite
 from bench.rounds import Goal, interleave
 from bench.servers import HOME
@@ -90,17 +90,19 @@ def mails(data: Data) -> Iterator[Mails]:
         shutil.rmtree(home)
 
 
-class Confirming:
+class DuesWorkers:
     """Workers of Dues and a relay, with the complete path: job row, relay, RQ, claim, ledger, SMTP, `sent`."""
 
-    def __init__(self, mails: Mails, relays: Crew, workers: int) -> None:
+    def __init__(self, mails: Mails, relay_process: PausableProcess, workers: int) -> None:
         self._mails, self._workers = mails, workers
         argv = [sys.executable, "-m", "workers.supervisor"]
-        self.crew = Crew(f"workers-{workers}", argv, {**mails.environ, "WORKER_QUEUES": f"default:{workers}"})
-        self._crews = (self.crew, relays)
+        self.process = PausableProcess(
+            f"workers-{workers}", argv, {**mails.environ, "WORKER_QUEUES": f"default:{workers}"}
+        )
+        self._processes = (self.process, relay_process)
 
     def rate(self, count: int) -> float:
-        with on_turn(*self._crews):
+        with resumed(*self._processes):
             # Now connections are open, and each worker has just polled for jobs that no relay delivers.
             self._commit(3 * self._workers)
             rate = self._commit(count)
@@ -118,7 +120,7 @@ class Confirming:
         return rate
 
 
-class Plain:
+class RQWorker:
     """RQ's SimpleWorker, which sends the same mails with smtplib and records nothing."""
 
     def __init__(
@@ -127,13 +129,13 @@ class Plain:
         self._mails, self._call, self._prepare = mails, call, prepare
         self._queue = Queue(name, connection=Redis.from_url(data.redis_url))
         argv = [sys.executable, "-m", "rq.cli", "worker", "-u", data.redis_url, "-w", "rq.SimpleWorker", "-q", name]
-        self.crew = Crew(name, argv, mails.environ)
-        self._is_up = False
+        self.process = PausableProcess(name, argv, mails.environ)
+        self._is_warm = False
 
     def rate(self, count: int) -> float:
-        if not self._is_up:
+        if not self._is_warm:
             self._send(3)
-            self._is_up = True
+            self._is_warm = True
         return self._send(count)
 
     def _send(self, count: int) -> float:
@@ -143,19 +145,21 @@ class Plain:
 
             def begin() -> float:
                 began = time.time()
-                turn.enter_context(on_turn(self.crew))
+                turn.enter_context(resumed(self.process))
                 return began
 
             return self._mails.rate(count, begin)
 
 
-def confirmations(suite: Suite, data: Data, mails: Mails, relays: Crew, rounds: int, count: int) -> None:
+def confirmations(
+    suite: Suite, data: Data, mails: Mails, relay_process: PausableProcess, rounds: int, count: int
+) -> None:
     """One worker of Dues against one of RQ."""
-    dues = Confirming(mails, relays, 1)
-    writing = Plain(mails, data, "bench-writing", "confirm", lambda payment: payment)
+    dues = DuesWorkers(mails, relay_process, 1)
+    writing = RQWorker(mails, data, "bench-writing", "confirm", lambda payment: payment)
     app = create_worker_app(load_settings(mails.environ))
-    sending = Plain(mails, data, "bench-sending", "send", lambda payment: written(app, *payment))
-    with at_rest(dues.crew, relays, writing.crew, sending.crew):
+    sending = RQWorker(mails, data, "bench-sending", "send", lambda payment: composed(app, *payment))
+    with started_paused(dues.process, relay_process, writing.process, sending.process):
         figures = interleave(
             rounds,
             {
@@ -170,11 +174,11 @@ def confirmations(suite: Suite, data: Data, mails: Mails, relays: Crew, rounds: 
     suite.goal(Goal("confirmations / RQ SimpleWorker", figures["Dues"].median / figures["RQ SimpleWorker"].median, 1))
 
 
-def scaling(suite: Suite, mails: Mails, relays: Crew, rounds: int, count: int) -> None:
+def scaling(suite: Suite, mails: Mails, relay_process: PausableProcess, rounds: int, count: int) -> None:
     """One worker against four, with a slow mail server; `count` mails for each worker."""
     mails.slow_down()
-    one, four = Confirming(mails, relays, 1), Confirming(mails, relays, 4)
-    with at_rest(one.crew, four.crew, relays):
+    one, four = DuesWorkers(mails, relay_process, 1), DuesWorkers(mails, relay_process, 4)
+    with started_paused(one.process, four.process, relay_process):
         figures = interleave(
             rounds,
             {"1 worker": lambda: one.rate(count), "4 workers": lambda: four.rate(4 * count)},
@@ -187,7 +191,7 @@ def scaling(suite: Suite, mails: Mails, relays: Crew, rounds: int, count: int) -
 
 def measure(suite: Suite, data: Data, rounds: int, count: int) -> None:
     """`count` confirmations in each backlog, and fewer with the slow mail server."""
-    relays = relay(data)
-    with mails(data) as sunk:
-        confirmations(suite, data, sunk, relays, rounds, count)
-        scaling(suite, sunk, relays, rounds, max(count // 8, 30))
+    relay_process = relay(data)
+    with mails(data) as sent:
+        confirmations(suite, data, sent, relay_process, rounds, count)
+        scaling(suite, sent, relay_process, rounds, max(count // 8, 30))

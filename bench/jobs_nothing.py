@@ -16,7 +16,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from bench.data import Data
-from bench.jobs_crews import Backlog, Crew, Mark, at_rest, on_turn, relay
+from bench.jobs_processes import Backlog, Mark, PausableProcess, relay, resumed, started_paused
 from bench.jobs_worker import MARK, NOTHING, rq_id
 from bench.report import Suite
 from bench.rounds import Goal, interleave
@@ -44,11 +44,11 @@ def counts(times: int) -> Counts:
 def measure(suite: Suite, data: Data, rounds: int, counts: Counts) -> None:
     loop, simple, forking = _of_rq(data, "lean"), _of_rq(data, "SimpleWorker"), _of_rq(data, "Worker")
     solo, prefork = _of_celery(data, "solo"), _of_celery(data, "prefork")
-    worker = Crew("worker", [sys.executable, "-m", "bench.jobs_worker"], {**data.environ(), **_ONE_WORKER})
-    relays = relay(data)
+    worker = PausableProcess("worker", [sys.executable, "-m", "bench.jobs_worker"], {**data.environ(), **_ONE_WORKER})
+    relay_process = relay(data)
     with contextlib.closing(Backlog(data)) as backlog:
-        whole = _Whole(data, backlog, worker, relays)
-        with at_rest(worker, relays, *(each.crew for each in (loop, simple, forking, solo, prefork))):
+        whole = _DuesWorker(data, backlog, worker, relay_process)
+        with started_paused(worker, relay_process, *(each.process for each in (loop, simple, forking, solo, prefork))):
             figures = interleave(
                 rounds,
                 {
@@ -63,44 +63,44 @@ def measure(suite: Suite, data: Data, rounds: int, counts: Counts) -> None:
                 warm_up=False,
             )
     suite.table("Jobs that do nothing, one worker process", figures)
-    mine = figures["Dues' loop, RQ jobs"].median
-    suite.goal(Goal("Dues' loop / RQ SimpleWorker", mine / figures["RQ SimpleWorker"].median, 2))
-    suite.goal(Goal("Dues' loop / RQ Worker", mine / figures["RQ Worker"].median, 8))
+    loop_rate = figures["Dues' loop, RQ jobs"].median
+    suite.goal(Goal("Dues' loop / RQ SimpleWorker", loop_rate / figures["RQ SimpleWorker"].median, 2))
+    suite.goal(Goal("Dues' loop / RQ Worker", loop_rate / figures["RQ Worker"].median, 8))
 
 
 _ONE_WORKER = {"WORKER_QUEUES": "default:1"}
 
 
-class _Paused:
+class _RedisWorkers:
     """Workers whose backlog is in Redis."""
 
-    def __init__(self, data: Data, crew: Crew, put: Callable[[int, str], None]) -> None:
-        self._data, self.crew, self._put = data, crew, put
-        self._is_up = False
+    def __init__(self, data: Data, process: PausableProcess, put: Callable[[int, str], None]) -> None:
+        self._data, self.process, self._put = data, process, put
+        self._is_warm = False
 
     def rate(self, count: int) -> float:
         """Jobs per second of a backlog of `count`, including the additional job that marks its end."""
-        if not self._is_up:
+        if not self._is_warm:
             self._seconds(10)
-            self._is_up = True
+            self._is_warm = True
         return (count + 1) / self._seconds(count)
 
     def _seconds(self, count: int) -> float:
         mark = Mark(self._data)
         self._put(count, mark.name)
         began = time.time()
-        with on_turn(self.crew):
+        with resumed(self.process):
             return mark.wait() - began
 
 
-class _Whole:
+class _DuesWorker:
     """The worker of Dues, whose jobs are rows in PostgreSQL that a relay delivers."""
 
-    def __init__(self, data: Data, backlog: Backlog, worker: Crew, relays: Crew) -> None:
-        self._data, self._backlog, self._crews = data, backlog, (worker, relays)
+    def __init__(self, data: Data, backlog: Backlog, worker: PausableProcess, relay_process: PausableProcess) -> None:
+        self._data, self._backlog, self._processes = data, backlog, (worker, relay_process)
 
     def rate(self, count: int) -> float:
-        with on_turn(*self._crews):
+        with resumed(*self._processes):
             # Afterwards the worker has just polled for jobs that no relay delivers, and will not do so again soon.
             self._seconds(0)
             return (count + 1) / self._seconds(count)
@@ -113,7 +113,7 @@ class _Whole:
         return mark.wait() - began
 
 
-def _of_rq(data: Data, kind: str) -> _Paused:
+def _of_rq(data: Data, kind: str) -> _RedisWorkers:
     """RQ's worker class `kind`, as `rq worker` starts it; or, for `lean`, the loop of Dues on RQ jobs."""
     name = f"bench-{kind.lower()}"
     if kind == "lean":
@@ -127,19 +127,19 @@ def _of_rq(data: Data, kind: str) -> _Paused:
         calls: list[tuple[str, tuple[str, ...]]] = [("nothing", ())] * count + [("mark", (mark,))]
         queue.enqueue_many([Queue.prepare_data(_RQ + call, args, job_id=rq_id(uuid4())) for call, args in calls])
 
-    return _Paused(data, Crew(name, argv, data.environ()), put)
+    return _RedisWorkers(data, PausableProcess(name, argv, data.environ()), put)
 
 
-def _of_celery(data: Data, pool: str) -> _Paused:
+def _of_celery(data: Data, pool: str) -> _RedisWorkers:
     """A Celery worker with one process that runs tasks."""
     name = f"bench-celery-{pool}"
     broker = data.redis_url.replace("unix://", "redis+socket://").replace("?db=", "?virtual_host=")
     env = {**data.peer_environ(), "PEER_BROKER": broker, "PEER_QUEUE": name}
     celery = [str(peer_python()), "-m", "celery", "-A", "peers.jobs_celery", "worker", "-l", "warning"]
-    crew = Crew(name, [*celery, "--pool", pool, "--concurrency", "1", "-n", f"{pool}@%h"], env)
+    process = PausableProcess(name, [*celery, "--pool", pool, "--concurrency", "1", "-n", f"{pool}@%h"], env)
 
     def put(count: int, mark: str) -> None:
         fill = [str(peer_python()), "-m", "peers.jobs_celery", str(count), mark]
         subprocess.run(fill, env=env, cwd=ROOT / "bench", check=True)
 
-    return _Paused(data, crew, put)
+    return _RedisWorkers(data, process, put)

@@ -21,7 +21,7 @@ import psutil
 import psycopg2
 
 from bench.data import Data
-from bench.jobs_crews import Crew, at_rest, on_turn, relay, wait_until
+from bench.jobs_processes import PausableProcess, relay, resumed, started_paused, wait_until
 from bench.machine import SERVER_CORE, pinned
 from bench.report import Suite
 from bench.rounds import Figure, Goal, interleave
@@ -63,7 +63,7 @@ class Reports:
         self._connection.autocommit = True
         store, owner = self._row(_STORE)
         self._store, self._owner = UUID(store), UUID(owner)
-        self.worker = Crew("workers-slow", [sys.executable, "-m", "workers.supervisor"], environ)
+        self.worker = PausableProcess("workers-slow", [sys.executable, "-m", "workers.supervisor"], environ)
         self.relay = relay(data)
         self.peaks: list[float] = []
         self._bytes = 0
@@ -83,7 +83,7 @@ class Reports:
 
     def by_dues(self) -> float:
         """Rows per second."""
-        with self._empty_folder(), on_turn(self.worker, self.relay):
+        with self._empty_folder(), resumed(self.worker, self.relay):
             with self._app.app_context(), transaction():
                 report_id = request_report(self._store, self._owner, _ASK).id
             began, peak = time.time(), _Peak(self.worker.pid)
@@ -150,7 +150,7 @@ def _psql() -> Path:
 
 def measure(suite: Suite, data: Data, rounds: int, rows: int) -> None:
     """`data` has `rows` payments, all in one store."""
-    with contextlib.closing(Reports(data, rows)) as reports, at_rest(reports.worker, reports.relay):
+    with contextlib.closing(Reports(data, rows)) as reports, started_paused(reports.worker, reports.relay):
         contestants = {"Dues": reports.by_dues, "psql \\copy": reports.by_psql}
         figures = interleave(rounds, contestants, "rows/s")
     suite.table(f"A CSV report of {rows:,} payments", figures)

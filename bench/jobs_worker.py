@@ -41,19 +41,19 @@ def rq_id(job_id: UUID) -> str:
     return f"{job_id.hex}-0"
 
 
-class _Bare(LeanWorker):
+class _LoopOnly(LeanWorker):
     def execute_job(self, job: Job, queue: Queue) -> None:
         Job.fetch(job.id, connection=self.connection, serializer=JSONSerializer).perform()
         self.connection.delete(job.key)
 
 
-def _serve_bare(queue: str) -> None:
-    _Bare(create_worker_app(), queue, connect(os.environ["REDIS_URL"])).work(logging_level=None)  # type: ignore[arg-type]
+def _serve_loop_only(queue: str) -> None:
+    _LoopOnly(create_worker_app(), queue, connect(os.environ["REDIS_URL"])).work(logging_level=None)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":
     assert registry.MODULES
     if sys.argv[1:]:
-        _serve_bare(sys.argv[1])
+        _serve_loop_only(sys.argv[1])
     else:
         supervise()

@@ -43,7 +43,7 @@ PROCESSES = 4
 
 
 @dataclass(frozen=True)
-class StoreOf:
+class ProverStore:
     """A store, and what the prover changes there: its packages, a clerk's role, a buyer's payments, and a
     membership."""
 
@@ -57,7 +57,7 @@ class StoreOf:
 
 
 @dataclass(frozen=True)
-class PostOf:
+class ProverPost:
     """A post for followers and a comment on it, both by `author_id`; the author's token, and the token of a
     follower."""
 
@@ -68,7 +68,7 @@ class PostOf:
     reader_token: str
 
 
-class House:
+class Cluster:
     """PostgreSQL, Redis, a relay and four web processes, for the duration of a `with` block in the main thread.
 
     A SIGTERM ends the block as Ctrl-C does. If this process is killed, the servers end too, so nothing is left behind.
@@ -87,20 +87,20 @@ class House:
         self.webs: list[subprocess.Popen[bytes]] = []
         self._processes: list[subprocess.Popen[bytes]] = []
 
-    def __enter__(self) -> "House":
-        self._on_sigterm = signal.signal(signal.SIGTERM, _leave)
+    def __enter__(self) -> "Cluster":
+        self._on_sigterm = signal.signal(signal.SIGTERM, _exit_on_signal)
         try:
-            self._furnish()
+            self._start_servers()
         except BaseException:
             self._clear()
             raise
         return self
 
-    def _furnish(self) -> None:
+    def _start_servers(self) -> None:
         self.databases.start()
         self.valkey.start()
-        self.line = Line(self.valkey.url.split("://")[1].split("?")[0])
-        self._processes.append(self.line.process)
+        self.proxy = CuttableProxy(self.valkey.url.split("://")[1].split("?")[0])
+        self._processes.append(self.proxy.process)
         self._fill()
         self.databases.follow()
         self._start("relay", [sys.executable, "-m", "workers.relay"], {})
@@ -108,10 +108,10 @@ class House:
         for number in range(PROCESSES):
             port = free_port()
             # The last process reaches Redis through a proxy that can be cut off.
-            redis_url = f"redis://127.0.0.1:{self.line.port}/0" if number == PROCESSES - 1 else self.valkey.url
+            redis_url = f"redis://127.0.0.1:{self.proxy.port}/0" if number == PROCESSES - 1 else self.valkey.url
             argv = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", self._target]
             env = {"PORT": str(port), "CACHE_REDIS_URL": redis_url, "DUES_HOME": str(self.home / str(port))}
-            # The failpoint kills the process once the marker is gone: see Trouble.kill_web.
+            # The failpoint kills the process once the marker is gone: see FaultInjector.kill_web.
             env["DUES_FAILPOINTS"] = f"cache.after_touch=kill:{self.marker}"
             self.marker.touch()
             self.webs.append(self._start(f"web-{number}", argv, env))
@@ -184,7 +184,7 @@ class House:
             self.posts = self._posts(insert)
         connection.close()
 
-    def _posts(self, insert: "Insert") -> list[PostOf]:
+    def _posts(self, insert: "Insert") -> list[ProverPost]:
         """One post of each user, with a comment by the same user, who is followed by the next user only."""
         posts = []
         for place, (author, token) in enumerate(self.users):
@@ -203,7 +203,7 @@ class House:
             )
             insert("post_stats", post_id=post_id, comments=1)
             insert("comments", post_id=post_id, id=comment_id, author_id=author, body="0")
-            posts.append(PostOf(post_id, comment_id, author, token, reader_token))
+            posts.append(ProverPost(post_id, comment_id, author, token, reader_token))
         return posts
 
     def _user(self, insert: "Insert", name: str) -> str:
@@ -224,7 +224,7 @@ class House:
         )
         return token
 
-    def _store(self, insert: "Insert", owner: str, number: int) -> StoreOf:
+    def _store(self, insert: "Insert", owner: str, number: int) -> ProverStore:
         store_id, clerk, buyer = str(new_id()), self._user(insert, "Clerk"), self._user(insert, "Buyer")
         insert("stores", id=store_id, owner_id=owner, name="Store", slug=f"store-{number}", currency="EUR")
         insert("store_staff", store_id=store_id, user_id=owner, id=str(new_id()), role="owner")
@@ -238,7 +238,7 @@ class House:
         member, subscription = self._user(insert, "0"), str(new_id())
         self._subscribe(insert, store_id, subscription, member, packages[0])
         buyer_token, member_token = self._token(insert, buyer), self._token(insert, member)
-        return StoreOf(store_id, packages, clerk, buyer_token, member, member_token, subscription)
+        return ProverStore(store_id, packages, clerk, buyer_token, member, member_token, subscription)
 
     def _subscribe(self, insert: "Insert", store_id: str, subscription_id: str, user_id: str, package_id: str) -> None:
         """A membership that does not have to be paid for while the prover runs."""
@@ -273,7 +273,7 @@ class House:
         )
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
+def _exit_on_signal(number: int, frame: FrameType | None) -> None:
     sys.exit(128 + number)
 
 
@@ -297,30 +297,30 @@ def _wait_for(port: int) -> None:
     raise RuntimeError(f"no web server on port {port}")
 
 
-class Line:
+class CuttableProxy:
     """A TCP port that forwards to Redis' socket, in a process of its own, until it is cut."""
 
     def __init__(self, path: str) -> None:
         self.port = free_port()
-        argv = [sys.executable, "-m", "bench.line", str(self.port), path]
+        argv = [sys.executable, "-m", "bench.tcp_proxy", str(self.port), path]
         # A stopped process reacts only to SIGKILL.
-        self.process = spawn(Program(name="line", argv=argv, cwd=ROOT, stop_signal=signal.SIGKILL))
+        self.process = spawn(Program(name="proxy", argv=argv, cwd=ROOT, stop_signal=signal.SIGKILL))
 
     def cut(self) -> None:
         """Stop forwarding; connections stay open."""
         self.process.send_signal(signal.SIGSTOP)
 
-    def mend(self) -> None:
+    def restore(self) -> None:
         """Forward again."""
         self.process.send_signal(signal.SIGCONT)
 
 
-class Trouble:
+class FaultInjector:
     """Injects a fault every few seconds, all kinds in random order."""
 
-    def __init__(self, house: House, *, faults: bool, failovers: bool, every_s: float = 5.0) -> None:
+    def __init__(self, cluster: Cluster, *, faults: bool, failovers: bool, every_s: float = 5.0) -> None:
         """`faults`: of Redis, of a standby, and of web processes; `failovers`: of PostgreSQL."""
-        self._house, self._every_s = house, every_s
+        self._cluster, self._every_s = cluster, every_s
         self._faults, self._failovers = faults, failovers
         self.happened: list[str] = []
         self._old: dict[bytes, bytes] = {}
@@ -329,22 +329,22 @@ class Trouble:
         of_redis = [self.kill_redis, self.flush, self.pause, self.restore_old, self.fill_up, self.cut_off]
         kinds: list[Callable[[], Awaitable[None]]] = [
             *([*of_redis, self.kill_web] if self._faults else []),
-            *([self.pause_standby] if self._house.has_standbys else []),
+            *([self.pause_standby] if self._cluster.has_standbys else []),
             *([self.fail_over] if self._failovers else []),
         ]
-        await self._house.databases.require_standby()
+        await self._cluster.databases.require_standby()
         for kind in _forever(kinds):
             await asyncio.sleep(self._every_s * random.uniform(0.6, 1.4))
             await kind()
             self.happened.append(kind.__name__)
 
     def _redis(self) -> "redis.Redis":
-        return redis.Redis.from_url(self._house.valkey.url, socket_timeout=5)
+        return redis.Redis.from_url(self._cluster.valkey.url, socket_timeout=5)
 
     async def kill_redis(self) -> None:
-        self._house.valkey.kill()
+        self._cluster.valkey.kill()
         await asyncio.sleep(random.uniform(0, 1))
-        self._house.valkey.start()
+        self._cluster.valkey.start()
 
     async def flush(self) -> None:
         client: Any = self._redis()
@@ -353,16 +353,16 @@ class Trouble:
 
     async def restore_old(self) -> None:
         """A restart in which Redis comes up with data from some time ago."""
-        self._house.valkey.kill()
-        self._house.valkey.start()
+        self._cluster.valkey.kill()
+        self._cluster.valkey.start()
         for key, dump in self._old.items():
             if dump:
                 self._redis().restore(key, 60_000, dump, replace=True)
 
     async def pause(self) -> None:
-        os.kill(self._house.valkey.pid, signal.SIGSTOP)
+        os.kill(self._cluster.valkey.pid, signal.SIGSTOP)
         await asyncio.sleep(3)
-        os.kill(self._house.valkey.pid, signal.SIGCONT)
+        os.kill(self._cluster.valkey.pid, signal.SIGCONT)
 
     async def fill_up(self) -> None:
         self._redis().config_set("maxmemory", "1")
@@ -370,22 +370,22 @@ class Trouble:
         self._redis().config_set("maxmemory", "0")
 
     async def cut_off(self) -> None:
-        self._house.line.cut()
+        self._cluster.proxy.cut()
         await asyncio.sleep(3)
-        self._house.line.mend()
+        self._cluster.proxy.restore()
 
     async def pause_standby(self) -> None:
-        standby = self._house.databases.standbys[0]
+        standby = self._cluster.databases.standbys[0]
         value(standby, "select pg_wal_replay_pause()")
         await asyncio.sleep(3)
         value(standby, "select pg_wal_replay_resume()")
 
     async def fail_over(self) -> None:
-        await self._house.databases.fail_over()
+        await self._cluster.databases.fail_over()
 
     async def kill_web(self) -> None:
         """Have the next write killed between its touch and its commit; gunicorn restarts the process."""
-        self._house.marker.unlink(missing_ok=True)
+        self._cluster.marker.unlink(missing_ok=True)
 
 
 def _forever(kinds: list[Callable[[], Awaitable[None]]]) -> Iterator[Callable[[], Awaitable[None]]]:

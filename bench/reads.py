@@ -2,7 +2,7 @@
 
 import contextlib
 
-from bench import crowding
+from bench import contention
 from bench.contest import Contest
 from bench.data import serving_data, store_ids
 from bench.report import Suite
@@ -26,7 +26,7 @@ def run(rounds: int, seconds: float, payments: int) -> Suite:
         uncached(suite, contest, rounds, seconds)
         uncounted(suite, contest, rounds, seconds)
         without_redis(suite, contest, rounds, seconds)
-        crowding.measure(suite, contest, min(rounds, 3), seconds)
+        contention.measure(suite, contest, min(rounds, 3), seconds)
         suite.machine(data)
     return suite
 

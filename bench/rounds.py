@@ -43,8 +43,8 @@ def interleave(
     names = list(contestants)
     values: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds + warm_up):
-        turned = names[number % len(names) :] + names[: number % len(names)]
-        for name in turned:
+        rotated = names[number % len(names) :] + names[: number % len(names)]
+        for name in rotated:
             value = contestants[name]()
             if number or not warm_up:
                 values[name].append(value)

@@ -24,7 +24,7 @@ from dues.ids import new_id
 SENDERS, RECEIVERS = 5_000, 200
 _FILE_BYTES = 50_000_000
 # How many bytes a slow receiver reads per second.
-_SIP_BYTES = 4_000
+_READ_BYTES = 4_000
 # Time for the work when the clients come and go: the kernel buffers megabytes at the beginning of each download.
 _SETTLE_S = 3
 _REPORT = """
@@ -52,9 +52,9 @@ def measure(suite: Suite, contest: Contest, rounds: int, seconds: float) -> None
     def alone() -> float:
         return contest.load(contest.dues, contest.pages(), seconds).p99 * 1000
 
-    def beside(crowd: Callable[[], contextlib.AbstractContextManager[None]]) -> Callable[[], float]:
+    def with_clients(clients: Callable[[], contextlib.AbstractContextManager[None]]) -> Callable[[], float]:
         def once() -> float:
-            with crowd():
+            with clients():
                 time.sleep(_SETTLE_S)
                 found = alone()
             time.sleep(_SETTLE_S)
@@ -68,9 +68,11 @@ def measure(suite: Suite, contest: Contest, rounds: int, seconds: float) -> None
         rounds,
         {
             "alone": alone,
-            f"beside {SENDERS:,} slow senders": beside(lambda: _crowd(SENDERS, lambda: _send(port, token))),
-            f"beside {RECEIVERS} slow receivers": beside(
-                lambda: _crowd(RECEIVERS, lambda: _receive(port, token, path))
+            f"beside {SENDERS:,} slow senders": with_clients(
+                lambda: _slow_clients(SENDERS, lambda: _send(port, token))
+            ),
+            f"beside {RECEIVERS} slow receivers": with_clients(
+                lambda: _slow_clients(RECEIVERS, lambda: _receive(port, token, path))
             ),
         },
         "ms",
@@ -100,29 +102,29 @@ def _report(data: Data, store: str) -> str:
 
 
 @contextlib.contextmanager
-def _crowd(count: int, client: Callable[[], AsyncIterator[None]]) -> Iterator[None]:
+def _slow_clients(count: int, client: Callable[[], AsyncIterator[None]]) -> Iterator[None]:
     """Run `count` clients on an event loop in a separate thread."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     loop, ready = asyncio.new_event_loop(), threading.Event()
 
-    door, arrived = asyncio.Semaphore(100), 0
+    connecting, connected = asyncio.Semaphore(100), 0
 
-    async def one() -> None:
-        nonlocal arrived
-        talk = client()
-        async with door:
-            await anext(talk)
-        arrived += 1
-        if arrived == count:
+    async def run_client() -> None:
+        nonlocal connected
+        steps = client()
+        async with connecting:
+            await anext(steps)
+        connected += 1
+        if connected == count:
             ready.set()
-        async for _ in talk:
+        async for _ in steps:
             await asyncio.sleep(1)
 
     async def run() -> None:
         async with asyncio.TaskGroup() as group:
             for _ in range(count):
-                group.create_task(one())
+                group.create_task(run_client())
 
     task = loop.create_task(run())
 
@@ -161,7 +163,7 @@ async def _send(port: int, token: str) -> AsyncIterator[None]:
 
 async def _receive(port: int, token: str, path: str) -> AsyncIterator[None]:
     """A download that is read slowly."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=_SIP_BYTES)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=_READ_BYTES)
     writer.write(f"GET {path} HTTP/1.1\r\nHost: bench\r\nAuthorization: {token}\r\n\r\n".encode())
     try:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -169,6 +171,6 @@ async def _receive(port: int, token: str, path: str) -> AsyncIterator[None]:
             raise RuntimeError(f"the report is not to be had: {head.decode()}")
         while True:
             yield
-            await reader.readexactly(_SIP_BYTES)
+            await reader.readexactly(_READ_BYTES)
     finally:
         writer.close()

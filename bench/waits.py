@@ -101,7 +101,7 @@ class Latencies:
         return cls(cuts[49] * 1000, cuts[98] * 1000)
 
 
-class Crowd:
+class WaitingClients:
     """All the clients, and the connection that changes their jobs."""
 
     def __init__(self, data: Data, base: str, count: int) -> None:
@@ -119,7 +119,7 @@ class Crowd:
         with self._connection.cursor() as cursor:
             cursor.execute(sql, values)
 
-    async def gather(self) -> None:
+    async def connect(self) -> None:
         """Have all clients connect and wait."""
         self._execute(_MORE_TOKENS, [hash_token(token) for token in self._tokens], hash_token(self._data.token))
         self._execute("delete from jobs")
@@ -129,17 +129,17 @@ class Crowd:
         port = int(self._base.rpartition(":")[2])
         for start in range(0, self._count, 100):
             batch = [
-                Client(job_id, self._tokens[number % _TOKENS], self._heard)
+                Client(job_id, self._tokens[number % _TOKENS], self._on_answer)
                 for number, job_id in enumerate(self.jobs[start : start + 100], start)
             ]
             await asyncio.gather(
                 *(loop.create_connection(lambda client=client: client, "127.0.0.1", port) for client in batch)  # type: ignore[misc]
             )
             self._clients += batch
-            await self._waiting(len(self._clients) - 200)
-        await self._waiting(self._count * 0.995)
+            await self._until_waiting(len(self._clients) - 200)
+        await self._until_waiting(self._count * 0.995)
 
-    async def _waiting(self, count: float) -> None:
+    async def _until_waiting(self, count: float) -> None:
         """Return when the server has that many waiting clients."""
         loop = asyncio.get_running_loop()
         while await loop.run_in_executor(None, waiting, self._base) < count:
@@ -149,7 +149,7 @@ class Crowd:
     def refusals(self) -> int:
         return sum(client.refusals for client in self._clients)
 
-    def _heard(self, client: Client) -> None:
+    def _on_answer(self, client: Client) -> None:
         if changed_at := self._changed_at.pop(client.job_id, None):
             self.seconds.append(time.perf_counter() - changed_at)
 
@@ -167,18 +167,18 @@ class Crowd:
         for number in range(int(rate * seconds)):
             await asyncio.sleep(max(began + number / rate - time.perf_counter(), 0))
             self.change([self.jobs[number * 7 % self._count]])
-        await self._all_heard()
+        await self._all_answered()
         return Latencies.of(self.seconds)
 
     async def at_once(self) -> Latencies:
         """Change all jobs in one transaction."""
-        await self._waiting(self._count * 0.995)
+        await self._until_waiting(self._count * 0.995)
         self.seconds.clear()
         self.change(self.jobs)
-        await self._all_heard()
+        await self._all_answered()
         return Latencies.of(self.seconds)
 
-    async def _all_heard(self) -> None:
+    async def _all_answered(self) -> None:
         deadline = time.perf_counter() + 20
         while self._changed_at:
             if time.perf_counter() > deadline:
@@ -216,7 +216,7 @@ def processor_s(web: psutil.Process) -> float:
     return float(times.user + times.system)
 
 
-async def read_along(base: str, token: str, until: asyncio.Event) -> list[float]:
+async def read_meanwhile(base: str, token: str, until: asyncio.Event) -> list[float]:
     """Make an ordinary read every 20 ms. Returns: the seconds that each took."""
     taken = []
     loop = asyncio.get_running_loop()
@@ -253,23 +253,23 @@ def run(rounds: int, seconds: float, count: int = 10_000) -> Suite:
 async def _measure(suite: Suite, data: Data, base: str, rounds: int, seconds: float, count: int) -> None:
     web = web_process(base)
     reads = asyncio.Event()
-    reading = asyncio.create_task(read_along(base, data.token, reads))
+    reading = asyncio.create_task(read_meanwhile(base, data.token, reads))
     await asyncio.sleep(2)
     reads.set()
     before = Latencies.of(await reading)
-    crowd, bytes_before = Crowd(data, base, count), memory(web)
+    clients, bytes_before = WaitingClients(data, base, count), memory(web)
     began, cpu = time.perf_counter(), processor_s(web)
-    await crowd.gather()
+    await clients.connect()
     arrived_s = time.perf_counter() - began
     each = (memory(web) - bytes_before) / count / 1000
     arrived_cpu = processor_s(web) - cpu
     reads.clear()
-    reading = asyncio.create_task(read_along(base, data.token, reads))
-    paced = [await crowd.one_by_one(100, max(seconds, 5)) for _ in range(rounds)]
+    reading = asyncio.create_task(read_meanwhile(base, data.token, reads))
+    paced = [await clients.one_by_one(100, max(seconds, 5)) for _ in range(rounds)]
     reads.set()
     during = Latencies.of(await reading)
     cpu = processor_s(web)
-    at_once = [await crowd.at_once() for _ in range(rounds)]
+    at_once = [await clients.at_once() for _ in range(rounds)]
     woken_cpu = (processor_s(web) - cpu) / rounds
     peak = (memory(web) - bytes_before) / count / 1000
     figure = Figure
@@ -301,7 +301,7 @@ async def _measure(suite: Suite, data: Data, base: str, rounds: int, seconds: fl
             "during": figure("all wait, 100 a second woken, p99", "ms", (during.p99,)),
         },
     )
-    suite.table("Clients that were told to come back later", {"r": figure("503", "times", (crowd.refusals,))})
+    suite.table("Clients that were told to come back later", {"r": figure("503", "times", (clients.refusals,))})
     worst_paced, worst_at_once = max(f.p99 for f in paced), max(f.p99 for f in at_once)
     suite.goal(Goal("kB for each waiting client / 40", each / 40, 1, at_most=True))
     suite.goal(Goal("100 a second, p99 / 250 ms", worst_paced / 250, 1, at_most=True))

@@ -22,10 +22,10 @@ from workers.app import create_worker_app
 
 def confirm(store_id: str, payment_id: str) -> None:
     """Compose the confirmation of a payment, and send it."""
-    send(*written(_app(), store_id, payment_id))
+    send(*composed(_app(), store_id, payment_id))
 
 
-def written(app: Flask, store_id: str, payment_id: str) -> tuple[str, str, bytes]:
+def composed(app: Flask, store_id: str, payment_id: str) -> tuple[str, str, bytes]:
     """Sender, recipient, and the mail as it is sent over SMTP."""
     with app.app_context():
         _, _, receipt = describe_payment(UUID(store_id), UUID(payment_id))

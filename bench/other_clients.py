@@ -28,7 +28,7 @@ _CONFIRMED = """
 """
 
 
-class Onlookers:
+class OtherClients:
     """Within a `with` block, one thread reads the newest payments of each store in turn, and another one pays."""
 
     def __init__(self, base: str, data: Data) -> None:
@@ -40,7 +40,7 @@ class Onlookers:
         self._took: dict[str, float] = {}
         self._threads = [threading.Thread(target=work) for work in (self._read, self._pay)]
 
-    def __enter__(self) -> "Onlookers":
+    def __enter__(self) -> "OtherClients":
         for thread in self._threads:
             thread.start()
         return self

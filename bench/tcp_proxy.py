@@ -1,10 +1,10 @@
-"""`python -m bench.line PORT SOCKET`: forwards connections to a TCP port to a Unix socket, in both directions."""
+"""`python -m bench.tcp_proxy PORT SOCKET`: forwards connections to a TCP port to a Unix socket, in both directions."""
 
 import asyncio
 import sys
 
 
-async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         while data := await reader.read(65536):
             writer.write(data)
@@ -22,7 +22,7 @@ async def main(port: int, path: str) -> None:
         except OSError:
             writer.close()
             return
-        await asyncio.gather(_pass(reader, back), _pass(there, writer))
+        await asyncio.gather(_copy(reader, back), _copy(there, writer))
 
     server = await asyncio.start_server(accept, "127.0.0.1", port)
     await server.serve_forever()

@@ -34,7 +34,7 @@ _INSERT = """
 """
 
 
-class Crew(Server):
+class PausableProcess(Server):
     """Workers, or a relay: one process and its children, on one core."""
 
     def __init__(self, name: str, argv: Sequence[str], env: Mapping[str, str], core: int = SERVER_CORE) -> None:
@@ -64,36 +64,36 @@ class Crew(Server):
 
 
 @contextmanager
-def at_rest(*crews: Crew) -> Iterator[None]:
+def started_paused(*processes: PausableProcess) -> Iterator[None]:
     """Start processes, keep them stopped within the block until they are resumed, and end them after it."""
-    started: list[Crew] = []
+    started: list[PausableProcess] = []
     try:
-        for crew in crews:
-            crew.start()
-            started.append(crew)
-            crew.pause()
+        for process in processes:
+            process.start()
+            started.append(process)
+            process.pause()
         yield
     finally:
-        for crew in started:
-            crew.stop()
+        for process in started:
+            process.stop()
 
 
 @contextmanager
-def on_turn(*crews: Crew) -> Iterator[None]:
+def resumed(*processes: PausableProcess) -> Iterator[None]:
     """Let processes run within the block."""
-    for crew in crews:
-        crew.resume()
+    for process in processes:
+        process.resume()
     try:
         yield
         # A job whose worker is stopped before the job is completed would be done again after its lease has run out.
         time.sleep(_SETTLED_S)
     finally:
-        for crew in crews:
-            crew.pause()
+        for process in processes:
+            process.pause()
 
 
 @contextmanager
-def beside() -> Iterator[None]:
+def off_worker_core() -> Iterator[None]:
     """Keep this process, and all it starts that is not pinned elsewhere, off the workers' core.
 
     A SIGTERM ends the block normally; otherwise stopped processes would stay for ever.
@@ -106,9 +106,9 @@ def beside() -> Iterator[None]:
         signal.signal(signal.SIGTERM, handler)
 
 
-def relay(data: Data) -> Crew:
+def relay(data: Data) -> PausableProcess:
     """The relay of Dues, on the load core, where PostgreSQL and Redis are."""
-    return Crew("relay", [sys.executable, "-m", "workers.relay"], data.environ(), LOAD_CORE)
+    return PausableProcess("relay", [sys.executable, "-m", "workers.relay"], data.environ(), LOAD_CORE)
 
 
 class Mark:

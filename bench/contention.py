@@ -19,15 +19,15 @@ def measure(suite: Suite, contest: Contest, rounds: int, seconds: float) -> None
         return pair(base, contest.pages(), lambda: new_paths(contest.stores, 20_000))
 
     def pair(base: str, hits: list[str], misses: Callable[[], list[str]]) -> dict[str, Callable[[], float]]:
-        def crowded() -> float:
+        def beside_misses() -> float:
             with ThreadPoolExecutor(1) as pool:
-                crowd = pool.submit(contest.load, base, misses(), seconds + 2 * _LEAD_S)
+                misses_load = pool.submit(contest.load, base, misses(), seconds + 2 * _LEAD_S)
                 time.sleep(_LEAD_S)
                 p99 = contest.load(base, hits, seconds).p99
-                crowd.result()
+                misses_load.result()
             return p99 * 1000
 
-        return {"alone": lambda: contest.load(base, hits, seconds).p99 * 1000, "crowded": crowded}
+        return {"alone": lambda: contest.load(base, hits, seconds).p99 * 1000, "crowded": beside_misses}
 
     contestants = {
         "Dues": of_dues(contest.dues),
