@@ -120,7 +120,7 @@ class Databases:
         self._primary_index = max(following, key=lambda index: _received(self._servers[index]))
         assert value(self.primary, "select pg_promote()")
         shutil.rmtree(self._homes[old] / "postgres")
-        # A server is killed when the thread that started it ends, so it is started here and not in the other thread.
+        # A server is stopped when the thread that started it ends, so it is started here and not in the other thread.
         self._servers[old] = await asyncio.to_thread(standby_of, self.primary, self._homes[old])
         self._servers[old].start()
         self._arrange()

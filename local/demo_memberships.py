@@ -148,14 +148,16 @@ class _Membership:
         return method_id
 
     def _renew(self, end: datetime) -> None:
-        posting, turned = Posting(end), machine.turn(self.one)
-        after = self._bill(posting, turned, "renewal", end, turned.current_period_start, turned.current_period_end)[1]
+        posting, following = Posting(end), machine.end_period(self.one)
+        after = self._bill(
+            posting, following, "renewal", end, following.current_period_start, following.current_period_end
+        )[1]
         self._write(posting, machine.paid(after, end), "renewed")
 
     def _decline(self, end: datetime) -> tuple[Invoice, Subscription]:
-        posting, turned = Posting(end), machine.turn(self.one)
-        start, until = turned.current_period_start, turned.current_period_end
-        draft, owing = self._bill(posting, turned, "renewal", end, start, until, code="insufficient_funds")
+        posting, following = Posting(end), machine.end_period(self.one)
+        start, until = following.current_period_start, following.current_period_end
+        draft, owing = self._bill(posting, following, "renewal", end, start, until, code="insufficient_funds")
         self._write(posting, machine.declined(owing, "insufficient_funds", end, 7), "past_due")
         return draft, self.one
 

@@ -24,7 +24,7 @@ def sweep(run: Run, gateway: str, store_id: str, account_id: str | None) -> dict
 
 @job(kinds.PAYMENT_SETUP)
 def set_up(run: Run, store_id: str, setup_id: str) -> None:
-    setups.work_on(run, UUID(store_id), UUID(setup_id))
+    setups.process_setup(run, UUID(store_id), UUID(setup_id))
 
 
 @job(kinds.PAYMENT_METHOD_DETACH)

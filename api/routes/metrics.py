@@ -4,7 +4,7 @@ from uuid import UUID
 
 from api.request import parameters_of
 from api.routing import Call, Routes
-from dues.billing.metrics import PARAMETERS, asked, metrics
+from dues.billing.metrics import PARAMETERS, metrics, parse_request
 from dues.reads import ReadPlan, parse_query, plan_one
 
 routes = Routes("metrics")
@@ -24,5 +24,5 @@ def get_metrics(call: Call, store_id: UUID) -> ReadPlan:
     are set to end), how many are `active`, `trialing` and `past_due`, what came and went during it, and the money that
     moved. With `view=cohorts`: how many of those who began in each period have stayed.
     """
-    resource, scope = asked(store_id, parameters_of(call.request.query))
+    resource, scope = parse_request(store_id, parameters_of(call.request.query))
     return plan_one(resource, scope, parse_query(resource, (), one=True), call.request.query)

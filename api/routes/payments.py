@@ -6,7 +6,7 @@ from api.reply import Reply, no_content
 from api.routing import Call, Routes
 from dues.errors import Forbidden, PreconditionFailed
 from dues.payments import methods, service, setups
-from dues.payments.gateways import gateway_seen
+from dues.payments.gateways import gateway_from_access
 from dues.payments.methods import NewPaymentMethod, PaymentMethodChange
 from dues.payments.models import Payment, PaymentMethod
 from dues.payments.reads import payment_methods, payments, refunds
@@ -98,7 +98,7 @@ def create_payment(call: Call, store_id: UUID) -> Reply:
     elif call.request.header("if-match"):
         raise PreconditionFailed("If-Match names the version of a package, and this payment is for none")
     payment = service.create_payment(
-        store_id, call.actor.user_id, order, call.data.payment_method, gateway_seen(call.access)
+        store_id, call.actor.user_id, order, call.data.payment_method, gateway_from_access(call.access)
     )
     return call.accepted(payment.id, payment.job_id)
 

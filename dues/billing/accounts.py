@@ -98,7 +98,7 @@ _LOCK_IMPORTED = """
     from jsonb_to_recordset(%(rows)s::jsonb) as r(user_id uuid, name text, email text) order by r.user_id
     on conflict (store_id, user_id) do update set version = c.version returning 1
 """
-_WHOSE = "select user_id from subscriptions where store_id = %(store_id)s and id = %(id)s"
+_USER_OF = "select user_id from subscriptions where store_id = %(store_id)s and id = %(id)s"
 _LOCK = "select from customers where store_id = %(store_id)s and user_id = %(user_id)s for update"
 
 
@@ -129,7 +129,7 @@ def lock_subscription(store_id: UUID, subscription_id: UUID, user_id: UUID | Non
     """The subscription, locked together with its member's money. With `user_id`, only a subscription of that user is
     found. Raises: NotFound."""
     unit_of_work()
-    found = fetch_row(_WHOSE, {"store_id": store_id, "id": subscription_id}, hot=True)
+    found = fetch_row(_USER_OF, {"store_id": store_id, "id": subscription_id}, hot=True)
     if found is None or (user_id is not None and found[0] != user_id):
         raise NotFound("there is no such subscription")
     fetch_row(_LOCK, {"store_id": store_id, "user_id": found[0]}, hot=True)

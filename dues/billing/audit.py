@@ -13,7 +13,7 @@ from dues.settings import settings
 
 # Every check reads whole tables. Without table statistics, after an import for example, the planner considers nested
 # loops cheap; over whole tables they run for hours.
-_UNBOUNDED = """
+_SETTINGS = """
     select set_config('statement_timeout', '0', true), set_config('enable_seqscan', 'on', true),
         set_config('enable_nestloop', 'off', true), set_config('work_mem', '64MB', true)
 """
@@ -212,13 +212,13 @@ _CHECKS = (
     where next_starts_at < ends_at
     """,
 )
-_MINE = """
+_GATEWAY_PAYMENTS = """
     with mine as (
         select store_id, id, amount, currency, status from payments
         where gateway = %(gateway)s and (%(gateway)s = 'sandbox' or (
             store_id = %(store_id)s::uuid and gateway_account_id = %(account_id)s::uuid)))
 """
-_OF_GATEWAY = f"""{_MINE}
+_OF_GATEWAY = f"""{_GATEWAY_PAYMENTS}
     select id::text, amount, currency from mine where status in {_CHARGED}
     union all
     select r.id::text, -r.amount, r.currency from refunds r
@@ -227,7 +227,7 @@ _OF_GATEWAY = f"""{_MINE}
     select d.gateway_ref, -d.amount, d.currency from disputes d
     join mine p on p.store_id = d.store_id and p.id = d.payment_id where d.status in ('open', 'lost')
 """
-_UNDER_WAY = f"""{_MINE}
+_UNDER_WAY = f"""{_GATEWAY_PAYMENTS}
     select id::text from mine where status in ('pending', 'processing', 'requires_action', 'unknown')
     union all
     select r.id::text from refunds r join mine p on p.store_id = r.store_id and p.id = r.payment_id
@@ -253,7 +253,7 @@ def _reading() -> Iterator[Any]:
     with closing(connect(settings(), "dues audit")) as connection:
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True, autocommit=False)
         with connection.cursor() as cursor:
-            cursor.execute(_UNBOUNDED)
+            cursor.execute(_SETTINGS)
             yield cursor
 
 

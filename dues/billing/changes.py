@@ -218,7 +218,7 @@ def _pay(posting: Posting, one: Subscription, account: Account, plan: Plan) -> N
     opened = bills.open_bill(posting, changing, account, "change", plan.lines, due=plan.at, off_session=False)
     if opened.is_paid:
         posting.change(one, opened.subscription, "changed")
-        posting.tell(opened.subscription, "changed", plan.at)
+        posting.notify(opened.subscription, "changed", plan.at)
         return
     if opened.subscription.bill is None:
         raise Conflict("there is no payment method to charge", code=bills.NO_METHOD)

@@ -54,10 +54,10 @@ _OF_PAYMENT = """
     select to_jsonb(i)::text from invoices i
     where i.store_id = %(store_id)s and i.payment_id = %(payment_id)s and i.status <> 'draft' for update
 """
-_WHOSE = "select user_id, payment_id from invoices where store_id = %(store_id)s and id = %(id)s"
+_USER_AND_PAYMENT = "select user_id, payment_id from invoices where store_id = %(store_id)s and id = %(id)s"
 _OF_REFUND = "select id from credit_notes where store_id = %(store_id)s and refund_id = %(refund_id)s"
 # What was credited of an invoice, or is about to be.
-_SO_FAR = """
+_CREDITED_SO_FAR = """
     select coalesce(sum(subtotal), 0), coalesce(sum(tax), 0)
     from credit_notes where store_id = %(store_id)s and invoice_id = %(id)s and status in ('issued', 'pending')
 """
@@ -96,7 +96,7 @@ class CreditNote(Struct, frozen=True, kw_only=True):
 
 def get_invoice(store_id: UUID, invoice_id: UUID) -> Invoice:
     """The invoice, locked for this transaction together with its member's money and its payment. Raises: NotFound."""
-    found = fetch_row(_WHOSE, {"store_id": store_id, "id": invoice_id})
+    found = fetch_row(_USER_AND_PAYMENT, {"store_id": store_id, "id": invoice_id})
     if found is None:
         raise NotFound("there is no such invoice")
     user_id, payment_id = found
@@ -118,7 +118,7 @@ def create_credit_note(invoice: Invoice, requested_by: UUID, new: NewCreditNote)
     """
     if invoice.status != "paid":
         raise InvalidTransition(f"an invoice that is {invoice.status} cannot be credited")
-    left = _left(invoice)
+    left = _remaining(invoice)
     amount = left if new.amount is UNSET else new.amount
     if not 0 < amount <= left:
         raise Conflict(f"only {left} of the invoice is left to credit", code="credit_exceeds_invoice", creditable=left)
@@ -135,7 +135,7 @@ def create_credit_note(invoice: Invoice, requested_by: UUID, new: NewCreditNote)
 
 
 def _credit_to_balance(invoice: Invoice, amount: int, reason: str, at: datetime) -> UUID:
-    note = _note(invoice, amount, reason, at)
+    note = _new_note(invoice, amount, reason, at)
     _add(note)
     posting = Posting(at)
     posting.credit(invoice, amount, "credit_note", credit_note_id=note.id)
@@ -151,15 +151,15 @@ def _credit_to_balance(invoice: Invoice, amount: int, reason: str, at: datetime)
 def creditable(payment: Payment) -> int | None:
     """How much of a payment's invoice can still be credited, in minor units; None if it has no invoice."""
     invoice = _invoice_of(payment)
-    return _left(invoice) if invoice else None
+    return _remaining(invoice) if invoice else None
 
 
 @when_refund_opened
-def refund_asked_for(payment: Payment, refund: Refund) -> None:
+def refund_opened(payment: Payment, refund: Refund) -> None:
     """Create the pending credit note of a new refund, which reserves the amount against other credit notes."""
     if invoice := _invoice_of(payment):
         at = store_now(payment.store_id)
-        _add(_note(invoice, refund.amount, refund.reason, at, refund_id=refund.id, status="pending"))
+        _add(_new_note(invoice, refund.amount, refund.reason, at, refund_id=refund.id, status="pending"))
 
 
 def _invoice_of(payment: Payment) -> Invoice | None:
@@ -173,7 +173,7 @@ def payment_refunded(refund: Refunded) -> None:
     """Book the result of a refund, and make its credit note final or mark it as failed."""
     payment = refund.payment
     if refund.is_returned:
-        _keep_returned(refund)
+        _credit_returned(refund)
         return
     if refund.status != "succeeded":
         run_later(_FAIL, {"store_id": payment.store_id, "refund_id": refund.id, "at": refund.at})
@@ -188,7 +188,7 @@ def payment_refunded(refund: Refunded) -> None:
         return
     issued = fetch_row(_ISSUE, {"store_id": payment.store_id, "refund_id": refund.id, "at": refund.at})
     if issued is None:
-        note = _note(invoice, refund.amount, refund.reason, refund.at, refund_id=refund.id)
+        note = _new_note(invoice, refund.amount, refund.reason, refund.at, refund_id=refund.id)
         _add(note)
         issued = note.id, note.total, note.subtotal, note.tax
     note_id, total, subtotal, tax = issued
@@ -196,7 +196,7 @@ def payment_refunded(refund: Refunded) -> None:
     _finish(invoice, note_id, total, refund.at)
 
 
-def _keep_returned(refund: Refunded) -> None:
+def _credit_returned(refund: Refunded) -> None:
     """A refund was sent back, so the money is still owed: it goes to the member's balance, and the credit note remains
     valid. If nobody had owed the payment, there is no invoice and no credit note; then the money counts as unapplied
     again, which the audit reports."""
@@ -204,7 +204,7 @@ def _keep_returned(refund: Refunded) -> None:
     if invoice is None:
         owed = "earlier" if books.is_earlier(payment.store_id, payment.id) else "unapplied"
         _book(refund, "returned_refund", (Entry(owed, -refund.amount),), sign=-1)
-        _tell_payer(refund, is_credited=False)
+        _mail_payer(refund, is_credited=False)
         return
     lock_customer(payment.store_id, payment.user_id, refund.at)
     (note_id,) = fetch_row(_OF_REFUND, {"store_id": payment.store_id, "refund_id": refund.id}) or (None,)
@@ -214,12 +214,12 @@ def _keep_returned(refund: Refunded) -> None:
     posting.write()
     _book(refund, "returned_refund", (Entry("balance", -refund.amount),), sign=-1)
     invoices.touch_invoice(payment.store_id, payment.user_id)
-    _tell_payer(refund, is_credited=True)
+    _mail_payer(refund, is_credited=True)
 
 
-def _tell_payer(refund: Refunded, *, is_credited: bool) -> None:
-    told: dict[str, JSON] = {"refund_id": str(refund.id), "is_credited": is_credited}
-    enqueue(kinds.PAYMENT_RETURNED, payment_args(refund.payment) | told, store_id=refund.payment.store_id)
+def _mail_payer(refund: Refunded, *, is_credited: bool) -> None:
+    details: dict[str, JSON] = {"refund_id": str(refund.id), "is_credited": is_credited}
+    enqueue(kinds.PAYMENT_RETURNED, payment_args(refund.payment) | details, store_id=refund.payment.store_id)
 
 
 def _book(refund: Refunded, kind: books.Kind, from_accounts: tuple[Entry, ...], *, sign: int = 1) -> None:
@@ -236,7 +236,7 @@ def _book(refund: Refunded, kind: books.Kind, from_accounts: tuple[Entry, ...], 
     books.book([booking])
 
 
-def _note(
+def _new_note(
     invoice: Invoice,
     total: int,
     reason: str,
@@ -245,7 +245,7 @@ def _note(
     refund_id: UUID | None = None,
     status: Literal["pending", "issued"] = "issued",
 ) -> CreditNote:
-    net_so_far, tax_so_far = _so_far(invoice)
+    net_so_far, tax_so_far = _credited_so_far(invoice)
     subtotal, tax = split_credit(
         total, of_net=invoice.subtotal, of_tax=invoice.tax, credited_net=net_so_far, credited_tax=tax_so_far
     )
@@ -267,13 +267,13 @@ def _note(
     )
 
 
-def _left(invoice: Invoice) -> int:
-    return invoice.total - sum(_so_far(invoice))
+def _remaining(invoice: Invoice) -> int:
+    return invoice.total - sum(_credited_so_far(invoice))
 
 
-def _so_far(invoice: Invoice) -> tuple[int, int]:
+def _credited_so_far(invoice: Invoice) -> tuple[int, int]:
     """The net amount and the tax that were credited so far, including pending credit notes."""
-    net, tax = fetch_row(_SO_FAR, {"store_id": invoice.store_id, "id": invoice.id}) or (0, 0)
+    net, tax = fetch_row(_CREDITED_SO_FAR, {"store_id": invoice.store_id, "id": invoice.id}) or (0, 0)
     return int(net), int(tax)
 
 

@@ -29,11 +29,11 @@ def act(posting: Posting, one: Subscription, account: Account) -> None:
             begin(posting, one, account, off_session=True)
         case "remind":
             _remind(posting, one, account)
-        case "turn":
-            _turn(posting, one, account)
+        case "end_period":
+            _end_period(posting, one, account)
         case "retry":
             after = bills.try_again(posting, one, account, due, manually=False, off_session=True)
-            _tried(posting, one, after)
+            _record_retry(posting, one, after)
         case "end_access":
             posting.change(one, machine.without_access(one), "access_ended")
         case "give_up":
@@ -48,43 +48,43 @@ def _remind(posting: Posting, one: Subscription, account: Account) -> None:
     assert one.current_period_end
     is_trial = one.status == "trialing"
     posting.change(one, machine.reminded(one), "reminded")
-    posting.tell(one, "trial_ending" if is_trial else "renewal", one.current_period_end)
+    posting.notify(one, "trial_ending" if is_trial else "renewal", one.current_period_end)
     warn_of_expiry(posting, one, account, is_reminded=True)
     if is_trial:
-        state.tell("subscription.trial_ending", one)
+        state.emit_event("subscription.trial_ending", one)
 
 
-def _turn(posting: Posting, one: Subscription, account: Account) -> None:
+def _end_period(posting: Posting, one: Subscription, account: Account) -> None:
     end = one.current_period_end
     assert end
-    turned = machine.turn(one)
+    following = machine.end_period(one)
     if one.bill:
         # A change that is still unpaid does not delay the renewal; it is canceled.
         bills.void_bill(one, posting.at)
-    if turned.status != "active":
-        kind: ChangeKind = "ended" if turned.is_over else "paused"
-        posting.change(one, turned, kind)
-        posting.tell(turned, "ended" if turned.is_over else "paused", end)
+    if following.status != "active":
+        kind: ChangeKind = "ended" if following.is_over else "paused"
+        posting.change(one, following, kind)
+        posting.notify(following, "ended" if following.is_over else "paused", end)
         return
-    name = account.pending_name if turned.package_id != one.package_id else account.package_name
+    name = account.pending_name if following.package_id != one.package_id else account.package_name
     line = Line(
         description=name or account.package_name,
-        amount=turned.amount,
-        package_id=turned.package_id,
-        period_start=turned.current_period_start,
-        period_end=turned.current_period_end,
+        amount=following.amount,
+        package_id=following.package_id,
+        period_start=following.current_period_start,
+        period_end=following.current_period_end,
     )
-    after = bills.open_bill(posting, turned, account, "renewal", [line], due=end, off_session=True).subscription
+    after = bills.open_bill(posting, following, account, "renewal", [line], due=end, off_session=True).subscription
     began: ChangeKind = "activated" if one.status == "trialing" else "renewed"
     posting.change(one, after, "past_due" if after.status == "past_due" else began)
     if after.status == "past_due":
-        posting.tell(after, "payment_failed", end)
-    if turned.package_id != one.package_id:
-        posting.tell(turned, "changed", end)
-    warn_of_expiry(posting, turned, account)
+        posting.notify(after, "payment_failed", end)
+    if following.package_id != one.package_id:
+        posting.notify(following, "changed", end)
+    warn_of_expiry(posting, following, account)
 
 
-def _tried(posting: Posting, one: Subscription, after: Subscription) -> None:
+def _record_retry(posting: Posting, one: Subscription, after: Subscription) -> None:
     """Record the result of another try to collect the bill of a subscription in arrears."""
     if after.bill is None:
         posting.change(one, after, "recovered")
@@ -92,7 +92,7 @@ def _tried(posting: Posting, one: Subscription, after: Subscription) -> None:
         posting.change(one, after, "retried")
     else:
         posting.change(one, after, "declined", {"failure_code": after.bill.failure_code})
-        posting.tell(after, "payment_failed", after.bill.tried_at)
+        posting.notify(after, "payment_failed", after.bill.tried_at)
 
 
 def _give_up(posting: Posting, one: Subscription, account: Account, due: datetime) -> None:
@@ -102,7 +102,7 @@ def _give_up(posting: Posting, one: Subscription, account: Account, due: datetim
     bills.void_bill(one, posting.at)
     ended = machine.over(one, due)
     posting.change(one, ended, "ended", {"reason": "not_paid"})
-    posting.tell(ended, "ended", due)
+    posting.notify(ended, "ended", due)
 
 
 def resume(posting: Posting, one: Subscription, account: Account, at: datetime, *, off_session: bool) -> None:
@@ -118,10 +118,10 @@ def resume(posting: Posting, one: Subscription, account: Account, at: datetime, 
     after = opened.subscription
     if opened.is_paid:
         posting.change(one, after, "resumed")
-        posting.tell(after, "resumed", at)
+        posting.notify(after, "resumed", at)
     elif after.status == "past_due":
         posting.change(one, after, "past_due")
-        posting.tell(after, "payment_failed", at)
+        posting.notify(after, "payment_failed", at)
     else:
         posting.change(one, after, "resume_requested")
 
@@ -141,9 +141,9 @@ def _lapse(posting: Posting, one: Subscription, account: Account) -> None:
         bills.cancel_payment(one)
     if after.is_over:
         posting.change(one, after, "ended", {"failure_code": "authentication_failed"})
-        posting.tell(after, "ended", posting.at)
+        posting.notify(after, "ended", posting.at)
         return
     kinds: dict[str, ChangeKind] = {"change": "change_withdrawn", "resume": "past_due", "renewal": "declined"}
     posting.change(one, after, kinds[bill.kind], {"failure_code": "authentication_failed"})
     if after.status == "past_due":
-        posting.tell(after, "payment_failed", bill.tried_at)
+        posting.notify(after, "payment_failed", bill.tried_at)

@@ -19,4 +19,4 @@ def warn_of_expiry(posting: Posting, one: Subscription, account: Account, *, is_
         return
     at, amount = charge
     if amount and method.is_expired_at(at):
-        posting.tell(one, "card_expiring", at, method_shown(method.brand, method.last4, method.gateway))
+        posting.notify(one, "card_expiring", at, method_shown(method.brand, method.last4, method.gateway))

@@ -136,10 +136,10 @@ def _write_down(store_id: UUID, kind: Kind, subject_id: UUID) -> Issued:
         raise PermanentFailure(NotFound(f"there is no such {kind.replace('_', ' ')} that is final"))
     number, user_id, payment_id, document = row
     subject = Subject(store_id=store_id, kind=kind, id=subject_id, user_id=user_id, payment_id=payment_id)
-    return issue_numbered(subject, number, to_builtins(_says(number, document)))
+    return issue_numbered(subject, number, to_builtins(_content(number, document)))
 
 
-def _says(number: str, document: str) -> Printed:
+def _content(number: str, document: str) -> Printed:
     sale = msgspec.json.decode(document, type=_Sale)
     seller, buyer, language = sale.seller, sale.buyer, sale.language
     lines = [_credited(line, language) for line in sale.lines] if sale.credit else sale.lines

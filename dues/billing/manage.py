@@ -18,7 +18,7 @@ from dues.billing.refund import refund_unused
 from dues.billing.subscribe import package_for_sale
 from dues.clock import Moment, store_now
 from dues.errors import Conflict, Fault, Forbidden, InvalidTransition, ValidationFailed
-from dues.payments.methods import Method, chosen_apart, method_for
+from dues.payments.methods import Method, explicit_method_id, method_for
 from dues.subscriptions import machine
 from dues.subscriptions.dunning import MANUAL_TRIES
 from dues.subscriptions.subscription import Subscription
@@ -28,7 +28,7 @@ Reason = Annotated[OneLine, Meta(max_length=200)]
 Comment = Annotated[Paragraphs, Meta(max_length=2000)]
 
 # What a request may change, and the fields that may accompany it.
-_VERBS: dict[str, tuple[str, ...]] = {
+_ACTIONS: dict[str, tuple[str, ...]] = {
     "package_id": ("when", "prorated_at"),
     "cancel_at_period_end": ("reason", "comment"),
     "paused": ("resumes_at",),
@@ -71,10 +71,10 @@ def change_subscription(
     Raises: ValidationFailed for a request that asks for nothing or for two things; InvalidTransition and Conflict for a
     change that is not possible at present.
     """
-    verb = _verb(change)
+    action = _action(change)
     at = store_now(one.store_id)
     posting = Posting(at, actor_id)
-    match verb:
+    match action:
         case "package_id":
             _change_package(posting, one, change, currencies)
         case "cancel_at_period_end" if change.cancel_at_period_end:
@@ -84,34 +84,36 @@ def change_subscription(
         case "paused" if change.paused:
             _pause(posting, one, None if change.resumes_at is UNSET else change.resumes_at)
         case "paused":
-            _go_on(posting, one)
+            _resume_now(posting, one)
         case "payment_method":
-            _charge_to(posting, one, change.payment_method, actor_id, only_in)
+            _change_method(posting, one, change.payment_method, actor_id, only_in)
     posting.write()
 
 
 def preview_change(one: Subscription, change: SubscriptionChange, currencies: Collection[str]) -> SubscriptionPreview:
     """What a change of package would cost. Nothing is written. Raises: as `change_subscription` does."""
-    if _verb(change) != "package_id":
+    if _action(change) != "package_id":
         raise ValidationFailed.of("#/package_id", "is required for a preview", "required")
     account = account_of(one)
     plan = _plan(one, change, currencies)
     return preview(one, account, plan)
 
 
-def _verb(change: SubscriptionChange) -> str:
+def _action(change: SubscriptionChange) -> str:
     given = {name for name, value in asdict(change).items() if value is not UNSET}
-    verbs = [name for name in _VERBS if name in given]
-    if not verbs:
-        raise ValidationFailed.of("#", f"asks for nothing: say one of {', '.join(_VERBS)}", "required")
-    faults = [Fault(code="conflict", detail=f"cannot go with {verbs[0]}", pointer=f"#/{name}") for name in verbs[1:]]
+    actions = [name for name in _ACTIONS if name in given]
+    if not actions:
+        raise ValidationFailed.of("#", f"asks for nothing: say one of {', '.join(_ACTIONS)}", "required")
+    faults = [
+        Fault(code="conflict", detail=f"cannot go with {actions[0]}", pointer=f"#/{name}") for name in actions[1:]
+    ]
     faults += [
-        Fault(code="conflict", detail=f"does not go with {verbs[0]}", pointer=f"#/{name}")
-        for name in sorted(given - set(_VERBS) - set(_VERBS[verbs[0]]))
+        Fault(code="conflict", detail=f"does not go with {actions[0]}", pointer=f"#/{name}")
+        for name in sorted(given - set(_ACTIONS) - set(_ACTIONS[actions[0]]))
     ]
     if faults:
         raise ValidationFailed.of_faults(faults)
-    return verbs[0]
+    return actions[0]
 
 
 def _plan(one: Subscription, change: SubscriptionChange, currencies: Collection[str]) -> Any:
@@ -145,7 +147,7 @@ def _cancel(posting: Posting, one: Subscription, change: SubscriptionChange) -> 
         after = machine.without_change(after)
     posting.change(one, after, "cancel_scheduled", details)
     assert after.current_period_end
-    posting.tell(after, "canceled", after.current_period_end)
+    posting.notify(after, "canceled", after.current_period_end)
 
 
 def _pause(posting: Posting, one: Subscription, resumes_at: datetime | None) -> None:
@@ -158,17 +160,17 @@ def _pause(posting: Posting, one: Subscription, resumes_at: datetime | None) -> 
         return
     posting.change(one, after, "resume_scheduled" if paused else "pause_scheduled")
     if not paused and after.pause_at and one.pause_at is None:
-        posting.tell(after, "pausing", after.pause_at)
+        posting.notify(after, "pausing", after.pause_at)
 
 
-def _go_on(posting: Posting, one: Subscription) -> None:
+def _resume_now(posting: Posting, one: Subscription) -> None:
     if one.status != "paused":
         posting.change(one, machine.not_to_be_paused(one), "pause_withdrawn")
         return
     resume(posting, one, account_of(one), posting.at, off_session=False)
 
 
-def _charge_to(
+def _change_method(
     posting: Posting, one: Subscription, named: str | UnsetType | None, actor_id: UUID, only_in: UUID | None
 ) -> None:
     """Charge this subscription to another payment method; with `named` None, to the member's default from now on. Any
@@ -184,7 +186,7 @@ def _charge_to(
             # The new method has become the member's default, and the amount owed was already charged to it
             # (methods.py).
             return
-    changed = replace(one, payment_method_id=chosen_apart(method, one.store_id), uses_default_method=True)
+    changed = replace(one, payment_method_id=explicit_method_id(method, one.store_id), uses_default_method=True)
     if one.bill and one.bill.state != "trying" and one.status in ("past_due", "incomplete"):
         retry_now(posting, one, changed)
     elif one.bill and one.status == "past_due":
@@ -220,4 +222,4 @@ def _end(posting: Posting, one: Subscription, after: Subscription, details: dict
     bills.void_bill(one, posting.at)
     posting.change(one, after, "expired" if after.status == "expired" else "ended", details)
     if after.status != "expired":
-        posting.tell(after, "ended", posting.at)
+        posting.notify(after, "ended", posting.at)

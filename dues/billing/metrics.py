@@ -132,11 +132,11 @@ def periods(store: str, zone: str, per: str, until: str) -> str:
 """
 
 
-_OF_A_REQUEST = ("{id}", "timezone", "%(per)s", "%(range_to)s::timestamptz")
+_REQUEST_RANGE = ("{id}", "timezone", "%(per)s", "%(range_to)s::timestamptz")
 # A cohort: the subscriptions that began to bring revenue in one period. Its figures are how many of them still do at
 # the end of each period, and their MRR.
 _COHORTS = f"""
-(with {_range(*_OF_A_REQUEST)},
+(with {_range(*_REQUEST_RANGE)},
     began as (
         select c.subscription_id, c.currency, {_bucket("min(c.created_at)")} as cohort
         from subscription_changes c, r
@@ -203,7 +203,7 @@ def _resource(name: str, sql: str) -> Resource:
     )
 
 
-metrics = _resource("StoreMetrics", periods(*_OF_A_REQUEST))
+metrics = _resource("StoreMetrics", periods(*_REQUEST_RANGE))
 cohorts = _resource("StoreCohorts", _COHORTS)
 
 PARAMETERS = [
@@ -235,7 +235,7 @@ PARAMETERS = [
 ]
 
 
-def asked(
+def parse_request(
     store_id: UUID, parameters: Iterable[tuple[str, str]]
 ) -> tuple[Resource, dict[str, UUID | str | bool | None]]:
     """The resource that a request for metrics asks for, and its scope, from the query parameters. Raises:

@@ -47,7 +47,7 @@ _ADDRESSEE = """
 """
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
+class NoticeDetails(msgspec.Struct, frozen=True, kw_only=True):
     """The content of a notice, taken from the subscription at that time: the arguments of its job."""
 
     store_id: UUID
@@ -68,7 +68,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
 def queue_notice(one: Subscription, kind: NoticeKind, of: datetime, card: str = "") -> None:
     """Queue a mail to the subscription's member. `of` is the moment that it is about. Part of the caller's
     transaction()."""
-    told = Told(
+    details = NoticeDetails(
         store_id=one.store_id,
         subscription_id=one.id,
         kind=kind,
@@ -85,7 +85,7 @@ def queue_notice(one: Subscription, kind: NoticeKind, of: datetime, card: str = 
     )
     enqueue(
         kinds.SUBSCRIPTION_NOTICE,
-        msgspec.to_builtins(told),
+        msgspec.to_builtins(details),
         owner_id=one.user_id,
         store_id=one.store_id,
         priority=150,
@@ -96,29 +96,33 @@ def queue_notice(one: Subscription, kind: NoticeKind, of: datetime, card: str = 
 def notice(args: Mapping[str, object]) -> Draft:
     """The mail that a job has to send. Raises: PermanentFailure if its subscription or its member is gone, or if an
     unverified address has reached its daily limit of mails."""
-    told = msgspec.convert(args, Told)
-    values = {"store_id": told.store_id, "subscription_id": told.subscription_id, "package_id": told.package_id}
+    details = msgspec.convert(args, NoticeDetails)
+    values = {
+        "store_id": details.store_id,
+        "subscription_id": details.subscription_id,
+        "package_id": details.package_id,
+    }
     row = fetch_row(_ADDRESSEE, values)
     if row is None:
         raise PermanentFailure(NotFound("there is no such subscription"))
     store, contact, member, email, is_verified, package, timezone = row
     facts = Facts(
-        subscription_id=told.subscription_id,
+        subscription_id=details.subscription_id,
         store=store,
         contact_email=contact or "",
         member=member,
         package=package,
-        amount=told.amount,
-        currency=told.currency,
+        amount=details.amount,
+        currency=details.currency,
         timezone=timezone,
-        of=told.of,
-        until=told.until,
-        next_at=told.next_at,
-        failure_code=told.failure_code,
-        card=told.card,
+        of=details.of,
+        until=details.until,
+        next_at=details.next_at,
+        failure_code=details.failure_code,
+        card=details.card,
     )
-    key = f"subscription:{told.subscription_id}:{told.kind}:{told.of.isoformat()}"
+    key = f"subscription:{details.subscription_id}:{details.kind}:{details.of.isoformat()}"
     if is_verified:
-        return Draft(key, email, notice_message(told.kind, facts))
+        return Draft(key, email, notice_message(details.kind, facts))
     count_mail(key, email)
-    return Draft(key, email, plain_message(told.kind, facts, site=site()))
+    return Draft(key, email, plain_message(details.kind, facts, site=site()))

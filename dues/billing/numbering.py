@@ -32,18 +32,18 @@ _NUMBER = """
     select count(*) from numbered
 """
 _Rows = dict[tuple[UUID, Table], list[str]]
-_waiting: "WeakKeyDictionary[UnitOfWork, _Rows]" = WeakKeyDictionary()
+_unnumbered: "WeakKeyDictionary[UnitOfWork, _Rows]" = WeakKeyDictionary()
 
 
 def number_at_commit(table: Table, store_id: UUID, row_id: UUID) -> None:
     """Have a row numbered when the present transaction() commits, after the rows that were passed before."""
-    _waiting.setdefault(unit_of_work(), {}).setdefault((store_id, table), []).append(str(row_id))
+    _unnumbered.setdefault(unit_of_work(), {}).setdefault((store_id, table), []).append(str(row_id))
 
 
 @next_to_last_before_commit
 def _number_all(work: UnitOfWork) -> None:
     # Sorted, so that two transactions never wait for each other.
-    for (store_id, table), ids in sorted(_waiting.pop(work, {}).items()):
+    for (store_id, table), ids in sorted(_unnumbered.pop(work, {}).items()):
         values = {"store_id": store_id, "ids": f"{{{','.join(ids)}}}", "count": len(ids), "prefix": PREFIXES[table]}
         row = fetch_row(_NUMBER.format(table=table), values, hot=True)
         if row is None or row[0] != len(ids):

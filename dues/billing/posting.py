@@ -121,7 +121,7 @@ class Posting:
             )
         )
 
-    def tell(self, one: Subscription, kind: NoticeKind, of: datetime, card: str = "") -> None:
+    def notify(self, one: Subscription, kind: NoticeKind, of: datetime, card: str = "") -> None:
         """Queue a mail to the subscription's member. `of` is the moment that it is about: a mail of a kind is sent once
         for each such moment. `card` is the member's card as it is shown."""
         self._notices.append((one, kind, of, card))

@@ -31,7 +31,7 @@ BATCH = 100
 # relay enqueues the next job within a second.
 _LONGEST_S = 3.0
 # When an action fails, it is tried again after this time, so that it does not hold up the others.
-_SET_ASIDE = timedelta(hours=1)
+_POSTPONE_BY = timedelta(hours=1)
 
 _IS_HERE = is_here("s.store_id")
 _IS_DUE = f"select from subscriptions s where s.next_action_at <= %(now)s and not s.test and {_IS_HERE} limit 1"
@@ -126,17 +126,17 @@ def _do_one() -> bool:
             do_all(state.parse_all(document), database_now())
     except Exception:
         log.exception("what is due of a subscription could not be done; it is tried again later")
-        _set_aside(claimed)
+        _postpone(claimed)
     return bool(claimed)
 
 
-def _set_aside(claimed: list[_Key]) -> None:
+def _postpone(claimed: list[_Key]) -> None:
     """Postpone subscriptions that have just failed."""
     with transaction():
         unit_of_work()
         for one in claimed:
             values = {"store_id": one.store_id, "id": one.id, "version": one.version}
-            fetch_row(_POSTPONE, values | {"until": database_now() + _SET_ASIDE})
+            fetch_row(_POSTPONE, values | {"until": database_now() + _POSTPONE_BY})
             state.touch_ids(one.store_id, one.user_id)
 
 

@@ -32,7 +32,7 @@ _SELLER = "select tax_rate, language from stores where id = %(store_id)s"
 def payment_settled(payment: Settled) -> None:
     """Update the invoice and the subscription of a payment that has succeeded, failed, or waits for its payer."""
     if payment.is_late:
-        _give_back(payment)
+        _refund_unowed(payment)
         return
     if payment.subscription_id is None or payment.invoice_id is None:
         if payment.status == "succeeded":
@@ -61,14 +61,14 @@ def _is_current(one: Subscription, payment: Settled) -> bool:
 
 def _succeeded(posting: Posting, one: Subscription, draft: Invoice, payment: Settled) -> None:
     if draft.status != "draft" or one.bill is None or one.bill.invoice_id != draft.id:
-        _give_back(payment)
+        _refund_unowed(payment)
         return
     if one.bill.kind == "create" and _is_member(one):
         # Two subscriptions were requested at the same time, and the other one was paid first.
         bills.void_bill(one, posting.at)
         posting.change(one, machine.over(one, posting.at), "expired", {"reason": "already_subscribed"})
         posting.write()
-        _give_back(payment)
+        _refund_unowed(payment)
         return
     kind = one.bill.kind
     after = machine.paid(one, posting.at)
@@ -77,7 +77,7 @@ def _succeeded(posting: Posting, one: Subscription, draft: Invoice, payment: Set
     posting.change(one, after, paid)
     if kind in ("change", "resume"):
         assert after.current_period_start
-        posting.tell(after, "changed" if kind == "change" else "resumed", one.bill.due_at)
+        posting.notify(after, "changed" if kind == "change" else "resumed", one.bill.due_at)
     if kind in ("create", "resume"):
         warn_of_expiry(posting, after, account_of(one))
     posting.write()
@@ -95,19 +95,19 @@ def _failed(posting: Posting, one: Subscription, draft: Invoice, payment: Settle
     if after.is_over:
         bills.void_bill(one, posting.at)
         posting.change(one, after, "ended", details)
-        posting.tell(after, "ended", posting.at)
+        posting.notify(after, "ended", posting.at)
         return
     in_arrears = after.status == "past_due" and one.status != "past_due"
     posting.change(one, after, "past_due" if in_arrears else "declined", details)
     if after.status == "past_due":
-        posting.tell(after, "payment_failed", one.bill.tried_at)
+        posting.notify(after, "payment_failed", one.bill.tried_at)
 
 
 def _is_member(one: Subscription) -> bool:
     return fetch_row(_IS_MEMBER, {"store_id": one.store_id, "user_id": one.user_id}) is not None
 
 
-def _give_back(payment: Settled) -> None:
+def _refund_unowed(payment: Settled) -> None:
     """Book a payment that is not owed as unapplied, and refund it."""
     book(
         [

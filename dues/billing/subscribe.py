@@ -22,7 +22,7 @@ from dues.money import Amount, Currency
 from dues.packages.models import Package
 from dues.packages.service import require_price
 from dues.payments.gateways import chosen_gateway
-from dues.payments.methods import Method, chosen_apart, default_in, method_for
+from dues.payments.methods import Method, default_in, explicit_method_id, method_for
 from dues.payments.models import PaymentMethod
 from dues.postgres import db, fetch_row
 from dues.stores.models import Store
@@ -35,7 +35,7 @@ from dues.subscriptions.terms import Terms
 # A start further in the future is considered a mistake.
 _LATEST_START = timedelta(days=366)
 
-_STANDING = """
+_CURRENT = """
     select coalesce(json_agg(to_jsonb(s) order by s.id), '[]')::text from (
         select * from subscriptions s
         where s.store_id = %(store_id)s and s.user_id = %(user_id)s and s.status = any(%(statuses)s::text[])
@@ -76,7 +76,7 @@ def subscribe(
     if new.amount is not UNSET:
         require_price(package, new.amount, new.currency)
     lock_customer(store_id, user_id, at, by_member=True)
-    _require_no_member(store_id, user_id, at)
+    _require_no_membership(store_id, user_id, at)
     terms = terms_of(package)
     method = _method(store_id, user_id, new, only_in, is_needed=terms.amount > 0)
     subscription_id = new_id()
@@ -93,7 +93,7 @@ def subscribe(
         start_at=at if new.start_at is UNSET else new.start_at,
         trial_days=0 if refused else days,
         trial_refused=refused,
-        payment_method_id=chosen_apart(method, store_id),
+        payment_method_id=explicit_method_id(method, store_id),
         test=store.test,
     )
     db.session.flush()
@@ -165,14 +165,14 @@ def terms_of(package: Package) -> Terms:
     )
 
 
-def _require_no_member(store_id: UUID, user_id: UUID, at: datetime) -> None:
+def _require_no_membership(store_id: UUID, user_id: UUID, at: datetime) -> None:
     """Check that the user has no subscription at the store. Subscriptions that never began are expired by this, except
     one whose payment is under way.
 
     Raises: Conflict if the user is a member, or if a subscription of theirs is about to begin.
     """
     values = {"store_id": store_id, "user_id": user_id, "statuses": "{" + ",".join((*LIVE, "incomplete")) + "}"}
-    (document,) = fetch_row(_STANDING, values, hot=True) or ("[]",)
+    (document,) = fetch_row(_CURRENT, values, hot=True) or ("[]",)
     posting = Posting(at, user_id)
     for one in state.parse_all(document):
         if one.is_live or one.bill is None or one.bill.state == "trying":

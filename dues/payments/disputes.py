@@ -22,7 +22,7 @@ from dues.ids import new_id, parse_id
 from dues.jobs import Retry, Run
 from dues.payments.gateway import Dispute, DisputeStatus, GatewayTimeout
 from dues.payments.models import DisputeRow, Payment
-from dues.payments.processing import asking
+from dues.payments.processing import guarded_gateway
 from dues.payments.reads import payments
 from dues.payments.service import get_payment
 from dues.payments.state import touch_payment
@@ -58,13 +58,13 @@ def when_disputed(hook: Callable[[Disputed], None]) -> Callable[[Disputed], None
 _VERSION = "select version from disputes where store_id = %(store_id)s and gateway_ref = %(reference)s"
 
 
-def look_at_dispute(run: Run, gateway: str, store_id: UUID, account_id: UUID | None, reference: str) -> None:
+def check_dispute(run: Run, gateway: str, store_id: UUID, account_id: UUID | None, reference: str) -> None:
     """Ask the gateway about a dispute that it has news of, and record the answer. Raises: Retry if the gateway does not
     answer, or if the dispute was updated while it was asked, because that update may be newer than this answer."""
     known = fetch_row(_VERSION, {"store_id": store_id, "reference": reference})
     try:
-        with asking(gateway, store_id, account_id) as asked:
-            found = asked.dispute(reference)
+        with guarded_gateway(gateway, store_id, account_id) as client:
+            found = client.dispute(reference)
     except GatewayTimeout as timeout:
         raise Retry(problem=timeout) from timeout
     with run.completion():
@@ -115,7 +115,7 @@ def _open(payment: Payment, found: Dispute) -> DisputeRow:
         updated_at=at,
     )
     db.session.add(row)
-    _tell(payment, row, None, at)
+    _publish(payment, row, None, at)
     return row
 
 
@@ -124,10 +124,10 @@ def _change(payment: Payment, row: DisputeRow, status: DisputeStatus) -> None:
     # The previous status is written first, because each status has its own event.
     db.session.flush()
     row.status, row.closed_at, row.updated_at = status, None if status == "open" else at, at
-    _tell(payment, row, before, at)
+    _publish(payment, row, before, at)
 
 
-def _tell(payment: Payment, row: DisputeRow, before: DisputeStatus | None, at: datetime) -> None:
+def _publish(payment: Payment, row: DisputeRow, before: DisputeStatus | None, at: datetime) -> None:
     payment.dispute = {
         "status": row.status,
         "amount": row.amount,

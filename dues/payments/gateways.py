@@ -60,7 +60,7 @@ def chosen_gateway(store_id: UUID) -> Chosen:
     return _chosen(is_test, gateway, account_id)
 
 
-def gateway_seen(access: Access) -> Chosen:
+def gateway_from_access(access: Access) -> Chosen:
     """The same, as it was when the access rights of a request were determined."""
     return _chosen(access.is_test_store, access.gateway, access.gateway_account_id)
 

@@ -15,10 +15,10 @@ from dues.errors import BadRequest, PayloadTooLarge
 from dues.jobs import Retry, Run, enqueue, kinds
 from dues.moving import is_here, stores_that_move
 from dues.payments import accounts, setups
-from dues.payments.disputes import look_at_dispute
+from dues.payments.disputes import check_dispute
 from dues.payments.gateway import GatewayTimeout, Hint
 from dues.payments.gateways import NOBODY, STRIPE, all_gateways
-from dues.payments.processing import asking, look_again, look_at_refund
+from dues.payments.processing import check_charge, check_refund, guarded_gateway
 from dues.payments.stripe_events import TOLERANCE_S, age_of_signature, read_event
 from dues.postgres import database_now, fetch_row, run_later, transaction, unit_of_work
 from dues.stores.access import moved_to, require_not_moved
@@ -40,7 +40,7 @@ _RECEIVE = """
     values (%(store_id)s, %(gateway)s, %(event_id)s, %(about)s, %(name)s, now())
     on conflict do nothing returning event_id
 """
-_TOLD = """
+_SET_TOLD_UNTIL = """
     update gateway_accounts set told_until = %(until)s
     where store_id = %(store_id)s and id = %(id)s
 """
@@ -116,13 +116,13 @@ def act(run: Run, gateway: str, store_id: UUID, account_id: UUID | None, about: 
     """Ask the gateway about whatever it has news of. Raises: Retry."""
     match about:
         case "charge":
-            look_again(run, store_id, UUID(name))
+            check_charge(run, store_id, UUID(name))
         case "refund":
-            look_at_refund(run, store_id, UUID(name))
+            check_refund(run, store_id, UUID(name))
         case "dispute":
-            look_at_dispute(run, gateway, store_id, account_id, name)
+            check_dispute(run, gateway, store_id, account_id, name)
         case "setup":
-            setups.work_on(run, store_id, UUID(name))
+            setups.process_setup(run, store_id, UUID(name))
 
 
 def offer_sweeps() -> dict[str, int]:
@@ -145,11 +145,11 @@ def offer_sweeps() -> dict[str, int]:
 def sweep(run: Run, gateway: str, store_id: UUID, account_id: UUID | None) -> dict[str, int]:
     """List what has happened at a gateway since it was last listed, and record the news that no webhook has brought.
     Returns: the number of events listed, and how many of them were missed. Raises: Retry."""
-    told = fetch_row(_TOLD_UNTIL, {"store_id": store_id, "id": account_id})
-    since: datetime = told[0] if told else database_now() - timedelta(days=1)
+    row = fetch_row(_TOLD_UNTIL, {"store_id": store_id, "id": account_id})
+    since: datetime = row[0] if row else database_now() - timedelta(days=1)
     try:
-        with asking(gateway, store_id, account_id) as asked:
-            news = asked.news(since - _OVERLAP)
+        with guarded_gateway(gateway, store_id, account_id) as client:
+            news = client.news(since - _OVERLAP)
     except GatewayTimeout as timeout:
         raise Retry(problem=timeout) from timeout
     # The sandbox serves many stores. One that moves hears of it where it arrives.
@@ -163,7 +163,7 @@ def sweep(run: Run, gateway: str, store_id: UUID, account_id: UUID | None) -> di
     if account_id and news.until:
         # By the gateway's own clock: if ours were ahead of it, the difference would be skipped.
         with transaction():
-            run_later(_TOLD, {"store_id": store_id, "id": account_id, "until": news.until})
+            run_later(_SET_TOLD_UNTIL, {"store_id": store_id, "id": account_id, "until": news.until})
     return {"told": len(news.hints), "missed": missed}
 
 

@@ -126,7 +126,7 @@ def _add(
     db.session.add(method)
     _touch(method)
     if becomes_default:
-        _tell(method)
+        _run_default_hooks(method)
     return method
 
 
@@ -181,7 +181,7 @@ def make_default(method: PaymentMethod) -> None:
     if not method.is_default:
         _become_default(method)
         _touch(method)
-        _tell(method)
+        _run_default_hooks(method)
 
 
 def _become_default(method: PaymentMethod) -> None:
@@ -198,7 +198,7 @@ def _become_default(method: PaymentMethod) -> None:
     method.is_default = True
 
 
-def _tell(method: PaymentMethod) -> None:
+def _run_default_hooks(method: PaymentMethod) -> None:
     for hook in _when_default:
         hook(method)
 
@@ -231,7 +231,7 @@ def default_in(user_id: UUID, chosen: Chosen, store_id: UUID) -> PaymentMethod |
     return _find_default(user_id, store_id, chosen.gateway) if chosen.accepts else None
 
 
-def chosen_apart(method: PaymentMethod | None, store_id: UUID) -> UUID | None:
+def explicit_method_id(method: PaymentMethod | None, store_id: UUID) -> UUID | None:
     """The value to record for a method that was agreed on for charges in a store: its id, or None if it is the default
     there, so that a later default is charged instead."""
     if method is None or (

@@ -35,7 +35,7 @@ _RECONCILE_AFTER_S = 5.0
 # How long to wait before reminding a payer to act; most of them act at once.
 _REMIND_AFTER_S = 600.0
 # How long after a job has used up its attempts the next job begins. Most attempts were an hour apart.
-_GO_ON_AFTER_S = 3600.0
+_NEXT_JOB_AFTER_S = 3600.0
 
 
 def charge(run: Run, store_id: UUID, payment_id: UUID, outcome: str | None = None) -> None:
@@ -90,12 +90,12 @@ def charge_of(payment: Payment) -> Charge:
 
 
 def gateway_for(payment: Payment) -> AbstractContextManager[Gateway]:
-    """The payment's gateway, as a context manager. Raises: Retry, as `asking()` does."""
-    return asking(payment.gateway, payment.store_id, payment.gateway_account_id)
+    """The payment's gateway, as a context manager. Raises: Retry, as `guarded_gateway()` does."""
+    return guarded_gateway(payment.gateway, payment.store_id, payment.gateway_account_id)
 
 
 @contextmanager
-def asking(name: str, store_id: UUID, account_id: UUID | None) -> Iterator[Gateway]:
+def guarded_gateway(name: str, store_id: UUID, account_id: UUID | None) -> Iterator[Gateway]:
     """A gateway behind a circuit breaker, which opens after repeated failures. Each account of a store has its own.
 
     Raises: Retry. It does not count as an attempt while the circuit is open; it does if the gateway refuses requests.
@@ -131,15 +131,15 @@ def _record_result(payment: Payment, operation: Operation) -> None:
         case "declined":
             code = operation.failure_code
             move(*key, "failed", f"declined: {code}", gateway_ref=operation.reference, failure_code=code)
-            _tell_payer(payment, "failed")
+            _mail_payer(payment, "failed")
         case "requires_action":
             href = f"/v1/stores/{payment.store_id}/payments/{payment.id}/confirmations"
             action = {"type": "confirm", "method": "POST", "href": href} | dict(operation.action or {})
             move(*key, "requires_action", "its payer has to act", gateway_ref=operation.reference, next_action=action)
-            _tell_payer(payment, "requires_action")
+            _mail_payer(payment, "requires_action")
 
 
-def _tell_payer(payment: Payment, about: About) -> None:
+def _mail_payer(payment: Payment, about: About) -> None:
     """Enqueue the mail about a payment that failed or waits for its payer. Payments of subscriptions have other mails
     (dues/billing/notices.py)."""
     if payment.subscription_id is not None:
@@ -183,7 +183,7 @@ def reconcile(run: Run, store_id: UUID, payment_id: UUID) -> None:
     with run.completion(_result(payment)):
         if operation is None:
             move(store_id, payment_id, "failed", "the gateway never charged it", failure_code="gateway_timeout")
-            _tell_payer(payment, "failed")
+            _mail_payer(payment, "failed")
         else:
             _record_result(payment, operation)
 
@@ -213,7 +213,7 @@ def cancel(run: Run, store_id: UUID, payment_id: UUID) -> None:
             _record_result(payment, operation)
 
 
-def look_again(run: Run, store_id: UUID, payment_id: UUID) -> None:
+def check_charge(run: Run, store_id: UUID, payment_id: UUID) -> None:
     """Handle news of a charge: ask the gateway about a payment that waits for its payer or had failed.
 
     Raises: Retry if the gateway does not answer, or while another job works on the payment, because that job may have
@@ -281,7 +281,7 @@ def refund(run: Run, store_id: UUID, refund_id: UUID) -> None:
         failpoint("payment.before_refund_commit")
 
 
-def look_at_refund(run: Run, store_id: UUID, refund_id: UUID) -> None:
+def check_refund(run: Run, store_id: UUID, refund_id: UUID) -> None:
     """Handle news of a refund: the payer's bank may have sent it back.
 
     Raises: Retry if the gateway does not answer, or while the refund is being made.
@@ -368,7 +368,7 @@ def reconciliation_given_up(ending: Ending) -> None:
     payment = _payment_of(ending)
     if payment.status == "unknown":
         log.error("payment %s is still unknown after all attempts to find out", payment.id)
-        payment.job_id = _reconcile_after(payment, _GO_ON_AFTER_S)
+        payment.job_id = _reconcile_after(payment, _NEXT_JOB_AFTER_S)
         touch_payment(payment.store_id, payment.user_id)
 
 
@@ -379,7 +379,9 @@ def refund_given_up(ending: Ending) -> None:
     due, payment = _get_refund(UUID(ending.args["store_id"]), UUID(ending.args["refund_id"]))
     if due.status == "pending":
         log.error("refund %s is still pending after all attempts", due.id)
-        due.job_id = enqueue(kinds.PAYMENT_REFUND, refund_args(due), store_id=payment.store_id, delay_s=_GO_ON_AFTER_S)
+        due.job_id = enqueue(
+            kinds.PAYMENT_REFUND, refund_args(due), store_id=payment.store_id, delay_s=_NEXT_JOB_AFTER_S
+        )
         touch_payment(payment.store_id, payment.user_id)
 
 

@@ -112,7 +112,7 @@ def issue_receipt(store_id: UUID, payment_id: UUID, sent_by: UUID) -> IssuedRece
     if document.content is None:
         with transaction():
             if keep(document, made.file):
-                _tell_owners(store_id, payment_id)
+                _mail_owners(store_id, payment_id)
     return made
 
 
@@ -138,14 +138,14 @@ def issue_refund(store_id: UUID, payment_id: UUID, refund_id: UUID, sent_by: UUI
 def describe_payment(store_id: UUID, payment_id: UUID) -> tuple[UUID, str, Receipt]:
     """The payer's id, the payment's status, and the content of a receipt without a number. Raises: PermanentFailure."""
     paid = _paid(store_id, payment_id)
-    return paid.user_id, paid.status, _says(paid, "", None)
+    return paid.user_id, paid.status, _content(paid, "", None)
 
 
 def describe_refund(store_id: UUID, payment_id: UUID, refund_id: UUID) -> tuple[UUID, Receipt]:
     """The payer's id, and the content of the document about a refund that was made, without numbers. Raises:
     PermanentFailure."""
     paid = _paid(store_id, payment_id)
-    return paid.user_id, _says(paid, "", _refunded(store_id, payment_id, refund_id, ""))
+    return paid.user_id, _content(paid, "", _refunded(store_id, payment_id, refund_id, ""))
 
 
 def open_receipt(document: Issued) -> IssuedReceipt:
@@ -160,7 +160,7 @@ def _receipt(store_id: UUID, paid: _Paid) -> Issued:
 
 def _issue(store_id: UUID, kind: Kind, subject_id: UUID, paid: _Paid, refunded: Refunded | None = None) -> Issued:
     subject = Subject(store_id=store_id, kind=kind, id=subject_id, user_id=paid.user_id, payment_id=paid.payment_id)
-    return issue(subject, lambda number: to_builtins(_says(paid, number, refunded)))
+    return issue(subject, lambda number: to_builtins(_content(paid, number, refunded)))
 
 
 def _paid(store_id: UUID, payment_id: UUID) -> _Paid:
@@ -186,7 +186,7 @@ def _refunded(store_id: UUID, payment_id: UUID, refund_id: UUID, receipt_number:
     )
 
 
-def _says(paid: _Paid, number: str, refunded: Refunded | None) -> Receipt:
+def _content(paid: _Paid, number: str, refunded: Refunded | None) -> Receipt:
     return Receipt(
         number=number,
         seller=seller_shown(
@@ -223,7 +223,7 @@ def method_shown(brand: str | None, last4: str | None, gateway: str, language: L
     return words_of(language)("{gateway} card", gateway=gateway.title())
 
 
-def _tell_owners(store_id: UUID, payment_id: UUID) -> None:
+def _mail_owners(store_id: UUID, payment_id: UUID) -> None:
     """Enqueue a mail about a new payment to each owner. Part of the caller's transaction()."""
     found = fetch_row(_OWNERS, {"store_id": store_id})
     for user_id in found[0] if found else ():

@@ -113,7 +113,7 @@ _DECIDE = text("""
     update sandbox_gateway.disputes set status = ends_as, changed_at = clock_timestamp()
     where status = 'open' and ends_as <> 'open' and is_told returning reference
 """)
-_TOLD = text(
+_MARK_TOLD = text(
     "update sandbox_gateway.disputes set is_told = true where status = 'open' and not is_told returning reference"
 )
 # The position of a key among the charges of its method, counted from 1. A repeated key keeps its position.
@@ -199,7 +199,7 @@ class Sandbox:
         _run(_DECIDE, {})
         with _books().connect() as connection:
             rows = connection.execute(_NEWS, {"since": since}).all()
-        _run(_TOLD, {})
+        _run(_MARK_TOLD, {})
         hints = [
             Hint(id=f"{row.reference}:{row.status}", about="dispute", name=row.reference, store_id=str(row.store_id))
             for row in rows

@@ -204,7 +204,7 @@ def create_refund(payment: Payment, requested_by: UUID, new: NewRefund) -> Refun
         raise InvalidTransition(f"a payment that is {payment.status} cannot be refunded")
     if payment.dispute and payment.dispute["status"] != "won":
         raise Conflict("the payer's bank has taken back what was paid: answer the dispute", code="payment_disputed")
-    left = min(payment.amount - _promised(payment), refund_limit(payment))
+    left = min(payment.amount - _refunded_or_pending(payment), refund_limit(payment))
     amount = left if new.amount is UNSET else new.amount
     if not 0 < amount <= left:
         raise Conflict(f"only {left} of the payment is left to refund", code="refund_exceeds_payment", refundable=left)
@@ -242,7 +242,7 @@ def refund_args(refund: Refund) -> dict[str, str]:
     return {"store_id": str(refund.store_id), "refund_id": str(refund.id)}
 
 
-def _promised(payment: Payment) -> int:
+def _refunded_or_pending(payment: Payment) -> int:
     """The sum of a payment's refunds, completed or pending. The payment is locked, so nobody adds to it."""
     given = db.session.scalar(
         select(func.coalesce(func.sum(Refund.amount), 0)).where(

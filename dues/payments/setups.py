@@ -23,7 +23,7 @@ from dues.payments.gateway import GatewayTimeout, StoredMethod
 from dues.payments.gateways import STRIPE, chosen_gateway
 from dues.payments.methods import keep_method
 from dues.payments.models import GatewayCustomer, PaymentMethod, PaymentSetup
-from dues.payments.processing import asking
+from dues.payments.processing import guarded_gateway
 from dues.payments.stripe_client import Refused
 from dues.payments.stripe_gateway import Stripe
 from dues.postgres import db, fetch_row, transaction
@@ -85,7 +85,7 @@ def get_setup(store_id: UUID, setup_id: UUID, user_id: UUID | None = None) -> Pa
     return setup
 
 
-def work_on(run: Run, store_id: UUID, setup_id: UUID) -> None:
+def process_setup(run: Run, store_id: UUID, setup_id: UUID) -> None:
     """Begin a setup at the gateway, or find out its result. Raises: Retry if the gateway does not answer."""
     try:
         with transaction():
@@ -107,8 +107,8 @@ def work_on(run: Run, store_id: UUID, setup_id: UUID) -> None:
 
 @contextmanager
 def _stripe(store_id: UUID, account_id: UUID) -> Iterator[Stripe]:
-    """Raises: Retry, as `asking()` does."""
-    with asking(STRIPE, store_id, account_id) as gateway:
+    """Raises: Retry, as `guarded_gateway()` does."""
+    with guarded_gateway(STRIPE, store_id, account_id) as gateway:
         assert isinstance(gateway, Stripe)
         yield gateway
 

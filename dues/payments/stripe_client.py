@@ -87,7 +87,7 @@ class Refused(Exception):
 
 
 @contextmanager
-def answers() -> Iterator[None]:
+def translated_errors() -> Iterator[None]:
     """Translates the errors of a call. Raises: GatewayTimeout if the operation may have been done; GatewayBusy if it
     certainly was not; Refused."""
     try:

@@ -27,7 +27,7 @@ from dues.payments.gateway import (
     StoredMethod,
 )
 from dues.payments.stripe_amounts import from_stripe, to_stripe
-from dues.payments.stripe_client import Refused, answers, client, document
+from dues.payments.stripe_client import Refused, client, document, translated_errors
 from dues.payments.stripe_events import EVENT_TYPES, hint_of
 
 log = logging.getLogger("dues.payments.stripe")
@@ -59,7 +59,7 @@ class Stripe:
 
     def account(self) -> str:
         """Stripe's id of the account that the key belongs to. Raises: Refused."""
-        with answers():
+        with translated_errors():
             return str(document(self._api.accounts.retrieve_current())["id"])
 
     def describe(self, key: str, token: str) -> StoredMethod | None:
@@ -71,7 +71,7 @@ class Stripe:
         """Create a customer, under an idempotency key. Stripe learns nothing about the user but our id. Returns:
         Stripe's id. Raises: Refused."""
         metadata = {"dues_store": self._store_id, "dues_user": str(user_id)}
-        with answers():
+        with translated_errors():
             made = self._api.customers.create({"metadata": metadata}, {"idempotency_key": key})
         return str(document(made)["id"])
 
@@ -84,13 +84,13 @@ class Stripe:
             "allowed_payment_method_types": ["card"],
             "metadata": {"dues_store": self._store_id, "dues_setup": key},
         }
-        with answers():
+        with translated_errors():
             found = document(self._api.setup_intents.create(params, {"idempotency_key": key}))
         return str(found["id"]), self._action(found)
 
     def stored(self, reference: str) -> StoredMethod | str | None:
         """The card that a setup has stored; a failure code if it never will; None while the payer has to act."""
-        with answers():
+        with translated_errors():
             found = document(self._api.setup_intents.retrieve(reference, {"expand": ["payment_method"]}))
         if not self._is_ours(found):
             return "not_found"
@@ -109,7 +109,7 @@ class Stripe:
     def detach(self, reference: str) -> None:
         """Delete a card, so that it can no longer be charged."""
         try:
-            with answers():
+            with translated_errors():
                 self._api.payment_methods.detach(reference)
         except Refused as refused:
             log.info("a card was not detached at Stripe: %s", refused.code)
@@ -128,7 +128,7 @@ class Stripe:
             "off_session": charge.off_session,
         }
         try:
-            with answers():
+            with translated_errors():
                 made = self._api.payment_intents.create(params, {"idempotency_key": charge.key})
         except Refused as refused:
             if refused.intent is None:
@@ -182,7 +182,7 @@ class Stripe:
             return None
         params = self._intent(charge, amount, dues_fence="yes")
         try:
-            with answers():
+            with translated_errors():
                 made = self._api.payment_intents.create(params, {"idempotency_key": charge.key})
         except Refused:
             # Stripe would have found the same fault with the charge itself.
@@ -195,7 +195,7 @@ class Stripe:
         newest first. The list is not limited by time, because the clocks of Stripe and Dues may differ."""
         if charge.reference:
             try:
-                with answers():
+                with translated_errors():
                     return document(self._api.payment_intents.retrieve(charge.reference))
             except Refused as refused:
                 raise GatewayTimeout(f"Stripe does not know {charge.reference}: {refused.code}") from None
@@ -234,10 +234,10 @@ class Stripe:
         if intent["status"] == "canceled":
             return intent
         try:
-            with answers():
+            with translated_errors():
                 return document(self._api.payment_intents.cancel(intent["id"]))
         except Refused:
-            with answers():
+            with translated_errors():
                 found = document(self._api.payment_intents.retrieve(intent["id"]))
         if found["status"] not in ("canceled", "succeeded"):
             raise GatewayTimeout(f"Stripe has neither charged nor canceled {intent['id']}")
@@ -266,7 +266,7 @@ class Stripe:
             "metadata": {"dues_store": self._store_id, "dues_refund": key},
         }
         try:
-            with answers():
+            with translated_errors():
                 return _refunded(document(self._api.refunds.create(params, {"idempotency_key": key})), scaled)
         except Refused as refused:
             return Operation("declined", "", refused.code)
@@ -284,7 +284,7 @@ class Stripe:
 
     def dispute(self, reference: str) -> Dispute | None:
         try:
-            with answers():
+            with translated_errors():
                 found = document(self._api.disputes.retrieve(reference))
                 intent = document(self._api.payment_intents.retrieve(found["payment_intent"]))
         except Refused as refused:
@@ -331,7 +331,7 @@ class Stripe:
         """All objects of a list, newest first, read page by page."""
         after: dict[str, str] = {}
         while True:
-            with answers():
+            with translated_errors():
                 page = document(service.list({**params, **after, "limit": _PAGE}))
             yield from page["data"]
             if not page["has_more"] or not page["data"]:

@@ -79,7 +79,7 @@ def _with_trial(one: Subscription, days: int) -> Subscription:
     )
 
 
-def turn(one: Subscription) -> Subscription:
+def end_period(one: Subscription) -> Subscription:
     """End the current period: `trialing | active -> active | paused | canceled`. The subscription ends or pauses if
     that was requested. Otherwise the next period begins, with the package agreed on for it; the caller opens a bill for
     it."""

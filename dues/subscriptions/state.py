@@ -152,12 +152,12 @@ def record(changes: Sequence[Change]) -> list[Subscription]:
         raise InvalidTransition("the subscription was changed by somebody else at the same time")
     for change, after in zip(changes, written, strict=True):
         if event_type := _EVENTS.get(change.kind):
-            tell(event_type, after)
+            emit_event(event_type, after)
         touch_subscription(change.before, after)
     return written
 
 
-def tell(event_type: EventType, one: Subscription) -> None:
+def emit_event(event_type: EventType, one: Subscription) -> None:
     """Emit an event that shows the subscription as it is at the commit."""
     emit(one.store_id, event_type, subscriptions, {"store_id": one.store_id, "id": one.id})
 

@@ -8,10 +8,10 @@ from typing import Literal
 from dues.subscriptions.dunning import DEADLINE, PATIENCE, next_retry
 from dues.subscriptions.subscription import Bill, Subscription
 
-# begin: start a subscription that was to start later; remind: of the end of a trial or of a yearly period; turn: the
-# period is over; retry, end_access, give_up: after a declined charge; resume: after a pause; lapse: the payer has not
-# finished in time.
-Action = Literal["begin", "remind", "turn", "retry", "end_access", "give_up", "resume", "lapse"]
+# begin: start a subscription that was to start later; remind: of the end of a trial or of a yearly period; end_period:
+# end the current period, and begin the next; retry, end_access, give_up: after a declined charge; resume: after a
+# pause; lapse: the payer has not finished in time.
+Action = Literal["begin", "remind", "end_period", "retry", "end_access", "give_up", "resume", "lapse"]
 
 _DAY = timedelta(days=1)
 # A yearly renewal comes long after it was agreed on.
@@ -50,9 +50,9 @@ def _actions(one: Subscription) -> Iterator[tuple[datetime, Action]]:
         case "incomplete" if one.bill is None:
             yield one.anchor_at, "begin"
         case "trialing" | "active":
-            yield from _of_a_period(one)
+            yield from _in_period(one)
         case "past_due":
-            yield from _of_arrears(one)
+            yield from _in_arrears(one)
         case "paused" if one.resumes_at and one.bill is None:
             yield one.resumes_at, "resume"
     if one.bill and one.bill.state == "waiting":
@@ -61,11 +61,11 @@ def _actions(one: Subscription) -> Iterator[tuple[datetime, Action]]:
         yield one.bill.due_at + PATIENCE, "lapse"
 
 
-def _of_a_period(one: Subscription) -> Iterator[tuple[datetime, Action]]:
+def _in_period(one: Subscription) -> Iterator[tuple[datetime, Action]]:
     # The next period does not begin while this one is unpaid.
     if one.current_period_end is None or (one.bill and one.bill.kind == "renewal"):
         return
-    yield one.current_period_end, "turn"
+    yield one.current_period_end, "end_period"
     reminder = reminder_at(one)
     if reminder and one.reminded_for != one.current_period_end:
         yield reminder, "remind"
@@ -83,7 +83,7 @@ def reminder_at(one: Subscription) -> datetime | None:
     return end - _YEARLY_NOTICE if is_yearly and one.status == "active" else None
 
 
-def _of_arrears(one: Subscription) -> Iterator[tuple[datetime, Action]]:
+def _in_arrears(one: Subscription) -> Iterator[tuple[datetime, Action]]:
     bill = one.bill
     if bill is None:
         return

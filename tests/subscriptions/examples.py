@@ -68,7 +68,7 @@ def trialing(days: int = 10, kind: Terms | None = None, **fields: Any) -> Subscr
 
 def renewing(one: Subscription | None = None) -> Subscription:
     """One whose second period has begun, and is being paid."""
-    turned = machine.turn(one or active())
+    turned = machine.end_period(one or active())
     assert turned.current_period_start
     return machine.owing(turned, bill("renewal", turned.current_period_start))
 
@@ -80,7 +80,7 @@ def in_arrears(code: str | None = "card_declined", grace_days: int = 7) -> Subsc
 
 
 def paused() -> Subscription:
-    return machine.turn(machine.to_be_paused(active(), None))
+    return machine.end_period(machine.to_be_paused(active(), None))
 
 
 def changing() -> Subscription:

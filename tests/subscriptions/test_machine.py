@@ -20,7 +20,7 @@ NOW = at("2024-02-10")
 
 EVENTS: dict[str, Callable[[Subscription], Subscription]] = {
     "trial": machine.begin_trial,
-    "turn": machine.turn,
+    "turn": machine.end_period,
     "pay": lambda one: machine.paid(one, NOW),
     "decline": lambda one: machine.declined(one, "card_declined", NOW, 7),
     "retry": lambda one: machine.tried_again(one, NOW, 5000, manually=True),
@@ -99,13 +99,13 @@ def test_two_bills_are_never_open() -> None:
 
 
 def test_D14_T2_a_trials_end_is_the_new_anchor() -> None:
-    one = machine.turn(examples.trialing(7, start=at("2024-04-28T12:00")))
+    one = machine.end_period(examples.trialing(7, start=at("2024-04-28T12:00")))
     assert (one.status, one.anchor_at) == ("active", at("2024-05-05T12:00"))
     assert (one.current_period_start, one.current_period_end) == (at("2024-05-05T12:00"), at("2024-06-05T12:00"))
 
 
 def test_T3_a_trial_set_to_cancel_ends_with_it() -> None:
-    one = machine.turn(machine.canceled_at_end(examples.trialing(10), NOW, "too dear", None))
+    one = machine.end_period(machine.canceled_at_end(examples.trialing(10), NOW, "too dear", None))
     assert (one.status, one.ended_at, one.has_access) == ("canceled", at("2024-02-10"), False)
     assert one.cancel_reason == "too dear"
 
@@ -128,20 +128,20 @@ def test_periods_are_counted_from_the_anchor() -> None:
     one, ends = examples.active(), []
     for _ in range(4):
         ends.append(one.current_period_end)
-        one = machine.turn(one)
+        one = machine.end_period(one)
     assert ends == [at(day) for day in ("2024-02-29", "2024-03-31", "2024-04-30", "2024-05-31")]
 
 
 def test_P28_what_is_agreed_on_holds_from_the_periods_end() -> None:
     one = machine.to_change(examples.active(), pending())
     assert (one.package_id, one.amount) == (examples.GOLD, 5000)
-    turned = machine.turn(one)
+    turned = machine.end_period(one)
     assert (turned.package_id, turned.amount, turned.pending) == (SILVER, 9000, None)
     assert (turned.anchor_at, turned.current_period_end) == (START, at("2024-03-31"))
 
 
 def test_another_interval_from_the_periods_end_on_has_an_anchor_of_its_own() -> None:
-    one = machine.turn(machine.to_change(examples.active(), pending(kind=terms(90000, "year"))))
+    one = machine.end_period(machine.to_change(examples.active(), pending(kind=terms(90000, "year"))))
     assert (one.anchor_at, one.current_period_end) == (at("2024-02-29"), at("2025-02-28"))
 
 
@@ -168,7 +168,7 @@ def test_P7_a_change_of_interval_that_is_paid_restarts_the_period() -> None:
 
 
 def test_at_the_periods_end_the_renewal_comes_before_a_change_that_is_not_paid() -> None:
-    turned = machine.turn(SITUATIONS["active, changing"])
+    turned = machine.end_period(SITUATIONS["active, changing"])
     assert (turned.package_id, turned.pending, turned.bill) == (examples.GOLD, None, None)
 
 

@@ -19,11 +19,11 @@ pytestmark = pytest.mark.unit
 NEXT: dict[str, tuple[str, Action] | None] = {
     "incomplete": None,
     "trialing": ("2024-02-07", "remind"),
-    "active": ("2024-02-29", "turn"),
-    "active, canceled": ("2024-02-29", "turn"),
-    "active, pausing": ("2024-02-29", "turn"),
+    "active": ("2024-02-29", "end_period"),
+    "active, canceled": ("2024-02-29", "end_period"),
+    "active, pausing": ("2024-02-29", "end_period"),
     "active, renewing": None,
-    "active, changing": ("2024-02-29", "turn"),
+    "active, changing": ("2024-02-29", "end_period"),
     "past_due": ("2024-03-01", "retry"),
     "paused": None,
     "paused, resuming": None,
@@ -59,11 +59,11 @@ def test_what_is_charged_next(situation: str, wanted: tuple[str, int] | None) ->
 def test_what_is_agreed_on_for_the_periods_end_is_charged_then() -> None:
     assert next_charge(machine.to_change(examples.active(), pending())) == (at("2024-02-29"), 9000)
     away = machine.to_be_paused(examples.active(), at("2024-05-01"))
-    assert next_charge(away) == next_charge(machine.turn(away)) == (at("2024-05-01"), 5000)
+    assert next_charge(away) == next_charge(machine.end_period(away)) == (at("2024-05-01"), 5000)
 
 
 def test_C9_a_pause_ends_when_it_was_said() -> None:
-    one = machine.turn(machine.to_be_paused(examples.active(), at("2024-07-10T09:00")))
+    one = machine.end_period(machine.to_be_paused(examples.active(), at("2024-07-10T09:00")))
     assert next_action(one) == (at("2024-07-10T09:00"), "resume")
 
 
@@ -153,7 +153,7 @@ def test_T10_a_reminder_comes_before_a_trial_ends(days: int, before: int) -> Non
     assert one.trial_end
     assert reminder_at(one) == one.trial_end - timedelta(days=before)
     assert next_action(one) == (one.trial_end - timedelta(days=before), "remind")
-    assert next_action(machine.reminded(one)) == (one.trial_end, "turn")
+    assert next_action(machine.reminded(one)) == (one.trial_end, "end_period")
 
 
 def test_T10_nobody_is_reminded_of_what_they_need_not_know() -> None:
@@ -170,7 +170,7 @@ def test_a_yearly_renewal_is_told_of_30_days_before(kind: Terms) -> None:
     assert one.current_period_end
     assert next_action(one) == (one.current_period_end - timedelta(days=30), "remind")
     told = machine.reminded(one)
-    assert next_action(told) == (one.current_period_end, "turn")
-    turned = machine.turn(told)
+    assert next_action(told) == (one.current_period_end, "end_period")
+    turned = machine.end_period(told)
     assert turned.current_period_end
     assert next_action(turned) == (turned.current_period_end - timedelta(days=30), "remind")
