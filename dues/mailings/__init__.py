@@ -1,8 +1,8 @@
-"""Posts of stores as mails to those who may see them: each recipient gets a post once, whatever dies on the way.
+"""Mailing posts of stores to readers who may see them. Each reader gets a post once, whichever process dies on the way.
 
-service.py            asks for mailings and moves them from state to state
-recipients.py         who gets one, and how far each of them is
-letter.py             what the mail says
-unsubscribing.py      the link by which a reader gets no more
+service.py            requests for mailings, and their states
+recipients.py         the recipients of a mailing, and the state of each
+letter.py             the content of the mail
+unsubscribing.py      the link by which a reader unsubscribes
 provider_events.py    bounces and complaints that the mail provider reports
 """

@@ -1,4 +1,4 @@
-"""A post as a mail: what it says, and from whom it comes."""
+"""A post as a mail: its content and its sender."""
 
 import secrets
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ from dues.text import shows_something
 _templates = Templates(Path(__file__).parent / "templates")
 
 _LONGEST_SUBJECT = 100
-# Stands for each reader's token in what is rendered once. Random, so that no post can hold it.
+# A placeholder for each reader's token in what is rendered once. It is random, so that no post can contain it.
 _ANY_TOKEN = secrets.token_urlsafe(64)
 
 _STORE = "select name, contact_email from stores where id = %(store_id)s"
@@ -28,7 +28,7 @@ _POST = "select title, body from posts where id = %(post_id)s and store_id = %(s
 
 @dataclass(frozen=True)
 class Letter:
-    """What everybody gets. `shop` is the store's name, `reply_to` its address for answers, or empty."""
+    """What all readers get. `shop` is the store's name; `reply_to` is its address for replies, or empty."""
 
     store_id: UUID
     subject: str
@@ -38,14 +38,14 @@ class Letter:
 
 
 class _Line(Words):
-    """A line of a post, in which HTML shows addresses of pages as links."""
+    """A line of a post. In HTML, web addresses in it become links."""
 
     def __html__(self) -> str:
         return Markup("<bdi>{}</bdi>").format(Markup(urlize(self._line, rel="noopener noreferrer")))  # noqa: S704
 
 
 def subject_of(title: str | None, body: str) -> str:
-    """The title, or else how the text begins."""
+    """The title, or else the beginning of the text."""
     if title:
         return title
     first = next(filter(shows_something, body.splitlines())).strip()
@@ -53,7 +53,7 @@ def subject_of(title: str | None, body: str) -> str:
 
 
 def letter_of(store_id: UUID, subject: str, body: str) -> Letter:
-    """Raises: NotFound."""
+    """A letter with this subject and body from a store. Raises: NotFound."""
     row = fetch_row(_STORE, {"store_id": store_id})
     if row is None:
         raise NotFound("there is no such store")
@@ -61,7 +61,7 @@ def letter_of(store_id: UUID, subject: str, body: str) -> Letter:
 
 
 def letter_of_post(store_id: UUID, post_id: UUID) -> Letter:
-    """A store's post as it is now, a draft too. Raises: NotFound."""
+    """A store's post as it is now; it may be a draft. Raises: NotFound."""
     row = fetch_row(_POST, {"store_id": store_id, "post_id": post_id})
     if row is None:
         raise NotFound("there is no such post")
@@ -69,7 +69,8 @@ def letter_of_post(store_id: UUID, post_id: UUID) -> Letter:
 
 
 def message_to(letter: Letter, user_id: UUID, name: str, mailing_id: UUID) -> Message:
-    """The mail to one reader, whose address is verified. `mailing_id` is where it counts when they unsubscribe."""
+    """The mail to one reader, whose address is verified. If they unsubscribe, `mailing_id` is the mailing that counts
+    it."""
     token = write_token(Reader(letter.store_id, user_id, mailing_id))
     written = _written(letter, unsubscribe_url(_ANY_TOKEN))
     return replace(
@@ -83,7 +84,8 @@ def message_to(letter: Letter, user_id: UUID, name: str, mailing_id: UUID) -> Me
 
 @lru_cache(maxsize=16)
 def _written(letter: Letter, url: str) -> Message:
-    """What all readers get, with one link for all of them: a long post takes a tenth of a second to be rendered."""
+    """The mail for all readers, with a placeholder in its link. Kept, because rendering a long post takes a tenth of a
+    second."""
     return _templates.message(
         "post",
         subject=letter.subject,
@@ -98,7 +100,7 @@ def _written(letter: Letter, url: str) -> Message:
 
 
 def _paragraphs(body: str) -> list[list[_Line]]:
-    """Its lines, in groups that blank lines part."""
+    """The lines of a post, grouped into paragraphs, which blank lines separate."""
     found: list[list[_Line]] = [[]]
     for text in body.splitlines():
         if text.strip():

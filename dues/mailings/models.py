@@ -1,4 +1,4 @@
-"""The table of mailings. Recipients, suppressions and domains are written and read with SQL alone."""
+"""The table of mailings. Recipients, suppressions and domains are read and written with SQL only."""
 
 from datetime import datetime
 from uuid import UUID
@@ -14,18 +14,18 @@ STATUSES = ("pending", "running", "succeeded", "failed", "canceled")
 
 
 class Mailing(Versioned, Model):
-    """A post that is mailed. `subject` and `body` are its words when that was asked for.
+    """A post that is mailed. `subject` and `body` are those of the post when the mailing was requested.
 
-    `recipients` are all who are to get it. Each of them ends up among `sent`, `failed` (refused by the mail server, or
-    tried in vain for hours), `unknown` (nobody can say whether the mail was accepted) or `skipped` (may not get it any
-    more); of those sent, some `bounced`, `complained` or `unsubscribed` later.
+    `recipients` counts everybody who should get it. Each of them is counted later as `sent`, `failed` (refused by the
+    mail server, or tried in vain for hours), `unknown` (it is not known whether the mail was accepted) or `skipped`
+    (may no longer get it). Some of those sent are also counted as `bounced`, `complained` or `unsubscribed` later.
     """
 
     __tablename__ = "mailings"
 
     store_id: Mapped[UUID] = mapped_column(ForeignKey(Store.id), primary_key=True)
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    # No foreign key: the mailing stays when its post is deleted.
+    # No foreign key: the mailing remains when its post is deleted.
     post_id: Mapped[UUID]
     requested_by: Mapped[UUID] = mapped_column(ForeignKey(User.id))
     subject: Mapped[str]

@@ -1,7 +1,8 @@
-"""What the mail provider reports after it has taken a mail: that it bounced, or that its reader complained.
+"""Reports of the mail provider about mails that it had accepted: a mail bounced, or its reader complained.
 
-Reports are signed as our own webhooks are (Standard Webhooks, `v1`), with MAIL_EVENTS_SECRET. One that is sent again,
-late, or before the ledger knows that the mail was accepted does what it has to do once, and nothing the second time.
+Reports are signed as our own webhooks are (Standard Webhooks, `v1`), with MAIL_EVENTS_SECRET. A report may arrive
+again, late, or before the ledger knows that the mail was accepted: it takes effect once, and repeating it changes
+nothing.
 """
 
 import hmac
@@ -21,14 +22,14 @@ from dues.postgres import database_now, fetch_row, unit_of_work
 from dues.settings import settings
 from dues.webhooks.signing import signature
 
-# Longer than clocks differ and requests take; within it a report that is sent again changes nothing.
+# Longer than clocks differ and requests take. Within this time, repeating a report changes nothing.
 _OLDEST = timedelta(minutes=5)
 _TIMESTAMP = re.compile(r"[0-9]{1,11}", re.ASCII)
 
 Kind = Literal["bounced", "complained"]
 
-# Which of these mails are a mailing's, and where they went; but for stores that take no writes at present, of which it
-# is only said that there are such.
+# Which of these mails belong to a mailing, and their addresses, without those of stores that take no writes at present;
+# and whether there were none of these.
 _MAILED = f"""
     select coalesce(array_agg(id::text) filter (where here), '{{}}'),
         coalesce(array_agg(recipient) filter (where here), '{{}}'), coalesce(bool_and(here), true)
@@ -38,7 +39,7 @@ _MAILED = f"""
             select id, recipient, split_part(dedupe_key, ':', 2)::uuid as store_id from email_sends
             where id = any(%(email_ids)s::uuid[]) and starts_with(dedupe_key, 'mailing:')) mails) mailed
 """
-# The row of a mail is found by its dedupe key (recipients.py). Only what is news there counts and suppresses.
+# A mail's row is found by its dedupe key (recipients.py). Only what is new there is counted and suppressed.
 _RECORD = """
     with told as (
         select a.address, split_part(e.dedupe_key, ':', 2)::uuid as store_id,
@@ -61,8 +62,8 @@ _RECORD = """
 
 
 class MailEvent(Struct, forbid_unknown_fields=True):
-    """What became of a mail that was accepted. `message_id`: with or without angle brackets. A bounce that is not
-    `permanent` (a mailbox that is full, say) is no reason to mail nothing more there, and is passed over."""
+    """What happened to a mail after it was accepted. `message_id` may have angle brackets or not. A bounce that is not
+    `permanent` (a full mailbox, for example) is no reason to stop mailing the address, and is ignored."""
 
     type: Kind
     message_id: Annotated[str, Meta(min_length=1, max_length=1000, pattern="^[ -~]+$")]
@@ -70,20 +71,21 @@ class MailEvent(Struct, forbid_unknown_fields=True):
 
 
 class MailEvents(Struct, forbid_unknown_fields=True):
-    """What a mail provider reports. Mails that are not a mailing's are passed over."""
+    """Reports of a mail provider. Mails that do not belong to a mailing are ignored."""
 
     events: Annotated[list[MailEvent], Meta(min_length=1, max_length=1000)]
 
 
 def verify(headers: Mapping[str, str], body: bytes) -> None:
-    """`headers` by their names in lower case. Raises: Unauthenticated; Conflict where no secret is set."""
+    """Check the signature of a report. `headers` are named in lower case. Raises: Unauthenticated; Conflict if no
+    secret is set."""
     secret = settings().mail_events_secret
     if not secret:
         raise Conflict("reports of the mail provider are not taken here: MAIL_EVENTS_SECRET is not set", code="not_set")
     message_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     signed = signature(secret, message_id, timestamp, body)
     sent = headers.get("webhook-signature", "").split(" ")
-    # Each is compared, and in full, so that the time it takes tells nothing.
+    # All are compared, and completely, so that the time taken reveals nothing.
     matching = [hmac.compare_digest(signed.encode(), one.encode("utf-8", "replace")) for one in sent]
     if not message_id or not _TIMESTAMP.fullmatch(timestamp) or not any(matching):
         raise Unauthenticated("the signature is not one of MAIL_EVENTS_SECRET over this body")
@@ -92,8 +94,8 @@ def verify(headers: Mapping[str, str], body: bytes) -> None:
 
 
 def record_events(reported: MailEvents) -> bool:
-    """Part of the caller's transaction(). Returns: whether that was all; else some are of a store that takes no writes
-    while it moves to another Dues, and are to be reported again."""
+    """Record reports. Part of the caller's transaction(). Returns: whether all were recorded; if not, some are about a
+    store that takes no writes while it moves to another Dues, and must be reported again."""
     unit_of_work()
     told: dict[Kind, set[UUID]] = {"bounced": set(), "complained": set()}
     for event in reported.events:
@@ -105,7 +107,7 @@ def record_events(reported: MailEvents) -> bool:
         email_ids, addresses, are_here = fetch_row(_MAILED, {"email_ids": sorted(reported_ids)}) or ([], [], True)
         is_all = is_all and are_here
         if email_ids:
-            # Compared with the users' own, which are in this form.
+            # They are compared with the users' addresses, which are in this form.
             values = {"email_ids": email_ids, "addresses": [normal_address(address) for address in addresses]}
             fetch_row(_RECORD.format(kind=kind), values | {"kind": kind})
     return is_all

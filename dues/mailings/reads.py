@@ -1,4 +1,4 @@
-"""What may be read of mailings."""
+"""Reads of mailings."""
 
 from dues.mailings.models import STATUSES, Mailing
 from dues.reads import Computed, Resource
@@ -35,10 +35,10 @@ mailings = Resource(
         ),
     },
     sorts={"created_at": Mailing.created_at},
-    # Of a post that was deleted, its mailings are still there.
+    # The mailings of a deleted post can still be read.
     within="""(
         exists (select from posts p where p.id = %(post_id)s::uuid and p.store_id = %(store_id)s::uuid)
         or exists (select from mailings m where m.store_id = %(store_id)s::uuid and m.post_id = %(post_id)s::uuid))""",
-    # Never kept in a cache: while it runs, its numbers change with each mail.
+    # Never cached: while a mailing runs, its numbers change with each mail.
     tags=lambda scope: (),
 )

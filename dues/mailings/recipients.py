@@ -1,11 +1,11 @@
-"""Who gets a mailing, and how far each of them is.
+"""The recipients of a mailing, and the state of each.
 
     pending -> sent | failed | unknown | skipped
 
-The list is made once, in one statement, when the mailing begins. Nobody is added later; but before each mail it is
-asked again whether its reader may still get it: has not unsubscribed, lost access or left meanwhile, and the post is
-still there. A row is of a post and a user, so whoever has got a post is in no later mailing of it.
-Those whose mail failed are: the mail server may have refused it for a reason that has been mended since.
+The list is made once, in one statement, when the mailing begins. Nobody is added later. But before each mail, it is
+checked again whether its reader may still get it: that they have not unsubscribed, lost access or left, and that the
+post still exists. There is one row per post and user, so a reader who has got a post is not in a later mailing of it.
+Readers whose mail failed are included again: the mail server may have refused it for a reason that no longer exists.
 """
 
 import re
@@ -26,19 +26,20 @@ from dues.social.visibility import visible_to
 
 Fate = Literal["sent", "failed", "unknown", "skipped"]
 
-# How often a mail is tried before it counts as failed, with the waits of every job: nine hours in all.
+# How often a mail is tried before it counts as failed, with the pauses of every job: nine hours in total.
 MOST_TRIES = 20
 
-# A user `u` whom the store has brought along by an import, as it may with anybody whose address it knows, and who had
-# verified that address before: nothing says that they know the store, until they subscribe or pay there, or follow the
-# author. Whoever verifies it later has come for it. (A test store's clock shows what its owner likes.)
+# A user `u` whom the store has imported, as it can with anybody whose address it knows, and who had verified that
+# address before the import. Nothing shows that they know the store, until they subscribe or pay there, or follow the
+# author. A user who verifies the address later has come because of the store. (A test store's clock shows whatever its
+# owner likes.)
 _ONLY_BROUGHT_ALONG = """
     (exists (select from customers c join stores b on b.id = c.store_id
         where c.store_id = %(store_id)s::uuid and c.user_id = u.id and c.name is not null
             and (b.test or u.email_verified_at < c.created_at))
     and not exists (select from follows w where w.follower_id = u.id and w.followed_id = p.author_id))
 """
-# Of a post `p` and a user `u`.
+# Whether the user `u` may get the post `p`.
 _MAY_GET = f"""
     (u.deleted_at is null and u.email_verified_at is not null and p.status = 'published' and p.privacy <> 'private'
     and {Computed(visible_to("u.id"), {}).render("p")}
@@ -47,7 +48,7 @@ _MAY_GET = f"""
         select from mail_suppressions s where s.store_id = %(store_id)s::uuid and s.user_id = u.id
             and (s.reason <> 'bounced' or s.address = u.email_normal)))
 """
-# In whose newsfeed a store's post stands: the store's members and the author's followers, as far as they may see it.
+# Those who have a store's post in their newsfeed: the store's members and the author's followers, if they may see it.
 _CHOOSE = f"""
     with post as materialized (
         select * from posts where id = %(post_id)s::uuid and store_id = %(store_id)s::uuid),
@@ -65,12 +66,12 @@ _CHOOSE = f"""
         returning 1)
     select count(*) from added
 """
-# Those who have not got the post by earlier mailings of it.
+# Those who did not get the post by earlier mailings of it.
 _LEFT_OVER = """
     select coalesce(array_agg(user_id::text), '{}') from mailing_recipients
     where store_id = %(store_id)s and post_id = %(post_id)s and status in ('pending', 'skipped', 'failed')
 """
-# An address that does not exist, by a code of RFC 3463 that says so and can mean nothing else.
+# Codes of RFC 3463 that say that an address does not exist, and cannot mean anything else.
 _NO_SUCH_ADDRESS = re.compile(r"5\d\d[ -]5\.1\.(1|2|3|6|10)\b", re.ASCII)
 _SUPPRESS = """
     insert into mail_suppressions(store_id, user_id, reason, address)
@@ -91,7 +92,7 @@ _PENDING_S = """
     where store_id = %(store_id)s and mailing_id = %(mailing_id)s and status = 'pending'
     order by next_at, user_id limit 1
 """
-# The mailing's numbers change with the row, so they agree with it whatever dies between.
+# The mailing's numbers change together with the row, so they always agree.
 _SETTLE = """
     with settled as (
         update mailing_recipients set status = %(fate)s
@@ -107,7 +108,7 @@ _PUT_OFF = """
     where store_id = %(store_id)s and post_id = %(post_id)s and user_id = %(user_id)s and mailing_id = %(mailing_id)s
         and status = 'pending'
 """
-# A bucket that empties steadily and holds a tenth of what is allowed: mails to a domain are spread over the time.
+# A leaky bucket with a capacity of a tenth of the limit, so that mails to a domain are spread over time.
 _TAKE_TURN = """
     insert into mail_domains as d (domain, free_at) values (%(domain)s, now() + %(each_s)s * interval '1 s')
     on conflict (domain) do update set free_at = greatest(d.free_at, now()) + %(each_s)s * interval '1 s'
@@ -118,7 +119,7 @@ _TAKE_TURN = """
 
 @dataclass(frozen=True)
 class Recipient:
-    """Somebody whose turn it is. `may_get`: still. `tries` are those that came to nothing."""
+    """A recipient who is due. `may_get`: whether they may still get the post. `tries` counts failed tries."""
 
     user_id: UUID
     name: str
@@ -129,35 +130,36 @@ class Recipient:
 
 
 def dedupe_key(mailing: Mailing, user_id: UUID | str) -> str:
-    """Which mail it is, for the ledger: a post goes to a user once, by whichever mailing."""
+    """The mail's key in the ledger: a user gets a post once, by whichever mailing."""
     return f"mailing:{mailing.store_id}:{mailing.post_id}:{user_id}"
 
 
 def choose(mailing: Mailing) -> int:
-    """Write down who is to get it. Part of the caller's transaction(). Returns: how many."""
+    """Record the recipients. Part of the caller's transaction(). Returns: how many."""
     unit_of_work()
     (left_over,) = fetch_row(_LEFT_OVER, _named(mailing)) or ([],)
-    # What earlier mailings had written for them says what the post said then.
+    # Mails that earlier mailings had prepared for them contain the post as it was then.
     ledger.withdraw([dedupe_key(mailing, user_id) for user_id in left_over])
     (count,) = fetch_row(_CHOOSE, _named(mailing)) or (0,)
     return int(count)
 
 
 def next_recipients(mailing: Mailing, most: int, full_domains: set[str]) -> list[Recipient]:
-    """Whose turn it is, but for those whose domains take no more for now."""
+    """At most `most` recipients who are due, without those whose domains have reached their limit."""
     values = _named(mailing) | {"most": most, "full_domains": sorted(full_domains)}
     (found,) = fetch_row(_NEXT, values) or ("[]",)
     return [Recipient(**{**row, "user_id": UUID(row["user_id"])}) for row in ujson.loads(found)]
 
 
 def wait_s(mailing: Mailing) -> float | None:
-    """How long until the next of those who are left has their turn; None where nobody is."""
+    """How many seconds until the next pending recipient is due; None if there is none."""
     row = fetch_row(_PENDING_S, _named(mailing))
     return float(row[0]) if row else None
 
 
 def settle(mailing: Mailing, user_ids: list[UUID], fate: Fate) -> int:
-    """What became of them. Part of the caller's transaction(). Returns: how many of the mailing's are settled."""
+    """Record the result for some recipients. Part of the caller's transaction(). Returns: how many of the mailing have
+    a result."""
     unit_of_work()
     values = _named(mailing) | {"user_ids": user_ids, "fate": fate}
     (count,) = fetch_row(_SETTLE.format(fate=fate), values, hot=True) or (0,)
@@ -165,21 +167,21 @@ def settle(mailing: Mailing, user_ids: list[UUID], fate: Fate) -> int:
 
 
 def put_off(mailing: Mailing, recipient: Recipient, after_s: float | None) -> None:
-    """Their mail did not go out just now. Part of the caller's transaction()."""
+    """Postpone a recipient whose mail could not be sent now. Part of the caller's transaction()."""
     wait = backoff_s(recipient.tries + 1) if after_s is None else after_s
     run_later(_PUT_OFF, _named(mailing) | {"user_id": recipient.user_id, "after_s": wait})
 
 
 def note_refusal(mailing: Mailing, user_id: UUID, address: str, reply: str) -> None:
-    """Where the mail server's reply says that there is no such address, the store mails nothing more there. Part of
-    the caller's transaction()."""
+    """If the mail server's reply says that the address does not exist, the store sends no more mails there. Part of the
+    caller's transaction()."""
     if _NO_SUCH_ADDRESS.match(reply):
         values = {"store_id": mailing.store_id, "user_id": user_id, "address": normal_address(address)}
         run_later(_SUPPRESS, values)
 
 
 def take_turn(domain: str) -> bool:
-    """One mail more to this domain, if it may have one now."""
+    """Count one more mail to this domain. Returns: False if the domain has reached its limit for now."""
     if settings().mailing_domain_limit == "off":
         return True
     mails, seconds = map(int, settings().mailing_domain_limit.split("/"))

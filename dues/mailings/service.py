@@ -1,9 +1,10 @@
-"""Asking for mailings, and the place a mailing's status changes. Each function is part of its caller's transaction.
+"""Requests for mailings, and the only place where a mailing's status changes. Each function is part of its caller's
+transaction.
 
     pending -> running -> succeeded | failed | canceled
 
-Who gets it is decided once, when it begins. A post is mailed to a reader once, however often its mailing is asked for:
-another mailing of it goes to those who have not got it yet.
+The recipients are decided once, when a mailing begins. A post is mailed to a reader once, however often a mailing is
+requested: another mailing of the same post goes to those who have not got it yet.
 """
 
 import logging
@@ -27,14 +28,14 @@ from dues.social.models import Post
 
 log = logging.getLogger("dues.mailings")
 
-# From which states a mailing may move to a state. From `failed` an operator has it tried again.
+# The states from which each state can be reached. A failed mailing can be retried by an operator.
 SOURCES = {
     "running": ("pending", "running", "failed"),
     "succeeded": ("running",),
     "failed": ("pending", "running"),
     "canceled": ("pending", "running"),
 }
-# Test mails that one user may ask for.
+# How many test mails one user may request.
 _TESTS = Quota("mailing-tests", 20, 3600, "test mails")
 
 _UNFINISHED = """
@@ -44,7 +45,7 @@ _UNFINISHED = """
 
 
 class MailingTest(Struct):
-    """A test mail that is on its way: to `recipient`, under `subject`."""
+    """A test mail that will be sent to `recipient`, with this `subject`."""
 
     recipient: str
     subject: str
@@ -52,9 +53,9 @@ class MailingTest(Struct):
 
 
 def request_mailing(post: Post, requested_by: UUID) -> Mailing:
-    """A pending mailing of a post that is locked, and the job that will send it.
+    """Create a pending mailing of a locked post, and the job that will send it.
 
-    Raises: Conflict for a post that is not published, that is for nobody, or that is being mailed.
+    Raises: Conflict if the post is not published, is private, or is being mailed already.
     """
     assert post.store_id
     if post.status != "published":
@@ -77,7 +78,7 @@ def request_mailing(post: Post, requested_by: UUID) -> Mailing:
         {"store_id": str(mailing.store_id), "mailing_id": str(mailing.id)},
         owner_id=requested_by,
         store_id=mailing.store_id,
-        # What somebody waits for goes first.
+        # Jobs that somebody waits for go first.
         priority=200,
     )
     db.session.add(mailing)
@@ -86,9 +87,10 @@ def request_mailing(post: Post, requested_by: UUID) -> Mailing:
 
 
 def request_test(post: Post, requested_by: UUID) -> tuple[UUID, MailingTest]:
-    """Mail a post to the one who asks, and to nobody else; it need not be published.
+    """Mail a post to the requesting user only. It need not be published.
 
-    Returns: the job's id, and what it will do. Raises: Conflict where their address is not verified; TooManyRequests.
+    Returns: the job's id, and a description of the test. Raises: Conflict if their address is not verified;
+    TooManyRequests.
     """
     user = db.session.get_one(User, requested_by)
     if user.email_verified_at is None:
@@ -101,28 +103,29 @@ def request_test(post: Post, requested_by: UUID) -> tuple[UUID, MailingTest]:
 
 
 def start_mailing(store_id: UUID, mailing_id: UUID) -> Mailing:
-    """A worker begins, or begins again: who gets it is decided the first time. Raises: NotFound; InvalidTransition for
-    a mailing that has ended."""
+    """Begin a mailing, or continue it after a worker has died; the recipients are decided the first time. Raises:
+    NotFound; InvalidTransition for a mailing that has ended."""
     mailing = _get(store_id, mailing_id)
     if mailing.started_at is None:
         mailing.recipients = recipients.choose(mailing)
         mailing.started_at = database_now()
     if mailing.status != "running":
         _move(mailing, "running", finished_at=None)
-    # From here on its numbers change in the database, row by row: what is returned stays as it is now.
+    # From now on its numbers change in the database, row by row; the returned object does not follow.
     db.session.flush()
     db.session.expunge(mailing)
     return mailing
 
 
 def finish_mailing(store_id: UUID, mailing_id: UUID) -> None:
-    """Nobody is left who has to get it. Raises: InvalidTransition."""
+    """End a mailing that has no pending recipients left. Raises: InvalidTransition."""
     _move(_get(store_id, mailing_id), "succeeded", finished_at=database_now())
 
 
 @when_ended(kinds.POST_MAILING)
 def end_mailing(ending: Ending) -> None:
-    """The job was canceled, or has failed for good: whoever has not got the post gets it by another mailing only."""
+    """The job was canceled, or has failed permanently: readers who have not got the post can get it by another mailing
+    only."""
     mailing = _get(UUID(ending.args["store_id"]), UUID(ending.args["mailing_id"]))
     _move(mailing, ending.status, finished_at=database_now())
 

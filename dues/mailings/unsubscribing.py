@@ -1,10 +1,11 @@
-"""Unsubscribing with one click (RFC 8058): who holds a mail's link may say that its reader gets no more of the store.
+"""Unsubscribing with one click (RFC 8058): anybody who has a mail's link can unsubscribe its reader from the store's
+posts.
 
-The link's token names the store, the reader and the mailing, and is signed: nobody can make one up, and nothing is
-kept of it. It does nothing else, so a mail that is passed on gives away no more than this.
+The link's token contains the store, the reader and the mailing, and is signed, so it cannot be forged, and does not
+have to be stored. It allows nothing else, so forwarding a mail reveals no more than this.
 
-Mail programs follow no redirect when they unsubscribe. So for a store that moves to another Dues, or has moved there,
-a job passes on what they send, once it is decided where the store is.
+Mail programs do not follow redirects when they unsubscribe. So for a store that is moving to another Dues, or has moved
+there, a job forwards the request, once it is decided where the store is.
 """
 
 import hmac
@@ -26,7 +27,7 @@ from dues.settings import settings
 from dues.stores.access import moved_to
 
 _SIGNATURE_BYTES = 16
-# Of a mail that belongs to no mailing: a test.
+# The mailing of a mail that belongs to none: a test mail.
 NO_MAILING = UUID(int=0)
 # What stands in the form that a mail program sends, however it is encoded.
 ONE_CLICK = b"One-Click"
@@ -69,7 +70,7 @@ class NotPassedOn(Problem):
 
 @dataclass(frozen=True)
 class Reader:
-    """Whose mail a link stood in."""
+    """The reader of a mail, and the mailing that it belongs to."""
 
     store_id: UUID
     user_id: UUID
@@ -77,23 +78,24 @@ class Reader:
 
 
 def unsubscribe_url(token: str) -> str:
+    """The link with a token."""
     return f"{settings().public_url}/v1/unsubscribe?token={token}"
 
 
 def write_token(reader: Reader) -> str:
-    """86 characters of base64url."""
+    """The token of a reader: 86 characters of base64url."""
     payload = reader.store_id.bytes + reader.user_id.bytes + reader.mailing_id.bytes
     return _encode(_sign(payload) + payload)
 
 
 def read_token(token: str) -> Reader:
-    """Raises: NotFound for what is no token of ours."""
+    """The reader that a token belongs to. Raises: NotFound if it is not a valid token."""
     try:
         raw = urlsafe_b64decode(token.encode("ascii") + b"=" * (-len(token) % 4))
     except ValueError:
         raw = b""
     signature, payload = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
-    # Base64 has several spellings of the same bytes; the one that was given out is the token.
+    # Base64 has several spellings of the same bytes; only the one that was given out is valid.
     is_ours = hmac.compare_digest(signature, _sign(payload)) and len(payload) == 3 * 16 and _encode(raw) == token
     if not is_ours:
         raise NotFound("this link is not complete: copy all of it, or use the newest mail")
@@ -101,7 +103,7 @@ def read_token(token: str) -> Reader:
 
 
 def unsubscribe(reader: Reader) -> None:
-    """No more posts of the store for this user; again it changes nothing. Part of the caller's transaction()."""
+    """Send this user no more posts of the store; repeating it changes nothing. Part of the caller's transaction()."""
     unit_of_work()
     values = _values(reader)
     if fetch_row(_SUPPRESS, values):
@@ -152,7 +154,7 @@ def _send(url: str) -> None:
 
 
 def subscribe_again(reader: Reader) -> None:
-    """The reader takes it back. Part of the caller's transaction()."""
+    """Withdraw unsubscribing. Part of the caller's transaction()."""
     unit_of_work()
     fetch_row(_LIFT, _values(reader))
 

@@ -1,1 +1,1 @@
-"""Sync: what a client that was offline has missed (changes.py), and what it did meanwhile (operations.py)."""
+"""Sync: what a client has missed while it was offline (changes.py), and what it did meanwhile (operations.py)."""

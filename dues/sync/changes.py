@@ -1,8 +1,8 @@
-"""What a client has missed: the newest state of each row that has changed since it was last told.
+"""The changes that a client has missed: the newest state of each row that has changed since its last pull.
 
-A pull is one statement that finds what has changed, and one for each type of which there is something to show. It
-walks in the order in which transactions began to write, a page at a time. Each row is told as it is when it is told, so
-it may be told again, and never as it was before.
+A pull takes one statement that finds the changes, and one more for each type that has rows to show. It goes through the
+changes page by page, in the order in which their transactions began to write. Each row is shown as it is at that time,
+so it may be shown again, but never in an older state.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,15 +22,15 @@ from dues.sync.types import TYPES
 
 KEPT_DAYS = 90
 MOST_CHANGES = 500
-# What decides over what is seen may change while it is looked at; not so often.
+# How often a pull starts again because the facts that decide what the caller may see have changed.
 _MOST_LOOKS = 5
-# What is read of a page's rows is told up to this size, and the rest with the next.
+# Once a page exceeds this many bytes, the rest of its rows come with the next page.
 _MOST_BYTES = 1024 * 1024
 _FIRST_ID, _LAST_ID = UUID(int=0), UUID(int=(1 << 128) - 1)
 
 
-# The present snapshot; what the database is, and in which of its histories (the table is another one where it was
-# loaded from a dump); and the time.
+# The present snapshot; the identity of the database, its timeline and the changes table (which is a new table after a
+# dump was loaded); and the time.
 _STANDING = """
 select case when not pg_is_in_recovery() then pg_current_snapshot()::text end,
     (select system_identifier from pg_control_system())::text || '.'
@@ -38,10 +38,11 @@ select case when not pg_is_in_recovery() then pg_current_snapshot()::text end,
         || '.' || 'sync_changes'::regclass::oid::text,
     extract(epoch from clock_timestamp())::bigint
 """
-# Up to where to look: what a dump has brought along (streams.py) is told to clients that begin, and is nothing new.
+# Up to which transaction to look: clients that begin also get changes that came with a dump (streams.py); for others
+# these are not new.
 _LAST_XID = "'18446744073709551615'::xid8"
-# Of each type and stream that the caller may read, the first changes after the cursor; and what decides over what the
-# caller sees, as it is at the same moment.
+# The first changes after the cursor, of each type and stream that the caller may read; and the facts that decide what
+# the caller may see, at the same moment.
 _LOOK = f"""
 with staff as materialized (
     select store_id from store_staff
@@ -86,14 +87,14 @@ found as (
 
 @dataclass(frozen=True)
 class Reader:
-    """Who pulls. `only_store`: the store that the token is bound to, if it is."""
+    """The caller. `only_store` is the store that their token is restricted to, if any."""
 
     user_id: UUID
     only_store: UUID | None
 
 
 class Change(NamedTuple):
-    """One that was found."""
+    """A change as it was found in `sync_changes`."""
 
     xid: int
     type: str
@@ -109,7 +110,8 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True)
 class Look:
-    """What one look has found. `revs`: by type, a digest of what decides over what is seen of it."""
+    """The result of one query for changes. `revs`: for each type, a digest of the facts that decide what may be seen of
+    it."""
 
     snapshot: str
     database: str
@@ -120,8 +122,8 @@ class Look:
 
 @dataclass
 class Page:
-    """`changes` are JSON objects. `cursor` is where the client stands once it has applied them. Of the types in `reset`
-    the client has to forget everything first."""
+    """`changes` are JSON objects. `cursor` is the client's position after applying them. For the types in `reset`, the
+    client must first forget everything it has."""
 
     changes: list[bytes] = field(default_factory=list)
     cursor: Cursor = field(default_factory=Cursor)
@@ -134,18 +136,18 @@ class Page:
 
 
 def pull(reader: Reader, types: Sequence[str], cursor: Cursor | None, most: int) -> Page:
-    """The next page after the cursor; None: from the beginning. At most `most` changes of `types`. Outside of any
-    transaction().
+    """The next page after the cursor, or the first page if it is None: at most `most` changes of `types`. Must not be
+    called within a transaction().
 
-    Raises: Gone for a cursor that is too old, or of another database; Unavailable.
+    Raises: Gone for a cursor that is too old or belongs to another database; Unavailable.
     """
     at, reset = cursor or Cursor(), set[str]()
     for _ in range(_MOST_LOOKS):
-        # The first look at all only finds out what decides over what is seen.
+        # The very first query only finds the facts that decide what may be seen.
         look = _look(reader, types, at, most if at.revs else 0)
         _require_known(at, look)
         if changed := {name for name in types if at.revs.get(name) != look.revs[name]}:
-            # From the beginning of the walk, since some of it was told by what was decided before.
+            # Start again from the beginning, since some pages were based on the previous facts.
             reset |= changed | ({*at.fresh} & {*types})
             at = _begin_again(at, look, reset)
             continue
@@ -154,17 +156,17 @@ def pull(reader: Reader, types: Sequence[str], cursor: Cursor | None, most: int)
 
 
 def require_known(cursor: Cursor) -> None:
-    """Raises: Gone for a cursor that is too old, or of another database; Unavailable."""
+    """Raises: Gone for a cursor that is too old or belongs to another database; Unavailable."""
     row = fetch_row(_STANDING, {})
     assert row
     _require_known(cursor, Look(*_standing(row), {}, ()))
 
 
 def _standing(row: Sequence[Any]) -> tuple[str, str, int]:
-    """Raises: Unavailable."""
+    """The snapshot, the database's identity, and the time. Raises: Unavailable on a standby."""
     snapshot, database, moment = row
     if snapshot is None:
-        # Of a standby the snapshots say nothing.
+        # A standby's snapshots cannot be compared with the primary's.
         raise Unavailable("the database takes no writes at present")
     return snapshot, database, moment
 
@@ -197,7 +199,7 @@ def _look(reader: Reader, types: Sequence[str], at: Cursor, room: int) -> Look:
 
 
 def _start(name: str, at: Cursor) -> Place:
-    """After which change of a type to look."""
+    """The position after which to look for changes of a type."""
     first = Place(0 if name in at.fresh else xmin(at.base), name, _FIRST_ID)
     if at.after is None or at.after.xid < first.xid:
         return first
@@ -258,13 +260,13 @@ def _page(reader: Reader, look: Look, at: Cursor, reset: set[str], most: int) ->
     if len(found) < len(look.changes):
         page.cursor, page.has_more = _going_on(at, look, found[-1]), True
     else:
-        # Something may have been committed since a walk of several pages began.
+        # More may have been committed since the first of several pages.
         page.cursor, page.has_more = _finished(at, look), bool(at.target)
     return page
 
 
 def _shown(reader: Reader, found: Sequence[Change], fresh: set[str]) -> Iterator[bytes]:
-    """Each change as JSON; nothing for one that the client has not got, and which is gone."""
+    """Each change as JSON; empty if the row is gone and the client never had it."""
     rows: dict[tuple[str, str], tuple[int, str]] = {}
     for name in {change.type for change in found}:
         rows |= _read(reader, name, [change for change in found if change.type == name])
@@ -283,7 +285,7 @@ def _shown(reader: Reader, found: Sequence[Change], fresh: set[str]) -> Iterator
 
 
 def _read(reader: Reader, name: str, found: Sequence[Change]) -> dict[tuple[str, str], tuple[int, str]]:
-    """The rows that the reader may see: by type and id the version, and the JSON."""
+    """The rows that the reader may see: version and JSON, by type and id."""
     values = {
         "viewer": str(reader.user_id),
         "only_store": reader.only_store and str(reader.only_store),

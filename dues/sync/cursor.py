@@ -1,8 +1,8 @@
-"""Where a client stands: an opaque, signed text, good for one user.
+"""A client's position: an opaque, signed text, valid for one user.
 
-A client has been told of all changes whose transactions its `base` shows as committed. That is a snapshot as PostgreSQL
-makes them (`pg_snapshot`): unlike a number or a time it leaves out those transactions that were still running, so that
-what commits late is never passed over.
+The client has received all changes whose transactions are committed according to `base`, which is a snapshot of
+PostgreSQL's (`pg_snapshot`). Unlike a number or a time, a snapshot excludes the transactions that were still running,
+so a transaction that commits late is never skipped.
 """
 
 from uuid import UUID
@@ -12,12 +12,12 @@ import msgspec
 from dues.reads.cursor import seal, unseal
 from dues.settings import settings
 
-# What no transaction is part of.
+# A snapshot that contains no transaction.
 NOTHING = "1:1:"
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
-    """Of a walk of several pages: the transaction, type and id of the last change that was told."""
+    """The position within a pull of several pages: the transaction, type and id of the last change sent."""
 
     xid: int
     type: str
@@ -25,9 +25,10 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Cursor(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """database: which one the snapshots are of. since: when `base` was taken, in seconds since 1970. revs: by type,
-    what decided over what the client sees of it. fresh: the types that are told from the beginning. target, begun_at:
-    up to where the present walk goes, and when it began, if it has more pages."""
+    """`database` identifies the database of the snapshots. `since` is when `base` was taken, in seconds since 1970.
+    `revs`: for each type, a digest of the facts that decided what the client may see of it. `fresh`: the types that are
+    sent from the beginning. `target` and `begun_at`: the snapshot up to which the present pull goes, and when it began,
+    if it has more pages."""
 
     database: str = ""
     since: int = 0
@@ -40,12 +41,13 @@ class Cursor(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields
 
 
 def write(cursor: Cursor, user_id: UUID) -> str:
+    """The text of a cursor for a user."""
     short = msgspec.structs.replace(cursor, base=_shorten(cursor.base), target=_shorten(cursor.target))
     return seal(msgspec.json.encode(short), binding=f"sync {user_id}", secret=settings().secret_key)
 
 
 def read(text: str, user_id: UUID) -> Cursor | None:
-    """None for a text that is no cursor of this user's."""
+    """The cursor in a text; None if it is not a cursor of this user."""
     payload = unseal(text, binding=f"sync {user_id}", secret=settings().secret_key)
     if payload is None:
         return None
@@ -53,17 +55,17 @@ def read(text: str, user_id: UUID) -> Cursor | None:
         cursor = msgspec.json.decode(payload, type=Cursor)
         return msgspec.structs.replace(cursor, base=_lengthen(cursor.base), target=_lengthen(cursor.target))
     except ValueError:
-        # One that another release has made.
+        # A cursor made by another release.
         return None
 
 
 def xmin(snapshot: str) -> int:
-    """All transactions before this one are over."""
+    """The transaction before which all transactions have ended."""
     return int(snapshot.partition(":")[0])
 
 
 def _shorten(snapshot: str) -> str:
-    """Of many transactions, how far each is behind the first."""
+    """A snapshot with its transactions as distances from the first."""
     if not snapshot:
         return ""
     first, after, running = snapshot.split(":")

@@ -1,4 +1,4 @@
-"""For which of the clients that wait there is something new: one statement for all of them."""
+"""Which of the waiting clients have new changes: one statement for all of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from dues.sync.streams import FIRST_TO_COME, MAY_BE_TOLD, type_names
 
 @dataclass(frozen=True)
 class Watch:
-    """What a client waits for: changes of `types` that the snapshot `base` does not show."""
+    """What a client waits for: changes of `types` that the snapshot `base` does not include."""
 
     user_id: UUID
     only_store: UUID | None
@@ -45,7 +45,7 @@ _MOVED = f"""
 
 
 def find_moved(watches: Sequence[Watch]) -> set[int]:
-    """The places of those, in the sequence, for which a pull would bring something."""
+    """The indexes of the watches for which a pull would return something."""
     values = {
         "users": array_text(str(watch.user_id) for watch in watches),
         "only_stores": array_text(str(watch.only_store or "NULL") for watch in watches),

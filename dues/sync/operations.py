@@ -1,7 +1,7 @@
-"""The operations that a client did while it was offline: each is done once, however often it is sent.
+"""Operations that a client did while it was offline. Each is carried out once, however often it is sent.
 
-What is kept of one for 90 days says that it was done and to which row, and not what was answered: a client is told how
-the row is now by what it pulls.
+For 90 days it is recorded that an operation was done and on which row, but not what was answered: the client gets the
+row's present state when it pulls.
 """
 
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from dues.postgres import array_text, fetch_row, run_later
 from dues.retention import BATCH
 
 KEPT = timedelta(days=90)
-# A day longer than cursors are good: a transaction may have deleted a row long before it was committed.
+# A day longer than cursors are valid, because a transaction may have deleted a row long before it committed.
 TOMBSTONES_KEPT = KEPT + timedelta(days=1)
 
-# As for Idempotency-Keys (api/idempotency.py): whoever has waited for the lock sees what its holder has kept.
+# As for Idempotency-Keys (api/idempotency.py): a request that waited for the lock sees what its holder has stored.
 _LOCK = """
     select set_config('dues.has_op',
         pg_try_advisory_xact_lock(hashtextextended('sync ' || %(user_id)s::text || ' ' || %(id)s::text, 0))::text, true)
 """
-# The triggers note which operation has changed a row.
+# The triggers record which operation has changed a row.
 _BEGIN = "select set_config('dues.sync_op', %(id)s, true)"
 _FIND = """
     select current_setting('dues.has_op')::bool, o.request_hash, o.status, o.resource_id, o.version, o.location
@@ -54,7 +54,7 @@ _FORGET_GONE = """
 
 @dataclass(frozen=True)
 class Done:
-    """An operation that was done: the status of its answer, and the row that it was about, where it had an id."""
+    """An operation that was done: the status of its answer, and the row that it changed, if that has an id."""
 
     status: int
     resource_id: UUID | None = None
@@ -64,7 +64,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Found:
-    """What is known of an operation. is_running: another request is doing it now."""
+    """What is known about an operation. `is_running`: another request is carrying it out now."""
 
     is_running: bool
     request_hash: bytes
@@ -72,7 +72,7 @@ class Found:
 
 
 def begin(user_id: UUID, op_id: UUID) -> Found:
-    """Have others that send this operation wait their turn until the present unit of work ends."""
+    """Lock an operation until the present unit of work ends, and look up whether it was done."""
     named = {"user_id": str(user_id), "id": str(op_id)}
     run_later(_LOCK, named)
     run_later(_BEGIN, named)
@@ -84,7 +84,7 @@ def begin(user_id: UUID, op_id: UUID) -> Found:
 
 
 def keep(user_id: UUID, op_id: UUID, request_hash: bytes, done: Done) -> None:
-    """Part of the unit of work that does it."""
+    """Record that an operation was done. Part of the unit of work that does it."""
     values = {
         "user_id": str(user_id),
         "id": str(op_id),
@@ -98,7 +98,7 @@ def keep(user_id: UUID, op_id: UUID, request_hash: bytes, done: Done) -> None:
 
 
 def find_done(user_id: UUID, op_ids: set[UUID]) -> dict[UUID, UUID | None]:
-    """Of these operations those that were done, with the ids of their rows."""
+    """Which of these operations were done, with the ids of their rows."""
     if not op_ids:
         return {}
     wanted = array_text(map(str, op_ids))
@@ -108,13 +108,14 @@ def find_done(user_id: UUID, op_ids: set[UUID]) -> dict[UUID, UUID | None]:
 
 
 def delete_expired_operations() -> int:
-    """Operations that were done 90 days ago; part of the caller's transaction(). Returns how many, 0 when none is
-    left."""
+    """Delete a batch of operations that are older than 90 days. Part of the caller's transaction(). Returns: how many;
+    0 when none is left."""
     return _forget(_FORGET, KEPT)
 
 
 def delete_expired_tombstones() -> int:
-    """Changes of rows that are gone, of which every client has heard whose cursor is still good."""
+    """Delete a batch of changes that record deleted rows and that every client with a valid cursor has received. Part
+    of the caller's transaction(). Returns: how many; 0 when none is left."""
     return _forget(_FORGET_GONE, TOMBSTONES_KEPT)
 
 

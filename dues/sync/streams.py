@@ -1,25 +1,25 @@
-"""What the statements of sync share: which changes of a stream somebody may be told.
+"""Conditions that the statements of sync share: which changes of a stream somebody may be shown.
 
-Those to rows that they may not see are told as deletions, since they may have seen them before. Who cannot have is not
-told: not of drafts, of posts for members of other packages, nor, with a token that is bound to a store, of what is the
-user's in others.
+A change of a row that they may not see is shown as a deletion, since they may have seen the row before. It is left out
+if they cannot have seen it: drafts, posts for members of other packages and, with a token that is restricted to a
+store, the user's rows in other stores.
 """
 
 from dues.sync.types import TYPES
 
-# The number of the first transaction that was not begun when the statement was. Changes that a dump has brought along
-# may bear numbers that this server has not come to yet: they are older than all that has happened here.
+# The first transaction that had not begun when the statement began. Changes that came with a dump may have higher
+# numbers, which this server has not reached yet: they are older than everything that happened here.
 FIRST_TO_COME = "pg_snapshot_xmax(pg_current_snapshot())"
 
 
 def type_names(which: str) -> str:
-    """The names of the types of which an attribute is true, as SQL."""
+    """The names of the types that have an attribute set, as a list in SQL."""
     return ", ".join(f"'{name}'" for name, synced in TYPES.items() if getattr(synced, which))
 
 
-# Of a change `c` in the stream `p`, which has: `rooms`, of a member the packages that they have and the store, null
-# for its staff and for oneself; `only_store`, of a stream of one's own the store that the token is bound to, if it is.
-# A post is in that store where it is in its stream, gone or not.
+# For a change `c` in the stream `p`. `p.rooms` are a member's packages and the store, and null for the store's staff
+# and for a user's own stream. `p.only_store` is the store that the token is restricted to, if any, and set for a user's
+# own stream only. A post belongs to that store if it is in the store's stream, deleted or not.
 MAY_BE_TOLD = f"""
     (p.rooms is null or c.shown_to is null or c.shown_to && p.rooms)
     and (p.only_store is null or c.type not in ({type_names("where")}) or c.within_id = p.only_store or exists (

@@ -1,13 +1,13 @@
-"""What is synced: each type with the rows that a caller is told of.
+"""The types that are synced, and the rows of each type that a caller gets.
 
-    one's own                              me, addresses, payments, subscriptions, posts, comments, likes, follows
-    of the stores that one works for       packages, payments, subscriptions, posts
-    of the stores that one is a member of  packages, and the posts that are for everybody or for one's membership
+    the caller's own                  me, addresses, payments, subscriptions, posts, comments, likes, follows
+    of stores where they are staff    packages, payments, subscriptions, posts
+    of stores where they are members  packages, and the posts that are for everybody or for their membership
 
-A row is in the streams of its users and stores (`sync_changes`). What is read from a stream still has to meet `where`:
-what does not is told as deleted, to those who may have seen it (streams.py). So whatever decides over that has to be
-part of the row itself, so that a change of it is a change in the stream; or one of the `facts`, which decide over all
-rows of a type.
+A row is in the streams of its users and stores (`sync_changes`). When it is read from a stream it also has to meet
+`where`; if it does not, it is shown as deleted to those who may have seen it (streams.py). So everything that decides
+who sees a row has to be part of the row, so that a change of it is a change in the stream; or has to be one of the
+`facts`, which apply to all rows of a type.
 """
 
 from dataclasses import dataclass
@@ -28,8 +28,9 @@ from dues.subscriptions.reads import subscriptions
 
 @dataclass(frozen=True)
 class Synced:
-    """`key` names columns of the resource's table, and what they equal: of the change `k.id` and `k.within_id`. `id` is
-    the column that tells which change a row belongs to. `facts` are those of `Sight` that decide who sees what."""
+    """`key` are pairs: a column of the resource's table, and the value that it must equal, which may refer to the
+    change as `k.id` and `k.within_id`. `id` is the column that assigns a row to its change. `facts` are the facts
+    (changes.py) that decide who sees what."""
 
     name: str
     resource: Resource
@@ -44,8 +45,8 @@ class Synced:
 
     @cached_property
     def statement(self) -> str:
-        """Reads the rows that `%(ids)s` and `%(within)s` name: arrays of their ids, their versions (null for rows that
-        have none) and their JSON."""
+        """The statement that reads the rows named by `%(ids)s` and `%(within)s`. It returns three arrays: the ids, the
+        versions (null for rows without one) and the rows as JSON."""
         return _statement(self)
 
 
@@ -68,12 +69,12 @@ _IN_ONLY_STORE = f"({ONLY_STORE} is null or {{store_id}} = {ONLY_STORE})"
 _ON_ONLY_STORE = (
     f"({ONLY_STORE} is null or exists (select from posts p where p.id = {{post_id}} and p.store_id = {ONLY_STORE}))"
 )
-# What followers see hangs on whom the caller follows, which is nothing of the post; feeds show it.
+# Who follows the author is not part of the post, so posts that only followers see are left out; feeds show them.
 _NOT_AS_FOLLOWER = f"""({{privacy}} <> 'followers' or {{author_id}} = {VIEWER}
     or exists (select from store_staff f where f.store_id = {{store_id}} and f.user_id = {VIEWER}))"""
 _BELOW = (("store_id", "k.within_id"), ("id", "k.id"))
 
-# In alphabetical order, as they are told where they have changed together.
+# In alphabetical order, in which changes of one transaction are sent.
 TYPES: dict[str, Synced] = {
     synced.name: synced
     for synced in (
