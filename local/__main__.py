@@ -1,4 +1,4 @@
-"""`bin/run`: the whole of Dues on this machine, with the servers that it needs and demo data."""
+"""`bin/run`: all of Dues on this machine, with the servers that it needs and demo data."""
 
 import argparse
 import fcntl
@@ -34,13 +34,14 @@ _WEBS, _MOST_WEBS = 2, 16
 
 
 def say(line: str) -> None:
-    """Print one line; the terminal may be gone."""
+    """Print one line, even if the terminal may be gone."""
     with suppress(OSError):
         print(line, flush=True)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run everything until a signal ends it. Returns: the exit status; 1 after one line that says what failed."""
+    """Run everything until a signal ends it. Returns: the exit status; 1 after printing one line that says what
+    failed."""
     given = _arguments(argv)
     try:
         home = _own_home(Path(os.environ.get("DUES_HOME") or PROJECT / "var"))
@@ -100,7 +101,7 @@ def _run(supervisor: Supervisor, home: Path, given: argparse.Namespace) -> None:
         *([f"--payments={given.payments}"] if given.payments is not None else []),
     ]
     supervisor.keep(*_webs(web, gateway.webs if gateway else [port]), worker, relay)
-    # The demo data is committed as a whole, so web servers that already run never show a part of it.
+    # The demo data is committed in one transaction, so running web servers never show a part of it.
     supervisor.complete(Program(name="demo", argv=demo, cwd=PROJECT, env=env))
     supervisor.wait_until_ready()
     if gateway:
@@ -121,7 +122,7 @@ def _gateway(home: Path, port: int, webs: int) -> Gateway:
 
 
 def _webs(web: Program, at: Sequence[int]) -> list[Program]:
-    """One web server for each port of `at`."""
+    """One web server for each port in `at`."""
 
     def on(port: int, name: str) -> Program:
         return replace(web, name=name, env={**web.env, "PORT": str(port)}, ready=lambda: _is_ready(port))
@@ -130,7 +131,7 @@ def _webs(web: Program, at: Sequence[int]) -> list[Program]:
 
 
 def _bring_up_servers(supervisor: Supervisor, home: Path) -> dict[str, str]:
-    """Start the servers that the environment does not name. Returns: the settings that lead to them."""
+    """Start the servers that the environment does not specify. Returns: the settings for them."""
     programs, found = [], {}
     if url := os.environ.get("DATABASE_URL"):
         _reach_database(url)
@@ -157,7 +158,7 @@ def _reach_database(url: str) -> None:
     try:
         psycopg2.connect(re.sub(r"^postgres(ql)?(\+\w+)?:", "postgresql:", url), connect_timeout=5).close()
     except psycopg2.ProgrammingError:
-        # The message of psycopg2 would repeat the URL, which may hold a password.
+        # psycopg2's message would repeat the URL, which may contain a password.
         raise CannotStart("DATABASE_URL is not the URL of a PostgreSQL database") from None
     except psycopg2.OperationalError as error:
         raise CannotStart(f"DATABASE_URL cannot be reached: {str(error).splitlines()[0]}") from error
@@ -181,16 +182,17 @@ def _check_settings(env: Mapping[str, str]) -> None:
 
 
 def _keep_settings(home: Path, env: Mapping[str, str]) -> None:
-    """Write all settings to a file for bin/flask: the addresses of the servers that were started, and what is set."""
+    """Write all settings to a file for bin/flask: the addresses of the started servers, and settings from the
+    environment."""
     names = [field.upper() for field in Settings.__struct_fields__]
     lines = [f"{name}={shlex.quote(env[name])}\n" for name in names if env.get(name)]
     folders.write_whole(home / "env", "".join(lines))
 
 
 def _own_home(home: Path) -> Path:
-    """Make the folder of all data, and lock it until this process ends.
+    """Create the folder for all data, and lock it until this process ends.
 
-    Raises: CannotStart when it cannot be written or another bin/run holds it.
+    Raises: CannotStart if it cannot be written or another bin/run has locked it.
     """
     home = home.absolute()
     try:
@@ -211,7 +213,7 @@ def _own_home(home: Path) -> Path:
 
 
 def _port(name: str, default: int) -> int:
-    """The port from variable `name`. Raises: CannotStart when it is not a port, or is taken."""
+    """The port in the variable `name`. Raises: CannotStart if it is not a port, or is taken."""
     text = os.environ.get(name) or str(default)
     if not text.isdecimal() or int(text) > 65535:
         raise CannotStart(f"{name} is {text}, which is no port: set it to a number up to 65535")
@@ -222,7 +224,7 @@ def _port(name: str, default: int) -> int:
 
 
 def _kept(path: Path, new: Callable[[], str]) -> str:
-    """A secret that is kept in this home, made at the first start."""
+    """A secret that is stored in this home, and created at the first start."""
     if not path.exists():
         folders.write_whole(path, new())
     return path.read_text().strip()

@@ -1,8 +1,8 @@
 """Demo data: three stores, fifty people, a year of payments, memberships and posts, loaded once and in one transaction.
 
-The same seed gives the same people, packages, amounts and outcomes; times are counted back from the moment of loading.
-`$DUES_HOME/demo.json` says how to log in: `url`, `store_id`, and for `owner` and `member` their `email`, `password` and
-`token`. Only a database without users, or one that holds this data already, is changed.
+The same seed gives the same people, packages, amounts and outcomes; times are relative to the moment of loading.
+`$DUES_HOME/demo.json` tells how to log in: `url`, `store_id`, and for `owner` and `member` their `email`, `password`
+and `token`. Only a database that has no users, or has this data already, is changed.
 """
 
 import argparse
@@ -89,11 +89,11 @@ Rows = dict[str, list[tuple[Any, ...]]]
 def load(payments: int | None) -> UUID | None:
     """Load what is missing, all or nothing.
 
-    `payments` is how many to bring the first store to; None stands for the usual number at the first loading and for
-    no more after. Returns: that store's id, or None where the database has other users.
+    `payments` is how many payments the first store should have; None means the usual number at the first loading, and
+    no more payments later. Returns: that store's id; None if the database has other users.
     """
     with transaction() as session:
-        # Of two loaders at once, the second waits here and then finds the data of the first.
+        # If two loaders run at the same time, the second one waits here, and then finds the data of the first.
         session.execute(text("select pg_advisory_xact_lock(hashtext('dues demo data'))"))
         session.connection().execution_options(**{UNBOUNDED: True})
         session.execute(text("set local statement_timeout = 0"))
@@ -161,7 +161,7 @@ def _person(dice: Dice, number: int) -> User:
     name = f"{_FIRST_NAMES[number % len(_FIRST_NAMES)]} {dice.rng.choice(_LAST_NAMES)}"
     email = {0: OWNER, 1: MEMBER}.get(number, f"{name.lower().replace(' ', '.')}.{number}@dues.example")
     joined = dice.moment - _YEAR - timedelta(days=PEOPLE - number)
-    # Nobody can log in until `keep_log_ins()` gives two of them a password.
+    # Nobody can log in until `keep_log_ins()` sets the passwords of two users.
     made = {"created_at": joined, "updated_at": joined, "email_verified_at": joined}
     return User(id=dice.id(joined), email=email, name=name, password_hash=NOBODY, **made)
 
@@ -186,7 +186,7 @@ def _load_payments(session: Session, dice: Dice, store_id: UUID, count: int) -> 
 
 
 def _payments(dice: Dice, count: int, packages: Sequence[Package], people: Sequence[UUID]) -> Iterator[Rows]:
-    """The rows of each payment, the oldest payment first."""
+    """The rows of each payment, oldest payment first."""
     step = _YEAR / count
     statuses = dice.rng.choices(list(_STATUSES), list(_STATUSES.values()), k=count)
     for number, status in enumerate(statuses):
@@ -195,7 +195,7 @@ def _payments(dice: Dice, count: int, packages: Sequence[Package], people: Seque
 
 
 def _payment(dice: Dice, created: datetime, status: str, package: Package, user_id: UUID) -> Rows:
-    """The rows of one payment: itself, its event, the gateway's record, and perhaps a refund."""
+    """The rows of one payment: the payment, its event, the gateway's record, and possibly a refund."""
     payment_id = dice.id(created)
     refunded = {"refunded": package.amount, "partially_refunded": package.amount // 2}.get(status, 0)
     changed = min(created + timedelta(days=dice.rng.uniform(1, 20)), dice.moment) if refunded else created
@@ -220,13 +220,13 @@ def _payment(dice: Dice, created: datetime, status: str, package: Package, user_
 
 
 def _copy(cursor: Any, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
-    """COPY rows whose texts hold neither tab, line end nor backslash."""
+    """COPY rows whose texts contain no tab, line break or backslash."""
     lines = ("\t".join(r"\N" if value is None else str(value) for value in row) + "\n" for row in rows)
     cursor.copy_expert(f"copy {table}({_COLUMNS[table]}) from stdin", io.StringIO("".join(lines)))
 
 
 def keep_log_ins(path: Path, store_id: UUID, url: str) -> None:
-    """Write log-ins to `path`, unless those in it still work."""
+    """Write log-ins to `path`, unless the ones in it still work."""
     kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     found: dict[str, Any] = {"url": url, "store_id": str(store_id)}
     for role, email in (("owner", OWNER), ("member", MEMBER)):
@@ -247,7 +247,7 @@ def keep_log_ins(path: Path, store_id: UUID, url: str) -> None:
 
 
 def _is_valid(session: Session, token: str) -> bool:
-    """Whether there is such a token, not revoked, which is valid for at least a day."""
+    """Whether there is such a token, not revoked and valid for at least another day."""
     tomorrow = now() + timedelta(days=1)
     valid = select(Token.id).where(
         Token.token_hash == hash_token(token), Token.revoked_at.is_(None), Token.expires_at > tomorrow

@@ -1,7 +1,7 @@
 """Demo memberships: a year of subscriptions at the stores that sell them, written by the code that writes real ones.
 
-They begin, renew, are declined and recovered, cancel and leave, each at its time in the past; whatever falls due after
-the loading is done by the workers, as for any member. Nothing is mailed.
+They begin, renew, are declined and recover, cancel and leave, each at its time in the past. What falls due after
+loading is done by the workers, as for any member. No mails are sent.
 """
 
 import heapq
@@ -33,12 +33,13 @@ MEMBERS = 24
 _YEAR = timedelta(days=365)
 _A_TRY = timedelta(days=1)
 _CARD = "sandbox_ok"
-# Of every six members of a store: who stays, who is declined once and recovers, who cancels, who is set to cancel now.
+# The stories of every six members of a store: staying, a decline and recovery, having canceled, being set to cancel
+# now.
 _STORIES = ("stays", "recovers", "stays", "leaves", "stays", "is leaving")
-# Of every ten members the others pay by the year.
+# Members are counted by tens; those after this number pay by the year.
 _LAST_BY_THE_MONTH = 7
 # The renewal at which their story happens.
-_TURN = 2
+_STORY_RENEWAL = 2
 
 _PAY = text("""
     with opened as (
@@ -59,12 +60,12 @@ _PAY = text("""
 
 
 def load_memberships(session: Session, dice: Dice) -> None:
-    """Load them, unless there are subscriptions already. Part of the caller's transaction()."""
+    """Load the memberships, unless there are subscriptions already. Part of the caller's transaction()."""
     if session.scalar(select(SubscriptionRow.id).limit(1)):
         return
     people = session.scalars(select(User.id).order_by(User.id)).all()[1 : MEMBERS + 1]
     lives = [_Membership(session, dice, number, sale) for number, sale in enumerate(_sales(session, people))]
-    # In the order in which it has happened, as invoices are numbered.
+    # In chronological order, because invoices are numbered.
     running = [(next(life), number, life) for number, life in enumerate(one.live() for one in lives)]
     heapq.heapify(running)
     while running:
@@ -76,7 +77,7 @@ def load_memberships(session: Session, dice: Dice) -> None:
 
 
 def _sales(session: Session, people: Sequence[UUID]) -> Iterator[tuple[UUID, Package, str]]:
-    """Who subscribes to which package, and its store's time zone: at the stores that sell nothing but memberships."""
+    """Who subscribes to which package, and its store's time zone, for the stores that sell only memberships."""
     stores = []
     for store in session.scalars(select(Store).order_by(Store.id)):
         packages = session.scalars(select(Package).where(Package.store_id == store.id)).all()
@@ -96,17 +97,17 @@ class _Membership:
         self.start: datetime = dice.moment - _YEAR * dice.rng.uniform(0.3, 0.95)
 
     def live(self) -> Iterator[datetime]:
-        """Do what happens, one thing after the other; before each, its time."""
+        """Carry out the story, step by step; yields the time of each step before it."""
         yield self.start
         self._begin()
         turns = 0
         while (end := self.one.current_period_end) and end <= self.dice.moment:
             yield end
             turns += 1
-            if turns == _TURN and self.story == "leaves":
+            if turns == _STORY_RENEWAL and self.story == "leaves":
                 self._change(end, machine.over(self.one, end), "ended")
                 return
-            if turns != _TURN or self.story != "recovers":
+            if turns != _STORY_RENEWAL or self.story != "recovers":
                 self._renew(end)
                 continue
             draft, declined = self._decline(end)
@@ -171,7 +172,8 @@ class _Membership:
     def _bill(
         self, posting: Posting, one: Subscription, kind: BillKind, at: datetime, start: Any, end: Any, code: str = ""
     ) -> tuple[Invoice, Subscription]:
-        """The invoice of a period, paid unless it is declined with a `code`. Returns: it, and who owes it."""
+        """The invoice of a period, paid unless it is declined with a `code`. Returns: the invoice, and the subscription
+        that owes it."""
         draft = Invoice(
             store_id=one.store_id,
             id=self.dice.id(at),
@@ -218,7 +220,7 @@ class _Membership:
         return draft, machine.owing(one, bill)
 
     def _pay(self, draft: Invoice, at: datetime, code: str = "") -> UUID:
-        """A payment of an invoice, and the sandbox's record of it. Returns: its id."""
+        """A payment of an invoice, and the sandbox's record of it. Returns: the payment's id."""
         payment_id = self.dice.id(at)
         values = {
             "store_id": draft.store_id,

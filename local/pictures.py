@@ -1,6 +1,5 @@
-"""`bin/pictures`: pictures of what Dues sends and prints, in docs/pictures, made from sample data by the code that
-makes the real ones. Mails are drawn by Chromium, which has to be installed (`chromium` on PATH, or CHROMIUM).
-"""
+"""`bin/pictures`: pictures of the mails and documents that Dues produces, in docs/pictures, made from sample data by
+the production code. Mails are rendered by Chromium, which has to be installed (`chromium` on PATH, or CHROMIUM)."""
 
 import html
 import io
@@ -42,7 +41,7 @@ _LONG = "Donaudampfschifffahrtsgesellschaftskapitänswitwenrentenauszahlungsstel
 
 @dataclass(frozen=True)
 class Sample:
-    """Who sells what to whom, in one script."""
+    """Sample names and texts of a sale, in one script."""
 
     name: str
     shop: str
@@ -113,7 +112,7 @@ def receipt(sample: Sample, **changes: object) -> Receipt:
     return Receipt(**said | changes)  # type: ignore[arg-type]
 
 
-# With all that a store can have printed.
+# With everything that a store can have printed.
 _GERMAN: dict[str, object] = {
     "language": "de",
     "tax_rate": 190_000,
@@ -163,7 +162,7 @@ def refund(sample: Sample) -> Receipt:
 
 
 def invoice() -> Printed:
-    """A change of package in the middle of a month, of which some is paid from the balance."""
+    """The invoice of a change of package in the middle of a month, partly paid from the balance."""
     of = receipt(SAMPLES[0])
     start, change, end = (datetime(2026, 11, day, tzinfo=UTC) for day in (1, 20, 30))
     lines = [
@@ -193,7 +192,7 @@ def invoice() -> Printed:
 
 
 def documents() -> None:
-    """The receipt, an invoice, the document of a refund, and receipts and refunds in other scripts."""
+    """The receipt, an invoice, a document about a refund, and receipts and refunds in other scripts."""
     save("invoice", page(invoice_pdf(invoice(), _logo()), 1.3))
     save("receipt", page(receipt_pdf(receipt(SAMPLES[0])), 1.3))
     save("refund", page(receipt_pdf(refund(SAMPLES[0])), 1.3))
@@ -205,8 +204,8 @@ def documents() -> None:
 
 
 def report(home: Path) -> None:
-    """The revenue of a year: in one currency a package that is sold in each month, and in each month one in another
-    script, in turns; and a second currency."""
+    """The revenue of a year: in one currency, a package that is sold every month, and one per month in different
+    scripts; and a second currency."""
     others = [sample.description for sample in SAMPLES[1:]]
     rows = [
         [f"2026-{month:02d}", f"{n:032x}", name, currency, 40 - month, 0, 0, 0]
@@ -240,7 +239,7 @@ def report(home: Path) -> None:
 
 
 def _month(number: int) -> dict[str, object]:
-    """The memberships of a month of the year, as dues/billing/metrics.py has them."""
+    """The membership figures of one month of the year, as in dues/billing/metrics.py."""
     came, left = 9 - number % 4, number % 3
     flows = {"new_mrr": came * 1_000, "churned_mrr": -left * 1_000}
     return {
@@ -276,7 +275,7 @@ def _row(names: Sequence[str], row: list[object]) -> list[object]:
 
 
 def mails(browser: "Browser") -> None:
-    """The confirmation at the width of a desk and of a phone, in every script, and the other mails."""
+    """The confirmation at the width of a desktop and of a phone, in every script, and the other mails."""
     to = Recipient("Ada Müller", "ada@example.org", is_verified=True)
     nobody = Recipient("", "ada@example.org", is_verified=False)
 
@@ -300,7 +299,7 @@ def mails(browser: "Browser") -> None:
 
 
 class Browser:
-    """Chromium, with Noto's fonts and no others, so that pictures are alike everywhere."""
+    """Chromium with only Noto's fonts, so that pictures look the same everywhere."""
 
     def __init__(self, command: str, home: Path) -> None:
         self._command, self._home = command, home
@@ -311,8 +310,8 @@ class Browser:
         )
 
     def draw(self, document: str, width: int) -> Image.Image:
-        """A mail as wide as a window of `width`. Raises: AssertionError where something sticks out of it."""
-        # In a frame, since a window cannot be as narrow as a phone.
+        """A mail in a window of this `width`. Raises: AssertionError if something exceeds the width."""
+        # In a frame, because a window cannot be as narrow as a phone.
         measure = (
             "const d=f.contentDocument.documentElement;f.height=d.scrollHeight;"
             "document.title=d.scrollWidth>f.clientWidth?'too wide':'fits'"
@@ -346,7 +345,7 @@ def page(content: bytes, scale: float, number: int = 0) -> Image.Image:
 
 
 def sheet(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
-    """Several beside and below one another."""
+    """Several pictures arranged in columns."""
     gap, width = 8, max(picture.width for picture in pictures)
     rows = [pictures[start : start + columns] for start in range(0, len(pictures), columns)]
     heights = [max(picture.height for picture in row) for row in rows]
@@ -365,7 +364,7 @@ def save(name: str, picture: Image.Image) -> None:
 
 
 def _foot(picture: Image.Image) -> int:
-    """Where the last text of a page ends, above its foot."""
+    """The position below the last text of a page, above its footer."""
     body = picture.crop((0, 0, picture.width, picture.height * 91 // 100)).convert("L").point(lambda dot: dot < 200)
     box = body.getbbox()
     return (box[3] if box else 0) + 24

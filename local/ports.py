@@ -5,7 +5,7 @@ import random
 import socket
 
 _LOOPBACK = "127.0.0.1"
-# Below those that Linux and macOS give to outgoing connections, one of which could take ours while a server restarts.
+# Below the ports that Linux and macOS use for outgoing connections, which could take ours while a server restarts.
 _RANGE = range(20_000, 32_000)
 
 
@@ -14,7 +14,7 @@ def is_free(port: int) -> bool:
 
 
 def why_not(port: int) -> str | None:
-    """Why we cannot listen on `port`, as words that complete "port 80 …"; None if we can."""
+    """Why we cannot listen on `port`, in words that complete "port 80 …"; None if we can."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -26,14 +26,14 @@ def why_not(port: int) -> str | None:
 
 
 def free_port() -> int:
-    """A port of loopback that is free at present."""
+    """A port of the loopback interface that is free at present."""
     while not is_free(port := random.choice(_RANGE)):  # noqa: S311  (nothing is kept secret by it)
         pass
     return port
 
 
 def free_ports(count: int) -> list[int]:
-    """So many different ports that are free at present."""
+    """`count` different ports that are free at present."""
     found: set[int] = set()
     while len(found) < count:
         found.add(free_port())
@@ -41,6 +41,6 @@ def free_ports(count: int) -> list[int]:
 
 
 def answers(port: int) -> bool:
-    """Whether something listens on `port`. Raises: OSError when nothing does."""
+    """Whether something listens on `port`. Raises: OSError if nothing does."""
     with socket.create_connection(("127.0.0.1", port), timeout=1):
         return True

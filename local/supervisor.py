@@ -1,7 +1,7 @@
-"""Keeps programs running: restarts those that die, and at the end leaves no process behind.
+"""Keeps programs running: restarts those that die, and leaves no process behind at the end.
 
-One thread and one loop, `_turn()`: it passes on what the programs print, notices which have died, starts them again
-when that is due, and raises `Stopped` when a signal has asked for the end. All waiting is done there.
+There is one thread and one loop, `_turn()`: it prints the programs' output, notices programs that have died, restarts
+them when they are due, and raises `Stopped` when a signal has requested the end. All waiting happens there.
 """
 
 import os
@@ -20,20 +20,21 @@ from typing import Self
 from local import folders
 from local.process import CannotStart, Program, is_ready, kill_all, last_line, spawn
 
-# A program that ran for a shorter time has failed as it started, and is restarted after a pause that doubles each time.
-# One that exits by itself may need longer to fail than one that was killed.
+# A program that ran for a shorter time has failed at start-up, and is restarted after a pause that doubles each time. A
+# program that exits by itself may take longer to fail than one that was killed.
 _ENDED_AT_ONCE_S = 10.0
 _KILLED_AT_ONCE_S = 2.0
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 15.0
-# A signal so much later than the first was sent on purpose; a sooner one is the same, delivered twice. Seconds.
+# A signal this many seconds after the first one was sent on purpose; an earlier one is the same signal, delivered
+# twice.
 _AGAIN_S = 1.0
 _LONGEST_LINE = 64 * 1024
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(Exception):
-    """A signal asked for the end."""
+    """A signal has requested the end."""
 
 
 @dataclass
@@ -50,10 +51,10 @@ class Child:
 
 
 class Supervisor:
-    """Runs programs until the `with` block ends, then ends them in the reverse order of groups.
+    """Runs programs until the `with` block ends, then stops them in reverse order of groups.
 
-    `say` prints one line; `record` is the file that names this run while it lasts, so that the next one can end what
-    an unclean death left running.
+    `say` prints one line. `record` is a file that names this run while it lasts, so that the next run can kill what was
+    left running if this one dies.
     """
 
     def __init__(self, say: Callable[[str], None], record: Path, grace_s: float = 30.0) -> None:
@@ -69,7 +70,7 @@ class Supervisor:
         self._width = 8
 
     def __enter__(self) -> Self:
-        """Handle the signals from now on. Processes that an earlier run left behind are killed first."""
+        """Handle signals from now on. Processes left behind by an earlier run are killed first."""
         if self._record.exists():
             kill_all(self._record.read_text().strip())
         folders.write_whole(self._record, self._run)
@@ -80,7 +81,7 @@ class Supervisor:
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         for number in _STOP_SIGNALS:
             signal.signal(number, self._ask_to_stop)
-        # Only with a handler does the death of a child wake the loop.
+        # The death of a child wakes the loop only if there is a handler.
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         return self
 
@@ -93,7 +94,7 @@ class Supervisor:
         self._record.unlink(missing_ok=True)
 
     def keep(self, *programs: Program) -> None:
-        """Start `programs` as one group; they are kept running from now on. Raises: CannotStart."""
+        """Start `programs` as one group, and keep them running from now on. Raises: CannotStart."""
         children = [Child(program) for program in programs]
         self._groups.append(children)
         for child in children:
@@ -102,7 +103,7 @@ class Supervisor:
     def wait_until_ready(self, timeout_s: float = 60.0) -> None:
         """Wait until all started programs are ready.
 
-        Raises: CannotStart when one ends before it does, or takes too long; Stopped.
+        Raises: CannotStart if one exits before that or takes too long; Stopped.
         """
         deadline = time.monotonic() + timeout_s
         while starting := [child.program for child in self._children() if self._is_starting(child)]:
@@ -110,11 +111,11 @@ class Supervisor:
                 log = starting[0].log
                 raise CannotStart(f"{starting[0].name} is not ready after {timeout_s:.0f} s{last_line(log)}")
             self._turn(0.05)
-        # Their output so far is printed before the caller's.
+        # Print their output so far before the caller prints anything.
         self._turn(0.0)
 
     def complete(self, program: Program) -> None:
-        """Run `program` until it ends; its output is printed. Raises: CannotStart when it fails; Stopped."""
+        """Run `program` until it exits, and print its output. Raises: CannotStart if it fails; Stopped."""
         process = spawn(program, run=self._run)
         try:
             while process.poll() is None:
@@ -126,7 +127,7 @@ class Supervisor:
             raise CannotStart(f"{program.name} failed with {process.returncode}; what it said is above")
 
     def watch(self) -> None:
-        """Keep everything running until a signal asks for the end."""
+        """Keep everything running until a signal requests the end."""
         try:
             while True:
                 self._turn(60.0)
@@ -172,7 +173,7 @@ class Supervisor:
                 key.fileobj.recv(4096)
 
     def _read(self, child: Child) -> None:
-        """Print the complete lines of a program's output, each behind its name."""
+        """Print the complete lines of a program's output, each after its name."""
         assert child.process is not None
         assert child.process.stdout is not None
         data = os.read(child.process.stdout.fileno(), _LONGEST_LINE)
@@ -187,9 +188,9 @@ class Supervisor:
             child.process.stdout.close()
 
     def _bury(self, child: Child) -> None:
-        """Clean up after a dead program, kill the processes it has left, and set when it is restarted.
+        """Clean up after a program that has died, kill the processes it has left, and set when to restart it.
 
-        Raises: CannotStart for one that never served.
+        Raises: CannotStart if it had never been ready.
         """
         assert child.process is not None
         kill_all(self._run, child.program.name)
@@ -219,7 +220,8 @@ class Supervisor:
                 stdout.close()
 
     def _end(self, group: list[Child]) -> None:
-        """End a group: send the stop signal, wait (until the grace is over or a second signal comes), kill the rest."""
+        """Stop a group: send the stop signal, wait (until the grace period is over or a second signal comes), kill the
+        rest."""
         alive = [child for child in group if child.process is not None]
         for child in alive:
             assert child.process is not None
@@ -254,7 +256,7 @@ def _how_it_ended(returncode: int) -> str:
 
 
 def read_procfile(path: Path, names: Sequence[str], env: dict[str, str]) -> list[Program]:
-    """The programs of a Procfile that are called `names`, in that order. Raises: CannotStart when one is missing."""
+    """The programs of a Procfile with these `names`, in that order. Raises: CannotStart if one is missing."""
     lines = [line.partition(":") for line in path.read_text().splitlines() if line.strip() and line[0] != "#"]
     commands = {name.strip(): command.strip() for name, _, command in lines}
     missing = [name for name in names if name not in commands]

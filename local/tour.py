@@ -1,9 +1,9 @@
-"""`bin/tour`: what Dues is for, seen by a client of the server that `bin/run` has started.
+"""`bin/tour`: what Dues is for, shown by a client of the server that `bin/run` has started.
 
-Somebody signs up, buys a package and follows the status URL to its end; the mail with the receipt arrives; the store's
-owner asks for a report, sees its progress and downloads it; a post reaches those who follow its author, and goes out by
-mail; and a membership is renewed, declined and paid after all while the clock of a test store is moved. Each step says
-what it does, and checks that it is so: what differs ends the tour with one line and the status 1.
+A visitor signs up, buys a package and follows the status URL to its end; the mail with the receipt arrives; the store's
+owner requests a report, sees its progress and downloads it; a post reaches the followers of its author, and is sent by
+mail; and a membership is renewed, declined and finally paid while the clock of a test store is moved. Each step prints
+what it does, and checks the result: any difference ends the tour with one line and the status 1.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from local.tour_membership import show_membership
 
 PROJECT = Path(__file__).resolve().parent.parent
 
-# How wide a line of a file is drawn, and how many of those.
+# How wide the lines of a file are shown, and how many of them.
 WIDTH, SHOWN_ROWS = 110, 4
 
 
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> int:
         "on the server that bin/run has started. DUES_HOME says which (./var).",
     ).parse_args(argv)
     home = Path(os.environ.get("DUES_HOME") or PROJECT / "var")
-    # Not every terminal can show every letter.
+    # Not every terminal can show every character.
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
     try:
@@ -100,12 +100,12 @@ def take_tour(home: Path) -> None:
 
 
 def publish(url: str, owner: Client, follower: Client) -> None:
-    """The owner posts something for followers; the visitor begins to follow them, and somebody else does not."""
+    """The owner posts something for followers. The visitor follows them, and another user does not."""
     feeds = ("/v1/newsfeed?cursor=", "/v1/feed?cursor=")
     stranger, _ = sign_up(url)
     owner_id = owner.get("/v1/me")["id"]
     follower.put(f"/v1/me/following/{owner_id}")
-    # Both feeds are read, and so kept, before there is anything new.
+    # Both feeds are read, and so cached, before there is anything new.
     for reader in (follower, stranger):
         for path in feeds:
             reader.get(path)
@@ -121,7 +121,7 @@ def publish(url: str, owner: Client, follower: Client) -> None:
 
 
 def read_demo(home: Path) -> Document:
-    """Where the server is, and who the demo's owner is, as bin/run has left it."""
+    """The server's address and the demo owner's login, as written by bin/run."""
     try:
         demo: Document = json.loads((home / "demo.json").read_text())
     except FileNotFoundError:
@@ -142,7 +142,7 @@ def sign_up(url: str) -> tuple[Client, str]:
 
 
 def prove_address(visitor: Client, folder: Path, email: str) -> None:
-    """Have a link mailed, and send back the code that is in it."""
+    """Request a mail with a link, and send back the code that it contains."""
     visitor.post("/v1/me/email-verifications", {}, 202)
     follow(visitor, visitor.headers["Location"])
     (mail,) = mails_to(email, folder)
@@ -169,11 +169,11 @@ def pay(visitor: Client, store: str, package: Document) -> tuple[Document, str]:
 
 
 def show_mail(folder: Path, email: str, payment: Document) -> None:
-    """The one confirmation in the folder of bin/run's mail server."""
+    """Show the only confirmation in the folder of bin/run's mail server."""
     if not folder.is_dir():
         say("the mail went to the server that SMTP_URL names, so there is none to show here")
         return
-    # The first one proved the address.
+    # The first mail was the one to verify the address.
     mails = mails_to(email, folder)[1:]
     require(len(mails) == 1, f"{len(mails)} mails arrived instead of one")
     mail = mails[0]
@@ -201,7 +201,7 @@ def ask_for_report(owner: Client, store: str) -> Document:
 
 
 def show_report(owner: Client, report: Document, payment: Document) -> None:
-    """The report's file, read as it comes in: its first lines, and that it is whole."""
+    """Read the report's file while it arrives: show its first lines, and check that it is complete."""
     rows = payments = found = 0
     with owner.download(report["links"]["file"]) as file:
         size = int(owner.headers["Content-Length"])

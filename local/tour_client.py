@@ -1,4 +1,4 @@
-"""What the tour (tour.py) does its steps with: a client of the API, and how they are told."""
+"""Tools for the steps of the tour (tour.py): a client of the API, and functions that print."""
 
 import sys
 import time
@@ -14,18 +14,18 @@ from dues.money import format_money
 # Longer than any step takes on a slow machine.
 PATIENCE_S = 300.0
 POLL_S = 0.15
-# How wide a bar is drawn.
+# The width of a progress bar, in characters.
 BAR = 40
 
 Document = dict[str, Any]
 
 
 class Differs(Exception):
-    """Something is not as the tour tells it; the message is the line that says what."""
+    """Something is not as the tour expects. The message is the line that says what."""
 
 
 class Client:
-    """Whoever holds `token`, or nobody; `headers` are those of the last answer."""
+    """A client with `token`, or an anonymous one. `headers` are those of the last answer."""
 
     def __init__(self, url: str, token: str | None = None) -> None:
         self._url = url
@@ -49,19 +49,19 @@ class Client:
         return document
 
     def press(self, path: str, form: str) -> None:
-        """A button of a page for people, which sends `form`."""
+        """Press a button of a web page, which sends `form`."""
         self._request("POST", path, 200, headers={"Content-Type": "application/x-www-form-urlencoded"}, body=form)
 
     def miss(self, path: str) -> None:
-        """What is not there, as far as this client may know."""
+        """Check that this client gets 404."""
         self._request("GET", path, 404)
 
     def fetch(self, path: str) -> bytes:
-        """A file, whole."""
+        """A complete file."""
         return self._request("GET", path, 200).data
 
     def download(self, path: str) -> TextIOWrapper:
-        """A file of text, to be read line by line and closed."""
+        """A text file, to be read line by line and closed."""
         answer = self._request("GET", path, 200, preload_content=False)
         assert isinstance(answer, urllib3.HTTPResponse)
         answer.auto_close = False
@@ -80,7 +80,7 @@ class Client:
 
 
 def follow(client: Client, link: str | None) -> Document:
-    """Poll a status URL until the job is done, showing how it comes along. Returns: the last status document."""
+    """Poll a status URL until the job is done, showing its progress. Returns: the last status document."""
     require(link is not None, "there is no status URL to follow")
     shown, percent, until = "", 0.0, time.monotonic() + PATIENCE_S
     with drawing() as draw:
@@ -114,7 +114,7 @@ def describe(job: Document) -> str:
 
 
 def require(holds: bool, difference: str) -> None:
-    """Raises: Differs where what the tour tells does not hold."""
+    """Raises: Differs if what the tour expects does not hold."""
     if not holds:
         raise Differs(difference)
 
@@ -137,7 +137,7 @@ def quote(text: str) -> None:
 
 @contextmanager
 def drawing() -> Iterator[Any]:
-    """Something to draw a line that changes with: in place on a terminal, else one below the other."""
+    """A function that shows a changing line: in place on a terminal, otherwise one below the other."""
     in_place = sys.stdout.isatty()
 
     def draw(line: str) -> None:

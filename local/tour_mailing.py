@@ -1,5 +1,5 @@
-"""The step of the tour that mails a post: a look at the mail, the mailing and its progress, what arrives at the mail
-server of `bin/run`, and the link by which a reader gets no more."""
+"""The step of the tour that mails a post: a preview of the mail, the mailing and its progress, the mail that arrives at
+the mail server of `bin/run`, and the link to unsubscribe."""
 
 import secrets
 from pathlib import Path
@@ -16,7 +16,7 @@ _WORDS = {
 
 
 def show_mailing(owner: Client, anybody: Client, store_id: str, reader: str, folder: Path) -> None:
-    """`reader` is the address of somebody who follows the owner; `folder` is where mails arrive."""
+    """`reader` is the address of a follower of the owner; `folder` is where mails arrive."""
     step("A store's post can go out by mail: to its members, and to those who follow who wrote it. First a look at it.")
     post = owner.post("/v1/posts", {**_WORDS, "store_id": store_id}, 201)
     path = f"/v1/stores/{store_id}/posts/{post['id']}"
@@ -43,7 +43,7 @@ def show_mailing(owner: Client, anybody: Client, store_id: str, reader: str, fol
 
 
 def _mail(owner: Client, path: str) -> Document:
-    """Have a post mailed. Returns: the mailing when it is over."""
+    """Have a post mailed. Returns: the mailing once it has ended."""
     mailing = owner.post(f"{path}/mailings", {}, 202, secrets.token_hex(8))
     follow(owner, owner.headers["Location"])
     mailing = owner.get(mailing["links"]["self"])

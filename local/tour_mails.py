@@ -1,4 +1,4 @@
-"""Mails as the tour shows them, from the folder of `bin/run`'s mail server."""
+"""Mails for the tour, from the folder of `bin/run`'s mail server."""
 
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -8,7 +8,7 @@ from local.tour_client import quote, require
 
 
 def mails_to(email: str, folder: Path) -> list[EmailMessage]:
-    """Those that arrived there, the oldest first."""
+    """The mails that arrived for an address, oldest first."""
     return [mail for mail in map(_read, sorted(folder.glob("*.eml"))) if mail["Delivered-To"] == email]
 
 

@@ -7,14 +7,14 @@ from local.tour_client import Client, Document, follow, money, require, say, ste
 
 
 def show_membership(owner: Client, member: Client, home: Path) -> None:
-    """Subscribed to, renewed, declined, retried, and paid with another card; its invoice as a document, kept in
-    `home`."""
+    """A subscription that begins, renews, is declined and retried, and is paid with another card; its invoice is stored
+    as a document in `home`."""
     step("A test store has a clock of its own, which its owner moves. Somebody subscribes there:")
     store = owner.post("/v1/stores", {"name": f"Tour {secrets.token_hex(3)}", "currency": "EUR", "test": True}, 201)
     path = f"/v1/stores/{store['id']}"
     monthly = {"name": "Gold", "amount": 2500, "currency": "EUR", "interval": "month"}
     package = owner.post(f"{path}/packages", monthly, 201)
-    # A card that is good for two charges.
+    # A card that works for two charges.
     member.post("/v1/me/payment-methods", {"token": "sandbox_fail_after:2", "is_default": True}, 201)
     order = {"package_id": package["id"]}
     subscription = member.post(f"{path}/subscriptions", order, 202, secrets.token_hex(8))["links"]["self"]

@@ -1,7 +1,7 @@
-"""The embedded Valkey: a server found on PATH, else the wheel's, on a Unix socket below DUES_HOME.
+"""The embedded Valkey: a server found on PATH, or else the wheel's, on a Unix socket below DUES_HOME.
 
-What one server keeps another may not be able to read, older or of the other kind: each has a folder of its own there,
-and begins anew in an empty one. All that is kept can be made again.
+One server may not be able to read the files of another that is older or of the other kind. So each kind and version has
+a folder of its own, and starts empty in a new one. Everything stored there can be recreated.
 """
 
 import re
@@ -22,7 +22,7 @@ _OLDEST = 7
 
 
 class Valkey(Server):
-    """One server under `home`; `durable=False` keeps nothing on disk."""
+    """One server below `home`; `durable=False` stores nothing on disk."""
 
     def __init__(self, home: Path, *, durable: bool = True) -> None:
         self._home = home.resolve()
@@ -36,11 +36,11 @@ class Valkey(Server):
             "unixsocket": str(self._socket),
             "unixsocketperm": "700",
             "dir": str(folders.private(folder / server.kept_as)),
-            # Its environment stays readable, by which bin/run knows its own.
+            # Keeps its environment readable, by which bin/run recognises its own processes.
             "set-proc-title": "no",
             "save": "",
             "appendonly": "yes" if self._durable else "no",
-            # Queues must never be evicted; what the cache puts here expires by itself.
+            # Queues must never be evicted; the cache's entries expire by themselves.
             "maxmemory-policy": "noeviction",
         }
         return Program(
@@ -53,7 +53,7 @@ class Valkey(Server):
 
     @property
     def url(self) -> str:
-        """The server's URL. Only after `prepare()`."""
+        """The server's URL. Only valid after `prepare()`."""
         return f"unix://{self._socket}?db=0"
 
     def _is_ready(self) -> bool:
@@ -68,7 +68,7 @@ class Valkey(Server):
 
 @dataclass(frozen=True)
 class _Server:
-    """A program, and what it says of itself: `valkey` or `redis`, and its version, e.g. 9.1."""
+    """A program, and what it reports: `valkey` or `redis`, and its version, for example 9.1."""
 
     path: str
     kind: str
@@ -96,7 +96,7 @@ def _server() -> _Server:
 
 
 def _described(path: str) -> _Server | None:
-    """None where it does not run."""
+    """The program at `path`; None if it does not run."""
     try:
         said = subprocess.run([path, "--version"], check=False, capture_output=True, text=True, timeout=5).stdout
     except (OSError, subprocess.SubprocessError):
