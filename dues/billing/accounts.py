@@ -133,9 +133,9 @@ def lock_subscription(store_id: UUID, subscription_id: UUID, user_id: UUID | Non
     if found is None or (user_id is not None and found[0] != user_id):
         raise NotFound("there is no such subscription")
     fetch_row(_LOCK, {"store_id": store_id, "user_id": found[0]}, hot=True)
-    one = state.load(store_id, subscription_id)
-    assert one
-    return one
+    subscription = state.load(store_id, subscription_id)
+    assert subscription
+    return subscription
 
 
 def accounts_of(subscriptions: Sequence[Subscription]) -> dict[UUID, Account]:

@@ -80,14 +80,14 @@ def _step(store_id: UUID, goal: datetime) -> bool:
         found = fetch_row(_NEXT, {"store_id": store_id, "goal": goal}, hot=True)
         if found is None:
             return False
-        one = lock_subscription(store_id, found[0])
-        if one.next_action_at is None or one.next_action_at != found[1]:
+        subscription = lock_subscription(store_id, found[0])
+        if subscription.next_action_at is None or subscription.next_action_at != found[1]:
             # It has changed since it was read: the member has chosen another default card, for example.
             return True
-        moved = fetch_row(_MOVE, {"store_id": store_id, "to": one.next_action_at}, hot=True)
+        moved = fetch_row(_MOVE, {"store_id": store_id, "to": subscription.next_action_at}, hot=True)
         if moved is None:
             return False
         touch(f"store:{store_id}:clock")
-        do_all([one], moved[0])
+        do_all([subscription], moved[0])
         failpoint("clock.before_commit")
     return True

@@ -38,7 +38,7 @@ class Opened:
 
 def open_bill(
     posting: Posting,
-    one: Subscription,
+    subscription: Subscription,
     account: Account,
     kind: BillKind,
     lines: Sequence[Line],
@@ -48,33 +48,35 @@ def open_bill(
 ) -> Opened:
     """Draw up a bill that is due at `due`, and have it collected; if the amount due is 0, it is paid at once. The last
     of `lines` must be the line for the period being charged."""
-    draft = _draft(posting, one, account, kind, lines)
+    draft = _draft(posting, subscription, account, kind, lines)
     posting.draw_up(draft, lines)
-    covered = _period(posting, one, lines[-1], draft.id)
+    covered = _period(posting, subscription, lines[-1], draft.id)
     if kind == "renewal":
         posting.bill(covered)
     elif draft.amount_due == 0:
         posting.cover(covered)
     bill = Bill(invoice_id=draft.id, kind=kind, due_at=due, tried_at=due, amount=draft.amount_due)
-    owing = machine.owing(one, bill)
+    owing = machine.owing(subscription, bill)
     if draft.amount_due == 0:
         posting.settle(draft)
         return Opened(machine.paid(owing, posting.at), draft, True)
     return Opened(_collect(posting, owing, account, draft, off_session=off_session), draft, False)
 
 
-def _draft(posting: Posting, one: Subscription, account: Account, kind: BillKind, lines: Sequence[Line]) -> Invoice:
+def _draft(
+    posting: Posting, subscription: Subscription, account: Account, kind: BillKind, lines: Sequence[Line]
+) -> Invoice:
     total = sum(line.amount for line in lines)
     net, tax = split_gross(total, account.tax_rate)
-    applied, due = apply_balance(total, account.balance, one.currency)
+    applied, due = apply_balance(total, account.balance, subscription.currency)
     last = lines[-1]
     return Invoice(
-        store_id=one.store_id,
+        store_id=subscription.store_id,
         id=new_id(),
-        user_id=one.user_id,
-        subscription_id=one.id,
+        user_id=subscription.user_id,
+        subscription_id=subscription.id,
         kind=kind,
-        currency=one.currency,
+        currency=subscription.currency,
         subtotal=net,
         tax=tax,
         tax_rate=account.tax_rate,
@@ -88,18 +90,18 @@ def _draft(posting: Posting, one: Subscription, account: Account, kind: BillKind
     )
 
 
-def _period(posting: Posting, one: Subscription, line: Line, invoice_id: UUID) -> Period:
+def _period(posting: Posting, subscription: Subscription, line: Line, invoice_id: UUID) -> Period:
     """The period that a line of a bill charges for."""
     assert line.package_id
     assert line.period_start
     return Period(
-        store_id=one.store_id,
-        subscription_id=one.id,
+        store_id=subscription.store_id,
+        subscription_id=subscription.id,
         starts_at=line.period_start,
         ends_at=line.period_end,
         package_id=line.package_id,
         amount=line.amount,
-        currency=one.currency,
+        currency=subscription.currency,
         invoice_id=invoice_id,
         created_at=posting.at,
     )
@@ -117,49 +119,49 @@ def _collect(
 
 
 def try_again(
-    posting: Posting, one: Subscription, account: Account, at: datetime, *, manually: bool, off_session: bool
+    posting: Posting, subscription: Subscription, account: Account, at: datetime, *, manually: bool, off_session: bool
 ) -> Subscription:
     """Try once more to collect the open bill. The part that the balance covers by now is not charged. `at` is when this
     try was due. Raises: InvalidTransition if a try is already under way."""
-    assert one.bill
-    draft = invoices.load(one.store_id, one.bill.invoice_id)
+    assert subscription.bill
+    draft = invoices.load(subscription.store_id, subscription.bill.invoice_id)
     assert draft
     applied, due = apply_balance(draft.total, account.balance + draft.balance_applied, draft.currency)
-    tried = machine.tried_again(one, at, due, manually=manually)
+    tried = machine.tried_again(subscription, at, due, manually=manually)
     if applied != draft.balance_applied:
         invoices.revise(draft, balance_applied=applied, at=posting.at)
         draft = replace(draft, balance_applied=applied, amount_due=due)
     if due == 0:
         posting.settle(draft)
         after = machine.paid(tried, posting.at)
-        posting.after_write(lambda: settle_period(after, one, draft, None))
+        posting.after_write(lambda: settle_period(after, subscription, draft, None))
         return after
     return _collect(posting, tried, account, draft, off_session=off_session)
 
 
-def void_bill(one: Subscription, at: datetime) -> None:
+def void_bill(subscription: Subscription, at: datetime) -> None:
     """Void the open bill of a subscription, if there is one, and cancel its payment if that waits for the payer."""
-    bill = one.bill
+    bill = subscription.bill
     if bill is None:
         return
-    invoices.void(one.store_id, bill.invoice_id, one.user_id, at)
-    periods.drop(one, bill.invoice_id)
-    cancel_payment(one)
+    invoices.void(subscription.store_id, bill.invoice_id, subscription.user_id, at)
+    periods.drop(subscription, bill.invoice_id)
+    cancel_payment(subscription)
 
 
-def job_of_payment(one: Subscription) -> UUID:
+def job_of_payment(subscription: Subscription) -> UUID:
     """The id of the job that processes the latest payment of a subscription."""
-    row = fetch_row(_JOB, {"store_id": one.store_id, "id": one.latest_payment_id})
+    row = fetch_row(_JOB, {"store_id": subscription.store_id, "id": subscription.latest_payment_id})
     assert row
     job_id: UUID = row[0]
     return job_id
 
 
-def cancel_payment(one: Subscription) -> None:
+def cancel_payment(subscription: Subscription) -> None:
     """Cancel the open bill's payment if it waits for the payer to act."""
-    if one.bill and one.bill.state == "waiting" and one.latest_payment_id:
-        args = {"store_id": str(one.store_id), "payment_id": str(one.latest_payment_id)}
-        enqueue(kinds.PAYMENT_CANCEL, args, owner_id=one.user_id, store_id=one.store_id)
+    if subscription.bill and subscription.bill.state == "waiting" and subscription.latest_payment_id:
+        args = {"store_id": str(subscription.store_id), "payment_id": str(subscription.latest_payment_id)}
+        enqueue(kinds.PAYMENT_CANCEL, args, owner_id=subscription.user_id, store_id=subscription.store_id)
 
 
 def settle_period(after: Subscription, before: Subscription, draft: Invoice, payment_id: UUID | None) -> None:
@@ -189,19 +191,19 @@ def settle_period(after: Subscription, before: Subscription, draft: Invoice, pay
 
 
 def _payment(
-    one: Subscription, method: Method, draft: Invoice, at: datetime, description: str, *, off_session: bool
+    subscription: Subscription, method: Method, draft: Invoice, at: datetime, description: str, *, off_session: bool
 ) -> OpenPayment:
     """A payment of an invoice's amount due, and the job that will charge it."""
     payment_id = new_id()
     return OpenPayment(
-        store_id=one.store_id,
+        store_id=subscription.store_id,
         id=payment_id,
-        user_id=one.user_id,
-        package_id=one.package_id,
-        subscription_id=one.id,
+        user_id=subscription.user_id,
+        package_id=subscription.package_id,
+        subscription_id=subscription.id,
         invoice_id=draft.id,
         amount=draft.amount_due,
-        currency=one.currency,
+        currency=subscription.currency,
         description=description,
         payment_method=method.gateway_ref,
         payment_method_id=method.id,
@@ -211,9 +213,9 @@ def _payment(
         gateway_customer=method.gateway_customer,
         job_id=enqueue(
             kinds.PAYMENT_CHARGE,
-            {"store_id": str(one.store_id), "payment_id": str(payment_id)},
-            owner_id=one.user_id,
-            store_id=one.store_id,
+            {"store_id": str(subscription.store_id), "payment_id": str(payment_id)},
+            owner_id=subscription.user_id,
+            store_id=subscription.store_id,
             queue="bulk" if off_session else None,
         ),
         created_at=at,

@@ -75,7 +75,7 @@ class Plan:
 
 
 def plan_change(
-    one: Subscription,
+    subscription: Subscription,
     account: Account,
     package: Package,
     *,
@@ -88,37 +88,43 @@ def plan_change(
     Raises: InvalidTransition if the package cannot be changed now; Conflict if a preview is no longer valid;
     ValidationFailed for a package in another currency, or a `prorated_at` in the future.
     """
-    at = _prorated_at(one, package, prorated_at, now)
+    at = _prorated_at(subscription, package, prorated_at, now)
     new = terms_of(package)
-    if package.id == one.package_id:
-        return Plan("withdraw" if one.pending and one.pending.when == "period_end" else "nothing", at, one.terms)
-    machine.require_changeable(one)
-    if one.status != "paused" and one.current_period_end and now >= one.current_period_end:
+    if package.id == subscription.package_id:
+        return Plan(
+            "withdraw" if subscription.pending and subscription.pending.when == "period_end" else "nothing",
+            at,
+            subscription.terms,
+        )
+    machine.require_changeable(subscription)
+    if subscription.status != "paused" and subscription.current_period_end and now >= subscription.current_period_end:
         # The renewal must come first, however late it is: there is nothing left to prorate in a period that is over.
         raise InvalidTransition("the period is over and about to be renewed: try again in a moment", code="renewal_due")
-    if new.currency != one.currency:
+    if new.currency != subscription.currency:
         raise ValidationFailed.of("#/package_id", "is in another currency than the subscription", "currency")
-    if one.status == "paused":
+    if subscription.status == "paused":
         return Plan("freely", at, new)
-    if when == "period_end" or (when is None and one.status == "active" and not new.is_dearer_than(one.terms)):
-        return _at_period_end(one, new, at)
-    if one.status == "trialing":
-        return _in_trial(one, new, package, at)
-    assert one.current_period_start
-    paid = periods.covering(one, at)
+    if when == "period_end" or (
+        when is None and subscription.status == "active" and not new.is_dearer_than(subscription.terms)
+    ):
+        return _at_period_end(subscription, new, at)
+    if subscription.status == "trialing":
+        return _in_trial(subscription, new, package, at)
+    assert subscription.current_period_start
+    paid = periods.covering(subscription, at)
     change = prorate(
-        one.terms,
+        subscription.terms,
         new,
-        period=(one.current_period_start, one.current_period_end),
+        period=(subscription.current_period_start, subscription.current_period_end),
         covered=paid.covered if paid else None,
-        timezone=one.timezone,
+        timezone=subscription.timezone,
         at=at,
     )
-    lines = _lines(one, account, package, change)
+    lines = _lines(subscription, account, package, change)
     return Plan("paid", at, new, restarts=change.restarts, lines=lines, next_period=(at, change.end))
 
 
-def _prorated_at(one: Subscription, package: Package, prorated_at: datetime | None, now: datetime) -> datetime:
+def _prorated_at(subscription: Subscription, package: Package, prorated_at: datetime | None, now: datetime) -> datetime:
     """The moment from which a change is calculated: now, or that of a preview. A preview is valid for an hour, and only
     while the subscription and the package are unchanged. Otherwise time that one change has credited could be credited
     again by another change dated before it."""
@@ -127,35 +133,35 @@ def _prorated_at(one: Subscription, package: Package, prorated_at: datetime | No
     if prorated_at > now:
         raise ValidationFailed.of("#/prorated_at", "must not be ahead", "range")
     # Packages change in real time, which a test store's clock does not follow.
-    changed_at = one.updated_at if one.test else max(one.updated_at, package.updated_at)
+    changed_at = subscription.updated_at if subscription.test else max(subscription.updated_at, package.updated_at)
     if now - prorated_at > _PREVIEW_HOLDS or prorated_at < changed_at:
         raise Conflict("what was shown no longer holds: ask for another preview", code="preview_expired")
     return prorated_at
 
 
-def _at_period_end(one: Subscription, new: Terms, at: datetime) -> Plan:
-    end = one.current_period_end
+def _at_period_end(subscription: Subscription, new: Terms, at: datetime) -> Plan:
+    end = subscription.current_period_end
     if end is None:
         raise InvalidTransition("what is bought once has no period that ends: change it now instead")
-    following = new.period(end, one.timezone, 0)[1] if new.is_recurring else None
+    following = new.period(end, subscription.timezone, 0)[1] if new.is_recurring else None
     return Plan("at_period_end", at, new, next_period=(end, following))
 
 
-def _in_trial(one: Subscription, new: Terms, package: Package, at: datetime) -> Plan:
+def _in_trial(subscription: Subscription, new: Terms, package: Package, at: datetime) -> Plan:
     """The member gets the new package's trial, counted from the beginning of the present trial. If that would already
     be over, the first paid period begins now."""
-    assert one.trial_start
-    end = add_days(one.trial_start, one.timezone, package.trial_days)
+    assert subscription.trial_start
+    end = add_days(subscription.trial_start, subscription.timezone, package.trial_days)
     if end > at:
-        return Plan("trial", at, new, trial_days=package.trial_days, next_period=(one.trial_start, end))
-    period_end = new.period(at, one.timezone, 0)[1] if new.is_recurring else None
+        return Plan("trial", at, new, trial_days=package.trial_days, next_period=(subscription.trial_start, end))
+    period_end = new.period(at, subscription.timezone, 0)[1] if new.is_recurring else None
     line = Line(
         description=package.name, amount=new.amount, package_id=package.id, period_start=at, period_end=period_end
     )
     return Plan("paid", at, new, restarts=True, lines=(line,), next_period=(at, period_end))
 
 
-def _lines(one: Subscription, account: Account, package: Package, change: Proration) -> tuple[Line, ...]:
+def _lines(subscription: Subscription, account: Account, package: Package, change: Proration) -> tuple[Line, ...]:
     debit = Line(
         description=package.name,
         amount=change.debit,
@@ -168,25 +174,25 @@ def _lines(one: Subscription, account: Account, package: Package, change: Prorat
     credit = Line(
         description=f"Unused time: {account.package_name}",
         amount=-change.credit,
-        package_id=one.package_id,
+        package_id=subscription.package_id,
         period_start=change.start,
         period_end=change.credit_end,
     )
     return credit, debit
 
 
-def preview(one: Subscription, account: Account, plan: Plan) -> SubscriptionPreview:
+def preview(subscription: Subscription, account: Account, plan: Plan) -> SubscriptionPreview:
     """What a planned change would cost."""
     total = sum(line.amount for line in plan.lines)
     net, tax = split_gross(total, account.tax_rate)
-    applied, due = apply_balance(total, account.balance, one.currency)
+    applied, due = apply_balance(total, account.balance, subscription.currency)
     lines = []
     for line in plan.lines:
         assert line.period_start
         period = PreviewPeriod(line.period_start, line.period_end)
         lines.append(PreviewLine(line.description, line.amount, line.quantity, period))
     return SubscriptionPreview(
-        currency=one.currency,
+        currency=subscription.currency,
         lines=lines,
         subtotal=net,
         tax=tax,
@@ -197,32 +203,34 @@ def preview(one: Subscription, account: Account, plan: Plan) -> SubscriptionPrev
     )
 
 
-def carry_out(posting: Posting, one: Subscription, account: Account, plan: Plan) -> None:
+def carry_out(posting: Posting, subscription: Subscription, account: Account, plan: Plan) -> None:
     """Carry out a planned change. If something has to be paid, a job charges it first. Raises: Conflict if there is no
     payment method to charge."""
     match plan.kind:
         case "withdraw":
-            posting.change(one, machine.without_change(one), "change_withdrawn")
+            posting.change(subscription, machine.without_change(subscription), "change_withdrawn")
         case "at_period_end":
-            posting.change(one, machine.to_change(one, _pending(plan, "period_end")), "change_scheduled")
+            posting.change(
+                subscription, machine.to_change(subscription, _pending(plan, "period_end")), "change_scheduled"
+            )
         case "freely":
-            posting.change(one, machine.changed_freely(one, plan.terms), "changed")
+            posting.change(subscription, machine.changed_freely(subscription, plan.terms), "changed")
         case "trial":
-            posting.change(one, machine.with_trial_of(one, plan.terms, plan.trial_days), "changed")
+            posting.change(subscription, machine.with_trial_of(subscription, plan.terms, plan.trial_days), "changed")
         case "paid":
-            _pay(posting, one, account, plan)
+            _pay(posting, subscription, account, plan)
 
 
-def _pay(posting: Posting, one: Subscription, account: Account, plan: Plan) -> None:
-    changing = machine.to_change(one, _pending(plan, "payment"))
+def _pay(posting: Posting, subscription: Subscription, account: Account, plan: Plan) -> None:
+    changing = machine.to_change(subscription, _pending(plan, "payment"))
     opened = bills.open_bill(posting, changing, account, "change", plan.lines, due=plan.at, off_session=False)
     if opened.is_paid:
-        posting.change(one, opened.subscription, "changed")
+        posting.change(subscription, opened.subscription, "changed")
         posting.notify(opened.subscription, "changed", plan.at)
         return
     if opened.subscription.bill is None:
         raise Conflict("there is no payment method to charge", code=bills.NO_METHOD)
-    posting.change(one, opened.subscription, "change_requested")
+    posting.change(subscription, opened.subscription, "change_requested")
 
 
 def _pending(plan: Plan, when: Literal["period_end", "payment"]) -> Pending:

@@ -59,7 +59,7 @@ class SubscriptionEnding(Struct, forbid_unknown_fields=True):
 
 
 def change_subscription(
-    one: Subscription,
+    subscription: Subscription,
     change: SubscriptionChange,
     actor_id: UUID,
     currencies: Collection[str],
@@ -72,31 +72,33 @@ def change_subscription(
     change that is not possible at present.
     """
     action = _action(change)
-    at = store_now(one.store_id)
+    at = store_now(subscription.store_id)
     posting = Posting(at, actor_id)
     match action:
         case "package_id":
-            _change_package(posting, one, change, currencies)
+            _change_package(posting, subscription, change, currencies)
         case "cancel_at_period_end" if change.cancel_at_period_end:
-            _cancel(posting, one, change)
+            _cancel(posting, subscription, change)
         case "cancel_at_period_end":
-            posting.change(one, machine.uncanceled(one), "cancel_withdrawn")
+            posting.change(subscription, machine.uncanceled(subscription), "cancel_withdrawn")
         case "paused" if change.paused:
-            _pause(posting, one, None if change.resumes_at is UNSET else change.resumes_at)
+            _pause(posting, subscription, None if change.resumes_at is UNSET else change.resumes_at)
         case "paused":
-            _resume_now(posting, one)
+            _resume_now(posting, subscription)
         case "payment_method":
-            _change_method(posting, one, change.payment_method, actor_id, only_in)
+            _change_method(posting, subscription, change.payment_method, actor_id, only_in)
     posting.write()
 
 
-def preview_change(one: Subscription, change: SubscriptionChange, currencies: Collection[str]) -> SubscriptionPreview:
+def preview_change(
+    subscription: Subscription, change: SubscriptionChange, currencies: Collection[str]
+) -> SubscriptionPreview:
     """What a change of package would cost. Nothing is written. Raises: as `change_subscription` does."""
     if _action(change) != "package_id":
         raise ValidationFailed.of("#/package_id", "is required for a preview", "required")
-    account = account_of(one)
-    plan = _plan(one, change, currencies)
-    return preview(one, account, plan)
+    account = account_of(subscription)
+    plan = _plan(subscription, change, currencies)
+    return preview(subscription, account, plan)
 
 
 def _action(change: SubscriptionChange) -> str:
@@ -116,110 +118,115 @@ def _action(change: SubscriptionChange) -> str:
     return actions[0]
 
 
-def _plan(one: Subscription, change: SubscriptionChange, currencies: Collection[str]) -> Any:
+def _plan(subscription: Subscription, change: SubscriptionChange, currencies: Collection[str]) -> Any:
     assert change.package_id is not UNSET
-    now = store_now(one.store_id)
-    package = package_for_sale(one.store_id, change.package_id, currencies, kept=one.package_id)
+    now = store_now(subscription.store_id)
+    package = package_for_sale(subscription.store_id, change.package_id, currencies, kept=subscription.package_id)
     when = None if change.when is UNSET else change.when
     prorated_at = None if change.prorated_at is UNSET else change.prorated_at
-    return plan_change(one, account_of(one), package, when=when, now=now, prorated_at=prorated_at)
+    return plan_change(subscription, account_of(subscription), package, when=when, now=now, prorated_at=prorated_at)
 
 
 def _change_package(
-    posting: Posting, one: Subscription, change: SubscriptionChange, currencies: Collection[str]
+    posting: Posting, subscription: Subscription, change: SubscriptionChange, currencies: Collection[str]
 ) -> None:
-    carry_out(posting, one, account_of(one), _plan(one, change, currencies))
+    carry_out(posting, subscription, account_of(subscription), _plan(subscription, change, currencies))
 
 
-def _cancel(posting: Posting, one: Subscription, change: SubscriptionChange) -> None:
+def _cancel(posting: Posting, subscription: Subscription, change: SubscriptionChange) -> None:
     reason = None if change.reason is UNSET else change.reason
     comment = None if change.comment is UNSET else change.comment
-    if one.cancel_at_period_end and (one.cancel_reason, one.cancel_comment) == (reason, comment):
+    if subscription.cancel_at_period_end and (subscription.cancel_reason, subscription.cancel_comment) == (
+        reason,
+        comment,
+    ):
         return
-    after = machine.canceled_at_end(one, posting.at, reason, comment)
+    after = machine.canceled_at_end(subscription, posting.at, reason, comment)
     details = {"reason": reason} if reason else {}
     if after.is_over:
-        _end(posting, one, after, details)
+        _end(posting, subscription, after, details)
         return
-    if one.pending and one.pending.when == "payment":
+    if subscription.pending and subscription.pending.when == "payment":
         # A change that is still unpaid is not wanted any more.
-        bills.void_bill(one, posting.at)
+        bills.void_bill(subscription, posting.at)
         after = machine.without_change(after)
-    posting.change(one, after, "cancel_scheduled", details)
+    posting.change(subscription, after, "cancel_scheduled", details)
     assert after.current_period_end
     posting.notify(after, "canceled", after.current_period_end)
 
 
-def _pause(posting: Posting, one: Subscription, resumes_at: datetime | None) -> None:
-    earliest = one.current_period_end if one.status == "active" else posting.at
-    paused = one.status == "paused"
-    after = machine.to_resume_at(one, resumes_at) if paused else machine.to_be_paused(one, resumes_at)
+def _pause(posting: Posting, subscription: Subscription, resumes_at: datetime | None) -> None:
+    earliest = subscription.current_period_end if subscription.status == "active" else posting.at
+    paused = subscription.status == "paused"
+    after = machine.to_resume_at(subscription, resumes_at) if paused else machine.to_be_paused(subscription, resumes_at)
     if resumes_at and earliest and resumes_at <= earliest:
         raise ValidationFailed.of("#/resumes_at", "must be later than the pause begins", "range")
-    if after == one:
+    if after == subscription:
         return
-    posting.change(one, after, "resume_scheduled" if paused else "pause_scheduled")
-    if not paused and after.pause_at and one.pause_at is None:
+    posting.change(subscription, after, "resume_scheduled" if paused else "pause_scheduled")
+    if not paused and after.pause_at and subscription.pause_at is None:
         posting.notify(after, "pausing", after.pause_at)
 
 
-def _resume_now(posting: Posting, one: Subscription) -> None:
-    if one.status != "paused":
-        posting.change(one, machine.not_to_be_paused(one), "pause_withdrawn")
+def _resume_now(posting: Posting, subscription: Subscription) -> None:
+    if subscription.status != "paused":
+        posting.change(subscription, machine.not_to_be_paused(subscription), "pause_withdrawn")
         return
-    resume(posting, one, account_of(one), posting.at, off_session=False)
+    resume(posting, subscription, account_of(subscription), posting.at, off_session=False)
 
 
 def _change_method(
-    posting: Posting, one: Subscription, named: str | UnsetType | None, actor_id: UUID, only_in: UUID | None
+    posting: Posting, subscription: Subscription, named: str | UnsetType | None, actor_id: UUID, only_in: UUID | None
 ) -> None:
     """Charge this subscription to another payment method; with `named` None, to the member's default from now on. Any
     amount owed is charged at once."""
-    if actor_id != one.user_id:
+    if actor_id != subscription.user_id:
         raise Forbidden("only the member can say what is charged")
-    if one.is_over:
-        raise InvalidTransition(f"a subscription that is {one.status} is not charged any more")
+    if subscription.is_over:
+        raise InvalidTransition(f"a subscription that is {subscription.status} is not charged any more")
     method = None
     if isinstance(named, str):
-        method = method_for(one.store_id, one.user_id, named, only_in)
-        if lock_subscription(one.store_id, one.id).version != one.version:
+        method = method_for(subscription.store_id, subscription.user_id, named, only_in)
+        if lock_subscription(subscription.store_id, subscription.id).version != subscription.version:
             # The new method has become the member's default, and the amount owed was already charged to it
             # (methods.py).
             return
-    changed = replace(one, payment_method_id=explicit_method_id(method, one.store_id), uses_default_method=True)
-    if one.bill and one.bill.state != "trying" and one.status in ("past_due", "incomplete"):
-        retry_now(posting, one, changed)
-    elif one.bill and one.status == "past_due":
+    changed = replace(
+        subscription, payment_method_id=explicit_method_id(method, subscription.store_id), uses_default_method=True
+    )
+    if subscription.bill and subscription.bill.state != "trying" and subscription.status in ("past_due", "incomplete"):
+        retry_now(posting, subscription, changed)
+    elif subscription.bill and subscription.status == "past_due":
         raise InvalidTransition("a payment of this subscription is under way", code="payment_in_flight")
-    elif changed != one:
-        posting.change(one, changed, "method_changed")
+    elif changed != subscription:
+        posting.change(subscription, changed, "method_changed")
 
 
-def retry_now(posting: Posting, one: Subscription, changed: Subscription) -> None:
+def retry_now(posting: Posting, subscription: Subscription, changed: Subscription) -> None:
     """Try at once to collect the amount owed, at the payer's request. Raises: Conflict if they have used up their
     tries."""
-    assert one.bill
-    if one.bill.manual_tries >= MANUAL_TRIES:
+    assert subscription.bill
+    if subscription.bill.manual_tries >= MANUAL_TRIES:
         raise Conflict(f"what is owed was tried again {MANUAL_TRIES} times already", code="too_many_tries")
     after = bills.try_again(posting, changed, account_of(changed), posting.at, manually=True, off_session=False)
     if after.bill is None:
-        posting.change(one, after, "activated" if one.status == "incomplete" else "recovered")
+        posting.change(subscription, after, "activated" if subscription.status == "incomplete" else "recovered")
     else:
-        posting.change(one, after, "retried")
+        posting.change(subscription, after, "retried")
 
 
-def end_subscription(one: Subscription, ending: SubscriptionEnding, actor_id: UUID) -> None:
+def end_subscription(subscription: Subscription, ending: SubscriptionEnding, actor_id: UUID) -> None:
     """End a subscription now. Raises: InvalidTransition if it is over already."""
-    posting = Posting(store_now(one.store_id), actor_id)
-    after = machine.over(one, posting.at)
+    posting = Posting(store_now(subscription.store_id), actor_id)
+    after = machine.over(subscription, posting.at)
     if ending.refund == "unused":
-        refund_unused(one, posting.at, actor_id)
-    _end(posting, one, after, {"refund": ending.refund})
+        refund_unused(subscription, posting.at, actor_id)
+    _end(posting, subscription, after, {"refund": ending.refund})
     posting.write()
 
 
-def _end(posting: Posting, one: Subscription, after: Subscription, details: dict[str, Any]) -> None:
-    bills.void_bill(one, posting.at)
-    posting.change(one, after, "expired" if after.status == "expired" else "ended", details)
+def _end(posting: Posting, subscription: Subscription, after: Subscription, details: dict[str, Any]) -> None:
+    bills.void_bill(subscription, posting.at)
+    posting.change(subscription, after, "expired" if after.status == "expired" else "ended", details)
     if after.status != "expired":
         posting.notify(after, "ended", posting.at)

@@ -43,10 +43,10 @@ def charge_what_is_owed(method: PaymentMethod) -> None:
         emit(found.store_id, "payment_method.updated", payment_methods, scope)
         if found.status != "past_due":
             continue
-        one = lock_subscription(found.store_id, found.id)
-        if one.status == "past_due" and one.bill and not one.bill.is_in_flight:
-            posting = Posting(store_now(one.store_id), one.user_id)
+        subscription = lock_subscription(found.store_id, found.id)
+        if subscription.status == "past_due" and subscription.bill and not subscription.bill.is_in_flight:
+            posting = Posting(store_now(subscription.store_id), subscription.user_id)
             # A member who has used up their tries waits for the next scheduled try.
             with suppress(Conflict):
-                retry_now(posting, one, one)
+                retry_now(posting, subscription, subscription)
             posting.write()

@@ -65,29 +65,29 @@ class NoticeDetails(msgspec.Struct, frozen=True, kw_only=True):
     card: str = ""
 
 
-def queue_notice(one: Subscription, kind: NoticeKind, of: datetime, card: str = "") -> None:
+def queue_notice(subscription: Subscription, kind: NoticeKind, of: datetime, card: str = "") -> None:
     """Queue a mail to the subscription's member. `of` is the moment that it is about. Part of the caller's
     transaction()."""
     details = NoticeDetails(
-        store_id=one.store_id,
-        subscription_id=one.id,
+        store_id=subscription.store_id,
+        subscription_id=subscription.id,
         kind=kind,
         of=of,
-        package_id=one.package_id,
-        amount=one.bill.amount if one.bill and kind != "card_expiring" else one.amount,
-        currency=one.currency,
-        interval=one.interval,
-        interval_count=one.interval_count,
-        until=one.access_until,
-        next_at=one.next_charge_at or one.resumes_at,
-        failure_code=one.bill.failure_code if one.bill else None,
+        package_id=subscription.package_id,
+        amount=subscription.bill.amount if subscription.bill and kind != "card_expiring" else subscription.amount,
+        currency=subscription.currency,
+        interval=subscription.interval,
+        interval_count=subscription.interval_count,
+        until=subscription.access_until,
+        next_at=subscription.next_charge_at or subscription.resumes_at,
+        failure_code=subscription.bill.failure_code if subscription.bill else None,
         card=card,
     )
     enqueue(
         kinds.SUBSCRIPTION_NOTICE,
         msgspec.to_builtins(details),
-        owner_id=one.user_id,
-        store_id=one.store_id,
+        owner_id=subscription.user_id,
+        store_id=subscription.store_id,
         priority=150,
         queue="bulk" if kind in _FORESEEN else None,
     )

@@ -74,30 +74,30 @@ def replace(period: Period) -> None:
     run_later(_REPLACE, {"rows": msgspec.json.encode([period]).decode()})
 
 
-def pay(one: Subscription, invoice_id: UUID, payment_id: UUID | None) -> None:
+def pay(subscription: Subscription, invoice_id: UUID, payment_id: UUID | None) -> None:
     """Record that a billed period is paid, and align it with the subscription's present period. Part of the caller's
     transaction()."""
     values = {
-        "store_id": one.store_id,
-        "id": one.id,
+        "store_id": subscription.store_id,
+        "id": subscription.id,
         "invoice_id": invoice_id,
         "payment_id": payment_id,
-        "starts_at": one.current_period_start,
-        "ends_at": one.current_period_end,
+        "starts_at": subscription.current_period_start,
+        "ends_at": subscription.current_period_end,
     }
     run_later(_PAY, values)
 
 
-def drop(one: Subscription, invoice_id: UUID) -> None:
+def drop(subscription: Subscription, invoice_id: UUID) -> None:
     """Remove the period of an invoice that will not be paid. Part of the caller's transaction()."""
-    run_later(_DROP, {"store_id": one.store_id, "id": one.id, "invoice_id": invoice_id})
+    run_later(_DROP, {"store_id": subscription.store_id, "id": subscription.id, "invoice_id": invoice_id})
 
 
-def covering(one: Subscription, at: datetime) -> Paid | None:
+def covering(subscription: Subscription, at: datetime) -> Paid | None:
     """What was charged for the time that includes `at`; None if nothing was."""
-    if one.status == "trialing" or one.current_period_start is None:
+    if subscription.status == "trialing" or subscription.current_period_start is None:
         return None
-    row = fetch_row(_COVERED, {"store_id": one.store_id, "id": one.id, "at": at}, hot=True)
+    row = fetch_row(_COVERED, {"store_id": subscription.store_id, "id": subscription.id, "at": at}, hot=True)
     if row is None:
         return None
     start, end, amount, credited, invoice_id, payment_id = row

@@ -1,8 +1,8 @@
 """The writes of one unit of work: collected first, then made with one statement per table, however many rows there are.
 
 posting = Posting(at)
-one = bills.open_bill(posting, one, account, …)
-posting.change(before, one, "renewed")
+subscription = bills.open_bill(posting, subscription, account, …).subscription
+posting.change(before, subscription, "renewed")
 posting.write()
 """
 
@@ -121,10 +121,10 @@ class Posting:
             )
         )
 
-    def notify(self, one: Subscription, kind: NoticeKind, of: datetime, card: str = "") -> None:
+    def notify(self, subscription: Subscription, kind: NoticeKind, of: datetime, card: str = "") -> None:
         """Queue a mail to the subscription's member. `of` is the moment that it is about: a mail of a kind is sent once
         for each such moment. `card` is the member's card as it is shown."""
-        self._notices.append((one, kind, of, card))
+        self._notices.append((subscription, kind, of, card))
 
     def after_write(self, step: Callable[[], None]) -> None:
         """Have `step` called once everything else has been written."""
@@ -146,8 +146,8 @@ class Posting:
         books.book(self._bookings)
         for payment in self._payments:
             open_payment(payment)
-        for one, kind, of, card in self._notices:
-            queue_notice(one, kind, of, card)
+        for subscription, kind, of, card in self._notices:
+            queue_notice(subscription, kind, of, card)
         for step in self._after:
             step()
         self.__init__(self.at, self._actor_id)  # type: ignore[misc]

@@ -34,21 +34,21 @@ class _Paid(msgspec.Struct):
     charged: int
 
 
-def refund_unused(one: Subscription, at: datetime, requested_by: UUID) -> int:
+def refund_unused(subscription: Subscription, at: datetime, requested_by: UUID) -> int:
     """Refund the unused share of what was charged for the present period: to the card as far as it was charged, and the
     rest to the balance. Returns: how much, in minor units."""
-    paid = periods.covering(one, at)
+    paid = periods.covering(subscription, at)
     amount = left = unused(paid.covered if paid else None, at)
     if amount == 0:
         return 0
-    (document,) = fetch_row(_PAID, {"store_id": one.store_id, "id": one.id}) or ("[]",)
+    (document,) = fetch_row(_PAID, {"store_id": subscription.store_id, "id": subscription.id}) or ("[]",)
     for invoice in msgspec.json.decode(document, type=list[_Paid]):
         to_card = max(0, min(left, invoice.left, invoice.charged))
         to_balance = min(left - to_card, invoice.left - to_card) if invoice.charged <= to_card else 0
         for part, to in ((to_card, "payment"), (to_balance, "balance")):
             if part > 0:
                 note = msgspec.convert({"amount": part, "to": to, "reason": "not used"}, NewCreditNote)
-                create_credit_note(get_invoice(one.store_id, invoice.id), requested_by, note)
+                create_credit_note(get_invoice(subscription.store_id, invoice.id), requested_by, note)
                 left -= part
         if left == 0:
             break

@@ -103,8 +103,8 @@ def do_all(claimed: list[Subscription], now: datetime) -> None:
         return
     accounts, posting = accounts_of(claimed), Posting(now)
     failpoint("renewal.after_claim")
-    for one in claimed:
-        act(posting, one, accounts[one.id])
+    for subscription in claimed:
+        act(posting, subscription, accounts[subscription.id])
     posting.write()
 
 
@@ -134,10 +134,10 @@ def _postpone(claimed: list[_Key]) -> None:
     """Postpone subscriptions that have just failed."""
     with transaction():
         unit_of_work()
-        for one in claimed:
-            values = {"store_id": one.store_id, "id": one.id, "version": one.version}
+        for subscription in claimed:
+            values = {"store_id": subscription.store_id, "id": subscription.id, "version": subscription.version}
             fetch_row(_POSTPONE, values | {"until": database_now() + _POSTPONE_BY})
-            state.touch_ids(one.store_id, one.user_id)
+            state.touch_ids(subscription.store_id, subscription.user_id)
 
 
 def _claim_document(most: int) -> str:

@@ -38,73 +38,75 @@ def payment_settled(payment: Settled) -> None:
         if payment.status == "succeeded":
             _invoice_payment(payment)
         return
-    one = lock_subscription(payment.store_id, payment.subscription_id)
+    subscription = lock_subscription(payment.store_id, payment.subscription_id)
     draft = invoices.load(payment.store_id, payment.invoice_id)
     assert draft
     posting = Posting(payment.at)
     match payment.status:
         case "succeeded":
-            _succeeded(posting, one, draft, payment)
-        case "failed" if _is_current(one, payment):
-            _failed(posting, one, draft, payment)
-        case "requires_action" if _is_current(one, payment):
-            posting.change(one, machine.waiting(one), "payer_asked")
+            _succeeded(posting, subscription, draft, payment)
+        case "failed" if _is_current(subscription, payment):
+            _failed(posting, subscription, draft, payment)
+        case "requires_action" if _is_current(subscription, payment):
+            posting.change(subscription, machine.waiting(subscription), "payer_asked")
     posting.write()
 
 
-def _is_current(one: Subscription, payment: Settled) -> bool:
+def _is_current(subscription: Subscription, payment: Settled) -> bool:
     """Whether this payment is the one that the open bill waits for."""
-    bill = one.bill
+    bill = subscription.bill
     is_of_it = bill is not None and bill.invoice_id == payment.invoice_id and bill.is_in_flight
-    return is_of_it and one.latest_payment_id == payment.id
+    return is_of_it and subscription.latest_payment_id == payment.id
 
 
-def _succeeded(posting: Posting, one: Subscription, draft: Invoice, payment: Settled) -> None:
-    if draft.status != "draft" or one.bill is None or one.bill.invoice_id != draft.id:
+def _succeeded(posting: Posting, subscription: Subscription, draft: Invoice, payment: Settled) -> None:
+    if draft.status != "draft" or subscription.bill is None or subscription.bill.invoice_id != draft.id:
         _refund_unowed(payment)
         return
-    if one.bill.kind == "create" and _is_member(one):
+    if subscription.bill.kind == "create" and _is_member(subscription):
         # Two subscriptions were requested at the same time, and the other one was paid first.
-        bills.void_bill(one, posting.at)
-        posting.change(one, machine.over(one, posting.at), "expired", {"reason": "already_subscribed"})
+        bills.void_bill(subscription, posting.at)
+        posting.change(
+            subscription, machine.over(subscription, posting.at), "expired", {"reason": "already_subscribed"}
+        )
         posting.write()
         _refund_unowed(payment)
         return
-    kind = one.bill.kind
-    after = machine.paid(one, posting.at)
+    kind = subscription.bill.kind
+    after = machine.paid(subscription, posting.at)
     posting.settle(draft, payment_id=payment.id, by=payment.gateway)
-    paid: ChangeKind = "recovered" if one.status == "past_due" else _PAID.get(kind, "paid")
-    posting.change(one, after, paid)
+    paid: ChangeKind = "recovered" if subscription.status == "past_due" else _PAID.get(kind, "paid")
+    posting.change(subscription, after, paid)
     if kind in ("change", "resume"):
         assert after.current_period_start
-        posting.notify(after, "changed" if kind == "change" else "resumed", one.bill.due_at)
+        posting.notify(after, "changed" if kind == "change" else "resumed", subscription.bill.due_at)
     if kind in ("create", "resume"):
-        warn_of_expiry(posting, after, account_of(one))
+        warn_of_expiry(posting, after, account_of(subscription))
     posting.write()
-    bills.settle_period(after, one, draft, payment.id)
+    bills.settle_period(after, subscription, draft, payment.id)
 
 
-def _failed(posting: Posting, one: Subscription, draft: Invoice, payment: Settled) -> None:
-    assert one.bill
-    after = machine.declined(one, payment.failure_code, posting.at, account_of(one).grace_days)
+def _failed(posting: Posting, subscription: Subscription, draft: Invoice, payment: Settled) -> None:
+    assert subscription.bill
+    after = machine.declined(subscription, payment.failure_code, posting.at, account_of(subscription).grace_days)
     details = {"failure_code": payment.failure_code, "payment_id": str(payment.id)}
-    if one.bill.kind == "change":
+    if subscription.bill.kind == "change":
         invoices.void(draft.store_id, draft.id, draft.user_id, posting.at)
-        posting.change(one, after, "change_withdrawn", details)
+        posting.change(subscription, after, "change_withdrawn", details)
         return
     if after.is_over:
-        bills.void_bill(one, posting.at)
-        posting.change(one, after, "ended", details)
+        bills.void_bill(subscription, posting.at)
+        posting.change(subscription, after, "ended", details)
         posting.notify(after, "ended", posting.at)
         return
-    in_arrears = after.status == "past_due" and one.status != "past_due"
-    posting.change(one, after, "past_due" if in_arrears else "declined", details)
+    in_arrears = after.status == "past_due" and subscription.status != "past_due"
+    posting.change(subscription, after, "past_due" if in_arrears else "declined", details)
     if after.status == "past_due":
-        posting.notify(after, "payment_failed", one.bill.tried_at)
+        posting.notify(after, "payment_failed", subscription.bill.tried_at)
 
 
-def _is_member(one: Subscription) -> bool:
-    return fetch_row(_IS_MEMBER, {"store_id": one.store_id, "user_id": one.user_id}) is not None
+def _is_member(subscription: Subscription) -> bool:
+    return fetch_row(_IS_MEMBER, {"store_id": subscription.store_id, "user_id": subscription.user_id}) is not None
 
 
 def _refund_unowed(payment: Settled) -> None:

@@ -83,7 +83,7 @@ def subscribe(
     days = package.trial_days
     refused = days > 0 and not _take_trial(store_id, user_id, subscription_id, at)
     store = db.session.get_one(Store, store_id)
-    one = machine.create(
+    subscription = machine.create(
         store_id=store_id,
         subscription_id=subscription_id,
         user_id=user_id,
@@ -97,29 +97,37 @@ def subscribe(
         test=store.test,
     )
     db.session.flush()
-    (one,) = state.record([state.Change(before=None, after=one, kind="created", at=at, actor_id=user_id)])
-    if one.anchor_at > at:
-        return one
+    (subscription,) = state.record(
+        [state.Change(before=None, after=subscription, kind="created", at=at, actor_id=user_id)]
+    )
+    if subscription.anchor_at > at:
+        return subscription
     posting = Posting(at, user_id)
-    begin(posting, one, account_of(one), off_session=False)
+    begin(posting, subscription, account_of(subscription), off_session=False)
     return posting.write()[0]
 
 
-def begin(posting: Posting, one: Subscription, account: Account, *, off_session: bool) -> None:
+def begin(posting: Posting, subscription: Subscription, account: Account, *, off_session: bool) -> None:
     """Begin a subscription whose start has come: with its trial, or with its first charge."""
-    if one.trial_days:
-        posting.change(one, machine.begin_trial(one), "trial_started")
+    if subscription.trial_days:
+        posting.change(subscription, machine.begin_trial(subscription), "trial_started")
         return
-    start, end = one.terms.period(one.anchor_at, one.timezone, 0) if one.terms.is_recurring else (one.anchor_at, None)
+    start, end = (
+        subscription.terms.period(subscription.anchor_at, subscription.timezone, 0)
+        if subscription.terms.is_recurring
+        else (subscription.anchor_at, None)
+    )
     line = Line(
         description=account.package_name,
-        amount=one.amount,
-        package_id=one.package_id,
+        amount=subscription.amount,
+        package_id=subscription.package_id,
         period_start=start,
         period_end=end,
     )
-    opened = bills.open_bill(posting, one, account, "create", [line], due=one.anchor_at, off_session=off_session)
-    posting.change(one, opened.subscription, "activated" if opened.is_paid else "charging")
+    opened = bills.open_bill(
+        posting, subscription, account, "create", [line], due=subscription.anchor_at, off_session=off_session
+    )
+    posting.change(subscription, opened.subscription, "activated" if opened.is_paid else "charging")
 
 
 def _check(new: NewSubscription, at: datetime) -> None:
@@ -174,16 +182,16 @@ def _require_no_membership(store_id: UUID, user_id: UUID, at: datetime) -> None:
     values = {"store_id": store_id, "user_id": user_id, "statuses": "{" + ",".join((*LIVE, "incomplete")) + "}"}
     (document,) = fetch_row(_CURRENT, values, hot=True) or ("[]",)
     posting = Posting(at, user_id)
-    for one in state.parse_all(document):
-        if one.is_live or one.bill is None or one.bill.state == "trying":
-            href = f"/v1/stores/{store_id}/subscriptions/{one.id}"
+    for subscription in state.parse_all(document):
+        if subscription.is_live or subscription.bill is None or subscription.bill.state == "trying":
+            href = f"/v1/stores/{store_id}/subscriptions/{subscription.id}"
             raise Conflict(
                 "you have a subscription at this store already",
                 code="already_subscribed",
                 links={"subscription": href},
             )
-        bills.void_bill(one, at)
-        posting.change(one, machine.over(one, at), "expired", {"reason": "superseded"})
+        bills.void_bill(subscription, at)
+        posting.change(subscription, machine.over(subscription, at), "expired", {"reason": "superseded"})
     posting.write()
 
 

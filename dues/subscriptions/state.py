@@ -157,9 +157,9 @@ def record(changes: Sequence[Change]) -> list[Subscription]:
     return written
 
 
-def emit_event(event_type: EventType, one: Subscription) -> None:
+def emit_event(event_type: EventType, subscription: Subscription) -> None:
     """Emit an event that shows the subscription as it is at the commit."""
-    emit(one.store_id, event_type, subscriptions, {"store_id": one.store_id, "id": one.id})
+    emit(subscription.store_id, event_type, subscriptions, {"store_id": subscription.store_id, "id": subscription.id})
 
 
 def _ready(change: Change) -> Subscription:
@@ -207,6 +207,6 @@ def touch_ids(store_id: UUID, user_id: UUID) -> None:
     touch(f"store:{store_id}:subscriptions", f"store:{store_id}:customers", f"user:{user_id}")
 
 
-def _opens(one: Subscription) -> UUID | None:
+def _opens(subscription: Subscription) -> UUID | None:
     """The package whose members-only posts the subscription gives access to; None while it gives no access."""
-    return one.package_id if one.has_access else None
+    return subscription.package_id if subscription.has_access else None

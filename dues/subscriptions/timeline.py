@@ -26,72 +26,71 @@ def next_action(subscription: Subscription) -> tuple[datetime, Action] | None:
 
 def next_charge(subscription: Subscription) -> tuple[datetime, int] | None:
     """When the member will be charged next, and how much before the balance is applied, if nothing changes."""
-    one = subscription
-    pending = one.pending.terms if one.pending and one.pending.when == "period_end" else None
-    amount = (pending or one.terms).amount
-    match one.status:
-        case "incomplete" if one.bill is None:
-            return (one.anchor_at, amount) if not one.trial_days else None
-        case "trialing" | "active" if one.cancel_at_period_end or one.current_period_end is None:
+    pending = subscription.pending.terms if subscription.pending and subscription.pending.when == "period_end" else None
+    amount = (pending or subscription.terms).amount
+    match subscription.status:
+        case "incomplete" if subscription.bill is None:
+            return (subscription.anchor_at, amount) if not subscription.trial_days else None
+        case "trialing" | "active" if subscription.cancel_at_period_end or subscription.current_period_end is None:
             return None
         case "trialing" | "active":
-            at = one.resumes_at if one.pause_at else one.current_period_end
+            at = subscription.resumes_at if subscription.pause_at else subscription.current_period_end
             return (at, amount) if at else None
-        case "past_due" if one.bill and (retry := _retry(one.bill)):
-            return retry, one.bill.amount
-        case "paused" if one.resumes_at:
-            return one.resumes_at, amount
+        case "past_due" if subscription.bill and (retry := _retry(subscription.bill)):
+            return retry, subscription.bill.amount
+        case "paused" if subscription.resumes_at:
+            return subscription.resumes_at, amount
     return None
 
 
-def _actions(one: Subscription) -> Iterator[tuple[datetime, Action]]:
+def _actions(subscription: Subscription) -> Iterator[tuple[datetime, Action]]:
     # Listed in the order in which they are carried out if they are due at the same moment.
-    match one.status:
-        case "incomplete" if one.bill is None:
-            yield one.anchor_at, "begin"
+    match subscription.status:
+        case "incomplete" if subscription.bill is None:
+            yield subscription.anchor_at, "begin"
         case "trialing" | "active":
-            yield from _in_period(one)
+            yield from _in_period(subscription)
         case "past_due":
-            yield from _in_arrears(one)
-        case "paused" if one.resumes_at and one.bill is None:
-            yield one.resumes_at, "resume"
-    if one.bill and one.bill.state == "waiting":
-        yield one.bill.tried_at + PATIENCE, "lapse"
-    elif one.bill and one.bill.state == "declined" and one.status == "incomplete":
-        yield one.bill.due_at + PATIENCE, "lapse"
+            yield from _in_arrears(subscription)
+        case "paused" if subscription.resumes_at and subscription.bill is None:
+            yield subscription.resumes_at, "resume"
+    if subscription.bill and subscription.bill.state == "waiting":
+        yield subscription.bill.tried_at + PATIENCE, "lapse"
+    elif subscription.bill and subscription.bill.state == "declined" and subscription.status == "incomplete":
+        yield subscription.bill.due_at + PATIENCE, "lapse"
 
 
-def _in_period(one: Subscription) -> Iterator[tuple[datetime, Action]]:
+def _in_period(subscription: Subscription) -> Iterator[tuple[datetime, Action]]:
     # The next period does not begin while this one is unpaid.
-    if one.current_period_end is None or (one.bill and one.bill.kind == "renewal"):
+    if subscription.current_period_end is None or (subscription.bill and subscription.bill.kind == "renewal"):
         return
-    yield one.current_period_end, "end_period"
-    reminder = reminder_at(one)
-    if reminder and one.reminded_for != one.current_period_end:
+    yield subscription.current_period_end, "end_period"
+    reminder = reminder_at(subscription)
+    if reminder and subscription.reminded_for != subscription.current_period_end:
         yield reminder, "remind"
 
 
-def reminder_at(one: Subscription) -> datetime | None:
+def reminder_at(subscription: Subscription) -> datetime | None:
     """When the member is to be reminded of the next charge; None if no reminder is needed."""
-    end, terms = one.current_period_end, one.terms
-    if end is None or one.cancel_at_period_end or one.pause_at or terms.amount == 0:
+    end, terms = subscription.current_period_end, subscription.terms
+    if end is None or subscription.cancel_at_period_end or subscription.pause_at or terms.amount == 0:
         return None
-    if one.status == "trialing" and one.trial_start:
-        length = end - one.trial_start
+    if subscription.status == "trialing" and subscription.trial_start:
+        length = end - subscription.trial_start
         return end - 3 * _DAY if length >= 3 * _DAY else end - _DAY if length >= _DAY else None
     is_yearly = terms.interval == "year" or (terms.interval == "month" and terms.interval_count >= _MONTHS_A_YEAR)
-    return end - _YEARLY_NOTICE if is_yearly and one.status == "active" else None
+    return end - _YEARLY_NOTICE if is_yearly and subscription.status == "active" else None
 
 
-def _in_arrears(one: Subscription) -> Iterator[tuple[datetime, Action]]:
-    bill = one.bill
+def _in_arrears(subscription: Subscription) -> Iterator[tuple[datetime, Action]]:
+    bill = subscription.bill
     if bill is None:
         return
     retry = _retry(bill)
     if retry:
         yield retry, "retry"
-    if one.has_access and one.access_until:
-        yield one.access_until, "end_access"
+    if subscription.has_access and subscription.access_until:
+        yield subscription.access_until, "end_access"
     # While a payment is under way its result is unknown, so nothing is given up.
     if retry is None and bill.state == "declined":
         yield bill.due_at + DEADLINE, "give_up"
