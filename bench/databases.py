@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from local.postgres import Postgres
-from local.standby import let_in_standbys, socket_of, standby_of, value
+from local.standby import allow_standbys, socket_of, standby_of, value
 
 # How far the last standby lags behind, in seconds.
 _LATE_S = 2
@@ -66,7 +66,7 @@ class Databases:
 
     def _arrange(self) -> None:
         """Have the standbys follow the primary, the last of them with a delay."""
-        let_in_standbys(self.primary)
+        allow_standbys(self.primary)
         standbys = self.standbys
         for standby in standbys:
             name = f"database-{self._servers.index(standby)}"
@@ -83,7 +83,7 @@ class Databases:
         if self._fails_over:
             await self._wait_for_followers(bool)
             value(self.primary, "alter system set synchronous_standby_names = 'ANY 1 (*)'")
-            let_in_standbys(self.primary)
+            allow_standbys(self.primary)
 
     async def _wait_for_followers(self, are_enough: Callable[[set[int]], bool]) -> None:
         """Wait until `are_enough` accepts the indexes of the standbys that have all that the primary has now. Raises:

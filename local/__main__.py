@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> int:
     failed."""
     given = _arguments(argv)
     try:
-        home = _own_home(Path(os.environ.get("DUES_HOME") or PROJECT / "var"))
+        home = _lock_home(Path(os.environ.get("DUES_HOME") or PROJECT / "var"))
         with Supervisor(say, home / "run") as supervisor:
             _run(supervisor, home, given)
     except CannotStart as error:
@@ -83,15 +83,16 @@ def _run(supervisor: Supervisor, home: Path, given: argparse.Namespace) -> None:
         "DUES_HOME": str(home),
         "HOST": LOOPBACK,
         "PORT": str(port),
-        "SECRET_KEY": os.environ.get("SECRET_KEY") or _kept(home / "secret_key", lambda: secrets.token_hex(32)),
-        "SECRETS_KEYS": os.environ.get("SECRETS_KEYS") or _kept(home / "secrets_key", new_key),
+        "SECRET_KEY": os.environ.get("SECRET_KEY")
+        or _stored_secret(home / "secret_key", lambda: secrets.token_hex(32)),
+        "SECRETS_KEYS": os.environ.get("SECRETS_KEYS") or _stored_secret(home / "secrets_key", new_key),
         "PUBLIC_URL": os.environ.get("PUBLIC_URL") or f"http://{LOOPBACK}:{port}",
     }
     if gateway:
         env["FORWARDED_ALLOW_IPS"] = os.environ.get("FORWARDED_ALLOW_IPS") or LOOPBACK
     env |= _bring_up_servers(supervisor, home)
     _check_settings(env)
-    _keep_settings(home, env)
+    _write_settings(home, env)
     release, web, worker, relay = read_procfile(PROJECT / "Procfile", ("release", "web", "worker", "relay"), env)
     supervisor.complete(release)
     demo = [
@@ -134,13 +135,13 @@ def _bring_up_servers(supervisor: Supervisor, home: Path) -> dict[str, str]:
     """Start the servers that the environment does not specify. Returns: the settings for them."""
     programs, found = [], {}
     if url := os.environ.get("DATABASE_URL"):
-        _reach_database(url)
+        _check_database(url)
     else:
         postgres = Postgres(home)
         programs.append(postgres.prepare())
         found["DATABASE_URL"] = postgres.url
     if url := os.environ.get("REDIS_URL"):
-        _reach_redis(url)
+        _check_redis(url)
     else:
         valkey = Valkey(home)
         programs.append(valkey.prepare())
@@ -154,7 +155,7 @@ def _bring_up_servers(supervisor: Supervisor, home: Path) -> dict[str, str]:
     return found
 
 
-def _reach_database(url: str) -> None:
+def _check_database(url: str) -> None:
     try:
         psycopg2.connect(re.sub(r"^postgres(ql)?(\+\w+)?:", "postgresql:", url), connect_timeout=5).close()
     except psycopg2.ProgrammingError:
@@ -164,7 +165,7 @@ def _reach_database(url: str) -> None:
         raise CannotStart(f"DATABASE_URL cannot be reached: {str(error).splitlines()[0]}") from error
 
 
-def _reach_redis(url: str) -> None:
+def _check_redis(url: str) -> None:
     try:
         with closing(redis.Redis.from_url(url, socket_timeout=5)) as client:
             client.ping()
@@ -181,7 +182,7 @@ def _check_settings(env: Mapping[str, str]) -> None:
         raise CannotStart("; ".join(str(error).splitlines())) from error
 
 
-def _keep_settings(home: Path, env: Mapping[str, str]) -> None:
+def _write_settings(home: Path, env: Mapping[str, str]) -> None:
     """Write all settings to a file for bin/flask: the addresses of the started servers, and settings from the
     environment."""
     names = [field.upper() for field in Settings.__struct_fields__]
@@ -189,7 +190,7 @@ def _keep_settings(home: Path, env: Mapping[str, str]) -> None:
     folders.write_whole(home / "env", "".join(lines))
 
 
-def _own_home(home: Path) -> Path:
+def _lock_home(home: Path) -> Path:
     """Create the folder for all data, and lock it until this process ends.
 
     Raises: CannotStart if it cannot be written or another bin/run has locked it.
@@ -223,7 +224,7 @@ def _port(name: str, default: int) -> int:
     return port
 
 
-def _kept(path: Path, new: Callable[[], str]) -> str:
+def _stored_secret(path: Path, new: Callable[[], str]) -> str:
     """A secret that is stored in this home, and created at the first start."""
     if not path.exists():
         folders.write_whole(path, new())

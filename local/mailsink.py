@@ -93,7 +93,7 @@ class MailSink(Server):
         )
 
 
-class Box:
+class MailFolder:
     """The folder of mails, and for each Message-ID when it was first stored and how often."""
 
     def __init__(self, folder: Path) -> None:
@@ -153,8 +153,8 @@ class Behaviour:
 class Handler:
     """The handler that aiosmtpd calls at each step of a mail."""
 
-    def __init__(self, box: Box, behaviour: Behaviour) -> None:
-        self._box = box
+    def __init__(self, mail_folder: MailFolder, behaviour: Behaviour) -> None:
+        self._mail_folder = mail_folder
         self._behaviour = behaviour
 
     async def handle_MAIL(  # noqa: N802
@@ -178,7 +178,7 @@ class Handler:
         await asyncio.sleep(self._behaviour.delay_ms / 1000)
         if reply := await self.misbehave("dot", server):
             return reply
-        self._box.file(envelope)
+        self._mail_folder.file(envelope)
         if reply := await self.misbehave("after_accept", server):
             return reply
         return "250 OK: filed"
@@ -225,8 +225,10 @@ class Lookup(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def __init__(self, box: Box, behaviour: Behaviour, faults: bool, password: str, *connection: Any) -> None:
-        self._box = box
+    def __init__(
+        self, mail_folder: MailFolder, behaviour: Behaviour, faults: bool, password: str, *connection: Any
+    ) -> None:
+        self._mail_folder = mail_folder
         self._expected = _authorization(password)
         self._behaviour = behaviour
         self._faults = faults
@@ -249,7 +251,7 @@ class Lookup(BaseHTTPRequestHandler):
             return self._answer(HTTPStatus.NOT_FOUND, {})
         if self._behaviour.lookup is not None:
             return self._answer(self._behaviour.lookup, {})
-        found = self._box.find(unquote(name))
+        found = self._mail_folder.find(unquote(name))
         if found is None:
             return self._answer(HTTPStatus.NOT_FOUND, {"accepted": False})
         at = datetime.strptime(found[0], "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC).isoformat()
@@ -280,13 +282,13 @@ async def serve(folder: Path, smtp_port: int, http_port: int, faults: bool, pass
     """Run both servers until SIGTERM."""
     # The library wants TLS for passwords, but only the kernel sees what goes over the loopback interface.
     warnings.filterwarnings("ignore", "Requiring AUTH while not requiring TLS")
-    box, behaviour = Box(folder), Behaviour()
-    lookup = ThreadingHTTPServer(("127.0.0.1", http_port), partial(Lookup, box, behaviour, faults, password))
+    mail_folder, behaviour = MailFolder(folder), Behaviour()
+    lookup = ThreadingHTTPServer(("127.0.0.1", http_port), partial(Lookup, mail_folder, behaviour, faults, password))
     threading.Thread(target=lookup.serve_forever, daemon=True).start()
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    handler = Handler(box, behaviour)
+    handler = Handler(mail_folder, behaviour)
     await loop.create_server(
         lambda: Smtp(
             handler,

@@ -41,7 +41,7 @@ _SETTINGS = {
     "log_error_verbosity": "terse",
 }
 # For tests: data is lost if the machine (not the server) dies, and nothing runs in the background.
-_FLEETING = {
+_NOT_DURABLE = {
     "fsync": "off",
     "full_page_writes": "off",
     "autovacuum": "off",
@@ -84,8 +84,8 @@ class Postgres(Server):
         if not self._data.exists():
             self._create(programs)
         self._same_version(programs)
-        self._let_in_ourselves()
-        settings = {**_SETTINGS, **({} if self._durable else _FLEETING), **self._settings}
+        self._allow_only_us()
+        settings = {**_SETTINGS, **({} if self._durable else _NOT_DURABLE), **self._settings}
         return Program(
             name="postgres",
             argv=[
@@ -97,7 +97,7 @@ class Postgres(Server):
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
             account=self._account,
             stop_signal=signal.SIGINT,
-            before=self._end_leftovers,
+            before=self._stop_leftovers,
             ready=self._is_ready,
             log=self.log,
         )
@@ -194,7 +194,7 @@ class Postgres(Server):
                 "dump and load it, or move DUES_HOME away to start anew"
             )
 
-    def _end_leftovers(self) -> None:
+    def _stop_leftovers(self) -> None:
         """Stop a server that outlived a killed bin/run, and remove the files of one that is gone (another process may
         have its number by now)."""
         pid_file = self._data / "postmaster.pid"
@@ -215,7 +215,7 @@ class Postgres(Server):
         for leftover in (pid_file, self._sockets / _SOCKET, self._sockets / f"{_SOCKET}.lock"):
             leftover.unlink(missing_ok=True)
 
-    def _let_in_ourselves(self) -> None:
+    def _allow_only_us(self) -> None:
         """Let only the operating system's user who runs bin/run connect, as identified by the kernel."""
         ourselves = pwd.getpwuid(os.geteuid()).pw_name
         write = ["/bin/sh", "-c", 'cat > "$0"']

@@ -27,7 +27,7 @@ def value(server: Postgres, sql: str) -> Any:
             return row and row[0]
 
 
-def let_in_standbys(primary: Postgres) -> None:
+def allow_standbys(primary: Postgres) -> None:
     """Let standbys connect to a running server, which reloads its configuration at once; `prepare()` undoes this."""
     data = Path(value(primary, "show data_directory"))
     with (data / "pg_hba.conf").open("a") as file:
@@ -39,7 +39,7 @@ def let_in_standbys(primary: Postgres) -> None:
 
 def standby_of(primary: Postgres, home: Path) -> Postgres:
     """A copy of the running `primary` below `home`, which will follow it; not started yet."""
-    let_in_standbys(primary)
+    allow_standbys(primary)
     account = Path(value(primary, "show data_directory")).stat()
     (folder := home / "postgres").mkdir(mode=0o711)
     programs = primary.prepare().argv[0]

@@ -1,6 +1,6 @@
 """Keeps programs running: restarts those that die, and leaves no process behind at the end.
 
-There is one thread and one loop, `_turn()`: it prints the programs' output, notices programs that have died, restarts
+There is one thread and one loop, `_step()`: it prints the programs' output, notices programs that have died, restarts
 them when they are due, and raises `Stopped` when a signal has requested the end. All waiting happens there.
 """
 
@@ -65,7 +65,7 @@ class Supervisor:
         self._groups: list[list[Child]] = []
         self._asked_to_stop: float | None = None
         self._stopping = False
-        self._hurried = False
+        self._is_in_a_hurry = False
         self._selector = selectors.DefaultSelector()
         self._width = 8
 
@@ -110,16 +110,16 @@ class Supervisor:
             if time.monotonic() > deadline:
                 log = starting[0].log
                 raise CannotStart(f"{starting[0].name} is not ready after {timeout_s:.0f} s{last_line(log)}")
-            self._turn(0.05)
+            self._step(0.05)
         # Print their output so far before the caller prints anything.
-        self._turn(0.0)
+        self._step(0.0)
 
     def complete(self, program: Program) -> None:
         """Run `program` until it exits, and print its output. Raises: CannotStart if it fails; Stopped."""
         process = spawn(program, run=self._run)
         try:
             while process.poll() is None:
-                self._turn(0.05)
+                self._step(0.05)
         except Stopped:
             process.terminate()
             raise
@@ -130,7 +130,7 @@ class Supervisor:
         """Keep everything running until a signal requests the end."""
         try:
             while True:
-                self._turn(60.0)
+                self._step(60.0)
         except Stopped:
             return
 
@@ -150,7 +150,7 @@ class Supervisor:
             os.set_blocking(child.process.stdout.fileno(), False)
             self._selector.register(child.process.stdout, selectors.EVENT_READ, child)
 
-    def _turn(self, longest_s: float) -> None:
+    def _step(self, longest_s: float) -> None:
         """Wait for an event, at most `longest_s`, and handle it. Raises: Stopped, once per run."""
         due = [child.due for child in self._children() if child.process is None]
         pause = min([longest_s, *(moment - time.monotonic() for moment in due)])
@@ -160,7 +160,7 @@ class Supervisor:
             raise Stopped
         for child in self._children():
             if child.process is not None and child.process.poll() is not None:
-                self._bury(child)
+                self._clean_up(child)
             if child.process is None and child.due <= time.monotonic():
                 self._spawn(child)
 
@@ -187,7 +187,7 @@ class Supervisor:
             self._selector.unregister(child.process.stdout)
             child.process.stdout.close()
 
-    def _bury(self, child: Child) -> None:
+    def _clean_up(self, child: Child) -> None:
         """Clean up after a program that has died, kill the processes it has left, and set when to restart it.
 
         Raises: CannotStart if it had never been ready.
@@ -229,7 +229,7 @@ class Supervisor:
                 child.process.send_signal(child.program.stop_signal)
         deadline = time.monotonic() + self._grace_s
         while any(child.process and child.process.poll() is None for child in alive):
-            if time.monotonic() > deadline or self._hurried:
+            if time.monotonic() > deadline or self._is_in_a_hurry:
                 break
             self._pass_on_output(0.1)
         for child in alive:
@@ -246,7 +246,7 @@ class Supervisor:
         if self._asked_to_stop is None:
             self._asked_to_stop = now
         elif now - self._asked_to_stop > _AGAIN_S:
-            self._hurried = True
+            self._is_in_a_hurry = True
 
 
 def _how_it_ended(returncode: int) -> str:

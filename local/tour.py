@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from io import TextIOWrapper
 from pathlib import Path
 
-from local.tour_client import Client, Differs, Document, follow, money, quote, require, say, step
+from local.tour_client import Client, Document, Mismatch, follow, money, quote, require, say, step
 from local.tour_mailing import show_mailing
 from local.tour_mails import mails_to, show_text
 from local.tour_membership import show_membership
@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
         sys.stdout.reconfigure(errors="replace")
     try:
         take_tour(home)
-    except Differs as difference:
+    except Mismatch as difference:
         print(f"\nbin/tour: {difference}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -116,7 +116,7 @@ def publish(url: str, owner: Client, follower: Client) -> None:
     for path in feeds:
         shown = [each["id"] for each in stranger.get(path)["data"]]
         require(post["id"] not in shown, f"{path} shows a stranger what is for followers")
-    stranger.miss(post["links"]["self"])
+    stranger.expect_not_found(post["links"]["self"])
     say("a stranger's feeds do not, and its address is a 404 to them")
 
 
@@ -125,9 +125,11 @@ def read_demo(home: Path) -> Document:
     try:
         demo: Document = json.loads((home / "demo.json").read_text())
     except FileNotFoundError:
-        raise Differs(f"there is no {home}/demo.json: start bin/run first, or set DUES_HOME as it was for it") from None
+        raise Mismatch(
+            f"there is no {home}/demo.json: start bin/run first, or set DUES_HOME as it was for it"
+        ) from None
     except PermissionError:
-        raise Differs(f"{home}/demo.json may only be read by the user who started bin/run") from None
+        raise Mismatch(f"{home}/demo.json may only be read by the user who started bin/run") from None
     return demo
 
 

@@ -20,7 +20,7 @@ BAR = 40
 Document = dict[str, Any]
 
 
-class Differs(Exception):
+class Mismatch(Exception):
     """Something is not as the tour expects. The message is the line that says what."""
 
 
@@ -48,11 +48,11 @@ class Client:
         document: Document = answer.json() if answer.data else {}
         return document
 
-    def press(self, path: str, form: str) -> None:
+    def submit_form(self, path: str, form: str) -> None:
         """Press a button of a web page, which sends `form`."""
         self._request("POST", path, 200, headers={"Content-Type": "application/x-www-form-urlencoded"}, body=form)
 
-    def miss(self, path: str) -> None:
+    def expect_not_found(self, path: str) -> None:
         """Check that this client gets 404."""
         self._request("GET", path, 404)
 
@@ -72,10 +72,10 @@ class Client:
         try:
             answer = self._http.request(method, self._url + path, headers=headers, **options)
         except urllib3.exceptions.HTTPError:
-            raise Differs(f"nothing answers at {self._url}: is bin/run still running?") from None
+            raise Mismatch(f"nothing answers at {self._url}: is bin/run still running?") from None
         self.headers = answer.headers
         if answer.status != status:
-            raise Differs(f"{method} {path} answered {answer.status}: {answer.data.decode()[:300]}")
+            raise Mismatch(f"{method} {path} answered {answer.status}: {answer.data.decode()[:300]}")
         return answer
 
 
@@ -114,9 +114,9 @@ def describe(job: Document) -> str:
 
 
 def require(holds: bool, difference: str) -> None:
-    """Raises: Differs if what the tour expects does not hold."""
+    """Raises: Mismatch if what the tour expects does not hold."""
     if not holds:
-        raise Differs(difference)
+        raise Mismatch(difference)
 
 
 def money(row: Document) -> str:

@@ -97,13 +97,13 @@ def record_events(reported: MailEvents) -> bool:
     """Record reports. Part of the caller's transaction(). Returns: whether all were recorded; if not, some are about a
     store that takes no writes while it moves to another Dues, and must be reported again."""
     unit_of_work()
-    told: dict[Kind, set[UUID]] = {"bounced": set(), "complained": set()}
+    email_ids_by_kind: dict[Kind, set[UUID]] = {"bounced": set(), "complained": set()}
     for event in reported.events:
         email_id = parse_id(event.message_id.strip().strip("<>").partition("@")[0])
         if email_id and event.permanent:
-            told[event.type].add(email_id)
+            email_ids_by_kind[event.type].add(email_id)
     is_all = True
-    for kind, reported_ids in told.items():
+    for kind, reported_ids in email_ids_by_kind.items():
         email_ids, addresses, are_here = fetch_row(_MAILED, {"email_ids": sorted(reported_ids)}) or ([], [], True)
         is_all = is_all and are_here
         if email_ids:

@@ -17,7 +17,7 @@ def _new_key() -> None:
 
 @command.command("rotate")
 def _rotate() -> None:
-    """Encrypt all secrets anew with the first of SECRETS_KEYS; the others are not needed after that."""
+    """Encrypt all secrets with the first of SECRETS_KEYS; the other keys are not needed afterwards."""
     done, left = rotate_secrets()
     click.echo(f"{done} accounts were encrypted anew")
     if left:

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from dues.errors import Gone, Unavailable
 from dues.postgres import array_text, fetch_row
 from dues.sync.cursor import Cursor, Place, xmin
-from dues.sync.streams import FIRST_TO_COME, MAY_BE_TOLD, type_names
+from dues.sync.streams import FIRST_TO_COME, MAY_BE_SHOWN, type_names
 from dues.sync.types import TYPES
 
 KEPT_DAYS = 90
@@ -31,7 +31,7 @@ _FIRST_ID, _LAST_ID = UUID(int=0), UUID(int=(1 << 128) - 1)
 
 # The present snapshot; the identity of the database, its timeline and the changes table (which is a new table after a
 # dump was loaded); and the time.
-_STANDING = """
+_DATABASE_STATE = """
 select case when not pg_is_in_recovery() then pg_current_snapshot()::text end,
     (select system_identifier from pg_control_system())::text || '.'
         || case when not pg_is_in_recovery() then left(pg_walfile_name(pg_current_wal_lsn()), 8) end
@@ -71,10 +71,10 @@ found as (
                 or not p.is_fresh and not pg_visible_in_snapshot(c.xid, %(base)s::pg_snapshot))
             and (%(target)s::pg_snapshot is null or pg_visible_in_snapshot(c.xid, %(target)s::pg_snapshot)
                 or c.xid >= {FIRST_TO_COME})
-            and {MAY_BE_TOLD}
+            and {MAY_BE_SHOWN}
         order by c.xid, c.id limit %(most)s::bigint) c
     order by c.xid, c.type collate "C", c.id limit %(most)s::bigint)
-{_STANDING},
+{_DATABASE_STATE},
     (select json_agg(s.store_id order by s.store_id) from staff s)::text,
     (select json_agg(json_build_array(m.store_id, m.package_id) order by m.store_id, m.package_id)
         from membership m)::text,
@@ -149,7 +149,7 @@ def pull(reader: Reader, types: Sequence[str], cursor: Cursor | None, most: int)
         if changed := {name for name in types if at.revs.get(name) != look.revs[name]}:
             # Start again from the beginning, since some pages were based on the previous facts.
             reset |= changed | ({*at.fresh} & {*types})
-            at = _begin_again(at, look, reset)
+            at = _restarted_cursor(at, look, reset)
             continue
         return _page(reader, look, at, reset, most)
     raise Unavailable("what you may see keeps changing: ask again")
@@ -157,12 +157,12 @@ def pull(reader: Reader, types: Sequence[str], cursor: Cursor | None, most: int)
 
 def require_known(cursor: Cursor) -> None:
     """Raises: Gone for a cursor that is too old or belongs to another database; Unavailable."""
-    row = fetch_row(_STANDING, {})
+    row = fetch_row(_DATABASE_STATE, {})
     assert row
-    _require_known(cursor, Look(*_standing(row), {}, ()))
+    _require_known(cursor, Look(*_database_state(row), {}, ()))
 
 
-def _standing(row: Sequence[Any]) -> tuple[str, str, int]:
+def _database_state(row: Sequence[Any]) -> tuple[str, str, int]:
     """The snapshot, the database's identity, and the time. Raises: Unavailable on a standby."""
     snapshot, database, moment = row
     if snapshot is None:
@@ -186,7 +186,7 @@ def _look(reader: Reader, types: Sequence[str], at: Cursor, room: int) -> Look:
     }
     row = fetch_row(_LOOK, values, hot=True)
     assert row
-    *standing, staff, memberships, hidden, found = row
+    *state, staff, memberships, hidden, found = row
     changes = [Change(int(xid), *rest) for xid, *rest in ujson.loads(found or "[]")]
     facts = {
         "only_store": values["only_store"],
@@ -195,7 +195,7 @@ def _look(reader: Reader, types: Sequence[str], at: Cursor, room: int) -> Look:
         "stores": sorted({store_id for store_id, _ in ujson.loads(memberships or "[]")}),
         "hidden": hidden,
     }
-    return Look(*_standing(standing), {name: _rev(name, facts) for name in types}, changes)
+    return Look(*_database_state(state), {name: _digest(name, facts) for name in types}, changes)
 
 
 def _start(name: str, at: Cursor) -> Place:
@@ -208,7 +208,7 @@ def _start(name: str, at: Cursor) -> Place:
     return Place(at.after.xid, name, _FIRST_ID if name > at.after.type else _LAST_ID)
 
 
-def _rev(name: str, facts: Mapping[str, Any]) -> str:
+def _digest(name: str, facts: Mapping[str, Any]) -> str:
     text = ujson.dumps([facts[fact] for fact in TYPES[name].facts])
     return sha256(text.encode()).hexdigest()[:12]
 
@@ -226,7 +226,7 @@ def _require_known(at: Cursor, look: Look) -> None:
         )
 
 
-def _begin_again(at: Cursor, look: Look, fresh: set[str]) -> Cursor:
+def _restarted_cursor(at: Cursor, look: Look, fresh: set[str]) -> Cursor:
     return replace(
         at,
         database=look.database,
@@ -239,12 +239,12 @@ def _begin_again(at: Cursor, look: Look, fresh: set[str]) -> Cursor:
     )
 
 
-def _going_on(at: Cursor, look: Look, last: Change) -> Cursor:
+def _next_page_cursor(at: Cursor, look: Look, last: Change) -> Cursor:
     target, begun_at = (at.target, at.begun_at) if at.target else (look.snapshot, look.moment)
     return replace(at, revs=dict(look.revs), target=target, begun_at=begun_at, after=last.place)
 
 
-def _finished(at: Cursor, look: Look) -> Cursor:
+def _final_cursor(at: Cursor, look: Look) -> Cursor:
     return Cursor(look.database, at.begun_at or look.moment, at.target or look.snapshot, dict(look.revs))
 
 
@@ -258,10 +258,10 @@ def _page(reader: Reader, look: Look, at: Cursor, reset: set[str], most: int) ->
             found = found[: place + 1]
             break
     if len(found) < len(look.changes):
-        page.cursor, page.has_more = _going_on(at, look, found[-1]), True
+        page.cursor, page.has_more = _next_page_cursor(at, look, found[-1]), True
     else:
         # More may have been committed since the first of several pages.
-        page.cursor, page.has_more = _finished(at, look), bool(at.target)
+        page.cursor, page.has_more = _final_cursor(at, look), bool(at.target)
     return page
 
 
@@ -294,8 +294,8 @@ def _read(reader: Reader, name: str, found: Sequence[Change]) -> dict[tuple[str,
     }
     row = fetch_row(TYPES[name].statement, values, hot=True)
     assert row
-    noted = {change.id: change.version for change in found}
+    recorded = {change.id: change.version for change in found}
     return {
-        (name, id_): (noted[id_] if version is None else version, item)
+        (name, id_): (recorded[id_] if version is None else version, item)
         for id_, version, item in zip(*(column or () for column in row), strict=True)
     }

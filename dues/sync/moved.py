@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from dues.postgres import array_text, fetch_row
-from dues.sync.streams import FIRST_TO_COME, MAY_BE_TOLD, type_names
+from dues.sync.streams import FIRST_TO_COME, MAY_BE_SHOWN, type_names
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ _MOVED = f"""
             select from sync_changes c
             where c.stream_id = p.stream_id and c.type = p.type and c.xid >= pg_snapshot_xmin(w.base)
                 and c.xid < {FIRST_TO_COME} and not pg_visible_in_snapshot(c.xid, w.base)
-                and {MAY_BE_TOLD}
+                and {MAY_BE_SHOWN}
             limit 1) c)
 """
 

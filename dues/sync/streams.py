@@ -20,7 +20,7 @@ def type_names(which: str) -> str:
 # For a change `c` in the stream `p`. `p.rooms` are a member's packages and the store, and null for the store's staff
 # and for a user's own stream. `p.only_store` is the store that the token is restricted to, if any, and set for a user's
 # own stream only. A post belongs to that store if it is in the store's stream, deleted or not.
-MAY_BE_TOLD = f"""
+MAY_BE_SHOWN = f"""
     (p.rooms is null or c.shown_to is null or c.shown_to && p.rooms)
     and (p.only_store is null or c.type not in ({type_names("where")}) or c.within_id = p.only_store or exists (
         select from sync_changes t where t.stream_id = p.only_store and t.type = 'post' and t.id = c.within_id))
