@@ -125,7 +125,7 @@ balance_entries = Resource(
     Credit,
     fields={
         "id": Credit.id,
-        "amount": Computed("{amount}", {"type": "integer", "description": "given, or below zero used"}),
+        "amount": Computed("{amount}", {"type": "integer", "description": "money given, or (negative) used"}),
         "currency": Credit.currency,
         "kind": Computed("{kind}", {"type": "string", "enum": ["invoice", "credit_note"]}),
         "invoice_id": Credit.invoice_id,

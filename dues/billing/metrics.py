@@ -230,7 +230,11 @@ PARAMETERS = [
     }
     for name, what, choices in (
         ("interval", "how long a period is, in the store's time zone", INTERVALS),
-        ("view", "figures of each period; or who began in it, and how many of them have stayed", VIEWS),
+        (
+            "view",
+            "figures of each period; or cohorts: of the members who began in a period, how many have stayed",
+            VIEWS,
+        ),
     )
 ]
 

@@ -34,7 +34,7 @@ _LINES: Schema = {
         "type": "object",
         "properties": {
             "description": {"type": "string"},
-            "amount": {"type": "integer", "description": "below zero where something is given back"},
+            "amount": {"type": "integer", "description": "negative where something is given back"},
             "quantity": {"type": "integer"},
             "package_id": {"type": ["string", "null"], "format": "uuid"},
             "period": _PERIOD,

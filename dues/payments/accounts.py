@@ -44,11 +44,16 @@ SecretKey = Annotated[
 ]
 WebhookSecret = Annotated[
     str,
-    Meta(pattern=r"^whsec_[A-Za-z0-9+/=_-]{8,240}$(?!\n)", description="what Stripe signs its webhooks with"),
+    Meta(
+        pattern=r"^whsec_[A-Za-z0-9+/=_-]{8,240}$(?!\n)", description="the secret that Stripe signs its webhooks with"
+    ),
 ]
 PublishableKey = Annotated[
     str,
-    Meta(pattern=r"^pk_(test|live)_[A-Za-z0-9_]{8,240}$(?!\n)", description="what Stripe's script in clients needs"),
+    Meta(
+        pattern=r"^pk_(test|live)_[A-Za-z0-9_]{8,240}$(?!\n)",
+        description="the key that Stripe's script in clients needs",
+    ),
 ]
 
 

@@ -22,7 +22,7 @@ NEXT_ACTION: Schema = {
 }
 _DISPUTE: Schema = {
     "type": ["object", "null"],
-    "description": "that the payer's bank has taken money back; it is the store's again where it is `won`",
+    "description": "set if the payer's bank has taken money back; if it is `won`, the store got the money back",
     "properties": {
         "status": {"type": "string", "enum": ["open", "won", "lost"]},
         "amount": {"type": "integer"},
@@ -143,7 +143,7 @@ payment_methods = Resource(
             {
                 "type": ["string", "null"],
                 "format": "uuid",
-                "description": "the only store in which it is good; null: wherever the sandbox charges",
+                "description": "the only store in which it is valid; null: every store where the sandbox charges",
             },
         ),
         "type": Computed("{type}", {"type": "string", "enum": ["card"]}),
