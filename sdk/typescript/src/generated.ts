@@ -59,7 +59,7 @@ export interface Author {
 
 export interface BalanceEntry {
   id: string;
-  /** given, or below zero used */
+  /** money given, or (negative) used */
   amount: number;
   currency: string;
   kind: "invoice" | "credit_note" | (string & {});
@@ -280,17 +280,17 @@ export interface Gateway {
 }
 
 /**
- * What charges in a store. `stripe` needs the secret key, and the secret of a webhook that leads to
- * `/v1/gateways/stripe/{store_id}`; neither is ever shown again. Where the webhook's secret is another than
- * before, the one before is good for a day more. `publishable_key` is passed on to payers' clients.
+ * The gateway that charges in a store. `stripe` needs the secret key, and the secret of a webhook that points to
+ * `/v1/gateways/stripe/{store_id}`; neither is ever shown again. After a change of the webhook's secret, the
+ * previous one stays valid for a day. `publishable_key` is passed on to payers' clients.
  */
 export interface GatewayChoice {
   type: "sandbox" | "stripe";
   /** a secret or restricted key of Stripe's: of test mode for a test store, else of live mode */
   secret_key?: string;
-  /** what Stripe signs its webhooks with */
+  /** the secret that Stripe signs its webhooks with */
   webhook_secret?: string;
-  /** what Stripe's script in clients needs */
+  /** the key that Stripe's script in clients needs */
   publishable_key?: string;
 }
 
@@ -347,7 +347,7 @@ export interface Invoice {
 
 export interface InvoiceLine {
   description: string;
-  /** below zero where something is given back */
+  /** negative where something is given back */
   amount: number;
   quantity: number;
   package_id: string | null;
@@ -447,8 +447,8 @@ export interface LogIn {
 }
 
 /**
- * What became of a mail that was accepted. `message_id`: with or without angle brackets. A bounce that is not
- * `permanent` (a mailbox that is full, say) is no reason to mail nothing more there, and is passed over.
+ * What happened to a mail after it was accepted. `message_id` may have angle brackets or not. A bounce that is
+ * not `permanent` (a full mailbox, for example) is no reason to stop mailing the address, and is ignored.
  */
 export interface MailEvent {
   type: "bounced" | "complained";
@@ -457,7 +457,7 @@ export interface MailEvent {
   permanent?: boolean;
 }
 
-/** What a mail provider reports. Mails that are not a mailing's are passed over. */
+/** Reports of a mail provider. Mails that do not belong to a mailing are ignored. */
 export interface MailEvents {
   events: readonly MailEvent[];
 }
@@ -493,7 +493,7 @@ export interface Mailing {
   links: { readonly [name: string]: string | null };
 }
 
-/** A test mail that is on its way: to `recipient`, under `subject`. */
+/** A test mail that will be sent to `recipient`, with this `subject`. */
 export interface MailingTest {
   recipient: string;
   subject: string;
@@ -545,8 +545,8 @@ export interface NewComment {
 }
 
 /**
- * What of an invoice is taken back: all that is left unless `amount` says less. It goes back to the card, or
- * `to` the member's balance at the store.
+ * How much of an invoice to credit: everything that is left, unless `amount` says less. The money goes back to
+ * the card (`to`: `payment`) or to the member's balance at the store (`balance`).
  */
 export interface NewCreditNote {
   /** in minor units of the currency */
@@ -586,8 +586,8 @@ export interface NewPackage {
 
 /**
  * A payment for a package of the store, or of an amount: `package_id`, or `amount` and `currency`. `amount` and
- * `currency` beside `package_id` are the price that the payer has seen: if it has changed since, the payment is
- * refused.
+ * `currency` given together with `package_id` are the price that the payer has seen: if it has changed since,
+ * the payment is refused.
  */
 export interface NewPayment {
   /** the id of a stored payment method, or a token of the payment gateway */
@@ -601,14 +601,14 @@ export interface NewPayment {
   description?: string;
 }
 
-/** A method to store, named by the gateway's token for it. A user's first method becomes their default. */
+/** A method to store, given as a token of the gateway. A user's first method becomes their default. */
 export interface NewPaymentMethod {
   /** a token of the payment gateway */
   token: string;
   is_default?: boolean;
 }
 
-/** A payment method to store at a store's own gateway. A payer's first there is their default. */
+/** A payment method to store at a store's own gateway. A payer's first method there becomes their default. */
 export interface NewPaymentSetup {
   is_default?: boolean;
 }
@@ -694,9 +694,9 @@ export interface NewStore {
 }
 
 /**
- * A subscription to a package, charged to `payment_method`, or to the caller's default. It begins at once, or at
- * `start_at`. `amount` and `currency` are the price that the member has seen: where it is another by now,
- * nothing begins.
+ * A subscription to a package, charged to `payment_method` or to the caller's default. It begins at once, or at
+ * `start_at`. `amount` and `currency` are the price that the member has seen: if the price has changed since,
+ * the request is refused.
  */
 export interface NewSubscription {
   package_id: string;
@@ -817,7 +817,7 @@ export interface Payment {
   paid_at: string | null;
   /** what the payer has to do while the status is `requires_action` */
   next_action: PaymentNextAction | null;
-  /** that the payer's bank has taken money back; it is the store's again where it is `won` */
+  /** set if the payer's bank has taken money back; if it is `won`, the store got the money back */
   dispute: PaymentDispute | null;
   version: number;
   created_at: string;
@@ -838,7 +838,7 @@ export interface PaymentDispute {
 
 export interface PaymentMethod {
   id: string;
-  /** the only store in which it is good; null: wherever the sandbox charges */
+  /** the only store in which it is valid; null: every store where the sandbox charges */
   store_id: string | null;
   type: "card" | (string & {});
   brand: string;
@@ -852,7 +852,7 @@ export interface PaymentMethod {
   links: { readonly [name: string]: string | null };
 }
 
-/** Make a method the default in place of another. */
+/** Makes a method the default, instead of another. */
 export interface PaymentMethodChange {
   is_default: boolean;
 }
@@ -928,7 +928,7 @@ export interface PostChange {
   publish_at?: string | Date | null;
 }
 
-/** `amount` is below zero where something is given back. */
+/** `amount` is negative where something is given back. */
 export interface PreviewLine {
   description: string;
   amount: number;
@@ -1140,9 +1140,9 @@ export interface Subscription {
 }
 
 /**
- * One thing at a time: another package, now or at the period's end (by default now if it is dearer by the
- * month); to cancel at the period's end, or not after all; to pause then, or to go on; another payment method,
- * which what is owed is charged to at once.
+ * One change at a time: to another package, now or at the period's end (by default now if it costs more per
+ * month); to cancel at the period's end, or to withdraw that; to pause at the period's end, or to resume; or to
+ * another payment method, to which any amount owed is charged at once.
  */
 export interface SubscriptionChange {
   package_id?: string;
@@ -1160,16 +1160,16 @@ export interface SubscriptionChange {
   payment_method?: string | null;
 }
 
-/** How a subscription is ended: without money moving, or with a refund of what its member has not used. */
+/** How a subscription is ended: without a refund, or with a refund of the unused time. */
 export interface SubscriptionEnding {
   /** `"none"` unless something else is sent */
   refund?: "none" | "unused";
 }
 
 /**
- * What a change would cost now, in minor units of `currency`: `subtotal` and its `tax`, of which `due` is
- * charged, and the rest comes from the balance, or goes there. Sent with `prorated_at` within the hour, the
- * change costs exactly this.
+ * What a change would cost now, in minor units of `currency`: `subtotal` plus `tax`. Of that sum `due` is
+ * charged; the rest is taken from the balance, or added to it. If the change is requested with this
+ * `prorated_at` within an hour, it costs exactly this.
  */
 export interface SubscriptionPreview {
   currency: string;

@@ -240,7 +240,7 @@ class Author(Model):
 
 class BalanceEntry(Priced):
     id: str
-    amount: int  # given, or below zero used
+    amount: int  # money given, or (negative) used
     currency: str
     kind: BalanceEntryKind | str
     invoice_id: str | None
@@ -516,7 +516,7 @@ class Invoice(Model):
 
 class InvoiceLine(Model):
     description: str
-    amount: int  # below zero where something is given back
+    amount: int  # negative where something is given back
     quantity: int
     package_id: str | None
     period: InvoiceLinePeriod | None
@@ -661,7 +661,7 @@ class Mailing(Model):
 
 
 class MailingTest(Model):
-    """A test mail that is on its way: to `recipient`, under `subject`."""
+    """A test mail that will be sent to `recipient`, with this `subject`."""
 
     recipient: str
     subject: str
