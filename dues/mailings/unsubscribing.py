@@ -29,11 +29,11 @@ from dues.stores.access import moved_to
 _SIGNATURE_BYTES = 16
 # The mailing of a mail that belongs to none: a test mail.
 NO_MAILING = UUID(int=0)
-# What stands in the form that a mail program sends, however it is encoded.
+# Part of the form that a mail program sends, in every encoding of the form.
 ONE_CLICK = b"One-Click"
 
 _TIMEOUT_S = 10.0
-# How soon to look again where a store is that moves.
+# How soon to check again where a store is that is being moved.
 _AGAIN_S = 5.0
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 _http = urllib3.PoolManager(retries=False)
@@ -63,7 +63,7 @@ _LIFT = """
 
 
 class NotPassedOn(Problem):
-    """The Dues that has the store could not be told, or would not hear of it."""
+    """The Dues that has the store could not be reached, or refused the request."""
 
     status, title, code = 502, "It could not be passed on", "not_passed_on"
 
@@ -111,19 +111,20 @@ def unsubscribe(reader: Reader) -> None:
 
 
 def is_here(reader: Reader) -> bool:
-    """Whether the store's readers can be written down here now."""
+    """Whether changes for the store's readers can be written here now."""
     return reader.store_id not in stores_that_move()
 
 
 def pass_on_later(reader: Reader) -> None:
-    """Have a job pass on that this user gets no more posts of a store which is not here. Part of the caller's
+    """Enqueue a job that forwards this user's unsubscribing from a store that is not here. Part of the caller's
     transaction()."""
-    # No job of the store's: those move with it.
+    # The job does not belong to the store, because a store's jobs move with it.
     enqueue(UNSUBSCRIBE_ELSEWHERE, {name: str(value) for name, value in _values(reader).items()})
 
 
 def pass_on(reader: Reader) -> None:
-    """Unsubscribe where the store is. Raises: Retry while that is not decided, or where nobody answers there."""
+    """Unsubscribe where the store is. Raises: Retry while that is not decided, or if the other server does not
+    answer."""
     address = moved_to(reader.store_id)
     if address is None:
         with transaction():

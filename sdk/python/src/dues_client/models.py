@@ -91,6 +91,7 @@ JobKind = Literal[
     "post.publish",
     "post.mailing",
     "post.mailing_test",
+    "mailing.unsubscribe_elsewhere",
     "edge.purge",
     "webhook.fan_out",
     "webhook.deliver",

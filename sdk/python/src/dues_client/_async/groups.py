@@ -1376,7 +1376,8 @@ class AsyncGateways(AsyncGroup):
         """Where Stripe sends a store's webhooks.
 
         Each is verified by its signature. It is taken as a hint only: Stripe is asked what is true. Of a store that
-        takes none, or that does not exist, the answer is that of a wrong signature.
+        takes none, or that does not exist, the answer is that of a wrong signature. While a store moves to another
+        server, and afterwards, hooks are refused: Stripe sends them again.
 
         Needs no token."""
         await self._none("POST", f"/v1/gateways/stripe/{segment(stripe_store_id)}", request_timeout=request_timeout)
@@ -2797,7 +2798,8 @@ class AsyncMailings(AsyncGroup):
         """Get no more posts of a store by mail.
 
         With the token of a mail's link, as mail programs do it (RFC 8058) and the page's button does. Again it
-        changes nothing. A form with `again=yes` takes it back.
+        changes nothing. A form with `again=yes` takes it back. What mail programs send is never redirected: where
+        the store has moved to another server it is passed on.
 
         Needs no token."""
         await self._none("POST", "/v1/unsubscribe", query={"token": token}, request_timeout=request_timeout)
@@ -2807,7 +2809,7 @@ class AsyncMailings(AsyncGroup):
 
         For the mail provider, or an adapter in front of it: signed with MAIL_EVENTS_SECRET as Dues signs its own
         webhooks (`webhook-id`, `webhook-timestamp`, `webhook-signature`). Whoever it is about gets no more posts of
-        that store.
+        that store. What was reported before changes nothing.
 
         Needs no token."""
         await self._none("POST", "/v1/mail-events", body={"events": events}, request_timeout=request_timeout)
