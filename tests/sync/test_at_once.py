@@ -48,9 +48,9 @@ def test_both_send_the_same_operation(app: Flask, make: Factory, member: Made, s
     make_op, effects = DONE[name]
     write = make_op(store, make.post(member))
     ready = threading.Barrier(2, timeout=30)
+    both = [Device(sender(app.test_client(), make.auth(member))) for _ in range(2)]
 
-    def send(_: int) -> dict[str, Any]:
-        device = Device(sender(app.test_client(), make.auth(member)))
+    def send(device: Device) -> dict[str, Any]:
         ready.wait()
         for _ in range(200):
             (result,) = device.sync(write)
@@ -59,7 +59,7 @@ def test_both_send_the_same_operation(app: Flask, make: Factory, member: Made, s
         raise AssertionError("the other never came to an end")
 
     with ThreadPoolExecutor(2) as devices:
-        results = list(devices.map(send, range(2)))
+        results = list(devices.map(send, both))
     assert make.value(effects) == 1
     assert sorted(result["replayed"] for result in results) == [False, True]
     told = [(one["status"], one["location"], one["version"], (one["body"] or {}).get("id")) for one in results]
