@@ -1,7 +1,7 @@
 """Writing comments. Each function is part of its caller's transaction.
 
 Whoever may see a published post may comment on it. A comment is changed by its author alone, and deleted by its author,
-the post's, and the staff of the post's store.
+the post's, and the staff of the post's store, whomever of them its author has blocked.
 """
 
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ def get_comment(viewer: Viewer, post_id: UUID, comment_id: UUID) -> SeenComment:
     post = look_at_post(viewer, post_id)
     require_same_store(viewer, post.store_id)
     comment = db.session.get(Comment, (post_id, comment_id), with_for_update=True)
-    if comment is None or is_hidden(viewer, comment.author_id):
+    if comment is None or (not post.is_moderated_by(viewer) and is_hidden(viewer, comment.author_id)):
         raise NotFound("there is no such comment")
     return SeenComment(comment, post)
 
@@ -77,7 +77,7 @@ def get_own_comment(viewer: Viewer, post_id: UUID, comment_id: UUID) -> SeenComm
 def get_deletable_comment(viewer: Viewer, post_id: UUID, comment_id: UUID) -> SeenComment:
     """Raises: NotFound; Forbidden."""
     seen = get_comment(viewer, post_id, comment_id)
-    if viewer.user_id not in (seen.comment.author_id, seen.post.author_id) and seen.post.role is None:
+    if seen.comment.author_id != viewer.user_id and not seen.post.is_moderated_by(viewer):
         raise Forbidden("a comment is deleted by its author, the post's author, or the staff of the post's store")
     return seen
 

@@ -1,7 +1,8 @@
 """The declared reads of posts, comments, likes, followers and blocks.
 
 Every scope holds the viewer (`Viewer.scope`), so each answer is for one viewer, and each row has to pass the predicate
-of visibility.py. Where a block hides two users from each other, neither is in the other's numbers.
+of visibility.py. Where a block hides two users from each other, neither is in the other's numbers, but for the comments
+on a post that one of them moderates.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from dues.social.search import PostSearch
 from dues.social.visibility import (
     HAS_HIDDEN,
     HIDDEN,
+    MODERATES,
     POST_IS_VISIBLE,
     USER_IS_VISIBLE,
     VIEWER,
@@ -54,12 +56,12 @@ def followed_by_me(user: str) -> Computed:
     )
 
 
-def visible_count(counted: str, rows: str) -> Computed:
+def visible_count(counted: str, rows: str, all_for: str = "false") -> Computed:
     """A kept number (`counted`, an SQL expression) minus those of `rows` (an SQL join to `hidden_users h`) whose user
-    is hidden from the viewer."""
+    is hidden from the viewer; the whole of it where the SQL condition `all_for` holds."""
     return Computed(
-        f"coalesce({counted}, 0) - case when {HAS_HIDDEN} then (select count(*) from hidden_users h join {rows}"
-        f" where h.viewer_id = {VIEWER}) else 0 end",
+        f"coalesce({counted}, 0) - case when {HAS_HIDDEN} and not {all_for}"
+        f" then (select count(*) from hidden_users h join {rows} where h.viewer_id = {VIEWER}) else 0 end",
         _COUNT,
     )
 
@@ -91,7 +93,8 @@ comments = Resource(
     includes={"author": One(authors, {User.id: Comment.author_id})},
     # An id tells when it was made.
     sorts={"created_at": Comment.id},
-    where=f"{{author_id}} not in {HIDDEN}",
+    where=f"""({{author_id}} not in {HIDDEN} or exists (
+        select from posts p where p.id = {{post_id}} and {Computed(MODERATES, {}).render("p")}))""",
     within=POST_IS_VISIBLE,
     tags=_tags,
     words=("author_id",),
@@ -132,6 +135,7 @@ posts = Resource(
         "comments_count": visible_count(
             number_of("comments", "{id}"),
             "comments c on c.post_id = {id} and c.author_id = h.user_id",
+            all_for=MODERATES,
         ),
         "liked_by_me": Computed(
             f"case when {VIEWER} is not null then exists (select from likes l"

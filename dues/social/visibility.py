@@ -8,8 +8,9 @@ A **viewer** is a user, or None for a caller without a token. A post is visible 
 - but, except for the author and the staff, not where there is a block between the viewer and the author.
 
 What viewers may not see does not exist for them: it is a 404, and in no list, search or count. Nor do the comments,
-likes and profiles of users with whom they have a block. A token that is bound to a store shows public posts and that
-store's.
+likes and profiles of users with whom they have a block. But the author of a post, and the staff of its store, see all
+comments on it, since they are the ones who can delete them: nobody leaves a comment that only its target cannot find,
+by blocking them. A token that is bound to a store shows public posts and that store's.
 """
 
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ VIEWER, ONLY_STORE = "%(viewer)s::uuid", "%(only_store)s::uuid"
 # The users with whom the viewer has a block, for `… not in`. Each statement reads them once.
 HIDDEN = f"(select h.user_id from hidden_users h where h.viewer_id = {VIEWER})"
 HAS_HIDDEN = f"exists (select from hidden_users h where h.viewer_id = {VIEWER})"
+# The viewer may delete the comments on a post, whose author and store two columns name.
+MODERATES = f"""({{author_id}} = {VIEWER}
+        or exists (select from store_staff f where f.store_id = {{store_id}} and f.user_id = {VIEWER}))"""
 # Of a resource's row, `{column}` as in Computed. `offset 0` has PostgreSQL look for one follow instead of reading all
 # of the viewer's, who may follow thousands.
 VISIBLE = f"""(
@@ -35,8 +39,7 @@ VISIBLE = f"""(
             or {{privacy}} = 'members' and exists (
                 select from memberships m where m.user_id = {VIEWER} and m.store_id = {{store_id}}
                     and (cardinality({{package_ids}}) = 0 or m.package_id = any({{package_ids}}))))
-        or {{author_id}} = {VIEWER}
-        or exists (select from store_staff f where f.store_id = {{store_id}} and f.user_id = {VIEWER}))
+        or {MODERATES})
     and ({ONLY_STORE} is null or {{store_id}} = {ONLY_STORE} or {{status}} = 'published' and {{privacy}} = 'public'))
 """
 
@@ -90,6 +93,10 @@ class SeenPost:
     is_published: bool
     role: str | None
     is_liked: bool
+
+    def is_moderated_by(self, viewer: Viewer) -> bool:
+        """Whether the viewer may delete the comments on it, and so sees all of them."""
+        return self.author_id == viewer.user_id or self.role is not None
 
 
 def values_of(scope: Scope) -> dict[str, object]:

@@ -53,7 +53,7 @@ class Model:
         return (one, other) in self.blocks or (other, one) in self.blocks
 
     def sees(self, viewer: str | None, post: ModelPost) -> bool:
-        if viewer == post.author or (post.store, viewer) in self.staff:
+        if self.moderates(viewer, post):
             return True
         if post.status != "published" or (viewer and self.hidden(viewer, post.author)):
             return False
@@ -89,10 +89,17 @@ class Model:
     def newsfeed(self, viewer: str) -> list[str]:
         return [post_id for post_id in self.feed(viewer) if self.in_newsfeed(viewer, self.posts[post_id])]
 
+    def moderates(self, user: str | None, post: ModelPost) -> bool:
+        return user == post.author or (post.store, user) in self.staff
+
+    def sees_comment(self, viewer: str | None, comment: ModelComment) -> bool:
+        """Of a post that they see."""
+        return self.moderates(viewer, self.posts[comment.post]) or not self.hidden(viewer, comment.author)
+
     def comments_of(self, viewer: str | None, post_id: str) -> list[ModelComment]:
         """Those that somebody sees, newest first."""
         found = [c for c in self.comments.values() if c.post == post_id]
-        return [c for c in reversed(found) if not (viewer and self.hidden(viewer, c.author))]
+        return [c for c in reversed(found) if self.sees_comment(viewer, c)]
 
     def likes_of(self, viewer: str | None, post_id: str) -> list[str]:
         """Who likes a post, as somebody sees it, newest first."""

@@ -153,9 +153,9 @@ class Play:
         comment = self.random.choice(list(self.model.comments.values()))
         post, user = self.model.posts[comment.post], self.random.choice([comment.author, self._user()])
         code, _ = self.send("DELETE", f"/v1/posts/{post.id}/comments/{comment.id}", None, user)
-        if not self.model.sees(user, post) or self.model.hidden(user, comment.author):
+        if not (self.model.sees(user, post) and self.model.sees_comment(user, comment)):
             return self._expect(code, 404, "delete a hidden comment")
-        if user not in (comment.author, post.author) and (post.store, user) not in self.model.staff:
+        if user != comment.author and not self.model.moderates(user, post):
             return self._expect(code, 403, "delete others' comment")
         self._expect(code, 204, "delete a comment")
         del self.model.comments[comment.id]

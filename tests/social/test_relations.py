@@ -140,6 +140,30 @@ class TestBlocks:
         for method in ("GET", "PATCH", "DELETE"):
             assert ann.status(method, comment["links"]["self"], {"body": "y"}) == 404
 
+    def test_nobody_hides_a_comment_from_those_who_can_delete_it(self, people: People, make: Factory):
+        """By blocking them: everybody else would see it, for as long as its author likes."""
+        owner, author, support, troll, reader = (people() for _ in range(5))
+        store = make.store(owner.user)
+        make.staff(store, author.user, role="manager")
+        make.staff(store, support.user)
+        path = author.post(store_id=str(store.id))["links"]["self"]
+        people.nobody.get(path)
+        said = [troll.done("POST", f"{path}/comments", {"body": "x"})["links"]["self"] for _ in range(3)]
+        for blocked in (owner, author, support, reader):
+            troll.done("PUT", f"/v1/me/blocks/{blocked.id}")
+        for left, moderator in zip((3, 2, 1), (owner, author, support), strict=True):
+            post = moderator.get(f"{path}?include=comments.author")
+            assert (post["comments_count"], len(post["comments"])) == (left, left)
+            assert moderator.get(f"{path}/comments")["meta"]["total"] == left
+            assert moderator.get(said[left - 1])["author_id"] == str(troll.id)
+            assert moderator.status("PATCH", said[left - 1], {"body": "y"}) == 403
+            assert moderator.status("DELETE", said[left - 1]) == 204
+        # To others who have a block with its author it stays invisible, and so does its author to those who delete it.
+        again = reader.post()["links"]["self"]
+        assert troll.status("GET", again) == 404
+        assert owner.status("GET", f"/v1/users/{troll.id}") == 404
+        assert reader.get(path)["comments_count"] == people.nobody.get(path)["comments_count"] == 0
+
     def test_one_sees_whom_one_has_blocked_and_nobody_else_does(self, people: People):
         ann, bob = people(), people()
         block = ann.done("PUT", f"/v1/me/blocks/{bob.id}")
