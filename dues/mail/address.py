@@ -14,6 +14,9 @@ from dues.text import has_invisible
 # What may stand in an unquoted local part: no space, no control character, nothing that ends an address in a
 # header or an SMTP command.
 _LOCAL_PART = re.compile(r'[^\s\x00-\x20\x7f-\x9f<>()\[\]\\,;:"@]{1,64}')
+# In the local part, `=?utf-8?q?ada=40example.org?=` is a name like any other, but many programs and libraries decode it
+# as they decode a display name (RFC 2047), and then see another address, or line breaks.
+_ENCODED_WORD = re.compile(r"=\?.*\?=")
 # Control characters, and halves of characters, which no encoding can write.
 _UNWRITABLE = ("Cc", "Cs")
 # No top-level domain is a number: whatever ends in one is an IPv4 address, in whichever of its spellings.
@@ -81,6 +84,10 @@ def _parts(text: str) -> tuple[str, str]:
         raise InvalidValue("invalid_email", "must be a mail address, such as ada@example.org")
     if has_invisible(local) or has_invisible(_JOINERS.sub("", domain)) or not _is_writable(text):
         raise InvalidValue("invalid_email", "must be a mail address without invisible characters")
+    if _ENCODED_WORD.search(local):
+        raise InvalidValue(
+            "invalid_email", "must be a mail address without =? and ?=, which many programs would decode"
+        )
     ascii_domain = _ascii_domain(domain)
     if len(f"{local}@{ascii_domain}".encode()) > 254:
         raise InvalidValue("invalid_email", "must be a mail address of at most 254 bytes")

@@ -31,6 +31,8 @@ IMPOSSIBLE = [
     *("a@exam\u200bple.com", "a@exam\u00adple.com", "a@x\u202e.com", "a@i❤.ws", "a@ex\u200cample.com", "a@\ufeffx.com"),
     # bad punycode, or a label in another than the one way to write it
     *("a@xn--a.com", "a@xn--.com", "a@xn--example-2z6c.com", "a@xn--ls8h.la", "a@ab--c.com"),
+    # what many programs decode, into another address or into line breaks
+    *("=?utf-8?q?ada=40example.org?=@example.com", "=?x?b?YQ==?=@example.com", "a=?utf-8?q?=0d=0ab?=c@example.com"),
     # invisible in the local part
     *(
         "a\u200bb@example.com",
