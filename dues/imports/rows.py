@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec.structs import replace
 
 from dues.accounts.fields import Email, Name
 from dues.clock import Moment
@@ -27,6 +28,8 @@ ExternalId = Annotated[OneLine, Meta(min_length=1, max_length=200)]
 
 _INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _SWITCHES = {"true": True, "false": False}
+# What a cell of a CSV must be: to whoever wrote the file, 19.00 is a number, and all cells are text.
+_CELLS = {"integer": "must be a whole number, such as 1900", "boolean": "must be true or false"}
 # A refusal repeats at most this much of what was sent.
 _MOST_REPEATED = 100
 _MOST_TOLD = 1000
@@ -131,7 +134,8 @@ def parse(record: Record, kind: str, columns: Sequence[str]) -> Parsed:
     except MalformedRecord as malformed:
         return Parsed(record, external_id, Refusal(malformed.code, _shown(malformed.detail)))
     except ValidationFailed as invalid:
-        return Parsed(record, external_id, refusal_of(invalid))
+        in_words = invalid if isinstance(record.content, str) else _as_of_cells(invalid, kind)
+        return Parsed(record, external_id, refusal_of(in_words))
     digest = sha256(msgspec.json.encode(row, order="deterministic")).digest()
     return Parsed(record, row.external_id, row, digest)
 
@@ -159,6 +163,16 @@ def _cell(kind: str, name: str, cell: str) -> Any:
         case "boolean" if cell.lower() in _SWITCHES:
             return _SWITCHES[cell.lower()]
     return cell
+
+
+def _as_of_cells(invalid: ValidationFailed, kind: str) -> ValidationFailed:
+    scalars = _scalars(kind)
+    return ValidationFailed.of_faults(
+        replace(fault, detail=_CELLS[scalars[name]])
+        if fault.code == "type" and (name := fault.pointer.removeprefix("#/")) in scalars
+        else fault
+        for fault in invalid.errors
+    )
 
 
 @cache

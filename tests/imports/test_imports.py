@@ -167,6 +167,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str, str]] = {
     ),
     "a status that is none": (running(status="unpaid"), "choice", "/status"),
     "an amount that is none": (running(amount="19.00"), "type", "/amount"),
+    "a switch that is none": (running(cancel_at_period_end="yes"), "type", "/cancel_at_period_end"),
     "a time without an offset": (running(started_at="2023-06-15 00:00"), "format", "/started_at"),
     "a card that is none": (running(payment_method="4242424242424242"), "pattern", "/payment_method"),
 }
@@ -183,7 +184,13 @@ def test_each_refused_row_is_told_of_and_costs_no_other(club: Club, importer: Im
     assert [int(line["line"]) for line in told] == [*range(2, len(REFUSED) + 2), len(REFUSED) + 3]
     assert [line["external_id"] for line in told] == [*(row["external_id"] for row in rows), "S-2"]
     assert told[-1]["code"] == "already_subscribed"
-    assert all(line["detail"] for line in told)
+    details = [line["detail"] for line in told]
+    assert all(details)
+    # In a file of text, "expected int, got str" would say nothing.
+    assert not [detail for detail in details if "got str" in detail]
+    assert {"#/amount: must be a whole number, such as 1900", "#/cancel_at_period_end: must be true or false"} <= {
+        *details
+    }
 
 
 def test_people_are_found_by_their_address_in_whichever_spelling(club: Club, importer: Importer) -> None:
