@@ -20,6 +20,7 @@ from dues.breaker import troubled_circuits, webhook_circuits
 from dues.errors import InvalidParameter, Unauthenticated, Unavailable
 from dues.jobs.stats import QueueStats, queue_stats
 from dues.mail.ledger import count_unknown
+from dues.moves.states import unfinished_moves
 from dues.observability.metrics import CONTENT_TYPE, exposition
 from dues.postgres import connect
 from dues.postgres.revisions import is_current
@@ -67,7 +68,7 @@ def metrics() -> Response:
         if not hmac.compare_digest(sent.encode(), wanted.encode()):
             raise Unauthenticated("this needs the token of METRICS_TOKEN")
     return Response(
-        exposition(_Build(), _Queues(), _Mails(), _Circuits()),
+        exposition(_Build(), _Queues(), _Mails(), _Moves(), _Circuits()),
         content_type=CONTENT_TYPE,
         headers={"Cache-Control": "no-store"},
     )
@@ -161,6 +162,15 @@ class _Mails(Collector):
         with suppress(SQLAlchemyError, psycopg2.Error):
             meaning = "Mails held because nobody knows whether they were accepted"
             yield GaugeMetricFamily("dues_mails_unknown", meaning, value=count_unknown())
+
+
+class _Moves(Collector):
+    """Absent while PostgreSQL is away."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        with suppress(SQLAlchemyError, psycopg2.Error):
+            meaning = "Stores whose move to another Dues is under way or was broken off"
+            yield GaugeMetricFamily("dues_stores_moving", meaning, value=len(unfinished_moves()))
 
 
 class _Circuits(Collector):

@@ -69,7 +69,7 @@ SLICES = (
     Slice("mailings", hooks=("mailings.service",), routes=("mailings",), jobs=("mailings",)),
     Slice("profiles"),
     Slice("webhooks", hooks=("webhooks.deliveries",), routes=("webhooks",), jobs=("webhooks",)),
-    Slice("moves", commands=("moves.commands",)),
+    Slice("moves", hooks=("moves.states",), commands=("moves.commands",)),
     Slice("mail", hooks=("mail.commands",), commands=("mail.commands",), jobs=("mail",)),
     Slice("breaker", hooks=("breaker",)),
     Slice("jobs", commands=("jobs.commands",), routes=("jobs",)),

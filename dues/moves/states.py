@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 from uuid import UUID
 
+from dues.jobs.stats import notice
 from dues.postgres import fetch_row, transaction, unit_of_work
 from dues.reads.tags import touch
 
@@ -32,6 +33,10 @@ _FORGET = "delete from store_moves where store_id = %(store_id)s returning store
 _GONE = """
     select coalesce(json_agg(json_build_array(store_id, address) order by changed_at, store_id), '[]')
     from store_moves where state = 'gone'
+"""
+_UNFINISHED = """
+    select coalesce(array_agg(store_id::text || ' (' || state || ')' order by changed_at, store_id), '{}')
+    from store_moves where state in ('holding', 'copying', 'switching')
 """
 
 
@@ -93,6 +98,18 @@ def forget(store_id: UUID) -> None:
     with transaction():
         fetch_row(_FORGET, {"store_id": store_id})
         touch(f"store:{store_id}")
+
+
+def unfinished_moves() -> list[str]:
+    """The stores whose move is under way or was broken off, each with how far it has come."""
+    (found,) = fetch_row(_UNFINISHED, {}) or ([],)
+    return list(found)
+
+
+@notice
+def stores_that_are_held() -> str:
+    found = ", ".join(unfinished_moves())
+    return f"stores whose move is not over, and whose jobs are held: {found} (flask stores move)" if found else ""
 
 
 def stores_that_left() -> list[tuple[UUID, str]]:

@@ -199,6 +199,15 @@ def test_the_keys_of_secrets_are_changed_but_for_a_store_that_moves(
     assert run(args=["gateways", "rotate"]).output == "1 accounts were encrypted anew\n"
 
 
+def test_operators_are_told_of_a_move_that_is_not_over(here: End, make: Factory, in_app: Flask) -> None:
+    store, client = make.store(make.user()), in_app.test_client()
+    with here.fenced(store):
+        assert f"jobs are held: {store.id} (copying)" in in_app.test_cli_runner().invoke(args=["jobs", "stats"]).output
+        assert "\ndues_stores_moving 1.0\n" in client.get("/metrics").text
+    assert "are held" not in in_app.test_cli_runner().invoke(args=["jobs", "stats"]).output
+    assert "\ndues_stores_moving 0.0\n" in client.get("/metrics").text
+
+
 def test_the_fence_stands_in_these_tests(here: End, make: Factory) -> None:
     """Without it they would show nothing."""
     store = make.store(make.user())

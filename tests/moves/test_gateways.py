@@ -56,7 +56,8 @@ def accepts(argv: Sequence[str | Path]) -> None:
 @pytest.mark.parametrize("gateway", ["caddy", "nginx", "haproxy"])
 def test_a_gateway_takes_the_lines(gateway: Gateway, moved: list[tuple[UUID, str]], tmp_path: Path) -> None:
     lines = gateway_map(gateway, moved)
-    assert [str(store_id) in lines for store_id, _ in MOVED] == [bool(moved)] * 2
+    for path in ("/v1/stores/", "/v1/gateways/stripe/"):
+        assert [f"{path}{store_id}" in lines for store_id, _ in MOVED] == [bool(moved)] * 2
     config = tmp_path / "config"
     (tmp_path / "moved.map").write_text(lines)
     template = {"caddy": CADDY, "nginx": NGINX, "haproxy": HAPROXY}[gateway]
