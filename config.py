@@ -305,6 +305,15 @@ def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
     return Settings(**values)
 
 
+def settings_or_exit() -> Settings:
+    """The settings of a program, from its environment. Where some are wrong it ends with status 1, after a line about
+    each on standard error."""
+    try:
+        return load_settings()
+    except ConfigError as error:
+        sys.exit(error.message)
+
+
 def description(field: msgspec.structs.FieldInfo) -> str:
     return str(_schema(field).get("description", ""))
 

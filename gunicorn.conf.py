@@ -9,11 +9,11 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
-from config import load_settings
+from config import settings_or_exit
 from dues.observability import exchange, metrics
 from dues.observability.logs import start_logging
 
-_settings = load_settings()
+_settings = settings_or_exit()
 
 # Where the web processes of this server show one another what they have counted. This is read by the main process.
 _metrics = Path(_settings.dues_home).absolute() / f"metrics-{_settings.port}-{os.getpid()}"

@@ -17,7 +17,7 @@ MODULES: tuple[Routes, ...] = tuple(module.routes for module in load("routes"))
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """Raises: ConfigError when `settings` is not given and the environment's are wrong."""
+    """Without `settings` they are the environment's; where those are wrong the process ends with a line about each."""
     app = create_base(settings)
     config: Settings = app.extensions["settings"]
     share_threads(config.web_threads)

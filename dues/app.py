@@ -10,7 +10,7 @@ import click
 from flask import Flask
 from flask.cli import AppGroup
 
-from config import Settings, load_settings
+from config import Settings, settings_or_exit
 from dues.observability.trace import start_spans
 from dues.postgres import init_db
 from dues.reads.freshness import init_cache
@@ -47,9 +47,9 @@ class Base(Flask):
 def create_base(settings: Settings | None = None) -> Flask:
     """A Flask application around the business, with `app.extensions["settings"]` set.
 
-    Raises: ConfigError when `settings` is not given and the environment's are wrong.
+    Without `settings` they are the environment's; where those are wrong the process ends with a line about each.
     """
-    settings = settings or load_settings()
+    settings = settings or settings_or_exit()
     start_spans()
     app = Base("dues", static_folder=None)
     app.cli = Commands(app.name)

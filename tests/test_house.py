@@ -168,7 +168,7 @@ def floors() -> list[str]:
 REGISTERS = re.compile(r"^@(?:when_\w+|\w*before_commit|notice)\b", re.M)
 DECLARES: dict[Part, tuple[str, re.Pattern[str]]] = {
     "hooks": ("dues", REGISTERS),
-    "commands": ("dues", re.compile(r"^\w+ = AppGroup\(|^@click\.command\b", re.M)),
+    "commands": ("dues", re.compile(r"^\w+ = Group\(|^@click\.command\b", re.M)),
     "routes": ("api/routes", re.compile(r"^routes = Routes\(", re.M)),
     "jobs": ("workers", re.compile(r"^@job\(", re.M)),
 }

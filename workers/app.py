@@ -3,7 +3,7 @@
 import msgspec
 from flask import Flask
 
-from config import Settings, load_settings
+from config import Settings, settings_or_exit
 from dues.app import create_base
 
 # The handler's own, the one that renews its lease, and one for what a handler does beside its transaction.
@@ -11,8 +11,8 @@ _CONNECTIONS = 3
 
 
 def create_worker_app(settings: Settings | None = None) -> Flask:
-    """Raises: ConfigError when `settings` is not given and the environment's are wrong."""
-    settings = settings or load_settings()
+    """Without `settings` they are the environment's; where those are wrong the process ends with a line about each."""
+    settings = settings or settings_or_exit()
     if settings.db_pool_size < _CONNECTIONS:
         settings = msgspec.structs.replace(settings, db_pool_size=_CONNECTIONS)
     return create_base(settings)

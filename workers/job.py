@@ -151,12 +151,16 @@ def _log(what: str, error: Exception) -> None:
     log.error("%s: %s", what, why, exc_info=None if failure else error)
 
 
+def make_due() -> int:
+    """Make jobs due whose time has come. The relay does that; this is for when none runs. Returns: how many."""
+    with _app().app_context():
+        return become_due() + release() + release_waiting()
+
+
 def promote() -> int:
-    """Make jobs due whose time has come. The relay does that; this is for when none runs. Never raises. Returns: how
-    many."""
+    """`make_due()`, which never raises."""
     try:
-        with _app().app_context():
-            return become_due() + release() + release_waiting()
+        return make_due()
     except Exception as error:
         log.warning("could not look for jobs whose time has come: %s", type(error).__name__)
         return 0

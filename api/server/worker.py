@@ -20,7 +20,7 @@ from api.cors import Cors
 from api.server.application import Application
 from api.server.connections import Connections
 from api.server.protocol import Connection
-from config import Settings, load_settings
+from config import Settings, settings_or_exit
 
 # How often gunicorn is told that this process lives, and how soon it notices that gunicorn does not.
 _TICK_S = 0.5
@@ -50,7 +50,7 @@ class Worker(GunicornWorker):
         self._stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, self._told_to_end, number)
-        settings, application = load_settings(), self.wsgi
+        settings, application = settings_or_exit(), self.wsgi
         connections = Connections(
             application,
             most=_most_connections(settings),

@@ -6,9 +6,10 @@ import click
 from flask.cli import with_appcontext
 
 from dues.billing.audit import audit
+from dues.postgres.command_line import Command
 
 
-@click.command("audit")
+@click.command("audit", cls=Command)
 @with_appcontext
 def command() -> None:
     """Compare the books with everything they derive from, and print every difference. The exit status is 1 if there is

@@ -3,34 +3,30 @@
 `flask --app wsgi jobs` where the web is installed; `flask --app dues.app:create_base jobs` needs nothing of it.
 """
 
-import subprocess
+import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
 import click
-import psycopg2
 import ujson
-from flask.cli import AppGroup
 from sqlalchemy import inspect
-from sqlalchemy.exc import DBAPIError
 
 from dues.clock import now, rfc3339
-from dues.errors import Problem
 from dues.jobs.admin import find_jobs, get_job, retry
 from dues.jobs.kinds import KINDS, QUEUES
 from dues.jobs.models import Job
 from dues.jobs.service import cancel
 from dues.jobs.stats import QueueStats, notices, queue_stats
 from dues.jobs.status import STATUSES
-from dues.postgres import failure_of, transaction
+from dues.postgres import transaction
+from dues.postgres.command_line import Group, refusals
 
 T = TypeVar("T")
 
-command = AppGroup("jobs", help="Look at slow work, and have a hand in it.")
+command = Group("jobs", help="Look at slow work, and have a hand in it.")
 
 _STATS: dict[str, Callable[[QueueStats], str]] = {
     "queue": lambda found: found.queue,
@@ -91,8 +87,7 @@ def list_jobs(queue: str | None, kind: str | None, statuses: tuple[str, ...], li
 @click.argument("job_id", type=click.UUID)
 def show(job_id: UUID) -> None:
     """All there is to know of a job."""
-    with _refusals():
-        job = get_job(job_id)
+    job = get_job(job_id)
     values = {column.key: getattr(job, column.key) for column in inspect(Job).column_attrs}
     width = max(map(len, values))
     for name, value in values.items():
@@ -122,9 +117,10 @@ def cancel_jobs(job_ids: Sequence[UUID]) -> None:
 @click.argument("queue", type=click.Choice(QUEUES))
 def drain(queue: str) -> None:
     """Do all that is due in a queue here and now, beside its workers or without any, and without Redis."""
-    # The handlers of jobs are not for this floor to import.
-    done = subprocess.run([sys.executable, "-m", "workers.drain", queue], check=False)
-    sys.exit(done.returncode)
+    # The handlers of jobs are not for this floor to import. It takes this process's place, so that a signal reaches it
+    # and nothing else: what is under way is then finished, and not killed with whoever waits for it.
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", "workers.drain", queue])  # noqa: S606  (no shell, nothing typed)
 
 
 def _retry(job_id: UUID) -> str:
@@ -141,7 +137,7 @@ def _each(job_ids: Sequence[UUID], act: Callable[[UUID], str]) -> None:
     refused = 0
     for job_id in job_ids:
         try:
-            with _refusals(), transaction():
+            with refusals(), transaction():
                 said = act(job_id)
         except click.ClickException as why:
             if len(job_ids) == 1:
@@ -152,18 +148,6 @@ def _each(job_ids: Sequence[UUID], act: Callable[[UUID], str]) -> None:
             click.echo(f"{job_id} {said}")
     if refused:
         raise click.ClickException(f"{refused} of {len(job_ids)} jobs are as they were")
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    try:
-        yield
-    except Problem as refused:
-        raise click.ClickException(refused.detail) from refused
-    except (psycopg2.Error, DBAPIError) as error:
-        if (failure := failure_of(error)) is None:
-            raise
-        raise click.ClickException(failure.detail) from error
 
 
 def _show_table(columns: dict[str, Callable[[T], str]], items: Sequence[T]) -> None:

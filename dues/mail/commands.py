@@ -3,15 +3,14 @@
 from uuid import UUID
 
 import click
-from flask.cli import AppGroup
 
-from dues.errors import NotFound
 from dues.jobs import enqueue, kinds
 from dues.jobs.stats import notice
 from dues.mail import ledger
 from dues.postgres import transaction
+from dues.postgres.command_line import Group
 
-command = AppGroup("mail", help="Mails that are held: nobody knows whether they were accepted.")
+command = Group("mail", help="Mails that are held: nobody knows whether they were accepted.")
 
 
 @notice
@@ -42,10 +41,7 @@ def resend(email_id: UUID) -> None:
 
 
 def _decide(email_id: UUID, decision: ledger.Decision) -> None:
-    try:
-        with transaction():
-            ledger.decide(email_id, decision)
-            if decision == "pending":
-                enqueue(kinds.MAILING_SEND, {"email_id": str(email_id)}, dedupe_key=str(email_id))
-    except NotFound as missing:
-        raise click.ClickException(missing.detail) from missing
+    with transaction():
+        ledger.decide(email_id, decision)
+        if decision == "pending":
+            enqueue(kinds.MAILING_SEND, {"email_id": str(email_id)}, dedupe_key=str(email_id))

@@ -7,7 +7,6 @@ from uuid import UUID
 
 import click
 import psycopg2
-from flask.cli import AppGroup
 
 from dues.moves.arrival import receive
 from dues.moves.departure import InDoubt, move
@@ -16,8 +15,9 @@ from dues.moves.states import Overtaken, stores_that_left
 from dues.moves.wire import Command, Lost, Refused, Wire
 from dues.partitions.session import Busy
 from dues.postgres import told
+from dues.postgres.command_line import Group
 
-command = AppGroup("stores", help="Moving stores to another Dues.")
+command = Group("stores", help="Moving stores to another Dues.")
 
 
 @command.command("move")

@@ -6,7 +6,6 @@ from datetime import datetime
 
 import click
 import psycopg2
-from flask.cli import AppGroup
 
 from dues.partitions import catalog
 from dues.partitions.conversion import Refused, convert, finish, first_bound, forget_preparations, steps_for
@@ -15,9 +14,10 @@ from dues.partitions.session import Busy, Session, changing
 from dues.partitions.tables import BY_NAME, TABLES, Partitioned
 from dues.partitions.upkeep import MONTHS_AHEAD, expired, make_ahead, making, missing_months
 from dues.postgres import told
+from dues.postgres.command_line import Group
 from dues.settings import settings
 
-command = AppGroup("partitions", help="Large tables by month.")
+command = Group("partitions", help="Large tables by month.")
 # Rows that should be none are counted up to here.
 _COUNTED = 1000
 _NAMES = click.Choice(list(BY_NAME))

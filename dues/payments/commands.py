@@ -1,12 +1,12 @@
 """`flask gateways`: the keys that encrypt the secrets of stores' gateways."""
 
 import click
-from flask.cli import AppGroup
 
 from dues.payments.accounts import rotate_secrets
+from dues.postgres.command_line import Group
 from dues.vault import new_key
 
-command = AppGroup("gateways", help="Stores' own payment gateways.")
+command = Group("gateways", help="Stores' own payment gateways.")
 
 
 @command.command("new-key")

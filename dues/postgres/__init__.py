@@ -14,6 +14,7 @@ statement_stats.py  how many statements a piece of work sends, and how long they
 constraints.py      what a violated constraint means
 patience.py         changing tables that others use
 migrate.py          `flask migrate`
+command_line.py     how commands of `flask` tell what is refused
 revisions.py        whether the database has all migrations
 """
 

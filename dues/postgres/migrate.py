@@ -16,9 +16,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from config import Settings
 from dues.postgres import patience, revisions
+from dues.postgres.command_line import Command
 from dues.postgres.patience import GIVE_UP_AFTER_S, Tell, patiently
 from dues.postgres.pool import UNBOUNDED
-from dues.postgres.sessions import WrongSession, check_version, connect, connect_args, session_settings
+from dues.postgres.sessions import check_version, connect, connect_args, session_settings
 from dues.settings import settings
 
 _BLOCKERS = text("""
@@ -110,20 +111,21 @@ def set_for_role(engine: Engine, config: Settings) -> None:
             connection.exec_driver_sql(_SET_FOR_ROLE.format(name=name, value=value).replace("%", "%%"))
 
 
-@click.command("migrate", help="Bring the database's tables up to date.")
+@click.command("migrate", cls=Command, help="Bring the database's tables up to date.")
 @with_appcontext
 def command() -> None:
     config = settings()
-    try:
-        if config.db_prepare:
-            connect(config, "dues migrate").close()
-        # Not the application's engine, which refuses sessions that are not set up yet.
-        args = connect_args(config, "dues migrate")
-        engine = create_engine(config.database_url, poolclass=NullPool, connect_args=args)
-        if not config.db_prepare:
-            set_for_role(engine, config)
-            click.echo("the role has the settings of its sessions: have the proxy reconnect to PostgreSQL")
-        migrate(engine, click.echo)
-    except WrongSession as error:
-        raise click.ClickException(str(error)) from error
-    click.echo(f"database is at migration {revisions.revisions(revisions.FOLDER)[-1]}")
+    if config.db_prepare:
+        connect(config, "dues migrate").close()
+    # Not the application's engine, which refuses sessions that are not set up yet.
+    args = connect_args(config, "dues migrate")
+    engine = create_engine(config.database_url, poolclass=NullPool, connect_args=args)
+    if not config.db_prepare:
+        set_for_role(engine, config)
+        click.echo("the role has the settings of its sessions: have the proxy reconnect to PostgreSQL")
+    migrate(engine, click.echo)
+    with engine.connect() as connection:
+        found = MigrationContext.configure(connection).get_current_revision()
+    newest = revisions.revisions(revisions.FOLDER)[-1]
+    newer = "" if found == newest else f", which a newer release has applied: this one brings those up to {newest}"
+    click.echo(f"database is at migration {found}{newer}")

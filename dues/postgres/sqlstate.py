@@ -2,11 +2,14 @@
 chapter "PostgreSQL Error Codes" of its manual), not by the class that the driver makes of it.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple, TypeVar
 
 import psycopg2
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+T = TypeVar("T")
 
 
 class Failure(NamedTuple):
@@ -52,6 +55,15 @@ _FAILURES = {
 }
 
 
+# What the server is set up without, and an operator can mend; a request that meets one of these fails as by a bug.
+_SET_UP = {
+    "28": "the role of DATABASE_URL is not let in",
+    "3D000": "there is no such database",
+    "42501": "the role of DATABASE_URL has no right to this",
+    "42703": "the tables are not those of this release (flask migrate)",
+    "42P01": "the tables are not those of this release (flask migrate)",
+}
+
 # A row refers to one that is not there.
 _FOREIGN_KEY = "23503"
 
@@ -82,11 +94,26 @@ def failure_of(error: BaseException | None) -> Failure | None:
         return _AWAY if is_lost else None
     if code == "0A000" and "cached plan" in str(error):
         return _OUTDATED
-    return next((_FAILURES[code[:length]] for length in (5, 3, 2) if code[:length] in _FAILURES), None)
+    return _by_code(_FAILURES, code)
+
+
+def _by_code(table: Mapping[str, T], code: str) -> T | None:
+    return next((table[code[:length]] for length in (5, 3, 2) if code[:length] in table), None)
 
 
 def told(error: BaseException) -> str:
     """An error of the database in one line for an operator: what it means, and the first line of what was said, which
     names no values of rows."""
-    failure, said = failure_of(error), str(getattr(error, "orig", error)).strip().partition("\n")[0]
-    return f"{failure.detail}: {said}" if failure else said
+    meaning, said = _meaning(error), str(getattr(error, "orig", error)).strip().partition("\n")[0]
+    return f"{meaning}: {said}" if meaning else said
+
+
+def refusal_of(error: BaseException) -> str | None:
+    """As `told()`, where it is something that an operator can mend or wait for; None for a bug of ours."""
+    return told(error) if _meaning(error) else None
+
+
+def _meaning(error: BaseException) -> str | None:
+    if failure := failure_of(error):
+        return failure.detail
+    return _by_code(_SET_UP, sqlstate_of(error) or "")

@@ -17,12 +17,12 @@ from typing import cast
 
 import click
 from flask import Flask
-from flask.cli import AppGroup
 from flask_caching import Cache
 
 from config import Settings
 from dues.failpoints import failpoint
 from dues.postgres import before_commit, fetch_row, in_transaction
+from dues.postgres.command_line import Group
 from dues.postgres.unit_of_work import UnitOfWork
 from dues.reads.freshness.backend import CacheBarred, FreshCache
 from dues.reads.freshness.journal import pack_words
@@ -55,7 +55,7 @@ def init_cache(app: Flask, settings: Settings) -> None:
     app.cli.add_command(_commands)
 
 
-_commands = AppGroup("cache", help="The cache of answers.")
+_commands = Group("cache", help="The cache of answers.")
 
 
 @_commands.command("clear")
