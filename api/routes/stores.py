@@ -11,6 +11,7 @@ from api.routing import Call, Routes
 from dues.errors import NotFound
 from dues.reads import ReadPlan
 from dues.reads.resource import Scope
+from dues.social.visibility import is_hidden
 from dues.stores import clock, logo, service
 from dues.stores import staff as staff_service
 from dues.stores.clock import ClockTime
@@ -124,12 +125,19 @@ def remove_logo(call: Call, store_id: UUID) -> Reply:
     return no_content()
 
 
-def _staff(call: Call) -> Staff:
+def _removable(call: Call) -> Staff:
+    """Everybody may leave: nobody has to ask whoever has appointed them."""
+    if call.ids["user_id"] != call.actor.user_id:
+        call.access.require_role("owner")
     return staff_service.get_staff(call.ids["store_id"], call.ids["user_id"])
 
 
 def _role(call: Call) -> Staff | None:
-    return staff_service.find_role(call.ids["store_id"], call.ids["user_id"])
+    """Whoever has a block with the caller is not there to be appointed: the staff see all that a store posts."""
+    staff = staff_service.find_role(call.ids["store_id"], call.ids["user_id"])
+    if staff is None and is_hidden(call.viewer, call.ids["user_id"]):
+        raise NotFound("there is no such user")
+    return staff
 
 
 @routes.get(STAFF, "catalog:read", role="support", lists=staff)
@@ -152,9 +160,9 @@ def set_role(call: Call, store_id: UUID, user_id: UUID) -> Reply:
     return call.written(staff, {"store_id": store_id, "user_id": user_id})
 
 
-@routes.delete(STAFF_ONE, "catalog:write", role="owner", find=_staff)
+@routes.delete(STAFF_ONE, "catalog:write", role="support", find=_removable)
 def remove_staff(call: Call, store_id: UUID, user_id: UUID) -> Reply:
-    """Remove somebody from the staff; the last owner stays"""
+    """Remove somebody from the staff, or leave it; the last owner stays"""
     call.match(call.row.version)
     call.hold()
     staff_service.remove_staff(call.row)

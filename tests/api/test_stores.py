@@ -288,6 +288,18 @@ class TestStaff:
         assert shop.roles() == {"Olga Owner": "owner"}
         assert shop.remove(user).status_code == 404
 
+    @pytest.mark.parametrize("role", ["support", "manager"])
+    def test_everybody_may_leave(self, make: Factory, shop: Shop, role: str):
+        """Nobody asked them whether they wanted to be there."""
+        user, other = make.user(name="Max"), make.user(name="Mia")
+        shop.put(user, role), shop.put(other, role)
+        auth = make.auth(user)
+        assert shop.remove(other, auth).status_code == 403
+        assert shop.remove(user, make.auth(user, store=make.store())).status_code == 403
+        assert shop.remove(user, auth).status_code == 204
+        assert shop.remove(user, auth).status_code == 403
+        assert shop.roles() == {"Olga Owner": "owner", "Mia": role}
+
     @pytest.mark.parametrize("body", [{}, {"role": "boss"}, {"role": None}, {"role": "owner", "name": "x"}])
     def test_a_role_is_one_of_three(self, client, make: Factory, shop: Shop, body: object):
         url = f"{shop.path}/{make.user().id}"

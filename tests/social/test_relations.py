@@ -140,6 +140,20 @@ class TestBlocks:
         for method in ("GET", "PATCH", "DELETE"):
             assert ann.status(method, comment["links"]["self"], {"body": "y"}) == 404
 
+    def test_nobody_is_appointed_by_somebody_whom_they_have_blocked(self, people: People, make: Factory):
+        """The staff see what a store posts, whoever has written it."""
+        owner, blocker, blocked = people(), people(), people()
+        staff = f"/v1/stores/{make.store(owner.user).id}/staff"
+        for person in (blocker, blocked):
+            owner.done("PUT", f"{staff}/{person.id}", {"role": "support"})
+        blocker.done("PUT", f"/v1/me/blocks/{owner.id}")
+        owner.done("PUT", f"/v1/me/blocks/{blocked.id}")
+        for person in (blocker, blocked):
+            # Those who are there already stay until one of the two has had enough.
+            owner.done("PUT", f"{staff}/{person.id}", {"role": "manager"})
+            assert person.status("DELETE", f"{staff}/{person.id}") == 204
+            assert owner.refused("PUT", f"{staff}/{person.id}", {"role": "support"})[:2] == (404, "not_found")
+
     def test_nobody_hides_a_comment_from_those_who_can_delete_it(self, people: People, make: Factory):
         """By blocking them: everybody else would see it, for as long as its author likes."""
         owner, author, support, troll, reader = (people() for _ in range(5))

@@ -1558,7 +1558,7 @@ export class Stores extends Group {
     return this.one("PUT", `/v1/stores/${seg(storeId)}/staff/${seg(userId)}`, body, options);
   }
 
-  /** Remove somebody from the staff; the last owner stays. */
+  /** Remove somebody from the staff, or leave it; the last owner stays. */
   removeStaff(storeId: string, userId: string, options: VersionOptions = {}): Promise<void> {
     return this.none("DELETE", `/v1/stores/${seg(storeId)}/staff/${seg(userId)}`, undefined, options);
   }

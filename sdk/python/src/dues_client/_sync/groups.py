@@ -681,9 +681,9 @@ class Stores(Group):
     def remove_staff(
         self, store_id: Id, user_id: Id, *, if_version: int | None = None, request_timeout: float | None = None
     ) -> None:
-        """Remove somebody from the staff; the last owner stays.
+        """Remove somebody from the staff, or leave it; the last owner stays.
 
-        Needs a token with the scope `catalog:write`. Kept for the store's staff, from the role `owner` up."""
+        Needs a token with the scope `catalog:write`. Kept for the store's staff, from the role `support` up."""
         self._none(
             "DELETE",
             f"/v1/stores/{segment(store_id)}/staff/{segment(user_id)}",
