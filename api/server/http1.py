@@ -61,6 +61,8 @@ def parse_head(data: bytes) -> Head:
     line = _LINE.fullmatch(data, 0, end)
     if line is None or not _FIELDS.fullmatch(data, end + 2):
         raise BadRequest("this is not HTTP/1.1", code="malformed_request")
+    if line[1] != line[1].upper():
+        raise BadRequest("a method is written in capitals", code="malformed_request")
     if line[3] != b"1":
         raise UnknownVersion("only HTTP/1.1 is supported")
     if data.count(b"\r\n") > MOST_FIELDS + 1:

@@ -88,6 +88,8 @@ CASES = {
     "9.3 requests in a row": (GET + b"\r\n" + GET + b"\r\n" + GET + b"\r\n", [200, 200, 200]),
     "9.6 close": (GET + b"Connection: close\r\n\r\n" + NEXT, [200]),
     "9.6 close among others": (GET + b"Connection: keep-alive, Close\r\n\r\n" + NEXT, [200]),
+    "9.1 (RFC 9110) a method in small letters": (b"head" + GET[3:] + b"\r\n" + NEXT, [400]),
+    "9.1 (RFC 9110) a method in both": (b"Get" + GET[3:] + b"\r\n" + NEXT, [400]),
     "5.3 (RFC 9110) two tokens": (GET + b"Authorization: Bearer a\r\nAuthorization: Bearer b\r\n\r\n", [400]),
     "5.3 (RFC 9110) two keys": (GET + b"Idempotency-Key: a\r\nIdempotency-Key: b\r\n\r\n", [400]),
     "a request line of 8 kB": (b"GET /" + b"a" * LONGEST_LINE + b" HTTP/1.1\r\nHost: h\r\n\r\n", [414]),
