@@ -21,6 +21,7 @@ from urllib3.util import Timeout
 from dues.errors import NotFound, Problem
 from dues.jobs import Retry, enqueue
 from dues.jobs.kinds import UNSUBSCRIBE_ELSEWHERE
+from dues.jobs.outbox import JSON
 from dues.moving import stores_that_move
 from dues.postgres import fetch_row, transaction, unit_of_work
 from dues.settings import settings
@@ -118,8 +119,10 @@ def is_here(reader: Reader) -> bool:
 def pass_on_later(reader: Reader) -> None:
     """Enqueue a job that forwards this user's unsubscribing from a store that is not here. Part of the caller's
     transaction()."""
-    # The job does not belong to the store, because a store's jobs move with it.
-    enqueue(UNSUBSCRIBE_ELSEWHERE, {name: str(value) for name, value in _values(reader).items()})
+    args: dict[str, JSON] = {name: str(value) for name, value in _values(reader).items()}
+    # The job does not belong to the store, because a store's jobs move with it. A link that is sent many times enqueues
+    # no second job while the first waits.
+    enqueue(UNSUBSCRIBE_ELSEWHERE, args, dedupe_key=f"{reader.store_id} {reader.user_id}")
 
 
 def pass_on(reader: Reader) -> None:

@@ -163,7 +163,8 @@ def test_one_click_is_never_redirected_and_does_what_it_says_where_the_store_is(
     outside: Outside, here: End, elsewhere: End, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with here.fenced(outside.shop.store):
-        assert outside.click_once(ONE_CLICK).status_code == 200
+        for _ in range(2):
+            assert outside.click_once(ONE_CLICK).status_code == 200
         outside.shop.work.drain()
         # It waits for the move's end, and no attempt is counted.
         (job,) = here.make.rows("select * from jobs where kind = 'mailing.unsubscribe_elsewhere'")
