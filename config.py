@@ -34,7 +34,13 @@ def doc(text: str) -> Meta:
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    database_url: Annotated[str, doc("PostgreSQL 14 to 18, e.g. `postgresql://user:password@host/dues`")]
+    database_url: Annotated[
+        str,
+        doc(
+            "PostgreSQL 14 to 18, e.g. `postgresql://user:password@host/dues`; in a password `@` is written `%40`, `/` "
+            "`%2F` and `%` `%25`"
+        ),
+    ]
     database_replica_urls: Annotated[
         str,
         Meta(pattern=r"^\s*(postgres(ql)?://\S+(\s+|$))*$"),
@@ -252,6 +258,10 @@ def read_dsn(url: str) -> dict[str, str]:
     except psycopg2.ProgrammingError:
         # Whose message may hold the password.
         raise ValueError("this is not the URL of a PostgreSQL database") from None
+    # A password ends at the first `@` or `/` that stands in it as it is: what follows would be taken for the host or
+    # the database, and named in errors. (The host `@…` is a socket of Linux without a file.)
+    if any("@" in found.get(name, "")[1:] for name in ("host", "dbname")):
+        raise ValueError("the user or the password is not percent-encoded")
     # Several URLs with commas between them would be one of a database with a long name.
     if "://" in found.get("dbname", ""):
         raise ValueError("this is more than one URL")

@@ -1,6 +1,7 @@
 """For those who run Dues: is it alive, is it ready, what does it measure."""
 
 import hmac
+import logging
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from urllib.parse import parse_qsl
@@ -9,7 +10,7 @@ import psycopg2
 from flask import Blueprint, Flask, Response, current_app, g
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
-from redis import RedisError
+from redis import RedisError, ResponseError
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.flask_host import respond
@@ -22,15 +23,18 @@ from dues.jobs.stats import QueueStats, queue_stats
 from dues.mail.ledger import count_unknown
 from dues.moves.states import unfinished_moves
 from dues.observability.metrics import CONTENT_TYPE, exposition
-from dues.postgres import connect
+from dues.observability.outage import Outage
+from dues.postgres import connect, told
 from dues.postgres.revisions import is_current
 from dues.postgres.sessions import WrongSession, is_read_only, wrong_settings
-from dues.redis.client import redis_client
+from dues.redis.client import check_takes_writes, redis_client
 from dues.settings import settings
 
 # A probe is asked every few seconds and given up soon; two is also the least that libpq takes.
 _DATABASE_TIMEOUT_S = 2
 _REDIS_TIMEOUT_S = 1.0
+
+log = logging.getLogger("dues.readiness")
 
 system = Blueprint("system", __name__)
 
@@ -85,32 +89,40 @@ class Readiness:
         self._config = config
         # Usually two names of one server, which is then asked once.
         self._servers = [redis_client(url, _REDIS_TIMEOUT_S) for url in {config.redis_url, config.cache_redis_url}]
+        self._outage = Outage()
 
     def missing(self, *, with_redis: bool) -> dict[str, str]:
-        """What is not as it should be, of `database`, `migrations` and `redis`: each with a sentence."""
-        found = self._missing_of_database()
+        """What is not as it should be, of `database`, `migrations` and `redis`: each with a sentence. The log says what
+        the servers said, which may name hosts and users."""
+        found, why = self._missing_of_database()
         try:
             for server in self._servers if with_redis else ():
-                server.ping()
-        except (RedisError, OSError):
-            found["redis"] = "redis is not there"
+                check_takes_writes(server)
+        except (RedisError, OSError) as error:
+            found["redis"] = "redis takes no writes" if isinstance(error, ResponseError) else "redis is not there"
+            why = "; ".join(filter(None, (why, str(error))))
+        if found and self._outage.failed():
+            log.warning("not ready: %s%s", "; ".join(found.values()), f" ({why})" if why else "")
+        elif not found and self._outage.worked():
+            log.warning("ready again")
         return found
 
-    def _missing_of_database(self) -> dict[str, str]:
+    def _missing_of_database(self) -> tuple[dict[str, str], str]:
+        """What is missing, and what the server said."""
         limit = {"statement_timeout": str(_DATABASE_TIMEOUT_S * 1000)}
         try:
             with closing(connect(self._config, "dues-readiness", _DATABASE_TIMEOUT_S, **limit)) as connection:
                 if not is_current(connection):
-                    return {"migrations": "migrations are missing"}
+                    return {"migrations": "migrations are missing"}, ""
                 if is_read_only(connection):
-                    return {"database": "database is read-only"}
+                    return {"database": "database is read-only"}, ""
                 if wrong := wrong_settings(self._config, connection, **limit):
-                    return {"database": f"sessions of the database are not set up: {', '.join(wrong)}"}
+                    return {"database": f"sessions of the database are not set up: {', '.join(wrong)}"}, ""
         except WrongSession as error:
-            return {"database": str(error)}
-        except psycopg2.Error:
-            return {"database": "database is not there"}
-        return {}
+            return {"database": str(error)}, ""
+        except psycopg2.Error as error:
+            return {"database": "database is not there, or has no connection left"}, told(error)
+        return {}, ""
 
 
 class _Build(Collector):

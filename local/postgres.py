@@ -183,7 +183,9 @@ class Postgres(Server):
         # PostgreSQL in single-user mode exits with 0 even if a statement failed.
         said = result.stderr.strip().splitlines()
         if result.returncode or any("ERROR:" in line for line in said):
-            reason = said[-1] if said else f"status {result.returncode}"
+            # Where initdb fails, its last lines are about what it tidies up.
+            faults = [line for line in said if "error:" in line.lower() or "FATAL:" in line]
+            reason = (faults or said or [f"status {result.returncode}"])[-1]
             raise CannotStart(f"cannot create the database in {self._data}: {reason}")
 
     def _same_version(self, programs: Path) -> None:

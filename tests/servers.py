@@ -271,6 +271,20 @@ class Mailbox:
             pass
 
 
+@contextlib.contextmanager
+def taking_no_writes(client: "redis.Redis", why: str) -> Iterator[None]:
+    """While the block runs the Redis answers reads and refuses writes: its memory is `full`, or it is a `replica`."""
+    if why == "full":
+        client.config_set("maxmemory", 1)
+    else:
+        client.replicaof("127.0.0.1", 1)
+    try:
+        yield
+    finally:
+        client.config_set("maxmemory", 0)
+        client.replicaof("NO", "ONE")
+
+
 def wait_until(condition: Callable[[], object], timeout_s: float = 10.0, what: str = "the condition") -> None:
     """Ask `condition` until it holds. Raises: AssertionError naming `what` after `timeout_s`."""
     began = time.monotonic()

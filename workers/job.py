@@ -36,7 +36,7 @@ from dues.jobs.queues import threads
 from dues.jobs.turns import Turns, become_due
 from dues.observability.logs import log_fields
 from dues.observability.trace import Spanned, Value
-from dues.postgres import STORE_MOVES, failure_of, fetch_row, sqlstate_of
+from dues.postgres import STORE_MOVES, failure_of, fetch_row, sqlstate_of, told
 from dues.settings import settings
 from dues.webhooks.waiting import release
 from workers.app import create_worker_app
@@ -162,7 +162,7 @@ def promote() -> int:
     try:
         return make_due()
     except Exception as error:
-        log.warning("could not look for jobs whose time has come: %s", type(error).__name__)
+        log.warning("could not look for jobs whose time has come: %s", told(error))
         return 0
 
 

@@ -8,6 +8,7 @@ unneeded delivery only wakes a worker that finds nothing to do.
 import logging
 import signal
 import time
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import suppress
 from uuid import UUID
@@ -28,7 +29,8 @@ from dues.jobs.lease import take_back
 from dues.jobs.notifications import CHANNEL
 from dues.jobs.turns import MOST_BECOMING_DUE, become_due, count_turns
 from dues.observability.logs import start_logging
-from dues.postgres import db, fetch_row, transaction
+from dues.observability.outage import Outage
+from dues.postgres import db, fetch_row, told, transaction
 from dues.reads.freshness import restore_cache_once
 from dues.reads.freshness.marks import MARK_EVERY_S, make_mark
 from dues.settings import settings
@@ -92,8 +94,8 @@ def _missing(deliveries: Deliveries) -> dict[str, int]:
 
 
 def note_look() -> int:
-    """Record that a relay is at work and reaches Redis as well as PostgreSQL. Raises: redis.RedisError."""
-    _deliveries().lengths(QUEUES)
+    """Record that a relay is at work and can write to Redis as well as PostgreSQL. Raises: redis.RedisError."""
+    _deliveries().check()
     fetch_row(_LOOKED, {})
     return 0
 
@@ -165,7 +167,7 @@ class Relay:
 
     def __init__(self, app: Flask) -> None:
         self._app = app
-        self._failing: set[str] = set()
+        self._outages: dict[str, Outage] = defaultdict(Outage)
         self._stopping = False
 
     def stop(self) -> None:
@@ -197,12 +199,10 @@ class Relay:
             with self._app.app_context():
                 done = task()
         except (redis.RedisError, psycopg2.Error, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
-            if name not in self._failing:
-                log.error("%s fails for now: %s", name, type(error).__name__)
-            self._failing.add(name)
+            if self._outages[name].failed():
+                log.error("%s fails for now: %s", name, told(error))
             return 0
-        if name in self._failing:
-            self._failing.remove(name)
+        if self._outages[name].worked():
             log.warning("%s works again", name)
         return done
 

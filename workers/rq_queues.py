@@ -12,7 +12,7 @@ from rq.queue import EnqueueData
 from rq.serializers import JSONSerializer
 
 from dues.ids import new_id
-from dues.redis.client import redis_client
+from dues.redis.client import check_takes_writes, redis_client
 
 _PERFORM = "workers.job.perform"
 # When Redis deletes what is left of a delivery that was lost, in seconds.
@@ -40,6 +40,10 @@ class Deliveries:
         if name not in self._queues:
             self._queues[name] = queue(name, self._redis)
         return self._queues[name]
+
+    def check(self) -> None:
+        """Raises: redis.RedisError where nothing could be pushed."""
+        check_takes_writes(self._redis)
 
     def lengths(self, names: Iterable[str]) -> list[int]:
         """How many deliveries wait in each queue."""

@@ -121,7 +121,7 @@ class LeanWorker(SimpleWorker):
                 self._is_without_redis = False
             except (redis.RedisError, OSError) as error:
                 if not self._is_without_redis:
-                    log.warning("Redis cannot be asked for work: %s; trying until it can", type(error).__name__)
+                    log.warning("Redis cannot be asked for work: %s; trying until it can", error)
                 self._is_without_redis = True
                 self._work_without_redis(took_s=time.monotonic() - asked_at)
                 continue

@@ -68,8 +68,9 @@ _WORDS = {"queue", "id", "kind", "status", "last error"}
 @command.command("stats")
 def stats() -> None:
     """How far behind each queue is, and how many workers it wants."""
-    _show_table(_STATS, queue_stats())
-    for sentence in notices():
+    queues = queue_stats()
+    _show_table(_STATS, queues)
+    for sentence in notices(queues):
         click.echo(sentence)
 
 

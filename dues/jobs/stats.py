@@ -5,7 +5,7 @@ It asks PostgreSQL alone, so it tells the truth while Redis is away, and counts 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import text
@@ -17,6 +17,8 @@ from dues.postgres import db
 
 # The share of its time that a worker should be at work: with more, jobs queue up behind one another.
 _BUSY = 0.7
+# A queue in which a job has been due for so long, and none is running, has no worker as far as can be told.
+_UNSERVED_S = 60.0
 
 # Rates are those of the last minute. A job that became due in it is due still, running, or ended in it as well. The
 # length of an attempt is the time from when the job was last due to its end, less what it waited before its first.
@@ -104,9 +106,15 @@ def notice(function: Callable[[], str]) -> Callable[[], str]:
     return function
 
 
-def notices() -> list[str]:
-    """What slices have to say about work that has come to a stop."""
-    return [said for function in _notices if (said := function())]
+def notices(queues: Sequence[QueueStats]) -> list[str]:
+    """Queues that nobody seems to serve, and what slices have to say about work that has come to a stop."""
+    unserved = [
+        f"{found.queue}: jobs have been due for {found.latency_s:.0f} s and none is running: does a worker serve it"
+        " (WORKER_QUEUES)?"
+        for found in queues
+        if found.latency_s > _UNSERVED_S and not found.running
+    ]
+    return unserved + [said for function in _notices if (said := function())]
 
 
 def queue_stats() -> list[QueueStats]:

@@ -22,6 +22,12 @@ _KEEP_ALIVE = {
 }
 
 
+def check_takes_writes(client: Redis) -> None:
+    """Write a name that is gone a second later. Raises: redis.RedisError, which is a ResponseError where the server is
+    there and takes no writes: it is a replica, say, or its memory is full."""
+    client.set("dues:probe", "1", px=1000)
+
+
 def redis_client(url: str, timeout_s: float) -> Redis:
     """A client that waits at most `timeout_s` for a connection, and as long for an answer. Nothing is connected yet."""
     options: dict[str, Any] = {}

@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from api.app import create_app
 from dues import VERSION
 from dues.postgres import db
-from tests.servers import Servers, wait_until
+from tests.servers import Servers, taking_no_writes, wait_until
 
 NOWHERE = "postgresql://nobody:hunter2@127.0.0.1:1/none"
 
@@ -55,6 +55,26 @@ def test_not_ready_names_what_is_missing_and_no_secret(servers, changes, missing
     assert answer.json["missing"] == missing
     assert answer.headers["Retry-After"]
     assert "hunter2" not in answer.text
+
+
+@pytest.mark.parametrize("why", ["full", "replica"])
+def test_a_redis_that_takes_no_writes_is_missing(client, servers: Servers, why: str):
+    with taking_no_writes(servers.redis, why):
+        answer = client.get("/readyz")
+        assert (answer.status_code, answer.json["missing"]) == (503, ["redis"])
+        assert answer.json["detail"] == "redis takes no writes"
+        assert client.get("/readyz?ignore=redis").status_code == 200
+    assert client.get("/readyz").status_code == 200
+
+
+def test_the_log_says_once_what_the_servers_said(servers, caplog: pytest.LogCaptureFixture):
+    without = other(servers, database_url=NOWHERE, redis_url="redis://:hunter2@127.0.0.1:1")
+    for _ in range(3):
+        assert without.get("/readyz").status_code == 503
+    [said] = [record.getMessage() for record in caplog.records if record.name == "dues.readiness"]
+    assert said.startswith("not ready: database is not there, or has no connection left; redis is not there (")
+    assert "port 1 failed: Connection refused; Error 111 connecting to 127.0.0.1:1" in said
+    assert "hunter2" not in said
 
 
 def test_who_can_do_without_redis_says_so(servers, client):

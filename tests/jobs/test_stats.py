@@ -7,7 +7,7 @@ import pytest
 from flask import Flask
 
 from dues.jobs import Kind
-from dues.jobs.stats import QueueStats, queue_stats
+from dues.jobs.stats import QueueStats, notices, queue_stats
 from tests.factory import Factory
 from tests.jobs.conftest import QUICK, Jobs
 
@@ -35,6 +35,18 @@ def test_depth_latency_and_silent_workers(jobs: Jobs):
     assert (found.depth, found.running, found.expired) == (2, 2, 1)
     assert found.latency_s == pytest.approx(60, abs=2)
     assert found.relay_lag_s == pytest.approx(60, abs=2)
+
+
+def test_a_queue_that_nobody_serves_is_named(jobs: Jobs):
+    """However patient it is: `bulk` may wait for an hour, which is long to find out that no worker has it."""
+    bulk = Kind("test.bulk", "bulk")
+    first, other = jobs.add(bulk), jobs.add()
+    jobs.change(first, "run_at = now() - interval '61 s'")
+    jobs.change(other, "run_at = now() - interval '50 s'")
+    [said] = notices(queue_stats())
+    assert said.startswith("bulk: jobs have been due for 61 s and none is running: does a worker serve it")
+    jobs.claimed(jobs.add(bulk))
+    assert notices(queue_stats()) == []
 
 
 def test_what_is_held_back_asks_for_no_more_workers(jobs: Jobs, make: Factory):

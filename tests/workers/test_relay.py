@@ -21,7 +21,7 @@ from dues.jobs.stats import queue_stats
 from dues.postgres import db, transaction
 from tests.factory import Factory
 from tests.jobs.conftest import QUICK, Jobs
-from tests.servers import Servers, wait_until
+from tests.servers import Servers, taking_no_writes, wait_until
 from tests.workers import deeds
 from tests.workers.conftest import Notes
 from workers import relay
@@ -116,6 +116,14 @@ def test_without_redis_everything_stays_due(jobs: Jobs, make: Factory, monkeypat
     with pytest.raises(redis.ConnectionError):
         relay_once()
     assert make.value("select count(*) from jobs where status = 'queued' and due") == 2
+
+
+@pytest.mark.parametrize("why", ["full", "replica"])
+def test_a_relay_that_cannot_wake_anybody_is_none(jobs: Jobs, servers: Servers, why: str):
+    """What watches over relays (`dues_queue_relay_lag_seconds`) is told so, though Redis answers."""
+    with taking_no_writes(servers.redis, why), pytest.raises(redis.RedisError):
+        relay.note_look()
+    relay.note_look()
 
 
 @pytest.mark.parametrize("moment", ["after_select", "after_push", "after_commit"])

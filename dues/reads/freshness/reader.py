@@ -9,6 +9,7 @@ from typing import Any
 import psycopg2
 
 from dues.observability.metrics import CACHE_READS
+from dues.observability.outage import Outage
 from dues.reads.freshness.journal import Follower
 from dues.reads.freshness.read_protocol import (
     Ask,
@@ -78,7 +79,7 @@ class Reader:
         self._follower = Follower()
         self._protocol = ReadProtocol(store, life_s, new_round, lambda result: _READS[result].inc(), clock)
         self._rest_until = float("-inf")
-        self._is_away = False
+        self._outage = Outage(clock)
 
     def read(self, key: str, tags: Sequence[str], compute: Callable[[], Computed], *, follows: bool = False) -> Result:
         """The answer that `key` names and `compute()` makes: see `ReadProtocol.read`. Raises: what `compute` raises."""
@@ -131,8 +132,7 @@ class Reader:
         except CacheAway as error:
             self._rest(error)
             return None
-        if self._is_away:
-            self._is_away = False
+        if self._outage.worked():
             log.warning("reading through the cache again")
         return found
 
@@ -156,7 +156,6 @@ class Reader:
             raise CacheAway(f"no transaction id: {error}") from error
 
     def _rest(self, error: Exception) -> None:
-        if not self._is_away:
+        if self._outage.failed():
             log.warning("reading past the cache: %s", error)
-        self._is_away = True
         self._rest_until = self._clock() + _REST_S
