@@ -254,7 +254,8 @@ def find(request: Request) -> tuple[Route, Ids]:
     if found is None:
         raise _missing(request)
     route, _ = found
-    is_json = route.writes or route.lists or route.reads or route.returns
+    # Its answer becomes a member of another: what declares none but 204 has none, and pages and files declare nothing.
+    is_json = route.lists or route.reads or route.returns or route.statuses == (204,)
     unfit = route.composes or route.alone or route.streams or route.uploads
     if unfit or route.limit == "login" or not is_json:
         raise BadRequest(f"{route} cannot be part of another request", code="not_composable")

@@ -100,6 +100,7 @@ def test_an_operation_is_refused_as_it_would_be_alone(post: Post, packages: Any,
         {"id": "m", "method": "GET", "path": f"/v1/stores/{store.id}/packages/$l.data"},
         {"id": "n", "method": "GET", "path": f"/v1/stores/{store.id}/packages/$l.data.0.id"},
         packages("o", name={"$ref": "l#/data/7/name"}),
+        {"id": "p", "method": "POST", "path": f"/v1/unsubscribe?token={store.id}"},
     )
     assert {id_: (result["status"], (result["body"] or {}).get("code")) for id_, result in results.items()} == {
         "a": (422, "validation"),
@@ -117,6 +118,7 @@ def test_an_operation_is_refused_as_it_would_be_alone(post: Post, packages: Any,
         "m": (424, "failed_dependency"),
         "n": (404, "not_found"),
         "o": (424, "failed_dependency"),
+        "p": (400, "not_composable"),
     }
     assert results["a"]["body"]["errors"][0]["pointer"] == "#/amount"
     assert results["a"]["body"]["instance"] == f"/v1/stores/{store.id}/packages"
