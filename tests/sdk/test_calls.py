@@ -203,6 +203,24 @@ def test_a_token_is_not_shown() -> None:
     assert "dues_x" not in repr(Script().client()) + str(vars(Script().client()._http))
 
 
+@pytest.mark.parametrize("token", ["dues_x\n", "dues_x\r\nX-A: 1", "dues\x00_x"])
+def test_what_no_header_can_hold_is_told_at_once_and_not_shown(token: str) -> None:
+    script = Script()
+    with pytest.raises(ValueError, match="Authorization") as told:
+        read(script.client().with_options(token=token))
+    assert "dues" not in str(told.value)
+    assert not script.requests
+
+
+@pytest.mark.parametrize("id_", ["", ".", ".."])
+def test_an_id_names_no_other_path(id_: str) -> None:
+    script = Script()
+    for call in (lambda: script.client().stores.get(id_), lambda: script.client().packages.archive("s", id_)):
+        with pytest.raises(ValueError, match="an id is"):
+            call()
+    assert not script.requests
+
+
 def test_the_async_client_does_the_same() -> None:
     script = Script(LOST, 503, 200)
 

@@ -124,6 +124,12 @@ def test_while_a_secret_rotates_either_will_do(known: Any) -> None:
         (EVENT, {}, SECRETS[0]),
         (EVENT, signed(EVENT, SECRETS[0]), "whsec_??"),
         (EVENT, signed(EVENT, SECRETS[0]) | {"Webhook-Signature": ""}, SECRETS[0]),
+        # What a stranger may send, as some frameworks hand it on: none of it is an error of the receiver's.
+        (EVENT, signed(EVENT, SECRETS[0]) | {"Webhook-Timestamp": "9" * 400}, SECRETS[0]),
+        (EVENT, signed(EVENT, SECRETS[0]) | {"Webhook-Timestamp": "9" * 5000}, SECRETS[0]),
+        (EVENT, signed(EVENT, SECRETS[0]) | {"Webhook-Timestamp": "٣"}, SECRETS[0]),
+        (EVENT, signed(EVENT, SECRETS[0]) | {"Webhook-Id": "\udcff"}, SECRETS[0]),
+        (EVENT, signed(EVENT, SECRETS[0]) | {"Webhook-Signature": "v1,\udcff v1,é"}, SECRETS[0]),
     ],
 )
 def test_what_is_not_signed_is_refused(body: str, headers: dict[str, str], secret: str) -> None:

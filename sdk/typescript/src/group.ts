@@ -16,7 +16,8 @@ type AnyOptions = CallOptions & KeyedOptions & SlowOptions & VersionOptions & { 
 
 /** An id as a part of a path. Throws for an empty one, which would name the list instead. */
 export function seg(id: string): string {
-  if (!id) throw new TypeError("an id is empty");
+  // These would name something else: the list, or what is above it.
+  if (!id || id === "." || id === "..") throw new TypeError(`an id is ${id || "empty"}`);
   return encodeURIComponent(id);
 }
 

@@ -31,7 +31,7 @@ export async function verify(
   const id = header(headers, "webhook-id");
   const timestamp = header(headers, "webhook-timestamp");
   const signatures = header(headers, "webhook-signature").split(" ");
-  if (!/^\d+$/.test(timestamp) || Math.abs(Date.now() / 1000 - Number(timestamp)) > tolerance) {
+  if (!/^\d{1,15}$/.test(timestamp) || Math.abs(Date.now() / 1000 - Number(timestamp)) > tolerance) {
     throw new InvalidSignature("it was signed too long ago, or its time is none");
   }
   const signed = new TextEncoder().encode(`${id}.${timestamp}.${text}`);

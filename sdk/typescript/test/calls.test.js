@@ -85,7 +85,7 @@ test("what is sent", async () => {
   const sent = { "amount[gte]": "5", fields: "id,name", page: "2", per_page: "50" };
   assert.deepEqual(Object.fromEntries(url.searchParams), sent);
   assert.equal(headers.Authorization, "Bearer t");
-  assert.throws(() => dues.packages.get("s", ""), TypeError);
+  for (const id of ["", ".", ".."]) assert.throws(() => dues.packages.get("s", id), TypeError);
 });
 
 test("a list is walked by its links", async () => {

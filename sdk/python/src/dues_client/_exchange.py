@@ -71,6 +71,15 @@ def request_headers(
     return headers
 
 
+def sendable(headers: Mapping[str, str]) -> dict[str, str]:
+    """`headers`. Raises: ValueError for one that cannot be sent, such as a token with the end of the line that it was
+    read from. What it holds is not told, since it may be a secret."""
+    for name, value in headers.items():
+        if value != value.strip() or any(character < " " or character == "\x7f" for character in value):
+            raise ValueError(f"what {name} is to be holds a line break, or blanks around it")
+    return dict(headers)
+
+
 def read_answer(response: httpx.Response, content: bytes) -> Answer:
     """Raises: ApiError for an answer that refuses."""
     headers = {name.lower(): value for name, value in response.headers.items()}

@@ -127,9 +127,10 @@ class WebhookEvent(Model):
 
 
 def segment(value: Id) -> str:
-    """An id as a part of a path. Raises: ValueError for an empty one, which would name the list instead."""
-    if not str(value):
-        raise ValueError("an id is empty")
+    """An id as a part of a path. Raises: ValueError for one that would name something else: the list, or what is above
+    it."""
+    if str(value) in ("", ".", ".."):
+        raise ValueError(f"an id is {str(value) or 'empty'}")
     return quote(str(value), safe="")
 
 

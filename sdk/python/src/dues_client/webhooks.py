@@ -3,6 +3,7 @@
 import base64
 import hmac
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -13,6 +14,7 @@ from dues_client.errors import InvalidSignature
 from dues_client.models import EVENTS, AnyEvent
 
 TOLERANCE_S = 300
+_SECONDS = re.compile(r"[0-9]{1,15}")
 
 
 def verify(
@@ -31,12 +33,15 @@ def verify(
         signatures = given["webhook-signature"].split()
     except KeyError as missing:
         raise InvalidSignature(f"there is no header {missing}") from None
-    if not timestamp.isdecimal() or abs(time.time() - int(timestamp)) > tolerance_s:
+    if not _SECONDS.fullmatch(timestamp) or abs(time.time() - int(timestamp)) > tolerance_s:
         raise InvalidSignature("it was signed too long ago, or its time is none")
+    # Some frameworks hand on bytes that are no text as halves of characters, which nothing that was signed has.
+    if not message_id.isascii():
+        raise InvalidSignature("its id is none")
     signed = f"{message_id}.{timestamp}.".encode() + raw
     for one in [secret] if isinstance(secret, str) else secret:
-        expected = b"v1," + base64.b64encode(hmac.digest(_key(one), signed, sha256))
-        if any(hmac.compare_digest(expected, signature.encode()) for signature in signatures):
+        expected = "v1," + base64.b64encode(hmac.digest(_key(one), signed, sha256)).decode()
+        if any(signature.isascii() and hmac.compare_digest(expected, signature) for signature in signatures):
             return read_event({**json.loads(raw), "id": message_id})
     raise InvalidSignature("no signature is of this secret")
 

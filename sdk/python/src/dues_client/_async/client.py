@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from dues_client._async.groups import AsyncGroups
-from dues_client._exchange import LAST, USER_AGENT, Answer, Options, network_error, read_answer, retry_delay
+from dues_client._exchange import LAST, USER_AGENT, Answer, Options, network_error, read_answer, retry_delay, sendable
 from dues_client._http import httpx
 from dues_client._model import body_of, query_of
 from dues_client.errors import ApiError, NetworkError, NotFound
@@ -161,6 +161,6 @@ class AsyncDues(AsyncGroups):
             params=(query_of(query) if query else None) or None,
             content=body if isinstance(body, bytes) else None,
             json=None if body is None or isinstance(body, bytes) else body_of(body),
-            headers=all_headers,
+            headers=sendable(all_headers),
             timeout=timeout,
         )
