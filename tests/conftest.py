@@ -14,9 +14,11 @@ from hypothesis import settings
 
 from api.app import create_app
 from dues.postgres import db
+from dues.reads.freshness import fresh_cache
 from tests import refusals
 from tests.contention import Contention
 from tests.factory import Factory
+from tests.kept_connections import KeptConnections
 from tests.postgres_versions import PACKAGES, programs_of
 from tests.recorder import QueryRecorder
 from tests.servers import Cluster, Mailbox, Servers
@@ -144,7 +146,11 @@ def _app(servers: Servers) -> Iterator[Flask]:
     app = create_app(servers.settings())
     app.testing = False
     app.test_client_class = refusals.Client
+    with app.app_context():
+        switch = fresh_cache().switch
+    connections = switch.connect = KeptConnections(switch.connect)
     yield app
+    connections.close()
     with app.app_context():
         db.engine.dispose()
 
