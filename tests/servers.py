@@ -357,9 +357,9 @@ def _connected(url: str) -> Iterator[psycopg2.extensions.cursor]:
 
 
 def _cleaning(tables: list[str], guarded: list[str]) -> str:
-    """The statement that makes the function which empties `tables`. Unless it runs as an administrator, triggers of those
-    that are `guarded` are turned off meanwhile, which costs more than all the rest, and so only where there are rows in
-    one."""
+    """The statement that makes the function which empties `tables`. Unless it runs as an administrator, the triggers of
+    those that are `guarded` are turned off meanwhile, which costs more than all the rest, and so only where there are
+    rows in one."""
     return _CLEAN.format(
         tables=f"array{tables}",
         small=_SMALL_TABLE,
