@@ -18,7 +18,6 @@ from contextlib import closing
 from email import message_from_bytes, policy
 from email.message import EmailMessage
 from functools import cached_property
-from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +39,9 @@ from local.mailsink import MailSink
 from local.postgres import Postgres
 from local.process import Server
 from local.valkey import Valkey
+from tests.cleaning import clean_as_administrator, make_cleaning
 from tests.kept_connections import is_live
 
-_SMALL_TABLE = 512 * 1024
 _TEMPLATE = f"dues_tests_{os.getpid()}"
 
 
@@ -129,36 +128,6 @@ for _, pattern in ipairs({'dues:*:t:*', 'dues:*:base'}) do
   for _, name in ipairs(redis.call('KEYS', pattern)) do redis.call('DEL', name) end
 end
 """
-# Tables some of whose rows a trigger keeps from being deleted or truncated: bits of `tgtype`.
-_GUARDED = """
-    select distinct tgrelid::regclass::text from pg_trigger
-    where not tgisinternal and tgtype & 2 = 2 and tgtype & (8 | 32) <> 0
-"""
-# Where triggers note what is changed or deleted in other tables.
-_NOTES = "public.sync_changes"
-# Empties all tables, and has the cache as after the migrations, whatever a test did to Redis. PostgreSQL keeps a
-# function's plans, so it takes less time than the statements by themselves. Deleting a few rows takes a tenth of the
-# time of TRUNCATE, which makes new files for all tables and indexes; but tables keep the room of deleted rows, so those
-# that are large are made anew, and all are if `anew`.
-_CLEAN = """
-    create schema tests;
-    create function tests.clean(anew bool) returns void language plpgsql as $$
-    declare
-        is_large bool = anew or (select max(pg_relation_size(name::regclass)) from unnest({tables}) name) > {small};
-        is_guarded bool = current_setting('session_replication_role') <> 'replica' and (is_large or {rows_are_guarded});
-    begin
-        if is_guarded then {disable} end if;
-        if is_large then truncate {all_tables}; else {delete} end if;
-        if is_guarded then {enable} end if;
-        update cache_switch set "on" = true, settled = false, generation = generation + 1 where not "on";
-    end $$
-"""
-# Where all rows go, no trigger need fire and no key be checked. To turn triggers off table by table would change the
-# tables, so that each session has to plan its statements on them anew. Only an administrator may set this.
-_AS_ADMINISTRATOR = """
-    alter function tests.clean owner to postgres;
-    alter function tests.clean security definer set session_replication_role = replica;
-"""
 
 
 class Backing:
@@ -231,10 +200,10 @@ class Servers(Backing):
         self.mail.start()
         self.direct = Direct(self.database_url, self.forget)
         with self.direct.cursor() as cursor:
-            cursor.execute(_cleaning(_empty_tables(self.database_url), _guarded_tables(self.database_url)))
+            make_cleaning(cursor)
         if not os.environ.get("DUES_TEST_DATABASE_URL"):
             with closing(psycopg2.connect(self.database_url, user="postgres")) as administrator, administrator:
-                administrator.cursor().execute(_AS_ADMINISTRATOR)
+                clean_as_administrator(administrator.cursor())
 
     def clean(self, *, anew: bool = False) -> None:
         """Empty the database and Redis. `anew`: no table keeps the room of deleted rows, by which PostgreSQL estimates
@@ -354,49 +323,3 @@ def _connected(url: str) -> Iterator[psycopg2.extensions.cursor]:
         connection.autocommit = True
         with connection.cursor() as cursor:
             yield cursor
-
-
-def _cleaning(tables: list[str], guarded: list[str]) -> str:
-    """The statement that makes the function which empties `tables`. Unless it runs as an administrator, the triggers of
-    those that are `guarded` are turned off meanwhile, which costs more than all the rest, and so only where there are
-    rows in one."""
-    return _CLEAN.format(
-        tables=f"array{tables}",
-        small=_SMALL_TABLE,
-        rows_are_guarded=" or ".join(f"exists (select from {name})" for name in guarded) or "false",
-        disable="".join(f"alter table {name} disable trigger user; " for name in guarded),
-        all_tables=", ".join(tables),
-        delete="".join(f"delete from {name}; " for name in tables),
-        enable="".join(f"alter table {name} enable trigger user; " for name in guarded),
-    )
-
-
-def _guarded_tables(url: str) -> list[str]:
-    """The tables some of whose rows a trigger keeps from being changed or deleted."""
-    with _connected(url) as cursor:
-        cursor.execute(_GUARDED)
-        return sorted(row[0] for row in cursor.fetchall())
-
-
-def _empty_tables(url: str) -> list[str]:
-    """Every table that migrations leave empty, those that refer to others before them; what migrations put in the rest
-    stays."""
-    with _connected(url) as cursor:
-        cursor.execute(
-            "select format('%I.%I', schemaname, tablename) from pg_tables"
-            " where schemaname not in ('pg_catalog', 'information_schema')"
-        )
-        names = [row[0] for row in cursor.fetchall()]
-        cursor.execute(" union all ".join(f"select '{name}' where not exists (select from {name})" for name in names))
-        referring: dict[str, set[str]] = {row[0]: set() for row in cursor.fetchall()}
-        cursor.execute(
-            "select format('%I.%I', n.nspname, r.relname), format('%I.%I', m.nspname, t.relname) from pg_constraint c"
-            " join pg_class r on r.oid = c.conrelid join pg_namespace n on n.oid = r.relnamespace"
-            " join pg_class t on t.oid = c.confrelid join pg_namespace m on m.oid = t.relnamespace"
-            " where c.contype = 'f' and c.conrelid <> c.confrelid"
-        )
-        for table, target in cursor.fetchall():
-            if target in referring:
-                referring[target].add(table)
-        # What is noted of the others is deleted last.
-        return sorted(TopologicalSorter(referring).static_order(), key=_NOTES.__eq__)
