@@ -9,10 +9,14 @@ from dues.ids import new_id
 from dues.postgres import fetch_row
 from dues.postgres.constraints import take_turns
 
-# What once was there is noted for as long as somebody may not have heard that it is gone.
+# What once was there is noted for as long as somebody may not have heard that it is gone. Its id is nobody else's
+# either: a link to a post that was deleted would show what a stranger says instead. The types are those of the index.
 _IS_TAKEN = """
     select exists (select from sync_changes
         where stream_id = %(stream_id)s::uuid and type = %(type)s::text and id = %(id)s::uuid)
+        or exists (select from sync_changes
+        where id = %(id)s::uuid and gone_at is not null and type in ('address', 'comment', 'package', 'post')
+            and type = %(type)s::text)
         or exists ({taken})
 """
 

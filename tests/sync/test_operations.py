@@ -203,7 +203,7 @@ def test_a_client_may_choose_the_id_of_a_new_row(
     assert client.post(path, json={"id": str(new_id()), **body}, headers=auth).status_code == 422
 
 
-def test_the_id_of_what_is_gone_stays_taken(device: Device) -> None:
+def test_the_id_of_what_is_gone_stays_taken(device_of: MakeDevice, device: Device, make: Factory) -> None:
     chosen = str(new_id())
     first = device.sync(
         op("POST", "/v1/posts", {"id": chosen, "body": "One", "privacy": "public"}),
@@ -211,6 +211,10 @@ def test_the_id_of_what_is_gone_stays_taken(device: Device) -> None:
         op("POST", "/v1/posts", {"id": chosen, "body": "Two", "privacy": "public"}),
     )
     assert statuses(first) == [201, 204, 409]
+    # Nor does anybody else get it: those who have kept a link to the post would read theirs.
+    stranger = device_of(make.user())
+    (result,) = stranger.sync(op("POST", "/v1/posts", {"id": chosen, "body": "Mine", "privacy": "public"}))
+    assert (result["status"], result["problem"]["code"]) == (409, "id_taken")
 
 
 def test_an_id_that_another_has_is_taken(device: Device, make: Factory, store: Made, owner: Made) -> None:
