@@ -93,7 +93,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         doc("least severe line that is logged; `debug`: one for each request"),
     ] = "info"
 
-    host: Annotated[str, doc("address the web server listens on")] = "127.0.0.1"
+    host: Annotated[str, doc("address the web server listens on; `::` is every one, of IPv6 and of IPv4")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535), doc("port the web server listens on")] = 8000
     web_concurrency: Annotated[Positive, doc("web processes")] = 1
     web_threads: Annotated[Positive, doc("threads of a web process, for writes and first visits")] = 8
@@ -241,6 +241,12 @@ def sqlalchemy_url(url: str) -> str:
         if url.startswith(scheme):
             return "postgresql+psycopg2://" + url[len(scheme) :]
     return url
+
+
+def address(host: str, port: int) -> str:
+    """A host and a port as one word. An address of IPv6 is in brackets, which people write or leave out."""
+    host = host.removeprefix("[").removesuffix("]")
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def read_networks(text: str) -> list[IPv4Network | IPv6Network]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
-from config import settings_or_exit
+from config import address, settings_or_exit
 from dues.observability import exchange, metrics
 from dues.observability.logs import start_logging
 
@@ -19,7 +19,7 @@ _settings = settings_or_exit()
 _metrics = Path(_settings.dues_home).absolute() / f"metrics-{_settings.port}-{os.getpid()}"
 
 # gunicorn would take $PORT alone to mean every interface.
-bind = f"{_settings.host}:{_settings.port}"
+bind = address(_settings.host, _settings.port)
 workers = _settings.web_concurrency
 threads = _settings.web_threads
 # `gunicorn wsgi:app` serves Flask alone, on threads.

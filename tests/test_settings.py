@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from config import ConfigError, Settings, env_example, load_settings, settings_page, sqlalchemy_url
+from config import ConfigError, Settings, address, env_example, load_settings, settings_page, sqlalchemy_url
 
 pytestmark = pytest.mark.unit
 
@@ -87,6 +87,20 @@ def test_what_is_wrong_is_said_in_words(name: str, value: str, words: str):
         load_settings({**LEAST, name: value})
     assert str(raised.value).startswith(f"{name} {words}")
     assert "hunter2" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "found"),
+    [
+        ("127.0.0.1", "127.0.0.1:80"),
+        ("localhost", "localhost:80"),
+        ("::", "[::]:80"),
+        ("::1", "[::1]:80"),
+        ("[fe80::1]", "[fe80::1]:80"),
+    ],
+)
+def test_where_the_web_server_listens(host: str, found: str):
+    assert address(host, 80) == found
 
 
 def test_what_follows_from_others():

@@ -19,7 +19,7 @@ from dues.postgres import patience, revisions
 from dues.postgres.command_line import Command
 from dues.postgres.patience import GIVE_UP_AFTER_S, Tell, patiently
 from dues.postgres.pool import UNBOUNDED
-from dues.postgres.sessions import check_version, connect, connect_args, session_settings
+from dues.postgres.sessions import check_server, connect, connect_args, session_settings
 from dues.settings import settings
 
 _BLOCKERS = text("""
@@ -106,7 +106,7 @@ def set_for_role(engine: Engine, config: Settings) -> None:
     """Have PostgreSQL give every session of this role, in this database, what `connect()` does not send along where a
     proxy pools transactions. Raises: WrongSession where it is too old."""
     with engine.begin() as connection:
-        check_version(connection.connection.dbapi_connection)
+        check_server(connection.connection.dbapi_connection)
         for name, value in session_settings(config).items():
             connection.exec_driver_sql(_SET_FOR_ROLE.format(name=name, value=value).replace("%", "%%"))
 

@@ -50,6 +50,9 @@ def session_settings(config: Settings) -> dict[str, str]:
     """
     return {
         "TimeZone": "UTC",
+        # Whatever the role, the database or the server has been set to.
+        "default_transaction_isolation": "read committed",
+        "default_transaction_deferrable": "off",
         "statement_timeout": str(int(config.db_statement_timeout_s * 1000)),
         "idle_in_transaction_session_timeout": str(_IDLE_IN_TRANSACTION_MS),
         "jit": "off",
@@ -68,6 +71,7 @@ def connect_args(config: Settings, name: str = "dues", timeout_s: float = CONNEC
     silence_s = config.db_network_timeout_s
     args: dict[str, Any] = {
         "application_name": name,
+        "client_encoding": "UTF8",
         # libpq takes no less than two.
         "connect_timeout": max(2, int(timeout_s)),
         "tcp_user_timeout": int(silence_s * 1000),
@@ -77,26 +81,32 @@ def connect_args(config: Settings, name: str = "dues", timeout_s: float = CONNEC
     }
     if config.db_prepare:
         found = {**session_settings(config), **settings}
-        args["options"] = " ".join(f"-c {setting}={value}" for setting, value in found.items())
+        words = [f"{setting}={value}".replace(" ", "\\ ") for setting, value in found.items()]
+        args["options"] = " ".join(f"-c {word}" for word in words)
     return args
 
 
-def check_version(driver: Any) -> None:
-    """Raises: WrongSession where PostgreSQL is older than Dues can use."""
+def check_server(driver: Any) -> None:
+    """Raises: WrongSession where PostgreSQL is older than Dues can use, or the database cannot hold every letter."""
     if driver.server_version < OLDEST * 10_000:
         found = driver.get_parameter_status("server_version")
         raise WrongSession(f"PostgreSQL {found} is too old: Dues needs {OLDEST} or newer")
+    encoding = driver.get_parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise WrongSession(
+            f"the database's encoding is {encoding}: Dues needs UTF8 (create database … encoding 'UTF8')"
+        )
 
 
 def check(driver: Any) -> None:
-    """Close a fresh connection to a PostgreSQL that is too old, or whose session has other settings than it was opened
-    with. Raises: WrongSession.
+    """Close a fresh connection to a PostgreSQL that Dues cannot use, or whose session has other settings than it was
+    opened with. Raises: WrongSession.
 
     Looked at is the one that answers would be wrong without, of which the server tells without being asked; /readyz
     has the others.
     """
     try:
-        check_version(driver)
+        check_server(driver)
     except WrongSession:
         driver.close()
         raise
