@@ -48,6 +48,11 @@ def unseal(sealed: bytes, place: str) -> str:
         raise SecretUnreadable("a secret is not the one that was kept at its place") from None
 
 
+def check_key() -> None:
+    """Raises: SecretUnreadable where there is no key to encrypt with."""
+    _current()
+
+
 def is_current(sealed: bytes) -> bool:
     """Whether a secret is encrypted with the first of the keys."""
     return bytes(sealed[1 : 1 + _KEY_ID]) == _id_of(_current())

@@ -3,7 +3,7 @@ transaction, except `check_gateway()` and `rotate_secrets()`."""
 
 import threading
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 from uuid import UUID
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -24,7 +24,7 @@ from dues.reads.tags import touch
 from dues.settings import settings
 from dues.stores.clock import is_test
 from dues.stores.service import lock_store
-from dues.vault import is_current, seal, unseal
+from dues.vault import SecretUnreadable, check_key, is_current, seal, unseal
 
 # How long an owner waits at most to learn whether a key is valid.
 _CHECK_S = 5.0
@@ -213,21 +213,33 @@ _ALL = text("select store_id, id from gateway_accounts where secret_key is not n
 _SEALED = ("secret_key", "webhook_secret", "previous_webhook_secret")
 
 
-def rotate_secrets() -> tuple[int, int]:
-    """Encrypt all secrets with the first key again that are encrypted with another, one account per transaction.
-    Returns: the number of accounts changed, and of those that could not be, because their store is being moved to
-    another Dues; these still need their present keys."""
+class Rotation(NamedTuple):
+    """done: the number of accounts changed. moving: of those whose store is being moved to another Dues, and that still
+    need their present keys. unreadable: the stores of those that no key decrypts."""
+
+    done: int
+    moving: int
+    unreadable: list[UUID]
+
+
+def rotate_secrets() -> Rotation:
+    """Encrypt all secrets with the first key again that are encrypted with another, one account per transaction,
+    whatever becomes of the others. Raises: SecretUnreadable where there is no key to encrypt with."""
+    check_key()
     with db.engine.connect() as connection:
         accounts = connection.execute(_ALL).all()
-    done = left = 0
+    done = moving = 0
+    unreadable: list[UUID] = []
     for account in accounts:
         try:
             done += _rotate(*account)
+        except SecretUnreadable:
+            unreadable.append(account.store_id)
         except DBAPIError as error:
             if sqlstate_of(error) != STORE_MOVES:
                 raise
-            left += 1
-    return done, left
+            moving += 1
+    return Rotation(done, moving, unreadable)
 
 
 def _rotate(store_id: UUID, account_id: UUID) -> bool:

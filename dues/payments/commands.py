@@ -18,10 +18,17 @@ def _new_key() -> None:
 @command.command("rotate")
 def _rotate() -> None:
     """Encrypt all secrets with the first of SECRETS_KEYS; the other keys are not needed afterwards."""
-    done, left = rotate_secrets()
+    done, moving, unreadable = rotate_secrets()
     click.echo(f"{done} accounts were encrypted anew")
-    if left:
-        raise click.ClickException(
-            f"{left} accounts are of stores that are being moved: they still need the keys they have. Run this again"
-            " after the move"
+    for store_id in unreadable:
+        click.echo(
+            f"store {store_id}: none of SECRETS_KEYS decrypts its secrets: its owner has to enter them again", err=True
         )
+    if moving:
+        click.echo(
+            f"{moving} accounts are of stores that are being moved: they still need the keys they have. Run this again"
+            " after the move",
+            err=True,
+        )
+    if unreadable or moving:
+        raise click.ClickException(f"{len(unreadable) + moving} accounts are as they were")

@@ -2,6 +2,7 @@
 
 import logging
 from typing import Any
+from uuid import UUID
 
 import pytest
 from flask import Flask
@@ -118,6 +119,34 @@ def test_the_keys_that_secrets_are_encrypted_with_are_rotated(
     stripes.make.rows("delete from circuit_breakers")
     stripes.work.hurry()
     assert stripes.payment(other)["status"] == "succeeded"
+
+
+def test_what_no_key_decrypts_keeps_no_other_from_being_rotated(
+    stripes: StripeShop, app: Flask, make: Factory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, before = stripes.shop.store.id, app.extensions["settings"]
+    # What is copied is bound to its place. One is before the account that can be read, one behind it.
+    lost = [UUID("00000000-0000-7000-8000-000000000000"), UUID("ffffffff-ffff-7fff-bfff-ffffffffffff")]
+    for account in lost:
+        make.rows(
+            "insert into gateway_accounts(store_id, id, type, reference, secret_key, webhook_secret, replaced_at)"
+            " select store_id, %(id)s, type, %(id)s::text, secret_key, webhook_secret, now()"
+            " from gateway_accounts limit 1",
+            {"id": account},
+        )
+    runner = app.test_cli_runner()
+    new = runner.invoke(args=["gateways", "new-key"]).output.strip()
+    monkeypatch.setitem(app.extensions, "settings", replace(before, secrets_keys=f"{new},{before.secrets_keys}"))
+    done = runner.invoke(args=["gateways", "rotate"])
+    assert (done.exit_code, done.stdout) == (1, "1 accounts were encrypted anew\n")
+    assert done.stderr.count(f"store {own}: none of SECRETS_KEYS decrypts its secrets") == 2
+    assert done.stderr.endswith("Error: 2 accounts are as they were\n")
+    monkeypatch.setitem(app.extensions, "settings", replace(before, secrets_keys=""))
+    done = runner.invoke(args=["gateways", "rotate"])
+    assert (done.exit_code, done.stderr) == (1, "Error: SECRETS_KEYS is not set, so no secret can be kept\n")
+    make.rows("delete from gateway_accounts where id = any(%(lost)s)", {"lost": lost})
+    monkeypatch.setitem(app.extensions, "settings", replace(before, secrets_keys=f"{before.secrets_keys},{new}"))
+    assert runner.invoke(args=["gateways", "rotate"]).exit_code == 0
 
 
 def test_a_secret_that_is_copied_to_another_store_opens_nothing(stripes: StripeShop, make: Factory) -> None:
