@@ -88,13 +88,14 @@ export class Dues extends Groups implements Caller {
   }
 
   async #attempt(request: Request, left: number): Promise<Response> {
+    const headers: Record<string, string> = { Accept: "application/json", ...request.headers };
+    if (this.#token) headers["Authorization"] = `Bearer ${this.#token}`;
+    requireSendable(headers);
     const limit = Math.min(request.requestTimeout ?? this.#options.requestTimeout ?? 30_000, Math.max(left, 1));
     const streams = left === Infinity;
     const timer = new AbortController();
     const timing = setTimeout(() => timer.abort(), limit);
     const signals = request.signal ? [timer.signal, request.signal] : [timer.signal];
-    const headers: Record<string, string> = { Accept: "application/json", ...request.headers };
-    if (this.#token) headers["Authorization"] = `Bearer ${this.#token}`;
     const init: RequestInit = { method: request.method, headers, signal: AbortSignal.any(signals), cache: "no-store" };
     if (isFile(request.body)) {
       init.body = request.body as BodyInit;
@@ -116,6 +117,13 @@ export class Dues extends Groups implements Caller {
     } finally {
       clearTimeout(timing);
     }
+  }
+}
+
+/** `fetch` would refuse such headers in words that hold their values, and those may be secret. Throws: TypeError. */
+function requireSendable(headers: Readonly<Record<string, string>>): void {
+  for (const [name, value] of Object.entries(headers)) {
+    if (/[\0\r\n]|[^\0-\xff]/.test(value.trim())) throw new TypeError(`what ${name} is to be holds what no header can`);
   }
 }
 

@@ -103,6 +103,17 @@ test("a call can be given up", async () => {
   await assert.rejects(dues.packages.get("s", "p", { signal: AbortSignal.timeout(20) }), { name: "TimeoutError" });
 });
 
+test("what no header can hold is told at once and not shown", async () => {
+  for (const token of ["dues_x\r\nX-A: 1", "dues\0_x", "dues_€"]) {
+    const { requests, dues } = script({ status: 200 });
+    const told = await dues.withOptions({ token }).stores.get("s").catch((error) => error);
+    assert.match(told.message, /Authorization/);
+    assert.doesNotMatch(told.message, /dues/);
+    assert.ok(told instanceof TypeError);
+    assert.equal(requests.length, 0);
+  }
+});
+
 test("webhooks are verified", async () => {
   const secret = "whsec_" + Buffer.alloc(32, 1).toString("base64");
   const body = JSON.stringify({ type: "payment.succeeded", seq: 7, data: { amount: 5 } });
