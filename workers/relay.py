@@ -95,7 +95,7 @@ def _missing(deliveries: Deliveries) -> dict[str, int]:
 
 def note_look() -> int:
     """Record that a relay is at work and can write to Redis as well as PostgreSQL. Raises: redis.RedisError."""
-    _deliveries().check()
+    _deliveries().check(QUEUES)
     fetch_row(_LOOKED, {})
     return 0
 

@@ -41,9 +41,11 @@ class Deliveries:
             self._queues[name] = queue(name, self._redis)
         return self._queues[name]
 
-    def check(self) -> None:
-        """Raises: redis.RedisError where nothing could be pushed."""
+    def check(self, names: Iterable[str]) -> None:
+        """Raises: redis.RedisError where nothing could be pushed to these queues: Redis is away or takes no writes, or
+        what it has under their names is somebody else's."""
         check_takes_writes(self._redis)
+        self.lengths(names)
 
     def lengths(self, names: Iterable[str]) -> list[int]:
         """How many deliveries wait in each queue."""

@@ -118,6 +118,17 @@ def test_without_redis_everything_stays_due(jobs: Jobs, make: Factory, monkeypat
     assert make.value("select count(*) from jobs where status = 'queued' and due") == 2
 
 
+def test_a_relay_whose_queues_are_somebody_else_s_is_none(jobs: Jobs, redis_client: Redis):
+    name = queue("slow", redis_client).key
+    redis_client.delete(name)
+    redis_client.set(name, "no list")
+    try:
+        with pytest.raises(redis.RedisError, match="WRONGTYPE"):
+            relay.note_look()
+    finally:
+        redis_client.delete(name)
+
+
 @pytest.mark.parametrize("why", ["full", "replica"])
 def test_a_relay_that_cannot_wake_anybody_is_none(jobs: Jobs, servers: Servers, why: str):
     """What watches over relays (`dues_queue_relay_lag_seconds`) is told so, though Redis answers."""
