@@ -1,5 +1,6 @@
 """A request's body: bounded in size, decoded, and parsed as JSON to the letter of RFC 8259."""
 
+import codecs
 import json
 import re
 import sys
@@ -47,6 +48,9 @@ _DECODERS: dict[str, Callable[[], _Decoder]] = {
 _PART = 256 * 1024
 _ALIASES = {"x-gzip": "gzip"}
 
+# What programs that write UTF-8, or UTF-16, as Windows has it put before the text.
+_BOMS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 # As an escape, and not as the words after an escaped backslash.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 # How deep arrays and objects may lie in one another.
@@ -137,7 +141,7 @@ def parse_json(request: Request, raw: bytes) -> tuple[Any, bytes]:
         if raw.count(b":") != canonical.count(b":") or b"\\u003" in raw:
             json.loads(raw, object_pairs_hook=_each_once)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"the body is not JSON: {error}", code="malformed_json") from None
+        raise BadRequest(f"the body is not JSON: {_reason(raw, error)}", code="malformed_json") from None
     except RecursionError:
         raise _too_deep() from None
     # Each level has a bracket; few bodies have so many.
@@ -157,6 +161,19 @@ def _check_depth(value: Any) -> None:
         if not parts:
             return
     raise _too_deep()
+
+
+def _reason(raw: bytes, error: Exception) -> str:
+    """Why a body is no JSON; in words for what msgspec calls a character in a wrong place, or the end of the data."""
+    if raw.startswith(_BOMS):
+        return "it begins with a byte order mark: send UTF-8 without one"
+    try:
+        raw.decode()
+    except UnicodeDecodeError as not_text:
+        return f"it is not UTF-8 (byte {not_text.start})"
+    if "truncated" in str(error) and _SURROGATE.search(raw):
+        return "an escape in it is half of a character, or its end is missing"
+    return str(error)
 
 
 def _too_deep() -> BadRequest:

@@ -1,5 +1,6 @@
 """What any route that takes a body makes of one, tried on signing up."""
 
+import codecs
 import gzip
 import io
 import json
@@ -117,6 +118,20 @@ def test_what_is_not_json_is_400(client, body: bytes, wrapped: bytes):
     answer = post(client, wrapped.replace(b"%b", body))
     assert (answer.status_code, answer.json["code"]) == (400, "malformed_json")
     assert len(answer.json["detail"]) < 200
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (codecs.BOM_UTF8 + b'{"name": "Ada"}', "it begins with a byte order mark: send UTF-8 without one"),
+        ('{"name": "Ada"}'.encode("utf-16"), "it begins with a byte order mark: send UTF-8 without one"),
+        ('{"name": "Zoë"}'.encode("latin-1"), "it is not UTF-8 (byte 12)"),
+        (rb'{"name": "\ud83d"}', "an escape in it is half of a character, or its end is missing"),
+        (b'{"name": "Ada"', "Input data was truncated"),
+    ],
+)
+def test_why_it_is_not_json_is_told_in_words(client, body: bytes, reason: str):
+    assert post(client, body).json["detail"] == f"the body is not JSON: {reason}"
 
 
 @pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")], ids=["arrays", "objects"])
