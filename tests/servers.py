@@ -291,8 +291,7 @@ def create_database(url: str, name: str, template: str = "template1") -> None:
 
 def drop_database(url: str, name: str) -> None:
     with _connected(url) as cursor:
-        cursor.execute("select pg_terminate_backend(pid) from pg_stat_activity where datname = %s", (name,))
-        cursor.execute(f'drop database if exists "{name}"')
+        cursor.execute(f'drop database if exists "{name}" with (force)')
 
 
 def run_migrations(url: str) -> None:

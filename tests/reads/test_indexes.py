@@ -217,7 +217,7 @@ _INDEXES = """
     select c.relname::text, i.indexrelid::regclass::text, i.indisprimary, (
         select a.attname::text from pg_attribute a where a.attrelid = i.indrelid and a.attnum = i.indkey[0])
     from pg_index i join pg_class c on c.oid = i.indrelid join pg_namespace n on n.oid = c.relnamespace
-    where n.nspname = 'public' and exists (
+    where n.nspname = 'public' and not c.relispartition and exists (
         select from pg_attribute s where s.attrelid = c.oid and s.attname = 'store_id')
 """
 

@@ -229,7 +229,7 @@ def waiting_crowd(hooks: Hooks, make: Factory, request: pytest.FixtureRequest) -
     [
         # A thousand blocks are a hundred rows, each found, locked and written in two tables with their indexes.
         (waiting._PUT_OFF, {"code": "circuit_open", "wait_s": None, "longest": waiting.LONGEST, "most": 1000}, 1500),
-        (waiting._FREE, {"most": 10, "circuits": "webhook:"}, 500),
+        (waiting._FREE, {"most": 10, "circuits": "webhook:"}, 1000),
         (waiting._RELEASE, {"most": 10}, 1000),
     ],
     ids=["put off", "free", "release"],
