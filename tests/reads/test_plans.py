@@ -77,7 +77,7 @@ class Large:
         self.some = make.rows(f"select * from payments where store_id = '{store.id}' and package_id is not null")[0]
         # By month, what a filter leaves may be fetched together and sorted, where that is little.
         is_by_month = make.value("select exists (select from pg_inherits where inhparent = 'payments'::regclass)")
-        self.leeway = ROWS // 100 if is_by_month else 0
+        self.leeway = ROWS // 50 if is_by_month else 0
         with app.app_context():
             event.listen(db.engine, "connect", self._watch)
 
