@@ -84,6 +84,8 @@ class Exchange:
         asked_ns = time.time_ns()
         with contextlib.suppress(OSError):
             os.utime(self._folder / _ASKED, ns=(asked_ns, asked_ns))
+        # What was shown once must outlive this process, too: a count that goes down is taken for one that began anew.
+        self.write()
         until = time.monotonic() + _WAIT_S
         while not self._all_have_answered(asked_ns) and time.monotonic() < until:
             time.sleep(_LOOK_S / 4)

@@ -88,6 +88,14 @@ def test_whoever_is_asked_shows_what_all_have_counted(processes: list[Process]) 
     assert shown(one.exchange)["dues_requests_total /a"] == 8
 
 
+def test_what_a_process_has_shown_outlives_it(processes: list[Process]) -> None:
+    one, other = processes
+    one.count(2, opened=0)
+    assert shown(one.exchange)["dues_requests_total /a"] == 2
+    one.kill()
+    assert shown(other.exchange)["dues_requests_total /a"] == 2
+
+
 def test_counts_outlive_their_process_and_what_it_had_open_does_not(folder: Path, processes: list[Process]) -> None:
     one, other = processes
     one.count(2, opened=3)
