@@ -36,6 +36,9 @@ class Posting:
 
     def __init__(self, at: datetime, actor_id: UUID | None = None) -> None:
         self.at, self._actor_id = at, actor_id
+        self._start_empty()
+
+    def _start_empty(self) -> None:
         self._changes: list[Change] = []
         self._drafts: list[tuple[Invoice, Sequence[Line]]] = []
         self._periods: list[Period] = []
@@ -150,5 +153,5 @@ class Posting:
             queue_notice(subscription, kind, of, card)
         for step in self._after:
             step()
-        self.__init__(self.at, self._actor_id)  # type: ignore[misc]
+        self._start_empty()
         return written
