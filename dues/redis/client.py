@@ -3,7 +3,7 @@
 import socket
 from typing import Any
 
-from redis import Redis
+from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -22,10 +22,19 @@ _KEEP_ALIVE = {
 }
 
 
-def check_takes_writes(client: Redis) -> None:
-    """Write a name that is gone a second later. Raises: redis.RedisError, which is a ResponseError where the server is
-    there and takes no writes: it is a replica, say, or its memory is full."""
-    client.set("dues:probe", "1", px=1000)
+def check_takes_writes(client: Redis, prefix: str = "dues:") -> None:
+    """Write a name, which begins with `prefix` and is gone a second later. Raises: redis.RedisError, which is a
+    ResponseError where the server is there and takes no writes: it is a replica, say, or its memory is full."""
+    client.set(f"{prefix}probe", "1", px=1000)
+
+
+def takes_writes(client: Redis, prefix: str) -> bool:
+    """Whether `check_takes_writes()` finds no fault."""
+    try:
+        check_takes_writes(client, prefix)
+    except (RedisError, OSError):
+        return False
+    return True
 
 
 def redis_client(url: str, timeout_s: float) -> Redis:

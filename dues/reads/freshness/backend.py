@@ -16,9 +16,10 @@ from flask_caching.backends.base import BaseCache
 from config import Settings
 from dues.postgres import connect
 from dues.reads.freshness.reader import Reader
-from dues.reads.freshness.store import Store
+from dues.reads.freshness.store import TOUCH_TIMEOUT_S, Store
 from dues.reads.freshness.switch import DISTRIBUTED, SETTLE_S, Poller, Restorer, SwitchTable
 from dues.reads.freshness.writer import Writer
+from dues.redis.client import redis_client, takes_writes
 
 _CONNECT_S = 2
 _PROGRAM = Path(__file__).resolve().parents[2]
@@ -37,7 +38,8 @@ class FreshCache(BaseCache):
         self.switch = SwitchTable(partial(connect, config, "dues cache switch", _CONNECT_S))
         self.poller = Poller(self.switch)
         self.writer = Writer(self.store, self.switch)
-        self.restorer = Restorer(self.switch, self.store.takes_writes)
+        self._redis = redis_client(redis_url, TOUCH_TIMEOUT_S)
+        self.restorer = Restorer(self.switch, partial(takes_writes, self._redis, prefix))
         self.reader = Reader(self.store, self.poller.generation, self.switch.new_xid, life_s)
 
     @classmethod
@@ -71,6 +73,7 @@ class FreshCache(BaseCache):
         """End the thread and close the connections of this process."""
         self.poller.stop()
         self.store.close()
+        self._redis.close()
 
     def _refuse(self, *args: object, **kwargs: object) -> NoReturn:
         raise NotImplementedError("what is cached needs tags and the snapshot it was read in: use read()")

@@ -157,14 +157,6 @@ class Store:
         key = self.name(name)
         return [("INCRBY", key, count), ("EXPIRE", key, window_s, "NX"), ("TTL", key)]
 
-    def takes_writes(self) -> bool:
-        """Whether Redis can be written to: what a touch needs."""
-        try:
-            self._pool.ask(lambda _: [("SET", f"{self._prefix}probe", "1", "PX", 1000)], TOUCH_TIMEOUT_S)
-        except CacheAway:
-            return False
-        return True
-
     def _digest(self, key: str) -> str:
         """Keys hold whatever a client sent, of any length; names in Redis do not."""
         return blake2b(key.encode(), digest_size=24, key=self._release).hexdigest()

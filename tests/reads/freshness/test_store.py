@@ -210,11 +210,3 @@ def test_forgotten_scripts_are_brought_again(store: Store, operator: redis.Redis
     operator.script_flush()
 
     assert look(store).validator.version == "100; 100;"
-
-
-def test_a_redis_that_takes_no_writes_says_so(store: Store, valkey: Valkey, operator: redis.Redis) -> None:
-    assert store.takes_writes()
-    operator.config_set("maxmemory", 1)
-    assert not store.takes_writes()
-    valkey.stop()
-    assert not store.takes_writes()

@@ -41,6 +41,15 @@ ROWS = 3
 _REQUESTS = 3
 
 
+def takes_writes(store: Store) -> bool:
+    """What the relay asks before it turns the cache on again, as a step of the scheduler."""
+    try:
+        store.ask([("SET", store.name("probe"), "1", "PX", 1000)])
+    except CacheAway:
+        return False
+    return True
+
+
 @dataclass
 class Process:
     belief: Belief
@@ -67,7 +76,7 @@ class World:
         self._generation = 1
         self.table = Table(self.postgres, self.next_generation)
         self.processes = [self._process() for _ in range(3)]
-        self.restorer = Restorer(self.table, self.processes[2].store.takes_writes, self.scheduler.clock)
+        self.restorer = Restorer(self.table, partial(takes_writes, self.processes[2].store), self.scheduler.clock)
         for process in self.processes:
             for actor in (self.poller, self.reader, self.reader):
                 self.scheduler.add(self._of(actor, process))
