@@ -321,11 +321,14 @@ def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
     return Settings(**values)
 
 
-def settings_or_exit() -> Settings:
-    """The settings of a program, from its environment. Where some are wrong it ends with status 1, after a line about
-    each on standard error."""
+def settings_or_exit(*checks: Callable[[], object]) -> Settings:
+    """The settings of a program, from its environment. Where some are wrong, or one of `checks` raises a ConfigError,
+    it ends with status 1, after a line about each on standard error."""
     try:
-        return load_settings()
+        found = load_settings()
+        for check in checks:
+            check()
+        return found
     except ConfigError as error:
         sys.exit(error.message)
 

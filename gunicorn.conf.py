@@ -12,8 +12,9 @@ from gunicorn.glogging import Logger
 from config import address, settings_or_exit
 from dues.observability import exchange, metrics
 from dues.observability.logs import start_logging
+from dues.observability.otel import check_otel
 
-_settings = settings_or_exit()
+_settings = settings_or_exit(check_otel)
 
 # Where the web processes of this server show one another what they have counted. This is read by the main process.
 _metrics = Path(_settings.dues_home).absolute() / f"metrics-{_settings.port}-{os.getpid()}"

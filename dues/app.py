@@ -3,6 +3,7 @@
 Workers, the relay and the command line use it as it is; `api/app.py` adds the routes.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -10,8 +11,8 @@ import click
 from flask import Flask
 from flask.cli import AppGroup
 
-from config import Settings, settings_or_exit
-from dues.observability.trace import start_spans
+from config import ConfigError, Settings, settings_or_exit
+from dues.observability.otel import start_spans
 from dues.postgres import init_db
 from dues.reads.freshness import init_cache
 from dues.slices import load
@@ -47,10 +48,14 @@ class Base(Flask):
 def create_base(settings: Settings | None = None) -> Flask:
     """A Flask application around the business, with `app.extensions["settings"]` set.
 
-    Without `settings` they are the environment's; where those are wrong the process ends with a line about each.
+    Without `settings` they are the environment's. Where those are wrong, or OTEL_*, which always are the environment's,
+    the process ends with a line about each.
     """
     settings = settings or settings_or_exit()
-    start_spans()
+    try:
+        start_spans()
+    except ConfigError as error:
+        sys.exit(error.message)
     app = Base("dues", static_folder=None)
     app.cli = Commands(app.name)
     app.extensions["settings"] = settings

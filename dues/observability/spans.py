@@ -5,7 +5,6 @@ whether to record is decided here, by the same variables and the same rules, and
 """
 
 import atexit
-import random
 import time
 from collections.abc import Mapping
 
@@ -16,42 +15,13 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
-from config import ConfigError
 from dues import VERSION
-from dues.observability.trace import Kind, Value, is_sampled
+from dues.observability.otel import Sampler, batches_of
+from dues.observability.trace import Kind, Value
 
 _KINDS = {"server": SpanKind.SERVER, "client": SpanKind.CLIENT, "consumer": SpanKind.CONSUMER}
 _SCOPE = InstrumentationScope("dues", VERSION)
 _FLUSH_MS = 2000
-# The part of a trace's id that a ratio is taken of, as the SDK's own sampler does, so that all services agree.
-_RANDOM_PART = (1 << 64) - 1
-
-
-class Sampler:
-    """OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG: which spans are recorded."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        """Raises: ConfigError."""
-        name = environ.get("OTEL_TRACES_SAMPLER") or "parentbased_always_on"
-        self._follows_parent = name.startswith("parentbased_")
-        kind = name.removeprefix("parentbased_")
-        if kind not in ("always_on", "always_off", "traceidratio"):
-            raise ConfigError("OTEL_TRACES_SAMPLER is none of always_on, always_off and traceidratio, nor parentbased_")
-        self._share = float(kind == "always_on")
-        if kind == "traceidratio":
-            try:
-                self._share = float(environ.get("OTEL_TRACES_SAMPLER_ARG") or 1)
-            except ValueError:
-                self._share = -1
-            if not 0 <= self._share <= 1:
-                raise ConfigError("OTEL_TRACES_SAMPLER_ARG is not a number from 0 to 1")
-
-    def samples(self, parent: str | None) -> bool:
-        if parent is None:
-            return random.random() < self._share  # noqa: S311  (not a secret)
-        if self._follows_parent:
-            return is_sampled(parent)
-        return int(parent[3:35], 16) & _RANDOM_PART < self._share * (_RANDOM_PART + 1)
 
 
 class SpanExporter:
@@ -99,14 +69,17 @@ def _context_of(traceparent: str, *, is_remote: bool) -> SpanContext:
 
 
 def exporter_of(environ: Mapping[str, str]) -> SpanExporter:
-    """What OTEL_* asks for. Raises: ConfigError."""
-    sampler = Sampler(environ)
-    protocol = environ.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or environ.get("OTEL_EXPORTER_OTLP_PROTOCOL")
-    if protocol not in (None, "", "http/protobuf"):
-        raise ConfigError("OTEL_EXPORTER_OTLP_PROTOCOL is not http/protobuf, which is all that is spoken here")
-    processor = BatchSpanProcessor(OTLPSpanExporter())
+    """What OTEL_* asks for, which `check_otel()` has found right."""
+    batches = batches_of(environ)
+    processor = BatchSpanProcessor(
+        OTLPSpanExporter(),
+        max_queue_size=batches.max_queue_size,
+        schedule_delay_millis=batches.schedule_delay,
+        max_export_batch_size=batches.max_export_batch_size,
+        export_timeout_millis=batches.export_timeout,
+    )
     atexit.register(processor.shutdown)
-    return SpanExporter(sampler, processor, resource_of(environ))
+    return SpanExporter(Sampler(environ), processor, resource_of(environ))
 
 
 def resource_of(environ: Mapping[str, str]) -> Resource:

@@ -6,14 +6,11 @@ call that is sampled has a span of its own, whose id the `traceparent` then carr
 know no more than that. What is not sampled costs a look at a flag or a random number.
 """
 
-import logging
-import os
 import random
 import re
 import time
 from collections.abc import Mapping
 from contextvars import ContextVar
-from importlib import import_module
 from types import TracebackType
 from typing import Literal, Protocol
 
@@ -29,8 +26,6 @@ _LONGEST_STATEMENT = 2000
 
 Kind = Literal["server", "client", "consumer"]
 Value = str | int | float | bool
-
-log = logging.getLogger("dues.traces")
 
 _traceparent: ContextVar[str | None] = ContextVar("traceparent", default=None)
 
@@ -66,24 +61,6 @@ def export_spans_to(exporter: Exporter | None) -> None:
     """Have this process record spans from now on; or, with None, no more."""
     global _exporter
     _exporter = exporter
-
-
-def start_spans(environ: Mapping[str, str] = os.environ) -> None:
-    """Record spans where OTEL_* says where to send them, and the packages of requirements-otel.txt are there; else
-    nothing of theirs is even imported. Raises: ConfigError."""
-    asked = any(environ.get(f"OTEL_EXPORTER_OTLP_{name}ENDPOINT") for name in ("", "TRACES_"))
-    named = environ.get("OTEL_TRACES_EXPORTER") or ("otlp" if asked else "none")
-    if _exporter or named == "none" or environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
-        return
-    if named != "otlp":
-        log.warning("no spans are recorded: OTEL_TRACES_EXPORTER may be otlp or none here")
-        return
-    try:
-        spans = import_module("dues.observability.spans")
-    except ModuleNotFoundError as missing:
-        log.warning("no spans are recorded: %s is not installed (requirements-otel.txt)", missing.name)
-        return
-    export_spans_to(spans.exporter_of(environ))
 
 
 def flush_spans() -> None:

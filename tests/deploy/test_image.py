@@ -70,8 +70,8 @@ for path in sorted(pathlib.Path("workers").glob("*.py")):
 from wsgi import app
 said = app.test_cli_runner().invoke(args=["jobs", "--help"])
 assert said.exit_code == 0, said.output
-from dues.observability import trace
-trace.start_spans()
+from dues.observability import otel, trace
+otel.start_spans()
 assert (trace._exporter is not None) is {has_traces}
 """
     ran = subprocess.run(
