@@ -152,6 +152,21 @@ def test_a_month_is_emptied_once_all_of_it_is_older_than_is_kept(by_month: Datab
 
 
 @pytest.mark.parametrize(
+    ("state", "emptied"), [("holding", 0), ("copying", 0), ("switching", 0), ("gone", 1), ("here", 1)]
+)
+def test_no_month_is_emptied_while_a_store_moves(by_month: Database, session: Session, state: str, emptied: int):
+    """Triggers keep its rows from being written one by one; a month would go past them."""
+    make_ahead(session, JOBS, MAY)
+    job(by_month, id_at(MAY), **done(MAY))
+    by_month.make.insert("store_moves", {"store_id": new_id(), "id": new_id(), "state": state})
+    july = datetime(2026, 7, 1, tzinfo=UTC)
+    assert empty_old(session, JOBS, by_month.settings(), july) == emptied
+    assert len(by_month.placed("jobs")) == 1 - emptied
+    by_month.make.rows("delete from store_moves")
+    assert empty_old(session, JOBS, by_month.settings(), july) == 1 - emptied
+
+
+@pytest.mark.parametrize(
     "columns",
     [{}, {"run_at": datetime(2027, 1, 1, tzinfo=UTC), "due": False}, done(datetime(2026, 8, 20, tzinfo=UTC))],
     ids=["is due", "waits for its time", "has just ended"],
