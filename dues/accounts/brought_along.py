@@ -16,6 +16,16 @@ from dues.postgres import fetch_row, run_later
 from dues.postgres.constraints import lock_key
 from dues.reads.tags import touch
 
+# An SQL condition on a user `u` and a store, whose id `{store_id}` names: the store has imported them, as it can with
+# anybody whose address it knows, and they had verified that address before. Nothing shows that they know the store,
+# until they subscribe or pay there, or say what their membership is charged to: nobody is to be sent its words. A user
+# who verifies the address later has come because of the store. (A test store's clock shows whatever its owner likes.)
+ONLY_BROUGHT_ALONG = """
+    exists (select from customers c join stores b on b.id = c.store_id
+        where c.store_id = {store_id} and c.user_id = u.id and c.name is not null
+            and (b.test or u.email_verified_at < c.created_at))
+"""
+
 _FIND = """
     select coalesce(json_object_agg(email_normal, id), '{}')::text from users
     where email_normal in (select jsonb_array_elements_text(%(mailboxes)s::jsonb)) and deleted_at is null

@@ -14,7 +14,7 @@ import msgspec
 from dues.accounts.brought_along import Person
 from dues.errors import NotFound
 from dues.payments.gateways import CAN_CHARGE, sandbox_is_open
-from dues.postgres import fetch_row, unit_of_work
+from dues.postgres import fetch_row, run_later, unit_of_work
 from dues.reads.tags import touch
 from dues.subscriptions import state
 from dues.subscriptions.subscription import Subscription
@@ -98,6 +98,10 @@ _LOCK_IMPORTED = """
     from jsonb_to_recordset(%(rows)s::jsonb) as r(user_id uuid, name text, email text) order by r.user_id
     on conflict (store_id, user_id) do update set version = c.version returning 1
 """
+_COME = """
+    update customers set name = null, email = null, version = version + 1, updated_at = %(at)s
+    where store_id = %(store_id)s and user_id = %(user_id)s and name is not null
+"""
 _USER_OF = "select user_id from subscriptions where store_id = %(store_id)s and id = %(id)s"
 _LOCK = "select from customers where store_id = %(store_id)s and user_id = %(user_id)s for update"
 
@@ -112,6 +116,14 @@ def lock_customer(store_id: UUID, user_id: UUID, at: datetime, *, by_member: boo
     unit_of_work()
     values = {"store_id": store_id, "user_id": user_id, "at": at, "by_member": by_member}
     fetch_row(_LOCK_CUSTOMER, values, hot=True)
+    touch(f"store:{store_id}:customers", f"user:{user_id}")
+
+
+def come(store_id: UUID, user_id: UUID, at: datetime) -> None:
+    """A member whom the store may only have imported has acted on their own, as in `lock_customer()`; their money is
+    locked already. Part of the caller's transaction()."""
+    unit_of_work()
+    run_later(_COME, {"store_id": store_id, "user_id": user_id, "at": at})
     touch(f"store:{store_id}:customers", f"user:{user_id}")
 
 

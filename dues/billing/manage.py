@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from msgspec.structs import asdict, replace
 
 from dues.billing import bills
-from dues.billing.accounts import account_of, lock_subscription
+from dues.billing.accounts import account_of, come, lock_subscription
 from dues.billing.changes import SubscriptionPreview, When, carry_out, plan_change, preview
 from dues.billing.due import resume
 from dues.billing.posting import Posting
@@ -74,6 +74,8 @@ def change_subscription(
     action = _action(change)
     at = store_now(subscription.store_id)
     posting = Posting(at, actor_id)
+    if actor_id == subscription.user_id and _is_lasting(change):
+        come(subscription.store_id, actor_id, at)
     match action:
         case "package_id":
             _change_package(posting, subscription, change, currencies)
@@ -88,6 +90,12 @@ def change_subscription(
         case "payment_method":
             _change_method(posting, subscription, change.payment_method, actor_id, only_in)
     posting.write()
+
+
+def _is_lasting(change: SubscriptionChange) -> bool:
+    """Whether whoever asks for this wants the membership. Who only ends one has not come to the store, which may have
+    imported a stranger."""
+    return change.package_id is not UNSET or change.payment_method is not UNSET
 
 
 def preview_change(

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 
+from dues.accounts.brought_along import ONLY_BROUGHT_ALONG
 from dues.accounts.unverified import count_mail
 from dues.billing.notice import Facts, notice_message, plain_message
 from dues.errors import NotFound
@@ -37,8 +38,9 @@ NOTICE_KINDS: tuple[NoticeKind, ...] = get_args(NoticeKind)
 # somebody waits for.
 _FORESEEN: frozenset[NoticeKind] = frozenset({"trial_ending", "renewal", "card_expiring"})
 
-_ADDRESSEE = """
-    select s.name, s.contact_email, u.name, u.email, u.email_verified_at is not null, p.name, x.timezone
+_ADDRESSEE = f"""
+    select s.name, s.contact_email, u.name, u.email,
+        u.email_verified_at is not null and not {ONLY_BROUGHT_ALONG.format(store_id="x.store_id")}, p.name, x.timezone
     from subscriptions x
     join stores s on s.id = x.store_id
     join users u on u.id = x.user_id and u.deleted_at is null
@@ -94,8 +96,9 @@ def queue_notice(subscription: Subscription, kind: NoticeKind, of: datetime, car
 
 
 def notice(args: Mapping[str, object]) -> Draft:
-    """The mail that a job has to send. Raises: PermanentFailure if its subscription or its member is gone, or if an
-    unverified address has reached its daily limit of mails."""
+    """The mail that a job has to send: in the store's words if its member has verified the address and has not only
+    been imported. Raises: PermanentFailure if its subscription or its member is gone, or if an address that gets no
+    such words has reached its daily limit of mails."""
     details = msgspec.convert(args, NoticeDetails)
     values = {
         "store_id": details.store_id,
@@ -105,7 +108,7 @@ def notice(args: Mapping[str, object]) -> Draft:
     row = fetch_row(_ADDRESSEE, values)
     if row is None:
         raise PermanentFailure(NotFound("there is no such subscription"))
-    store, contact, member, email, is_verified, package, timezone = row
+    store, contact, member, email, knows_store, package, timezone = row
     facts = Facts(
         subscription_id=details.subscription_id,
         store=store,
@@ -122,7 +125,7 @@ def notice(args: Mapping[str, object]) -> Draft:
         card=details.card,
     )
     key = f"subscription:{details.subscription_id}:{details.kind}:{details.of.isoformat()}"
-    if is_verified:
+    if knows_store:
         return Draft(key, email, notice_message(details.kind, facts))
     count_mail(key, email)
     return Draft(key, email, plain_message(details.kind, facts, site=site()))

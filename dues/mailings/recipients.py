@@ -15,6 +15,7 @@ from uuid import UUID
 
 import ujson
 
+from dues.accounts.brought_along import ONLY_BROUGHT_ALONG
 from dues.jobs.exceptions import backoff_s
 from dues.mail import ledger
 from dues.mail.address import normal_address
@@ -29,14 +30,9 @@ Fate = Literal["sent", "failed", "unknown", "skipped"]
 # How often a mail is tried before it counts as failed, with the pauses of every job: nine hours in total.
 MOST_TRIES = 20
 
-# A user `u` whom the store has imported, as it can with anybody whose address it knows, and who had verified that
-# address before the import. Nothing shows that they know the store, until they subscribe or pay there, or follow the
-# author. A user who verifies the address later has come because of the store. (A test store's clock shows whatever its
-# owner likes.)
-_ONLY_BROUGHT_ALONG = """
-    (exists (select from customers c join stores b on b.id = c.store_id
-        where c.store_id = %(store_id)s::uuid and c.user_id = u.id and c.name is not null
-            and (b.test or u.email_verified_at < c.created_at))
+# Who follows the author wants the posts, though the store has only imported them.
+_ONLY_BROUGHT_ALONG = f"""
+    ({ONLY_BROUGHT_ALONG.format(store_id="%(store_id)s::uuid")}
     and not exists (select from follows w where w.follower_id = u.id and w.followed_id = p.author_id))
 """
 # Whether the user `u` may get the post `p`.

@@ -1,8 +1,8 @@
 """The mails about a payment: data in, message out.
 
-Text that customers wrote (names, descriptions, reasons, and receipts, which contain them) is sent to verified addresses
-only, so that nobody can use Dues to send texts of their own to others. Mails to unverified addresses contain only the
-amount and the time.
+Text that customers wrote (names, descriptions, reasons, and receipts, which contain them) is sent only to verified
+addresses, of people whom the store has not just imported: so nobody can use Dues to send texts of their own to others.
+Mails to all others contain only the amount and the time.
 """
 
 from dataclasses import dataclass
@@ -47,11 +47,12 @@ _PLAIN: dict[About, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """The recipient of a mail. `is_verified`: they have proved that the address is theirs."""
+    """The recipient of a mail. `knows_sender`: they have proved that the address is theirs, and have not only been
+    imported by the store."""
 
     name: str
     email: str
-    is_verified: bool
+    knows_sender: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +71,7 @@ class Subject:
 def payment_message(subject: Subject, to: Recipient, *, site: str) -> Message:
     """The mail about a payment. `site` is the name of the operator's service."""
     values = _values(subject.receipt)
-    if not to.is_verified:
+    if not to.knows_sender:
         return _plain_message(subject, values, site)
     receipt, seller = subject.receipt, subject.receipt.seller
     is_owner = subject.about == "received"

@@ -225,10 +225,36 @@ def test_of_an_account_that_there_is_nothing_is_told_and_nothing_changed(club: C
     assert member.change(path, payment_method=None)["status"] == "active"
     assert member.charged == [5000]
     (invoice,) = [row.buyer for row in club.make.rows("select buyer from invoices where status = 'paid'")]
-    assert (invoice["name"], invoice["address"]) == ("Gracie", None)
-    member.given(100)
+    assert invoice["name"] == "Grace Hopper"
+    assert invoice["address"]
     (shown,) = club.get(f"{club.path}/customers")["data"]
     assert (shown["name"], shown["email"]) == ("Grace Hopper", "grace@example.com")
+
+
+def test_nobody_who_was_only_imported_is_written_to_in_the_stores_words(
+    club: Club, importer: Importer, mailbox: Mailbox
+) -> None:
+    """A store can import anybody whose address it knows, with a package that is called whatever it likes."""
+    member = club.member(name="Grace Hopper", email="grace@example.com")
+    importer.counts("packages", [GOLD | {"name": "Call 0900 1234"}])
+    row = running(customer_external_id="", payment_method="", email="grace@example.com", name="Gracie")
+    assert importer.counts("subscriptions", [row]) == (1, 0, 0, 0)
+    club.advance("2024-02-16")
+    typed = ("0900", "Club", "Grac")
+    (mail,) = mailbox.mails()
+    assert mail["Subject"] == "A payment has failed"
+    assert not [word for word in typed if word in mail.as_string().replace("grace@example.com", "")]
+    path = f"{club.path}/subscriptions/{importer.subscriptions()[0].id}"
+    # Who only ends it has not come: the store learns no name.
+    member.change(path, cancel_at_period_end=True)
+    member.change(path, cancel_at_period_end=False)
+    (shown,) = club.get(f"{club.path}/customers")["data"]
+    assert shown["name"] == "Gracie"
+    assert not [mail for mail in mailbox.mails() if "0900" in mail.as_string()]
+    member.change(path, payment_method=None)
+    paid = mailbox.mails()[-1]
+    assert paid["Subject"] == "Your payment to Club: 50.00 EUR"
+    assert "0900" in paid.as_string()
 
 
 def test_whoever_has_no_account_takes_theirs_over_by_a_new_password(club: Club, importer: Importer) -> None:

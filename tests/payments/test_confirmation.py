@@ -12,8 +12,8 @@ from tests.payments.test_receipt import REFUND, receipt
 
 pytestmark = pytest.mark.unit
 
-ADA = Recipient("Ada Müller", "ada@example.org", is_verified=True)
-STRANGER = Recipient("Visit http://evil.example to win", "victim@example.org", is_verified=False)
+ADA = Recipient("Ada Müller", "ada@example.org", knows_sender=True)
+STRANGER = Recipient("Visit http://evil.example to win", "victim@example.org", knows_sender=False)
 ABOUT: tuple[About, ...] = get_args(About)
 OF_REFUNDS = ("refunded", "returned")
 
@@ -97,7 +97,7 @@ def test_what_people_write_can_pose_as_nothing_else(about: About):
     refund: dict[str, Any] = {}
     if about in OF_REFUNDS:
         refund = {"refund": Refunded(amount=1, refunded_at=REFUND.refunded_at, receipt_number="R-1", reason=FORGED)}
-    forged = message(about, Recipient(FORGED, "a@b.example", is_verified=True), description=FORGED, **names, **refund)
+    forged = message(about, Recipient(FORGED, "a@b.example", knows_sender=True), description=FORGED, **names, **refund)
     fields = [line.partition(":")[0] for line in honest.text.splitlines() if re.match(r"[A-Z][a-z ]+: ", line)]
     found = [line.partition(":")[0] for line in forged.text.splitlines() if re.match(r"[A-Z][a-z ]+: ", line)]
     assert found == fields
@@ -111,7 +111,7 @@ def test_names_are_text_never_markup(about: About):
     hostile = '<img src=x onerror="alert(1)">'
     mail = message(
         about,
-        Recipient(hostile, "a@b.example", is_verified=True),
+        Recipient(hostile, "a@b.example", knows_sender=True),
         seller=Seller(name=hostile, website="https://x.example/<img>"),
         description=hostile,
     )
