@@ -20,7 +20,7 @@ from dues.errors import (
     Unauthenticated,
     Unavailable,
 )
-from dues.postgres import failure_of, sqlstate_of
+from dues.postgres import failure_of, sqlstate_of, wrong_release_of
 from dues.reads import Answer
 from dues.stores.access import Access
 
@@ -144,6 +144,9 @@ def problem_of(error: Exception) -> Problem:
     if failure := failure_of(error):
         log.warning("%s: %s", failure.detail, type(error).__name__, extra={"sqlstate": sqlstate_of(error)})
         return Unavailable(failure.detail)
+    if wrong := wrong_release_of(error):
+        log.warning("%s: %s", wrong.told, type(error).__name__, extra={"sqlstate": sqlstate_of(error)})
+        return Unavailable(wrong.detail, code=wrong.code)
     log.error("unhandled %s", type(error).__name__, exc_info=error)
     return Problem("something went wrong here; the request id finds it in the logs")
 

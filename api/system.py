@@ -25,7 +25,7 @@ from dues.moves.states import unfinished_moves
 from dues.observability.metrics import CONTENT_TYPE, exposition
 from dues.observability.outage import Outage
 from dues.postgres import connect, told
-from dues.postgres.revisions import is_current
+from dues.postgres.revisions import standing_of
 from dues.postgres.sessions import WrongSession, is_read_only, wrong_settings
 from dues.redis.client import check_takes_writes, redis_client
 from dues.settings import settings
@@ -97,7 +97,7 @@ class Readiness:
         found, why = self._missing_of_database()
         try:
             for server in self._servers if with_redis else ():
-                check_takes_writes(server)
+                check_takes_writes(server, self._config.cache_key_prefix)
         except (RedisError, OSError) as error:
             found["redis"] = "redis takes no writes" if isinstance(error, ResponseError) else "redis is not there"
             why = "; ".join(filter(None, (why, str(error))))
@@ -112,8 +112,8 @@ class Readiness:
         limit = {"statement_timeout": str(_DATABASE_TIMEOUT_S * 1000)}
         try:
             with closing(connect(self._config, "dues-readiness", _DATABASE_TIMEOUT_S, **limit)) as connection:
-                if not is_current(connection):
-                    return {"migrations": "migrations are missing"}, ""
+                if (standing := standing_of(connection)).is_behind:
+                    return {"migrations": "migrations are missing"}, standing.told()
                 if is_read_only(connection):
                     return {"database": "database is read-only"}, ""
                 if wrong := wrong_settings(self._config, connection, **limit):

@@ -1,10 +1,22 @@
 """The application as workers and the relay use it: the business without routes."""
 
+import logging
+import time
+from collections.abc import Callable
+
 import msgspec
+import psycopg2
 from flask import Flask
 
 from config import Settings, settings_or_exit
 from dues.app import create_base
+from dues.postgres import told
+from dues.postgres.release import standing
+
+log = logging.getLogger("dues.worker")
+
+# How often a worker or relay looks whether it can begin, in seconds.
+_LOOK_EVERY_S = 1.0
 
 # The handler's own, the one that renews its lease, and one for what a handler does beside its transaction.
 _CONNECTIONS = 3
@@ -16,3 +28,24 @@ def create_worker_app(settings: Settings | None = None) -> Flask:
     if settings.db_pool_size < _CONNECTIONS:
         settings = msgspec.structs.replace(settings, db_pool_size=_CONNECTIONS)
     return create_base(settings)
+
+
+def wait_for_migrations(app: Flask, is_over: Callable[[], bool] = lambda: False) -> None:
+    """Return once the database has every migration of this release, or `is_over()`. A job that was begun before would
+    fail for want of a table, and be given up after some attempts. Why it waits is logged once."""
+    config: Settings = app.extensions["settings"]
+    said = ""
+    while not is_over():
+        try:
+            found = standing(config)
+            why = found.told() if found.is_behind else ""
+        except psycopg2.Error as error:
+            why = told(error)
+        if not why:
+            break
+        if not said:
+            log.warning("waiting to begin: %s", why)
+        said = why
+        time.sleep(_LOOK_EVERY_S)
+    if said and not is_over():
+        log.warning("the database is ready: beginning")

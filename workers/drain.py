@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from config import ConfigError
 from dues.jobs.kinds import QUEUES, QueueName
 from dues.observability.logs import start_logging
+from dues.postgres.release import standing
 from dues.postgres.sqlstate import refusal_of
 from dues.settings import settings
 from workers import registry
@@ -51,6 +52,9 @@ def main(arguments: list[str]) -> None:
     [queue] = [name for name in QUEUES if name == arguments[0]]
     log.info("draining %s; handlers from %s", queue, ", ".join(module.__name__ for module in registry.MODULES))
     try:
+        with app.app_context():
+            if (found := standing(settings())).is_behind:
+                sys.exit(f"{queue} is not drained: {found.told()}")
         count = drain(queue)
     except (psycopg2.Error, SQLAlchemyError) as error:
         if (said := refusal_of(error)) is None:

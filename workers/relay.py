@@ -36,7 +36,7 @@ from dues.reads.freshness.marks import MARK_EVERY_S, make_mark
 from dues.settings import settings
 from dues.webhooks.waiting import release
 from workers import registry
-from workers.app import create_worker_app
+from workers.app import create_worker_app, wait_for_migrations
 from workers.rq_queues import Deliveries, connect
 from workers.schedule import tick_once
 
@@ -168,17 +168,17 @@ class Relay:
     def __init__(self, app: Flask) -> None:
         self._app = app
         self._outages: dict[str, Outage] = defaultdict(Outage)
-        self._stopping = False
+        self.is_stopping = False
 
     def stop(self) -> None:
-        self._stopping = True
+        self.is_stopping = True
 
     def run(self) -> None:
         with self._app.app_context():
             poll_s, has_replicas = settings().relay_poll_s, bool(settings().database_replica_urls)
             wakeups = Wakeups(settings().redis_url)
         housekeeping_at = mark_at = 0.0
-        while not self._stopping:
+        while not self.is_stopping:
             if has_replicas and time.monotonic() >= mark_at:
                 mark_at = time.monotonic() + MARK_EVERY_S
                 self._try("the mark for replicas", make_mark)
@@ -214,6 +214,7 @@ def main() -> None:
     relay = Relay(app)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: relay.stop())
+    wait_for_migrations(app, lambda: relay.is_stopping)
     log.info("relay started; handlers from %s", ", ".join(module.__name__ for module in registry.MODULES))
     relay.run()
 

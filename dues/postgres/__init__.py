@@ -16,11 +16,13 @@ patience.py         changing tables that others use
 migrate.py          `flask migrate`
 command_line.py     how commands of `flask` tell what is refused
 revisions.py        whether the database has all migrations
+release.py          whether what was refused comes of tables of another release
 """
 
 from dues.postgres.engine import db, init_db
 from dues.postgres.later import fetch_text_later
 from dues.postgres.models import Model, Versioned
+from dues.postgres.release import wrong_release_of
 from dues.postgres.sessions import connect
 from dues.postgres.sqlstate import STORE_MOVES, Failure, failure_of, sqlstate_of, told
 from dues.postgres.statements import array_text, database_now, fetch_row, fetch_row_alone, run_later
@@ -62,4 +64,5 @@ __all__ = [
     "told",
     "transaction",
     "unit_of_work",
+    "wrong_release_of",
 ]

@@ -11,6 +11,7 @@ from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from dues.errors import Problem
+from dues.postgres.release import wrong_release_of
 from dues.postgres.sessions import WrongSession
 from dues.postgres.sqlstate import refusal_of
 
@@ -28,7 +29,8 @@ def refusals() -> Iterator[None]:
     except RedisError as error:
         raise click.ClickException(f"Redis is not available: {error}") from error
     except (psycopg2.Error, SQLAlchemyError) as error:
-        if (said := refusal_of(error)) is None:
+        wrong = wrong_release_of(error)
+        if (said := wrong.told if wrong else refusal_of(error)) is None:
             raise
         raise click.ClickException(said) from error
 

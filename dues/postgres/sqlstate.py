@@ -60,8 +60,6 @@ _SET_UP = {
     "28": "the role of DATABASE_URL is not let in",
     "3D000": "there is no such database",
     "42501": "the role of DATABASE_URL has no right to this",
-    "42703": "the tables are not those of this release (flask migrate)",
-    "42P01": "the tables are not those of this release (flask migrate)",
 }
 
 # A row refers to one that is not there.

@@ -79,7 +79,7 @@ def test_without_a_database(name: str, without_database: Flask):
 def test_before_the_migrations(name: str, before_migrations: Flask):
     done = before_migrations.test_cli_runner().invoke(args=name.split())
     assert (done.exit_code, len(done.stderr.splitlines())) == (1, 1)
-    assert done.stderr.startswith("Error: the tables are not those of this release (flask migrate): relation")
+    assert done.stderr.startswith("Error: the database is without any migration, and this release needs ")
 
 
 def test_a_bug_keeps_its_traceback(app: Flask, monkeypatch: pytest.MonkeyPatch):

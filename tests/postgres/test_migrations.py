@@ -20,7 +20,7 @@ from config import sqlalchemy_url
 from dues.ids import new_id
 from dues.postgres import Model
 from dues.postgres.migrate import alembic_config, migrate
-from dues.postgres.revisions import FOLDER, is_current, revisions
+from dues.postgres.revisions import FOLDER, Standing, revisions, standing_of
 from tests.servers import Servers, create_database, drop_database
 
 # Written and read with SQL alone.
@@ -139,25 +139,62 @@ def test_the_names_of_the_files_are_the_chain_of_migrations():
     assert list(revisions(FOLDER)) == chain[::-1]
 
 
-def is_now_current(engine: Engine) -> bool:
+def standing(engine: Engine) -> Standing:
     with closing(engine.raw_connection()) as connection:
-        return is_current(connection)
+        return standing_of(connection)
 
 
-def test_whether_a_database_is_current(engine):
-    assert not is_now_current(engine)
+def test_where_a_database_stands(engine):
+    newest = revisions(FOLDER)[-1]
+    assert standing(engine) == Standing(None, newest, is_behind=True, is_ahead=False)
     migrate(engine)
-    assert is_now_current(engine)
-    with engine.begin() as connection:
-        connection.execute(text("update alembic_version set version_num = '0001'"))
-    assert is_now_current(engine) == (revisions(FOLDER)[-1] == "0001")
+    for found, is_behind, is_ahead in ((newest, False, False), ("0001", True, False), ("of the next", False, True)):
+        with engine.begin() as connection:
+            connection.execute(text("update alembic_version set version_num = :it"), {"it": found})
+        assert standing(engine) == Standing(found, newest, is_behind, is_ahead)
 
 
-def test_a_database_of_the_next_release_serves_this_one_too(engine):
-    migrate(engine)
-    with engine.begin() as connection:
-        connection.execute(text("update alembic_version set version_num = 'of the next release'"))
-    assert is_now_current(engine)
+# What a migration may take from the release before it, by its number, and why that one does without.
+TAKEN: dict[str, set[str]] = {}
+
+
+def promised(engine: Engine) -> dict[str, str]:
+    """What the statements of a release rest on: relations, columns by their types, functions, and which columns must be
+    given a value."""
+    statement = """
+        select 'relation ' || relname, '' from pg_class
+        where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v')
+        union all select 'column ' || table_name || '.' || column_name, data_type
+        from information_schema.columns where table_schema in ('public', 'sandbox_gateway')
+        union all select 'function ' || proname, '' from pg_proc where pronamespace = 'public'::regnamespace
+        union all select 'optional ' || table_name || '.' || column_name, ''
+        from information_schema.columns where table_schema in ('public', 'sandbox_gateway')
+            and (is_nullable = 'YES' or column_default is not null)
+    """
+    with engine.connect() as connection:
+        return {str(name): str(value) for name, value in connection.execute(text(statement))}
+
+
+def test_a_release_goes_on_with_the_migrations_of_the_next(engine):
+    """Whatever its statements rest on stays as it was: new tables, and columns that need no value, do no harm."""
+    before: dict[str, str] = {}
+    taken: dict[str, set[str]] = {}
+    for revision in revisions(FOLDER):
+        migrate_to(engine, revision)
+        after = promised(engine)
+        lost = {name for name, value in before.items() if after.get(name) != value}
+        known = {name.split()[1].partition(".")[0] for name in before if name.startswith("relation ")}
+        demanded = {
+            name.replace("column", "demanded", 1)
+            for name in after.keys() - before.keys()
+            if name.startswith("column ")
+            and name.split()[1].partition(".")[0] in known
+            and name.replace("column", "optional", 1) not in after
+        }
+        if lost | demanded:
+            taken[revision] = lost | demanded
+        before = after
+    assert taken == TAKEN
 
 
 def migrate_to(engine: Engine, revision: str) -> None:
