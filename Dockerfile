@@ -17,7 +17,7 @@ RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin dues
     && install -d -o dues -g dues -m 700 /files /run/dues
 COPY --from=build /venv /venv
 WORKDIR /app
-COPY config.py gunicorn.conf.py server.py wsgi.py LICENSE ./
+COPY config.py urls.py gunicorn.conf.py server.py wsgi.py LICENSE ./
 COPY api api
 COPY dues dues
 COPY workers workers

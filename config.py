@@ -5,22 +5,31 @@ all that is wrong is reported together. Two files are written from here, and a t
 `python -m config > docs/settings.md` and `python -m config env > .env.example`.
 """
 
+import difflib
 import math
 import os
+import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
-import psycopg2
 from click import ClickException
 from msgspec import Meta
-from psycopg2.extensions import parse_dsn
 
-Positive = Annotated[int, Meta(ge=1)]
+from urls import read_dsn, read_networks, read_redis_url, split_url, sqlalchemy_url
+
+# Beyond these bounds lies what PostgreSQL, Redis or the system would refuse later, in words of theirs.
+Positive = Annotated[int, Meta(ge=1, le=1_000_000_000)]
+Days = Annotated[int, Meta(ge=1, le=36_500)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Processes = Annotated[int, Meta(ge=1, le=1000)]
+Bytes = Annotated[int, Meta(ge=1, le=2**50)]
+Rate = Annotated[str, Meta(pattern=r"^(off|[1-9]\d{0,8}/[1-9]\d{0,8})$")]
+Host = Annotated[str, Meta(pattern=r"^(\[?[0-9A-Fa-f:.]+\]?|[A-Za-z0-9._-]+)$")]
+# What a header can hold, or a name in Redis.
+Token = Annotated[str, Meta(pattern=r"^[!-~]*$")]
 
 _SWITCHES = {"on": True, "yes": True, "true": True, "1": True, "off": False, "no": False, "false": False, "0": False}
 
@@ -36,6 +45,7 @@ def doc(text: str) -> Meta:
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_url: Annotated[
         str,
+        Meta(pattern=r"^\S+$"),
         doc(
             "PostgreSQL 14 to 18, e.g. `postgresql://user:password@host/dues`; in a password `@` is written `%40`, `/` "
             "`%2F` and `%` `%25`"
@@ -62,11 +72,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = ""
     cache_redis_url: Annotated[str, doc("one Redis node reached directly, for the cache; REDIS_URL if empty")] = ""
-    cache_key_prefix: Annotated[str, doc("what the cache's names in Redis begin with")] = "dues:"
+    cache_key_prefix: Annotated[Token, doc("what the cache's names in Redis begin with")] = "dues:"
     cache_default_timeout: Annotated[Positive, doc("seconds after which a cached answer is forgotten though fresh")] = (
         3600
     )
-    cache_memory_bytes: Annotated[int, Meta(ge=0), doc("most that a web process keeps of cached answers")] = (
+    cache_memory_bytes: Annotated[int, Meta(ge=0, le=2**50), doc("most that a web process keeps of cached answers")] = (
         64 * 1024 * 1024
     )
     public_url: Annotated[
@@ -93,15 +103,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         doc("least severe line that is logged; `debug`: one for each request"),
     ] = "info"
 
-    host: Annotated[str, doc("address the web server listens on; `::` is every one, of IPv6 and of IPv4")] = "127.0.0.1"
+    host: Annotated[Host, doc("address the web server listens on; `::` is every one, of IPv6 and of IPv4")] = (
+        "127.0.0.1"
+    )
     port: Annotated[int, Meta(ge=0, le=65535), doc("port the web server listens on")] = 8000
-    web_concurrency: Annotated[Positive, doc("web processes")] = 1
-    web_threads: Annotated[Positive, doc("threads of a web process, for writes and first visits")] = 8
+    web_concurrency: Annotated[Processes, doc("web processes")] = 1
+    web_threads: Annotated[Processes, doc("threads of a web process, for writes and first visits")] = 8
     max_waiting_clients: Annotated[
         Positive, doc("clients that a web process holds while they wait for a job; others are answered at once")
     ] = 12_000
     max_connections: Annotated[
-        int, Meta(ge=0), doc("connections that a web process keeps; 0: as many as its limit of open files allows")
+        int,
+        Meta(ge=0, le=1_000_000_000),
+        doc("connections that a web process keeps; 0: as many as its limit of open files allows"),
     ] = 0
     keep_alive_s: Annotated[
         Positive, doc("how long an idle connection is kept, in seconds; longer than the proxies and balancers in front")
@@ -115,33 +129,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(pattern=r"^(\*|https?://[a-z0-9.:\[\]_-]+(,https?://[a-z0-9.:\[\]_-]+)*)?$"),
         doc("origins whose pages in browsers may use the API, e.g. `https://club.example`; `*`: every; empty: none"),
     ] = ""
-    max_body_bytes: Annotated[Positive, doc("largest request body, after decoding")] = 1024 * 1024
-    max_import_bytes: Annotated[Positive, doc("largest file of an import, after decoding")] = 64 * 1024 * 1024
+    max_body_bytes: Annotated[Bytes, doc("largest request body, after decoding")] = 1024 * 1024
+    max_import_bytes: Annotated[Bytes, doc("largest file of an import, after decoding")] = 64 * 1024 * 1024
     slow_request_s: Annotated[
-        float, Meta(ge=0), doc("a request slower than this many seconds is logged as a warning")
+        float, Meta(ge=0, le=86_400), doc("a request slower than this many seconds is logged as a warning")
     ] = 0.5
-    rate_limit: Annotated[
-        str, Meta(pattern=r"^(off|[1-9]\d*/[1-9]\d*)$"), doc("requests per seconds for a token or address, or `off`")
-    ] = "600/60"
+    rate_limit: Annotated[Rate, doc("requests per seconds for a token or address, or `off`")] = "600/60"
     metrics_token: Annotated[
-        str, doc("`/metrics` wants it as a bearer token; empty: it is open to whoever reaches the web server")
+        Token, doc("`/metrics` wants it as a bearer token; empty: it is open to whoever reaches the web server")
     ] = ""
     purge_url: Annotated[
         str,
         Meta(pattern=r"^(https?://[^@/?#]+([/?].*)?)?$"),
         doc("where a CDN is told to purge by tag; empty: shared caches must revalidate"),
     ] = ""
-    purge_token: Annotated[str, Meta(pattern=r"^[!-~]*$"), doc("sent to PURGE_URL as a bearer token")] = ""
+    purge_token: Annotated[Token, doc("sent to PURGE_URL as a bearer token")] = ""
 
     db_pool_size: Annotated[Positive, doc("database connections a process keeps")] = 10
     db_read_connections: Annotated[
         Positive, doc("most further connections of a web process, on which it reads without a thread")
     ] = 10
-    db_pool_timeout_s: Annotated[float, Meta(gt=0), doc("how long a request waits for a connection before 503")] = 5.0
-    db_statement_timeout_s: Annotated[float, Meta(ge=0.001), doc("longest a statement of a request may run")] = 15.0
+    db_pool_timeout_s: Annotated[Seconds, doc("how long a request waits for a connection before 503")] = 5.0
+    db_statement_timeout_s: Annotated[
+        float, Meta(ge=0.001, le=86_400), doc("longest a statement of a request may run")
+    ] = 15.0
     db_network_timeout_s: Annotated[
         float,
-        Meta(ge=2),
+        Meta(ge=2, le=3600),
         doc("how long the network to PostgreSQL or Redis may be silent"),
     ] = 10.0
     db_prepare: Annotated[
@@ -154,8 +168,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(pattern=r"^(smtp|smtp\+starttls|smtps)://[^/?#]+/?$"),
         doc("mail server: `smtp://`, `smtp+starttls://` or `smtps://user:password@host:port`"),
     ] = "smtp://127.0.0.1:25"
-    smtp_timeout_s: Annotated[float, Meta(gt=0), doc("longest wait for one answer of the mail server")] = 20.0
-    mail_from: Annotated[str, doc("sender of mails")] = "Dues <no-reply@dues.invalid>"
+    smtp_timeout_s: Annotated[Seconds, doc("longest wait for one answer of the mail server")] = 20.0
+    mail_from: Annotated[
+        str, Meta(pattern=r"^([^<>]*<[^<>@\s]+@[^<>@\s]+>|[^<>@\s]+@[^<>@\s]+)$"), doc("sender of mails")
+    ] = "Dues <no-reply@dues.invalid>"
     mail_lookup_url: Annotated[
         str,
         Meta(pattern=r"^(https?://.+)?$"),
@@ -170,8 +186,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         doc("signs what the mail provider reports of bounces and complaints, `whsec_` and base64; empty: not taken"),
     ] = ""
     mailing_domain_limit: Annotated[
-        str,
-        Meta(pattern=r"^(off|[1-9]\d*/[1-9]\d*)$"),
+        Rate,
         doc(
             "posts mailed per seconds to addresses of one domain, over all stores and workers, e.g. `600/60`, or `off`"
         ),
@@ -183,10 +198,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(pattern=r"^(?:(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?(?:,(?!$)|$))*$"),
         doc("hosts that webhooks may reach on private addresses, e.g. `localhost:9000,10.0.0.5`; empty: none"),
     ] = ""
-    webhook_retry_scale: Annotated[float, Meta(ge=1), doc("divides the waits between a webhook's attempts")] = 1.0
+    webhook_retry_scale: Annotated[
+        float, Meta(ge=1, le=1_000_000), doc("divides the waits between a webhook's attempts")
+    ] = 1.0
 
     webhook_threads: Annotated[
-        Positive, doc("requests that a worker process of `webhooks` makes at once, each in a thread")
+        Processes, doc("requests that a worker process of `webhooks` makes at once, each in a thread")
     ] = 16
     webhooks_per_store: Annotated[
         Positive, doc("most deliveries of one store that run at once, over all workers; others get the rest")
@@ -196,14 +213,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         doc("most deliveries to one host that a worker process makes at once; a store may always make one there"),
     ] = 12
 
-    gateway_timeout_s: Annotated[float, Meta(gt=0), doc("longest a payment gateway may take to answer")] = 10.0
+    gateway_timeout_s: Annotated[Seconds, doc("longest a payment gateway may take to answer")] = 10.0
     stripe_api_url: Annotated[
         str, Meta(pattern=r"^https?://[^@/?#]+$"), doc("where Stripe's API is, for stores whose gateway it is")
     ] = "https://api.stripe.com"
-    job_lease_s: Annotated[float, Meta(gt=0), doc("a job whose worker is silent this long is taken over")] = 15.0
+    job_lease_s: Annotated[Seconds, doc("a job whose worker is silent this long is taken over")] = 15.0
     worker_queues: Annotated[
         str,
-        Meta(pattern=r"^[a-z]+:\d+(,[a-z]+:\d+)*$"),
+        Meta(pattern=r"^[a-z]+:\d{1,3}(,[a-z]+:\d{1,3})*$"),
         doc("worker processes of each queue"),
     ] = "critical:1,default:1,events:1,bulk:1,slow:2,webhooks:1"
     slow_jobs_per_store: Annotated[
@@ -212,17 +229,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "most jobs of the queue `slow` (reports, imports, replays) of one store that run at once, over all workers"
         ),
     ] = 1
-    keep_jobs_days: Annotated[Positive, doc("days after which finished jobs are forgotten")] = 30
+    keep_jobs_days: Annotated[Days, doc("days after which finished jobs are forgotten")] = 30
     keep_report_files_days: Annotated[
-        Positive,
+        Days,
         doc("days after which the files of finished reports and imports are deleted; they themselves stay listed"),
     ] = 90
-    keep_events_days: Annotated[Positive, doc("days after which events and their webhook deliveries are forgotten")] = (
-        90
-    )
-    relay_poll_s: Annotated[float, Meta(gt=0), doc("how often the relay looks for due jobs when nobody wakes it")] = (
-        0.25
-    )
+    keep_events_days: Annotated[Days, doc("days after which events and their webhook deliveries are forgotten")] = 90
+    relay_poll_s: Annotated[Seconds, doc("how often the relay looks for due jobs when nobody wakes it")] = 0.25
 
     def __post_init__(self) -> None:
         defaults = {
@@ -235,61 +248,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             msgspec.structs.force_setattr(self, name, value)
 
 
-def sqlalchemy_url(url: str) -> str:
-    """Name psycopg2 in a PostgreSQL URL: SQLAlchemy takes a bare `postgresql://` for psycopg 3."""
-    for scheme in ("postgres://", "postgresql://"):
-        if url.startswith(scheme):
-            return "postgresql+psycopg2://" + url[len(scheme) :]
-    return url
-
-
-def address(host: str, port: int) -> str:
-    """A host and a port as one word. An address of IPv6 is in brackets, which people write or leave out."""
-    host = host.removeprefix("[").removesuffix("]")
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def read_networks(text: str) -> list[IPv4Network | IPv6Network]:
-    """The networks and addresses of a list separated by commas, without a `*`. Raises: ValueError."""
-    words = [word.strip() for word in text.split(",")]
-    return [ip_network(word, strict=False) for word in words if word not in ("", "*")]
-
-
-def read_dsn(url: str) -> dict[str, str]:
-    """What a PostgreSQL URL says, as libpq reads it. Raises: ValueError, which does not hold the URL."""
-    if not url.startswith(("postgres://", "postgresql://", "postgresql+psycopg2://")):
-        raise ValueError("a PostgreSQL URL begins with postgresql://")
+def _read_template(text: str) -> None:
+    """A link with `{code}` and `{purpose}` in it, and nothing else in braces."""
     try:
-        found = parse_dsn(url.replace("postgresql+psycopg2:", "postgresql:", 1))
-    except psycopg2.ProgrammingError:
-        # Whose message may hold the password.
-        raise ValueError("this is not the URL of a PostgreSQL database") from None
-    # A password ends at the first `@` or `/` that stands in it as it is: what follows would be taken for the host or
-    # the database, and named in errors. (The host `@…` is a socket of Linux without a file.)
-    if any("@" in found.get(name, "")[1:] for name in ("host", "dbname")):
-        raise ValueError("the user or the password is not percent-encoded")
-    # Several URLs with commas between them would be one of a database with a long name.
-    if "://" in found.get("dbname", ""):
-        raise ValueError("this is more than one URL")
-    return found
+        split_url(text.format(code="", purpose=""))
+    except (KeyError, IndexError, AttributeError):
+        raise ValueError("there is something else in braces") from None
 
 
-def _read_redis_url(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in REDIS_SCHEMES or (parts.port is not None and parts.port < 1):
-        raise ValueError("this is not the URL of a Redis")
-
-
-# What begins the URL of a Redis or Valkey.
-REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix")
 # What the text of a setting has to read as, where its type does not tell. Each raises ValueError.
 _READERS: Mapping[str, Callable[[str], object]] = {
     "database_url": read_dsn,
     "database_replica_urls": lambda text: [read_dsn(url) for url in text.split()],
-    "redis_url": _read_redis_url,
-    "cache_redis_url": _read_redis_url,
+    "redis_url": read_redis_url,
+    "cache_redis_url": read_redis_url,
     "forwarded_allow_ips": read_networks,
+    "account_link_url": _read_template,
+    **dict.fromkeys(("public_url", "purge_url", "smtp_url", "mail_lookup_url", "stripe_api_url"), split_url),
 }
+# As files of secrets, and people who copy, leave them: what is compared with such a value would never be equal to it.
+_STRAY = re.compile(r"^\s|\s$|[\x00-\x1f\x7f]")
+# Of lists, whose words are separated by blanks.
+_MAY_HAVE_STRAYS = ("database_replica_urls",)
+# How alike two names of variables are which one may have been meant for the other.
+_ALIKE = 0.8
 
 
 def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
@@ -307,18 +289,37 @@ def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
                 faults.append(f"{variable} is not set: {description(field)}")
             continue
         try:
-            # How people write switches; what JSON calls them is among these.
-            value = _SWITCHES.get(text.lower(), text) if _schema(field)["type"] == "boolean" else text
-            values[field.name] = found = msgspec.convert(value, field.type, strict=False)
-            if read := _READERS.get(field.name):
-                read(text)
-            if isinstance(found, float) and not math.isfinite(found):
-                raise ValueError("this is no number")
+            values[field.name] = _value(field, text)
         except (msgspec.ValidationError, ValueError):
-            faults.append(f"{variable} {_fault(field)}: {description(field)}")
+            is_stray = _STRAY.search(text) and field.name not in _MAY_HAVE_STRAYS
+            fault = "has a blank at an end, or a line break in it" if is_stray else _fault(field)
+            faults.append(f"{variable} {fault}: {description(field)}")
     if faults:
-        raise ConfigError("\n".join(faults))
+        raise ConfigError("\n".join([*faults, *lookalikes(env)]))
     return Settings(**values)
+
+
+def _value(field: msgspec.structs.FieldInfo, text: str) -> object:
+    """Raises: ValueError, msgspec.ValidationError."""
+    if _STRAY.search(text) and field.name not in _MAY_HAVE_STRAYS:
+        raise ValueError("this is not as it was meant")
+    # How people write switches; what JSON calls them is among these.
+    value = _SWITCHES.get(text.lower(), text) if _schema(field)["type"] == "boolean" else text
+    found = msgspec.convert(value, field.type, strict=False)
+    if read := _READERS.get(field.name):
+        read(text)
+    if isinstance(found, float) and not math.isfinite(found):
+        raise ValueError("this is no number")
+    return found
+
+
+def lookalikes(env: Mapping[str, str] = os.environ) -> Iterator[str]:
+    """A line about each variable that is no setting, and may have been meant to be one which is not set."""
+    unset = [name for field in Settings.__struct_fields__ if not env.get(name := field.upper())]
+    known = {field.upper() for field in Settings.__struct_fields__}
+    for variable in sorted(env.keys() - known):
+        for name in difflib.get_close_matches(variable.upper(), unset, 1, _ALIKE):
+            yield f"{variable} is no setting: {name} is"
 
 
 def settings_or_exit(*checks: Callable[[], object]) -> Settings:
@@ -347,7 +348,7 @@ def _fault(field: msgspec.structs.FieldInfo) -> str:
     if "enum" in schema:
         return f"is not one of {', '.join(schema['enum'])}"
     bounds = [
-        f"{words} {schema[name]:g}"
+        f"{words} {_plain(schema[name])}"
         for name, words in (("minimum", "at least"), ("exclusiveMinimum", "above"), ("maximum", "at most"))
         if name in schema
     ]
@@ -361,6 +362,10 @@ def _fault(field: msgspec.structs.FieldInfo) -> str:
     if "minLength" in schema:
         return f"is shorter than {schema['minLength']} characters"
     return "does not read as it should"
+
+
+def _plain(number: float) -> str:
+    return str(int(number)) if number == int(number) else f"{number:g}"
 
 
 def settings_page() -> str:

@@ -9,10 +9,11 @@ from typing import Any
 
 from gunicorn.glogging import Logger
 
-from config import address, settings_or_exit
+from config import lookalikes, settings_or_exit
 from dues.observability import exchange, metrics
 from dues.observability.logs import start_logging
 from dues.observability.otel import check_otel
+from urls import address
 
 _settings = settings_or_exit(check_otel)
 
@@ -52,6 +53,8 @@ class logger_class(Logger):  # noqa: N801  (the setting's name)
 
 
 def when_ready(server: Any) -> None:
+    for line in lookalikes():
+        server.log.warning("%s", line)
     if not exchange.prepare(_metrics):
         server.log.warning("%s cannot be written to: each process shows only its own metrics", _metrics)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
-from config import read_networks
+from urls import read_networks
 
 Address = IPv4Address | IPv6Address
 

@@ -13,7 +13,7 @@ from uuid import UUID
 import psycopg2
 
 from bench.servers import HOME
-from config import Settings, sqlalchemy_url
+from config import Settings
 from dues.accounts.actor import SCOPES
 from dues.accounts.tokens import hash_token
 from dues.app import create_base
@@ -23,6 +23,7 @@ from dues.postgres import db
 from dues.postgres.migrate import migrate
 from local.postgres import Postgres
 from local.valkey import Valkey
+from urls import sqlalchemy_url
 
 STORES, USERS, PACKAGES = 100, 20_000, 10
 # Inserting more rows than this is faster without indexes and foreign keys, which are created afterwards.

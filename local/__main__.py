@@ -19,6 +19,7 @@ import psycopg2
 import redis
 
 from config import ConfigError, Settings, load_settings
+from dues.redis.client import redis_client
 from dues.vault import new_key
 from local import folders, ports
 from local.gateway import Gateway
@@ -167,7 +168,7 @@ def _check_database(url: str) -> None:
 
 def _check_redis(url: str) -> None:
     try:
-        with closing(redis.Redis.from_url(url, socket_timeout=5)) as client:
+        with closing(redis_client(url, 5)) as client:
             client.ping()
     except ValueError:
         raise CannotStart("REDIS_URL is not the URL of a Redis or Valkey") from None

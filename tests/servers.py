@@ -27,7 +27,7 @@ import redis
 from psycopg2.extras import RealDictCursor
 from sqlalchemy import NullPool, create_engine, make_url
 
-from config import Settings, sqlalchemy_url
+from config import Settings
 from dues.partitions.catalog import is_partitioned
 from dues.partitions.conversion import convert
 from dues.partitions.session import changing
@@ -41,6 +41,7 @@ from local.process import Server
 from local.valkey import Valkey
 from tests.cleaning import clean_as_administrator, make_cleaning
 from tests.kept_connections import is_live
+from urls import sqlalchemy_url
 
 _TEMPLATE = f"dues_tests_{os.getpid()}"
 

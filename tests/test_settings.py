@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from config import ConfigError, Settings, address, env_example, load_settings, settings_page, sqlalchemy_url
+from config import ConfigError, Settings, env_example, load_settings, lookalikes, settings_page
+from urls import address, read_redis_url, sqlalchemy_url
 
 pytestmark = pytest.mark.unit
 
@@ -58,8 +60,20 @@ def test_a_switch_is_written_as_people_write_it(word: str, is_on: bool):
     [
         ("DB_PREPARE", "perhaps", "is neither on nor off: prepare hot statements"),
         ("PORT", "eighty", "is not a whole number at least 0 and at most 65535: port"),
-        ("WEB_THREADS", "0", "is not a whole number at least 1: threads"),
-        ("SMTP_TIMEOUT_S", "0", "is not a number above 0: longest wait"),
+        ("WEB_THREADS", "0", "is not a whole number at least 1 and at most 1000: threads"),
+        ("SMTP_TIMEOUT_S", "0", "is not a number above 0 and at most 86400: longest wait"),
+        ("SECRET_KEY", "k" * 32 + "\n", "has a blank at an end, or a line break in it: signs"),
+        ("SECRET_KEY", " " * 32, "has a blank at an end, or a line break in it: signs"),
+        ("DATABASE_URL", "postgresql://u:hunter2@h/d\n", "has a blank at an end, or a line break in it: PostgreSQL"),
+        ("MAIL_FROM", "nobody", "does not read as it should: sender"),
+        ("MAIL_FROM", "Dues <a@b>\nBcc: c@d", "has a blank at an end, or a line break in it: sender"),
+        ("SMTP_URL", "smtp://u:hunter2@h:mail", "does not read as it should: mail server"),
+        ("PUBLIC_URL", "https://club.example:99999", "does not read as it should: where clients"),
+        ("ACCOUNT_LINK_URL", "https://club.example/{code}/{name}", "does not read as it should: what links"),
+        ("HOST", "http://0.0.0.0", "does not read as it should: address"),
+        ("RATE_LIMIT", "600/9999999999", "does not read as it should: requests"),
+        ("WORKER_QUEUES", "critical:100000", "does not read as it should: worker processes"),
+        ("KEEP_JOBS_DAYS", "1000000000", "is not a whole number at least 1 and at most 36500: days"),
         ("LOG_LEVEL", "loud", "is not one of debug, error, info, warning: least severe"),
         ("RATE_LIMIT", "lots", "does not read as it should: requests per seconds"),
         ("DATABASE_URL", "mysql://u:hunter2@h/d", "does not read as it should: PostgreSQL"),
@@ -76,9 +90,9 @@ def test_a_switch_is_written_as_people_write_it(word: str, is_on: bool):
         ("FORWARDED_ALLOW_IPS", "10.0.0.0/33", "does not read as it should: proxies"),
         ("FORWARDED_ALLOW_IPS", "10.0.0.1 10.0.0.2", "does not read as it should: proxies"),
         ("PUBLIC_URL", "api.club.example", "does not read as it should: where clients"),
-        ("DB_STATEMENT_TIMEOUT_S", "0", "is not a number at least 0.001: longest"),
-        ("DB_POOL_TIMEOUT_S", "nan", "is not a number above 0: how long"),
-        ("SLOW_REQUEST_S", "inf", "is not a number at least 0: a request"),
+        ("DB_STATEMENT_TIMEOUT_S", "0", "is not a number at least 0.001 and at most 86400: longest"),
+        ("DB_POOL_TIMEOUT_S", "nan", "is not a number above 0 and at most 86400: how long"),
+        ("SLOW_REQUEST_S", "inf", "is not a number at least 0 and at most 86400: a request"),
         ("SECRET_KEY", "short", "is shorter than 32 characters: signs cursors"),
     ],
 )
@@ -87,6 +101,127 @@ def test_what_is_wrong_is_said_in_words(name: str, value: str, words: str):
         load_settings({**LEAST, name: value})
     assert str(raised.value).startswith(f"{name} {words}")
     assert "hunter2" not in str(raised.value)
+
+
+FIELDS = {field.name.upper(): field for field in msgspec.structs.fields(Settings)}
+# What people and the programs that write their files get wrong, with a secret in each that has room for one.
+MISTAKES = {
+    "blank": "   ",
+    "a line break after it": "{right}\n",
+    "a blank before it": " {right}",
+    "quotes": '"{right}"',
+    "a comment": "{right}  # hunter2",
+    "a word": "hunter2",
+    "negative": "-1",
+    "huge": "9" * 30,
+    "infinite": "1e999",
+    "no number": "nan",
+    "not ASCII": "hunter2\u0661",
+    "another type": '{{"hunter2": 1}}',
+}
+# Which of them cannot be told from what is meant: a folder, a key, a token and a host's name may be nearly anything.
+_NAME = {"a word", "negative", "huge", "infinite", "no number"}
+_WORD = {*_NAME, "quotes"}
+_TEXT = {*_WORD, "a comment", "not ASCII", "another type"}
+TAKEN = {
+    **dict.fromkeys(("DUES_HOME", "FILES_DIR", "FONTS_DIR"), _TEXT),
+    **dict.fromkeys(("CACHE_KEY_PREFIX", "METRICS_TOKEN", "PURGE_TOKEN"), _WORD),
+    **dict.fromkeys(("HOST", "WEBHOOK_ALLOWED_HOSTS"), _NAME),
+    "SECRET_KEY": {"quotes", "a comment"},
+    # A list, on several lines if need be.
+    "DATABASE_REPLICA_URLS": {"blank", "a line break after it", "a blank before it"},
+}
+RIGHT = {**LEAST, "DATABASE_REPLICA_URLS": LEAST["DATABASE_URL"], "CACHE_REDIS_URL": LEAST["REDIS_URL"]}
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_each_mistake_is_one_line_that_names_the_setting(name: str):
+    taken, value = set(), RIGHT.get(name) or str(FIELDS[name].default) or "hunter2"
+    for mistake, text in MISTAKES.items():
+        try:
+            load_settings({**LEAST, name: text.format(right=value)})
+        except ConfigError as refused:
+            said = str(refused)
+            assert said.startswith(f"{name} "), mistake
+            assert "\n" not in said, mistake
+            assert "hunter2" not in said, mistake
+        else:
+            taken.add(mistake)
+    assert taken == TAKEN.get(name, set())
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("DATABSE_URL", "DATABASE_URL"),
+        ("DUES_PUBLIC_URL", "PUBLIC_URL"),
+        ("SMTP_TIMEOUT", "SMTP_TIMEOUT_S"),
+        ("LOGLEVEL", "LOG_LEVEL"),
+        ("KEEP_JOB_DAYS", "KEEP_JOBS_DAYS"),
+        ("worker_queues", "WORKER_QUEUES"),
+    ],
+)
+def test_a_name_that_is_nearly_a_setting_is_told(variable: str, meant: str):
+    env = {**LEAST, variable: "hunter2"}
+    env.pop(meant, None)
+    assert list(lookalikes(env)) == [f"{variable} is no setting: {meant} is"]
+    # It may be somebody else's where the setting is there.
+    assert list(lookalikes({**env, meant: "x"})) == []
+
+
+def test_what_others_call_theirs_is_nobodys_business():
+    names = "HOME HOSTNAME PATH PWD LANG PYTHONPATH VIRTUAL_ENV POSTGRES_PASSWORD REDIS_PORT DUES_PORT_8000_TCP"
+    names += " KUBERNETES_PORT MAIL SHELL TERM OTEL_SERVICE_NAME XDG_RUNTIME_DIR GUNICORN_CMD_ARGS"
+    assert list(lookalikes(dict.fromkeys(names.split(), "x"))) == []
+
+
+def test_a_setting_that_is_missing_is_told_with_what_may_be_it():
+    with pytest.raises(ConfigError) as raised:
+        load_settings({**LEAST, "DATABASE_URL": "", "DATABSE_URL": "postgresql://u:hunter2@h/d"})
+    first, second = str(raised.value).splitlines()
+    assert first.startswith("DATABASE_URL is not set: ")
+    assert second == "DATABSE_URL is no setting: DATABASE_URL is"
+
+
+@pytest.mark.parametrize(
+    ("url", "found"),
+    [
+        ("redis://h", ("", "h", 6379, False, "", "", 0)),
+        ("valkey://h:1/2", ("", "h", 1, False, "", "", 2)),
+        ("rediss://u:p%2Fw@h?db=3", ("", "h", 6379, True, "u", "p/w", 3)),
+        ("valkeys://:p@[::1]:5/", ("", "::1", 5, True, "", "p", 0)),
+        ("unix:///run/redis.sock?db=4", ("/run/redis.sock", "localhost", 6379, False, "", "", 4)),
+    ],
+)
+def test_where_a_redis_is(url: str, found: tuple[object, ...]):
+    assert read_redis_url(url) == found
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://h",
+        "redis://h:0",
+        "redis://h:99999",
+        "redis://h:hunter2",
+        "redis://u:hun/ter2@h",
+        "redis://hun/ter2@h",
+        "redis://:12?hunter2@h",
+        "redis://:12#hunter2@h",
+        "redis://h/hunter2",
+        "redis://h/-1",
+        "redis://h/\u0661",
+        "redis://h?db=1&hunter2=1",
+        "rediss://h?ssl_cert_reqs=none",
+        "redis://[hunter2",
+        "unix://",
+    ],
+)
+def test_what_is_no_redis_is_not_shown(url: str):
+    with pytest.raises(ValueError, match="this is no") as refused:
+        read_redis_url(url)
+    assert "hunter2" not in str(refused.value)
+    assert "ter2" not in str(refused.value)
 
 
 @pytest.mark.parametrize(

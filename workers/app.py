@@ -8,7 +8,7 @@ import msgspec
 import psycopg2
 from flask import Flask
 
-from config import Settings, settings_or_exit
+from config import Settings, lookalikes, settings_or_exit
 from dues.app import create_base
 from dues.postgres import told
 from dues.postgres.release import standing
@@ -28,6 +28,12 @@ def create_worker_app(settings: Settings | None = None) -> Flask:
     if settings.db_pool_size < _CONNECTIONS:
         settings = msgspec.structs.replace(settings, db_pool_size=_CONNECTIONS)
     return create_base(settings)
+
+
+def warn_of_lookalikes() -> None:
+    """Log what looks as if a setting had been misspelled, as the web server does."""
+    for line in lookalikes():
+        log.warning("%s", line)
 
 
 def wait_for_migrations(app: Flask, is_over: Callable[[], bool] = lambda: False) -> None:

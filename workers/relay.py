@@ -36,7 +36,7 @@ from dues.reads.freshness.marks import MARK_EVERY_S, make_mark
 from dues.settings import settings
 from dues.webhooks.waiting import release
 from workers import registry
-from workers.app import create_worker_app, wait_for_migrations
+from workers.app import create_worker_app, wait_for_migrations, warn_of_lookalikes
 from workers.rq_queues import Deliveries, connect
 from workers.schedule import tick_once
 
@@ -214,6 +214,7 @@ def main() -> None:
     relay = Relay(app)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: relay.stop())
+    warn_of_lookalikes()
     wait_for_migrations(app, lambda: relay.is_stopping)
     log.info("relay started; handlers from %s", ", ".join(module.__name__ for module in registry.MODULES))
     relay.run()

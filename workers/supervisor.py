@@ -22,7 +22,7 @@ from dues.jobs.queues import threads
 from dues.observability.logs import start_logging
 from dues.observability.trace import flush_spans
 from dues.settings import settings
-from workers.app import create_worker_app, wait_for_migrations
+from workers.app import create_worker_app, wait_for_migrations, warn_of_lookalikes
 from workers.job import UndeclaredJob, check_declared, use_app
 from workers.registry import MODULES
 from workers.rq_queues import connect
@@ -144,6 +144,7 @@ def supervise() -> None:
     with app.app_context():
         start_logging(settings().log_level)
         queues = parse_queues(settings().worker_queues)
+    warn_of_lookalikes()
     wait_for_migrations(app)
     Supervisor(app, queues).run()
 

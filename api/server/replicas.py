@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from api.routing import Priority
 from api.server.admission import AdaptiveLimit
-from config import Settings, read_dsn
+from config import Settings
 from dues.errors import Unavailable
 from dues.observability.metrics import REPLICA_READS
 from dues.postgres.aio import LoopPostgres, Lost
@@ -24,6 +24,7 @@ from dues.reads.freshness.marks import MARK_LIFE_S, READ, SHOW, Marks, Shown, sp
 from dues.reads.freshness.snapshot import covers
 from dues.reads.freshness.store import generation_of
 from dues.reads.freshness.validator import Validator
+from urls import read_dsn
 
 Row = tuple[Any, ...]
 FetchRow = Callable[[str, Mapping[str, object]], Awaitable[Row | None]]

@@ -7,6 +7,8 @@ from redis import Redis, RedisError
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from urls import read_redis_url
+
 # A connection that only listens sends nothing, and so would never learn that its peer is gone: the kernel asks after
 # five seconds of silence, and gives up after five more.
 _KEEP_ALIVE = {
@@ -38,10 +40,24 @@ def takes_writes(client: Redis, prefix: str) -> bool:
 
 
 def redis_client(url: str, timeout_s: float) -> Redis:
-    """A client that waits at most `timeout_s` for a connection, and as long for an answer. Nothing is connected yet."""
-    options: dict[str, Any] = {}
-    if not url.startswith("unix:"):
-        options = {"socket_keepalive": True, "socket_keepalive_options": _KEEP_ALIVE}
-    return Redis.from_url(
-        url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0), **options
+    """A client that waits at most `timeout_s` for a connection, and as long for an answer. Nothing is connected yet.
+    Raises: ValueError."""
+    found = read_redis_url(url)
+    place: dict[str, Any] = {"unix_socket_path": found.path}
+    if not found.path:
+        place = {
+            "host": found.host,
+            "port": found.port,
+            "ssl": found.tls,
+            "socket_keepalive": True,
+            "socket_keepalive_options": _KEEP_ALIVE,
+        }
+    return Redis(
+        **place,
+        db=found.db,
+        username=found.username or None,
+        password=found.password or None,
+        socket_timeout=timeout_s,
+        socket_connect_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 0),
     )

@@ -15,9 +15,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias, cast
-from urllib.parse import parse_qs, unquote, urlsplit
 
-from config import REDIS_SCHEMES
+from urls import read_redis_url
 
 Word = bytes | str | int
 Command = Sequence[Word]
@@ -40,7 +39,7 @@ Reply: TypeAlias = "bytes | int | list[Reply] | ReplyError | None"
 
 @dataclass(frozen=True)
 class Address:
-    """Where a Redis is, from a URL: `redis://`, `rediss://` (TLS), their `valkey` twins, or `unix://path?db=0`."""
+    """Where a Redis is: see urls.py."""
 
     path: str
     host: str
@@ -53,20 +52,7 @@ class Address:
     @classmethod
     def parse(cls, url: str) -> "Address":
         """Raises: ValueError for a URL that names no Redis; its message never holds the password."""
-        parts = urlsplit(url)
-        if parts.scheme not in REDIS_SCHEMES:
-            raise ValueError("a Redis URL begins with redis://, rediss://, valkey://, valkeys:// or unix://")
-        is_unix = parts.scheme == "unix"
-        db = parse_qs(parts.query).get("db", ["" if is_unix else parts.path.strip("/")])[0] or "0"
-        return cls(
-            path=unquote(parts.path) if is_unix else "",
-            host=parts.hostname or "localhost",
-            port=parts.port or 6379,
-            tls=parts.scheme in ("rediss", "valkeys"),
-            username=unquote(parts.username or ""),
-            password=unquote(parts.password or ""),
-            db=int(db),
-        )
+        return cls(*read_redis_url(url))
 
     def greeting(self, scripts: Sequence[bytes]) -> list[Command]:
         """What is said first on a connection: who we are, who the server is, and the scripts, to be called by SHA-1."""

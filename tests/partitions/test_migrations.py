@@ -9,7 +9,6 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url, text
 
-from config import sqlalchemy_url
 from dues.partitions.tables import TABLES
 from dues.postgres import Model
 from dues.postgres.migrate import migrate
@@ -17,6 +16,7 @@ from tests.partitions.conftest import Database
 from tests.partitions.test_conversion import form
 from tests.postgres.test_migrations import WITHOUT_MODEL, compared, import_models, migrate_to
 from tests.servers import Servers, create_database, drop_database, partition
+from urls import sqlalchemy_url
 
 # The newest before indexes, columns, triggers, checks and foreign keys of these tables were changed.
 BEFORE = "0023"

@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy import Engine, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
-from config import sqlalchemy_url
 from dues.postgres import patience, revisions, sqlstate_of
 from dues.postgres.migrate import migrate
 from tests.servers import Servers, create_database, drop_database, wait_until
+from urls import sqlalchemy_url
 
 _MIGRATION = """
 from alembic import op

@@ -16,12 +16,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url, text
 
 import dues
-from config import sqlalchemy_url
 from dues.ids import new_id
 from dues.postgres import Model
 from dues.postgres.migrate import alembic_config, migrate
 from dues.postgres.revisions import FOLDER, Standing, revisions, standing_of
 from tests.servers import Servers, create_database, drop_database
+from urls import sqlalchemy_url
 
 # Written and read with SQL alone.
 WITHOUT_MODEL = {

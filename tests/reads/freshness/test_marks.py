@@ -11,11 +11,11 @@ import pytest
 from api.routing import Priority
 from api.server import replicas
 from api.server.replicas import Replica, Replicas, Row, is_by_the_clock
-from config import read_dsn
 from dues.errors import Unavailable
 from dues.postgres.aio import Lost
 from dues.reads.freshness.marks import MARK_LIFE_S, SHOW, Marks, Shown
 from dues.reads.freshness.validator import Validator
+from urls import read_dsn
 
 pytestmark = pytest.mark.unit
 
