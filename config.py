@@ -271,7 +271,7 @@ _STRAY = re.compile(r"^\s|\s$|[\x00-\x1f\x7f]")
 # Of lists, whose words are separated by blanks.
 _MAY_HAVE_STRAYS = ("database_replica_urls",)
 # How alike two names of variables are which one may have been meant for the other.
-_ALIKE = 0.8
+_ALIKE = 0.88
 
 
 def load_settings(env: Mapping[str, str] = os.environ) -> Settings:
@@ -318,7 +318,7 @@ def lookalikes(env: Mapping[str, str] = os.environ) -> Iterator[str]:
     unset = [name for field in Settings.__struct_fields__ if not env.get(name := field.upper())]
     known = {field.upper() for field in Settings.__struct_fields__}
     for variable in sorted(env.keys() - known):
-        for name in difflib.get_close_matches(variable.upper(), unset, 1, _ALIKE):
+        for name in difflib.get_close_matches(variable.upper().removeprefix("DUES_"), unset, 1, _ALIKE):
             yield f"{variable} is no setting: {name} is"
 
 

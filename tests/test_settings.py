@@ -171,7 +171,7 @@ def test_a_name_that_is_nearly_a_setting_is_told(variable: str, meant: str):
 
 def test_what_others_call_theirs_is_nobodys_business():
     names = "HOME HOSTNAME PATH PWD LANG PYTHONPATH VIRTUAL_ENV POSTGRES_PASSWORD REDIS_PORT DUES_PORT_8000_TCP"
-    names += " KUBERNETES_PORT MAIL SHELL TERM OTEL_SERVICE_NAME XDG_RUNTIME_DIR GUNICORN_CMD_ARGS"
+    names += " KUBERNETES_PORT MAIL SHELL TERM OTEL_SERVICE_NAME XDG_RUNTIME_DIR GUNICORN_CMD_ARGS PIP_DEFAULT_TIMEOUT"
     assert list(lookalikes(dict.fromkeys(names.split(), "x"))) == []
 
 

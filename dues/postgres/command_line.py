@@ -44,4 +44,6 @@ class Command(click.Command):
 
 
 class Group(Command, AppGroup):
-    """Commands of this kind under one name. Each runs in the application's context."""
+    """Commands of this kind under one name. Each runs in the application's context, in which its refusals are told."""
+
+    command_class = Command

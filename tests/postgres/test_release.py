@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from flask import Flask
@@ -32,10 +33,11 @@ BEHIND, AHEAD = "0001", "9999"
 @pytest.fixture(scope="module")
 def unmigrated(servers: Servers) -> Iterator[str]:
     """The URL of a database that `flask migrate` was forgotten for."""
-    base, _, name = servers.database_url.rpartition("/")
-    create_database(servers.database_url, f"{name}_unmigrated")
-    yield f"{base}/{name}_unmigrated"
-    drop_database(servers.database_url, f"{name}_unmigrated")
+    url = urlsplit(servers.database_url)
+    name = f"{url.path[1:]}_unmigrated"
+    create_database(servers.database_url, name)
+    yield url._replace(path=f"/{name}").geturl()
+    drop_database(servers.database_url, name)
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +65,10 @@ def call(client: FlaskClient, route: Route, **fields: str) -> Any:
     return client.open(path, method=route.method, headers=fields, data=b"{}", content_type="application/json")
 
 
-@pytest.mark.parametrize("fields", [{}, {"Authorization": f"Bearer dues_{'a' * 43}"}], ids=["stranger", "token"])
-def test_no_route_has_an_internal_error(without_tables: Flask, fields: dict[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("fields", "least"), [({}, 10), ({"Authorization": f"Bearer dues_{'a' * 43}"}, 100)], ids=["stranger", "token"]
+)
+def test_no_route_has_an_internal_error(without_tables: Flask, fields: dict[str, str], least: int) -> None:
     client = without_tables.test_client()
     found: dict[str, int] = {}
     for route in ROUTES:
@@ -74,7 +78,7 @@ def test_no_route_has_an_internal_error(without_tables: Flask, fields: dict[str,
             assert (answer.json["code"], answer.headers["Retry-After"]) == ("migrations_missing", "1"), answer.json
             assert answer.json["detail"] == "the database has not been migrated to this release yet"
     assert {route: status for route, status in found.items() if status >= 500 and status != 503} == {}
-    assert list(found.values()).count(503) > len(found) / 3
+    assert list(found.values()).count(503) >= least
 
 
 def test_the_server_of_events_says_the_same(servers: Servers, unmigrated: str) -> None:
