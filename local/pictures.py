@@ -276,8 +276,8 @@ def _row(names: Sequence[str], row: list[object]) -> list[object]:
 
 def mails(browser: "Browser") -> None:
     """The confirmation at the width of a desktop and of a phone, in every script, and the other mails."""
-    to = Recipient("Ada Müller", "ada@example.org", is_verified=True)
-    nobody = Recipient("", "ada@example.org", is_verified=False)
+    to = Recipient("Ada Müller", "ada@example.org", knows_sender=True)
+    nobody = Recipient("", "ada@example.org", knows_sender=False)
 
     def mail(about: About, said: Receipt, reader: Recipient = to) -> str:
         subject = Subject(about=about, receipt=said, payment_id=str(UUID(int=1)), file=b"")

@@ -29,8 +29,8 @@ def refusals() -> Iterator[None]:
     except RedisError as error:
         raise click.ClickException(f"Redis is not available: {error}") from error
     except (psycopg2.Error, SQLAlchemyError) as error:
-        wrong = wrong_release_of(error)
-        if (said := wrong.told if wrong else refusal_of(error)) is None:
+        mismatch = wrong_release_of(error)
+        if (said := mismatch.told if mismatch else refusal_of(error)) is None:
             raise
         raise click.ClickException(said) from error
 
