@@ -14,7 +14,7 @@ from dues.jobs import PermanentFailure, Retry, Run, kinds
 from dues.jobs.turns import count_turns
 from dues.mail import ledger
 from dues.mail.service import Draft, MailDeferred, Outcome, record, send_draft
-from dues.mailings import recipients, service
+from dues.mailings import provider_events, recipients, service
 from dues.mailings.letter import Letter, letter_of, letter_of_post, message_to
 from dues.mailings.models import Mailing
 from dues.mailings.recipients import MOST_TRIES, Fate, Recipient
@@ -67,6 +67,11 @@ def mail_test(run: Run, store_id: str, post_id: str, user_id: str) -> None:
 @job(kinds.UNSUBSCRIBE_ELSEWHERE)
 def unsubscribe_elsewhere(run: Run, store_id: str, user_id: str, mailing_id: str) -> None:
     pass_on(Reader(UUID(store_id), UUID(user_id), UUID(mailing_id)))
+
+
+@job(kinds.REPORT_ELSEWHERE)
+def report_elsewhere(run: Run, address: str, kind: provider_events.Kind, email_ids: list[str], passed_on: int) -> None:
+    provider_events.pass_on(address, kind, email_ids, passed_on)
 
 
 class _Turn:

@@ -192,9 +192,10 @@ def report_mail_events(call: Call) -> Reply:
 
     For the mail provider, or an adapter in front of it: signed with MAIL_EVENTS_SECRET as Dues signs its own webhooks
     (`webhook-id`, `webhook-timestamp`, `webhook-signature`). Whoever it is about gets no more posts of that store.
-    What was reported before changes nothing.
+    What was reported before changes nothing. What is about mails of stores that have moved to another server is passed
+    on to it.
     """
-    if not provider_events.record_events(call.data):
+    if not provider_events.record_events(call.data, provider_events.times_passed_on(call.request.fields)):
         # What is of other stores is kept all the same.
         return problem_reply(Unavailable("a store that this is about is being moved: send it again"), call.request)
     return no_content()

@@ -3,20 +3,31 @@
 Reports are signed as our own webhooks are (Standard Webhooks, `v1`), with MAIL_EVENTS_SECRET. A report may arrive
 again, late, or before the ledger knows that the mail was accepted: it takes effect once, and repeating it changes
 nothing.
+
+The mails of a store that has moved to another Dues went there with it. So reports about mails that are not known here
+are passed on to each Dues that stores have moved to, signed with a secret that follows from the SECRET_KEY of both.
 """
 
 import hmac
 import re
+import time
+from base64 import b64encode
 from collections.abc import Mapping
 from datetime import timedelta
+from hashlib import sha256
 from typing import Annotated, Literal
-from uuid import UUID
+from uuid import UUID, uuid4
 
+import ujson
 from msgspec import Meta, Struct
 
 from dues.errors import Conflict, Unauthenticated
 from dues.ids import parse_id
+from dues.jobs import enqueue
+from dues.jobs.kinds import REPORT_ELSEWHERE
+from dues.jobs.outbox import JSON
 from dues.mail.address import normal_address
+from dues.mailings import elsewhere
 from dues.moving import is_here
 from dues.postgres import database_now, fetch_row, unit_of_work
 from dues.settings import settings
@@ -24,15 +35,22 @@ from dues.webhooks.signing import signature
 
 # Longer than clocks differ and requests take. Within this time, repeating a report changes nothing.
 _OLDEST = timedelta(minutes=5)
+# What the id of a report that was passed on begins with; then it says how often. A store may move several times, and
+# two Dues may each have stores that have left the other: a report must not go to and fro for ever.
+_PASSED_ON = re.compile(r"dues-passed-on-([1-9])-[0-9a-f]{32}", re.ASCII)
+_MOST_PASSES = 3
 _TIMESTAMP = re.compile(r"[0-9]{1,11}", re.ASCII)
 
 Kind = Literal["bounced", "complained"]
 
 # Which of these mails belong to a mailing, and their addresses, without those of stores that take no writes at present;
-# and whether there were none of these.
+# whether there were none of these; which mails are not known, and the URLs of the Dues that stores have moved to.
 _MAILED = f"""
     select coalesce(array_agg(id::text) filter (where here), '{{}}'),
-        coalesce(array_agg(recipient) filter (where here), '{{}}'), coalesce(bool_and(here), true)
+        coalesce(array_agg(recipient) filter (where here), '{{}}'), coalesce(bool_and(here), true),
+        array(select given::text from unnest(%(email_ids)s::uuid[]) given
+            where not exists (select from email_sends e where e.id = given) order by 1),
+        array(select distinct address from store_moves where state = 'gone' order by 1)
     from (
         select mails.id, mails.recipient, {is_here("mails.store_id")} as here
         from (
@@ -79,10 +97,10 @@ class MailEvents(Struct, forbid_unknown_fields=True):
 def verify(headers: Mapping[str, str], body: bytes) -> None:
     """Check the signature of a report. `headers` are named in lower case. Raises: Unauthenticated; Conflict if no
     secret is set."""
-    secret = settings().mail_events_secret
+    message_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    secret = _secret_of_passed_on() if times_passed_on(headers) else settings().mail_events_secret
     if not secret:
         raise Conflict("reports of the mail provider are not taken here: MAIL_EVENTS_SECRET is not set", code="not_set")
-    message_id, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     signed = signature(secret, message_id, timestamp, body)
     sent = headers.get("webhook-signature", "").split(" ")
     # All are compared, and completely, so that the time taken reveals nothing.
@@ -93,9 +111,16 @@ def verify(headers: Mapping[str, str], body: bytes) -> None:
         raise Unauthenticated("the signature is too old, or of a clock that is wrong")
 
 
-def record_events(reported: MailEvents) -> bool:
-    """Record reports. Part of the caller's transaction(). Returns: whether all were recorded; if not, some are about a
-    store that takes no writes while it moves to another Dues, and must be reported again."""
+def times_passed_on(headers: Mapping[str, str]) -> int:
+    """How often a report was passed on by a Dues before it came here; 0 for one of the provider's own."""
+    found = _PASSED_ON.fullmatch(headers.get("webhook-id", ""))
+    return int(found[1]) if found else 0
+
+
+def record_events(reported: MailEvents, passed_on: int = 0) -> bool:
+    """Record reports, which were `passed_on` so many times. Part of the caller's transaction(). Returns: whether all
+    were recorded; if not, some are about a store that takes no writes while it moves to another Dues, and must be
+    reported again."""
     unit_of_work()
     email_ids_by_kind: dict[Kind, set[UUID]] = {"bounced": set(), "complained": set()}
     for event in reported.events:
@@ -104,10 +129,42 @@ def record_events(reported: MailEvents) -> bool:
             email_ids_by_kind[event.type].add(email_id)
     is_all = True
     for kind, reported_ids in email_ids_by_kind.items():
-        email_ids, addresses, are_here = fetch_row(_MAILED, {"email_ids": sorted(reported_ids)}) or ([], [], True)
+        if not reported_ids:
+            continue
+        found = fetch_row(_MAILED, {"email_ids": sorted(reported_ids)})
+        assert found
+        email_ids, recipients, are_here, unknown, addresses = found
         is_all = is_all and are_here
         if email_ids:
             # They are compared with the users' addresses, which are in this form.
-            values = {"email_ids": email_ids, "addresses": [normal_address(address) for address in addresses]}
+            values = {"email_ids": email_ids, "addresses": [normal_address(recipient) for recipient in recipients]}
             fetch_row(_RECORD.format(kind=kind), values | {"kind": kind})
+        if unknown and passed_on < _MOST_PASSES:
+            for address in addresses:
+                _pass_on_later(address, kind, unknown, passed_on + 1)
     return is_all
+
+
+def _pass_on_later(address: str, kind: Kind, email_ids: list[str], passed_on: int) -> None:
+    """Enqueue a job that reports to the Dues at `address`; none where the same waits already."""
+    digest = sha256(" ".join([address, kind, str(passed_on), *email_ids]).encode()).hexdigest()
+    args: dict[str, JSON] = {"address": address, "kind": kind, "email_ids": [*email_ids], "passed_on": passed_on}
+    enqueue(REPORT_ELSEWHERE, args, dedupe_key=digest)
+
+
+def pass_on(address: str, kind: Kind, email_ids: list[str], passed_on: int) -> None:
+    """Report to the Dues at `address`. Raises: Retry if it does not take the report."""
+    body = ujson.dumps({"events": [{"type": kind, "message_id": email_id} for email_id in email_ids]}).encode()
+    message_id, timestamp = f"dues-passed-on-{passed_on}-{uuid4().hex}", str(int(time.time()))
+    headers = {
+        "Content-Type": "application/json",
+        "webhook-id": message_id,
+        "webhook-timestamp": timestamp,
+        "webhook-signature": signature(_secret_of_passed_on(), message_id, timestamp, body),
+    }
+    elsewhere.post(f"{address}/v1/mail-events", body, headers, expected=204)
+
+
+def _secret_of_passed_on() -> str:
+    digest = hmac.digest(settings().secret_key.encode(), b"reports that are passed on\0", sha256)
+    return "whsec_" + b64encode(digest).decode()

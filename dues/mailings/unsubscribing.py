@@ -14,14 +14,11 @@ from dataclasses import dataclass
 from hashlib import sha256
 from uuid import UUID
 
-import urllib3
-from urllib3.exceptions import HTTPError
-from urllib3.util import Timeout
-
-from dues.errors import NotFound, Problem
+from dues.errors import NotFound
 from dues.jobs import Retry, enqueue
 from dues.jobs.kinds import UNSUBSCRIBE_ELSEWHERE
 from dues.jobs.outbox import JSON
+from dues.mailings import elsewhere
 from dues.moving import stores_that_move
 from dues.postgres import fetch_row, transaction, unit_of_work
 from dues.settings import settings
@@ -33,11 +30,9 @@ NO_MAILING = UUID(int=0)
 # Part of the form that a mail program sends, in every encoding of the form.
 ONE_CLICK = b"One-Click"
 
-_TIMEOUT_S = 10.0
 # How soon to check again where a store is that is being moved.
 _AGAIN_S = 5.0
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
-_http = urllib3.PoolManager(retries=False)
 
 _SUPPRESS = """
     insert into mail_suppressions(store_id, user_id, reason, address)
@@ -61,12 +56,6 @@ _LIFT = """
         returning 1)
     select count(*) from gone
 """
-
-
-class NotPassedOn(Problem):
-    """The Dues that has the store could not be reached, or refused the request."""
-
-    status, title, code = 502, "It could not be passed on", "not_passed_on"
 
 
 @dataclass(frozen=True)
@@ -135,26 +124,8 @@ def pass_on(reader: Reader) -> None:
         return
     if not address:
         raise Retry(_AGAIN_S, "the store is being moved to another server", charged=False)
-    _send(f"{address}/v1/unsubscribe?token={write_token(reader)}")
-
-
-def _send(url: str) -> None:
-    """Raises: Retry."""
-    try:
-        answer = _http.request(
-            "POST",
-            url,
-            body=b"List-Unsubscribe=" + ONE_CLICK,
-            headers=_FORM,
-            timeout=Timeout(total=_TIMEOUT_S),
-            redirect=False,
-            preload_content=False,
-        )
-    except HTTPError as error:
-        raise Retry(problem=NotPassedOn(f"the other server does not answer: {type(error).__name__}")) from error
-    answer.close()
-    if answer.status != 200:
-        raise Retry(problem=NotPassedOn(f"the other server answered {answer.status}"))
+    url = f"{address}/v1/unsubscribe?token={write_token(reader)}"
+    elsewhere.post(url, b"List-Unsubscribe=" + ONE_CLICK, _FORM, expected=200)
 
 
 def subscribe_again(reader: Reader) -> None:

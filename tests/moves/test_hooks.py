@@ -134,7 +134,7 @@ def test_whoever_calls_is_told_to_come_again_or_where_to_go(
         "holding": (204, 503, 200, 200, 200),
         "copying": (503, 503, 200, 503, 503),
         "switching": (503, 503, 503, 503, 503),
-        # Whose mail it was that bounced is known only there, so a provider reports to both.
+        # Whose mail it was that bounced is known only there: a job passes it on.
         "gone": (421, 204, 308, 308, 308),
     }
     moved = outside.stripe(here).json or {}
@@ -157,6 +157,34 @@ def test_a_report_is_kept_for_all_other_stores(outside: Outside, here: End) -> N
         assert [row.bounced for row in make.rows(bounced, {"ids": ids})] == [0, 1]
     assert outside.bounce(outside.mailing, other).status_code == 204
     assert [row.bounced for row in make.rows(bounced, {"ids": ids})] == [1, 1]
+
+
+def test_a_report_about_a_store_that_has_left_is_passed_on(
+    outside: Outside, here: End, elsewhere: End, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other end has no secret of a provider's. Where nobody knows the mail, it goes to and fro only so often."""
+    with serving(elsewhere, monkeypatch) as url:
+        here.move(outside.shop.store, elsewhere)
+        # There is a store that has moved from there, too: to where nobody knows its mails.
+        elsewhere.make.insert("store_moves", {"store_id": new_id(), "id": new_id(), "state": "gone", "address": url})
+        for _ in range(2):
+            assert outside.bounce(outside.mailing).status_code == 204
+        (job,) = here.make.rows("select * from jobs where kind = 'mailing.report_elsewhere'")
+        assert (job.store_id, job.args["passed_on"]) == (None, 1)
+        outside.shop.work.drain()
+        assert outside.suppressed(elsewhere) == ["bounced"]
+        assert elsewhere.make.rows("select * from jobs where kind = 'mailing.report_elsewhere'") == []
+        assert outside.bounce(Row(email_id=new_id())).status_code == 204
+        outside.shop.work.drain()
+        elsewhere.work.drain()
+        passed = elsewhere.make.rows("select * from jobs where kind = 'mailing.report_elsewhere' order by id")
+        assert [(job.args["passed_on"], job.status) for job in passed] == [(2, "succeeded"), (3, "succeeded")]
+        # Whoever has not the key cannot say that it was passed on.
+        forged = {"webhook-id": f"dues-passed-on-1-{'0' * 32}", "webhook-timestamp": str(int(time.time()))}
+        answer = elsewhere.app.test_client().post(
+            "/v1/mail-events", json={"events": []}, headers=forged | {"webhook-signature": "v1,AAAA"}
+        )
+        assert answer.status_code == 401
 
 
 def test_one_click_is_never_redirected_and_does_what_it_says_where_the_store_is(

@@ -92,6 +92,7 @@ JobKind = Literal[
     "post.mailing",
     "post.mailing_test",
     "mailing.unsubscribe_elsewhere",
+    "mailing.report_elsewhere",
     "edge.purge",
     "webhook.fan_out",
     "webhook.deliver",

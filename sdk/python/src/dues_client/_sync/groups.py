@@ -2796,7 +2796,8 @@ class Mailings(Group):
 
         For the mail provider, or an adapter in front of it: signed with MAIL_EVENTS_SECRET as Dues signs its own
         webhooks (`webhook-id`, `webhook-timestamp`, `webhook-signature`). Whoever it is about gets no more posts of
-        that store. What was reported before changes nothing.
+        that store. What was reported before changes nothing. What is about mails of stores that have moved to
+        another server is passed on to it.
 
         Needs no token."""
         self._none("POST", "/v1/mail-events", body={"events": events}, request_timeout=request_timeout)
