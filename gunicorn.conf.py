@@ -70,7 +70,6 @@ def _spare_the_collector() -> None:
     take more time than to serve them. What is here from the start is not looked at at all."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 10, 20)
 
 
 def worker_exit(server: Any, worker: Any) -> None:
