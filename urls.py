@@ -9,6 +9,11 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 import psycopg2
 from psycopg2.extensions import parse_dsn
 
+# What libpq reads only as it connects.
+_DSN_WORDS = {
+    "sslmode": ("prefer", "disable", "allow", "require", "verify-ca", "verify-full"),
+    "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
+}
 _REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix")
 
 
@@ -57,10 +62,18 @@ def read_dsn(url: str) -> dict[str, str]:
     # the database, and named in errors. (The host `@…` is a socket of Linux without a file.)
     if any("@" in found.get(name, "")[1:] for name in ("host", "dbname")):
         raise ValueError("the user or the password is not percent-encoded")
+    if not all(_is_port(port) for port in found.get("port", "").split(",")):
+        raise ValueError("a port is no number")
+    if any(found.get(name, words[0]) not in words for name, words in _DSN_WORDS.items()):
+        raise ValueError("an option is none that libpq knows")
     # Several URLs with commas between them would be one of a database with a long name.
     if "://" in found.get("dbname", ""):
         raise ValueError("this is more than one URL")
     return found
+
+
+def _is_port(text: str) -> bool:
+    return not text or (text.isascii() and text.isdecimal() and 0 < int(text) < 65536)
 
 
 def read_redis_url(url: str) -> RedisUrl:

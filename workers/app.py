@@ -38,20 +38,18 @@ def warn_of_lookalikes() -> None:
 
 def wait_for_migrations(app: Flask, is_over: Callable[[], bool] = lambda: False) -> None:
     """Return once the database has every migration of this release, or `is_over()`. A job that was begun before would
-    fail for want of a table, and be given up after some attempts. Why it waits is logged once."""
+    fail for want of a table, and be given up after some attempts. What it waits for is logged once."""
     config: Settings = app.extensions["settings"]
-    said = ""
+    awaited = ""
     while not is_over():
         try:
             found = standing(config)
-            why = found.told() if found.is_behind else ""
+            what, why = ("migrations", found.told()) if found.is_behind else ("", "")
         except psycopg2.Error as error:
-            why = told(error)
-        if not why:
-            break
-        if not said:
-            log.warning("waiting to begin: %s", why)
-        said = why
+            what, why = "the database", told(error)
+        if what != awaited:
+            log.warning("waiting for %s: %s", what, why) if what else log.warning("the database is ready: beginning")
+        if not what:
+            return
+        awaited = what
         time.sleep(_LOOK_EVERY_S)
-    if said and not is_over():
-        log.warning("the database is ready: beginning")

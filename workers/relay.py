@@ -216,8 +216,9 @@ def main() -> None:
         signal.signal(number, lambda *_: relay.stop())
     warn_of_lookalikes()
     wait_for_migrations(app, lambda: relay.is_stopping)
-    log.info("relay started; handlers from %s", ", ".join(module.__name__ for module in registry.MODULES))
-    relay.run()
+    if not relay.is_stopping:
+        log.info("relay started; handlers from %s", ", ".join(module.__name__ for module in registry.MODULES))
+        relay.run()
 
 
 if __name__ == "__main__":

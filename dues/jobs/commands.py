@@ -78,7 +78,7 @@ def stats() -> None:
 @click.option("--queue", type=click.Choice(QUEUES))
 @click.option("--kind", type=click.Choice(list(KINDS)))
 @click.option("--status", "statuses", type=click.Choice(STATUSES), multiple=True, help="May be given several times.")
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True)
 def list_jobs(queue: str | None, kind: str | None, statuses: tuple[str, ...], limit: int) -> None:
     """The newest jobs."""
     _show_table(_JOBS, find_jobs(queue=queue, kind=kind, statuses=statuses, most=limit))

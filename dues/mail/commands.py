@@ -27,14 +27,14 @@ def list_held() -> None:
 
 
 @command.command("sent")
-@click.argument("email_id", type=UUID)
+@click.argument("email_id", type=click.UUID)
 def say_sent(email_id: UUID) -> None:
     """Say that a held mail was sent, as the mail server's log shows."""
     _decide(email_id, "sent")
 
 
 @command.command("resend")
-@click.argument("email_id", type=UUID)
+@click.argument("email_id", type=click.UUID)
 def resend(email_id: UUID) -> None:
     """Have a held mail sent by a worker: the mail server's log does not show it, or better twice than not at all."""
     _decide(email_id, "pending")

@@ -24,9 +24,14 @@ command = Group("stores", help="Moving stores to another Dues.")
 @click.argument("store_id", type=click.UUID)
 @click.option("--to", "receiver", required=True, help="A command that runs `flask stores receive` at the other Dues.")
 @click.option(
-    "--wait", "longest_wait_s", default=300.0, show_default=True, help="Seconds that its running jobs may take."
+    "--wait",
+    "longest_wait_s",
+    default=300,
+    type=click.IntRange(0, 86_400),
+    show_default=True,
+    help="Seconds that its running jobs may take.",
 )
-def move_command(store_id: UUID, receiver: str, longest_wait_s: float) -> None:
+def move_command(store_id: UUID, receiver: str, longest_wait_s: int) -> None:
     """Move a store with all that it has. Where it fails the store stays here; run again, it goes on."""
     try:
         address = move(

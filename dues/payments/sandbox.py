@@ -38,7 +38,7 @@ from dues.payments.gateway import (
     Record,
     StoredMethod,
 )
-from dues.postgres.sessions import connect_args
+from dues.postgres.sessions import DIALECT, opener
 from dues.settings import settings
 
 METHOD_PATTERN = (
@@ -262,13 +262,11 @@ def _books() -> Engine:
     if engine is None:
         timeout_s = settings().gateway_timeout_s
         engine = current_app.extensions["payments.sandbox"] = create_engine(
-            settings().database_url,
+            DIALECT,
             isolation_level="AUTOCOMMIT",
             pool_size=1,
             pool_pre_ping=True,
             hide_parameters=True,
-            connect_args=connect_args(
-                settings(), "dues sandbox gateway", timeout_s, statement_timeout=str(int(timeout_s * 1000))
-            ),
+            creator=opener(settings(), "dues sandbox gateway", timeout_s, statement_timeout=str(int(timeout_s * 1000))),
         )
     return engine

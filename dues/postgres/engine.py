@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from config import Settings
 from dues.postgres.pool import MeasuredPool, watch
-from dues.postgres.sessions import connect_args
+from dues.postgres.sessions import DIALECT, opener
 from dues.postgres.statement_stats import count_statements_of
 from dues.postgres.unit_of_work import present_work
 
@@ -41,7 +41,7 @@ db = SQLAlchemy(session_options={"class_": _Session, "expire_on_commit": False})
 
 def init_db(app: Flask, config: Settings) -> None:
     """Give `app` its engine. Nothing is connected before it is used."""
-    app.config["SQLALCHEMY_DATABASE_URI"] = config.database_url
+    app.config["SQLALCHEMY_DATABASE_URI"] = DIALECT
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {
         "isolation_level": "AUTOCOMMIT",
         "poolclass": MeasuredPool,
@@ -53,7 +53,7 @@ def init_db(app: Flask, config: Settings) -> None:
         "hide_parameters": True,
         "json_serializer": lambda value: ujson.dumps(value, allow_nan=False, escape_forward_slashes=False),
         "json_deserializer": ujson.loads,
-        "connect_args": connect_args(config),
+        "creator": opener(config),
     }
     db.init_app(app)
     with app.app_context():

@@ -19,7 +19,7 @@ from dues.postgres import patience, revisions
 from dues.postgres.command_line import Command
 from dues.postgres.patience import GIVE_UP_AFTER_S, Tell, patiently
 from dues.postgres.pool import UNBOUNDED
-from dues.postgres.sessions import check_server, connect, connect_args, session_settings
+from dues.postgres.sessions import DIALECT, check_server, connect, opener, session_settings
 from dues.settings import settings
 
 _BLOCKERS = text("""
@@ -118,8 +118,7 @@ def command() -> None:
     if config.db_prepare:
         connect(config, "dues migrate").close()
     # Not the application's engine, which refuses sessions that are not set up yet.
-    args = connect_args(config, "dues migrate")
-    engine = create_engine(config.database_url, poolclass=NullPool, connect_args=args)
+    engine = create_engine(DIALECT, poolclass=NullPool, creator=opener(config, "dues migrate"))
     if not config.db_prepare:
         set_for_role(engine, config)
         click.echo("the role has the settings of its sessions: have the proxy reconnect to PostgreSQL")

@@ -7,6 +7,8 @@ they are looked at again (`check()`, and /readyz): what is read and written woul
 """
 
 import socket
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +30,8 @@ psycopg2.extensions.register_adapter(UUID, _literal)
 # A host, a port and an address of that host, as libpq takes them.
 Address = dict[str, str]
 
+# All that SQLAlchemy is told of a database: see `opener()`.
+DIALECT = "postgresql+psycopg2://"
 CONNECT_S = 5
 # The oldest major version of PostgreSQL that migrations and tests run on (`bin/test --postgres`).
 OLDEST = 14
@@ -119,6 +123,12 @@ def check(driver: Any) -> None:
 def driver_url(config: Settings) -> str:
     """The database's URL as psycopg2 itself takes it."""
     return config.database_url.replace("postgresql+psycopg2:", "postgresql:", 1)
+
+
+def opener(config: Settings, name: str = "dues", timeout_s: float = CONNECT_S, **settings: str) -> Callable[[], Any]:
+    """What opens a connection for SQLAlchemy, which would read the URL otherwise than libpq does: of one that names
+    several hosts and ports it makes nothing."""
+    return partial(psycopg2.connect, driver_url(config), **connect_args(config, name, timeout_s, **settings))
 
 
 def addresses_of(url: str) -> list[Address]:

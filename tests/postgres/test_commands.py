@@ -82,6 +82,28 @@ def test_before_the_migrations(name: str, before_migrations: Flask):
     assert done.stderr.startswith("Error: the database is without any migration, and this release needs ")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ("jobs list --limit 0", "0 is not in the range"),
+        ("jobs list --limit " + "9" * 30, "is not in the range"),
+        ("jobs list --queue nowhere", "'nowhere' is not one of"),
+        ("jobs show x", "'x' is not a valid UUID"),
+        ("mail sent x", "'x' is not a valid UUID"),
+        ("mail resend x", "'x' is not a valid UUID"),
+        ("stores move ID --to true --wait -1", "-1 is not in the range"),
+        ("stores move ID --to true --wait nan", "'nan' is not a valid integer"),
+        ("stores move x --to true", "'x' is not a valid UUID"),
+        ("partitions apply stores", "'stores' is not one of"),
+        ("audit everything", "unexpected extra argument"),
+    ],
+)
+def test_what_was_typed_wrong(arguments: str, words: str, without_database: Flask):
+    done = without_database.test_cli_runner().invoke(args=arguments.replace("ID", ID).split())
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert words in done.stderr.splitlines()[-1]
+
+
 def test_a_bug_keeps_its_traceback(app: Flask, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("dues.jobs.commands.queue_stats", lambda: 1 // 0)
     assert isinstance(app.test_cli_runner().invoke(args=["jobs", "stats"]).exception, ZeroDivisionError)

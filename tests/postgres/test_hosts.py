@@ -11,6 +11,7 @@ from contextlib import closing
 
 import psycopg2
 import pytest
+from psycopg2.extensions import parse_dsn
 from sqlalchemy import make_url
 
 from api.app import create_app
@@ -38,7 +39,12 @@ def hosts(servers: Servers) -> Iterator[str]:
         yield f"postgresql://{url.username}@/{url.database}?{where}"
 
 
-def test_every_way_to_connect_finds_the_host_that_is_there(servers: Servers, hosts: str):
+@pytest.mark.parametrize("named_in", ["options", "their place"])
+def test_every_way_to_connect_finds_the_host_that_is_there(servers: Servers, hosts: str, named_in: str):
+    if named_in == "their place":
+        parts = parse_dsn(hosts)
+        places = map(":".join, zip(parts["host"].split(","), parts["port"].split(","), strict=True))
+        hosts = f"postgresql://{parts['user']}@{','.join(places)}/{parts['dbname']}?target_session_attrs=read-write"
     settings = servers.settings(database_url=hosts)
     with closing(connect(settings)) as apart, apart.cursor() as cursor:
         cursor.execute("select 1")

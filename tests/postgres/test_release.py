@@ -28,6 +28,7 @@ from workers.app import wait_for_migrations
 
 NEWEST = revisions(FOLDER)[-1]
 BEHIND, AHEAD = "0001", "9999"
+NOWHERE = "postgresql://nobody:hunter2@127.0.0.1:1/none"
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +144,7 @@ def test_workers_and_relays_wait_and_say_so_once(
 ) -> None:
     monkeypatch.setattr(worker_app, "_LOOK_EVERY_S", 0.0)
     app = Flask("waits")
-    looks, urls = [0], iter([unmigrated] * 20 + [servers.database_url])
+    looks, urls = [0], iter([NOWHERE] * 5 + [unmigrated] * 15 + [servers.database_url])
 
     def standing(_: object) -> Any:
         looks[0] += 1
@@ -154,8 +155,11 @@ def test_workers_and_relays_wait_and_say_so_once(
     with caplog.at_level(logging.WARNING, "dues.worker"):
         wait_for_migrations(app)
     assert looks == [21]
-    assert [record.getMessage() for record in caplog.records] == [
-        "waiting to begin: the database is without any migration, and this release needs"
+    away, *others = [record.getMessage() for record in caplog.records]
+    assert away.startswith("waiting for the database: the database is not available: ")
+    assert "hunter2" not in away
+    assert others == [
+        "waiting for migrations: the database is without any migration, and this release needs"
         f" {NEWEST}: flask --app wsgi migrate",
         "the database is ready: beginning",
     ]
