@@ -322,13 +322,13 @@ def lookalikes(env: Mapping[str, str] = os.environ) -> Iterator[str]:
             yield f"{variable} is no setting: {name} is"
 
 
-def settings_or_exit(*checks: Callable[[], object]) -> Settings:
+def settings_or_exit(*checks: Callable[[Settings], object]) -> Settings:
     """The settings of a program, from its environment. Where some are wrong, or one of `checks` raises a ConfigError,
     it ends with status 1, after a line about each on standard error."""
     try:
         found = load_settings()
         for check in checks:
-            check()
+            check(found)
         return found
     except ConfigError as error:
         sys.exit(error.message)

@@ -10,12 +10,13 @@ from typing import Any
 from gunicorn.glogging import Logger
 
 from config import lookalikes, settings_or_exit
+from dues.mail.address import check_sender
 from dues.observability import exchange, metrics
 from dues.observability.logs import start_logging
 from dues.observability.otel import check_otel
 from urls import address
 
-_settings = settings_or_exit(check_otel)
+_settings = settings_or_exit(lambda _: check_otel(), check_sender)
 
 # Where the web processes of this server show one another what they have counted. This is read by the main process.
 _metrics = Path(_settings.dues_home).absolute() / f"metrics-{_settings.port}-{os.getpid()}"

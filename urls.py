@@ -1,6 +1,7 @@
 """How addresses in settings are read: of a PostgreSQL, a Redis, a proxy. Each way of reading one raises ValueError for
 what is none, and its message never holds what was read, which may be a secret."""
 
+import re
 from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import NamedTuple
@@ -14,6 +15,8 @@ _DSN_WORDS = {
     "sslmode": ("prefer", "disable", "allow", "require", "verify-ca", "verify-full"),
     "target_session_attrs": ("any", "read-write", "read-only", "primary", "standby", "prefer-standby"),
 }
+# A name, whose letters may be those of any language, or an address.
+_HOST = re.compile(r"[^\s,;<>\"'{}|\\^`]+")
 _REDIS_SCHEMES = ("redis", "rediss", "valkey", "valkeys", "unix")
 
 
@@ -78,7 +81,7 @@ def _is_port(text: str) -> bool:
 
 def read_redis_url(url: str) -> RedisUrl:
     """Of `redis://`, `rediss://` (TLS), their `valkey` twins, or `unix://path?db=0`. Raises: ValueError."""
-    parts = split_url(url, _REDIS_SCHEMES)
+    parts = split_url(url, _REDIS_SCHEMES, needs_host=False)
     is_unix = parts.scheme == "unix"
     options = dict(parse_qsl(parts.query, keep_blank_values=True))
     # A password ends at the first `/`, `?` or `#` that stands in it as it is: what follows would be taken for these.
@@ -96,11 +99,13 @@ def read_redis_url(url: str) -> RedisUrl:
     )
 
 
-def split_url(url: str, schemes: Sequence[str] = ()) -> SplitResult:
+def split_url(url: str, schemes: Sequence[str] = (), *, needs_host: bool = True) -> SplitResult:
     """The parts of a URL, whose port is one. `schemes`: those that it may have. Raises: ValueError."""
     try:
         parts = urlsplit(url)
         is_right = (not schemes or parts.scheme in schemes) and parts.port != 0
+        if needs_host and not _HOST.fullmatch(parts.hostname or ""):
+            is_right = False
     except ValueError:
         # Whose message may hold a part of the password.
         is_right = False

@@ -12,6 +12,7 @@ from flask import Flask
 from flask.cli import AppGroup
 
 from config import ConfigError, Settings, settings_or_exit
+from dues.mail.address import check_sender
 from dues.observability.otel import start_spans
 from dues.postgres import init_db
 from dues.reads.freshness import init_cache
@@ -49,10 +50,11 @@ def create_base(settings: Settings | None = None) -> Flask:
     """A Flask application around the business, with `app.extensions["settings"]` set.
 
     Without `settings` they are the environment's. Where those are wrong, or OTEL_*, which always are the environment's,
-    the process ends with a line about each.
+    the process ends with a line about it.
     """
     settings = settings or settings_or_exit()
     try:
+        check_sender(settings)
         start_spans()
     except ConfigError as error:
         sys.exit(error.message)

@@ -68,6 +68,8 @@ def test_a_switch_is_written_as_people_write_it(word: str, is_on: bool):
         ("MAIL_FROM", "nobody", "does not read as it should: sender"),
         ("MAIL_FROM", "Dues <a@b>\nBcc: c@d", "has a blank at an end, or a line break in it: sender"),
         ("SMTP_URL", "smtp://u:hunter2@h:mail", "does not read as it should: mail server"),
+        ("SMTP_URL", "smtp://u:hunter2@:25", "does not read as it should: mail server"),
+        ("SMTP_URL", "smtp://u:hunter2@h i", "does not read as it should: mail server"),
         ("PUBLIC_URL", "https://club.example:99999", "does not read as it should: where clients"),
         ("ACCOUNT_LINK_URL", "https://club.example/{code}/{name}", "does not read as it should: what links"),
         ("HOST", "http://0.0.0.0", "does not read as it should: address"),

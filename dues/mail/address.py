@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import idna
 
+from config import ConfigError, Settings
 from dues.errors import InvalidValue, ValidationFailed
 from dues.text import has_invisible
 
@@ -68,6 +69,15 @@ def parse_mailbox(text: str) -> Address:
     if address.endswith("@localhost") and _LOCAL_PART.fullmatch(local := address.removesuffix("@localhost")):
         return Address(display_name=clean(name), username=local, domain="localhost")
     return parse_address(address, name)
+
+
+def check_sender(config: Settings) -> None:
+    """Raises: ConfigError where no mail could be sent from MAIL_FROM."""
+    try:
+        parse_mailbox(config.mail_from)
+    except ValidationFailed as refused:
+        said = refused.errors[0].detail
+        raise ConfigError(f"MAIL_FROM is no sender, such as `Dues <no-reply@example.org>`: it {said}") from None
 
 
 def clean(text: str) -> str:

@@ -16,9 +16,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from dues.failpoints import failpoint
+from urls import split_url
 
 _PORTS = {"smtp": 25, "smtp+starttls": 587, "smtps": 465}
 
@@ -78,12 +79,10 @@ class Envelope:
 @lru_cache
 def parse_smtp_url(url: str, *, client_name: str, timeout_s: float) -> Server:
     """Raises: ValueError (which does not hold the URL, because that holds a password)."""
-    parts = urlsplit(url)
-    if parts.scheme not in _PORTS or not parts.hostname:
-        raise ValueError("SMTP_URL must be smtp://, smtp+starttls:// or smtps:// and name a host")
+    parts = split_url(url, list(_PORTS))
     return Server(
         scheme=parts.scheme,
-        host=parts.hostname,
+        host=parts.hostname or "",
         port=parts.port or _PORTS[parts.scheme],
         username=unquote(parts.username or ""),
         password=unquote(parts.password or ""),

@@ -4,8 +4,9 @@ import unicodedata
 
 import pytest
 
+from config import ConfigError, Settings
 from dues.errors import InvalidValue, ValidationFailed
-from dues.mail.address import normal_address, parse_address, parse_mailbox
+from dues.mail.address import check_sender, normal_address, parse_address, parse_mailbox
 
 pytestmark = pytest.mark.unit
 
@@ -79,3 +80,23 @@ def test_mailboxes_of_every_script_have_one(text: str) -> None:
 def test_the_operator_may_send_from_this_machine() -> None:
     sender = parse_mailbox("Dues <dues@localhost>")
     assert (sender.display_name, sender.addr_spec) == ("Dues", "dues@localhost")
+
+
+def sends_from(sender: str) -> Settings:
+    return Settings(database_url="postgresql://h/d", redis_url="redis://h", secret_key="k" * 32, mail_from=sender)
+
+
+@pytest.mark.parametrize(
+    "sender", ["a@b.example", "Dues <no-reply@dues.invalid>", '"Du, es" <a@b.example>', "dues@localhost"]
+)
+def test_whom_mails_may_come_from(sender: str) -> None:
+    check_sender(sends_from(sender))
+
+
+@pytest.mark.parametrize(
+    "sender",
+    ["", "Dues", "a@b", "Dues <a@b>", "a..b@c.example", "Du, es <a@b.example>", "a@-b.example", "a@b..example"],
+)
+def test_a_sender_that_is_none_is_refused_as_a_program_starts(sender: str) -> None:
+    with pytest.raises(ConfigError, match=r"\AMAIL_FROM is no sender, [^\n]*\Z"):
+        check_sender(sends_from(sender))
