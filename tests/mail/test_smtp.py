@@ -181,7 +181,7 @@ def test_a_server_without_encryption_is_told_nothing():
 
 @pytest.mark.parametrize("url", ["http://u:secret@mail", "smtp://", "mail.example.org", "smtp://mail:port"])
 def test_a_wrong_url_is_refused_without_showing_its_secret(url: str):
-    with pytest.raises(ValueError, match=r"SMTP_URL|[Pp]ort") as refused:
+    with pytest.raises(ValueError, match="no such URL") as refused:
         smtp.parse_smtp_url(url, client_name="x", timeout_s=1)
     assert "secret" not in str(refused.value)
 
