@@ -19,8 +19,9 @@ from dues.errors import (
     Problem,
     Unauthenticated,
     Unavailable,
+    Unsupported,
 )
-from dues.postgres import failure_of, sqlstate_of, wrong_release_of
+from dues.postgres import NOT_SUPPORTED, failure_of, sqlstate_of, wrong_release_of
 from dues.reads import Answer
 from dues.stores.access import Access
 
@@ -148,6 +149,8 @@ def problem_of(error: Exception) -> Problem:
         log.warning("%s: %s", wrong.told, type(error).__name__, extra={"sqlstate": sqlstate_of(error)})
         return Unavailable(wrong.detail, code=wrong.code)
     log.error("unhandled %s", type(error).__name__, exc_info=error)
+    if sqlstate_of(error) == NOT_SUPPORTED:
+        return Unsupported("the database that this runs on, which is spread over several servers, cannot do this")
     return Problem("something went wrong here; the request id finds it in the logs")
 
 

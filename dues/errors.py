@@ -177,6 +177,12 @@ class UnknownCoding(Problem):
     status, title, code = 501, "Not implemented", "unknown_transfer_coding"
 
 
+class Unsupported(Problem):
+    """Something that the database cannot do: the request is right, and asking again does not help."""
+
+    status, title, code = 501, "Not implemented", "unsupported"
+
+
 class UnknownVersion(Problem):
     status, title, code = 505, "HTTP version not supported", "unknown_http_version"
 

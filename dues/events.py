@@ -83,19 +83,21 @@ _WRITE = """
     with stream as (
         insert into event_streams as s (store_id, last_seq) values (%(store_id)s, %(count)s)
         on conflict (store_id) do update set last_seq = s.last_seq + %(count)s
-        returning s.last_seq - %(count)s as before, clock_timestamp() as moment)
+        returning s.last_seq - %(count)s as before),
+    -- Once the stream is locked: times are in the order of numbers.
+    locked as materialized (select before, clock_timestamp() as moment from stream)
     insert into events(store_id, seq, id, type, data, created_at)
-    select %(store_id)s, stream.before + told.place, told.event_id, told.event_type,
+    select %(store_id)s, locked.before + told.place, told.event_id, told.event_type,
         case when octet_length(told.document) > %(most)s then json_build_object(
             'id', told.document::json -> 'id', 'links', told.document::json -> 'links')
         else told.document::json end,
-        stream.moment
-    from stream cross join ({told}) as told
+        locked.moment
+    from locked cross join ({told}) as told
 """
 # Those whose rows are read by one statement; `place` counts from 1 among all.
 _TOLD = """
     select happened.place, happened.event_id, happened.event_type, item.document
-    from unnest({arrays}) as happened(place, event_id, event_type, {names})
+    from unnest({arrays}) as happened({names})
     left join lateral ({read}) as item(document, version, snapshot) on true
 """
 # Of a row that is gone.
@@ -113,7 +115,8 @@ Names: TypeAlias = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Event:
-    """One that is about to be written. The ids of `scope` name the row of `resource` that it is about. `document` is
+    """One that is about to be written. The ids of `scope` name the row of `resource` that it is about; a `store_id`
+    among them is the event's own. `document` is
     what it shows, where the row will be gone by then."""
 
     store_id: UUID
@@ -165,7 +168,7 @@ def _writing(store_id: UUID, events: Sequence[Event]) -> tuple[str, dict[str, ob
         if resource is None:
             values[f"document{number}"] = [event.document for _, _, event in told]
             continue
-        for name in names:
+        for name in _own(names):
             values[f"{name}{number}"] = array_text(str(event.scope[name] or "null") for _, _, event in told)
     return _statement(tuple(alike)), values
 
@@ -176,12 +179,18 @@ def _statement(kinds: Sequence[tuple[Resource | None, Names]]) -> str:
 
 
 def _told(number: int, resource: Resource | None, names: Names) -> str:
-    types = {"place": "int", "event_id": "uuid", "event_type": "text"} | dict.fromkeys(names, "uuid")
+    types = {"place": "int", "event_id": "uuid", "event_type": "text"} | dict.fromkeys(_own(names), "uuid")
     if resource is None:
         read, types["document"] = _GIVEN, "text"
     else:
         one = compile_one(shape_of(resource, dict.fromkeys(names), Query(Selection(tuple(resource.fields))), None))
         # What a single read is given as values, here each event gives.
-        read = PARAMETER.sub(r"happened.\1", one)
+        read = PARAMETER.sub(lambda found: f"happened.{found[1]}" if found[1] in types else found[0], one)
     arrays = ", ".join(f"%({name}{number})s::{type_}[]" for name, type_ in types.items())
-    return _TOLD.format(arrays=arrays, names=", ".join(names), read=read)
+    return _TOLD.format(arrays=arrays, names=", ".join(types), read=read)
+
+
+def _own(names: Names) -> Names:
+    """The ids that each event gives for itself. The store is the same for all: said as a value, it also tells a
+    database that is spread over several servers where to look."""
+    return tuple(name for name in names if name != "store_id")

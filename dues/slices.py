@@ -78,6 +78,7 @@ SLICES = (
     Slice("cdn", hooks=("cdn",), jobs=("cdn",)),
     Slice("postgres", commands=("postgres.migrate",)),
     Slice("partitions", commands=("partitions.commands",)),
+    Slice("shards", commands=("shards.commands",)),
     Slice("retention", jobs=("housekeeping",)),
 )
 

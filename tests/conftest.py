@@ -16,6 +16,7 @@ from api.app import create_app
 from dues.postgres import db
 from dues.reads.freshness import fresh_cache
 from tests import refusals
+from tests.citus_cluster import VARIABLE, CitusCluster
 from tests.contention import Contention
 from tests.factory import Factory
 from tests.kept_connections import KeptConnections
@@ -48,6 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         group.addoption(f"--{name}", action="store_true", help=what)
     group.addoption("--unit", action="store_true", help="only the tests that need no servers, which are not started")
     group.addoption("--partitioned", action="store_true", help="on tables by month (flask partitions)")
+    group.addoption("--citus", action="store_true", help=f"on tables by store on two workers of Citus: {VARIABLE}")
     versions = ", ".join(map(str, sorted(PACKAGES)))
     group.addoption(
         "--postgres", metavar="VERSION", type=int, choices=PACKAGES, help=f"on another PostgreSQL, of npm: {versions}"
@@ -74,9 +76,13 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "unit: a module whose tests need no servers (bin/test --unit)")
     only_hands_out = bool(getattr(config.option, "numprocesses", None)) and not hasattr(config, "workerinput")
     if not only_hands_out and not any(config.getoption(option) for option in ("collectonly", "help", "unit")):
-        version = config.getoption("postgres")
+        version, on_citus = config.getoption("postgres"), config.getoption("citus")
+        if on_citus and not CitusCluster.is_there():
+            pytest.exit(f"--citus: no test ran, since {VARIABLE} names no PostgreSQL with the extension citus", 0)
         programs = programs_of(version, Path(config.getini("cache_dir")).parent) if version else None
-        cluster = config.stash[_CLUSTER] = Cluster(partitioned=config.getoption("partitioned"), programs=programs)
+        cluster = config.stash[_CLUSTER] = Cluster(
+            partitioned=config.getoption("partitioned"), citus=on_citus, programs=programs
+        )
         os.environ["DUES_TESTS_CLUSTER"], os.environ["DUES_TESTS_TEMPLATE"] = cluster.url, cluster.template
         os.environ["DUES_TESTS_LOG"] = str(cluster.log or "")
 

@@ -35,15 +35,19 @@ from dues.partitions.tables import TABLES
 from dues.partitions.upkeep import make_ahead
 from dues.postgres.migrate import migrate
 from dues.redis.wire import Address, CacheAway, Pool
+from dues.shards.distribution import distribute, plan_for
 from local.mailsink import MailSink
 from local.postgres import Postgres
 from local.process import Server
 from local.valkey import Valkey
+from tests.citus_cluster import CitusCluster, Cleaning, drop
 from tests.cleaning import clean_as_administrator, make_cleaning
 from tests.kept_connections import is_live
 from urls import sqlalchemy_url
 
 _TEMPLATE = f"dues_tests_{os.getpid()}"
+# The other servers that a database spans, with Citus.
+_WORKERS = "DUES_TESTS_CITUS_WORKERS"
 
 
 class Home:
@@ -67,9 +71,13 @@ class Home:
 class Cluster:
     """A PostgreSQL with a migrated template database, from which databases are made in no time."""
 
-    def __init__(self, *, partitioned: bool = False, programs: Path | None = None) -> None:
+    def __init__(self, *, partitioned: bool = False, citus: bool = False, programs: Path | None = None) -> None:
         Home.remove_abandoned()
         self._home = Home()
+        self._citus = CitusCluster(self._home.path) if citus else None
+        if self._citus:
+            self._start_citus(self._citus)
+            return
         if named := os.environ.get("DUES_TEST_POSTGRES"):
             programs = Path(named)
         self._postgres = Postgres(self._home.path, durable=False, programs=programs)
@@ -86,8 +94,21 @@ class Cluster:
         if partitioned:
             partition(self.template)
 
+    def _start_citus(self, citus: CitusCluster) -> None:
+        citus.start()
+        os.environ[_WORKERS] = " ".join(worker.url for worker in citus.workers)
+        self.url, self.log, self._own = citus.coordinator.url, citus.coordinator.log, False
+        create_database(self.url, _TEMPLATE)
+        self.template = _with_database(self.url, _TEMPLATE)
+        citus.extend(_TEMPLATE)
+        run_migrations(self.template)
+        spread(self.template)
+        citus.close(_TEMPLATE)
+
     def stop(self) -> None:
         drop_database(self.url, _TEMPLATE)
+        if self._citus:
+            self._citus.stop()
         if self._own:
             self._postgres.stop()
             self._postgres.remove()
@@ -150,6 +171,8 @@ class Backing:
             "secret_key": "a key for tests, which nobody else uses",
             "secrets_keys": "a2V5IG51bWJlciBvbmUgb2YgdGhlIHRlc3RzLCAzMiE=",
             "dues_home": str(self.home),
+            # Citus finds the server of a store in the statement: what is prepared does not name it.
+            "db_prepare": not _workers(),
             "job_lease_s": 2.0,
             "rate_limit": "off",
             "slow_request_s": 3600.0,
@@ -176,7 +199,8 @@ class Backing:
         settings = self.settings()
         names = "database_url redis_url smtp_url mail_lookup_url secret_key secrets_keys dues_home rate_limit".split()
         found = {name.upper(): str(getattr(settings, name)) for name in names}
-        return {**os.environ, **found, "JOB_LEASE_S": str(settings.job_lease_s), "PYTHONUNBUFFERED": "1", **changes}
+        found |= {"JOB_LEASE_S": str(settings.job_lease_s), "DB_PREPARE": str(settings.db_prepare).lower()}
+        return {**os.environ, **found, "PYTHONUNBUFFERED": "1", **changes}
 
 
 class Servers(Backing):
@@ -200,6 +224,11 @@ class Servers(Backing):
         self.mail = MailSink(self.home, faults=True)
         self.mail.start()
         self.direct = Direct(self.database_url, self.forget)
+        self._cleaning = (
+            Cleaning(_with_database(url, self._database) for url in (cluster_url, *_workers())) if _workers() else None
+        )
+        if self._cleaning:
+            return
         with self.direct.cursor() as cursor:
             make_cleaning(cursor)
         if not os.environ.get("DUES_TEST_DATABASE_URL"):
@@ -209,12 +238,17 @@ class Servers(Backing):
     def clean(self, *, anew: bool = False) -> None:
         """Empty the database and Redis. `anew`: no table keeps the room of deleted rows, by which PostgreSQL estimates
         how many there are."""
-        with self.direct.cursor() as cursor:
-            cursor.execute("select tests.clean(%s)", (anew,))
+        if self._cleaning:
+            self._cleaning.clean()
+        else:
+            with self.direct.cursor() as cursor:
+                cursor.execute("select tests.clean(%s)", (anew,))
         self.redis.flushdb()
 
     def stop(self) -> None:
         self.direct.close()
+        if self._cleaning:
+            self._cleaning.close()
         self._wire.close()
         self.redis.close()
         self.mail.stop()
@@ -285,14 +319,23 @@ def running(server: Server) -> Iterator[Server]:
 
 
 def create_database(url: str, name: str, template: str = "template1") -> None:
-    with _connected(url) as cursor:
-        cursor.execute(f'drop database if exists "{name}"')
-        cursor.execute(f'create database "{name}" template "{template}"')
+    for server in (url, *_workers()):
+        with _connected(server) as cursor:
+            cursor.execute(f'drop database if exists "{name}"')
+            cursor.execute(f'create database "{name}" template "{template}"')
 
 
 def drop_database(url: str, name: str) -> None:
+    if workers := _workers():
+        for server in (url, *workers):
+            drop(server, name)
+        return
     with _connected(url) as cursor:
         cursor.execute(f'drop database if exists "{name}" with (force)')
+
+
+def _workers() -> list[str]:
+    return os.environ.get(_WORKERS, "").split()
 
 
 def run_migrations(url: str) -> None:
@@ -310,6 +353,12 @@ def partition(url: str, *tables: str) -> None:
                 now = session.value("select clock_timestamp()")
                 convert(session, table, now)
                 make_ahead(session, table, now)
+
+
+def spread(url: str) -> None:
+    """Distribute a database that spans servers of Citus."""
+    with changing(Settings(database_url=url, redis_url="redis://nowhere", secret_key="x" * 32)) as session:
+        distribute(session, plan_for(session))
 
 
 def _with_database(url: str, name: str) -> str:

@@ -184,8 +184,8 @@ def sync(call: Call) -> Reply:
             raise ValidationFailed.of("#/cursor", "is not a cursor of yours", code="invalid_cursor")
     types = _types(call.actor, None if wanted.types is UNSET else list(wanted.types), cursor)
     with log_fields(client=None if wanted.client is UNSET else str(wanted.client)):
-        if cursor and wanted.ops:
-            changes.require_known(cursor)
+        if wanted.ops:
+            changes.require_known(cursor or Cursor())
         results = Operations(call, [_operation(op) for op in wanted.ops]).run() if wanted.ops else []
         page = pull(reader, types, cursor, wanted.limit)
     return _reply(page, reader, b'"results":[%b],' % b",".join(results))

@@ -17,7 +17,7 @@ _BEGIN = """
     on conflict do nothing returning job_id
 """
 _END = """
-    update document_deliveries set status = %(status)s, finished_at = clock_timestamp()
+    update document_deliveries set status = %(status)s, finished_at = (select clock_timestamp())
     where store_id = %(store_id)s and document_id = %(id)s and job_id = %(job_id)s and status <> %(status)s
     returning job_id
 """

@@ -73,7 +73,7 @@ _ISSUE_NUMBERED = """
 """
 _KEEP = """
     update documents set content = %(content)s, sha256 = %(sha256)s, bytes = %(bytes)s,
-        version = version + 1, updated_at = clock_timestamp()
+        version = version + 1, updated_at = (select clock_timestamp())
     where store_id = %(store_id)s and id = %(id)s and content is null returning id
 """
 

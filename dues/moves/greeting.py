@@ -11,6 +11,8 @@ from dues.settings import settings
 from dues.vault import key_id_of, known_key_ids
 
 _STORE = "select slug from stores where id = %(store_id)s"
+_IS_SPREAD = "select exists (select from pg_extension where extname = 'citus')"
+_SPREAD = "the database is spread over several servers by Citus, where stores are neither taken away nor taken in"
 _REVISION = "select version_num from alembic_version"
 _SECRETS = """
     select secret from gateway_accounts,
@@ -22,6 +24,8 @@ _TAKEN = "select id, slug from stores where id = %(store_id)s or slug = %(slug)s
 
 def greeting(cursor: Any, store_id: UUID) -> dict[str, Any]:
     """Raises: Refused where the store cannot leave."""
+    if _is_spread(cursor):
+        raise Refused(_SPREAD)
     cursor.execute(_STORE, {"store_id": store_id})
     if (found := cursor.fetchone()) is None:
         raise Refused("there is no such store here")
@@ -39,6 +43,8 @@ def greeting(cursor: Any, store_id: UUID) -> dict[str, Any]:
 def reasons_against(said: Mapping[str, Any], cursor: Any, store_id: UUID) -> list[str]:
     """Why a store whose end says this cannot arrive here."""
     reasons = []
+    if _is_spread(cursor):
+        return [_SPREAD]
     if (revision := _revision(cursor)) != said["revision"]:
         return [f"the tables are of migration {revision} here, and of {said['revision']} there: run one release"]
     here = _columns(cursor)
@@ -59,6 +65,11 @@ def _columns(cursor: Any) -> dict[str, list[str]]:
     if unknown := rows.unknown_tables(cursor):
         raise Refused(f"this release does not know how to move the rows of {', '.join(unknown)}")
     return rows.all_columns(cursor)
+
+
+def _is_spread(cursor: Any) -> bool:
+    cursor.execute(_IS_SPREAD)
+    return bool(cursor.fetchone()[0])
 
 
 def _revision(cursor: Any) -> str:

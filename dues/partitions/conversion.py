@@ -120,6 +120,8 @@ def forget_preparations(session: Session, name: str, table: Partitioned) -> None
 
 
 def _refuse_what_would_stay_behind(session: Session, table: Partitioned) -> None:
+    if catalog.has_citus(session):
+        raise Refused("the database has the extension citus, which cannot distribute what is partitioned by month")
     if found := catalog.in_the_way(session, table.name):
         raise Refused(
             f"{', '.join(found)} would stay with a part of {table.name}: drop it first, and make it anew after"

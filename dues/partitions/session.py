@@ -11,6 +11,8 @@ from config import Settings
 from dues.postgres import connect, patience
 from dues.postgres.patience import Tell, patiently
 
+_LIMITS = "begin; set local statement_timeout = 0; set local lock_timeout = {}"
+
 
 class Busy(Exception):
     """Another change of the schema is under way: a migration, or another `flask partitions`."""
@@ -47,13 +49,19 @@ class Session:
 
     def together(self, statements: Sequence[str]) -> None:
         """Run statements in one transaction, and again where a lock was not to be had. Raises: psycopg2.Error."""
-        limits = f"begin; set local statement_timeout = 0; set local lock_timeout = {_lock_timeout()}"
-        patiently(lambda: self._send("; ".join([limits, *statements, "commit"])), self.tell, self._until)
+        message = "; ".join([_LIMITS.format(_lock_timeout()), *statements, "commit"])
+        patiently(lambda: self._send(message), self.tell, self._until)
 
-    def _send(self, message: str) -> None:
+    def in_turn(self, statements: Sequence[str]) -> None:
+        """As together(), but each statement in a message of its own: Citus passes on the whole text of a message where
+        it means one statement."""
+        patiently(lambda: self._send(_LIMITS.format(_lock_timeout()), *statements, "commit"), self.tell, self._until)
+
+    def _send(self, *messages: str) -> None:
         with self._driver.cursor() as cursor:
             try:
-                cursor.execute(message)
+                for message in messages:
+                    cursor.execute(message)
             except psycopg2.Error:
                 with suppress(psycopg2.Error):
                     cursor.execute("rollback")

@@ -24,7 +24,7 @@ _PAYMENT = """
         m.brand, m.last4, s.name as store, s.timezone, s.test, s.legal_name, s.address, s.country, s.tax_id,
         s.contact_email, s.website, s.invoice_note, s.language, s.paper,
         -- An invoice may have been drawn up long before it was paid.
-        coalesce((select i.tax_rate from invoices i where i.store_id = p.store_id and i.payment_id = p.id limit 1),
+        coalesce((select i.tax_rate from invoices i where i.store_id = %(store_id)s and i.payment_id = p.id limit 1),
             s.tax_rate) as tax_rate,
         coalesce(c.name, u.name) as payer, coalesce(c.email, u.email) as email,
         case when a.id is not null then json_build_object('line1', a.line1, 'line2', a.line2, 'city', a.city,
@@ -34,7 +34,7 @@ _PAYMENT = """
     join stores s on s.id = p.store_id
     join users u on u.id = p.user_id
     left join payment_methods m on m.user_id = p.user_id and m.id = p.payment_method_id
-    left join customers c on c.store_id = p.store_id and c.user_id = p.user_id
+    left join customers c on c.store_id = %(store_id)s and c.user_id = p.user_id
     -- Of those whom the store has imported it knows no address, until they come themselves.
     left join addresses a on a.user_id = p.user_id and a.is_default and c.name is null
     where p.store_id = %(store_id)s and p.id = %(payment_id)s
@@ -42,11 +42,11 @@ _PAYMENT = """
 _REFUND = """
     select r.amount, r.reason, r.gateway_ref, r.settled_at,
         (select coalesce(sum(e.amount), 0) from refunds e
-            where e.store_id = r.store_id and e.payment_id = r.payment_id and e.status = 'succeeded'
+            where e.store_id = %(store_id)s and e.payment_id = r.payment_id and e.status = 'succeeded'
                 and (e.settled_at, e.id) < (r.settled_at, r.id))::bigint as before,
         -- The credit note says the same.
         (select n.tax from credit_notes n
-            where n.store_id = r.store_id and n.refund_id = r.id and n.total = r.amount limit 1) as tax
+            where n.store_id = %(store_id)s and n.refund_id = r.id and n.total = r.amount limit 1) as tax
     from refunds r
     where r.store_id = %(store_id)s and r.payment_id = %(payment_id)s and r.id = %(refund_id)s
         and (r.status = 'succeeded' or r.returned_at is not null)

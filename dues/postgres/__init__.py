@@ -24,7 +24,7 @@ from dues.postgres.later import fetch_text_later
 from dues.postgres.models import Model, Versioned
 from dues.postgres.release import wrong_release_of
 from dues.postgres.sessions import connect
-from dues.postgres.sqlstate import STORE_MOVES, Failure, failure_of, sqlstate_of, told
+from dues.postgres.sqlstate import NOT_SUPPORTED, STORE_MOVES, Failure, failure_of, sqlstate_of, told
 from dues.postgres.statements import array_text, database_now, fetch_row, fetch_row_alone, run_later
 from dues.postgres.transactions import (
     after_commit,
@@ -39,6 +39,7 @@ from dues.postgres.transactions import (
 from dues.postgres.unit_of_work import UnitOfWork
 
 __all__ = [
+    "NOT_SUPPORTED",
     "STORE_MOVES",
     "Failure",
     "Model",

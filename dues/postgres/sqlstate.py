@@ -36,6 +36,9 @@ _OUTDATED = Failure("the database has changed meanwhile", drops=True, repeatable
 # Raised by the triggers of dues/moves/fence.py, whatever writes to the store.
 STORE_MOVES = "DU503"
 
+# A statement that Citus cannot carry out; PostgreSQL itself says so of none of ours.
+NOT_SUPPORTED = "0A000"
+
 # By the whole code, else by its class: the first two letters.
 _FAILURES = {
     "08": _AWAY,
@@ -90,7 +93,7 @@ def failure_of(error: BaseException | None) -> Failure | None:
         driver_error = error.orig if isinstance(error, DBAPIError) else error
         is_lost = isinstance(driver_error, (psycopg2.OperationalError, psycopg2.InterfaceError))
         return _AWAY if is_lost else None
-    if code == "0A000" and "cached plan" in str(error):
+    if code == NOT_SUPPORTED and "cached plan" in str(error):
         return _OUTDATED
     return _by_code(_FAILURES, code)
 

@@ -27,7 +27,7 @@ def compile_one(shape: Shape) -> str:
     version = "t.version" if "version" in resource.table.c else "null"
     words = f", {words_of(resource, shape.selection, 't')}" if resource.words else ""
     return (
-        f"select {item_of(resource, shape.selection, 't')}::text, {version}, pg_current_snapshot()::text,"
+        f"select {_item(shape)}::text, {version}, pg_current_snapshot()::text,"
         f" {_life(resource)}{words} from {resource.table.name} t where {where(shape)} limit 1"
     )
 
@@ -53,11 +53,16 @@ def compile_list(shape: Shape) -> tuple[str, str]:
         f"with {walk.source.given if walk.source else ''}page as ({_page(walk)}),"
         f" shown as (select * from page t order by {walk.key_order('t')} limit {shape.size})"
         f" select (select '[' || coalesce(string_agg(x.item::text, ',' order by {walk.key_order('x', walk.shown)}), '')"
-        f" || ']' from (select {item_of(resource, shape.selection, 't')} as item, {item_keys} from shown t) x),"
+        f" || ']' from (select {_item(shape)} as item, {item_keys} from shown t) x),"
         f" (select count(*) from page), pg_current_snapshot()::text, {_life(resource)},"
         f" {resource.within or 'true'}, {tail}{_words(shape)}"
     )
     return statement, estimated
+
+
+def _item(shape: Shape) -> str:
+    of_store = "store_id" in shape.scope and "store_id" in shape.resource.table.c
+    return item_of(shape.resource, shape.selection, "t", of_store=of_store)
 
 
 def _words(shape: Shape) -> str:

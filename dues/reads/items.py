@@ -18,17 +18,19 @@ def columns_of(resource: Resource, selection: Selection) -> set[str]:
     return needed
 
 
-def item_of(resource: Resource, selection: Selection, alias: str) -> str:
-    """One row as JSON: its fields, then its includes, each a sub-select on the row's own columns."""
+def item_of(resource: Resource, selection: Selection, alias: str, *, of_store: bool = False) -> str:
+    """One row as JSON: its fields, then its includes, each a sub-select on the row's own columns. `of_store`: the row
+    is one of the scope's store, so what is joined by the store is, too."""
     parts = [f'{_field(resource.fields[name], alias)} as "{name}"' for name in selection.fields]
     for name, below in selection.includes:
         include = resource.includes[name]
         inner = f"{alias}_{name}"
-        join = _join(include, alias, inner)
-        item, table = item_of(include.resource, below, inner), include.resource.table.name
+        join = _join(include, alias, inner, of_store)
+        item = item_of(include.resource, below, inner, of_store=of_store and _store_of(include) is not None)
+        table = include.resource.table.name
         if isinstance(include, Many):
             order = _order(include, inner)
-            newest = _newest(include, below, alias, inner)
+            newest = _newest(include, below, alias, inner, of_store)
             sub = f"select coalesce(json_agg({item} order by {order}), '[]') from ({newest}) {inner}"
         else:
             sub = f"select {item} from {table} {inner} where {join}"
@@ -59,13 +61,13 @@ def _word(resource: Resource, column: str, alias: str) -> str:
     return f"coalesce({word}, {_NO_WORDS})" if resource.table.c[column].nullable else word
 
 
-def _newest(include: Many, below: Selection, alias: str, inner: str) -> str:
+def _newest(include: Many, below: Selection, alias: str, inner: str, of_store: bool = False) -> str:
     """The rows of a to-many include that are shown, with the columns that are needed."""
     columns = columns_of(include.resource, below) | {*include.resource.words, *_keys(include)}
     listed, table = ", ".join(f"{inner}.{column}" for column in sorted(columns)), include.resource.table.name
     return (
         f"select {listed} from {table} {inner}"
-        f" where {_join(include, alias, inner)} order by {_order(include, inner)} limit {INCLUDED_ROWS}"
+        f" where {_join(include, alias, inner, of_store)} order by {_order(include, inner)} limit {INCLUDED_ROWS}"
     )
 
 
@@ -79,9 +81,19 @@ def _order(include: Many, inner: str) -> str:
     return ", ".join(f"{inner}.{key} {direction}" for key in _keys(include))
 
 
-def _join(include: One | Many, alias: str, inner: str) -> str:
-    """Which rows of the included table belong to a row of this one."""
-    terms = [f"{inner}.{theirs.name} = {alias}.{mine.name}" for theirs, mine in include.on.items()]
+def _store_of(include: One | Many) -> Column | None:
+    """The column by which rows of one store are joined with rows of the same."""
+    return next((theirs for theirs, mine in include.on.items() if theirs.name == mine.name == "store_id"), None)
+
+
+def _join(include: One | Many, alias: str, inner: str, of_store: bool = False) -> str:
+    """Which rows of the included table belong to a row of this one. The store is said as a value where it is known: a
+    database that is spread over several servers then sees that one of them has it all."""
+    store = _store_of(include) if of_store else None
+    terms = [
+        f"{inner}.{theirs.name} = {'%(store_id)s' if theirs is store else f'{alias}.{mine.name}'}"
+        for theirs, mine in include.on.items()
+    ]
     conditions = (include.resource.where, include.where if isinstance(include, Many) else "")
     return " and ".join(terms + [Computed(text, {}).render(inner) for text in conditions if text])
 

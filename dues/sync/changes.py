@@ -14,7 +14,7 @@ from uuid import UUID
 import ujson
 from msgspec.structs import replace
 
-from dues.errors import Gone, Unavailable
+from dues.errors import Gone, Unavailable, Unsupported
 from dues.postgres import array_text, fetch_row
 from dues.sync.cursor import Cursor, Place, xmin
 from dues.sync.streams import FIRST_TO_COME, MAY_BE_SHOWN, type_names
@@ -30,13 +30,14 @@ _FIRST_ID, _LAST_ID = UUID(int=0), UUID(int=(1 << 128) - 1)
 
 
 # The present snapshot; the identity of the database, its timeline and the changes table (which is a new table after a
-# dump was loaded); and the time.
+# dump was loaded); the time; and whether the database may be spread over several servers, each with its own snapshots.
 _DATABASE_STATE = """
 select case when not pg_is_in_recovery() then pg_current_snapshot()::text end,
     (select system_identifier from pg_control_system())::text || '.'
         || case when not pg_is_in_recovery() then left(pg_walfile_name(pg_current_wal_lsn()), 8) end
         || '.' || 'sync_changes'::regclass::oid::text,
-    extract(epoch from clock_timestamp())::bigint
+    extract(epoch from clock_timestamp())::bigint,
+    exists (select from pg_extension where extname = 'citus')
 """
 # Up to which transaction to look: clients that begin also get changes that came with a dump (streams.py); for others
 # these are not new.
@@ -163,8 +164,10 @@ def require_known(cursor: Cursor) -> None:
 
 
 def _database_state(row: Sequence[Any]) -> tuple[str, str, int]:
-    """The snapshot, the database's identity, and the time. Raises: Unavailable on a standby."""
-    snapshot, database, moment = row
+    """The snapshot, the database's identity, and the time. Raises: Unavailable on a standby; Unsupported on Citus."""
+    snapshot, database, moment, is_distributed = row
+    if is_distributed:
+        raise Unsupported("the database is spread over several servers, whose changes have no order in common")
     if snapshot is None:
         # A standby's snapshots cannot be compared with the primary's.
         raise Unavailable("the database takes no writes at present")

@@ -102,7 +102,12 @@ def test_the_image_is_slim_and_runs_as_nobody_in_particular():
 
 @pytest.fixture(scope="module")
 def compose() -> dict[str, Any]:
-    text = (DEPLOY / "compose.yaml").read_text()
+    return read_compose("compose.yaml")
+
+
+def read_compose(name: str) -> dict[str, Any]:
+    """A compose file, filled in with what its example of settings has."""
+    text = (DEPLOY / name).read_text()
     example = (DEPLOY / "compose.env.example").read_text()
     env = dict(re.findall(r"^([A-Z_]+)=(.*)$", example, re.MULTILINE))
     env = {name: value.strip('"') or "x" * 64 for name, value in env.items()} | {"SECRETS_KEYS": new_key()}
@@ -151,3 +156,27 @@ def test_compose_holds_together(compose: dict[str, Any]):
     assert services["web-1"]["environment"]["FORWARDED_ALLOW_IPS"] == edge["subnet"]
     upstreams = services["gateway"]["environment"]["DUES_WEBS"].split()
     assert [upstream.partition(":")[0] for upstream in upstreams] == ["web-1", "web-2"]
+
+
+def test_citus_takes_the_place_of_postgresql(compose: dict[str, Any]):
+    """`deploy/citus/compose.yaml` goes on top of the other file."""
+    above = read_compose("citus/compose.yaml")
+    services, base = above["services"], compose["services"]
+    for name, service in services.items():
+        below = base.get(name, {})
+        assert "image" in service or "build" in below
+        assert set(service.get("depends_on", ())) <= services.keys() | base.keys()
+        assert set(service.get("networks", ())) <= compose["networks"].keys()
+        for volume in service.get("volumes", ()):
+            assert volume.partition(":")[0] in above["volumes"]
+        if "build" in below:
+            load_settings(below["environment"] | service["environment"])
+    assert {name for name, service in base.items() if "build" in service} == {
+        name for name, service in services.items() if service.get("environment", {}).get("DB_PREPARE") == "false"
+    }
+    [image] = {service["image"] for service in services.values() if "image" in service}
+    assert re.search(r":\d", image)
+    added = " ".join(services["citus-nodes"]["command"])
+    assert set(re.findall(r"citus_add_node\('([^']+)'", added)) == services.keys() - base.keys() - {"citus-nodes"}
+    assert "citus_set_coordinator_host('postgres', 5432)" in added
+    assert services["release"]["command"][-1].endswith("flask --app wsgi shards distribute")

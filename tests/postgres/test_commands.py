@@ -30,6 +30,8 @@ ASKING: dict[str, list[str]] = {
     "migrate": [],
     "partitions apply": ["jobs"],
     "partitions plan": [],
+    "shards distribute": [],
+    "shards plan": [],
     "stores move": [ID, "--to", "true"],
     "stores moved": [],
 }
