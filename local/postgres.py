@@ -76,11 +76,10 @@ class Postgres(Server):
         May be called again whenever the server is down, even after it or this process was killed half-way. Raises:
         CannotStart.
         """
-        self._account = _account(self._home)
+        programs, _ = self.programs()
         folder = self._folder()
         self._data = folder / "data"
         self._sockets = folders.for_sockets(folder / "run", _SOCKET + ".lock", self._account)
-        programs = self._reachable_programs(folder)
         if not self._data.exists():
             self._create(programs)
         self._same_version(programs)
@@ -101,6 +100,11 @@ class Postgres(Server):
             ready=self._is_ready,
             log=self.log,
         )
+
+    def programs(self) -> tuple[Path, str | None]:
+        """The folder of the programs, and the account that they run as (None: our own). Raises: CannotStart."""
+        self._account = _account(self._home)
+        return self._reachable_programs(self._folder()), self._account
 
     @property
     def url(self) -> str:

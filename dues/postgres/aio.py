@@ -15,7 +15,16 @@ from config import Settings
 from dues.errors import Unavailable
 from dues.observability.metrics import READ_CONNECTIONS
 from dues.postgres.connection import Connection, Row
-from dues.postgres.sessions import CONNECT_S, Address, addresses_of, check, connect_args, driver_url
+from dues.postgres.sessions import (
+    CONNECT_S,
+    Address,
+    addresses_of,
+    check,
+    connect_args,
+    driver_url,
+    hosts_of,
+    wants_primary,
+)
 from dues.postgres.sqlstate import failure_of
 from dues.postgres.watchdog import GRACE_S
 
@@ -29,10 +38,12 @@ class LoopPostgres:
 
     def __init__(self, settings: Settings, url: str = "") -> None:
         self._url = url or driver_url(settings)
+        self._is_primary = not url and wants_primary(settings)
         self._args: dict[str, Any] = {"async_": True, **connect_args(settings)}
         self._prepare = settings.db_prepare
         self._longest_s = settings.db_statement_timeout_s + GRACE_S
         self._idle: list[_Connection] = []
+        self._hosts = hosts_of(self._url)
         self._answered: Address = {}
 
     async def fetch_row(self, sql: str, values: Mapping[str, object]) -> Row | None:
@@ -44,8 +55,10 @@ class LoopPostgres:
         try:
             row = await connection.run(sql, values, self._longest_s)
         except psycopg2.Error as error:
-            connection.close()
             failure = failure_of(error)
+            if failure and failure.drops:
+                self._hosts.lost(connection.driver)
+            connection.close()
             if failure and not failure.drops:
                 raise Unavailable(failure.detail) from error
             if failure:
@@ -72,7 +85,7 @@ class LoopPostgres:
             addresses = await asyncio.get_running_loop().run_in_executor(None, addresses_of, self._url)
         except OSError as error:
             raise Lost from error
-        addresses.sort(key=lambda address: address != self._answered)
+        addresses.sort(key=lambda address: (self._hosts.rank(address), address != self._answered))
         failure: Exception | None = None
         for address in addresses:
             try:
@@ -88,10 +101,11 @@ class LoopPostgres:
     async def _open_at(self, address: Address) -> "_Connection":
         connection = _Connection(psycopg2.connect(self._url, **(self._args | address)), prepare=self._prepare)
         try:
-            await connection.ready()
+            await connection.ready(is_primary=self._is_primary)
         except BaseException:
             connection.close()
             raise
+        self._hosts.answered(connection.driver)
         return connection
 
     def close(self) -> None:
@@ -101,10 +115,10 @@ class LoopPostgres:
 
 
 class _Connection:
-    """One connection; `_advance` is called when its socket has something to read, or again room to write."""
+    """One connection, `driver`; `_advance` is called when its socket has something to read, or again room to write."""
 
     def __init__(self, driver: Any, *, prepare: bool) -> None:
-        self._driver, self._connection = driver, Connection(driver, prepare=prepare, longest_s=0)
+        self.driver, self._connection = driver, Connection(driver, prepare=prepare, longest_s=0)
         self._loop = asyncio.get_running_loop()
         self._done: asyncio.Future[None] | None = None
         self._socket = -1
@@ -112,12 +126,12 @@ class _Connection:
         self.is_open = True
         READ_CONNECTIONS.inc()
 
-    async def ready(self) -> None:
-        """Wait until it is connected. Raises: psycopg2.Error."""
+    async def ready(self, *, is_primary: bool) -> None:
+        """Wait until it is connected, to a primary where that is wanted. Raises: psycopg2.Error."""
         self._done = self._loop.create_future()
         self._connect()
         await self._done
-        check(self._driver)
+        check(self.driver, is_primary=is_primary)
         self._loop.add_reader(self._watched(), self._advance)
 
     def _connect(self) -> None:
@@ -125,7 +139,7 @@ class _Connection:
         more often than not: each time, the one there is now is watched anew."""
         self._unwatch()
         try:
-            state = self._driver.poll()
+            state = self.driver.poll()
         except psycopg2.Error as error:
             self._fail(error)
             return
@@ -139,7 +153,7 @@ class _Connection:
             self._loop.add_reader(self._watched(), self._connect)
 
     def _watched(self) -> int:
-        self._socket = self._driver.fileno()
+        self._socket = self.driver.fileno()
         return self._socket
 
     def _unwatch(self) -> None:
@@ -152,7 +166,7 @@ class _Connection:
         """Raises: psycopg2.Error, Unavailable; the connection is then to be closed."""
         self._done = self._loop.create_future()
         timer = self._loop.call_later(longest_s, self._fail, Unavailable("the database did not answer in time"))
-        with self._driver.cursor() as cursor:
+        with self.driver.cursor() as cursor:
             try:
                 self._connection.send(cursor, [(sql, values)])
                 self._advance()
@@ -164,7 +178,7 @@ class _Connection:
 
     def _advance(self) -> None:
         try:
-            state = self._driver.poll()
+            state = self.driver.poll()
         except psycopg2.Error as error:
             self._fail(error)
             return
@@ -188,5 +202,5 @@ class _Connection:
         if self.is_open:
             self.is_open = False
             self._unwatch()
-            self._driver.close()
+            self.driver.close()
             READ_CONNECTIONS.dec()

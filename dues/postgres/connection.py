@@ -65,9 +65,15 @@ class Connection:
     def end(self, word: str, statements: Sequence[Statement] = ()) -> str:
         """Send COMMIT or ROLLBACK, in one message behind `statements`: rows that they lock are not locked for a round
         trip more. Returns: what PostgreSQL has done. Raises: psycopg2.Error."""
+        del self.driver.notices[:]
         with _Watched(self, statements, word), self.driver.cursor() as cursor:
             self.send(cursor, statements, last=word)
             return str(cursor.statusmessage)
+
+    @property
+    def notices(self) -> list[str]:
+        """What PostgreSQL has told beside its answer to the last `end()`."""
+        return list(self.driver.notices)
 
     def send(
         self, cursor: Any, statements: Sequence[Statement], *, first: str = "", last: str = "", prepare: bool = True

@@ -17,7 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from config import Settings
 from dues.observability.metrics import POOL_IN_USE, POOL_OPEN, POOL_SIZE, POOL_TIMEOUTS, POOL_WAIT_SECONDS, POOL_WAITS
 from dues.postgres.connection import Connection
-from dues.postgres.sessions import check
+from dues.postgres.sessions import check, driver_url, hosts_of, wants_primary
 from dues.postgres.sqlstate import failure_of
 from dues.postgres.watchdog import watchdog
 
@@ -111,9 +111,11 @@ def connection_of(info: dict[Any, Any]) -> Connection:
 def watch(engine: Engine, config: Settings) -> None:
     """Look after the connections of `engine`'s pool, and keep its gauges; those of a process begin with its first."""
     longest_s = config.db_statement_timeout_s
+    hosts = hosts_of(driver_url(config))
 
     def opened(driver: Any, entry: ConnectionPoolEntry) -> None:
-        check(driver)
+        check(driver, is_primary=wants_primary(config))
+        hosts.answered(driver)
         entry.info[_OURS] = Connection(driver, prepare=config.db_prepare, longest_s=longest_s)
         POOL_SIZE.set(config.db_pool_size)
         POOL_OPEN.inc()
@@ -130,7 +132,8 @@ def watch(engine: Engine, config: Settings) -> None:
     def after_statement(connection: SQLAlchemyConnection, *_: object) -> None:
         watchdog.done(connection.connection.dbapi_connection)
 
-    def dropped(*_: object) -> None:
+    def dropped(driver: Any, *_: object) -> None:
+        hosts.lost(driver)
         pool_of(engine).forget_older()
 
     def failed(context: ExceptionContext) -> None:

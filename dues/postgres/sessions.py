@@ -8,7 +8,7 @@ they are looked at again (`check()`, and /readyz): what is read and written woul
 
 import socket
 from collections.abc import Callable
-from functools import partial
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -102,22 +102,31 @@ def check_server(driver: Any) -> None:
         )
 
 
-def check(driver: Any) -> None:
+def check(driver: Any, *, is_primary: bool) -> None:
     """Close a fresh connection to a PostgreSQL that Dues cannot use, or whose session has other settings than it was
-    opened with. Raises: WrongSession.
+    opened with; or to a standby where `is_primary` is wanted. Raises: WrongSession.
 
-    Looked at is the one that answers would be wrong without, of which the server tells without being asked; /readyz
-    has the others.
+    Looked at is what answers would be wrong without, and what the server tells without being asked; /readyz has the
+    rest.
     """
     try:
         check_server(driver)
+        zone = driver.get_parameter_status("TimeZone")
+        if zone != "UTC":
+            raise WrongSession(f"sessions of the database are in the time zone {zone}: {_WHAT_TO_DO}")
+        if is_primary and driver.get_parameter_status("in_hot_standby") == "on":
+            # What a proxy, a name or a floating address leads to while PostgreSQL fails over. It may not show yet what
+            # was acknowledged a moment ago.
+            raise WrongSession("the database is a standby")
     except WrongSession:
         driver.close()
         raise
-    zone = driver.get_parameter_status("TimeZone")
-    if zone != "UTC":
-        driver.close()
-        raise WrongSession(f"sessions of the database are in the time zone {zone}: {_WHAT_TO_DO}")
+
+
+def wants_primary(config: Settings) -> bool:
+    """Whether `check()` can see that a connection by DATABASE_URL leads to a standby. A proxy that pools transactions
+    says of a server what was so when the proxy first met it."""
+    return config.db_prepare
 
 
 def driver_url(config: Settings) -> str:
@@ -125,29 +134,78 @@ def driver_url(config: Settings) -> str:
     return config.database_url.replace("postgresql+psycopg2:", "postgresql:", 1)
 
 
-def opener(config: Settings, name: str = "dues", timeout_s: float = CONNECT_S, **settings: str) -> Callable[[], Any]:
-    """What opens a connection for SQLAlchemy, which would read the URL otherwise than libpq does: of one that names
-    several hosts and ports it makes nothing."""
-    return partial(psycopg2.connect, driver_url(config), **connect_args(config, name, timeout_s, **settings))
+def _places(url: str) -> list[tuple[str, str]]:
+    """The hosts of a URL with their ports, as libpq pairs them; none where it gives their addresses, too."""
+    parts = psycopg2.extensions.parse_dsn(url)
+    hosts, ports = parts.get("host", "").split(","), parts.get("port", "").split(",")
+    if "hostaddr" in parts or hosts[0] == "":
+        return []
+    pairs = zip(hosts, ports if len(ports) == len(hosts) else ports * len(hosts), strict=True)
+    return [(host, port or "5432") for host, port in pairs]
 
 
 def addresses_of(url: str) -> list[Address]:
     """Every address that a URL of `driver_url()` may mean, to be tried one after the other: what libpq does by itself,
     except on an event loop, where it waits for the first without end. Raises: OSError where a name is not known."""
-    parts = psycopg2.extensions.parse_dsn(url)
-    hosts = parts.get("host", "").split(",")
-    if "hostaddr" in parts or hosts[0] == "":
-        return [{}]
-    ports = parts.get("port", "").split(",")
     found: list[Address] = []
-    for host, port in zip(hosts, ports if len(ports) == len(hosts) else ports * len(hosts), strict=True):
-        address = {"host": host, "port": port or "5432"}
+    for host, port in _places(url):
+        address = {"host": host, "port": port}
         if host.startswith(("/", "@")):
             found.append(address)
         else:
             infos = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
             found += [address | {"hostaddr": str(info[4][0])} for info in infos]
-    return found
+    return found or [{}]
+
+
+class Hosts:
+    """The hosts of a URL in the order in which psycopg2 is to try them: first the one that answered last, and last the
+    one that a connection was lost to. libpq itself begins with the first of the URL each time, and waits in vain for a
+    machine that has gone silent.
+
+    One per process and URL, of threads that need not agree.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._hosts = _places(url)
+
+    def arguments(self) -> Address:
+        """What `psycopg2.connect()` is called with beside the URL; nothing where there is no choice."""
+        if len(self._hosts) < 2:
+            return {}
+        hosts, ports = zip(*self._hosts, strict=True)
+        return {"host": ",".join(hosts), "port": ",".join(ports)}
+
+    def rank(self, address: Address) -> int:
+        """The place of an address of `addresses_of()` in that order."""
+        place = address.get("host", ""), address.get("port", "")
+        return self._hosts.index(place) if place in self._hosts else 0
+
+    def answered(self, driver: Any) -> None:
+        """A connection was opened, and may be used."""
+        self._move(driver, 0)
+
+    def lost(self, driver: Any) -> None:
+        """An open connection is of no more use."""
+        self._move(driver, len(self._hosts))
+
+    def _move(self, driver: Any, place: int) -> None:
+        found = driver.info.host, str(driver.info.port)
+        if found in self._hosts:
+            hosts = [host for host in self._hosts if host != found]
+            hosts.insert(place, found)
+            self._hosts = hosts
+
+
+hosts_of = cache(Hosts)
+
+
+def opener(config: Settings, name: str = "dues", timeout_s: float = CONNECT_S, **settings: str) -> Callable[[], Any]:
+    """What opens a connection, for SQLAlchemy as well, which would read the URL otherwise than libpq does: of one that
+    names several hosts and ports it makes nothing."""
+    url, arguments = driver_url(config), connect_args(config, name, timeout_s, **settings)
+    hosts = hosts_of(url)
+    return lambda: psycopg2.connect(url, **(arguments | hosts.arguments()))
 
 
 def connect(config: Settings, name: str = "dues", timeout_s: float = CONNECT_S, **settings: str) -> Any:
@@ -156,12 +214,13 @@ def connect(config: Settings, name: str = "dues", timeout_s: float = CONNECT_S, 
     Raises: psycopg2.Error; of those, WrongSession with what to do.
     """
     try:
-        connection = psycopg2.connect(driver_url(config), **connect_args(config, name, timeout_s, **settings))
+        connection = opener(config, name, timeout_s, **settings)()
     except psycopg2.OperationalError as error:
         if "unsupported startup parameter" in str(error):
             raise WrongSession(f"sessions of the database cannot be set up: {_WHAT_TO_DO}") from error
         raise
-    check(connection)
+    check(connection, is_primary=wants_primary(config))
+    hosts_of(driver_url(config)).answered(connection)
     connection.autocommit = True
     return connection
 

@@ -25,12 +25,19 @@ class Failure(NamedTuple):
     repeatable: bool = False
 
 
+class Unconfirmed(psycopg2.OperationalError):
+    """A transaction is committed, but the standby that its commit had to wait for may not have it: a failover may
+    undo it, so nobody is to be told that it is done. As where a connection is lost during a COMMIT, whoever began it
+    has to look what has become of it."""
+
+
 _BUSY = Failure("the database is busy")
 _AWAY = Failure("the database is not available", drops=True)
 _READ_ONLY = Failure("the database takes no writes at the moment", drops=True)
 _TOO_SLOW = Failure("the database did not answer in time")
 _FULL = Failure("the database has no room or memory left for this at the moment")
 _CONTENDED = Failure("others are changing the same at this moment", repeatable=True)
+_UNCONFIRMED = Failure("no standby has confirmed yet what was written")
 _OUTDATED = Failure("the database has changed meanwhile", drops=True, repeatable=True)
 
 # Raised by the triggers of dues/moves/fence.py, whatever writes to the store.
@@ -91,6 +98,8 @@ def failure_of(error: BaseException | None) -> Failure | None:
     if code is None:
         # The server said nothing: it could not be reached, or the connection broke.
         driver_error = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(driver_error, Unconfirmed):
+            return _UNCONFIRMED
         is_lost = isinstance(driver_error, (psycopg2.OperationalError, psycopg2.InterfaceError))
         return _AWAY if is_lost else None
     if code == NOT_SUPPORTED and "cached plan" in str(error):

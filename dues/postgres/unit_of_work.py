@@ -17,6 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from dues.postgres.connection import Connection, Row, Statement
 from dues.postgres.pool import connection_of, pool_of
+from dues.postgres.sqlstate import Unconfirmed
 
 present_work: "ContextVar[UnitOfWork | None]" = ContextVar("unit_of_work", default=None)
 
@@ -163,10 +164,14 @@ class UnitOfWork:
 
     def _end(self, word: str) -> None:
         later, self._later = self._later, []
-        if self._connection().end(word, later if word == "commit" else ()) != word.upper():
+        connection = self._connection()
+        if connection.end(word, later if word == "commit" else ()) != word.upper():
             # PostgreSQL answers a COMMIT so, without an error, where a statement had failed unnoticed.
             raise RuntimeError("a statement of this transaction() had failed: it was rolled back")
         self._has_begun = False
+        if word == "commit" and connection.notices:
+            # PostgreSQL answers a COMMIT as ever, and adds a warning, where somebody cancels its wait for a standby.
+            raise Unconfirmed(*connection.notices)
 
     def _invalidate(self) -> None:
         """Close the connection, which is still to be given back."""

@@ -41,6 +41,10 @@ def test_haproxy(tmp_path: Path):
     check(find("haproxy"), "-c", "-f", haproxy_config(tmp_path, 8080, 8443, [8001, 8002]))
 
 
+def test_haproxy_before_patroni():
+    check(find("haproxy"), "-c", "-f", DEPLOY / "patroni" / "haproxy.cfg")
+
+
 def test_nginx(tmp_path: Path):
     check(find("nginx"), "-t", "-c", nginx_config(tmp_path, 8080, 8443, [8001, 8002]))
 
