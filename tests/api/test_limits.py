@@ -15,7 +15,7 @@ from tests.servers import Servers
 from tests.webserver import WebServer
 
 # So long that no test meets the end of a window.
-WINDOW_S = 10**9
+WINDOW_S = 999_999_999
 QUOTA = 40
 
 
