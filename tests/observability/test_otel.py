@@ -1,14 +1,9 @@
 """What OTEL_* may say: what cannot be followed is refused by its name, and never by its value."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from config import ConfigError
 from dues.observability.otel import Batches, batches_of, check_otel
-from tests.serve_web import ROOT
 
 pytestmark = pytest.mark.unit
 
@@ -73,20 +68,3 @@ def test_what_cannot_be_followed_is_refused(name: str, value: str) -> None:
 def test_what_is_right_passes(environ: dict[str, str]) -> None:
     check_otel({**ON, **environ})
     assert batches_of(environ) == Batches()
-
-
-@pytest.mark.parametrize("program", ["gunicorn --check-config --config gunicorn.conf.py server:app", "workers.relay"])
-def test_a_program_does_not_start_with_it(program: str) -> None:
-    """The main process of gunicorn refuses it, which would begin process after process otherwise."""
-    environ = {"DATABASE_URL": "postgresql://x/x", "REDIS_URL": "redis://x", "SECRET_KEY": "k" * 32}
-    done = subprocess.run(
-        [sys.executable, "-m", *program.split()],
-        env={**os.environ, **environ, **ON, "OTEL_BSP_MAX_QUEUE_SIZE": "lots"},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "OTEL_BSP_MAX_QUEUE_SIZE is not a number\n"
