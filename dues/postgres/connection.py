@@ -25,6 +25,8 @@ _HOT = 3
 # Most prepared statements a connection keeps; the least recently used goes first.
 _KEPT = 128
 _SEEN_BOUND = 10_000
+# How notices begin that are no warnings, where the server speaks English. Where it does not, each counts as one.
+_LESS_THAN_WARNINGS = ("NOTICE:", "INFO:", "LOG:", "DEBUG:")
 
 # A value's place in a statement.
 PARAMETER = re.compile(r"%\((\w+)\)s")
@@ -71,9 +73,9 @@ class Connection:
             return str(cursor.statusmessage)
 
     @property
-    def notices(self) -> list[str]:
-        """What PostgreSQL has told beside its answer to the last `end()`."""
-        return list(self.driver.notices)
+    def warnings(self) -> list[str]:
+        """What PostgreSQL has warned of beside its answer to the last `end()`. Triggers may tell lesser things."""
+        return [notice for notice in self.driver.notices if not notice.startswith(_LESS_THAN_WARNINGS)]
 
     def send(
         self, cursor: Any, statements: Sequence[Statement], *, first: str = "", last: str = "", prepare: bool = True

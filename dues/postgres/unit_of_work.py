@@ -169,9 +169,9 @@ class UnitOfWork:
             # PostgreSQL answers a COMMIT so, without an error, where a statement had failed unnoticed.
             raise RuntimeError("a statement of this transaction() had failed: it was rolled back")
         self._has_begun = False
-        if word == "commit" and connection.notices:
+        if word == "commit" and connection.warnings:
             # PostgreSQL answers a COMMIT as ever, and adds a warning, where somebody cancels its wait for a standby.
-            raise Unconfirmed(*connection.notices)
+            raise Unconfirmed(*connection.warnings)
 
     def _invalidate(self) -> None:
         """Close the connection, which is still to be given back."""

@@ -56,3 +56,19 @@ def test_what_no_standby_has_confirmed_is_not_acknowledged(servers: Servers, cli
     assert answer.json
     assert answer.json["detail"] == "no standby has confirmed yet what was written"
     assert make.value("select name from users where id = %(id)s", {"id": user.id}) == "Renamed"
+
+
+def test_what_a_trigger_tells_at_a_commit_is_no_warning(servers: Servers, client: FlaskClient, make: Factory):
+    auth = make.auth(make.user())
+    with closing(psycopg2.connect(servers.database_url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute("""
+            create function tells() returns trigger language plpgsql
+                as $$ begin raise notice 'seen'; return null; end $$;
+            create constraint trigger tells after update on users deferrable initially deferred
+                for each row execute function tells()
+        """)
+        try:
+            assert client.patch("/v1/me", json={"name": "Renamed"}, headers=auth).status_code == 200
+        finally:
+            cursor.execute("drop function tells cascade")
