@@ -192,6 +192,19 @@ class Member(Server):
                 process.kill()
         psutil.wait_procs(postgres, timeout=10)
 
+    @contextmanager
+    def standing_still(self) -> Iterator[None]:
+        """While the block runs PostgreSQL does nothing, and no connection of its ends."""
+        processes = self._postgres()
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                with suppress(psutil.NoSuchProcess):
+                    process.resume()
+
     def _postgres(self) -> list[psutil.Process]:
         try:
             number = int((self._folder / "own" / "data" / "postmaster.pid").read_text().split(maxsplit=1)[0])

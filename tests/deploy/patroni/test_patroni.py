@@ -190,3 +190,13 @@ def test_by_haproxy(servers: Servers, patroni: Cluster):
         wait_until(lambda: leader.value(left) == 0, 10, "the old leader to be left")
         halt(leader, halted=False)
         assert patroni.wait_until_safe() is not leader
+
+        leader = patroni.wait_until_safe()
+        standby = patroni.other(leader)
+        with dues.act("the standby stands still"), standby.standing_still():
+            dues.flows(time.monotonic())
+        patroni.wait_until_safe()
+        with dues.act("the standby is killed"):
+            standby.kill_all()
+        standby.start()
+        assert patroni.wait_until_safe() is leader
