@@ -6,8 +6,8 @@ from typing import Any
 from msgspec import Struct
 
 from dues.payments.receipt import Payer, Seller
-from dues.pdf import typeset
 from dues.pdf.language import Language, Paper, Words, words_of
+from dues.pdf.typesetter import typeset
 
 _TEMPLATE = "billing/templates/invoice.typ"
 

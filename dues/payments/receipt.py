@@ -8,8 +8,8 @@ from msgspec import Struct
 
 from dues.accounts.addresses import address_lines
 from dues.money import format_money, rounded, split_gross
-from dues.pdf import typeset
 from dues.pdf.language import Language, Paper, words_of
+from dues.pdf.typesetter import typeset
 from dues.stores.seller import seller_lines
 
 _TEMPLATE = "payments/templates/receipt.typ"

@@ -12,7 +12,7 @@ from msgspec import Meta, Struct
 from sqlalchemy.dialects.postgresql import insert
 
 from dues.errors import NotFound, Unavailable, ValidationFailed
-from dues.pdf import TypesetterBusy, TypesettingFailed, redraw
+from dues.pdf.typesetter import TypesetterBusy, TypesettingFailed, redraw
 from dues.postgres import db, fetch_row
 from dues.reads.tags import record_change, touch
 from dues.stores.models import Logo, Store

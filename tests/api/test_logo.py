@@ -13,7 +13,7 @@ from PIL import Image
 
 from dues.ids import new_id
 from dues.payments.receipts import issue_receipt
-from dues.pdf import TypesetterBusy
+from dues.pdf.typesetter import TypesetterBusy
 from tests.factory import Factory
 from tests.pdf_reader import PDF
 

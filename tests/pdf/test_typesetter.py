@@ -3,13 +3,16 @@
 import logging
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 from flask import Flask
 
-from dues.pdf import TypesettingFailed, compiler, typeset, typesetter
+from dues.pdf import compiler, typesetter
+from dues.pdf.typesetter import TypesettingFailed, typeset
 from dues.settings import settings
 from tests.pdf.test_compiler import TEMPLATE, shown
 from tests.pdf_reader import PDF
@@ -34,6 +37,12 @@ def pid() -> int:
     (kept,) = typesetter._processes.values()
     assert kept._process
     return kept._process.pid
+
+
+def test_its_process_loads_no_more_than_it_needs():
+    loaded = "import sys, dues.pdf.compiler; print({'flask', 'sqlalchemy', 'babel', 'psycopg2'} & set(sys.modules))"
+    said = subprocess.run([sys.executable, "-c", loaded], check=True, capture_output=True, text=True).stdout
+    assert said == "set()\n"
 
 
 def test_one_process_sets_many_documents(in_app: None):

@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import ujson
 
 from dues.money import format_money, minor_digits
-from dues.pdf import typeset
+from dues.pdf.typesetter import typeset
 from dues.reports.files import Draft
 from dues.reports.formats.chart import Bar, chart
 from dues.reports.formats.document import DRAWN_CELLS, Document, Heading, copy_json
