@@ -12,7 +12,7 @@ commit, and a reader that has read up to a number will never find a smaller one 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import groupby
 from typing import Literal, TypeAlias, get_args
@@ -21,7 +21,7 @@ from uuid import UUID
 from dues.ids import new_id
 from dues.jobs.kinds import WEBHOOK_FAN_OUT
 from dues.jobs.outbox import enqueue_selected
-from dues.postgres import array_text, fetch_row, last_before_commit, run_later, unit_of_work
+from dues.postgres import array_text, fetch_row, is_spread, last_before_commit, run_later, unit_of_work
 from dues.postgres.connection import PARAMETER
 from dues.postgres.unit_of_work import UnitOfWork
 from dues.reads.compile import compile_one
@@ -137,10 +137,16 @@ def emit(store_id: UUID, event_type: EventType, resource: Resource, scope: Scope
 
 def emit_deletion(store_id: UUID, event_type: EventType, resource: Resource, scope: Scope) -> None:
     """The same of a row that the caller is about to delete: the event shows it as it is now."""
-    shape = shape_of(resource, scope, Query(Selection(tuple(resource.fields))), None)
-    row = fetch_row(compile_one(shape), bind(Query(Selection(())), scope, resource))
+    event = Event(store_id, event_type, resource, scope)
+    unit_of_work().events.append(replace(event, document=_read(event)))
+
+
+def _read(event: Event) -> str:
+    """What the event shows, as it is now."""
+    shape = shape_of(event.resource, event.scope, Query(Selection(tuple(event.resource.fields))), None)
+    row = fetch_row(compile_one(shape), bind(Query(Selection(())), event.scope, event.resource))
     assert row
-    unit_of_work().events.append(Event(store_id, event_type, resource, scope, row[0]))
+    return str(row[0])
 
 
 @last_before_commit
@@ -150,16 +156,23 @@ def _write_all(work: UnitOfWork) -> None:
     events: list[Event] = sorted(work.events, key=lambda event: event.store_id)
     for store_id, group in groupby(events, key=lambda event: event.store_id):
         of_store = list(group)
+        if is_spread():
+            # Citus cannot read the rows in the statement that numbers their events.
+            of_store = [replace(event, document=event.document or _read(event)) for event in of_store]
         run_later(*_writing(store_id, of_store))
         enqueue_selected(WEBHOOK_FAN_OUT, _LISTENED, {"count": len(of_store)}, store_id=store_id)
+
+
+def _kind(event: Event) -> tuple[Resource | None, Names]:
+    """Events of one kind are read by one statement."""
+    return (event.resource, tuple(sorted(event.scope))) if event.document is None else (None, ("document",))
 
 
 def _writing(store_id: UUID, events: Sequence[Event]) -> tuple[str, dict[str, object]]:
     """The statement that writes a store's events, and its values."""
     alike: dict[tuple[Resource | None, Names], list[tuple[str, str, Event]]] = {}
     for place, event in enumerate(events, 1):
-        kind = (event.resource, tuple(sorted(event.scope))) if event.document is None else (None, ("document",))
-        alike.setdefault(kind, []).append((str(place), str(new_id()), event))
+        alike.setdefault(_kind(event), []).append((str(place), str(new_id()), event))
     values: dict[str, object] = {"store_id": store_id, "count": len(events), "most": MAX_DATA_BYTES}
     for number, ((resource, names), told) in enumerate(alike.items()):
         values[f"place{number}"] = array_text(place for place, _, _ in told)

@@ -124,27 +124,27 @@ _CHECKS = (
     where coalesce(a.amount, 0) <> coalesce(b.amount, 0)
     """,
     """
-    select format('store %s owes %s %s that nobody owed it, and has refunded or is refunding %s', e.store_id,
-        -sum(e.amount), e.currency, coalesce((
-            select sum(r.amount) from refunds r
-            join ledger_transactions t on t.store_id = r.store_id and t.source = 'payment:' || r.payment_id
-            where r.store_id = e.store_id and r.currency = e.currency and r.status = 'pending'), 0))
-    from ledger_entries e where e.account = 'unapplied' group by e.store_id, e.currency
-    having -sum(e.amount) <> coalesce((
-        select sum(r.amount) from refunds r
+    select format('store %s owes %s %s that nobody owed it, and has refunded or is refunding %s', o.store_id, o.amount,
+        o.currency, coalesce(b.amount, 0))
+    from (
+        select store_id, currency, -sum(amount) as amount from ledger_entries where account = 'unapplied'
+        group by 1, 2) o
+    left join (
+        select r.store_id, r.currency, sum(r.amount) as amount from refunds r
         join ledger_transactions t on t.store_id = r.store_id and t.source = 'payment:' || r.payment_id
-        where r.store_id = e.store_id and r.currency = e.currency and r.status = 'pending'), 0)
+        where r.status = 'pending' group by 1, 2) b on b.store_id = o.store_id and b.currency = o.currency
+    where o.amount <> coalesce(b.amount, 0)
     """,
     # The numbers of invoices and credit notes have no gaps.
     """
-    select format('store %s has %s final %s, and the last number is %s', store_id, count(*), series, max(sequence))
+    select format('store %s has %s final %s, and the last number is %s', n.store_id, n.count, n.series, n.last)
     from (
-        select store_id, 'invoices' as series, sequence from invoices where sequence is not null
-        union all select store_id, 'credit_notes', sequence from credit_notes where sequence is not null) n
-    group by store_id, series
-    having count(*) <> max(sequence) or count(distinct sequence) <> count(*)
-        or max(sequence) <> coalesce((
-            select c.last from number_counters c where c.store_id = n.store_id and c.series = n.series), 0)
+        select store_id, series, count(*) as count, count(distinct sequence) as numbers, max(sequence) as last from (
+            select store_id, 'invoices' as series, sequence from invoices where sequence is not null
+            union all select store_id, 'credit_notes', sequence from credit_notes where sequence is not null) x
+        group by 1, 2) n
+    left join number_counters c on c.store_id = n.store_id and c.series = n.series
+    where n.count <> n.last or n.numbers <> n.count or n.last <> coalesce(c.last, 0)
     """,
     """
     select format('invoice %s is %s and has %s', id, status, coalesce('the number ' || number, 'no number'))

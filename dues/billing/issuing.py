@@ -29,7 +29,7 @@ _SALE = """
 """
 _JOINS = """
     join stores s on s.id = i.store_id
-    left join payments p on p.store_id = i.store_id and p.id = i.payment_id
+    left join payments p on p.store_id = %(store_id)s and p.id = i.payment_id
     left join payment_methods m on m.user_id = p.user_id and m.id = p.payment_method_id
 """
 _INVOICE = f"""
@@ -38,7 +38,7 @@ _INVOICE = f"""
         'amount_due', i.amount_due, 'reference', p.gateway_ref,
         'lines', (select json_agg(json_build_object('description', l.description, 'amount', l.amount,
             'quantity', l.quantity, 'period_start', l.period_start, 'period_end', l.period_end) order by l.position)
-            from invoice_lines l where l.store_id = i.store_id and l.invoice_id = i.id))::text
+            from invoice_lines l where l.store_id = %(store_id)s and l.invoice_id = i.id))::text
     from invoices i {_JOINS}
     where i.store_id = %(store_id)s and i.id = %(id)s and i.number is not null
 """
@@ -50,7 +50,7 @@ _CREDIT_NOTE = f"""
         'credit', json_build_object('invoice_id', i.id, 'invoice_number', i.number, 'invoice_issued_at', i.issued_at,
             'reason', n.reason, 'to_balance', r.id is null))::text
     from credit_notes n join invoices i on i.store_id = n.store_id and i.id = n.invoice_id
-    left join refunds r on r.store_id = n.store_id and r.id = n.refund_id {_JOINS}
+    left join refunds r on r.store_id = %(store_id)s and r.id = n.refund_id {_JOINS}
     where n.store_id = %(store_id)s and n.id = %(id)s and n.number is not null and i.number is not null
 """
 _STATEMENTS: dict[Kind, str] = {"invoice": _INVOICE, "credit_note": _CREDIT_NOTE}

@@ -55,9 +55,10 @@ _FIND = """
 """
 # Other transactions that issue one of this kind wait until the caller's ends.
 _LOCK = """
-    insert into document_series as s (store_id, kind, last_number) values (%(store_id)s, %(kind)s, 0)
-    on conflict (store_id, kind) do update set last_number = s.last_number
-    returning last_number, (select invoice_prefix from stores where id = %(store_id)s)
+    with series as (
+        insert into document_series as s (store_id, kind, last_number) values (%(store_id)s, %(kind)s, 0)
+        on conflict (store_id, kind) do update set last_number = s.last_number returning last_number)
+    select series.last_number, stores.invoice_prefix from series, stores where stores.id = %(store_id)s
 """
 _ISSUE = """
     with counted as (

@@ -25,7 +25,7 @@ from dues.postgres.models import Model, Versioned
 from dues.postgres.release import wrong_release_of
 from dues.postgres.sessions import connect
 from dues.postgres.sqlstate import NOT_SUPPORTED, STORE_MOVES, Failure, failure_of, sqlstate_of, told
-from dues.postgres.statements import array_text, database_now, fetch_row, fetch_row_alone, run_later
+from dues.postgres.statements import array_text, database_now, fetch_row, fetch_row_alone, is_spread, run_later
 from dues.postgres.transactions import (
     after_commit,
     before_commit,
@@ -57,6 +57,7 @@ __all__ = [
     "fetch_text_later",
     "in_transaction",
     "init_db",
+    "is_spread",
     "last_before_commit",
     "next_to_last_before_commit",
     "repeated",

@@ -3,7 +3,7 @@
 from sqlalchemy import types
 
 from dues.clock import sql_rfc3339
-from dues.reads.resource import INCLUDED_ROWS, Column, Computed, Many, One, Resource
+from dues.reads.resource import INCLUDED_ROWS, STORE, Column, Computed, Many, One, Resource
 from dues.reads.selection import Selection
 
 
@@ -21,7 +21,7 @@ def columns_of(resource: Resource, selection: Selection) -> set[str]:
 def item_of(resource: Resource, selection: Selection, alias: str, *, of_store: bool = False) -> str:
     """One row as JSON: its fields, then its includes, each a sub-select on the row's own columns. `of_store`: the row
     is one of the scope's store, so what is joined by the store is, too."""
-    parts = [f'{_field(resource.fields[name], alias)} as "{name}"' for name in selection.fields]
+    parts = [f'{_field(resource.fields[name], alias, of_store)} as "{name}"' for name in selection.fields]
     for name, below in selection.includes:
         include = resource.includes[name]
         inner = f"{alias}_{name}"
@@ -87,19 +87,19 @@ def _store_of(include: One | Many) -> Column | None:
 
 
 def _join(include: One | Many, alias: str, inner: str, of_store: bool = False) -> str:
-    """Which rows of the included table belong to a row of this one. The store is said as a value where it is known: a
-    database that is spread over several servers then sees that one of them has it all."""
+    """Which rows of the included table belong to a row of this one."""
     store = _store_of(include) if of_store else None
     terms = [
-        f"{inner}.{theirs.name} = {'%(store_id)s' if theirs is store else f'{alias}.{mine.name}'}"
+        f"{inner}.{theirs.name} = {STORE if theirs is store else f'{alias}.{mine.name}'}"
         for theirs, mine in include.on.items()
     ]
     conditions = (include.resource.where, include.where if isinstance(include, Many) else "")
-    return " and ".join(terms + [Computed(text, {}).render(inner) for text in conditions if text])
+    rendered = [Computed(text, {}).render(inner, of_store=store is not None) for text in conditions if text]
+    return " and ".join(terms + rendered)
 
 
-def _field(declared: Column | Computed, alias: str) -> str:
+def _field(declared: Column | Computed, alias: str, of_store: bool) -> str:
     if isinstance(declared, Computed):
-        return declared.render(alias)
+        return declared.render(alias, of_store=of_store)
     column = f"{alias}.{declared.name}"
     return sql_rfc3339(column) if isinstance(declared.type, types.DateTime) else column

@@ -26,6 +26,9 @@ Column = InstrumentedAttribute[Any]
 Schema = dict[str, Any]
 Scope = Mapping[str, UUID | str | bool | None]
 
+# The store of the scope, in a statement. Said as a value in the place of a column, it tells a database that is spread
+# over several servers that one of them has all that is asked for.
+STORE = "%(store_id)s::uuid"
 # How many rows a to-many include shows; its resource's `links` lead to the rest.
 INCLUDED_ROWS = 20
 
@@ -41,8 +44,10 @@ class Computed:
     def columns(self) -> set[str]:
         return {name for _, name, _, _ in Formatter().parse(self.sql) if name}
 
-    def render(self, alias: str) -> str:
-        return self.sql.format_map({name: f"{alias}.{name}" for name in self.columns()})
+    def render(self, alias: str, *, of_store: bool = False) -> str:
+        """`of_store`: the row is one of the scope's store, which stands in the place of the column."""
+        names = {name: f"{alias}.{name}" for name in self.columns()}
+        return self.sql.format_map({**names, "store_id": STORE} if of_store else names)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from dues.postgres import fetch_row, unit_of_work
+from dues.postgres import fetch_row, is_spread, unit_of_work
 from dues.postgres.connection import Row as DatabaseRow
 from dues.reads.freshness.store import Store
 from dues.reads.freshness.switch import SETTLE_S, Row, SwitchTable
@@ -31,7 +31,8 @@ def fetch_row_to_answer(sql: str, values: Mapping[str, Any]) -> DatabaseRow | No
     """The row of a statement in the present transaction(), which then knows its id and the switch, where it has
     written already."""
     work = unit_of_work()
-    if work.id_and_switch:
+    # Where the database is spread, the switch and the row may be on two servers, which one statement cannot ask.
+    if work.id_and_switch or is_spread():
         return fetch_row(sql, values, hot=True)
     found = fetch_row(_ALONG.format(sql=sql, id_and_switch=_ID_AND_SWITCH), values, hot=True)
     if found is None:
