@@ -29,6 +29,10 @@ _LOCK = """
     select set_config('dues.has_key',
         pg_try_advisory_xact_lock(hashtextextended(%(scope)s::text || ' ' || %(key)s::text, 0))::text, true)
 """
+# Something to commit: as every commit it is acknowledged only when the standby that commits wait for has all that was
+# before it. A kept answer that can be seen may not be there yet, since PostgreSQL shows what is committed as soon as it
+# gives up that wait, and after a crash.
+_CONFIRM = "select pg_logical_emit_message(true, 'dues', '')"
 _FIND = """
     select current_setting('dues.has_key')::bool, k.request_hash, k.status, k.headers, k.body
     from (select) one left join idempotency_keys k
@@ -101,6 +105,7 @@ def once(request: Request, caller: UUID | None, key: str, body: bytes, write: Ca
     if kept_hash is not None:
         if not hmac.compare_digest(bytes(kept_hash), request_hash):
             raise ValidationFailed("this Idempotency-Key was used with another body", code="idempotency_key_reused")
+        run_later(_CONFIRM, {})
         return Reply(kept_body.encode() or None, status, {**headers, "Idempotency-Replayed": "true"})
     reply = write()
     _keep([(named, request_hash, reply)])

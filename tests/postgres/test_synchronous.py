@@ -44,31 +44,21 @@ def waiting_for_nobody(servers: Servers) -> Iterator[Run]:
 
 @pytest.mark.timeout(60)
 def test_what_no_standby_has_confirmed_is_not_acknowledged(servers: Servers, client: FlaskClient, make: Factory):
-    """An operator, say, sees that a statement hangs, and cancels it: PostgreSQL then answers that it is committed."""
+    """An operator, say, sees that a statement hangs, and cancels it: PostgreSQL then answers that it is committed, and
+    shows it to everybody, to the second try with the same key as well."""
     user = make.user()
-    auth = make.auth(user)
+    headers = make.auth(user) | {"Idempotency-Key": "a-key"}
+    body = {"amount": 1500, "currency": "EUR", "payment_method": "sandbox_ok"}
+    path = f"/v1/stores/{make.store().id}/payments"
     with ThreadPoolExecutor(1) as pool, waiting_for_nobody(servers) as run:
-        asked = pool.submit(lambda: client.patch("/v1/me", json={"name": "Renamed"}, headers=auth))
-        wait_until(lambda: run(_WAITING), 20, "the commit")
-        run(f"select pg_cancel_backend(pid) from ({_WAITING}) waiting")
-        answer = asked.result(30)
-    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
-    assert answer.json
-    assert answer.json["detail"] == "no standby has confirmed yet what was written"
-    assert make.value("select name from users where id = %(id)s", {"id": user.id}) == "Renamed"
-
-
-def test_what_a_trigger_tells_at_a_commit_is_no_warning(servers: Servers, client: FlaskClient, make: Factory):
-    auth = make.auth(make.user())
-    with closing(psycopg2.connect(servers.database_url)) as connection, connection.cursor() as cursor:
-        connection.autocommit = True
-        cursor.execute("""
-            create function tells() returns trigger language plpgsql
-                as $$ begin raise notice 'seen'; return null; end $$;
-            create constraint trigger tells after update on users deferrable initially deferred
-                for each row execute function tells()
-        """)
-        try:
-            assert client.patch("/v1/me", json={"name": "Renamed"}, headers=auth).status_code == 200
-        finally:
-            cursor.execute("drop function tells cascade")
+        for _ in range(2):
+            asked = pool.submit(lambda: client.post(path, json=body, headers=headers))
+            wait_until(lambda: run(_WAITING), 20, "the commit")
+            run(f"select pg_cancel_backend(pid) from ({_WAITING}) waiting")
+            answer = asked.result(30)
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
+            assert answer.json
+            assert answer.json["detail"] == "no standby has confirmed yet what was written"
+    kept = client.post(path, json=body, headers=headers)
+    assert (kept.status_code, kept.headers["Idempotency-Replayed"]) == (202, "true")
+    assert make.value("select count(*) from payments") == 1

@@ -68,6 +68,8 @@ class Payer(threading.Thread):
                 # At the other one; the second time from the cache, where that is on.
                 self._look(turn + 1)
                 self._look(turn + 1)
+                # All is to be charged in the end, by workers that are few.
+                self._ends.wait(0.2)
         for connection in self._connections:
             connection.close()
 
