@@ -15,7 +15,7 @@ import ujson
 from msgspec.structs import replace
 
 from dues.errors import Gone, Unavailable, Unsupported
-from dues.postgres import array_text, fetch_row
+from dues.postgres import array_text, fetch_row, is_spread
 from dues.sync.cursor import Cursor, Place, xmin
 from dues.sync.streams import FIRST_TO_COME, MAY_BE_SHOWN, type_names
 from dues.sync.types import TYPES
@@ -30,14 +30,13 @@ _FIRST_ID, _LAST_ID = UUID(int=0), UUID(int=(1 << 128) - 1)
 
 
 # The present snapshot; the identity of the database, its timeline and the changes table (which is a new table after a
-# dump was loaded); the time; and whether the database may be spread over several servers, each with its own snapshots.
+# dump was loaded); and the time.
 _DATABASE_STATE = """
 select case when not pg_is_in_recovery() then pg_current_snapshot()::text end,
     (select system_identifier from pg_control_system())::text || '.'
         || case when not pg_is_in_recovery() then left(pg_walfile_name(pg_current_wal_lsn()), 8) end
         || '.' || 'sync_changes'::regclass::oid::text,
-    extract(epoch from clock_timestamp())::bigint,
-    exists (select from pg_extension where extname = 'citus')
+    extract(epoch from clock_timestamp())::bigint
 """
 # Up to which transaction to look: clients that begin also get changes that came with a dump (streams.py); for others
 # these are not new.
@@ -140,8 +139,9 @@ def pull(reader: Reader, types: Sequence[str], cursor: Cursor | None, most: int)
     """The next page after the cursor, or the first page if it is None: at most `most` changes of `types`. Must not be
     called within a transaction().
 
-    Raises: Gone for a cursor that is too old or belongs to another database; Unavailable.
+    Raises: Gone for a cursor that is too old or belongs to another database; Unavailable; Unsupported.
     """
+    _require_one_server()
     at, reset = cursor or Cursor(), set[str]()
     for _ in range(_MOST_LOOKS):
         # The very first query only finds the facts that decide what may be seen.
@@ -158,16 +158,21 @@ def pull(reader: Reader, types: Sequence[str], cursor: Cursor | None, most: int)
 
 def require_known(cursor: Cursor) -> None:
     """Raises: Gone for a cursor that is too old or belongs to another database; Unavailable."""
+    _require_one_server()
     row = fetch_row(_DATABASE_STATE, {})
     assert row
     _require_known(cursor, Look(*_database_state(row), {}, ()))
 
 
-def _database_state(row: Sequence[Any]) -> tuple[str, str, int]:
-    """The snapshot, the database's identity, and the time. Raises: Unavailable on a standby; Unsupported on Citus."""
-    snapshot, database, moment, is_distributed = row
-    if is_distributed:
+def _require_one_server() -> None:
+    """Raises: Unsupported where changes have no order in common, since several servers count transactions."""
+    if is_spread():
         raise Unsupported("the database is spread over several servers, whose changes have no order in common")
+
+
+def _database_state(row: Sequence[Any]) -> tuple[str, str, int]:
+    """The snapshot, the database's identity, and the time. Raises: Unavailable on a standby."""
+    snapshot, database, moment = row
     if snapshot is None:
         # A standby's snapshots cannot be compared with the primary's.
         raise Unavailable("the database takes no writes at present")
