@@ -25,7 +25,8 @@ from dues.errors import Problem
 from dues.failpoints import failpoint
 from dues.jobs import Ending, PermanentFailure, Retry, Run, kinds, when_ended
 from dues.observability.trace import Spanned, Value, current_trace
-from dues.postgres import fetch_row, transaction
+from dues.postgres import fetch_row, is_spread, transaction
+from dues.postgres.connection import Row
 from dues.settings import settings
 from dues.webhooks import schedule
 from dues.webhooks.endpoints import circuit_name, disable_gone, note_failure, note_success
@@ -37,19 +38,28 @@ from dues.webhooks.waiting import LONGEST, put_off
 # Few enough that the remaining deliveries keep the host's places in use.
 _MOST_MAKE_WAY = 20
 
-# Look the event up by the delivery that was found, whatever the planner estimates about the store's other events.
 _LOAD = """
     select d.status, jsonb_array_length(d.attempts), w.id, w.url, w.enabled, w.failing_since is not null,
-        array[w.secret] || case when w.previous_secret_until > now() then array[w.previous_secret] else '{}' end
+        array[w.secret] || case when w.previous_secret_until > now() then array[w.previous_secret] else '{{}}' end
             || array(select old ->> 'secret' from jsonb_array_elements(w.older_secrets) old
                      where (old ->> 'until')::timestamptz > now()),
-        e.id, e.seq, e.type, e.created_at, e.data::text
+        {columns}
     from webhook_deliveries d
-    join webhook_endpoints w on w.store_id = d.store_id and w.id = d.endpoint_id
-    cross join lateral (
-        select * from events where store_id = d.store_id and seq = d.seq and id = d.event_id limit 1) e
+    join webhook_endpoints w on w.store_id = d.store_id and w.id = d.endpoint_id {event}
     where d.store_id = %(store_id)s and d.id = %(delivery_id)s
 """
+_EVENT = "e.id, e.seq, e.type, e.created_at, e.data::text"
+# Look the event up by the delivery that was found, whatever the planner estimates about the store's other events.
+_LOAD_WITH_EVENT = _LOAD.format(
+    columns=_EVENT,
+    event="""cross join lateral (
+        select * from events where store_id = d.store_id and seq = d.seq and id = d.event_id limit 1) e""",
+)
+# Where the database is spread, the two are on two servers, which one statement cannot ask.
+_LOAD_ALONE = _LOAD.format(columns="d.seq, d.event_id", event="")
+_LOAD_EVENT = (
+    f"select {_EVENT} from events e where e.store_id = %(store_id)s and e.seq = %(seq)s and e.id = %(event_id)s"
+)
 _UPDATE = """
     update webhook_deliveries set status = coalesce(%(status)s, status), version = version + 1,
         updated_at = clock_timestamp(), failure_code = %(failure_code)s,
@@ -144,7 +154,7 @@ def deliver(run: Run, store_id: UUID, delivery_id: UUID) -> None:
 
 
 def _load(store_id: UUID, delivery_id: UUID) -> Due | None:
-    row = fetch_row(_LOAD, {"store_id": store_id, "delivery_id": delivery_id})
+    row = _row(store_id, delivery_id)
     if row is None:
         return None
     status, attempts, endpoint_id, url, enabled, failing, secrets, event_id, seq, event_type, created_at, data = row
@@ -155,6 +165,19 @@ def _load(store_id: UUID, delivery_id: UUID) -> Due | None:
     return Due(
         store_id, delivery_id, status, attempts, endpoint_id, url, enabled, failing, tuple(secrets), event_id, body
     )
+
+
+def _row(store_id: UUID, delivery_id: UUID) -> Row | None:
+    """A delivery with its endpoint and its event."""
+    values = {"store_id": store_id, "delivery_id": delivery_id}
+    if not is_spread():
+        return fetch_row(_LOAD_WITH_EVENT, values)
+    found = fetch_row(_LOAD_ALONE, values)
+    if found is None:
+        return None
+    *delivery, seq, event_id = found
+    event = fetch_row(_LOAD_EVENT, {"store_id": store_id, "seq": seq, "event_id": event_id})
+    return (*delivery, *event) if event else None
 
 
 def _circuit(due: Due) -> Circuit:

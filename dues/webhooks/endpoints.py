@@ -52,7 +52,7 @@ _LOCK_STREAM = """
 # In a statement after the lock's, so that it sees what the lock's previous holder has committed.
 _NOTE_LISTENED = """
     update event_streams set listened = exists (
-        select from webhook_endpoints where store_id = %(store_id)s and enabled and deleted_at is null)
+        select 1 from webhook_endpoints where store_id = %(store_id)s and enabled and deleted_at is null)
     where store_id = %(store_id)s returning listened
 """
 
