@@ -88,12 +88,16 @@ class Connection:
             _send(cursor, [*before, *statements, *after])
             return
         fresh: dict[str, str] = {}
-        parts = [_call(sql, values, kept, fresh) for sql, values in statements]
+        calls = [(_call(sql, kept, fresh), values) for sql, values in statements]
         if fresh:
             used = {sql for sql, _ in statements}
             before = [(f"deallocate {name}", {}) for name in _make_room(kept, len(fresh), used)] + before
-        _send(cursor, before + parts + after)
-        kept.update(fresh)
+            before += [(_preparation(sql, call), {}) for sql, call in fresh.items()]
+            # Whatever becomes of the calls, all are prepared before the first of them: one that fails each time would
+            # else be prepared anew each time, and never forgotten. (Where PostgreSQL refuses to prepare one, it says
+            # at the next call that there is no such thing; the connection is then made anew.)
+            kept.update(fresh)
+        _send(cursor, before + calls + after)
 
 
 class _Watched:
@@ -118,21 +122,26 @@ class _Watched:
         count_message([sql for sql, _ in self._statements], time.perf_counter() - self._started, self._end)
 
 
-def _call(sql: str, values: Mapping[str, Any], kept: OrderedDict[str, str], fresh: dict[str, str]) -> Statement:
+def _call(sql: str, kept: OrderedDict[str, str], fresh: dict[str, str]) -> str:
     """A statement as it is, or the call of it: of one that was prepared before, or that is `fresh` in this message."""
     if call := kept.get(sql):
         kept.move_to_end(sql)
-        return call, values
+        return call
     if call := fresh.get(sql):
-        return call, values
+        return call
     if not _is_hot(sql):
-        return sql, values
-    # A name is never used twice, so that a failure after it was prepared cannot confuse two statements.
-    name = f"dues_{next(_numbers)}"
-    text, arguments = _numbered(sql)
-    call = fresh[sql] = f"execute {name}{arguments}"
-    escaped = text.replace("%", "%%")
-    return f"prepare {name} as {escaped}; {call}", values
+        return sql
+    # A name is never used twice, so that two statements cannot be confused.
+    call = fresh[sql] = f"execute dues_{next(_numbers)}{_numbered(sql)[1]}"
+    return call
+
+
+def _name(call: str) -> str:
+    return call.removeprefix("execute ").partition("(")[0]
+
+
+def _preparation(sql: str, call: str) -> str:
+    return f"prepare {_name(call)} as {_numbered(sql)[0].replace('%', '%%')}"
 
 
 @lru_cache(maxsize=2048)
@@ -154,7 +163,7 @@ def _is_hot(sql: str) -> bool:
 def _make_room(kept: OrderedDict[str, str], count: int, used: Collection[str]) -> list[str]:
     """The names of the least recently used, which are no longer kept, so that `count` more can be; none of `used`."""
     least = [sql for sql in kept if sql not in used][: max(0, len(kept) + count - _KEPT)]
-    return [kept.pop(sql).removeprefix("execute ").partition("(")[0] for sql in least]
+    return [_name(kept.pop(sql)) for sql in least]
 
 
 def _send(cursor: Any, statements: Sequence[Statement]) -> None:

@@ -9,7 +9,8 @@ from flask import Flask
 from sqlalchemy import text
 
 from dues.postgres import connection as prepared
-from dues.postgres import fetch_row, fetch_row_alone, run_later, transaction
+from dues.postgres import db, fetch_row, fetch_row_alone, run_later, transaction
+from dues.postgres.pool import pool_of
 from tests.recorder import Queries
 
 Recording = Callable[[], AbstractContextManager[Queries]]
@@ -88,6 +89,8 @@ def test_who_reads_apart_does_not_see_it(queries: Recording) -> None:
 def test_many_prepared_at_once_stay_within_what_a_connection_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepared, "_KEPT", 3)
     monkeypatch.setattr(prepared, "_HOT", 1)
+    # Of those that are idle, each may have kept what other tests have prepared.
+    pool_of(db.engine).forget_older()
     for number in range(5):
         with transaction():
             add_later(f"{number}")
@@ -100,3 +103,13 @@ def test_many_prepared_at_once_stay_within_what_a_connection_keeps(monkeypatch: 
         # Those of one message are all prepared before one of them is forgotten.
         assert row[0] <= 4
     assert keys() == ["0", "1", "2", "3", "4"]
+
+
+def test_one_that_fails_each_time_is_prepared_once() -> None:
+    pool_of(db.engine).forget_older()
+    for _ in range(20):
+        with pytest.raises(psycopg2.errors.DivisionByZero), transaction():
+            fetch_row("select 1 / %(n)s::int", {"n": 0}, hot=True)
+    with transaction():
+        row = fetch_row("select count(*) from pg_prepared_statements where statement like '%% as select 1 /%%'", {})
+    assert row == (1,)
