@@ -21,10 +21,10 @@ from config import Settings
 from dues.app import create_base
 from dues.partitions.conversion import convert
 from dues.partitions.months import months_from
-from dues.partitions.session import changing
 from dues.partitions.tables import BY_NAME
 from dues.partitions.upkeep import empty_old, make_ahead
 from dues.postgres import db, transaction
+from dues.postgres.changing import changing
 from dues.webhooks.retention import delete_expired_events
 
 FIRST, MONTHS = datetime(2025, 1, 1, tzinfo=UTC), 24

@@ -30,9 +30,9 @@ from sqlalchemy import NullPool, create_engine, make_url
 from config import Settings
 from dues.partitions.catalog import is_partitioned
 from dues.partitions.conversion import convert
-from dues.partitions.session import changing
 from dues.partitions.tables import TABLES
 from dues.partitions.upkeep import make_ahead
+from dues.postgres.changing import changing
 from dues.postgres.migrate import migrate
 from dues.redis.wire import Address, CacheAway, Pool
 from dues.shards.distribution import distribute, plan_for

@@ -10,10 +10,10 @@ from dues.accounts.tokens import delete_expired_tokens
 from dues.breaker import delete_expired_circuits
 from dues.imports.retention import delete_expired_files as delete_expired_import_files
 from dues.jobs import Run, kinds
-from dues.partitions.session import Busy, changing
 from dues.partitions.upkeep import keep_partitions
 from dues.payments.hooks import delete_expired_events as delete_expired_gateway_events
 from dues.postgres import transaction
+from dues.postgres.changing import Busy, changing
 from dues.reports.retention import delete_expired_files
 from dues.retention import delete_expired_jobs, delete_expired_keys
 from dues.settings import settings

@@ -13,8 +13,8 @@ from dues.moves.departure import InDoubt, move
 from dues.moves.gateways import GATEWAYS, Gateway, gateway_map
 from dues.moves.states import Overtaken, stores_that_left
 from dues.moves.wire import Command, Lost, Refused, Wire
-from dues.partitions.session import Busy
 from dues.postgres import told
+from dues.postgres.changing import Busy
 from dues.postgres.command_line import Group
 
 command = Group("stores", help="Moving stores to another Dues.")

@@ -26,8 +26,8 @@ from dues.moves.greeting import greeting
 from dues.moves.removal import remove_store
 from dues.moves.tables import PEOPLE, TABLES
 from dues.moves.wire import Lost, Refused, Wire, hearing_why
-from dues.partitions.session import changing
 from dues.postgres import connect
+from dues.postgres.changing import changing
 from dues.postgres.patience import Tell
 from dues.reports.files import file_store
 from dues.settings import settings

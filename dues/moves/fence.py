@@ -16,7 +16,7 @@ from uuid import UUID
 
 from dues.moves.tables import TABLES
 from dues.moving import HELD
-from dues.partitions.session import Session
+from dues.postgres.changing import Session
 from dues.postgres.patience import Tell
 
 _LOOK_S = 0.1

@@ -7,11 +7,11 @@ from uuid import UUID
 
 from dues.moves import rows
 from dues.moves.wire import Refused
+from dues.postgres import IS_SPREAD
 from dues.settings import settings
 from dues.vault import key_id_of, known_key_ids
 
 _STORE = "select slug from stores where id = %(store_id)s"
-_IS_SPREAD = "select exists (select from pg_extension where extname = 'citus')"
 _SPREAD = "the database is spread over several servers by Citus, where stores are neither taken away nor taken in"
 _REVISION = "select version_num from alembic_version"
 _SECRETS = """
@@ -68,7 +68,7 @@ def _columns(cursor: Any) -> dict[str, list[str]]:
 
 
 def _is_spread(cursor: Any) -> bool:
-    cursor.execute(_IS_SPREAD)
+    cursor.execute(f"select {IS_SPREAD}")
     return bool(cursor.fetchone()[0])
 
 

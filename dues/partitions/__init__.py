@@ -3,7 +3,6 @@
     tables.py      the tables that may be partitioned, and what each needs
     months.py      months, and the ids that bound them
     catalog.py     what PostgreSQL knows of a table and its partitions
-    session.py     the connection that changes them, beside those who use them
     conversion.py  turning a table with rows into one by month
     upkeep.py      months ahead are made, old ones are emptied: every hour
     rows.py        which rows are deleted one by one all the same

@@ -4,10 +4,9 @@ import re
 from dataclasses import dataclass
 from uuid import UUID
 
-from dues.partitions.session import Session
+from dues.postgres.changing import Session
 
 _IS_PARTITIONED = "select coalesce((select relkind = 'p' from pg_class where oid = to_regclass(%(table)s)), false)"
-_HAS_CITUS = "select exists (select from pg_extension where extname = 'citus')"
 _PARTITIONS = """
     select c.relname::text, pg_get_expr(c.relpartbound, c.oid), pg_total_relation_size(c.oid), c.reltuples::bigint,
         array_to_string(c.reloptions, ', ')
@@ -115,11 +114,6 @@ class Trigger:
 
 def is_partitioned(session: Session, table: str) -> bool:
     return bool(session.value(_IS_PARTITIONED, {"table": table}))
-
-
-def has_citus(session: Session) -> bool:
-    """Whether the database may be spread over several servers."""
-    return bool(session.value(_HAS_CITUS))
 
 
 def ids_of(bound: str) -> tuple[UUID | None, UUID | None]:

@@ -1,20 +1,17 @@
 """`flask partitions`: tables by month, where single ones have become too large."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import datetime
 
 import click
-import psycopg2
 
 from dues.partitions import catalog
-from dues.partitions.conversion import Refused, convert, finish, first_bound, forget_preparations, steps_for
+from dues.partitions.conversion import convert, finish, first_bound, forget_preparations, steps_for
 from dues.partitions.months import label, months_from
-from dues.partitions.session import Busy, Session, changing
 from dues.partitions.tables import BY_NAME, TABLES, Partitioned
 from dues.partitions.upkeep import MONTHS_AHEAD, expired, make_ahead, making, missing_months
-from dues.postgres import told
-from dues.postgres.command_line import Group
+from dues.postgres.changing import Refused, Session
+from dues.postgres.command_line import Group, session_of_command
 from dues.settings import settings
 
 command = Group("partitions", help="Large tables by month.")
@@ -27,7 +24,7 @@ _NAMES = click.Choice(list(BY_NAME))
 @click.argument("names", nargs=-1, type=_NAMES)
 def plan(names: Sequence[str]) -> None:
     """What `apply` would do, and how large the tables are. Changes nothing."""
-    with _session() as session:
+    with session_of_command() as session:
         for table in _chosen(names):
             size, rows = catalog.size_of(session, table.name)
             if catalog.is_partitioned(session, table.name):
@@ -44,7 +41,7 @@ def plan(names: Sequence[str]) -> None:
 @click.argument("names", nargs=-1, type=_NAMES, required=True)
 def apply(names: Sequence[str]) -> None:
     """Partition the tables that are named, beside those who use them. What was broken off is finished."""
-    with _session() as session:
+    with session_of_command() as session:
         for table in _chosen(names):
             if catalog.is_partitioned(session, table.name):
                 click.echo(f"{table.name} is partitioned")
@@ -67,17 +64,6 @@ def _turn(session: Session, table: Partitioned) -> None:
 
 def _chosen(names: Sequence[str]) -> list[Partitioned]:
     return [table for table in TABLES if not names or table.name in names]
-
-
-@contextmanager
-def _session() -> Iterator[Session]:
-    try:
-        with changing(settings(), lambda line: click.echo(f"  {line}")) as session:
-            yield session
-    except (Busy, Refused) as refused:
-        raise click.ClickException(str(refused)) from refused
-    except psycopg2.Error as error:
-        raise click.ClickException(told(error)) from error
 
 
 def _show_steps(session: Session, table: Partitioned) -> None:

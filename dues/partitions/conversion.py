@@ -19,17 +19,13 @@ import psycopg2
 from dues.partitions import catalog
 from dues.partitions.catalog import ForeignKey, Index
 from dues.partitions.months import floor_id, label, month_of, next_month
-from dues.partitions.session import Session
 from dues.partitions.tables import Partitioned
 from dues.postgres import sqlstate_of
+from dues.postgres.changing import Refused, Session
 
 # Ids are made by machines whose clocks may be fast: the first bound is at least so far ahead.
 _AHEAD = timedelta(days=7)
 _CHECK_VIOLATION = "23514"
-
-
-class Refused(Exception):
-    """A table cannot be partitioned as it is; the message says why."""
 
 
 @dataclass
@@ -120,7 +116,7 @@ def forget_preparations(session: Session, name: str, table: Partitioned) -> None
 
 
 def _refuse_what_would_stay_behind(session: Session, table: Partitioned) -> None:
-    if catalog.has_citus(session):
+    if session.is_spread():
         raise Refused("the database has the extension citus, which cannot distribute what is partitioned by month")
     if found := catalog.in_the_way(session, table.name):
         raise Refused(

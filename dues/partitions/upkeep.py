@@ -20,9 +20,9 @@ from dues.partitions import catalog
 from dues.partitions.catalog import Part
 from dues.partitions.conversion import check_of, finish, first_bound, forget_preparations
 from dues.partitions.months import NO_ID_BELOW, floor_id, label, moment_of, months_from, next_month
-from dues.partitions.session import Session
 from dues.partitions.tables import TABLES, Partitioned
 from dues.postgres import sqlstate_of
+from dues.postgres.changing import Session
 
 # The present month and the next two.
 MONTHS_AHEAD = 3

@@ -16,6 +16,8 @@ patience.py         changing tables that others use
 migrate.py          `flask migrate`
 command_line.py     how commands of `flask` tell what is refused
 revisions.py        whether the database has all migrations
+changing.py         the connection that changes tables beside those who use them
+spread.py           whether the database is spread over several servers
 release.py          whether what was refused comes of tables of another release
 """
 
@@ -24,8 +26,9 @@ from dues.postgres.later import fetch_text_later
 from dues.postgres.models import Model, Versioned
 from dues.postgres.release import wrong_release_of
 from dues.postgres.sessions import connect
+from dues.postgres.spread import IS_SPREAD, is_spread
 from dues.postgres.sqlstate import NOT_SUPPORTED, STORE_MOVES, Failure, failure_of, sqlstate_of, told
-from dues.postgres.statements import array_text, database_now, fetch_row, fetch_row_alone, is_spread, run_later
+from dues.postgres.statements import array_text, database_now, fetch_row, fetch_row_alone, run_later
 from dues.postgres.transactions import (
     after_commit,
     before_commit,
@@ -39,6 +42,7 @@ from dues.postgres.transactions import (
 from dues.postgres.unit_of_work import UnitOfWork
 
 __all__ = [
+    "IS_SPREAD",
     "NOT_SUPPORTED",
     "STORE_MOVES",
     "Failure",

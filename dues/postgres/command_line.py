@@ -11,9 +11,11 @@ from redis import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 from dues.errors import Problem
+from dues.postgres.changing import Busy, Refused, Session, changing
 from dues.postgres.release import wrong_release_of
 from dues.postgres.sessions import WrongSession
-from dues.postgres.sqlstate import refusal_of
+from dues.postgres.sqlstate import refusal_of, told
+from dues.settings import settings
 
 
 @contextmanager
@@ -47,3 +49,15 @@ class Group(Command, AppGroup):
     """Commands of this kind under one name. Each runs in the application's context, in which its refusals are told."""
 
     command_class = Command
+
+
+@contextmanager
+def session_of_command() -> Iterator[Session]:
+    """A session that alone changes tables, for a command, which tells what is refused."""
+    try:
+        with changing(settings(), lambda line: click.echo(f"  {line}")) as session:
+            yield session
+    except (Busy, Refused) as refused:
+        raise click.ClickException(str(refused)) from refused
+    except psycopg2.Error as error:
+        raise click.ClickException(told(error)) from error

@@ -3,19 +3,14 @@
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import psycopg2
-from sqlalchemy import Engine
 
 from dues.postgres.connection import Row
 from dues.postgres.engine import db
 from dues.postgres.pool import pool_of
 from dues.postgres.transactions import unit_of_work
 from dues.postgres.unit_of_work import present_work
-
-_IS_SPREAD = "select exists (select from pg_extension where extname = 'citus')"
-_spread: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
 
 
 def fetch_row(sql: str, values: Mapping[str, Any], *, hot: bool = False) -> Row | None:
@@ -40,16 +35,6 @@ def fetch_row_alone(sql: str, values: Mapping[str, Any]) -> Row | None:
                 if not (may_repeat and connection.is_useless and connection.has_lain_idle):
                     raise
     raise AssertionError("the second time returns or raises")
-
-
-def is_spread() -> bool:
-    """Whether the database may be spread over several servers by Citus, which takes no statement that needs rows of two
-    of them at once. Asked once in the life of a process."""
-    engine = db.engine
-    if engine not in _spread:
-        row = fetch_row(_IS_SPREAD, {})
-        _spread[engine] = bool(row and row[0])
-    return _spread[engine]
 
 
 def database_now() -> datetime:

@@ -13,10 +13,9 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TypeAlias, cast
 
-from urls import read_redis_url
+from urls import RedisUrl, read_redis_url
 
 Word = bytes | str | int
 Command = Sequence[Word]
@@ -37,17 +36,10 @@ class ReplyError(Exception):
 Reply: TypeAlias = "bytes | int | list[Reply] | ReplyError | None"
 
 
-@dataclass(frozen=True)
-class Address:
-    """Where a Redis is: see urls.py."""
+class Address(RedisUrl):
+    """Where a Redis is, and what it is greeted with."""
 
-    path: str
-    host: str
-    port: int
-    tls: bool
-    username: str
-    password: str
-    db: int
+    __slots__ = ()
 
     @classmethod
     def parse(cls, url: str) -> "Address":

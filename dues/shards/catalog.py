@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from dues.partitions.catalog import has_citus
-from dues.partitions.session import Session
+from dues.postgres.changing import Session
 from dues.shards.placement import Table
 
 _TABLES = """
@@ -88,7 +87,7 @@ def triggers(session: Session) -> list[Trigger]:
 
 def placed(session: Session) -> dict[str, str]:
     """Where Citus has the tables that it knows of."""
-    return dict(session.rows(_PLACED)) if has_citus(session) else {}
+    return dict(session.rows(_PLACED)) if session.is_spread() else {}
 
 
 def workers(session: Session) -> list[str]:

@@ -1,17 +1,11 @@
 """`flask shards`: tables of stores on several servers, by Citus."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import click
-import psycopg2
 
-from dues.partitions.session import Busy, Session, changing
-from dues.postgres import told
-from dues.postgres.command_line import Group
-from dues.settings import settings
+from dues.postgres.changing import Refused, Session
+from dues.postgres.command_line import Group, session_of_command
 from dues.shards import catalog
-from dues.shards.distribution import Plan, Refused, distribute, plan_for, refuse_unless_ready
+from dues.shards.distribution import Plan, distribute, plan_for, refuse_unless_ready
 
 command = Group("shards", help="Tables of stores on several servers, by Citus.")
 
@@ -19,7 +13,7 @@ command = Group("shards", help="Tables of stores on several servers, by Citus.")
 @command.command("plan")
 def plan() -> None:
     """Where each table belongs and why, and what `distribute` would do. Changes nothing."""
-    with _session() as session:
+    with session_of_command() as session:
         found = plan_for(session)
         _show_places(found)
         if not found.steps:
@@ -37,23 +31,12 @@ def plan() -> None:
 @command.command("distribute")
 def distribute_() -> None:
     """Distribute the tables of stores over the workers that Citus knows. Once that is done, it changes nothing."""
-    with _session() as session:
+    with session_of_command() as session:
         found = plan_for(session)
         if found.steps:
             refuse_unless_ready(session)
             distribute(session, found)
         _show_spread(session, found)
-
-
-@contextmanager
-def _session() -> Iterator[Session]:
-    try:
-        with changing(settings(), lambda line: click.echo(f"  {line}")) as session:
-            yield session
-    except (Busy, Refused) as refused:
-        raise click.ClickException(str(refused)) from refused
-    except psycopg2.Error as error:
-        raise click.ClickException(told(error)) from error
 
 
 def _show_places(found: Plan) -> None:

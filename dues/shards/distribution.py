@@ -13,8 +13,7 @@ latter.
 import re
 from dataclasses import dataclass, field
 
-from dues.partitions.catalog import has_citus
-from dues.partitions.session import Session
+from dues.postgres.changing import Refused, Session
 from dues.shards import catalog
 from dues.shards.catalog import ForeignKey, Trigger
 from dues.shards.placement import DISTRIBUTION_COLUMN, Placed, Table, placements, targets_first
@@ -27,10 +26,6 @@ SETTINGS = {
     # After a statement that went to many shards at once, a transaction could not write a table that others refer to.
     "citus.multi_shard_modify_mode": "sequential",
 }
-
-
-class Refused(Exception):
-    """The database cannot be distributed; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,7 @@ def plan_for(session: Session) -> Plan:
 
 def refuse_unless_ready(session: Session) -> None:
     """Raises: Refused where a precondition of `distribute()` is not met."""
-    if not has_citus(session):
+    if not session.is_spread():
         raise Refused("the database has no extension citus: create it here and on the workers, and add these")
     if not catalog.knows_coordinator(session):
         raise Refused("Citus does not know its coordinator: select citus_set_coordinator_host('…')")

@@ -23,10 +23,10 @@ from dues.moves.fence import Fence
 from dues.moves.rows import all_columns
 from dues.moves.tables import MOVED
 from dues.moves.wire import Lost, Refused, Wire
-from dues.partitions.session import changing
 from dues.payments.gateways import place_of
 from dues.payments.hooks import offer_sweeps
 from dues.postgres import db
+from dues.postgres.changing import changing
 from dues.settings import settings
 from dues.vault import seal
 from tests.billing.conftest import Club, make_club

@@ -15,8 +15,8 @@ from dues.ids import new_id
 from dues.jobs import Kind, Run, kinds
 from dues.jobs.turns import Turns
 from dues.moves.fence import Fence
-from dues.partitions.session import Session, changing
 from dues.payments.gateways import NOBODY
+from dues.postgres.changing import Session, changing
 from dues.reports.files import file_store, report_key
 from dues.settings import settings
 from dues.vault import new_key

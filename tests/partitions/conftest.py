@@ -19,9 +19,9 @@ from api.app import create_app
 from config import Settings
 from dues.partitions.conversion import convert
 from dues.partitions.months import floor_id
-from dues.partitions.session import Session, changing
 from dues.partitions.tables import BY_NAME
 from dues.postgres import db
+from dues.postgres.changing import Session, changing
 from tests import refusals
 from tests.factory import Factory
 from tests.recorder import QueryRecorder

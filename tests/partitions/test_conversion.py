@@ -14,12 +14,12 @@ from click.testing import Result
 from dues.app import create_base
 from dues.ids import new_id
 from dues.partitions import catalog
-from dues.partitions.conversion import Refused, convert, first_bound
+from dues.partitions.conversion import convert, first_bound
 from dues.partitions.months import label, month_of, next_month
-from dues.partitions.session import Busy, Session, changing
 from dues.partitions.tables import BY_NAME, TABLES
 from dues.partitions.upkeep import keep_partitions
 from dues.postgres import db, patience
+from dues.postgres.changing import Busy, Refused, Session, changing
 from tests.partitions.conftest import Database
 from tests.servers import wait_until
 

@@ -16,10 +16,10 @@ from dues.jobs.lease import _KNOWN
 from dues.partitions.conversion import convert
 from dues.partitions.months import label, month_of, months_from
 from dues.partitions.rows import one_by_one
-from dues.partitions.session import changing
 from dues.partitions.tables import BY_NAME
 from dues.partitions.upkeep import make_ahead
 from dues.postgres import db, transaction
+from dues.postgres.changing import changing
 from dues.postgres.connection import _numbered
 from dues.retention import _JOBS
 from dues.webhooks.deliveries import _LOAD

@@ -11,10 +11,10 @@ from dues.ids import new_id
 from dues.jobs import kinds
 from dues.partitions.conversion import convert
 from dues.partitions.months import floor_id, label, months_from, next_month
-from dues.partitions.session import Session, changing
 from dues.partitions.tables import BY_NAME
 from dues.partitions.upkeep import MONTHS_AHEAD, empty_old, keep_partitions, make_ahead
 from dues.postgres import db
+from dues.postgres.changing import Session, changing
 from tests.jobs.conftest import Jobs, in_app, jobs
 from tests.partitions.conftest import Database, id_at
 from tests.servers import Servers

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from dues.partitions.session import Session, changing
+from dues.postgres.changing import Refused, Session, changing
 from dues.shards import catalog
-from dues.shards.distribution import Refused, on_coordinator, plan_for, refuse_unless_ready
+from dues.shards.distribution import on_coordinator, plan_for, refuse_unless_ready
 from dues.shards.placement import EXCEPTIONS, Place, Table, placements, targets_first
 from tests.servers import Servers
 

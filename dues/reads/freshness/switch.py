@@ -23,6 +23,7 @@ import psycopg2
 import psycopg2.extensions
 
 from dues.observability.metrics import CACHE_CLOSED
+from dues.postgres.spread import IS_SPREAD
 
 POLL_S = 0.25
 BELIEF_S = 1.0
@@ -34,8 +35,8 @@ SETTLE_S = 1.1
 
 # Where Citus distributes tables the ids of transactions are those of each node by itself, and a snapshot is that of the
 # node which answered: none of what docs/freshness.md proves would hold.
-READ = """
-    select generation, "on", settled, exists (select from pg_extension where extname = 'citus') from cache_switch
+READ = f"""
+    select generation, "on", settled, {IS_SPREAD} from cache_switch
 """
 # In one message with what follows, so that it holds for that, whoever pools the connection.
 _BOUNDED = "set local statement_timeout = 2000; set local lock_timeout = 2000; "

@@ -8,14 +8,20 @@ from typing import Any
 import psycopg2
 
 from config import Settings
-from dues.postgres import connect, patience
+from dues.postgres import patience
 from dues.postgres.patience import Tell, patiently
+from dues.postgres.sessions import connect
+from dues.postgres.spread import IS_SPREAD
 
 _LIMITS = "begin; set local statement_timeout = 0; set local lock_timeout = {}"
 
 
 class Busy(Exception):
     """Another change of the schema is under way: a migration, or another `flask partitions`."""
+
+
+class Refused(Exception):
+    """The tables cannot be changed as they are; the message says why, and what to do."""
 
 
 class Session:
@@ -33,6 +39,10 @@ class Session:
 
     def value(self, sql: str, values: Mapping[str, Any] | None = None) -> Any:
         return self.rows(sql, values)[0][0]
+
+    def is_spread(self) -> bool:
+        """Whether the database has Citus."""
+        return bool(self.value(f"select {IS_SPREAD}"))
 
     def text(self, sql: str, values: Mapping[str, Any]) -> str:
         """A statement with its values written into it."""

@@ -1,0 +1,23 @@
+"""Whether the database may be spread over several servers, which Citus does below PostgreSQL's own protocol."""
+
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import Engine
+
+from dues.postgres.engine import db
+from dues.postgres.statements import fetch_row
+
+# A condition for any statement.
+IS_SPREAD = "exists (select from pg_extension where extname = 'citus')"
+
+_spread: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
+
+
+def is_spread() -> bool:
+    """Whether it may be: Citus takes no statement that needs rows of two servers at once. Asked once in the life of a
+    process."""
+    engine = db.engine
+    if engine not in _spread:
+        row = fetch_row(f"select {IS_SPREAD}", {})
+        _spread[engine] = bool(row and row[0])
+    return _spread[engine]
