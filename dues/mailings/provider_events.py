@@ -15,6 +15,7 @@ from base64 import b64encode
 from collections.abc import Mapping
 from datetime import timedelta
 from hashlib import sha256
+from itertools import product
 from typing import Annotated, Literal
 from uuid import UUID, uuid4
 
@@ -39,6 +40,8 @@ _OLDEST = timedelta(minutes=5)
 # two Dues may each have stores that have left the other: a report must not go to and fro for ever.
 _PASSED_ON = re.compile(r"dues-passed-on-([1-9])-[0-9a-f]{32}", re.ASCII)
 _MOST_PASSES = 3
+# Mails that one job passes on: a job's arguments are small, and a report may name a thousand.
+_MOST_TOLD = 50
 _TIMESTAMP = re.compile(r"[0-9]{1,11}", re.ASCII)
 
 Kind = Literal["bounced", "complained"]
@@ -140,8 +143,8 @@ def record_events(reported: MailEvents, passed_on: int = 0) -> bool:
             values = {"email_ids": email_ids, "addresses": [normal_address(recipient) for recipient in recipients]}
             fetch_row(_RECORD.format(kind=kind), values | {"kind": kind})
         if unknown and passed_on < _MOST_PASSES:
-            for address in addresses:
-                _pass_on_later(address, kind, unknown, passed_on + 1)
+            for address, start in product(addresses, range(0, len(unknown), _MOST_TOLD)):
+                _pass_on_later(address, kind, unknown[start : start + _MOST_TOLD], passed_on + 1)
     return is_all
 
 

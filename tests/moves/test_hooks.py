@@ -179,6 +179,11 @@ def test_a_report_about_a_store_that_has_left_is_passed_on(
         elsewhere.work.drain()
         passed = elsewhere.make.rows("select * from jobs where kind = 'mailing.report_elsewhere' order by id")
         assert [(job.args["passed_on"], job.status) for job in passed] == [(2, "succeeded"), (3, "succeeded")]
+        # As many as a report may hold, of which a job's arguments hold a few.
+        most = [Row(email_id=new_id()) for _ in range(1000)]
+        assert outside.bounce(*most).status_code == 204
+        waiting = here.make.rows("select args from jobs where kind = 'mailing.report_elsewhere' and status = 'queued'")
+        assert sorted(id_ for job in waiting for id_ in job.args["email_ids"]) == [str(each.email_id) for each in most]
         # Whoever has not the key cannot say that it was passed on.
         forged = {"webhook-id": f"dues-passed-on-1-{'0' * 32}", "webhook-timestamp": str(int(time.time()))}
         answer = elsewhere.app.test_client().post(
