@@ -13,6 +13,7 @@ import random
 import secrets
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -35,6 +36,7 @@ from dues.packages.models import Package
 from dues.payments.models import Payment
 from dues.postgres import transaction
 from dues.postgres.pool import UNBOUNDED
+from dues.postgres.sessions import connect
 from dues.reads.tags import touch
 from dues.settings import settings
 from dues.stores.models import Staff, Store
@@ -98,6 +100,7 @@ def load(payments: int | None) -> UUID | None:
         session.connection().execution_options(**{UNBOUNDED: True})
         session.execute(text("set local statement_timeout = 0"))
         store_id = _first_store(session)
+        filled: list[str] = []
         if store_id is None:
             if session.scalar(select(User.id).limit(1)):
                 return None
@@ -106,11 +109,14 @@ def load(payments: int | None) -> UUID | None:
         have = session.scalar(select(func.count()).where(Payment.store_id == store_id)) or 0
         if payments is not None and payments > have:
             _load_payments(session, Dice(now(), random.Random(SEED + have)), store_id, payments - have)  # noqa: S311
-            for table in ("users", "stores", "packages", *_COLUMNS):
-                session.execute(text(f"analyze {table}"))
-        load_posts(session, Dice(now(), random.Random(SEED)))  # noqa: S311
-        load_memberships(session, Dice(now(), random.Random(SEED)))  # noqa: S311
-        return store_id
+            filled += ["users", "stores", "packages", *_COLUMNS]
+        filled += load_posts(session, Dice(now(), random.Random(SEED)))  # noqa: S311
+        filled += load_memberships(session, Dice(now(), random.Random(SEED)))  # noqa: S311
+    if filled:
+        # Not before: Citus looks at the tables on its other servers by other connections.
+        with closing(connect(settings(), statement_timeout="0")) as connection, connection.cursor() as cursor:
+            cursor.execute(f"analyze {', '.join(dict.fromkeys(filled))}")
+    return store_id
 
 
 def _first_store(session: Session) -> UUID | None:

@@ -59,10 +59,11 @@ _PAY = text("""
 """)
 
 
-def load_memberships(session: Session, dice: Dice) -> None:
-    """Load the memberships, unless there are subscriptions already. Part of the caller's transaction()."""
+def load_memberships(session: Session, dice: Dice) -> Sequence[str]:
+    """Load the memberships, unless there are subscriptions already. Part of the caller's transaction(). Returns: the
+    tables that it filled."""
     if session.scalar(select(SubscriptionRow.id).limit(1)):
-        return
+        return ()
     people = session.scalars(select(User.id).order_by(User.id)).all()[1 : MEMBERS + 1]
     lives = [_Membership(session, dice, number, sale) for number, sale in enumerate(_sales(session, people))]
     # In chronological order, because invoices are numbered.
@@ -72,8 +73,7 @@ def load_memberships(session: Session, dice: Dice) -> None:
         _, number, life = heapq.heappop(running)
         if (at := next(life, None)) is not None:
             heapq.heappush(running, (at, number, life))
-    for table in ("customers", "subscriptions", "subscription_changes", "subscription_periods", "invoices", "payments"):
-        session.execute(text(f"analyze {table}"))
+    return "customers", "subscriptions", "subscription_changes", "subscription_periods", "invoices", "payments"
 
 
 def _sales(session: Session, people: Sequence[UUID]) -> Iterator[tuple[UUID, Package, str]]:

@@ -46,6 +46,8 @@ class _Node(Postgres):
         config = Settings(database_url="", redis_url="", secret_key="x" * 32)
         settings = session_settings(config) | _SETTINGS
         super().__init__(home, durable=False, programs=programs, settings=settings)
+        # At which a server connects to itself.
+        self._settings = {**settings, "citus.local_hostname": self.host}
 
     def _allow_only_us(self) -> None:
         super()._allow_only_us()
