@@ -18,7 +18,7 @@ _MOVING = "select coalesce(array_agg(m.store_id::text), '{}') from store_moves m
 def is_here(store_id: str) -> str:
     """An SQL condition: the store that a column names (with its table) does not move, nor has it left."""
     assert "." in store_id, "alone, the name would be that of a column of store_moves"
-    return f"not exists (select from store_moves m where m.store_id = {store_id} and m.state <> 'here')"
+    return f"not exists (select 1 from store_moves m where m.store_id = {store_id} and m.state <> 'here')"
 
 
 def stores_that_move() -> frozenset[UUID]:

@@ -21,7 +21,7 @@ from dues.reads.tags import touch
 # until they subscribe or pay there, or say what their membership is charged to: nobody is to be sent its words. A user
 # who verifies the address later has come because of the store. (A test store's clock shows whatever its owner likes.)
 ONLY_BROUGHT_ALONG = """
-    exists (select from customers c join stores b on b.id = c.store_id
+    exists (select 1 from customers c join stores b on b.id = c.store_id
         where c.store_id = {store_id} and c.user_id = u.id and c.name is not null
             and (b.test or u.email_verified_at < c.created_at))
 """

@@ -133,7 +133,7 @@ balance_entries = Resource(
         "created_at": Credit.created_at,
     },
     sorts={"created_at": Credit.created_at},
-    within=("exists (select from customers c where c.store_id = %(store_id)s and c.user_id = %(user_id)s)"),
+    within=("exists (select 1 from customers c where c.store_id = %(store_id)s and c.user_id = %(user_id)s)"),
     tags=_tags,
 )
 

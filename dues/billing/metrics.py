@@ -132,7 +132,7 @@ def periods(store: str, zone: str, per: str, until: str) -> str:
 """
 
 
-_REQUEST_RANGE = ("{id}", "timezone", "%(per)s", "%(range_to)s::timestamptz")
+_REQUEST_RANGE = ("%(id)s::uuid", "timezone", "%(per)s", "%(range_to)s::timestamptz")
 # A cohort: the subscriptions that began to bring revenue in one period. Its figures are how many of them still do at
 # the end of each period, and their MRR.
 _COHORTS = f"""
@@ -140,13 +140,13 @@ _COHORTS = f"""
     began as (
         select c.subscription_id, c.currency, {_bucket("min(c.created_at)")} as cohort
         from subscription_changes c, r
-        where c.store_id = {{id}} and c.created_at < r.until and c.currency is not null and {_MOVES} and {_IS_NEW}
+        where c.store_id = %(id)s::uuid and c.created_at < r.until and c.currency is not null and {_MOVES} and {_IS_NEW}
         group by c.subscription_id, c.currency, r.since, r.zone, r.per),
     moved as (
         select b.cohort, b.currency, {_bucket("c.created_at")} as start,
             sum((c.mrr > 0)::int - (c.mrr_before > 0)::int) as members, sum(c.mrr - c.mrr_before)::bigint as mrr
         from began b
-        join subscription_changes c on c.store_id = {{id}} and c.subscription_id = b.subscription_id, r
+        join subscription_changes c on c.store_id = %(id)s::uuid and c.subscription_id = b.subscription_id, r
         where c.created_at < r.until and b.cohort <> '-infinity' and c.mrr <> c.mrr_before
         group by 1, 2, 3),
     figures as (

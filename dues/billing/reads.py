@@ -84,7 +84,7 @@ credit_notes = Resource(
     },
     sorts={"created_at": CreditNote.created_at},
     within=(
-        "exists (select from invoices i where i.store_id = %(store_id)s and i.id = %(invoice_id)s"
+        "exists (select 1 from invoices i where i.store_id = %(store_id)s and i.id = %(invoice_id)s"
         " and (%(viewer_id)s::uuid is null or i.user_id = %(viewer_id)s::uuid))"
     ),
     tags=lambda scope: (f"store:{scope['store_id']}:invoices",),

@@ -37,8 +37,9 @@ mailings = Resource(
     sorts={"created_at": Mailing.created_at},
     # The mailings of a deleted post can still be read.
     within="""(
-        exists (select from posts p where p.id = %(post_id)s::uuid and p.store_id = %(store_id)s::uuid)
-        or exists (select from mailings m where m.store_id = %(store_id)s::uuid and m.post_id = %(post_id)s::uuid))""",
+        exists (select 1 from posts p where p.id = %(post_id)s::uuid and p.store_id = %(store_id)s::uuid)
+        or exists (
+            select 1 from mailings m where m.store_id = %(store_id)s::uuid and m.post_id = %(post_id)s::uuid))""",
     # Never cached: while a mailing runs, its numbers change with each mail.
     tags=lambda scope: (),
 )

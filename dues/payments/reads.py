@@ -72,7 +72,7 @@ refunds = Resource(
     sorts={"created_at": Refund.created_at, "settled_at": Refund.settled_at},
     # Excludes refunds of payments that the caller may not see. `user_id` is null for the store's staff, who see all.
     within=(
-        "exists (select from payments p where p.store_id = %(store_id)s and p.id = %(payment_id)s"
+        "exists (select 1 from payments p where p.store_id = %(store_id)s and p.id = %(payment_id)s"
         " and (%(user_id)s::uuid is null or p.user_id = %(user_id)s::uuid))"
     ),
     tags=lambda scope: (f"store:{scope['store_id']}:payments",),

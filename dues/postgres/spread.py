@@ -1,5 +1,6 @@
 """Whether the database may be spread over several servers, which Citus does below PostgreSQL's own protocol."""
 
+import asyncio
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine
@@ -15,9 +16,19 @@ _spread: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
 
 def is_spread() -> bool:
     """Whether it may be: Citus takes no statement that needs rows of two servers at once. Asked once in the life of a
-    process."""
+    process, but on no event loop, which must not wait. Raises there: RuntimeError while it is not known."""
     engine = db.engine
     if engine not in _spread:
+        if _is_on_loop():
+            raise RuntimeError("an event loop would wait for PostgreSQL")
         row = fetch_row(f"select {IS_SPREAD}", {})
         _spread[engine] = bool(row and row[0])
     return _spread[engine]
+
+
+def _is_on_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -13,7 +13,7 @@ from functools import lru_cache
 from dues.reads.items import columns_of, item_of, words_of
 from dues.reads.resource import Resource
 from dues.reads.shape import Shape
-from dues.reads.walk import ListWalk, where
+from dues.reads.walk import ListWalk, type_of, where
 
 # A page's total is counted up to here; beyond, the planner's estimate stands in.
 COUNTED_ROWS = 10_000
@@ -49,11 +49,12 @@ def compile_list(shape: Shape) -> tuple[str, str]:
     by_number = shape.page.startswith("page")
     tail = _total(counted, walk, is_estimated=bool(estimated)) if by_number else _ends(walk)
     item_keys = ", ".join(f"t.key{i}" for i in range(len(walk.keys)))
+    item = "t.item" if shape.is_spread else _item(shape)
     statement = (
         f"with {walk.source.given if walk.source else ''}page as ({_page(walk)}),"
         f" shown as (select * from page t order by {walk.key_order('t')} limit {shape.size})"
         f" select (select '[' || coalesce(string_agg(x.item::text, ',' order by {walk.key_order('x', walk.shown)}), '')"
-        f" || ']' from (select {_item(shape)} as item, {item_keys} from shown t) x),"
+        f" || ']' from (select {item} as item, {item_keys} from shown t) x),"
         f" (select count(*) from page), pg_current_snapshot()::text, {_life(resource)},"
         f" {resource.within or 'true'}, {tail}{_words(shape)}"
     )
@@ -61,8 +62,9 @@ def compile_list(shape: Shape) -> tuple[str, str]:
 
 
 def _item(shape: Shape) -> str:
-    of_store = "store_id" in shape.scope and "store_id" in shape.resource.table.c
-    return item_of(shape.resource, shape.selection, "t", of_store=of_store)
+    resource = shape.resource
+    known = {name: f"%({name})s::{type_of(resource, name)}" for name in shape.scope if name in resource.table.c}
+    return item_of(resource, shape.selection, "t", known, is_spread=shape.is_spread)
 
 
 def _words(shape: Shape) -> str:
@@ -80,6 +82,9 @@ def _page(walk: ListWalk) -> str:
     needed = columns_of(walk.resource, shape.selection) | set(walk.resource.words)
     columns = [f"t.{name}" for name in sorted(needed)]
     columns += [f"{key.of('i' if key.is_computed else 't')} as key{i}" for i, key in enumerate(walk.keys)]
+    if shape.is_spread:
+        # Here, where they are rows of tables: Citus joins no others with what is on other servers.
+        columns.append(f"{_item(shape)} as item")
     listed, limit = ", ".join(columns), f"limit {most}" + (" offset %(offset)s" if shape.deep else "")
     if walk.source is None:
         rows = f"{table} t where {walk.where('t')}{walk.after('t')}"
@@ -138,6 +143,6 @@ def _ends(walk: ListWalk) -> str:
     if walk.source:
         rows = walk.source.rows(behind, "1")
     else:
-        table = f"{walk.resource.table.name} t"
-        rows = f"select from {table} where {behind.where('t')}{behind.after('t')} order by {behind.order('t')} limit 1"
-    return f"{first}, {last}, exists (select from ({rows}) b)"
+        rows = f"{walk.resource.table.name} t where {behind.where('t')}{behind.after('t')}"
+        rows = f"select 1 from {rows} order by {behind.order('t')} limit 1"
+    return f"{first}, {last}, exists (select 1 from ({rows}) b)"

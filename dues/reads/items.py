@@ -1,9 +1,11 @@
 """A selection as SQL: each row of a list, or the single row, as a JSON object that PostgreSQL writes."""
 
+from collections.abc import Iterable
+
 from sqlalchemy import types
 
 from dues.clock import sql_rfc3339
-from dues.reads.resource import INCLUDED_ROWS, STORE, Column, Computed, Many, One, Resource
+from dues.reads.resource import INCLUDED_ROWS, NOTHING_KNOWN, Column, Computed, Known, Many, One, Resource
 from dues.reads.selection import Selection
 
 
@@ -18,24 +20,31 @@ def columns_of(resource: Resource, selection: Selection) -> set[str]:
     return needed
 
 
-def item_of(resource: Resource, selection: Selection, alias: str, *, of_store: bool = False) -> str:
-    """One row as JSON: its fields, then its includes, each a sub-select on the row's own columns. `of_store`: the row
-    is one of the scope's store, so what is joined by the store is, too."""
-    parts = [f'{_field(resource.fields[name], alias, of_store)} as "{name}"' for name in selection.fields]
+def item_of(
+    resource: Resource, selection: Selection, alias: str, known: Known = NOTHING_KNOWN, *, is_spread: bool = False
+) -> str:
+    """One row as JSON: its fields, then its includes, each a sub-select on the row's own columns, or on what is `known`
+    of them. `is_spread`: the rows are of many servers."""
+    parts = {name: _field(resource.fields[name], alias, known) for name in selection.fields}
     for name, below in selection.includes:
         include = resource.includes[name]
         inner = f"{alias}_{name}"
-        join = _join(include, alias, inner, of_store)
-        item = item_of(include.resource, below, inner, of_store=of_store and _store_of(include) is not None)
-        table = include.resource.table.name
+        known_below = _known_of(include, known)
+        item = item_of(include.resource, below, inner, known_below, is_spread=is_spread)
+        join = _join(include, alias, inner, known)
         if isinstance(include, Many):
+            # Written where the rows are found: Citus joins rows of a table with others, but not those of a sub-select.
+            newest = _newest(include, [*_keys_of(include, inner), f"{item} as item"], inner, join)
             order = _order(include, inner)
-            newest = _newest(include, below, alias, inner, of_store)
-            sub = f"select coalesce(json_agg({item} order by {order}), '[]') from ({newest}) {inner}"
+            parts[name] = f"(select coalesce(json_agg({inner}.item order by {order}), '[]') from ({newest}) {inner})"
         else:
-            sub = f"select {item} from {table} {inner} where {join}"
-        parts.append(f'({sub}) as "{name}"')
-    return f"(select row_to_json(d) from (select {', '.join(parts)}) d)"
+            parts[name] = f"(select {item} from {include.resource.table.name} {inner} where {join})"
+    if is_spread:
+        # Nor with a row that is of no table.
+        listed = ", ".join(f"'{name}', {sql}" for name, sql in parts.items())
+        return f"json_build_object({listed})"
+    listed = ", ".join(f'{sql} as "{name}"' for name, sql in parts.items())
+    return f"(select row_to_json(d) from (select {listed}) d)"
 
 
 def words_of(resource: Resource, selection: Selection, alias: str) -> str:
@@ -43,11 +52,13 @@ def words_of(resource: Resource, selection: Selection, alias: str) -> str:
     parts = [_word(resource, name, alias) for name in resource.words]
     for name, below in selection.includes:
         include, inner = resource.includes[name], f"{alias}_{name}"
-        shown = words_of(include.resource, below, inner)
+        shown, join = words_of(include.resource, below, inner), _join(include, alias, inner, NOTHING_KNOWN)
         if isinstance(include, Many):
-            rows = f"({_newest(include, below, alias, inner)}) {inner}"
+            columns = columns_of(include.resource, below) | {*include.resource.words, *_keys(include)}
+            newest = _newest(include, [f"{inner}.{column}" for column in sorted(columns)], inner, join)
+            rows = f"({newest}) {inner}"
         else:
-            rows = f"{include.resource.table.name} {inner} where {_join(include, alias, inner)}"
+            rows = f"{include.resource.table.name} {inner} where {join}"
         if shown != _NO_WORDS:
             parts.append(f"coalesce((select string_agg({shown}, {_NO_WORDS}) from {rows}), {_NO_WORDS})")
     return " || ".join(parts) or _NO_WORDS
@@ -61,14 +72,10 @@ def _word(resource: Resource, column: str, alias: str) -> str:
     return f"coalesce({word}, {_NO_WORDS})" if resource.table.c[column].nullable else word
 
 
-def _newest(include: Many, below: Selection, alias: str, inner: str, of_store: bool = False) -> str:
-    """The rows of a to-many include that are shown, with the columns that are needed."""
-    columns = columns_of(include.resource, below) | {*include.resource.words, *_keys(include)}
-    listed, table = ", ".join(f"{inner}.{column}" for column in sorted(columns)), include.resource.table.name
-    return (
-        f"select {listed} from {table} {inner}"
-        f" where {_join(include, alias, inner, of_store)} order by {_order(include, inner)} limit {INCLUDED_ROWS}"
-    )
+def _newest(include: Many, listed: Iterable[str], inner: str, join: str) -> str:
+    """The rows of a to-many include that are shown, with what is `listed`."""
+    table, order = include.resource.table.name, _order(include, inner)
+    return f"select {', '.join(listed)} from {table} {inner} where {join} order by {order} limit {INCLUDED_ROWS}"
 
 
 def _keys(include: Many) -> list[str]:
@@ -76,30 +83,32 @@ def _keys(include: Many) -> list[str]:
     return list(dict.fromkeys((include.resource.sorts[sort].name, include.resource.key)))
 
 
+def _keys_of(include: Many, inner: str) -> list[str]:
+    return [f"{inner}.{key}" for key in _keys(include)]
+
+
 def _order(include: Many, inner: str) -> str:
     direction = "desc" if include.resource.default_sort.startswith("-") else "asc"
-    return ", ".join(f"{inner}.{key} {direction}" for key in _keys(include))
+    return ", ".join(f"{key} {direction}" for key in _keys_of(include, inner))
 
 
-def _store_of(include: One | Many) -> Column | None:
-    """The column by which rows of one store are joined with rows of the same."""
-    return next((theirs for theirs, mine in include.on.items() if theirs.name == mine.name == "store_id"), None)
+def _known_of(include: One | Many, known: Known) -> Known:
+    """What is known of the rows of an include: the columns that they are joined by, as far as this row's are."""
+    return {theirs.name: known[mine.name] for theirs, mine in include.on.items() if mine.name in known}
 
 
-def _join(include: One | Many, alias: str, inner: str, of_store: bool = False) -> str:
+def _join(include: One | Many, alias: str, inner: str, known: Known) -> str:
     """Which rows of the included table belong to a row of this one."""
-    store = _store_of(include) if of_store else None
     terms = [
-        f"{inner}.{theirs.name} = {STORE if theirs is store else f'{alias}.{mine.name}'}"
-        for theirs, mine in include.on.items()
+        f"{inner}.{theirs.name} = {known.get(mine.name, f'{alias}.{mine.name}')}" for theirs, mine in include.on.items()
     ]
     conditions = (include.resource.where, include.where if isinstance(include, Many) else "")
-    rendered = [Computed(text, {}).render(inner, of_store=store is not None) for text in conditions if text]
-    return " and ".join(terms + rendered)
+    known_below = _known_of(include, known)
+    return " and ".join(terms + [Computed(text, {}).render(inner, known_below) for text in conditions if text])
 
 
-def _field(declared: Column | Computed, alias: str, of_store: bool) -> str:
+def _field(declared: Column | Computed, alias: str, known: Known) -> str:
     if isinstance(declared, Computed):
-        return declared.render(alias, of_store=of_store)
+        return declared.render(alias, known)
     column = f"{alias}.{declared.name}"
     return sql_rfc3339(column) if isinstance(declared.type, types.DateTime) else column

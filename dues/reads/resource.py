@@ -15,6 +15,7 @@ From it come the SQL (compile.py), the parameters a request may have (query.py) 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from string import Formatter
+from types import MappingProxyType
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -26,9 +27,10 @@ Column = InstrumentedAttribute[Any]
 Schema = dict[str, Any]
 Scope = Mapping[str, UUID | str | bool | None]
 
-# The store of the scope, in a statement. Said as a value in the place of a column, it tells a database that is spread
-# over several servers that one of them has all that is asked for.
-STORE = "%(store_id)s::uuid"
+# Columns of a row that a statement knows by a value: SQL by their names. Said in the place of the column, the store's
+# tells a database that is spread over several servers that one of them has all that is asked for.
+Known = Mapping[str, str]
+NOTHING_KNOWN: Known = MappingProxyType({})
 # How many rows a to-many include shows; its resource's `links` lead to the rest.
 INCLUDED_ROWS = 20
 
@@ -44,10 +46,9 @@ class Computed:
     def columns(self) -> set[str]:
         return {name for _, name, _, _ in Formatter().parse(self.sql) if name}
 
-    def render(self, alias: str, *, of_store: bool = False) -> str:
-        """`of_store`: the row is one of the scope's store, which stands in the place of the column."""
-        names = {name: f"{alias}.{name}" for name in self.columns()}
-        return self.sql.format_map({**names, "store_id": STORE} if of_store else names)
+    def render(self, alias: str, known: Known = NOTHING_KNOWN) -> str:
+        """On the row called `alias`, or on what is `known` of it."""
+        return self.sql.format_map({**{name: f"{alias}.{name}" for name in self.columns()}, **known})
 
 
 @dataclass(frozen=True)

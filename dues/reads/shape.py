@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from uuid import UUID
 
+from dues.postgres import is_spread
 from dues.reads.query import Condition, Page, Query
 from dues.reads.resource import Flag, Resource
 from dues.reads.selection import Selection
@@ -16,7 +17,7 @@ class Shape:
     `scope` names the columns that must equal a value of the scope. `page` is None for a single row, else "page" or
     "page exact" by number; by cursor "first" and "last", or "next" and "prev" of the row that it stands at. `size` is
     part of the shape, so that the planner knows how few rows are wanted; `deep` says that rows are skipped before them,
-    and `searched` that words are to be found in them.
+    and `searched` that words are to be found in them. `is_spread`: its rows are of many servers.
     """
 
     resource: Resource
@@ -28,6 +29,7 @@ class Shape:
     size: int = 1
     deep: bool = False
     searched: bool = False
+    is_spread: bool = False
 
 
 def shape_of(resource: Resource, scope: Mapping[str, object], query: Query, page: str | None) -> Shape:
@@ -43,7 +45,15 @@ def shape_of(resource: Resource, scope: Mapping[str, object], query: Query, page
         query.page.size,
         deep,
         bool(query.words),
+        "store_id" not in scope and _is_of_stores(resource, query.selection) and is_spread(),
     )
+
+
+def _is_of_stores(resource: Resource, selection: Selection) -> bool:
+    """Whether rows of stores are asked for, by themselves or as included ones."""
+    if "store_id" in resource.table.primary_key:
+        return True
+    return any(_is_of_stores(resource.includes[name].resource, below) for name, below in selection.includes)
 
 
 def _condition_shape(resource: Resource, condition: Condition) -> tuple[str, str, bool | None]:

@@ -50,7 +50,7 @@ def _count_tags(user_id: str) -> Callable[[Scope], tuple[str, ...]]:
 def followed_by_me(user: str) -> Computed:
     """Whether the viewer follows the user that a column names."""
     return Computed(
-        f"case when {VIEWER} is not null then exists (select from follows w"
+        f"case when {VIEWER} is not null then exists (select 1 from follows w"
         f" where w.follower_id = {VIEWER} and w.followed_id = {{{user}}}) end",
         _BY_ME,
     )
@@ -94,7 +94,7 @@ comments = Resource(
     # An id tells when it was made.
     sorts={"created_at": Comment.id},
     where=f"""({{author_id}} not in {HIDDEN} or exists (
-        select from posts p where p.id = {{post_id}} and {Computed(MODERATES, {}).render("p")}))""",
+        select 1 from posts p where p.id = {{post_id}} and {Computed(MODERATES, {}).render("p")}))""",
     within=POST_IS_VISIBLE,
     tags=_tags,
     words=("author_id",),
@@ -138,7 +138,7 @@ posts = Resource(
             all_for=MODERATES,
         ),
         "liked_by_me": Computed(
-            f"case when {VIEWER} is not null then exists (select from likes l"
+            f"case when {VIEWER} is not null then exists (select 1 from likes l"
             f" where l.post_id = {{id}} and l.user_id = {VIEWER}) end",
             _BY_ME,
         ),

@@ -25,20 +25,22 @@ from dues.reads.resource import Scope
 VIEWER, ONLY_STORE = "%(viewer)s::uuid", "%(only_store)s::uuid"
 # The users with whom the viewer has a block, for `… not in`. Each statement reads them once.
 HIDDEN = f"(select h.user_id from hidden_users h where h.viewer_id = {VIEWER})"
-HAS_HIDDEN = f"exists (select from hidden_users h where h.viewer_id = {VIEWER})"
+HAS_HIDDEN = f"exists (select 1 from hidden_users h where h.viewer_id = {VIEWER})"
 # The viewer may delete the comments on a post, whose author and store two columns name.
 MODERATES = f"""({{author_id}} = {VIEWER}
-        or exists (select from store_staff f where f.store_id = {{store_id}} and f.user_id = {VIEWER}))"""
+        or exists (select 1 from store_staff f where f.store_id = {{store_id}} and f.user_id = {VIEWER}))"""
 # Of a resource's row, `{column}` as in Computed. `offset 0` has PostgreSQL look for one follow instead of reading all
 # of the viewer's, who may follow thousands.
+# Memberships are read whole, as nobody has many: Citus asks the servers of stores once, and not for each post.
 VISIBLE = f"""(
     ({{status}} = 'published' and {{author_id}} not in {HIDDEN} and (
             {{privacy}} = 'public'
             or {{privacy}} = 'followers' and exists (
-                select from follows f where f.follower_id = {VIEWER} and f.followed_id = {{author_id}} offset 0)
-            or {{privacy}} = 'members' and exists (
-                select from memberships m where m.user_id = {VIEWER} and m.store_id = {{store_id}}
-                    and (cardinality({{package_ids}}) = 0 or m.package_id = any({{package_ids}}))))
+                select 1 from follows f where f.follower_id = {VIEWER} and f.followed_id = {{author_id}} offset 0)
+            or {{privacy}} = 'members' and {{store_id}} in (
+                select m.store_id from memberships m where m.user_id = {VIEWER})
+                and (cardinality({{package_ids}}) = 0 or {{package_ids}} && array(
+                    select m.package_id from memberships m where m.user_id = {VIEWER})))
         or {MODERATES})
     and ({ONLY_STORE} is null or {{store_id}} = {ONLY_STORE} or {{status}} = 'published' and {{privacy}} = 'public'))
 """
@@ -51,18 +53,18 @@ def visible_to(user: str) -> str:
 
 # A post that `%(post_id)s` names is there for the viewer.
 POST_IS_VISIBLE = (
-    f"""exists (select from posts p where p.id = %(post_id)s::uuid and {Computed(VISIBLE, {}).render("p")})"""
+    f"""exists (select 1 from posts p where p.id = %(post_id)s::uuid and {Computed(VISIBLE, {}).render("p")})"""
 )
 # A user that an SQL expression names is there for the viewer.
 USER_IS_VISIBLE = f"""exists (
-    select from users u where u.id = {{id}} and u.deleted_at is null and u.id not in {HIDDEN})"""
+    select 1 from users u where u.id = {{id}} and u.deleted_at is null and u.id not in {HIDDEN})"""
 
 # What decides who may write to the post that `%(post_id)s` names, or to what hangs on it; no row where it is not there
 # for the viewer. A statement that writes may be built around it.
 LOOK_AT_POST = f"""
     select p.author_id, p.store_id, p.status,
         (select f.role from store_staff f where f.store_id = p.store_id and f.user_id = {VIEWER}) as role,
-        exists (select from likes l where l.post_id = p.id and l.user_id = {VIEWER}) as is_liked
+        exists (select 1 from likes l where l.post_id = p.id and l.user_id = {VIEWER}) as is_liked
     from posts p where p.id = %(post_id)s::uuid and {Computed(VISIBLE, {}).render("p")}
 """
 _USER = f"select {USER_IS_VISIBLE.format(id='%(user_id)s::uuid')}"
