@@ -74,10 +74,11 @@ POST_PUBLISH = Kind("post.publish", "default", timeout_s=60)
 # One mail after the other, in turns with whatever else waits for this queue.
 POST_MAILING = Kind("post.mailing", "default", timeout_s=300, cancelable=True)
 POST_MAILING_TEST = Kind("post.mailing_test", "default", timeout_s=120)
-# A reader of a store that has moved to another Dues wants no more of its posts.
-UNSUBSCRIBE_ELSEWHERE = Kind("mailing.unsubscribe_elsewhere", "default", timeout_s=60)
+# A reader of a store that has moved to another Dues wants no more of its posts. Not with the mails, which must not wait
+# for the other Dues where it hangs, but with the deliveries.
+UNSUBSCRIBE_ELSEWHERE = Kind("mailing.unsubscribe_elsewhere", "webhooks", timeout_s=60)
 # The mail provider reports what became of mails that are not known here: those of stores that have moved, perhaps.
-REPORT_ELSEWHERE = Kind("mailing.report_elsewhere", "default", timeout_s=60)
+REPORT_ELSEWHERE = Kind("mailing.report_elsewhere", "webhooks", timeout_s=60)
 # With the deliveries, because it is one: a request to the outside, made by one thread of many.
 EDGE_PURGE = Kind("edge.purge", "webhooks", timeout_s=60)
 # Rows and nothing else, so it never waits behind receivers that do not answer.

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 
 import urllib3
 from urllib3.exceptions import HTTPError
-from urllib3.util import Timeout
+from urllib3.util import Timeout, parse_url
 
+from dues.breaker import Circuit
 from dues.errors import Problem
 from dues.jobs import Retry
 
 _TIMEOUT_S = 10.0
+_LONGEST_REST_S = 60.0
 _http = urllib3.PoolManager(retries=False)
 
 
@@ -20,7 +22,11 @@ class NotPassedOn(Problem):
 
 
 def post(url: str, body: bytes, headers: Mapping[str, str], expected: int) -> None:
-    """Send a request that is answered with the status `expected`. Raises: Retry if it is not."""
+    """Send a request that is answered with the status `expected`. Raises: Retry if it is not, or if the server has not
+    answered of late: a provider may report a thousand bounces while it is away, and each would wait for it."""
+    circuit = Circuit(f"dues:{parse_url(url).netloc}", first_s=2.0, longest_s=_LONGEST_REST_S, probe_s=4 * _TIMEOUT_S)
+    if circuit.wait_s():
+        raise Retry(problem=NotPassedOn("the other server does not answer at present"), waits_for=circuit.name)
     try:
         answer = _http.request(
             "POST",
@@ -32,7 +38,9 @@ def post(url: str, body: bytes, headers: Mapping[str, str], expected: int) -> No
             preload_content=False,
         )
     except HTTPError as error:
+        circuit.failed()
         raise Retry(problem=NotPassedOn(f"the other server does not answer: {type(error).__name__}")) from error
+    circuit.succeeded()
     answer.close()
     if answer.status != expected:
         raise Retry(problem=NotPassedOn(f"the other server answered {answer.status}"))

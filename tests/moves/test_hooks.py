@@ -20,6 +20,7 @@ from dues.mailings.models import Mailing
 from dues.mailings.recipients import dedupe_key
 from dues.mailings.unsubscribing import Reader, write_token
 from dues.webhooks.signing import signature
+from local.ports import free_port
 from tests.billing.conftest import Club
 from tests.moves.conftest import ADDRESS, STRIPE_SECRET, End, add_account
 from tests.payments.stripe_stand_in import signed
@@ -190,6 +191,19 @@ def test_a_report_about_a_store_that_has_left_is_passed_on(
             "/v1/mail-events", json={"events": []}, headers=forged | {"webhook-signature": "v1,AAAA"}
         )
         assert answer.status_code == 401
+
+
+def test_another_dues_that_does_not_answer_is_left_alone(outside: Outside, here: End) -> None:
+    """And no mail waits for it: however many bounces are reported meanwhile."""
+    nobody = f"http://127.0.0.1:{free_port()}"
+    here.make.insert("store_moves", {"store_id": new_id(), "id": new_id(), "state": "gone", "address": nobody})
+    for _ in range(7):
+        assert outside.bounce(Row(email_id=new_id())).status_code == 204
+    outside.shop.work.drain()
+    jobs = here.make.rows("select * from jobs where kind = 'mailing.report_elsewhere' order by id")
+    assert {job.queue for job in jobs} == {"webhooks"}
+    assert [(job.attempt, job.waits_for) for job in jobs[:5]] == [(1, None)] * 5
+    assert [(job.attempt, job.waits_for) for job in jobs[5:]] == [(0, f"dues:{nobody[7:]}")] * 2
 
 
 def test_one_click_is_never_redirected_and_does_what_it_says_where_the_store_is(
