@@ -46,11 +46,11 @@ class _Node(Postgres):
         config = Settings(database_url="", redis_url="", secret_key="x" * 32)
         settings = session_settings(config) | _SETTINGS
         super().__init__(home, durable=False, programs=programs, settings=settings)
-        # At which a server connects to itself.
-        self._settings = {**settings, "citus.local_hostname": self.host}
 
     def _allow_only_us(self) -> None:
         super()._allow_only_us()
+        # A server connects to itself as well.
+        self._settings = {**self._settings, "citus.local_hostname": self.host}
         lines = "".join(f"dues {self._account} {role}\n" for role in ("dues", "postgres"))
         self._run(["/bin/sh", "-c", 'cat >> "$0"', self._data / "pg_ident.conf"], lines if self._account else "")
 

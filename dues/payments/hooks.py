@@ -20,7 +20,7 @@ from dues.payments.gateway import GatewayTimeout, Hint
 from dues.payments.gateways import NOBODY, STRIPE, all_gateways
 from dues.payments.processing import check_charge, check_refund, guarded_gateway
 from dues.payments.stripe_events import TOLERANCE_S, age_of_signature, read_event
-from dues.postgres import database_now, fetch_row, run_later, transaction, unit_of_work
+from dues.postgres import database_now, fetch_row, run_later, stores_with, transaction, unit_of_work
 from dues.stores.access import moved_to, require_not_moved
 
 log = logging.getLogger("dues.payments")
@@ -48,13 +48,16 @@ _TOLD_UNTIL = "select told_until from gateway_accounts where store_id = %(store_
 _FORGET = f"""
     with old as (
         select store_id, gateway, event_id from gateway_events where received_at < now() - interval '{_KEEP}'
-            and {is_here("gateway_events.store_id")}
+            and {is_here("gateway_events.store_id")}{{of_store}}
         limit {_MOST_DELETED} for update skip locked),
     gone as (
         delete from gateway_events e using old
-        where (e.store_id, e.gateway, e.event_id) = (old.store_id, old.gateway, old.event_id) returning 1)
+        where (e.store_id, e.gateway, e.event_id) = (old.store_id, old.gateway, old.event_id){{of_events}} returning 1)
     select count(*) from gone
 """
+_FORGET_OF_ALL = _FORGET.format(of_store="", of_events="")
+_FORGET_OF_STORE = _FORGET.format(of_store=" and store_id = %(store_id)s", of_events=" and e.store_id = %(store_id)s")
+_FORGOTTEN = f"gateway_events t where t.received_at < now() - interval '{_KEEP}'"
 
 
 class Forged(BadRequest):
@@ -171,5 +174,9 @@ def delete_expired_events() -> int:
     """Delete a batch of old news that gateways no longer repeat. Part of the caller's transaction(). Returns: how many
     were deleted."""
     unit_of_work()
-    (count,) = fetch_row(_FORGET, {}) or (0,)
-    return int(count)
+    total = 0
+    for store_id in stores_with(_FORGOTTEN, {}):
+        statement = _FORGET_OF_STORE if store_id else _FORGET_OF_ALL
+        (count,) = fetch_row(statement, {"store_id": store_id} if store_id else {}) or (0,)
+        total += int(count)
+    return total

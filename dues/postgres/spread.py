@@ -1,6 +1,9 @@
 """Whether the database may be spread over several servers, which Citus does below PostgreSQL's own protocol."""
 
 import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+from uuid import UUID
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine
@@ -24,6 +27,15 @@ def is_spread() -> bool:
         row = fetch_row(f"select {IS_SPREAD}", {})
         _spread[engine] = bool(row and row[0])
     return _spread[engine]
+
+
+def stores_with(rows: str, values: Mapping[str, Any]) -> Iterable[UUID | None]:
+    """The stores with `rows` (`table t where …`), to be gone through one after the other where the database is spread:
+    Citus locks rows of many servers in no statement. Else None alone, which stands for all stores at once."""
+    if not is_spread():
+        return (None,)
+    found = fetch_row(f"select array_agg(s.id::text) from (select distinct t.store_id as id from {rows}) s", values)
+    return [UUID(each) for each in (found and found[0]) or ()]
 
 
 def _is_on_loop() -> bool:

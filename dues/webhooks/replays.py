@@ -14,7 +14,7 @@ from sqlalchemy import text
 from dues.clock import Moment
 from dues.errors import Conflict, Fault, NotFound, ValidationFailed
 from dues.jobs import Retry, Run, enqueue, kinds
-from dues.postgres import db, fetch_row, transaction
+from dues.postgres import db, fetch_row, is_spread, transaction
 from dues.postgres.constraints import take_turns
 from dues.webhooks.endpoints import get_endpoint, require_enabled
 from dues.webhooks.fanout import NOW, WANTED, deliver_all, deliver_one
@@ -30,14 +30,24 @@ _REPLAY = 200
 _AGAIN_S = 5.0
 
 # A replay that was interrupted, or waits, finds here what it has asked for already.
-_NEXT = text(
+_NEXT = " and w.id = :endpoint_id and {is_new} order by e.seq limit :batch"
+_IS_ASKED_FOR = "(d.asked_by = :asked_by or :missed and d.status = 'succeeded')"
+_NEXT_AT_ONCE = text(
     WANTED
-    + """
-        and w.id = :endpoint_id
-        and not exists (select from webhook_deliveries d where d.store_id = e.store_id and d.endpoint_id = w.id
-            and d.seq = e.seq and (d.asked_by = :asked_by or :missed and d.status = 'succeeded'))
-    order by e.seq limit :batch
-"""
+    + _NEXT.format(
+        is_new=f"""not exists (
+            select from webhook_deliveries d where d.store_id = e.store_id and d.endpoint_id = w.id and d.seq = e.seq
+                and {_IS_ASKED_FOR})"""
+    )
+)
+# Where the database is spread, deliveries are on another server than events, and read before them.
+_NEXT_APART = text(
+    WANTED
+    + _NEXT.format(
+        is_new=f"""e.seq <> all(array(
+            select d.seq from webhook_deliveries d where d.store_id = :store_id and d.endpoint_id = :endpoint_id
+                and d.seq > :after and d.seq <= :last and {_IS_ASKED_FOR}))"""
+    )
 )
 _LAST = "select last_seq from event_streams where store_id = %(store_id)s"
 # A store's events are in the order of their times.
@@ -179,7 +189,7 @@ def replay(run: Run, store_id: UUID, endpoint_id: UUID, *, after: int, last: int
             if room <= 0:
                 break
             found = wanted | {"after": position, "asked_by": run.job_id, "batch": room}
-            rows = db.session.execute(_NEXT, found).all()
+            rows = db.session.execute(_NEXT_APART if is_spread() else _NEXT_AT_ONCE, found).all()
             deliver_all(store_id, rows, run.job_id, _REPLAY)
         position = rows[-1].seq if len(rows) == room else last
         run.progress(position - after, last - after, "events")

@@ -6,13 +6,14 @@ relay makes one of them due when the endpoint's rest is over, and all once the e
 disabled. The oldest come first, as if they had never waited.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
 from dues.breaker import WEBHOOKS
 from dues.moving import is_here
-from dues.postgres import fetch_row, unit_of_work
+from dues.postgres import array_text, fetch_row, is_spread, transaction, unit_of_work
 
 # How many deliveries one statement puts off at most.
 MOST_PUT_OFF = 1000
@@ -37,6 +38,32 @@ _PUT_OFF = """
         update webhook_deliveries set failure_code = %(code)s, version = version + 1, updated_at = clock_timestamp(),
             next_attempt_at = now() + make_interval(secs => %(wait_s)s)
         where store_id = %(store_id)s and id = any(array(select id from found)) returning 1)
+    select count(*) from noted
+"""
+# Where the database is spread: Citus knows deliveries, and not jobs, and so takes no statement that writes both.
+_DUE = """
+    select coalesce(array_agg(d.job_id::text), '{}') from (
+        select job_id from webhook_deliveries
+        where store_id = %(store_id)s and endpoint_id = %(endpoint_id)s and status = 'pending'
+            and next_attempt_at <= now()
+        order by next_attempt_at limit %(most)s for update skip locked) d
+"""
+_PUT_OFF_JOBS = """
+    with found as (
+        select id from jobs where id = any(%(job_ids)s::uuid[]) and status = 'queued' and due
+        for update skip locked),
+    later as (
+        update jobs set due = false, version = version + 1,
+            run_at = now() + coalesce(make_interval(secs => %(wait_s)s), %(longest)s)
+        where id = any(array(select id from found)) returning id)
+    select coalesce(array_agg(id::text), '{}') from later
+"""
+_NOTE_PUT_OFF = """
+    with noted as (
+        update webhook_deliveries set failure_code = %(code)s, version = version + 1,
+            updated_at = (select clock_timestamp()), next_attempt_at = now() + make_interval(secs => %(wait_s)s)
+        where store_id = %(store_id)s and endpoint_id = %(endpoint_id)s and status = 'pending'
+            and job_id = any(%(job_ids)s::uuid[]) returning 1)
     select count(*) from noted
 """
 _WAITS = "status = 'pending' and next_attempt_at is null"
@@ -71,6 +98,28 @@ _RELEASE = f"""
         where store_id = %(store_id)s and id = any(array(select id from found)) returning 1)
     select count(*) from noted
 """
+_WAITING = f"""
+    select coalesce(array_agg(d.job_id::text), '{{}}') from (
+        select job_id from webhook_deliveries where {_WAITS} and endpoint_id = %(endpoint_id)s
+        order by id limit %(most)s for update skip locked) d
+"""
+_RELEASE_JOBS = """
+    with found as (
+        select id from jobs where id = any(%(job_ids)s::uuid[]) and status = 'queued' and not due
+        for update skip locked),
+    again as (
+        update jobs set due = true, run_at = now(), version = version + 1
+        where id = any(array(select id from found)) returning id)
+    select coalesce(array_agg(id::text), '{}') from again
+"""
+_NOTE_RELEASED = f"""
+    with noted as (
+        update webhook_deliveries set next_attempt_at = now(), version = version + 1,
+            updated_at = (select clock_timestamp())
+        where store_id = %(store_id)s and {_WAITS} and endpoint_id = %(endpoint_id)s
+            and job_id = any(%(job_ids)s::uuid[]) returning 1)
+    select count(*) from noted
+"""
 
 
 def put_off(store_id: UUID, endpoint_id: UUID, code: str, *, wait_s: float | None, most: int = MOST_PUT_OFF) -> int:
@@ -85,7 +134,7 @@ def put_off(store_id: UUID, endpoint_id: UUID, code: str, *, wait_s: float | Non
         "longest": LONGEST,
         "most": most,
     }
-    return _count(_PUT_OFF, values)
+    return _by_steps(_DUE, _PUT_OFF_JOBS, _NOTE_PUT_OFF, values) if is_spread() else _count(_PUT_OFF, values)
 
 
 def release() -> int:
@@ -95,11 +144,28 @@ def release() -> int:
     if free is None or free[0] is None:
         return 0
     return sum(
-        _count(_RELEASE, {"store_id": store_id, "endpoint_id": endpoint_id, "most": most})
+        _release({"store_id": store_id, "endpoint_id": endpoint_id, "most": most})
         for store_id, endpoint_id, most in zip(*free, strict=True)
     )
 
 
-def _count(sql: str, values: dict[str, Any]) -> int:
+def _release(values: Mapping[str, Any]) -> int:
+    if not is_spread():
+        return _count(_RELEASE, values)
+    with transaction():
+        return _by_steps(_WAITING, _RELEASE_JOBS, _NOTE_RELEASED, values)
+
+
+def _by_steps(find: str, change: str, note: str, values: Mapping[str, Any]) -> int:
+    """Find deliveries, change those of their jobs that nobody holds, and note it with the deliveries of these."""
+    for statement in (find, change):
+        (job_ids,) = fetch_row(statement, values) or ([],)
+        if not job_ids:
+            return 0
+        values = {**values, "job_ids": array_text(job_ids)}
+    return _count(note, values)
+
+
+def _count(sql: str, values: Mapping[str, Any]) -> int:
     (count,) = fetch_row(sql, values) or (0,)
     return int(count)
