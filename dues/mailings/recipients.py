@@ -15,34 +15,29 @@ from uuid import UUID
 
 import ujson
 
-from dues.accounts.brought_along import ONLY_BROUGHT_ALONG
 from dues.jobs.exceptions import backoff_s
 from dues.mail import ledger
 from dues.mail.address import normal_address
 from dues.mailings.models import Mailing
-from dues.postgres import fetch_row, run_later, unit_of_work
-from dues.reads import Computed
+from dues.mailings.readers import MAY_GET, readers_among
+from dues.postgres import array_text, fetch_row, is_spread, run_later, unit_of_work
 from dues.settings import settings
-from dues.social.visibility import visible_to
 
 Fate = Literal["sent", "failed", "unknown", "skipped"]
 
 # How often a mail is tried before it counts as failed, with the pauses of every job: nine hours in total.
 MOST_TRIES = 20
 
-# Who follows the author wants the posts, though the store has only imported them.
-_ONLY_BROUGHT_ALONG = f"""
-    ({ONLY_BROUGHT_ALONG.format(store_id="%(store_id)s::uuid")}
-    and not exists (select from follows w where w.follower_id = u.id and w.followed_id = p.author_id))
+_ADD = """
+    insert into mailing_recipients as r (store_id, post_id, user_id, mailing_id, domain)
+    select %(store_id)s, %(post_id)s, u.id, %(mailing_id)s, split_part(u.email_normal, '@', 2)
 """
-# Whether the user `u` may get the post `p`.
-_MAY_GET = f"""
-    (u.deleted_at is null and u.email_verified_at is not null and p.status = 'published' and p.privacy <> 'private'
-    and {Computed(visible_to("u.id"), {}).render("p")}
-    and not {_ONLY_BROUGHT_ALONG}
-    and not exists (
-        select from mail_suppressions s where s.store_id = %(store_id)s::uuid and s.user_id = u.id
-            and (s.reason <> 'bounced' or s.address = u.email_normal)))
+_OR_AGAIN = """
+    on conflict (store_id, post_id, user_id) do update
+        set mailing_id = excluded.mailing_id, domain = excluded.domain, status = 'pending', tries = 0,
+            next_at = excluded.next_at
+        where r.status in ('pending', 'skipped', 'failed')
+    returning 1
 """
 # Those who have a store's post in their newsfeed: the store's members and the author's followers, if they may see it.
 _CHOOSE = f"""
@@ -51,16 +46,19 @@ _CHOOSE = f"""
     candidates as (
         select m.user_id from memberships m where m.store_id = %(store_id)s::uuid
         union select f.follower_id from follows f where f.followed_id = (select author_id from post)),
-    added as (
-        insert into mailing_recipients as r (store_id, post_id, user_id, mailing_id, domain)
-        select %(store_id)s, %(post_id)s, u.id, %(mailing_id)s, split_part(u.email_normal, '@', 2)
-        from candidates c join users u on u.id = c.user_id cross join post p where {_MAY_GET}
-        on conflict (store_id, post_id, user_id) do update
-            set mailing_id = excluded.mailing_id, domain = excluded.domain, status = 'pending', tries = 0,
-                next_at = now()
-            where r.status in ('pending', 'skipped', 'failed')
-        returning 1)
+    added as ({_ADD} from candidates c join users u on u.id = c.user_id cross join post p where {MAY_GET} {_OR_AGAIN})
     select count(*) from added
+"""
+# Where the database is spread: who may get the post is asked for by steps.
+_CANDIDATES = (
+    "select coalesce(array_agg(user_id::text), '{}') from memberships where store_id = %(store_id)s",
+    """
+    select coalesce(array_agg(f.follower_id::text), '{}') from follows f
+    where f.followed_id = (select author_id from posts where id = %(post_id)s and store_id = %(store_id)s)
+    """,
+)
+_ADD_READERS = f"""
+    with added as ({_ADD} from users u where u.id = any(%(readers)s::uuid[]) {_OR_AGAIN}) select count(*) from added
 """
 # Those who did not get the post by earlier mailings of it.
 _LEFT_OVER = """
@@ -74,15 +72,20 @@ _SUPPRESS = """
     values (%(store_id)s, %(user_id)s, 'bounced', %(address)s)
     on conflict (store_id, user_id, reason) do update set address = excluded.address
 """
-_NEXT = f"""
+_NEXT = """
     select coalesce(json_agg(json_build_object('user_id', r.user_id, 'tries', r.tries, 'name', u.name, 'email', u.email,
-            'domain', r.domain, 'may_get', coalesce({_MAY_GET}, false)) order by r.next_at, r.user_id), '[]')::text
+            'domain', r.domain, 'may_get', {may_get}) order by r.next_at, r.user_id), '[]')::text
     from (select * from mailing_recipients
             where store_id = %(store_id)s and mailing_id = %(mailing_id)s and status = 'pending' and next_at <= now()
                 and domain <> all(%(full_domains)s::text[])
             order by next_at, user_id limit %(most)s) r
-        join users u on u.id = r.user_id left join posts p on p.id = r.post_id and p.store_id = r.store_id
+        join users u on u.id = r.user_id{post}
 """
+_NEXT_AT_ONCE = _NEXT.format(
+    may_get=f"coalesce({MAY_GET}, false)",
+    post=" left join posts p on p.id = r.post_id and p.store_id = r.store_id",
+)
+_NEXT_ALONE = _NEXT.format(may_get="false", post="")
 _PENDING_S = """
     select greatest(extract(epoch from next_at - clock_timestamp()), 0)::float8 from mailing_recipients
     where store_id = %(store_id)s and mailing_id = %(mailing_id)s and status = 'pending'
@@ -136,15 +139,25 @@ def choose(mailing: Mailing) -> int:
     (left_over,) = fetch_row(_LEFT_OVER, _named(mailing)) or ([],)
     # Mails that earlier mailings had prepared for them contain the post as it was then.
     ledger.withdraw([dedupe_key(mailing, user_id) for user_id in left_over])
-    (count,) = fetch_row(_CHOOSE, _named(mailing)) or (0,)
+    values = _named(mailing)
+    if is_spread():
+        found = [user_id for statement in _CANDIDATES for user_id in (fetch_row(statement, values) or ([],))[0]]
+        values["readers"] = array_text(readers_among(mailing, found))
+        (count,) = fetch_row(_ADD_READERS, values) or (0,)
+    else:
+        (count,) = fetch_row(_CHOOSE, values) or (0,)
     return int(count)
 
 
 def next_recipients(mailing: Mailing, most: int, full_domains: set[str]) -> list[Recipient]:
     """At most `most` recipients who are due, without those whose domains have reached their limit."""
     values = _named(mailing) | {"most": most, "full_domains": sorted(full_domains)}
-    (found,) = fetch_row(_NEXT, values) or ("[]",)
-    return [Recipient(**{**row, "user_id": UUID(row["user_id"])}) for row in ujson.loads(found)]
+    (text,) = fetch_row(_NEXT_ALONE if is_spread() else _NEXT_AT_ONCE, values) or ("[]",)
+    found = ujson.loads(text)
+    if is_spread():
+        readers = readers_among(mailing, [row["user_id"] for row in found])
+        found = [{**row, "may_get": row["user_id"] in readers} for row in found]
+    return [Recipient(**{**row, "user_id": UUID(row["user_id"])}) for row in found]
 
 
 def wait_s(mailing: Mailing) -> float | None:

@@ -46,9 +46,11 @@ VISIBLE = f"""(
 """
 
 
-def visible_to(user: str) -> str:
-    """The same predicate for a user whom an SQL expression names, in place of the viewer."""
-    return VISIBLE.replace(VIEWER, user).replace(ONLY_STORE, "null::uuid")
+def visible_to(user: str, memberships: str = "memberships") -> str:
+    """The same predicate for a user whom an SQL expression names, in place of the viewer. `memberships` is where those
+    are found."""
+    named = VISIBLE.replace(VIEWER, user).replace(ONLY_STORE, "null::uuid")
+    return named.replace("from memberships m", f"from {memberships} m")
 
 
 # A post that `%(post_id)s` names is there for the viewer.
