@@ -15,6 +15,7 @@ from api.server.replicas import Replicas
 from dues.errors import Problem, Unavailable
 from dues.observability.metrics import REPLICA_READS
 from dues.observability.trace import record_statement
+from dues.postgres import NotAsked
 from dues.postgres.aio import Lost
 from dues.reads import ReadPlan
 from dues.reads.freshness.read_protocol import (
@@ -154,7 +155,7 @@ class LoopReader:
         assert self._replicas
         began = time.perf_counter()
         try:
-            sql, values = self._context.run(wanted.plan.statement)
+            sql, values = await self._statement(wanted.plan)
             seen = await self._replicas.fetch_row(miss.validator, sql, values, wanted.priority)
             answer = self._context.run(wanted.plan.computed, seen.row) if seen else None
         except Problem:
@@ -172,7 +173,7 @@ class LoopReader:
         if wanted.of_replica:
             REPLICA_READS.labels("refused").inc()
             wanted.of_replica = False
-        sql, values = self._context.run(wanted.plan.statement)
+        sql, values = await self._statement(wanted.plan)
         async with self._turns.turn(wanted.priority):
             began = time.perf_counter()
             row = await self._fetch_row(sql, values)
@@ -181,6 +182,13 @@ class LoopReader:
             record_statement(sql, wanted.db_s, wanted.span)
         self._tally.add_statements(1, wanted.db_s)
         return self._context.run(wanted.plan.computed, row)
+
+    async def _statement(self, plan: ReadPlan) -> tuple[str, Mapping[str, object]]:
+        try:
+            return self._context.run(plan.statement)
+        except NotAsked as question:
+            self._context.run(question.answered, await self._fetch_row(question.sql, {}))
+            return self._context.run(plan.statement)
 
     async def _transaction_id(self) -> str:
         try:

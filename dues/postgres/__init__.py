@@ -26,7 +26,7 @@ from dues.postgres.later import fetch_text_later
 from dues.postgres.models import Model, Versioned
 from dues.postgres.release import wrong_release_of
 from dues.postgres.sessions import connect
-from dues.postgres.spread import IS_SPREAD, is_spread, stores_with
+from dues.postgres.spread import IS_SPREAD, NotAsked, is_spread, stores_with
 from dues.postgres.sqlstate import NOT_SUPPORTED, STORE_MOVES, Failure, failure_of, sqlstate_of, told
 from dues.postgres.statements import array_text, database_now, fetch_row, fetch_row_alone, run_later
 from dues.postgres.transactions import (
@@ -44,6 +44,7 @@ from dues.postgres.unit_of_work import UnitOfWork
 __all__ = [
     "IS_SPREAD",
     "NOT_SUPPORTED",
+    "NotAsked",
     "STORE_MOVES",
     "Failure",
     "Model",

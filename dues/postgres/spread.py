@@ -14,18 +14,29 @@ from dues.postgres.statements import fetch_row
 # A condition for any statement.
 IS_SPREAD = "exists (select from pg_extension where extname = 'citus')"
 
+_ASK = f"select {IS_SPREAD}"
 _spread: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
+
+
+class NotAsked(Exception):
+    """An event loop wants to know whether the database may be spread, which nobody has asked in this process: it is to
+    run `sql` in its own way, have its row `answered()`, and begin again."""
+
+    sql = _ASK
+
+    @staticmethod
+    def answered(row: tuple[object, ...] | None) -> None:
+        _spread[db.engine] = bool(row and row[0])
 
 
 def is_spread() -> bool:
     """Whether it may be: Citus takes no statement that needs rows of two servers at once. Asked once in the life of a
-    process, but on no event loop, which must not wait. Raises there: RuntimeError while it is not known."""
+    process. Raises, on an event loop, which must not wait for PostgreSQL here: NotAsked."""
     engine = db.engine
     if engine not in _spread:
         if _is_on_loop():
-            raise RuntimeError("an event loop would wait for PostgreSQL")
-        row = fetch_row(f"select {IS_SPREAD}", {})
-        _spread[engine] = bool(row and row[0])
+            raise NotAsked
+        NotAsked.answered(fetch_row(_ASK, {}))
     return _spread[engine]
 
 

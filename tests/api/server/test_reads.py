@@ -61,6 +61,15 @@ def once_known(web: WebServer, path: str, auth: dict[str, str]) -> None:
     wait_until(lambda: "cache;desc=hit" in ask(web, path, auth)[1]["server-timing"], 10, "a kept answer")
 
 
+def test_what_a_process_has_never_asked_of_its_database_is_asked_by_its_first_read(servers: Servers, make: Factory):
+    """Whether Citus is there, say, which decides how lists over several stores are read."""
+    auth = make.auth(make.user())
+    with WebServer(servers, threads=1) as web:
+        once_known(web, "/v1/me", auth)
+        first = ask(web, "/v1/me/payments", auth)
+    assert (first[0], is_made_on_the_loop(first)) == (200, True)
+
+
 @pytest.mark.parametrize("encoding", DECODERS)
 def test_each_read_is_what_flask_answers(
     app: Flask, servers: Servers, make: Factory, web: WebServer, encoding: str | None
