@@ -31,7 +31,8 @@ _LESS_THAN_WARNINGS = ("NOTICE:", "INFO:", "LOG:", "DEBUG:")
 # A value's place in a statement.
 PARAMETER = re.compile(r"%\((\w+)\)s")
 
-_seen: Counter[str] = Counter()
+# How often each was seen, by its hash: clients make up shapes as they like, and ten thousand texts would be 50 MB.
+_seen: Counter[int] = Counter()
 _numbers = itertools.count(1)
 
 
@@ -156,8 +157,8 @@ def _is_hot(sql: str) -> bool:
     """Whether a statement recurs; this is one time more."""
     if len(_seen) > _SEEN_BOUND:
         _seen.clear()
-    _seen[sql] += 1
-    return _seen[sql] >= _HOT
+    _seen[hash(sql)] += 1
+    return _seen[hash(sql)] >= _HOT
 
 
 def _make_room(kept: OrderedDict[str, str], count: int, used: Collection[str]) -> list[str]:

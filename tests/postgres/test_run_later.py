@@ -1,5 +1,6 @@
 """A statement that runs later goes out with the next one, in its turn, whoever sends that."""
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, suppress
 
@@ -113,3 +114,15 @@ def test_one_that_fails_each_time_is_prepared_once() -> None:
     with transaction():
         row = fetch_row("select count(*) from pg_prepared_statements where statement like '%% as select 1 /%%'", {})
     assert row == (1,)
+
+
+def test_of_one_that_is_seen_once_no_text_is_kept() -> None:
+    class Text(str):
+        """Which, unlike `str`, can be referred to weakly."""
+
+    sql = Text("select %(n)s::int")
+    kept = weakref.ref(sql)
+    with transaction():
+        assert fetch_row(sql, {"n": 1}, hot=True) == (1,)
+    del sql
+    assert kept() is None
