@@ -5,7 +5,7 @@ part of it at a time. Nothing of it outlives the request, or the process.
 import logging
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -96,7 +96,9 @@ class Upload:
         return file, digest.digest()
 
     def close(self) -> None:
-        self._files.close()
+        # A file has its last part written as it is closed: on a disk that is full it is gone all the same.
+        with suppress(OSError):
+            self._files.close()
 
 
 def _too_large() -> PayloadTooLarge:

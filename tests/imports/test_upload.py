@@ -3,6 +3,7 @@
 import gzip
 import http.client
 import json
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -73,6 +74,16 @@ def test_a_key_gives_the_same_import_again_however_the_file_is_packed(importer: 
     assert again.headers["Idempotency-Replayed"] == "true"
     other = importer.send("packages", GOOD, Idempotency_Key="one")
     assert other.status_code == 422
+
+
+def test_a_disk_that_is_full_takes_no_file_of_any_size(importer: Importer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small one is written when it is read, or closed."""
+    with monkeypatch.context() as full:
+        full.setattr(tempfile, "TemporaryFile", lambda dir: open("/dev/full", "w+b"))
+        for content in (GOOD, GOOD + b"C-2,b@example.com,B\n" * 50_000):
+            answer = importer.send("customers", content)
+            assert (answer.status_code, (answer.json or {})["code"]) == (503, "files_unavailable")
+    assert importer.send("customers", GOOD).status_code == 202
 
 
 def test_at_most_so_many_wait(importer: Importer) -> None:
