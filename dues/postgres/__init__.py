@@ -44,10 +44,10 @@ from dues.postgres.unit_of_work import UnitOfWork
 __all__ = [
     "IS_SPREAD",
     "NOT_SUPPORTED",
-    "NotAsked",
     "STORE_MOVES",
     "Failure",
     "Model",
+    "NotAsked",
     "UnitOfWork",
     "Versioned",
     "after_commit",
