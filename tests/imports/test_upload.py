@@ -5,7 +5,8 @@ import http.client
 import json
 import tempfile
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import IO, Any
 
 import pytest
 from backports import zstd
@@ -78,8 +79,12 @@ def test_a_key_gives_the_same_import_again_however_the_file_is_packed(importer: 
 
 def test_a_disk_that_is_full_takes_no_file_of_any_size(importer: Importer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A small one is written when it is read, or closed."""
+
+    def open_full(**_: str) -> IO[bytes]:
+        return Path("/dev/full").open("w+b")
+
     with monkeypatch.context() as full:
-        full.setattr(tempfile, "TemporaryFile", lambda dir: open("/dev/full", "w+b"))
+        full.setattr(tempfile, "TemporaryFile", open_full)
         for content in (GOOD, GOOD + b"C-2,b@example.com,B\n" * 50_000):
             answer = importer.send("customers", content)
             assert (answer.status_code, (answer.json or {})["code"]) == (503, "files_unavailable")
