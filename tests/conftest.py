@@ -13,7 +13,8 @@ from flask.testing import FlaskClient
 from hypothesis import settings
 
 from api.app import create_app
-from dues.postgres import db
+from dues.postgres import db, is_spread
+from dues.postgres.spread import is_spread_by_engine
 from dues.reads.freshness import fresh_cache
 from tests import refusals
 from tests.citus_cluster import VARIABLE, CitusCluster
@@ -154,6 +155,8 @@ def _app(servers: Servers) -> Iterator[Flask]:
     app.test_client_class = refusals.Client
     with app.app_context():
         switch = fresh_cache().switch
+        # A process asks once, and no test is to count it.
+        is_spread()
     connections = switch.connect = KeptConnections(switch.connect)
     yield app
     connections.close()
@@ -191,6 +194,15 @@ def app(_app: Flask, _recorder: QueryRecorder, clean: None) -> Flask:
 def client(app: Flask) -> FlaskClient:
     """Flask's test client: no server between, errors answered as in production."""
     return app.test_client()
+
+
+@pytest.fixture(params=[False, True], ids=["one server", "many servers"])
+def spread(request: pytest.FixtureRequest, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dues takes the database for one server, and then for one that is spread over several. What it asks otherwise
+    there, PostgreSQL itself takes as well; that Citus does is seen with `--citus` alone."""
+    if request.param:
+        with app.app_context():
+            monkeypatch.setitem(is_spread_by_engine, db.engine, True)
 
 
 @pytest.fixture

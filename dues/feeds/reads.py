@@ -11,7 +11,7 @@ from dues.social.visibility import VIEWER
 # member of or work for, and the viewer.
 _AUDIENCE = f"""
     select followed_id as id from follows where follower_id = {VIEWER}
-    union all select store_id from memberships where user_id = {VIEWER}
+    union all select m.store_id from memberships m where m.user_id = {VIEWER}
     union all select store_id from store_staff where user_id = {VIEWER}
     union all select {VIEWER} where {VIEWER} is not null
 """

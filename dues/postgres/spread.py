@@ -15,7 +15,8 @@ from dues.postgres.statements import fetch_row
 IS_SPREAD = "exists (select from pg_extension where extname = 'citus')"
 
 _ASK = f"select {IS_SPREAD}"
-_spread: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
+# What is known of it.
+is_spread_by_engine: WeakKeyDictionary[Engine, bool] = WeakKeyDictionary()
 
 
 class NotAsked(Exception):
@@ -26,18 +27,18 @@ class NotAsked(Exception):
 
     @staticmethod
     def answered(row: tuple[object, ...] | None) -> None:
-        _spread[db.engine] = bool(row and row[0])
+        is_spread_by_engine[db.engine] = bool(row and row[0])
 
 
 def is_spread() -> bool:
     """Whether it may be: Citus takes no statement that needs rows of two servers at once. Asked once in the life of a
     process. Raises, on an event loop, which must not wait for PostgreSQL here: NotAsked."""
     engine = db.engine
-    if engine not in _spread:
+    if engine not in is_spread_by_engine:
         if _is_on_loop():
             raise NotAsked
         NotAsked.answered(fetch_row(_ASK, {}))
-    return _spread[engine]
+    return is_spread_by_engine[engine]
 
 
 def stores_with(rows: str, values: Mapping[str, Any]) -> Iterable[UUID | None]:

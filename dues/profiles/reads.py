@@ -8,7 +8,7 @@ from dues.payments.reads import payments
 from dues.reads import Computed, Many, Resource
 from dues.reads.resource import Schema, links_schema
 from dues.social.reads import followed_by_me, visible_count
-from dues.social.visibility import HIDDEN, VISIBLE
+from dues.social.visibility import HIDDEN, MEMBERSHIPS, VISIBLE
 from dues.subscriptions.models import SubscriptionRow
 
 # `only_store` in the scope is the store that the caller's token is bound to, or null.
@@ -74,5 +74,6 @@ profiles = Resource(
         f"user:{scope['id']}:counts",
         *((f"user:{scope['viewer']}:sees",) if scope.get("viewer") else ()),
     ),
+    apart=MEMBERSHIPS,
     words=("id",),
 )

@@ -147,6 +147,23 @@ class Source(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Apart:
+    """Rows that a statement takes `from` somewhere, and the query of their JSON by which they can be read before it.
+    `columns` are those of the JSON, with their types."""
+
+    source: str
+    query: str
+    columns: str
+
+    def given(self, sql: str) -> str:
+        """The statement with the rows as a value called `apart`."""
+        alias = self.source.rpartition(" ")[2]
+        return sql.replace(
+            f"from {self.source}", f"from jsonb_to_recordset(%(apart)s::jsonb) as {alias}({self.columns})"
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Resource:
     """What may be read of one table.
@@ -162,6 +179,8 @@ class Resource:
     something that it shows, which is named by the ids in these columns of each row; of what the read is about,
     `subjects(scope)`: ids, and words of the journal; or of the `audience`, whom and what the viewer looks at, as an SQL
     query of ids called `id`.
+
+    `apart` is what a statement names and Citus would look for on all servers each time: there it is read first.
     """
 
     name: str
@@ -181,6 +200,7 @@ class Resource:
     words: tuple[str, ...] = ()
     subjects: Callable[[Scope], Sequence[str | bytes]] = lambda scope: ()
     audience: str = ""
+    apart: "Apart | None" = None
 
     def __post_init__(self) -> None:
         for name, column in self.sorts.items():

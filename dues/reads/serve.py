@@ -16,7 +16,7 @@ import ujson
 from psycopg2.extensions import adapt
 
 from dues.errors import NotFound
-from dues.postgres import fetch_row, fetch_text_later, in_transaction
+from dues.postgres import fetch_row, fetch_text_later, in_transaction, is_spread
 from dues.reads.compile import compile_list, compile_one
 from dues.reads.cursor import read_cursor, write_cursor
 from dues.reads.estimates import Estimates
@@ -121,7 +121,9 @@ class _Planned:
         self.scope = {name: str(value) if isinstance(value, UUID) else value for name, value in scope.items()}
         self.resource, self.query, self.path, self.text = resource, query, path, normal_text(text)
         self.key = f"{resource.name} {path} {sorted(self.scope.items())} {self.text}"
-        self.tags = tuple(resource.tags(self.scope))
+        self.apart = resource.apart if resource.apart and is_spread() else None
+        # On a thread, then, since there are two statements.
+        self.tags = () if self.apart else tuple(resource.tags(self.scope))
         self.follows = bool(resource.words)
 
     def _computed(
@@ -140,6 +142,13 @@ class _Planned:
     def _bind(self) -> dict[str, object]:
         return bind(self.query, self.scope, self.resource)
 
+    def _with_apart(self, sql: str, values: dict[str, object]) -> tuple[str, Mapping[str, object]]:
+        """A statement with what is apart, which is read now."""
+        if self.apart is None:
+            return sql, values
+        (rows,) = fetch_row(self.apart.query, values) or ("[]",)
+        return self.apart.given(sql), {**values, "apart": rows}
+
     def _list(self, form: str) -> tuple[str, str]:
         return compile_list(shape_of(self.resource, self.scope, self.query, form))
 
@@ -154,7 +163,7 @@ class _Planned:
 
 class _SingleRow(_Planned):
     def statement(self) -> tuple[str, Mapping[str, object]]:
-        return compile_one(shape_of(self.resource, self.scope, self.query, None)), self._bind()
+        return self._with_apart(compile_one(shape_of(self.resource, self.scope, self.query, None)), self._bind())
 
     def computed(self, row: Row) -> Computed:
         if row is None:
@@ -176,7 +185,7 @@ class _NumberedPage(_Planned):
         if counted and not page.exact:
             self._estimated = values["estimated"] = _render(counted, values)
             values["known"] = _estimates.get(self._estimated)
-        return sql, values
+        return self._with_apart(sql, values)
 
     @property
     def _page(self) -> Page:
@@ -231,7 +240,7 @@ class _CursorPage(_Planned):
             forward, keys = read_cursor(page.cursor, binding=self._binding(), secret=settings().secret_key)
             self.form = "next" if forward else "prev" if keys else "last"
             values |= {f"after{i}": key for i, key in enumerate(keys)}
-        return self._list(self.form)[0], values
+        return self._with_apart(self._list(self.form)[0], values)
 
     def computed(self, row: Row) -> Computed:
         assert row

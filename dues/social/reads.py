@@ -18,6 +18,7 @@ from dues.social.search import PostSearch
 from dues.social.visibility import (
     HAS_HIDDEN,
     HIDDEN,
+    MEMBERSHIPS,
     MODERATES,
     POST_IS_VISIBLE,
     USER_IS_VISIBLE,
@@ -97,6 +98,7 @@ comments = Resource(
         select 1 from posts p where p.id = {{post_id}} and {Computed(MODERATES, {}).render("p")}))""",
     within=POST_IS_VISIBLE,
     tags=_tags,
+    apart=MEMBERSHIPS,
     words=("author_id",),
     subjects=_about("post_id"),
 )
@@ -163,6 +165,7 @@ posts = Resource(
     within=f"(%(whose)s::uuid is null or {USER_IS_VISIBLE.format(id='%(whose)s::uuid')})",
     search=PostSearch(),
     tags=_tags,
+    apart=MEMBERSHIPS,
     words=("author_id", "store_id", "id"),
     subjects=_about("id", "whose", "store_id"),
 )
@@ -196,6 +199,7 @@ likes = Resource(
     where=f"{{user_id}} not in {HIDDEN}",
     within=POST_IS_VISIBLE,
     tags=_tags,
+    apart=MEMBERSHIPS,
     words=("user_id",),
     subjects=_about("post_id"),
 )

@@ -20,7 +20,7 @@ from dues.errors import Forbidden, NotFound
 from dues.postgres import fetch_row
 from dues.postgres.connection import Row
 from dues.reads import Computed
-from dues.reads.resource import Scope
+from dues.reads.resource import Apart, Scope
 
 VIEWER, ONLY_STORE = "%(viewer)s::uuid", "%(only_store)s::uuid"
 # The users with whom the viewer has a block, for `… not in`. Each statement reads them once.
@@ -44,6 +44,13 @@ VISIBLE = f"""(
         or {MODERATES})
     and ({ONLY_STORE} is null or {{store_id}} = {ONLY_STORE} or {{status}} = 'published' and {{privacy}} = 'public'))
 """
+
+# The viewer's memberships, where they are to be read first.
+MEMBERSHIPS = Apart(
+    "memberships m",
+    f"select coalesce(json_agg(m), '[]')::text from memberships m where m.user_id = {VIEWER}",
+    "store_id uuid, user_id uuid, package_id uuid",
+)
 
 
 def visible_to(user: str, memberships: str = "memberships") -> str:

@@ -136,6 +136,7 @@ def test_each_page_is_what_the_definition_says(filled: Factory, resource: Resour
     assert shown > 1000
 
 
+@pytest.mark.usefixtures("spread")
 def test_drafts_are_ones_own_and_those_of_the_stores_one_works_for(filled: Factory) -> None:
     found = {}
     for viewer in viewers(filled):
@@ -148,6 +149,7 @@ def test_drafts_are_ones_own_and_those_of_the_stores_one_works_for(filled: Facto
     assert sum(found.values()) > POSTS / 20
 
 
+@pytest.mark.usefixtures("spread")
 def test_a_token_of_a_store_shows_what_is_public_and_that_stores(filled: Factory) -> None:
     for viewer in viewers(filled)[1:8]:
         assert viewer.user_id

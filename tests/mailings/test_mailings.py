@@ -23,6 +23,7 @@ silver+gold    -      x     x      -       -        -         -         -       
 NAMES, *LINES = [line.lstrip("#").split() for line in TABLE.strip().splitlines()]
 
 
+@pytest.mark.usefixtures("spread")
 @pytest.mark.parametrize("line", LINES, ids=lambda line: line[0])
 def test_who_gets_it(line: list[str], club: Club) -> None:
     make = club.make

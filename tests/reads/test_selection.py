@@ -8,7 +8,6 @@ import pytest
 
 from api.app import MODULES
 from dues.postgres import db
-from dues.reads import shape
 from dues.reads.query import normal_text
 from dues.reads.resource import INCLUDED_ROWS
 
@@ -162,16 +161,7 @@ def test_a_to_many_include_shows_its_newest(get, make, path, store):
     assert get(f"{path}/{payment.id}")["links"]["refunds"] == f"{path}/{payment.id}/refunds"
 
 
-@pytest.fixture(params=[False, True], ids=["one server", "many servers"])
-def is_spread(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
-    """Whether rows of several stores may be on several servers: then they are asked for otherwise, which PostgreSQL
-    itself takes as well. That Citus does is seen with `--citus` alone."""
-    if request.param:
-        monkeypatch.setattr(shape, "is_spread", lambda: True)
-    return bool(request.param)
-
-
-@pytest.mark.usefixtures("is_spread")
+@pytest.mark.usefixtures("spread")
 def test_includes_nest(get, make, store, owner):
     """The account of who pays: payments, and what hangs on each."""
     package = make.package(store, name="Gold")
@@ -188,7 +178,7 @@ def test_includes_nest(get, make, store, owner):
     }
 
 
-@pytest.mark.usefixtures("is_spread")
+@pytest.mark.usefixtures("spread")
 @pytest.mark.parametrize("page", [{"per_page": 1, "total": "exact"}, {"limit": 1}], ids=["numbered", "cursor"])
 def test_rows_of_several_stores_are_one_list(get, make, owner, page):
     others = [make.store() for _ in range(3)]

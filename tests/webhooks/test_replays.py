@@ -66,6 +66,7 @@ def test_all_from_a_time_to_another(hooks: Hooks):
     assert numbers(hooks) == []
 
 
+@pytest.mark.usefixtures("spread")
 def test_only_what_was_missed(hooks: Hooks):
     hooks.happen(1)
     endpoint = hooks.register()

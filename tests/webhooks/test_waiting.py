@@ -96,6 +96,7 @@ def test_many_that_wait_are_put_off_in_few_statements(count: int, hooks: Hooks, 
     assert make.value("select count(*) from webhook_deliveries where failure_code <> 'circuit_open'") == 1
 
 
+@pytest.mark.usefixtures("spread")
 def test_they_arrive_when_the_endpoint_answers_in_the_order_of_their_events(hooks: Hooks, monkeypatch):
     monkeypatch.setattr("dues.webhooks.waiting.MOST_RELEASED", 7)
     silent = Silent(hooks, 20)
@@ -154,6 +155,7 @@ def test_one_that_waits_for_its_next_attempt_keeps_its_time(hooks: Hooks, make: 
     assert hooks.delivery()["next_attempt_at"] == planned
 
 
+@pytest.mark.usefixtures("spread")
 def test_several_at_once_put_each_off_once(hooks: Hooks, make: Factory):
     silent = Silent(hooks, 60)
 

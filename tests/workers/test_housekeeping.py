@@ -71,6 +71,7 @@ def test_keys_whose_time_is_over(jobs: Jobs, make: Factory, monkeypatch: pytest.
     assert keep_house(jobs, kinds.FORGET_KEYS) == 0
 
 
+@pytest.mark.usefixtures("spread")
 def test_events_and_deliveries_of_long_ago(jobs: Jobs, make: Factory, monkeypatch: pytest.MonkeyPatch):
     store = make.store()
     endpoint = make.endpoint(store)
@@ -93,6 +94,7 @@ def test_circuits_that_have_not_failed_for_a_day(jobs: Jobs, make: Factory, monk
     assert [row.name for row in make.rows("select name from circuit_breakers")] == ["new"]
 
 
+@pytest.mark.usefixtures("spread")
 def test_jobs_that_ended_long_ago(jobs: Jobs, make: Factory):
     ended, recent, failed, live = (jobs.add() for _ in range(4))
     for job_id, status, age in ((ended, "succeeded", 31), (failed, "failed", 31), (recent, "succeeded", 29)):
@@ -101,6 +103,15 @@ def test_jobs_that_ended_long_ago(jobs: Jobs, make: Factory):
     assert keep_house(jobs, kinds.FORGET_JOBS) == 2
     left = {row.id for row in make.rows("select id from jobs where kind = 'test.quick'")}
     assert left == {recent, live}
+
+
+@pytest.mark.usefixtures("spread")
+def test_what_gateways_told_long_ago(jobs: Jobs, make: Factory):
+    for days, store in ((32, make.store()), (40, make.store()), (30, make.store())):
+        told = {"gateway": "sandbox", "event_id": f"of {days} days", "about": "charge", "name": "x"}
+        make.insert("gateway_events", {"store_id": store.id, **told, "received_at": ago(days=days)})
+    assert keep_house(jobs, kinds.FORGET_GATEWAY_EVENTS) == 2
+    assert [row.event_id for row in make.rows("select event_id from gateway_events")] == ["of 30 days"]
 
 
 def test_tokens_that_open_nothing_any_more(jobs: Jobs, make: Factory):
@@ -175,6 +186,7 @@ def test_the_files_of_old_reports(jobs: Jobs, make: Factory, client: FlaskClient
     assert keep_house(jobs, kinds.FORGET_REPORT_FILES) == 0
 
 
+@pytest.mark.usefixtures("spread")
 def test_a_file_that_is_gone_without_its_row_is_seen_to_the_next_time(jobs: Jobs, make: Factory):
     report = finished_report(make, make.store(), 91)
     file_store().delete(report.file_key)
