@@ -1,15 +1,13 @@
 """Every setting of Dues, once: name, type, default and what it means.
 
 A setting is read from the environment variable of the same name in capitals and checked at start;
-all that is wrong is reported together. Two files are written from here, and a test holds them equal:
-`python -m config > docs/settings.md` and `python -m config env > .env.example`.
+all that is wrong is reported together. Two files are written from here (config_pages.py).
 """
 
 import difflib
 import math
 import os
 import re
-import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, Literal
@@ -123,6 +121,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     forwarded_allow_ips: Annotated[
         str,
         doc("proxies whose X-Forwarded-For is believed, e.g. `127.0.0.1,10.0.0.0/8`; `*`: every peer; empty: nobody's"),
+    ] = ""
+    cells: Annotated[
+        str,
+        Meta(pattern=r"^\s*([a-z][a-z0-9-]{0,30}=https?://[^\s/?#@]+(\s+|$))*$"),
+        doc(
+            "makes this Dues the directory of cells: the name and the internal address of each, separated by blanks, "
+            "e.g. `a=http://10.0.1.5:8000 b=http://10.0.2.5:8000`; empty: it is none"
+        ),
+    ] = ""
+    cell: Annotated[
+        str,
+        Meta(pattern=r"^([a-z][a-z0-9-]{0,30}=https?://[^\s/?#@]+)?$"),
+        doc(
+            "makes this Dues a cell: its name, and the internal address of its directory, e.g. "
+            "`a=http://10.0.0.5:8000`; empty: it is none"
+        ),
+    ] = ""
+    cells_key: Annotated[
+        str,
+        Meta(pattern=r"^([!-~]{32,})?$"),
+        doc(
+            "of the directory, at least 32 characters that nobody can guess; of a cell, what `flask cells key` there "
+            "says for it"
+        ),
     ] = ""
     cors_origins: Annotated[
         str,
@@ -263,13 +285,15 @@ _READERS: Mapping[str, Callable[[str], object]] = {
     "redis_url": read_redis_url,
     "cache_redis_url": read_redis_url,
     "forwarded_allow_ips": read_networks,
+    "cells": lambda text: [split_url(word.partition("=")[2]) for word in text.split()],
+    "cell": lambda text: split_url(text.partition("=")[2]),
     "account_link_url": _read_template,
     **dict.fromkeys(("public_url", "purge_url", "smtp_url", "mail_lookup_url", "stripe_api_url"), split_url),
 }
 # As files of secrets, and people who copy, leave them: what is compared with such a value would never be equal to it.
 _STRAY = re.compile(r"^\s|\s$|[\x00-\x1f\x7f]")
 # Of lists, whose words are separated by blanks.
-_MAY_HAVE_STRAYS = ("database_replica_urls",)
+_MAY_HAVE_STRAYS = ("database_replica_urls", "cells")
 # How alike two names of variables are which one may have been meant for the other.
 _ALIKE = 0.88
 
@@ -366,27 +390,3 @@ def _fault(field: msgspec.structs.FieldInfo) -> str:
 
 def _plain(number: float) -> str:
     return str(int(number)) if number == int(number) else f"{number:g}"
-
-
-def settings_page() -> str:
-    """The settings as a Markdown page."""
-    rows = ["# Settings", "", "Written by `python -m config`; each is an environment variable.", ""]
-    rows += ["| variable | default | meaning |", "|---|---|---|"]
-    for field in msgspec.structs.fields(Settings):
-        default = "required" if field.required else f"`{field.default}`" if field.default != "" else ""
-        rows.append(f"| `{field.name.upper()}` | {default} | {description(field)} |")
-    return "\n".join(rows) + "\n"
-
-
-def env_example() -> str:
-    """The settings as a file of environment variables; those that have a default are commented out."""
-    lines = ["# Written by `python -m config env`; see docs/settings.md."]
-    for field in msgspec.structs.fields(Settings):
-        default = "" if field.required else field.default
-        assignment = f"{field.name.upper()}={shlex.quote(str(default)) if default != '' else ''}"
-        lines += ["", f"# {description(field)}", assignment if field.required else f"# {assignment}"]
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print(env_example() if sys.argv[1:] == ["env"] else settings_page(), end="")

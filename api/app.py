@@ -2,6 +2,8 @@
 
 from flask import Flask
 
+from api.cells.pages import init_cells
+from api.cells.refused import served
 from api.flask_host import init_flask_host
 from api.openapi.document import init_openapi
 from api.pages import init_pages
@@ -21,8 +23,9 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = create_base(settings)
     config: Settings = app.extensions["settings"]
     share_threads(config.web_threads)
-    init_flask_host(app, MODULES)
+    init_flask_host(app, served(config, MODULES))
     init_system(app, config)
+    init_cells(app, config)
     init_openapi(app, MODULES)
     init_pages(app)
     return app

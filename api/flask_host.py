@@ -17,6 +17,7 @@ from flask.json.provider import JSONProvider
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.datastructures import Headers
 
+from api.cells.entrance import INTERNAL, Entrance
 from api.client_address import Proxies
 from api.compress import encode, pages_compressor
 from api.cors import Cors
@@ -53,6 +54,7 @@ def init_flask_host(app: Flask, modules: Sequence[Routes]) -> None:
     # A path is served as it is spelt (api/request.py), never by way of a redirect to what it might have meant.
     app.url_map.merge_slashes = False
     host = FlaskHost(app, settings)
+    app.extensions["count_address"] = host.count_address
     routes: dict[str, Route] = {}
     for module in modules:
         for route in module.all:
@@ -117,6 +119,8 @@ class FlaskHost:
         self._limits, self._local = Limits(settings.rate_limit), LocalCounts(settings.web_concurrency)
         self._known = KnownTokens()
         self._cors = Cors(settings.cors_origins)
+        self._has_cells = bool(settings.cell or settings.cells)
+        self._entrance = Entrance(settings) if settings.cell else None
         # Half of the threads may hold a client that waits, so that others are served meanwhile.
         self._waiters = app.extensions["thread_waiters"] = ThreadWaiters(app, settings.web_threads // 2)
 
@@ -132,11 +136,14 @@ class FlaskHost:
         if preflight := self._cors.preflight(request):
             return _flask_response(preflight)
         # What operators ask, and the question what a path allows; all else counts.
-        is_free = request.path in OPERATORS or request.method == "OPTIONS"
+        is_internal = self._has_cells and request.path.startswith(INTERNAL)
+        is_free = request.path in OPERATORS or request.method == "OPTIONS" or is_internal
         if flask_request.endpoint not in current_app.extensions["routes"] and not is_free:
             self._count(self._limits.of_address("default", request.address))
         if not request.path:
             raise NotFound("there is no such resource")
+        if self._entrance and (facts := self._entrance.check(request)):
+            self._entrance.write(request, facts)
         return None
 
     def view_of(self, route: Route) -> Callable[..., Response]:
@@ -210,6 +217,11 @@ class FlaskHost:
         if count > 0:
             g.limited = limit, used
             limit.require(used)
+
+    def count_address(self, request: Request) -> None:
+        """On a thread. Raises: TooManyRequests."""
+        if limit := self._limits.of_address("default", request.address):
+            limit.require(Counter(fresh_cache().store, self._local).add(limit))
 
     def _response(self, reply: Reply, route: str) -> Response:
         """A declared route's reply as Flask's response."""

@@ -32,7 +32,7 @@ from api.limits import Allowed, PolicyName
 from api.reply import Reply, Waiting
 from api.request import Request
 from dues.accounts.actor import Actor
-from dues.errors import Unauthenticated
+from dues.errors import Problem, Unauthenticated
 from dues.reads import Query, ReadPlan, Resource, execute, parse_query, plan_list, plan_one, read_later
 from dues.reads.resource import Scope
 from dues.social.visibility import Viewer
@@ -95,6 +95,7 @@ class Route:
     moves_money: whether it charges or pays back, now or as soon as something is done.
     seal: puts a secret into an answer, the first and its replays alike. What the handler answers may be kept with
     its Idempotency-Key; what this makes of it is sent and kept nowhere. `call.seed` is what to make the secret from.
+    refused: of a route that is not served here (api/cells/refused.py): what is answered instead.
     """
 
     method: str
@@ -131,6 +132,7 @@ class Route:
     bearer_body: type[msgspec.Struct] | None = None
     verify: "Callable[[Call], None] | None" = None
     seal: "Callable[[Call, Reply], Reply] | None" = None
+    refused: "Callable[[], Problem] | None" = None
     responses: Mapping[int, Mapping[str, Any]] = field(default_factory=dict)
     parameters: Sequence[Mapping[str, Any]] = ()
 

@@ -139,6 +139,8 @@ def plan_read(route: Route, ids: Ids, request: Request, access: Access) -> ReadP
 
 def _admitted(route: Route, ids: Ids, request: Request, access: Access) -> Call:
     """Raises: Unauthenticated, Forbidden, NotFound."""
+    if route.refused:
+        raise route.refused()
     # A public route may do something else for a caller with a token, which then needs a scope.
     scope = route.bearer_scope if route.bearer_scope and access.actor else route.scope
     admit(access, scope, ids, unbound=route.unbound)

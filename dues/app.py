@@ -12,6 +12,7 @@ from flask import Flask
 from flask.cli import AppGroup
 
 from config import ConfigError, Settings, settings_or_exit
+from dues.cells.signatures import check_cells
 from dues.mail.address import check_sender
 from dues.observability.otel import start_spans
 from dues.postgres import init_db
@@ -55,6 +56,7 @@ def create_base(settings: Settings | None = None) -> Flask:
     settings = settings or settings_or_exit()
     try:
         check_sender(settings)
+        check_cells(settings)
         start_spans()
     except ConfigError as error:
         sys.exit(error.message)

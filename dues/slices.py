@@ -37,6 +37,7 @@ class Slice:
 SLICES = (
     Slice("accounts", routes=("accounts", "tokens", "recovery"), jobs=("accounts",)),
     Slice("stores", hooks=("stores.clock",), routes=("stores",), jobs=("clocks",)),
+    Slice("cells", commands=("cells.commands",), jobs=("cells",)),
     Slice("packages", routes=("packages",)),
     Slice(
         "payments",

@@ -22,6 +22,7 @@ from config import ConfigError, Settings, load_settings
 from dues.redis.client import redis_client
 from dues.vault import new_key
 from local import folders, ports
+from local.cells import MOST_CELLS, Cell, CellsGateway, plan_cells, told_to_the_directory
 from local.gateway import Gateway
 from local.mailsink import MailSink
 from local.postgres import Postgres
@@ -67,17 +68,25 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--gateway", action="store_true", help="have Caddy in front, on PORT and, with TLS, HTTP/2 and HTTP/3, TLS_PORT"
     )
     parser.add_argument("--webs", type=int, metavar="N", help="web servers behind the gateway, 1 to 16 (2)")
+    parser.add_argument(
+        "--cells", type=int, metavar="N", help="cells behind a gateway, 1 to 8, each with servers and stores of its own"
+    )
     given = parser.parse_args(argv)
     if given.webs is not None and not given.gateway:
         parser.error("--webs needs --gateway, which shares the requests out among them")
     if given.webs is not None and not 1 <= given.webs <= _MOST_WEBS:
         parser.error(f"--webs is a number from 1 to {_MOST_WEBS}")
+    if given.cells is not None and (given.gateway or not 1 <= given.cells <= MOST_CELLS):
+        parser.error(f"--cells is a number from 1 to {MOST_CELLS}, and goes without --gateway, which it brings")
     return given
 
 
 def _run(supervisor: Supervisor, home: Path, given: argparse.Namespace) -> None:
     port = _port("PORT", 8000)
     gateway = _gateway(home, port, given.webs or _WEBS) if given.gateway else None
+    cells = plan_cells(home, ports.free_ports(given.cells)) if given.cells else []
+    if cells:
+        gateway = _gateway_of_cells(home, port, cells)
     env = os.environ | {
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
         "PYTHONUNBUFFERED": "1",
@@ -91,6 +100,14 @@ def _run(supervisor: Supervisor, home: Path, given: argparse.Namespace) -> None:
     }
     if gateway:
         env["FORWARDED_ALLOW_IPS"] = os.environ.get("FORWARDED_ALLOW_IPS") or LOOPBACK
+    if cells and gateway:
+        env |= {
+            "PORT": str(gateway.webs[0]),
+            "CELL": "",
+            "CELLS": told_to_the_directory(cells),
+            "CELLS_KEY": os.environ.get("CELLS_KEY")
+            or _stored_secret(home / "cells_key", lambda: secrets.token_hex(32)),
+        }
     env |= _bring_up_servers(supervisor, home)
     _check_settings(env)
     _write_settings(home, env)
@@ -103,15 +120,38 @@ def _run(supervisor: Supervisor, home: Path, given: argparse.Namespace) -> None:
         *([f"--payments={given.payments}"] if given.payments is not None else []),
     ]
     supervisor.keep(*_webs(web, gateway.webs if gateway else [port]), worker, relay)
+    for cell in cells:
+        _bring_up_cell(supervisor, cell, env)
     # The demo data is committed in one transaction, so running web servers never show a part of it.
     supervisor.complete(Program(name="demo", argv=demo, cwd=PROJECT, env=env))
     supervisor.wait_until_ready()
     if gateway:
         supervisor.keep(gateway.prepare())
         supervisor.wait_until_ready()
-    _welcome(home, env, gateway)
+    _welcome(home, port, gateway)
     supervisor.watch()
     say("ending")
+
+
+def _bring_up_cell(supervisor: Supervisor, cell: Cell, directory: Mapping[str, str]) -> None:
+    servers, found = cell.servers()
+    supervisor.keep(*servers)
+    supervisor.wait_until_ready()
+    env = {**directory, **cell.settings(directory), **found}
+    _write_settings(cell.home, env)
+    release, web, worker, relay = read_procfile(PROJECT / "Procfile", ("release", "web", "worker", "relay"), env)
+    supervisor.complete(cell.named(release))
+    supervisor.keep(*(cell.named(program) for program in (*_webs(web, [cell.port]), worker, relay)))
+
+
+def _gateway_of_cells(home: Path, port: int, cells: list[Cell]) -> CellsGateway:
+    """Raises: CannotStart."""
+    directory = next(each for each in ports.free_ports(len(cells) + 2) if each not in {port, *_ports_of(cells)})
+    return CellsGateway(home, port, _port("TLS_PORT", 8443), directory, {cell.name: cell.port for cell in cells})
+
+
+def _ports_of(cells: list[Cell]) -> set[int]:
+    return {cell.port for cell in cells}
 
 
 def _gateway(home: Path, port: int, webs: int) -> Gateway:
@@ -187,7 +227,8 @@ def _write_settings(home: Path, env: Mapping[str, str]) -> None:
     """Write all settings to a file for bin/flask: the addresses of the started servers, and settings from the
     environment."""
     names = [field.upper() for field in Settings.__struct_fields__]
-    lines = [f"{name}={shlex.quote(env[name])}\n" for name in names if env.get(name)]
+    # Also those that are empty: where one is read within another's, that one's do not show through.
+    lines = [f"{name}={shlex.quote(env[name])}\n" for name in names if name in env]
     folders.write_whole(home / "env", "".join(lines))
 
 
@@ -243,12 +284,14 @@ def _is_ready(port: int) -> bool:
         connection.close()
 
 
-def _welcome(home: Path, env: dict[str, str], gateway: Gateway | None) -> None:
-    url = f"http://{LOOPBACK}:{env['PORT']}"
+def _welcome(home: Path, port: int, gateway: Gateway | None) -> None:
+    url = f"http://{LOOPBACK}:{port}"
     lines = [f"Dues is ready at {url}", f"  docs    {url}/docs"]
     if gateway:
         lines.append(f"  TLS     {gateway.tls_url}   (signed by {gateway.root_certificate})")
         lines += [f"  web {number:<3} http://{LOOPBACK}:{port}" for number, port in enumerate(gateway.webs, 1)]
+    if isinstance(gateway, CellsGateway):
+        lines += [f"  cell {name:<2} http://{LOOPBACK}:{port}" for name, port in gateway.cells.items()]
     with suppress(FileNotFoundError):
         demo = json.loads((home / "demo.json").read_text())
         lines += [f"  {who:<7} {demo[who]['email']}  {demo[who]['password']}" for who in ("owner", "member")]

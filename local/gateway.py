@@ -10,7 +10,7 @@ from pathlib import Path
 from local import folders
 from local.process import CannotStart, Program, Server
 
-_CONFIG = Path(__file__).resolve().parent.parent / "deploy" / "caddy" / "local.Caddyfile"
+CONFIG = Path(__file__).resolve().parent.parent / "deploy" / "caddy" / "local.Caddyfile"
 _LOOPBACK = "127.0.0.1"
 _SOCKET = "caddy.sock"
 
@@ -34,12 +34,15 @@ class Gateway(Server):
         socket = folders.for_sockets(self._folder, _SOCKET) / _SOCKET
         return Program(
             name="gateway",
-            argv=[str(program()), "run", "--config", str(_CONFIG), "--adapter", "caddyfile"],
+            argv=[str(program()), "run", "--config", str(self._config()), "--adapter", "caddyfile"],
             cwd=self._folder,
             env=self.environ | {"CADDY_ADMIN": f"unix/{socket}|0600"},
             ready=self._is_ready,
             log=self._home / "log" / "gateway.log",
         )
+
+    def _config(self) -> Path:
+        return CONFIG
 
     @property
     def environ(self) -> dict[str, str]:

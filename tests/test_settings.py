@@ -5,7 +5,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from config import ConfigError, Settings, env_example, load_settings, lookalikes, settings_page
+from config import ConfigError, Settings, load_settings, lookalikes
+from config_pages import env_example, settings_page
 from urls import address, read_redis_url, sqlalchemy_url
 
 pytestmark = pytest.mark.unit
@@ -15,11 +16,11 @@ LEAST = {"DATABASE_URL": "postgresql://u@h/d", "REDIS_URL": "redis://h", "SECRET
 
 
 def test_the_page_of_settings_is_up_to_date():
-    assert (ROOT / "docs/settings.md").read_text() == settings_page(), "run: python -m config > docs/settings.md"
+    assert (ROOT / "docs/settings.md").read_text() == settings_page(), "run: python -m config_pages > docs/settings.md"
 
 
 def test_the_example_environment_is_up_to_date():
-    assert (ROOT / ".env.example").read_text() == env_example(), "run: python -m config env > .env.example"
+    assert (ROOT / ".env.example").read_text() == env_example(), "run: python -m config_pages env > .env.example"
 
 
 def test_the_example_environment_holds_the_defaults():
@@ -129,15 +130,25 @@ MISTAKES = {
 _NAME = {"a word", "negative", "huge", "infinite", "no number"}
 _WORD = {*_NAME, "quotes"}
 _TEXT = {*_WORD, "a comment", "not ASCII", "another type"}
+_LINES = {"blank", "a line break after it", "a blank before it"}
 TAKEN = {
     **dict.fromkeys(("DUES_HOME", "FILES_DIR", "FONTS_DIR"), _TEXT),
     **dict.fromkeys(("CACHE_KEY_PREFIX", "METRICS_TOKEN", "PURGE_TOKEN"), _WORD),
     **dict.fromkeys(("HOST", "WEBHOOK_ALLOWED_HOSTS"), _NAME),
     "SECRET_KEY": {"quotes", "a comment"},
-    # A list, on several lines if need be.
-    "DATABASE_REPLICA_URLS": {"blank", "a line break after it", "a blank before it"},
+    "CELLS_KEY": {"quotes"},
+    # Lists, on several lines if need be.
+    "DATABASE_REPLICA_URLS": _LINES,
+    "CELLS": _LINES,
 }
-RIGHT = {**LEAST, "DATABASE_REPLICA_URLS": LEAST["DATABASE_URL"], "CACHE_REDIS_URL": LEAST["REDIS_URL"]}
+RIGHT = {
+    **LEAST,
+    "DATABASE_REPLICA_URLS": LEAST["DATABASE_URL"],
+    "CACHE_REDIS_URL": LEAST["REDIS_URL"],
+    "CELLS": "a=http://h:8000",
+    "CELL": "a=http://h:8000",
+    "CELLS_KEY": "k" * 32,
+}
 
 
 @pytest.mark.parametrize("name", FIELDS)

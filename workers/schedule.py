@@ -57,6 +57,7 @@ SCHEDULE: tuple[Every, ...] = (
     every(_HOURLY, kinds.FORGET_CIRCUITS),
     every(_HOURLY, kinds.FORGET_GATEWAY_EVENTS),
     every(_HOURLY, kinds.FORGET_PARTITIONS),
+    every(_HOURLY, kinds.FORGET_PLACES),
     every(_EVERY_FIVE_MINUTES, kinds.GATEWAY_SWEEPS),
     every(_HOURLY, kinds.FORGET_SYNC_OPERATIONS),
     every(_HOURLY, kinds.FORGET_SYNC_TOMBSTONES),

@@ -11,9 +11,11 @@ from dues.accounts.addresses import AddressChange, NewAddress
 from dues.accounts.models import Address, User, lock_user
 from dues.accounts.reads import addresses
 from dues.accounts.users import CheckedChange, NewUser, UserChange
+from dues.errors import Unsupported
 from dues.profiles.reads import me, profiles
 from dues.reads import ReadPlan
 from dues.reads.resource import Scope
+from dues.settings import settings
 
 routes = Routes(
     "accounts",
@@ -79,6 +81,8 @@ def get_me(call: Call) -> ReadPlan:
     What is included needs the scope to read it: `payments:read` for `include=payments`.
     """
     assert call.query
+    if call.query.selection.includes and settings().cells:
+        raise Unsupported("what is included is in several cells: ask each store")
     for name, _ in call.query.selection.includes:
         # What is included is named as the scope that reads it elsewhere.
         require_scope(call.actor, f"{name}:read")

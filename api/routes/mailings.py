@@ -19,6 +19,7 @@ from dues.mailings.reads import mailings
 from dues.mailings.service import MailingTest
 from dues.reads import ReadPlan
 from dues.reads.resource import Scope
+from dues.settings import settings
 from dues.social.models import Post
 from dues.social.posts import get_post
 from dues.stores.access import moved_to
@@ -215,7 +216,7 @@ def _elsewhere(call: Call, reader: unsubscribing.Reader) -> Reply | None:
     address = moved_to(reader.store_id)
     if address is None:
         return None
-    if not address:
+    if address in ("", settings().public_url):
         raise Unavailable("this store is being moved to another server")
     location = f"{address}/v1/unsubscribe?{call.request.query}"
     return Reply(b"", 308, {"Location": location, "Cache-Control": "no-store"})

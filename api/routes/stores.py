@@ -5,12 +5,14 @@ from typing import Any
 from uuid import UUID
 
 from api.auth import PUBLIC
+from api.cells.entrance import id_for_new_store
 from api.downloads import file_content
 from api.reply import Reply, no_content
 from api.routing import Call, Routes
 from dues.errors import NotFound
 from dues.reads import ReadPlan
 from dues.reads.resource import Scope
+from dues.settings import settings
 from dues.social.visibility import is_hidden
 from dues.stores import clock, logo, service
 from dues.stores import staff as staff_service
@@ -67,7 +69,8 @@ def list_stores(call: Call) -> ReadPlan:
 
 @routes.post(LIST, "catalog:write", unbound=True, body=NewStore, returns=stores)
 def create_store(call: Call) -> Reply:
-    store_id = service.create_store(call.actor.user_id, call.data)
+    given_id = id_for_new_store(settings(), call.request)
+    store_id = service.create_store(call.actor.user_id, call.data, given_id)
     return call.created(stores, {"id": store_id})
 
 

@@ -306,11 +306,15 @@ class Application:
             exchange.limited = limit, used
         return allowed
 
+    def _is_free(self, path: str) -> bool:
+        """Whether a page counts against no limit."""
+        return path in OPERATORS
+
     async def _serve_page(self, exchange: Exchange) -> None:
         """What is not declared is Flask's: pages, what operators ask, and the refusal of all else."""
         request = exchange.request
         is_operators = request.path in OPERATORS
-        is_free = is_operators or request.method == "OPTIONS"
+        is_free = self._is_free(request.path) or request.method == "OPTIONS"
         limit = None if is_free else self._limits.of_address("default", request.address)
         if limit:
             result = await self._checks.ask(None, limit)

@@ -6,15 +6,18 @@ rules by which an answer is looked up, kept and shared are those of dues/reads/f
 """
 
 import asyncio
+from collections.abc import Callable
 from contextvars import copy_context
+from typing import ParamSpec, TypeVar
 
 from flask import Flask
 
+from api.auth import PUBLIC
 from api.compress import SMALLEST, encode
 from api.http import reply_of
 from api.reply import Reply, Waiting
 from api.request import Request
-from api.routing import Route
+from api.routing import Call, Priority, Route
 from api.server.admission import AdaptiveLimit
 from api.server.loop_reader import LoopReader, Wanted
 from api.server.metrics_buffer import Tally
@@ -24,13 +27,24 @@ from api.serving import Ids, plan_read
 from config import Settings
 from dues.errors import Problem, Unavailable
 from dues.postgres.aio import LoopPostgres, Lost
-from dues.reads import answer_of
-from dues.reads.freshness import fresh_cache
+from dues.reads import ReadPlan, answer_of
+from dues.reads.freshness import Result, fresh_cache
+from dues.reads.freshness.read_protocol import Lookup
 from dues.reads.freshness.store import Miss
 from dues.stores.access import Access
 
 # A larger body is compressed on a thread: it would keep the loop for milliseconds.
 _LOOP_COMPRESSES = 16_384
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _answer_none(call: Call) -> Reply:
+    raise NotImplementedError("a plan of no route has no handler")
+
+
+_OF_NONE = Route("GET", "", _answer_none, PUBLIC)
 
 
 class Reads:
@@ -93,6 +107,14 @@ class Reads:
         elif len(reply.body) > _LOOP_COMPRESSES:
             await asyncio.get_running_loop().run_in_executor(None, encode, request, reply)
         return reply
+
+    async def make_plan(self, plan: ReadPlan, found: Lookup) -> Result:
+        """What a plan of no route comes to, after a look has found `found`. Raises: Unavailable, Lost."""
+        return await self._reader.read(Wanted(_OF_NONE, Access(None), plan, Priority.READ), found)
+
+    def within(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call a function in the application context that plans are made in."""
+        return self._context.run(function, *args, **kwargs)
 
     def let_go(self, wanted: Wanted, result: CheckResult) -> None:
         """The answer will not be made here, though others may wait for it."""

@@ -15,6 +15,7 @@ from stdnum.eu import vat as eu_vat
 from stdnum.exceptions import ValidationError as StdnumError
 
 from dues.accounts.models import Address, lock_user
+from dues.accounts.telling import tell_cells
 from dues.chosen_ids import id_of_new
 from dues.errors import InvalidValue, NotFound
 from dues.pdf.language import Language, words_of
@@ -131,6 +132,7 @@ def create_address(user_id: UUID, new: NewAddress, chosen_id: UUID | None = None
     address = Address(user_id=user_id, id=address_id, **asdict(new))
     db.session.add(address)
     touch(f"user:{user_id}")
+    tell_cells(user_id, counts=True)
     return address
 
 
@@ -149,11 +151,13 @@ def change_address(address: Address, change: AddressChange) -> None:
         _end_default(address.user_id)
     address.apply(change)
     touch(f"user:{address.user_id}")
+    tell_cells(address.user_id, counts=True)
 
 
 def delete_address(address: Address) -> None:
     db.session.delete(address)
     touch(f"user:{address.user_id}")
+    tell_cells(address.user_id, counts=True)
 
 
 def _end_default(user_id: UUID) -> None:

@@ -11,10 +11,13 @@ from uuid import UUID
 import ujson
 
 from dues.accounts.passwords import NOBODY
+from dues.errors import Unsupported
 from dues.ids import new_id
+from dues.jobs import PermanentFailure
 from dues.postgres import fetch_row, run_later
 from dues.postgres.constraints import lock_key
 from dues.reads.tags import touch
+from dues.settings import settings
 
 # An SQL condition on a user `u` and a store, whose id `{store_id}` names: the store has imported them, as it can with
 # anybody whose address it knows, and they had verified that address before. Nothing shows that they know the store,
@@ -67,6 +70,8 @@ def accounts_for(people: Mapping[str, Person]) -> dict[str, UUID]:
     ]
     if not rows:
         return found
+    if settings().cell:
+        raise PermanentFailure(Unsupported("a cell makes no accounts: they are its directory's"))
     keys = [str(lock_key("users.email_normal", row["email_normal"])) for row in rows]
     run_later(_TAKE_TURNS, {"keys": ujson.dumps(keys)})
     run_later(_INSERT, {"rows": ujson.dumps(rows, ensure_ascii=False), "password_hash": NOBODY})

@@ -21,7 +21,7 @@ _BY_EMAIL = """
 
 class User(Versioned, Model):
     """`email` is as it was typed; `email_normal`, which is unique, is the one form of all its spellings
-    (dues/mail/address.py)."""
+    (dues/mail/address.py). copy_of: in a cell, the id of the account in the directory that the row is a copy of."""
 
     __tablename__ = "users"
 
@@ -32,6 +32,7 @@ class User(Versioned, Model):
     password_hash: Mapped[str]
     email_verified_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
+    copy_of: Mapped[UUID] = mapped_column(default=UUID(int=0))
 
 
 class Address(Versioned, Model):
@@ -56,7 +57,7 @@ class Token(Versioned, Model):
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     user_id: Mapped[UUID] = mapped_column(ForeignKey(User.id))
-    store_id: Mapped[UUID | None] = mapped_column(ForeignKey("stores.id"))
+    store_id: Mapped[UUID | None]
     name: Mapped[str]
     token_hash: Mapped[bytes] = mapped_column(LargeBinary)
     scopes: Mapped[list[str]] = mapped_column(ARRAY(Text))

@@ -13,6 +13,7 @@ from dues.accounts.codes import Code, find_code, use_code
 from dues.accounts.fields import Email, Password
 from dues.accounts.models import mailbox_of
 from dues.accounts.passwords import hash_password
+from dues.accounts.telling import tell_cells
 from dues.accounts.tokens import WRONG_PASSWORDS, revoke_tokens
 from dues.accounts.unverified import count_verification
 from dues.accounts.users import refuse_weak, set_password
@@ -74,6 +75,7 @@ def verify_email(confirmation: EmailConfirmation) -> None:
     user, _ = use_code(confirmation.code, "verify-email")
     user.email_verified_at = user.email_verified_at or now()
     touch(f"user:{user.id}")
+    tell_cells(user.id)
 
 
 def check_reset_request(reset: PasswordReset) -> None:
@@ -103,3 +105,4 @@ def reset_password(confirmation: PasswordResetConfirmation, password_hash: str) 
     revoke_tokens(user.id)
     forget(WRONG_PASSWORDS, mailbox_of(holder.email))
     touch(f"user:{user.id}")
+    tell_cells(user.id)

@@ -23,6 +23,7 @@ from dues.accounts.attempts import Quota, count, take_back
 from dues.accounts.fields import Name, TypedEmail, TypedPassword
 from dues.accounts.models import Token, find_user, lock_user, mailbox_of
 from dues.accounts.passwords import NOBODY, hash_password, is_outdated, is_password
+from dues.accounts.telling import tell_cells
 from dues.clock import now
 from dues.errors import Conflict, Forbidden, NotFound, Outdated, Unauthenticated, Unavailable, ValidationFailed
 from dues.ids import new_id
@@ -46,6 +47,8 @@ _INSERT = """
 """
 # No foreign key is ever violated: PostgreSQL would log what was to be inserted.
 _KEEP_STORE = "select id from stores where id = %(store_id)s for key share"
+# One that a cell has, as the directory knows.
+_OF_CELL = "select store_id from store_places where store_id = %(store_id)s and cell <> ''"
 _LIVE = "select count(*) from api_tokens where user_id = %(user_id)s and revoked_at is null and expires_at > now()"
 # `for update`: waits for transactions that are about to commit what a token allowed (dues/stores/access.py).
 _REVOKE_FOUND = """
@@ -175,7 +178,7 @@ def narrow_token(actor: Actor, new: NewToken, seed: bytes) -> IssuedToken:
     lock_user(actor.user_id)
     if db.session.get_one(Token, actor.token_id).revoked_at is not None:
         raise Unauthenticated("the token has been revoked")
-    if store_id and fetch_row(_KEEP_STORE, {"store_id": store_id}) is None:
+    if store_id and not _is_store(store_id):
         raise ValidationFailed.of("#/store_id", "there is no such store", code="unknown_store")
     if _count_live(actor.user_id) >= MAX_TOKENS:
         raise _too_many()
@@ -209,6 +212,7 @@ def revoke_token(token: Token) -> None:
     """From the commit on it opens nothing."""
     token.revoked_at = now()
     touch(f"user:{token.user_id}:tokens", token_tag(token.token_hash))
+    tell_cells(token.user_id)
 
 
 def revoke_tokens(user_id: UUID, *, but: UUID | None = None) -> None:
@@ -234,6 +238,10 @@ def delete_expired_tokens() -> int:
     return len(found)
 
 
+def _is_store(store_id: UUID) -> bool:
+    return any(fetch_row(find, {"store_id": store_id}) for find in (_KEEP_STORE, _OF_CELL))
+
+
 def _count_live(user_id: UUID) -> int:
     (live,) = fetch_row(_LIVE, {"user_id": user_id}) or (0,)
     return int(live)
@@ -243,6 +251,8 @@ def _revoke(statement: str, values: dict[str, Any]) -> int:
     """Returns: how many were revoked."""
     (hashes,) = fetch_row(statement, values) or ([],)
     touch(f"user:{values['user_id']}:tokens", *(token_tag(bytes.fromhex(token_hash)) for token_hash in hashes))
+    if hashes:
+        tell_cells(values["user_id"])
     return len(hashes)
 
 

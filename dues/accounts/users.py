@@ -15,6 +15,7 @@ from dues.accounts.fields import Email, Name, Password, TypedPassword
 from dues.accounts.models import User
 from dues.accounts.password_rules import weakness
 from dues.accounts.passwords import NOBODY, hash_password
+from dues.accounts.telling import tell_cells
 from dues.accounts.tokens import revoke_tokens, try_password
 from dues.errors import Conflict, Outdated, ValidationFailed
 from dues.ids import new_id
@@ -130,10 +131,16 @@ def change_user(user: User, change: UserChange, checked: CheckedChange, *, token
     if change.name not in (UNSET, user.name):
         assert isinstance(change.name, str)
         user.name = change.name
-        _wait_for_referrers(user.id)
-        touch(*(tag for tags in _shown_in for tag in tags(user.id)))
-        record_change(user.id)
+        touch_name(user.id)
     touch(f"user:{user.id}")
+    tell_cells(user.id)
+
+
+def touch_name(user_id: UUID) -> None:
+    """A user is to have another name from the commit on: all that shows it is out of date."""
+    _wait_for_referrers(user_id)
+    touch(*(tag for tags in _shown_in for tag in tags(user_id)))
+    record_change(user_id)
 
 
 def set_password(user: User, password_hash: str) -> None:

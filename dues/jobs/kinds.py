@@ -81,6 +81,8 @@ UNSUBSCRIBE_ELSEWHERE = Kind("mailing.unsubscribe_elsewhere", "webhooks", timeou
 REPORT_ELSEWHERE = Kind("mailing.report_elsewhere", "webhooks", timeout_s=60)
 # With the deliveries, because it is one: a request to the outside, made by one thread of many.
 EDGE_PURGE = Kind("edge.purge", "webhooks", timeout_s=60)
+# The same, to the cells of which this Dues is the directory: an account has changed.
+CELLS_TELL = Kind("cells.tell", "webhooks", timeout_s=60)
 # Rows and nothing else, so it never waits behind receivers that do not answer.
 WEBHOOK_FAN_OUT = Kind("webhook.fan_out", "events", timeout_s=60)
 # As many attempts as dues/webhooks/schedule.py has waits.
@@ -103,6 +105,8 @@ FORGET_SYNC_OPERATIONS = Kind("housekeeping.sync_operations", "slow")
 FORGET_SYNC_TOMBSTONES = Kind("housekeeping.sync_tombstones", "slow")
 FORGET_CIRCUITS = Kind("housekeeping.circuits", "slow")
 FORGET_GATEWAY_EVENTS = Kind("housekeeping.gateway_events", "slow")
+# In the directory of cells: stores that were asked for and never made.
+FORGET_PLACES = Kind("housekeeping.places", "slow", timeout_s=600)
 # Makes partitions of months ahead, and empties old ones, of tables that have such.
 FORGET_PARTITIONS = Kind("housekeeping.partitions", "slow")
 

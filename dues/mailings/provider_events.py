@@ -12,7 +12,7 @@ import hmac
 import re
 import time
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from hashlib import sha256
 from itertools import product
@@ -22,6 +22,8 @@ from uuid import UUID, uuid4
 import ujson
 from msgspec import Meta, Struct
 
+from dues.cells.signatures import addresses as cell_addresses
+from dues.cells.signatures import is_directory, own_name
 from dues.errors import Conflict, Unauthenticated
 from dues.ids import parse_id
 from dues.jobs import enqueue
@@ -143,9 +145,18 @@ def record_events(reported: MailEvents, passed_on: int = 0) -> bool:
             values = {"email_ids": email_ids, "addresses": [normal_address(recipient) for recipient in recipients]}
             fetch_row(_RECORD.format(kind=kind), values | {"kind": kind})
         if unknown and passed_on < _MOST_PASSES:
-            for address, start in product(addresses, range(0, len(unknown), _MOST_TOLD)):
+            for address, start in product(_others(addresses), range(0, len(unknown), _MOST_TOLD)):
                 _pass_on_later(address, kind, unknown[start : start + _MOST_TOLD], passed_on + 1)
     return is_all
+
+
+def _others(moved_to: Iterable[str]) -> set[str]:
+    """Where mails that are not known here may be known: where stores have moved to, and the directory's cells."""
+    found = set(moved_to)
+    if is_directory() or own_name():
+        # What has moved from one cell to another is under this name as before.
+        found.discard(settings().public_url)
+    return found.union(cell_addresses().values())
 
 
 def _pass_on_later(address: str, kind: Kind, email_ids: list[str], passed_on: int) -> None:

@@ -6,6 +6,7 @@ states.py    how far a move has come: `store_moves`
 wire.py      what the two ends say to each other, over the pipes of a command
 rows.py      rows on their way: copied out, copied in, and counted with a digest
 departure.py the end where the store leaves
+within.py    the directory of cells, where the two ends are under one name
 removal.py   what is deleted there once the store has arrived
 arrival.py   the end where it arrives
 gateways.py  where the stores that left are now, as gateways read it

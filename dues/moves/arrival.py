@@ -14,9 +14,10 @@ import psycopg2
 from sqlalchemy.exc import DBAPIError
 
 from dues.billing.audit import audit_books
+from dues.cells.signatures import own_name
 from dues.failpoints import failpoint
 from dues.jobs.notifications import wake_relay
-from dues.moves import rows, states
+from dues.moves import rows, states, within
 from dues.moves.greeting import reasons_against
 from dues.moves.removal import touch_store
 from dues.moves.tables import PEOPLE, TABLES, Table
@@ -71,7 +72,7 @@ def receive(wire: Wire) -> None:
         with transaction():
             if reasons := reasons_against(message, _cursor(), store_id):
                 raise Refused("; ".join(reasons))
-        wire.tell("welcome", address=settings().public_url)
+        wire.tell("welcome", address=settings().public_url, **within.said_of_cells())
         # Nothing is open here while the other end waits for its jobs.
         _receive_files(wire, store_id)
         wire.hear("rows")
@@ -135,12 +136,15 @@ def _receive_files(wire: Wire, store_id: UUID) -> None:
 def _receive_people(wire: Wire, cursor: Any) -> list[UUID]:
     """Returns: their ids. Raises: Refused where another account has the address of one who is not known here."""
     columns = _receive_beside(wire, cursor, PEOPLE)
+    # In a cell they are copies of the directory's accounts, whose addresses are unique there.
+    copies = bool(own_name())
     cursor.execute(_CLASHES)
-    if clashes := cursor.fetchall():
+    if (clashes := cursor.fetchall()) and not copies:
         shown = ", ".join(f"{there} (here {here})" for there, here in clashes[:_SHOWN])
         raise Refused(f"{len(clashes)} people of the store have an account of another id here: {shown}")
     # A password is not taken in either, whatever was sent.
-    values = ", ".join(PEOPLE.computed.get(column, column) for column in columns)
+    computed = {**PEOPLE.computed, "copy_of": "m.id" if copies else f"'{UUID(int=0)}'::uuid"}
+    values = ", ".join(computed.get(column, column) for column in columns)
     cursor.execute(_ADD_PEOPLE.format(columns=", ".join(columns), values=values))
     cursor.execute("select id from moving_users")
     return [row[0] for row in cursor.fetchall()]

@@ -13,6 +13,7 @@ from dues.moves.departure import InDoubt, move
 from dues.moves.gateways import GATEWAYS, Gateway, gateway_map
 from dues.moves.states import Overtaken, stores_that_left
 from dues.moves.wire import Command, Lost, Refused, Wire
+from dues.moves.within import is_within
 from dues.postgres import told
 from dues.postgres.changing import Busy
 from dues.postgres.command_line import Group
@@ -65,7 +66,7 @@ def receive_command() -> None:
 @click.option("--for", "gateway", type=click.Choice(GATEWAYS), help="As lines for the configuration of this gateway.")
 def moved_command(gateway: Gateway | None) -> None:
     """The stores that have left, and where they are now."""
-    moved = stores_that_left()
+    moved = [(store_id, address) for store_id, address in stores_that_left() if not is_within(address)]
     if gateway:
         click.echo(gateway_map(gateway, moved), nl=False)
         return

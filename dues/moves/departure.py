@@ -20,7 +20,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from dues.failpoints import failpoint
-from dues.moves import rows, states
+from dues.moves import rows, states, within
 from dues.moves.fence import Fence, StillRunning
 from dues.moves.greeting import greeting
 from dues.moves.removal import remove_store
@@ -61,7 +61,7 @@ def move(store_id: UUID, reach: Reach, tell: Tell, *, longest_wait_s: float) -> 
             raise Refused(f"the store has moved to {earlier.address} already")
         if earlier and earlier.state == "switching":
             if has_arrived(reach, store_id, earlier.id):
-                return _finish(fence, store_id, earlier.id, earlier.address, tell)
+                return _finish(fence, store_id, earlier, tell)
             tell("the store has not arrived: the move is begun anew")
         if earlier and earlier.state != "here":
             _give_up(fence, store_id)
@@ -85,11 +85,11 @@ def _move(fence: Fence, store_id: UUID, reach: Reach, tell: Tell, longest_wait_s
     move_id, is_switched = uuid4(), False
     try:
         with reach() as wire:
-            address = _greet(wire, store_id, move_id)
+            address, cell = _greet(wire, store_id, move_id)
             with _giving_up(fence, store_id, move_id), hearing_why(wire):
                 _copy(wire, fence, store_id, move_id, tell, longest_wait_s)
                 failpoint("move.before_switch")
-                states.switch(store_id, move_id, address)
+                states.switch(store_id, move_id, address, cell)
             is_switched = True
             failpoint("move.after_switch")
             wire.tell("commit")
@@ -102,7 +102,7 @@ def _move(fence: Fence, store_id: UUID, reach: Reach, tell: Tell, longest_wait_s
         if not has_arrived(reach, store_id, move_id):
             _give_up(fence, store_id)
             raise Refused("the other end could not commit") from None
-    return _finish(fence, store_id, move_id, address, tell)
+    return _finish(fence, store_id, states.Move(move_id, "switching", address, cell), tell)
 
 
 def _copy(wire: Wire, fence: Fence, store_id: UUID, move_id: UUID, tell: Tell, longest_wait_s: float) -> None:
@@ -118,13 +118,14 @@ def _copy(wire: Wire, fence: Fence, store_id: UUID, move_id: UUID, tell: Tell, l
     tell("all has arrived as it left, and its books are clean")
 
 
-def _greet(wire: Wire, store_id: UUID, move_id: UUID) -> str:
-    """Returns: the URL of the Dues at the other end. Raises: Refused."""
+def _greet(wire: Wire, store_id: UUID, move_id: UUID) -> tuple[str, str]:
+    """Returns: the URL of the Dues at the other end, and which of its cells that is. Raises: Refused."""
     with _snapshot() as cursor:
         said = greeting(cursor, store_id)
     try:
         wire.tell("hello", store_id=str(store_id), move_id=str(move_id), **said)
-        return str(wire.hear("welcome")["address"])
+        welcome = wire.hear("welcome")
+        return str(welcome["address"]), within.cell_at(welcome, store_id)
     except Lost as lost:
         raise Refused(str(lost)) from lost
 
@@ -183,9 +184,19 @@ def _give_up(fence: Fence, store_id: UUID) -> None:
     states.forget(store_id)
 
 
-def _finish(fence: Fence, store_id: UUID, move_id: UUID, address: str, tell: Tell) -> str:
+def _finish(fence: Fence, store_id: UUID, done: states.Move, tell: Tell) -> str:
+    """Raises: InDoubt where the directory of cells cannot be told."""
+    if stays_within := within.is_within(done.address):
+        failpoint("move.before_told")
+        try:
+            within.note_arrival(store_id, done.cell)
+        except within.NotTold as error:
+            raise InDoubt(
+                f"the store has arrived, and the directory cannot be told ({error}). Until it is, requests for the"
+                " store are answered 503: run this again"
+            ) from error
     tell("the store has arrived: deleting its rows here")
     failpoint("move.before_removal")
-    remove_store(store_id, move_id, address)
+    remove_store(store_id, done.id, done.address, keeps_tokens=stays_within)
     fence.lift(free_jobs=False)
-    return address
+    return f"{done.address} ({done.cell or 'the directory'})" if stays_within else done.address

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from dues.moves import rows
 from dues.moves.wire import Refused
+from dues.moves.within import reason_against, said_of_cells
 from dues.postgres import IS_SPREAD
 from dues.settings import settings
 from dues.vault import key_id_of, known_key_ids
@@ -33,6 +34,8 @@ def greeting(cursor: Any, store_id: UUID) -> dict[str, Any]:
     keys = sorted({key_id_of(secret) for (secret,) in cursor.fetchall()})
     return {
         "slug": found[0],
+        "public_url": settings().public_url,
+        **said_of_cells(),
         "revision": _revision(cursor),
         "columns": _columns(cursor),
         "secret_key": _secret_key_proof(),
@@ -54,6 +57,8 @@ def reasons_against(said: Mapping[str, Any], cursor: Any, store_id: UUID) -> lis
         reasons.append("SECRET_KEY is another one here: answers that are kept, and links in mails, would be void")
     if set(said["secrets_keys"]) - known_key_ids():
         reasons.append("a secret of the store's gateway is encrypted with a key that is not among SECRETS_KEYS here")
+    if against := reason_against(said):
+        reasons.append(against)
     cursor.execute(_TAKEN, {"store_id": store_id, "slug": said["slug"]})
     for found_id, slug in cursor.fetchall():
         reasons.append("the store is here already" if found_id == store_id else f"the slug {slug} is taken here")

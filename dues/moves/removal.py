@@ -20,9 +20,9 @@ _FOLDERS = """
 """
 
 
-def remove_store(store_id: UUID, move_id: UUID, address: str) -> None:
-    """Needs the fence to stand. What a store's own tokens opened is elsewhere now, so they are deleted too. Raises:
-    Overtaken."""
+def remove_store(store_id: UUID, move_id: UUID, address: str, *, keeps_tokens: bool = False) -> None:
+    """Needs the fence to stand. What a store's own tokens opened is elsewhere now, so they are deleted too, unless they
+    go on to open it there. Raises: Overtaken."""
     named = {"store_id": store_id}
     with transaction():
         states.leave(store_id, move_id, address)
@@ -32,9 +32,10 @@ def remove_store(store_id: UUID, move_id: UUID, address: str) -> None:
         people = rows.ids_of(cursor, PEOPLE, store_id)
         cursor.execute(_FOLDERS, named)
         folders = {PurePosixPath(key).parent.as_posix() for (key,) in cursor.fetchall()}
-        cursor.execute(_TOKENS, named)
-        for user_id, token_hash in cursor.fetchall():
-            touch(f"user:{user_id}:tokens", token_tag(bytes(token_hash)))
+        if not keeps_tokens:
+            cursor.execute(_TOKENS, named)
+            for user_id, token_hash in cursor.fetchall():
+                touch(f"user:{user_id}:tokens", token_tag(bytes(token_hash)))
         # Mails and the sandbox's books are found by rows that are deleted after them.
         for table in reversed(MOVED):
             cursor.execute(f"delete from {table.name} where {table.rows}", named)

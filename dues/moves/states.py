@@ -18,15 +18,16 @@ from dues.reads.tags import touch
 
 State = Literal["holding", "copying", "switching", "leaving", "gone", "arriving", "here"]
 
-_FIND = "select id, state, address from store_moves where store_id = %(store_id)s"
+_FIND = "select id, state, address, cell from store_moves where store_id = %(store_id)s"
 _NOTE = """
     insert into store_moves(store_id, id, state) values (%(store_id)s, %(id)s, %(state)s)
-    on conflict (store_id) do update set id = excluded.id, state = excluded.state, address = '', changed_at = now()
+    on conflict (store_id) do update set id = excluded.id, state = excluded.state, address = '', cell = '',
+        changed_at = now()
     returning store_id
 """
 # Whoever was taken for dead and goes on nevertheless finds that the move is not as it left it.
 _CHANGE = """
-    update store_moves set state = %(state)s, address = %(address)s, changed_at = now()
+    update store_moves set state = %(state)s, address = %(address)s, cell = coalesce(%(cell)s, cell), changed_at = now()
     where store_id = %(store_id)s and id = %(id)s and state = %(before)s returning store_id
 """
 _FORGET = "delete from store_moves where store_id = %(store_id)s returning store_id"
@@ -46,11 +47,13 @@ class Overtaken(Exception):
 
 @dataclass(frozen=True)
 class Move:
-    """A store's latest move. `address` is the URL of the Dues that it goes to, or went to."""
+    """A store's latest move. `address` is the URL of the Dues that it goes to, or went to, and `cell` which of those
+    that share this URL; empty for the directory, and where there are no cells."""
 
     id: UUID
     state: State
     address: str
+    cell: str
 
 
 def find_move(store_id: UUID) -> Move | None:
@@ -69,10 +72,10 @@ def begin(store_id: UUID, move_id: UUID, state: State) -> None:
         note(store_id, move_id, state)
 
 
-def switch(store_id: UUID, move_id: UUID, address: str) -> None:
+def switch(store_id: UUID, move_id: UUID, address: str, cell: str = "") -> None:
     """From this commit on nothing of the store is shown here. Raises: Overtaken."""
     with transaction():
-        _change(store_id, move_id, "copying", "switching", address)
+        _change(store_id, move_id, "copying", "switching", address, cell)
         touch(f"store:{store_id}")
 
 
@@ -86,10 +89,10 @@ def note_gone(store_id: UUID, move_id: UUID, address: str) -> None:
     _change(store_id, move_id, "leaving", "gone", address)
 
 
-def _change(store_id: UUID, move_id: UUID, before: State, state: State, address: str) -> None:
+def _change(store_id: UUID, move_id: UUID, before: State, state: State, address: str, cell: str | None = None) -> None:
     unit_of_work()
     values = {"store_id": store_id, "id": move_id, "before": before, "state": state, "address": address}
-    if fetch_row(_CHANGE, values) is None:
+    if fetch_row(_CHANGE, values | {"cell": cell}) is None:
         raise Overtaken("another `flask stores move` has taken this move over")
 
 

@@ -128,6 +128,7 @@ LEFT = {
     "api_tokens": "a token opens something at the Dues that issued it alone; those bound to the store are deleted",
     "customer_words": "made by triggers as customers arrive",
     "store_moves": "each end keeps its own",
+    "store_places": "the directory of cells notes where the store has gone",
 }
 
 _NAMED = " union ".join(

@@ -24,6 +24,7 @@ _Key = Annotated[
     str, Meta(pattern=r"^(reports|imports)(/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}){1,2}(/refused)?/[0-9A-Za-z.]+\Z")
 ]
 _Address = Annotated[str, Meta(pattern=r"^https?://[0-9A-Za-z.:\[\]-]+(/[0-9A-Za-z._~/-]*)?\Z")]
+_Cell = Annotated[str, Meta(pattern=r"^([a-z][a-z0-9-]{0,30})?\Z")] | None
 _FACTS: dict[str, dict[str, Any]] = {
     "hello": {
         "store_id": UUID,
@@ -33,10 +34,13 @@ _FACTS: dict[str, dict[str, Any]] = {
         "columns": dict[str, list[str]],
         "secret_key": Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")],
         "secrets_keys": list[str],
+        "public_url": _Address | None,
+        "has_cells": bool | None,
+        "cell": _Cell,
     },
     "ask": {"store_id": UUID, "move_id": UUID},
     "answer": {"has_arrived": bool},
-    "welcome": {"address": _Address},
+    "welcome": {"address": _Address, "has_cells": bool | None, "cell": _Cell},
     "files": {"keys": list[_Key]},
     "digests": {"digests": dict[str, tuple[int, str, str]]},
     "refused": {"why": str},

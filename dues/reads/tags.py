@@ -9,7 +9,7 @@ store:S:customers        who buys there              stores               the li
 store:S:clock            a test store's clock         store:S:documents    receipts and the like
 store:S:subscriptions    its subscriptions           store:S:invoices     its invoices and credit notes
 store:S:reports          its reports                 store:S:webhooks     its webhook endpoints
-store:S:imports          its imports
+store:S:imports          its imports               store:S:place        which cell has it
 packages                 those of every store, for lists that embed packages of many
 user:U:sees              what U may see of others: whom U follows, blocks, is a member of and works for
 user:U:counts            how many U follows and is followed by, and who

@@ -22,6 +22,7 @@ from dues.errors import Forbidden, Misdirected, NotFound, Unauthenticated, Unava
 from dues.postgres import fetch_row, run_later
 from dues.reads.freshness import Computed, Result, Validator, read
 from dues.reads.tags import token_tag
+from dues.settings import settings
 
 ROLES = ("support", "manager", "owner")
 
@@ -210,10 +211,10 @@ def moved_to(store_id: UUID) -> str | None:
 
 def require_not_moved(address: str | None) -> None:
     """With what `moved_to()` says. Raises: Misdirected where another Dues has the store, and Unavailable where that is
-    about to."""
-    if address:
+    about to, or where it is another cell of this name, to which the next request will go."""
+    if address and address != settings().public_url:
         raise Misdirected(f"this store has moved to {address}", code="store_moved", address=address)
-    if address == "":
+    if address is not None:
         raise Unavailable("this store is being moved to another server")
 
 

@@ -110,9 +110,12 @@ class StoreChange(Struct, forbid_unknown_fields=True):
     tax_rate: TaxRate | UnsetType = UNSET
 
 
-def create_store(user_id: UUID, new: NewStore) -> UUID:
-    """A store owned by `user_id`. Returns: its id. Raises: Conflict where the slug is taken."""
-    store_id, slug = new_id(), new.slug or _free_slug(new.name)
+def create_store(user_id: UUID, new: NewStore, given_id: UUID | None = None) -> UUID:
+    """A store owned by `user_id`, with an id that was given out for it, or a new one. Returns: its id. Raises: Conflict
+    where the slug is taken, or the store is there already."""
+    if given_id and db.session.get(Store, given_id):
+        raise Conflict("the store that was asked for with this key is there already", code="already_made")
+    store_id, slug = given_id or new_id(), new.slug or _free_slug(new.name)
     values = asdict(new) | {"id": store_id, "owner_id": user_id, "slug": slug}
     if db.session.scalar(insert(Store).values(values).on_conflict_do_nothing().returning(Store.id)) is None:
         raise _slug_taken()

@@ -31,7 +31,15 @@ def test_caddy(name: str, tmp_path: Path):
     assert "/readyz?ignore=redis" in said
 
 
-@pytest.mark.parametrize("config", sorted((DEPLOY / "caddy").iterdir()), ids=lambda path: path.name)
+def test_caddy_before_cells(tmp_path: Path):
+    config = DEPLOY / "cells" / "Caddyfile"
+    said = check(program(), "adapt", "--config", config, "--adapter", "caddyfile", "--validate", HOME=str(tmp_path))
+    assert "/cells/question" in said
+
+
+@pytest.mark.parametrize(
+    "config", sorted([*(DEPLOY / "caddy").iterdir(), *(DEPLOY / "cells").iterdir()]), ids=lambda path: path.name
+)
 def test_caddy_s_files_are_as_caddy_writes_them(config: Path):
     formatted = subprocess.run([program(), "fmt", str(config)], check=False, capture_output=True, text=True, timeout=60)
     assert formatted.stdout == config.read_text()

@@ -154,6 +154,7 @@ def test_a_life_of_bin_run(home: Path, start: Callable[..., Run]) -> None:
     [
         (["--webs", "2"], {}, "--webs needs --gateway"),
         (["--gateway", "--webs", "0"], {}, "--webs is a number from 1 to 16"),
+        (["--cells", "9"], {}, "--cells is a number from 1 to 8"),
         (["--gateway"], {"TLS_PORT": "many"}, "TLS_PORT is many, which is no port"),
         (["--gateway"], {"TLS_PORT": "{port}"}, "PORT and TLS_PORT are both {port}"),
     ],

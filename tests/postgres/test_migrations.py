@@ -26,6 +26,7 @@ from urls import sqlalchemy_url
 # Written and read with SQL alone.
 WITHOUT_MODEL = {
     "store_moves",
+    "store_places",
     "idempotency_keys",
     "schedule_ticks",
     "cache_switch",

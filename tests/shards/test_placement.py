@@ -18,7 +18,7 @@ _PLACES: dict[Place, str] = {
     "local": """
         account_attempts account_codes api_tokens blocks cache_switch circuit_breakers comments email_sends follow_stats
         follows idempotency_keys jobs likes mail_domains post_packages post_stat_shards post_stats posts relay_looks
-        replica_mark schedule_ticks sync_changes sync_operations webhook_deliveries webhook_endpoints
+        replica_mark schedule_ticks store_places sync_changes sync_operations webhook_deliveries webhook_endpoints
     """,
     "distributed": """
         credit_notes credits customer_words customers disputes document_deliveries document_series documents

@@ -1,0 +1,152 @@
+"""In the directory: what the gateway is told of a request before it sends it on.
+
+It asks with the request's header, its method and its target (X-Forwarded-Method, X-Forwarded-Uri), and is answered 200
+with the cell and, for a caller with a token, an assertion for that cell; or with the refusal that the client is to get.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from uuid import UUID
+
+from api.auth import bearer_token
+from api.reply import Reply
+from api.request import Request, parameters_of, read_target
+from dues.cells import assertion, places
+from dues.cells.calls import call_cell
+from dues.cells.question import Answer, Asked, Question, asked_of, read_answer
+from dues.cells.signatures import ASSERTION, CELL, addresses, key_with
+from dues.errors import NotFound, Unauthenticated, Unavailable
+from dues.ids import parse_id
+from dues.mailings.unsubscribing import read_token
+from dues.postgres import fetch_row, transaction
+from dues.reads.freshness import Computed, read
+
+PATH = "/cells/question"
+# How the gateway calls the directory itself.
+DIRECTORY = "directory"
+
+# Counts what makes work in the directory, against the caller's address. Raises: TooManyRequests.
+Count = Callable[[Request], object]
+
+_JOB = "select store_id from jobs where id = %(job_id)s"
+_MOST_JOBS = 50_000
+
+
+def asked_request(question: Request) -> Request:
+    """The request that the gateway asks about."""
+    path, query = read_target(question.fields.get("x-forwarded-uri", ""))
+    return replace(question, method=question.fields.get("x-forwarded-method", "").upper(), path=path, query=query)
+
+
+def named_in(request: Request) -> Asked:
+    """What a request is about, as far as its target says. Raises: Unauthenticated."""
+    bearer_token(request)
+    if request.path == "/v1/unsubscribe":
+        tokens = [value for name, value in parameters_of(request.query) if name == "token"]
+        try:
+            return Asked(read_token(tokens[0]).store_id) if tokens else Asked()
+        except NotFound:
+            return Asked()
+    return asked_of(request.method, request.path)
+
+
+def direct(request: Request, count: Count) -> Reply:
+    """The answer for the gateway, on a thread. Raises: Problem."""
+    asked = named_in(request)
+    if asked.founds and request.token:
+        return _direct_founding(request, request.token, count)
+    store_id = asked.store_id or (_store_of_job(request, asked.job_id, count) if asked.job_id else None)
+    if store_id is None:
+        return to_directory()
+    question = Question(request.token, store_id, asked.other)
+    return directed(request, _ask(question))
+
+
+def directed(request: Request, answer: Answer, cell: str | None = None, store_id: UUID | None = None) -> Reply:
+    """`cell`: another than that of the answer. Raises: Unauthenticated."""
+    if request.token is not None and not answer.facts:
+        raise Unauthenticated("the token is unknown, expired or revoked")
+    cell = answer.cell if cell is None else cell
+    if not cell:
+        return to_directory()
+    if cell not in addresses():
+        raise Unavailable("the cell of this store is not in service")
+    headers = {CELL: cell, "Cache-Control": "no-store"}
+    if request.token is not None:
+        headers[ASSERTION] = assertion.write(
+            key_with(cell), answer.facts, request.method, request.path, request.token, store_id
+        )
+    return Reply(b"", 200, headers)
+
+
+def to_directory() -> Reply:
+    return Reply(b"", 200, {CELL: DIRECTORY, "Cache-Control": "no-store"})
+
+
+def _ask(question: Question) -> Answer:
+    def compute() -> Computed:
+        sql, values = question.statement()
+        return question.computed(fetch_row(sql, values))
+
+    return read_answer(read(question.key, question.tags, compute).payload)
+
+
+def _direct_founding(request: Request, token: str, count: Count) -> Reply:
+    answer = _ask(Question(token, None))
+    if answer.user_id is None:
+        return directed(request, answer)
+    if not answer.may_found:
+        # Any cell says so, in the order of refusals; no place is kept for it.
+        return directed(request, answer, places.cell_for(answer.user_id))
+    # A row is written, whatever becomes of the request.
+    count(request)
+    key = request.fields.get("idempotency-key")
+    with transaction():
+        place = places.reserve(answer.user_id, key)
+    return directed(request, answer, place.cell, place.store_id)
+
+
+class _Jobs:
+    """The stores of jobs, which never change. The directory has to ask the cells whose a job is, once for each."""
+
+    def __init__(self) -> None:
+        self.known: dict[UUID, UUID] = {}
+
+    def store_of(self, job_id: UUID) -> UUID | None:
+        """None for a job that the directory has itself, and for one that nobody has. Raises: Unavailable where a cell
+        that may have it does not answer."""
+        if row := fetch_row(_JOB, {"job_id": job_id}):
+            return row[0]  # type: ignore[no-any-return]
+        silent: Unavailable | None = None
+        for cell in addresses():
+            try:
+                store_id = parse_id(str(call_cell(cell, "GET", f"/cells/jobs/{job_id}")["store_id"]))
+            except Unavailable as problem:
+                silent = problem
+                continue
+            if store_id:
+                if len(self.known) >= _MOST_JOBS:
+                    self.known.clear()
+                self.known[job_id] = store_id
+                return store_id
+        if silent:
+            raise silent
+        return None
+
+
+_jobs = _Jobs()
+
+
+def known_store_of(job_id: UUID) -> UUID | None:
+    """Where no cell has to be asked."""
+    return _jobs.known.get(job_id)
+
+
+def _store_of_job(request: Request, job_id: UUID, count: Count) -> UUID | None:
+    if found := known_store_of(job_id):
+        return found
+    # Nobody is asked for a stranger.
+    if request.token is None or not _ask(Question(request.token, None)).facts:
+        return None
+    count(request)
+    return _jobs.store_of(job_id)

@@ -1,0 +1,99 @@
+"""The fast host of a cell, and of the directory of cells: each a step before the one of every Dues."""
+
+from functools import partial
+
+from flask import Flask
+
+from api.cells import directing
+from api.cells.entrance import INTERNAL, Entrance
+from api.http import problem_reply
+from api.reply import Reply
+from api.request import Request
+from api.routing import Priority
+from api.server.application import Application
+from api.server.exchange import Exchange
+from api.telemetry import own_fields
+from config import Settings
+from dues.cells.assertion import Facts
+from dues.cells.question import Question, read_answer
+from dues.errors import Problem, Unauthenticated
+from dues.postgres.aio import Lost
+
+
+def application_for(app: Flask) -> Application:
+    """The fast host of an application, by its settings."""
+    settings: Settings = app.extensions["settings"]
+    if settings.cells:
+        return DirectoryApplication(app)
+    return CellApplication(app) if settings.cell else Application(app)
+
+
+class _WithCells(Application):
+    def _is_free(self, path: str) -> bool:
+        return super()._is_free(path) or path.startswith(INTERNAL)
+
+
+class CellApplication(_WithCells):
+    """Lets in whom the directory has vouched for."""
+
+    def __init__(self, app: Flask) -> None:
+        super().__init__(app)
+        self._entrance = Entrance(self._settings)
+
+    def __call__(self, exchange: Exchange) -> None:
+        try:
+            facts = self._entrance.check(exchange.request)
+        except Problem as problem:
+            self._refuse(exchange, problem)
+            return
+        if facts is None:
+            super().__call__(exchange)
+        else:
+            self._run(exchange, self._note(exchange, facts))
+
+    async def _note(self, exchange: Exchange, facts: Facts) -> None:
+        async with self._admission.slot(Priority.READ, (facts.person.id,)):
+            await self._threads.call(partial(self._entrance.write, exchange.request, facts))
+        super().__call__(exchange)
+
+
+class DirectoryApplication(_WithCells):
+    """Tells the gateway where requests go, mostly without a thread."""
+
+    def __call__(self, exchange: Exchange) -> None:
+        if exchange.request.path == directing.PATH:
+            self._run(exchange, self._direct(exchange))
+        else:
+            super().__call__(exchange)
+
+    async def _direct(self, exchange: Exchange) -> None:
+        asked = directing.asked_request(exchange.request)
+        try:
+            reply = await self._directed(exchange, asked)
+        except Problem as problem:
+            reply = problem_reply(problem, asked)
+        exchange.send_reply(reply, own_fields(asked.id, exchange.seconds, exchange.limited))
+
+    async def _directed(self, exchange: Exchange, request: Request) -> Reply:
+        """Raises: Problem."""
+        named = self._reads.within(directing.named_in, request)
+        store_id = named.store_id or (directing.known_store_of(named.job_id) if named.job_id else None)
+        try:
+            if store_id is None:
+                return await self._by_thread(request) if named.job_id or named.founds else directing.to_directory()
+            question = Question(request.token, store_id, named.other)
+            found = (await self._checks.ask(None, None, question)).found
+            try:
+                made = await self._reads.make_plan(question, found)
+            except Lost:
+                return await self._by_thread(request)
+            return self._reads.within(directing.directed, request, read_answer(made.payload))
+        except Unauthenticated:
+            # Whoever guesses tokens is counted as by every Dues.
+            if limit := self._limits.of_address("default", request.address):
+                self._count(exchange, limit, (await self._checks.ask(None, limit)).used)
+            raise
+
+    async def _by_thread(self, request: Request) -> Reply:
+        async with self._admission.slot(Priority.READ, (request.address,)):
+            return await self._threads.call(partial(directing.direct, request, self._app.extensions["count_address"]))
