@@ -3,6 +3,11 @@
 from graphlib import TopologicalSorter
 from typing import Any
 
+# How an administrator calls the function: where all rows go, no trigger need fire and no key be checked. It is so for
+# the whole connection, since PostgreSQL forgets all plans of a session that changes it; and to turn triggers off table
+# by table would change the tables, so that each session has to plan its statements on them anew.
+AS_ADMINISTRATOR = {"user": "postgres", "options": "-c session_replication_role=replica"}
+
 _SMALL_TABLE = 512 * 1024
 # Tables some of whose rows a trigger keeps from being deleted or truncated: bits of `tgtype`.
 _GUARDED = """
@@ -28,13 +33,6 @@ _CLEAN = """
         update cache_switch set "on" = true, settled = false, generation = generation + 1 where not "on";
     end $$
 """
-# Where all rows go, no trigger need fire and no key be checked. To turn triggers off table by table would change the
-# tables, so that each session has to plan its statements on them anew. Only an administrator may set this.
-_AS_ADMINISTRATOR = """
-    alter function tests.clean owner to postgres;
-    alter function tests.clean security definer set session_replication_role = replica;
-"""
-
 _TABLES = """
     select format('%I.%I', schemaname, tablename) as name from pg_tables
     where schemaname not in ('pg_catalog', 'information_schema')
@@ -53,13 +51,8 @@ def make_cleaning(cursor: Any) -> None:
     cursor.execute(_cleaning(_empty_tables(cursor), _guarded_tables(cursor)))
 
 
-def clean_as_administrator(cursor: Any) -> None:
-    """Have the function spare itself the triggers. `cursor` is an administrator's."""
-    cursor.execute(_AS_ADMINISTRATOR)
-
-
 def _cleaning(tables: list[str], guarded: list[str]) -> str:
-    """The statement that makes the function which empties `tables`. Unless it runs as an administrator, the triggers of
+    """The statement that makes the function which empties `tables`. Unless an administrator calls it, the triggers of
     those that are `guarded` are turned off meanwhile, which costs more than all the rest, and so only where there are
     rows in one."""
     return _CLEAN.format(

@@ -41,7 +41,7 @@ from local.postgres import Postgres
 from local.process import Server
 from local.valkey import Valkey
 from tests.citus_cluster import CitusCluster, Cleaning, drop
-from tests.cleaning import clean_as_administrator, make_cleaning
+from tests.cleaning import AS_ADMINISTRATOR, make_cleaning
 from tests.kept_connections import is_live
 from urls import sqlalchemy_url
 
@@ -119,8 +119,9 @@ class Direct:
     """A connection of the tests' own, whose every statement is committed at once. It is kept, and made anew when a test
     had it cut. What it writes touches no tags, so everything cached is forgotten instead (`forget`)."""
 
-    def __init__(self, url: str, forget: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, url: str, forget: Callable[[], None] = lambda: None, **options: str) -> None:
         self._url, self._forget = url, forget
+        self._options = {"options": "-c timezone=UTC -c lock_timeout=10s", **options}
         self._connection: psycopg2.extensions.connection | None = None
 
     @contextlib.contextmanager
@@ -139,7 +140,7 @@ class Direct:
             if is_live(self._connection):
                 return self._connection
             self._connection.close()
-        self._connection = psycopg2.connect(self._url, options="-c timezone=UTC -c lock_timeout=10s")
+        self._connection = psycopg2.connect(self._url, **self._options)
         self._connection.autocommit = True
         return self._connection
 
@@ -231,9 +232,8 @@ class Servers(Backing):
             return
         with self.direct.cursor() as cursor:
             make_cleaning(cursor)
-        if not os.environ.get("DUES_TEST_DATABASE_URL"):
-            with closing(psycopg2.connect(self.database_url, user="postgres")) as administrator, administrator:
-                clean_as_administrator(administrator.cursor())
+        is_ours = not os.environ.get("DUES_TEST_DATABASE_URL")
+        self._cleaner = Direct(self.database_url, **AS_ADMINISTRATOR) if is_ours else self.direct
 
     def clean(self, *, anew: bool = False) -> None:
         """Empty the database and Redis. `anew`: no table keeps the room of deleted rows, by which PostgreSQL estimates
@@ -241,7 +241,7 @@ class Servers(Backing):
         if self._cleaning:
             self._cleaning.clean()
         else:
-            with self.direct.cursor() as cursor:
+            with self._cleaner.cursor() as cursor:
                 cursor.execute("select tests.clean(%s)", (anew,))
         self.redis.flushdb()
 
@@ -249,6 +249,8 @@ class Servers(Backing):
         self.direct.close()
         if self._cleaning:
             self._cleaning.close()
+        else:
+            self._cleaner.close()
         self._wire.close()
         self.redis.close()
         self.mail.stop()
