@@ -6,6 +6,8 @@ import io
 import pypdfium2
 import pypdfium2.raw as pdfium
 
+_LIGHT = bytes(range(128, 256))
+
 
 class PDF:
     """A finished PDF."""
@@ -61,7 +63,7 @@ class PDF:
     def ink(self, page: int = 0) -> int:
         """How much is seen of a page: dark dots."""
         bitmap = self._document[page].render(scale=1.5, grayscale=True)
-        return sum(dot < 128 for dot in bytes(bitmap.buffer))
+        return len(bytes(bitmap.buffer).translate(None, delete=_LIGHT))
 
     def widest(self, page: int = 0) -> float:
         """How far to the right text goes, in shares of the page's width."""

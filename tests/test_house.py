@@ -31,10 +31,20 @@ def tree(file: Path) -> ast.Module:
     return ast.parse((PROJECT / file).read_text())
 
 
-def nodes(*kinds: type[ast.AST]) -> Iterator[tuple[Path, ast.AST]]:
-    """Every node of these kinds in every module."""
+@cache
+def by_kind() -> dict[type[ast.AST], list[tuple[Path, ast.AST]]]:
+    """Every node of every module."""
+    found: dict[type[ast.AST], list[tuple[Path, ast.AST]]] = {}
     for file in files():
-        yield from ((file, node) for node in ast.walk(tree(file)) if isinstance(node, kinds))
+        for node in ast.walk(tree(file)):
+            found.setdefault(type(node), []).append((file, node))
+    return found
+
+
+def nodes(*kinds: type[ast.AST]) -> Iterator[tuple[Path, ast.AST]]:
+    """Every node of exactly these kinds in every module."""
+    for kind in kinds:
+        yield from by_kind().get(kind, ())
 
 
 def test_imports_go_down_only() -> None:
@@ -207,12 +217,15 @@ NAMED = re.compile(r"(?<![\w/.-])(?:api|bench|dues|local|migrations|sdk|tests|wo
 LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 
 
-def texts() -> Iterator[tuple[Path, str]]:
+@cache
+def texts() -> list[tuple[Path, str]]:
     """Whatever is written for people to read, in the repository: code, guides, records of decisions."""
     listed = subprocess.run(["git", "ls-files", "-z"], check=True, cwd=PROJECT, capture_output=True, text=True).stdout
-    for name in filter(None, listed.split("\0")):
-        if name.endswith(TEXTS) and (PROJECT / name).exists():
-            yield Path(name), (PROJECT / name).read_text()
+    return [
+        (Path(name), (PROJECT / name).read_text())
+        for name in listed.split("\0")
+        if name.endswith(TEXTS) and (PROJECT / name).exists()
+    ]
 
 
 def test_what_is_named_is_there() -> None:

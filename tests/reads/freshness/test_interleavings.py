@@ -88,14 +88,14 @@ def _in_no_real_time(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("follows", [False, True], ids=["by tags", "by the journal"])
 @pytest.mark.parametrize("chances", [NO_FAULTS, Chances(), _FAILING], ids=["no faults", "all faults", "failing calls"])
 def test_no_answer_is_older_than_a_commit_before_it(servers: Servers, chances: Chances, follows: bool) -> None:
-    tally = explore(servers, chances, range(4), 12_000, follows=follows)
+    tally = explore(servers, chances, range(2), 12_000, follows=follows)
 
     assert tally.wrong == 0
-    assert tally.hits > 50
-    assert tally.remembered > 50
+    assert tally.hits > 25
+    assert tally.remembered > 25
     assert tally.shared > 5
-    assert tally.kept > 30
-    assert tally.writes > 50
+    assert tally.kept > 15
+    assert tally.writes > 25
 
 
 @pytest.mark.parametrize(("rule", "chances", "seed"), _BROKEN, ids=[rule.__name__ for rule, *_ in _BROKEN])
