@@ -65,7 +65,7 @@ def bring_along(club: Club, user, after: str) -> None:
     """A customer whom the store has named, so long after their address was verified."""
     club.make.rows(
         "update customers c set name = 'Somebody', email = u.email,"
-        " created_at = u.email_verified_at + %(after)s::interval"
+        " created_at = (u.email_verified_at at time zone 'UTC' + %(after)s::interval) at time zone 'UTC'"
         " from users u where u.id = c.user_id and u.id = %(id)s",
         {"id": user.id, "after": after},
     )
