@@ -95,15 +95,16 @@ def failure_of(error: BaseException | None) -> Failure | None:
     if isinstance(error, PoolTimeout):
         return _BUSY
     code = sqlstate_of(error)
+    driver_error = error.orig if isinstance(error, DBAPIError) else error
     if code is None:
         # The server said nothing: it could not be reached, or the connection broke.
-        driver_error = error.orig if isinstance(error, DBAPIError) else error
         if isinstance(driver_error, Unconfirmed):
             return _UNCONFIRMED
         is_lost = isinstance(driver_error, (psycopg2.OperationalError, psycopg2.InterfaceError))
         return _AWAY if is_lost else None
-    if code == NOT_SUPPORTED and "cached plan" in str(error):
-        return _OUTDATED
+    if code == NOT_SUPPORTED and isinstance(driver_error, psycopg2.Error):
+        # Where in PostgreSQL it was said: the words are in the server's language.
+        return _OUTDATED if driver_error.diag.source_function == "RevalidateCachedQuery" else None
     return _by_code(_FAILURES, code)
 
 
