@@ -1,8 +1,12 @@
 """A web process does not grow with the number of requests it has answered."""
 
+import http.client
 import json
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from typing import BinaryIO
 
@@ -85,6 +89,27 @@ def test_thousands_of_mixed_requests_leave_the_memory_as_it_was(servers: Servers
         finally:
             visitor.close()
     assert grown < 2 * _ROUND * _LEAK_BYTES
+
+
+def test_what_a_password_takes_to_be_checked_is_given_back(servers: Servers):
+    """Strangers try to log in, several at once: each try takes 19 MiB for as long as it lasts."""
+    with WebServer(servers, threads=8, RATE_LIMIT="off") as web:
+        process = _process(web)
+        before = process.memory_info().rss
+        with ThreadPoolExecutor(8) as strangers:
+            tried = list(strangers.map(partial(_log_in, web), range(24)))
+        grown = process.memory_info().rss - before
+    assert 401 in tried
+    # Not even one of them is kept.
+    assert grown < 12 * 2**20
+
+
+def _log_in(web: WebServer, number: int) -> int:
+    """As one who is not known, or is shed."""
+    with closing(http.client.HTTPConnection("127.0.0.1", web.port, timeout=30)) as connection:
+        body = json.dumps({"email": f"stranger-{number}@example.com", "password": "wrong"})
+        connection.request("POST", "/v1/tokens", body, {"Content-Type": "application/json"})
+        return connection.getresponse().status
 
 
 def _process(web: WebServer) -> psutil.Process:
