@@ -31,7 +31,7 @@ _LESS_THAN_WARNINGS = ("NOTICE:", "INFO:", "LOG:", "DEBUG:")
 # A value's place in a statement.
 PARAMETER = re.compile(r"%\((\w+)\)s")
 
-# How often each was seen, by its hash: clients make up shapes as they like, and ten thousand texts would be 50 MB.
+# How often each was seen, by its hash: clients make up shapes as they like, and ten thousand texts would be 25 MB.
 _seen: Counter[int] = Counter()
 _numbers = itertools.count(1)
 
