@@ -63,6 +63,14 @@ def test_what_is_found_is_what_was_meant(app: Flask, spelling: str):
                 assert (app.extensions["routes"][endpoint], named, is_same) == (route, ids, True), path
 
 
+def test_the_url_that_is_built_of_a_route_leads_to_it(app: Flask):
+    urls = app.url_map.bind("")
+    for endpoint, route in app.extensions["routes"].items():
+        ids = {name: new_id() for name in route.id_names}
+        built = urls.build(endpoint, ids | {"page": "a b"}, method=route.method)
+        assert built == route.path.format(**ids) + "?page=a+b"
+
+
 def test_a_right_in_one_store_is_none_in_another(app: Flask, make: Factory):
     """Also where a server, by some mistake, says that it knows the caller already."""
     own, victim = make.store(owner := make.user()), make.store()
