@@ -72,8 +72,8 @@ def init_flask_host(app: Flask, modules: Sequence[Routes]) -> None:
 
 
 class MatchedRule(Rule):
-    """A rule that Flask matches paths with, and seldom builds a URL from. Werkzeug writes and compiles two functions for
-    building as each rule is added, which is two thirds of the time that it takes to make the application: here they are
+    """A rule that Flask matches paths with, and seldom builds a URL from. Werkzeug writes and compiles two functions to
+    build URLs with as each rule is added, two thirds of the time that it takes to make the application: here they are
     compiled when they are first called."""
 
     def _compile_builder(self, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:

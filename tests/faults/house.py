@@ -110,7 +110,7 @@ class House(Backing):
         """Every connection to PostgreSQL is cut but this one."""
         self.make.rows(
             "select pg_terminate_backend(pid) from pg_stat_activity"
-            " where datname = current_database() and pid <> pg_backend_pid()"
+            " where datname = current_database() and usename = current_user and pid <> pg_backend_pid()"
         )
 
     def rows_by_and_by(self, sql: str, parameters: dict[str, object]) -> list[object]:

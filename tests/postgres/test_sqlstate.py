@@ -173,7 +173,7 @@ def test_a_read_only_database_is_503_and_well_again_without_a_restart(
         # What is open takes no writes from now on either.
         make.rows(
             "select pg_terminate_backend(pid) from pg_stat_activity"
-            " where datname = current_database() and pid <> pg_backend_pid()"
+            " where datname = current_database() and usename = current_user and pid <> pg_backend_pid()"
         )
         for _ in range(3):
             answer = client.patch("/v1/me", json=name, headers=auth)
