@@ -13,7 +13,7 @@ import shutil
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from email import message_from_bytes, policy
 from email.message import EmailMessage
@@ -119,9 +119,11 @@ class Direct:
     """A connection of the tests' own, whose every statement is committed at once. It is kept, and made anew when a test
     had it cut. What it writes touches no tags, so everything cached is forgotten instead (`forget`)."""
 
-    def __init__(self, url: str, forget: Callable[[], None] = lambda: None, **options: str) -> None:
+    def __init__(
+        self, url: str, forget: Callable[[], None] = lambda: None, account: Mapping[str, str] | None = None
+    ) -> None:
         self._url, self._forget = url, forget
-        self._options = {"options": "-c timezone=UTC -c lock_timeout=10s", **options}
+        self._options: dict[str, Any] = {"options": "-c timezone=UTC -c lock_timeout=10s", **(account or {})}
         self._connection: psycopg2.extensions.connection | None = None
 
     @contextlib.contextmanager
@@ -233,7 +235,7 @@ class Servers(Backing):
         with self.direct.cursor() as cursor:
             make_cleaning(cursor)
         is_ours = not os.environ.get("DUES_TEST_DATABASE_URL")
-        self._cleaner = Direct(self.database_url, **AS_ADMINISTRATOR) if is_ours else self.direct
+        self._cleaner = Direct(self.database_url, account=AS_ADMINISTRATOR) if is_ours else self.direct
 
     def clean(self, *, anew: bool = False) -> None:
         """Empty the database and Redis. `anew`: no table keeps the room of deleted rows, by which PostgreSQL estimates
