@@ -1,6 +1,9 @@
 """The fast host of a cell, and of the directory of cells: each a step before the one of every Dues."""
 
+import time
 from functools import partial
+from typing import NamedTuple
+from uuid import UUID
 
 from flask import Flask
 
@@ -12,12 +15,14 @@ from api.request import Request
 from api.routing import Priority
 from api.server.application import Application
 from api.server.exchange import Exchange
+from api.server.lru import Lru
 from api.telemetry import own_fields
 from config import Settings
 from dues.cells.assertion import Facts
-from dues.cells.question import Question, read_answer
+from dues.cells.question import Answer, Question, read_answer
 from dues.errors import Problem, Unauthenticated
 from dues.postgres.aio import Lost
+from dues.reads.freshness.validator import ValidatorSet
 
 
 def application_for(app: Flask) -> Application:
@@ -26,6 +31,12 @@ def application_for(app: Flask) -> Application:
     if settings.cells:
         return DirectoryApplication(app)
     return CellApplication(app) if settings.cell else Application(app)
+
+
+# A caller's token, the store, and whom the path names beside them.
+About = tuple[str | None, UUID, UUID | None]
+# What an answer takes beside its facts, and all that are remembered together.
+_SIZE, _MOST_BYTES = 2000, 20_000_000
 
 
 class _WithCells(Application):
@@ -57,8 +68,20 @@ class CellApplication(_WithCells):
         super().__call__(exchange)
 
 
+class _Known(NamedTuple):
+    """An answer that was read, and how to find out whether it still holds, until a time of `time.monotonic()`."""
+
+    answer: Answer
+    validators: ValidatorSet
+    until: float
+
+
 class DirectoryApplication(_WithCells):
     """Tells the gateway where requests go, mostly without a thread."""
+
+    def __init__(self, app: Flask) -> None:
+        super().__init__(app)
+        self._known: Lru[_Known] = Lru(_MOST_BYTES)
 
     def __call__(self, exchange: Exchange) -> None:
         if exchange.request.path == directing.PATH:
@@ -81,18 +104,37 @@ class DirectoryApplication(_WithCells):
         try:
             if store_id is None:
                 return await self._by_thread(request) if named.job_id or named.founds else directing.to_directory()
-            question = Question(request.token, store_id, named.other)
-            found = (await self._checks.ask(None, None, question)).found
-            try:
-                made = await self._reads.make_plan(question, found)
-            except Lost:
-                return await self._by_thread(request)
-            return self._reads.within(directing.directed, request, read_answer(made.payload))
+            about = request.token, store_id, named.other
+            answer = await self._known_answer(about)
+            if answer is None:
+                try:
+                    answer = await self._read_answer(about)
+                except Lost:
+                    return await self._by_thread(request)
+            return self._reads.within(directing.directed, request, answer)
         except Unauthenticated:
             # Whoever guesses tokens is counted as by every Dues.
             if limit := self._limits.of_address("default", request.address):
                 self._count(exchange, limit, (await self._checks.ask(None, limit)).used)
             raise
+
+    async def _known_answer(self, about: About) -> Answer | None:
+        """What this process remembers, if Redis says that it still holds."""
+        known = self._known.get(about)
+        if known is None or time.monotonic() >= known.until:
+            return None
+        return known.answer if (await self._checks.ask(known.validators, None)).fresh else None
+
+    async def _read_answer(self, about: About) -> Answer:
+        """Raises: Unavailable, Lost."""
+        question = Question(*about)
+        found = (await self._checks.ask(None, None, question)).found
+        made = await self._reads.make_plan(question, found)
+        answer = read_answer(made.payload)
+        if made.validator and (validators := ValidatorSet.over([made.validator])):
+            known = _Known(answer, validators, made.expires_at)
+            self._known.put(about, known, _SIZE + len(answer.facts) + len(about[0] or ""))
+        return answer
 
     async def _by_thread(self, request: Request) -> Reply:
         async with self._admission.slot(Priority.READ, (request.address,)):

@@ -60,7 +60,7 @@ def move(store: Shop, here: Stack, there: Stack, failpoints: str = "") -> subpro
         capture_output=True,
         text=True,
         cwd=ROOT,
-        timeout=120,
+        timeout=600,
         env=here.servers.environ(**here.environ, DUES_FAILPOINTS=failpoints),
     )
 
