@@ -45,10 +45,15 @@ VISIBLE = f"""(
     and ({ONLY_STORE} is null or {{store_id}} = {ONLY_STORE} or {{status}} = 'published' and {{privacy}} = 'public'))
 """
 
-# The viewer's memberships, where they are to be read first.
+# The viewer's memberships, where they are to be read first. Column by column: of a whole row that comes from several
+# servers, Citus does not know the names.
 MEMBERSHIPS = Apart(
     "memberships m",
-    f"select coalesce(json_agg(m), '[]')::text from memberships m where m.user_id = {VIEWER}",
+    f"""
+    select coalesce(json_agg(json_build_object(
+        'store_id', m.store_id, 'user_id', m.user_id, 'package_id', m.package_id)), '[]')::text
+    from memberships m where m.user_id = {VIEWER}
+    """,
     "store_id uuid, user_id uuid, package_id uuid",
 )
 
