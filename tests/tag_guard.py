@@ -62,7 +62,7 @@ def missing_tags(tables: set[str], tags: set[str]) -> list[str]:
 
 def written_tables(statement: str) -> tuple[str, ...]:
     """Those of one that is sent again and again are remembered, but not a long one, with values of its own in it."""
-    return _remembered(statement) if len(statement) < _LONG else _tables(statement)
+    return _remembered(str(statement)) if len(statement) < _LONG else _tables(statement)
 
 
 def _tables(statement: str) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """A statement says nothing that a client wrote: names come from the resource, values are bound."""
 
 import re
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dues.reads import plan_list, plan_one
+from dues.reads import plan_list, plan_one, serve
 from dues.reads.query import parse_query
 from dues.reads.resource import Resource, Scope
 from dues.reads.shape import bind, shape_of
@@ -22,6 +23,14 @@ pytestmark = pytest.mark.unit
 _ID = UUID("019aa1c2-5d3e-7f60-8a41-3c5e7d9b1f20")
 _PLACE = re.compile(r"%\((\w+)\)s")
 resources = st.sampled_from(LISTED)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _on_one_server() -> Iterator[None]:
+    """There is none to be asked."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(serve, "is_spread", lambda: False)
+        yield
 
 
 class _Asked(dict[str, str]):

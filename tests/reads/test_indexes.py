@@ -211,6 +211,9 @@ ACROSS_STORES = {
     "subscriptions_due_idx": "the job that does what is due, in whichever store",
     "gateway_events_received_at_idx": "the job that forgets old news of gateways",
     "webhook_deliveries_waiting_idx": "what is due to an endpoint that is left alone, by the endpoint",
+    "store_places_asked_by_key": "a directory of cells, where a caller asks for the same new store again",
+    "store_places_asked_idx": "the job that forgets who asked for a store",
+    "store_places_unmade_idx": "the job that looks after stores which were asked for, and may not have been made",
     "packages_id_key": "a client may choose the id of a package, which is to be no other's",
 }
 _INDEXES = """

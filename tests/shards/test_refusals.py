@@ -17,7 +17,7 @@ READY: dict[str, Any] = {"knows_coordinator": True, "workers": ["one:5432", "two
 
 
 @pytest.fixture
-def ready(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+def ready(monkeypatch: pytest.MonkeyPatch, clean: None) -> pytest.MonkeyPatch:
     """A database without rows that has all that is needed, as far as Citus tells."""
     monkeypatch.setattr(Session, "is_spread", lambda self: True)
     monkeypatch.setattr(catalog, "placed", lambda session: {})

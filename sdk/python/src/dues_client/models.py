@@ -94,6 +94,7 @@ JobKind = Literal[
     "mailing.unsubscribe_elsewhere",
     "mailing.report_elsewhere",
     "edge.purge",
+    "cells.tell",
     "webhook.fan_out",
     "webhook.deliver",
     "webhook.replay",
@@ -111,6 +112,7 @@ JobKind = Literal[
     "housekeeping.sync_tombstones",
     "housekeeping.circuits",
     "housekeeping.gateway_events",
+    "housekeeping.places",
     "housekeeping.partitions",
 ]
 JobStatus = Literal["queued", "running", "succeeded", "failed", "canceled"]
