@@ -210,7 +210,7 @@ def under_one_name(worker_id: str, target: str = "server:app") -> Iterator[Name]
         yield found
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def _name(worker_id: str) -> Iterator[Name]:
     with under_one_name(worker_id) as name:
         yield name

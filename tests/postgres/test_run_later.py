@@ -120,7 +120,8 @@ def test_of_one_that_is_seen_once_no_text_is_kept() -> None:
     class Text(str):
         """Which, unlike `str`, can be referred to weakly."""
 
-    sql = Text("select %(n)s::int")
+    # Which no other test sends.
+    sql = Text("select %(n)s::int as seen_once")
     kept = weakref.ref(sql)
     with transaction():
         assert fetch_row(sql, {"n": 1}, hot=True) == (1,)
