@@ -160,8 +160,8 @@ class FlaskHost:
             self._count(self._limits.of_address("default", request.address))
         if not request.path:
             raise NotFound("there is no such resource")
-        if self._entrance and (facts := self._entrance.check(request)):
-            self._entrance.write(request, facts)
+        if self._entrance and (unwritten := self._entrance.check(request)):
+            self._entrance.write(unwritten)
         return None
 
     def view_of(self, route: Route) -> Callable[..., Response]:

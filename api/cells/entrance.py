@@ -5,6 +5,8 @@ equal to what is said first; that they are is remembered for a while, since most
 """
 
 import time
+from hashlib import sha256
+from typing import NamedTuple
 from uuid import UUID
 
 from api.request import OPERATORS, Request
@@ -23,32 +25,41 @@ _SEEN_FOR_S = 30.0
 _MOST_SEEN = 20_000
 
 
+class Unwritten(NamedTuple):
+    """What is to be written before a request goes on. digest: of all of it."""
+
+    facts: Facts
+    token: str
+    digest: bytes
+
+
 class Entrance:
     """Of one process."""
 
     def __init__(self, config: Settings) -> None:
         self._key = config.cells_key.encode()
-        self._seen: dict[tuple[str, str], float] = {}
+        # By digests, which are short however much is said.
+        self._seen: dict[bytes, float] = {}
 
-    def check(self, request: Request) -> Facts | None:
-        """Returns: the facts to `write()` before the request goes on; None where nothing is to be written. Raises:
+    def check(self, request: Request) -> Unwritten | None:
+        """Returns: what to `write()` before the request goes on; None where nothing is to be written. Raises:
         Misdirected, Unavailable for a request that is not let in."""
         token = request.token
         if not token or request.path in OPERATORS or request.path.startswith(INTERNAL):
             return None
         said = _verified(self._key, request, token)
-        if self._seen.get((token, said.facts), 0.0) > time.monotonic():
+        # Facts are base64url, which has no blank.
+        digest = sha256(f"{said.facts} {token}".encode()).digest()
+        if self._seen.get(digest, 0.0) > time.monotonic():
             return None
-        return said.read()
+        return Unwritten(said.read(), token, digest)
 
-    def write(self, request: Request, facts: Facts) -> None:
+    def write(self, unwritten: Unwritten) -> None:
         """On a thread."""
-        token = request.token or ""
-        write_facts(facts, token)
+        write_facts(unwritten.facts, unwritten.token)
         if len(self._seen) >= _MOST_SEEN:
             self._seen.clear()
-        said = _verified(self._key, request, token)
-        self._seen[token, said.facts] = time.monotonic() + _SEEN_FOR_S
+        self._seen[unwritten.digest] = time.monotonic() + _SEEN_FOR_S
 
 
 def id_for_new_store(config: Settings, request: Request) -> UUID | None:

@@ -8,7 +8,7 @@ from uuid import UUID
 from flask import Flask
 
 from api.cells import directing
-from api.cells.entrance import INTERNAL, Entrance
+from api.cells.entrance import INTERNAL, Entrance, Unwritten
 from api.http import problem_reply
 from api.reply import Reply
 from api.request import Request
@@ -18,7 +18,6 @@ from api.server.exchange import Exchange
 from api.server.lru import Lru
 from api.telemetry import own_fields
 from config import Settings
-from dues.cells.assertion import Facts
 from dues.cells.question import Answer, Question, read_answer
 from dues.errors import Problem, Unauthenticated
 from dues.postgres.aio import Lost
@@ -53,18 +52,18 @@ class CellApplication(_WithCells):
 
     def __call__(self, exchange: Exchange) -> None:
         try:
-            facts = self._entrance.check(exchange.request)
+            unwritten = self._entrance.check(exchange.request)
         except Problem as problem:
             self._refuse(exchange, problem)
             return
-        if facts is None:
+        if unwritten is None:
             super().__call__(exchange)
         else:
-            self._run(exchange, self._note(exchange, facts))
+            self._run(exchange, self._note(exchange, unwritten))
 
-    async def _note(self, exchange: Exchange, facts: Facts) -> None:
-        async with self._admission.slot(Priority.READ, (facts.person.id,)):
-            await self._threads.call(partial(self._entrance.write, exchange.request, facts))
+    async def _note(self, exchange: Exchange, unwritten: Unwritten) -> None:
+        async with self._admission.slot(Priority.READ, (unwritten.facts.person.id,)):
+            await self._threads.call(partial(self._entrance.write, unwritten))
         super().__call__(exchange)
 
 
