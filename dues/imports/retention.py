@@ -13,7 +13,7 @@ from dues.ids import parse_id
 from dues.imports.models import Import
 from dues.imports.service import FOLDER, forget_refusals, import_folder
 from dues.moving import is_here
-from dues.postgres import database_now, db, fetch_row, stores_with
+from dues.postgres import database_now, fetch_row, lock_some
 from dues.reads.tags import touch
 from dues.reports.files import file_store
 from dues.settings import settings
@@ -21,9 +21,6 @@ from dues.settings import settings
 # Each is a folder to be deleted.
 _MOST = 100
 _IS_HERE = text(is_here("imports.store_id"))
-_STORES = """
-    imports t where (t.upload_key is not null or t.file_key is not null) and t.updated_at < now() - %(kept)s
-"""
 # How long after a file has come its import is there, unless it never will be.
 _LATEST = timedelta(days=1)
 # How many folders are looked up at a time.
@@ -41,12 +38,7 @@ def delete_expired_files() -> int:
     kept = timedelta(days=settings().keep_report_files_days)
     has_files = or_(Import.upload_key.is_not(None), Import.file_key.is_not(None))
     old = select(Import).where(has_files, Import.updated_at < func.now() - kept, _IS_HERE)
-    found: list[Import] = []
-    for store_id in stores_with(_STORES, {"kept": kept}):
-        if len(found) == _MOST:
-            break
-        of_store = old if store_id is None else old.where(Import.store_id == store_id)
-        found += db.session.scalars(of_store.limit(_MOST - len(found)).with_for_update(skip_locked=True))
+    found = lock_some(old, Import.store_id, _MOST)
     for one in found:
         # The files go first: where the transaction then fails, the next run finds the import again.
         file_store().delete(import_folder(one.store_id, one.id))

@@ -26,7 +26,7 @@ from dues.postgres.later import fetch_text_later
 from dues.postgres.models import Model, Versioned
 from dues.postgres.release import wrong_release_of
 from dues.postgres.sessions import connect
-from dues.postgres.spread import IS_SPREAD, NotAsked, is_spread, stores_with
+from dues.postgres.spread import IS_SPREAD, NotAsked, is_spread, lock_some, stores_with
 from dues.postgres.sqlstate import NOT_SUPPORTED, STORE_MOVES, Failure, failure_of, sqlstate_of, told
 from dues.postgres.statements import array_text, database_now, fetch_row, fetch_row_alone, run_later
 from dues.postgres.transactions import (
@@ -64,6 +64,7 @@ __all__ = [
     "init_db",
     "is_spread",
     "last_before_commit",
+    "lock_some",
     "next_to_last_before_commit",
     "repeated",
     "run_later",

@@ -2,14 +2,17 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Engine
+from sqlalchemy import Engine, Select
+from sqlalchemy.orm import InstrumentedAttribute
 
 from dues.postgres.engine import db
 from dues.postgres.statements import fetch_row
+
+T = TypeVar("T")
 
 # A condition for any statement.
 IS_SPREAD = "exists (select from pg_extension where extname = 'citus')"
@@ -48,6 +51,19 @@ def stores_with(rows: str, values: Mapping[str, Any]) -> Iterable[UUID | None]:
         return (None,)
     found = fetch_row(f"select array_agg(s.id::text) from (select distinct t.store_id as id from {rows}) s", values)
     return [UUID(each) for each in (found and found[0]) or ()]
+
+
+def lock_some(query: Select[T], store: InstrumentedAttribute[UUID], most: int) -> list[T]:
+    """Objects that `query` finds, `most` of them, locked but for those that somebody else has locked; of one store
+    after the other where the database is spread. `store` is the column that has each one's."""
+    stores = db.session.scalars(query.with_only_columns(store).distinct()).all() if is_spread() else (None,)
+    locked: list[T] = []
+    for store_id in stores:
+        if len(locked) == most:
+            break
+        of_store = query if store_id is None else query.where(store == store_id)
+        locked += db.session.scalars(of_store.limit(most - len(locked)).with_for_update(skip_locked=True))
+    return locked
 
 
 def _is_on_loop() -> bool:

@@ -7,7 +7,7 @@ from sqlalchemy import func, select, text
 
 from dues.ids import parse_id
 from dues.moving import is_here
-from dues.postgres import database_now, db, stores_with
+from dues.postgres import database_now, db, lock_some
 from dues.reads.tags import touch
 from dues.reports.files import FOLDER, file_store, report_folder
 from dues.reports.models import Report
@@ -17,7 +17,6 @@ from dues.settings import settings
 _MOST = 100
 _DAY = timedelta(days=1)
 _IS_HERE = text(is_here("reports.store_id"))
-_STORES = "reports t where t.file_key is not null and t.updated_at < now() - %(kept)s"
 
 
 def delete_expired_files() -> int:
@@ -30,12 +29,7 @@ def delete_expired_files() -> int:
     # By PostgreSQL's clock: a machine whose clock is fast would delete files too early.
     kept = timedelta(days=settings().keep_report_files_days)
     old = select(Report).where(Report.file_key.is_not(None), Report.updated_at < func.now() - kept, _IS_HERE)
-    found: list[Report] = []
-    for store_id in stores_with(_STORES, {"kept": kept}):
-        if len(found) == _MOST:
-            break
-        of_store = old if store_id is None else old.where(Report.store_id == store_id)
-        found += db.session.scalars(of_store.limit(_MOST - len(found)).with_for_update(skip_locked=True))
+    found = lock_some(old, Report.store_id, _MOST)
     for report in found:
         file_store().delete(report_folder(report.id))
         report.file_key = None
