@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import ssl
 import sys
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -69,14 +70,21 @@ class Gateway(Server):
         return self._home / "caddy" / "pki" / "authorities" / "local" / "root.crt"
 
     def _is_ready(self) -> bool:
-        connection = http.client.HTTPConnection(_LOOPBACK, self._port, timeout=2)
-        try:
-            connection.request("GET", "/healthz")
-            return connection.getresponse().status == HTTPStatus.OK
-        except http.client.HTTPException:
-            return False
-        finally:
-            connection.close()
+        # Caddy takes connections before it has signed its certificate, and refuses them until then.
+        trust = ssl.create_default_context(cafile=self.root_certificate)
+        return _is_healthy(http.client.HTTPConnection(_LOOPBACK, self._port, timeout=2)) and _is_healthy(
+            http.client.HTTPSConnection("localhost", self._tls_port, timeout=2, context=trust)
+        )
+
+
+def _is_healthy(connection: http.client.HTTPConnection) -> bool:
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == HTTPStatus.OK
+    except http.client.HTTPException:
+        return False
+    finally:
+        connection.close()
 
 
 def program() -> Path:
