@@ -51,19 +51,21 @@ def stage(house: House, tmp_path: Path) -> Iterator[Stage]:
         crew.end()
 
 
-def hold(stage: Stage, row: Row, mode: Mode, note: Callable[[str, object], None]) -> None:
+def hold(stage: Stage, row: Row, mode: Mode, note: Callable[[str, object], None], *, within: float = 1.0) -> None:
+    """`within`: how many times the longest time of the row recovery may take."""
     play = stage(row, mode)
     row.act(play)
     play.settle()
     play.check(in_doubt=row.in_doubt, rejected=row.rejected)
     recovery_s = play.recovery_s()
-    assert recovery_s < row.within_s
+    assert recovery_s < row.within_s * within
     record(note, Recovery(row.fault, row.moment, mode, recovery_s, play.figures))
 
 
 @parameters([(row, mode) for row, mode in ALL if (row.name, mode) in SHORT])
 def test_a_few_faults(stage: Stage, row: Row, mode: Mode, record_property: Callable[[str, object], None]) -> None:
-    hold(stage, row, mode, record_property)
+    # Other tests take their share of the processors: how quick recovery is, is held where the matrix runs alone.
+    hold(stage, row, mode, record_property, within=4.0)
 
 
 @pytest.mark.faults
