@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import psycopg2
 
 from dues.clock import now
-from dues.postgres import connect, fetch_row
+from dues.postgres import connect, fetch_row, is_spread
 from dues.settings import settings
 
 # The job's own time limit comes first; this one ends the statement where the worker has died.
@@ -25,8 +25,10 @@ _WORK_MEM = "64MB"
 _GRACE = timedelta(seconds=10)
 # Every transaction of Dues has ended by then: statements take at most 15 s, and pauses between them 60 s.
 _LONGEST_WRITE = timedelta(minutes=2)
+# Where the database is spread, a writer may have written to other servers alone and have no id here, like a reader.
 _UNDER_WAY = """
-    select exists (select from pg_stat_activity where datname = current_database() and backend_xid is not null
+    select exists (select from pg_stat_activity where datname = current_database()
+        and (backend_xid is not null or %(is_spread)s and backend_type = 'client backend')
         and xact_start < %(moment)s and pid <> pg_backend_pid())
 """
 
@@ -62,7 +64,7 @@ def is_settled(moment: datetime) -> bool:
     passed = now() - moment
     if passed < timedelta(0) or passed > _LONGEST_WRITE:
         return True
-    row = fetch_row(_UNDER_WAY, {"moment": moment})
+    row = fetch_row(_UNDER_WAY, {"moment": moment, "is_spread": is_spread()})
     return passed >= _GRACE and row is not None and not row[0]
 
 

@@ -15,8 +15,11 @@ from zoneinfo import ZoneInfo
 
 import psycopg2
 import pytest
+from flask import Flask
 
 from dues.ids import new_id
+from dues.postgres import is_spread
+from dues.reports.snapshot import is_settled
 from tests.factory import Factory
 from tests.payments.conftest import Shop, Work, shop, work
 from tests.reports.conftest import Reports
@@ -210,7 +213,7 @@ def test_a_range_that_has_just_ended_waits_for_those_who_still_write_in_it(
     payment = make.payment(store, status="processing")
     with closing(psycopg2.connect(servers.database_url)) as connection, connection.cursor() as cursor:
         cursor.execute(
-            "update payments set status = 'succeeded', paid_at = clock_timestamp() where id = %s returning paid_at",
+            "update payments set status = 'succeeded', paid_at = now() where id = %s returning paid_at",
             (str(payment.id),),
         )
         paid_at: datetime = (cursor.fetchone() or ())[0]
@@ -222,6 +225,20 @@ def test_a_range_that_has_just_ended_waits_for_those_who_still_write_in_it(
         connection.commit()
     make.rows("update jobs set run_at = now()")
     assert [row["gross"] for row in json.loads(reports.content(reports.build(report)))["data"]] == [1500]
+
+
+@pytest.mark.usefixtures("spread")
+def test_who_has_written_to_another_server_alone_is_waited_for_too(
+    app: Flask, servers: Servers, make: Factory, monkeypatch: pytest.MonkeyPatch
+):
+    """They have no transaction id here, like those who only read, and who are not waited for on one server."""
+    monkeypatch.setattr("dues.reports.snapshot._GRACE", timedelta(0))
+    with app.app_context(), closing(psycopg2.connect(servers.database_url)) as connection:
+        connection.cursor().execute("select from users")
+        ended = make.value("select clock_timestamp()")
+        assert is_settled(ended) is not is_spread()
+        connection.commit()
+        assert is_settled(ended)
 
 
 def test_a_range_that_ends_this_moment_is_left_to_settle(make: Factory, reports: Reports):
