@@ -10,7 +10,7 @@ A shape is compiled once and kept.
 
 from functools import lru_cache
 
-from dues.reads.items import columns_of, item_of, words_of
+from dues.reads.items import columns_of, found_here, item_of, words_of
 from dues.reads.resource import Resource
 from dues.reads.shape import Shape
 from dues.reads.walk import ListWalk, type_of, where
@@ -26,9 +26,12 @@ def compile_one(shape: Shape) -> str:
     resource = shape.resource
     version = "t.version" if "version" in resource.table.c else "null"
     words = f", {words_of(resource, shape.selection, 't')}" if resource.words else ""
+    given, rows = "", f"{resource.table.name} t where {where(shape)} limit 1"
+    if shape.is_split:
+        given, rows = f"with one as (select {', '.join(['t.*', *_found_here(shape)])} from {rows}) ", "one t"
     return (
-        f"select {_item(shape)}::text, {version}, pg_current_snapshot()::text,"
-        f" {_life(resource)}{words} from {resource.table.name} t where {where(shape)} limit 1"
+        f"{given}select {_item(shape)}::text, {version}, pg_current_snapshot()::text,"
+        f" {_life(resource)}{words} from {rows}"
     )
 
 
@@ -62,9 +65,23 @@ def compile_list(shape: Shape) -> tuple[str, str]:
 
 
 def _item(shape: Shape) -> str:
-    resource = shape.resource
-    known = {name: f"%({name})s::{type_of(resource, name)}" for name in shape.scope if name in resource.table.c}
-    return item_of(resource, shape.selection, "t", known, is_spread=shape.is_spread)
+    found = {name: f"t.found_{name}" for name in _includes_here(shape)} if shape.is_split else {}
+    return item_of(shape.resource, shape.selection, "t", _known(shape), found, is_spread=shape.is_spread)
+
+
+def _found_here(shape: Shape) -> list[str]:
+    """The includes that are on the server of the rows, as columns of these: Citus takes them with what is on another
+    server where they are found before."""
+    return [f"{sql} as found_{name}" for name, sql in _includes_here(shape).items()]
+
+
+def _includes_here(shape: Shape) -> dict[str, str]:
+    return found_here(shape.resource, shape.selection, "t", _known(shape))
+
+
+def _known(shape: Shape) -> dict[str, str]:
+    table = shape.resource.table
+    return {name: f"%({name})s::{type_of(shape.resource, name)}" for name in shape.scope if name in table.c}
 
 
 def _words(shape: Shape) -> str:
@@ -85,6 +102,8 @@ def _page(walk: ListWalk) -> str:
     if shape.is_spread:
         # Here, where they are rows of tables: Citus joins no others with what is on other servers.
         columns.append(f"{_item(shape)} as item")
+    if shape.is_split:
+        columns += _found_here(shape)
     listed, limit = ", ".join(columns), f"limit {most}" + (" offset %(offset)s" if shape.deep else "")
     if walk.source is None:
         rows = f"{table} t where {walk.where('t')}{walk.after('t')}"

@@ -1,6 +1,6 @@
 """A selection as SQL: each row of a list, or the single row, as a JSON object that PostgreSQL writes."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from sqlalchemy import types
 
@@ -21,30 +21,51 @@ def columns_of(resource: Resource, selection: Selection) -> set[str]:
 
 
 def item_of(
-    resource: Resource, selection: Selection, alias: str, known: Known = NOTHING_KNOWN, *, is_spread: bool = False
+    resource: Resource,
+    selection: Selection,
+    alias: str,
+    known: Known = NOTHING_KNOWN,
+    found: Mapping[str, str] = NOTHING_KNOWN,
+    *,
+    is_spread: bool = False,
 ) -> str:
     """One row as JSON: its fields, then its includes, each a sub-select on the row's own columns, or on what is `known`
-    of them. `is_spread`: the rows are of many servers."""
+    of them; or what was `found` before. `is_spread`: the rows are of many servers."""
     parts = {name: _field(resource.fields[name], alias, known) for name in selection.fields}
     for name, below in selection.includes:
         include = resource.includes[name]
-        inner = f"{alias}_{name}"
-        known_below = _known_of(include, known)
-        item = item_of(include.resource, below, inner, known_below, is_spread=is_spread)
-        join = _join(include, alias, inner, known)
-        if isinstance(include, Many):
-            # Written where the rows are found: Citus joins rows of a table with others, but not those of a sub-select.
-            newest = _newest(include, [*_keys_of(include, inner), f"{item} as item"], inner, join)
-            order = _order(include, inner)
-            parts[name] = f"(select coalesce(json_agg({inner}.item order by {order}), '[]') from ({newest}) {inner})"
-        else:
-            parts[name] = f"(select {item} from {include.resource.table.name} {inner} where {join})"
+        parts[name] = found.get(name) or _included(
+            include, below, (alias, f"{alias}_{name}"), known, is_spread=is_spread
+        )
     if is_spread:
         # Nor with a row that is of no table.
         listed = ", ".join(f"'{name}', {sql}" for name, sql in parts.items())
         return f"json_build_object({listed})"
     listed = ", ".join(f'{sql} as "{name}"' for name, sql in parts.items())
     return f"(select row_to_json(d) from (select {listed}) d)"
+
+
+def found_here(resource: Resource, selection: Selection, alias: str, known: Known) -> dict[str, str]:
+    """The includes of a row that are on the same server as itself."""
+    return {
+        name: _included(include, below, (alias, f"{alias}_{name}"), known)
+        for name, below in selection.includes
+        if not (isinstance(include := resource.includes[name], One) and include.is_elsewhere)
+    }
+
+
+def _included(
+    include: One | Many, below: Selection, aliases: tuple[str, str], known: Known, *, is_spread: bool = False
+) -> str:
+    """What an include shows; `aliases` are of the row that includes it, and of its own."""
+    alias, inner = aliases
+    item = item_of(include.resource, below, inner, _known_of(include, known), is_spread=is_spread)
+    join = _join(include, alias, inner, known)
+    if isinstance(include, One):
+        return f"(select {item} from {include.resource.table.name} {inner} where {join})"
+    # Written where the rows are found: Citus joins rows of a table with others, but not those of a sub-select.
+    newest = _newest(include, [*_keys_of(include, inner), f"{item} as item"], inner, join)
+    return f"(select coalesce(json_agg({inner}.item order by {_order(include, inner)}), '[]') from ({newest}) {inner})"
 
 
 def words_of(resource: Resource, selection: Selection, alias: str) -> str:

@@ -53,10 +53,12 @@ class Computed:
 
 @dataclass(frozen=True)
 class One:
-    """A to-one include: an object or null. `on` pairs the other table's columns with this one's."""
+    """A to-one include: an object or null. `on` pairs the other table's columns with this one's. `is_elsewhere`: on
+    Citus the other table is on other servers than this one."""
 
     resource: "Resource"
     on: Mapping[Column, Column]
+    is_elsewhere: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from dues.postgres import is_spread
 from dues.reads.query import Condition, Page, Query
-from dues.reads.resource import Flag, Resource
+from dues.reads.resource import Flag, One, Resource
 from dues.reads.selection import Selection
 
 
@@ -17,7 +17,8 @@ class Shape:
     `scope` names the columns that must equal a value of the scope. `page` is None for a single row, else "page" or
     "page exact" by number; by cursor "first" and "last", or "next" and "prev" of the row that it stands at. `size` is
     part of the shape, so that the planner knows how few rows are wanted; `deep` says that rows are skipped before them,
-    and `searched` that words are to be found in them. `is_spread`: its rows are of many servers.
+    and `searched` that words are to be found in them. `is_spread`: its rows are of many servers. `is_split`: some of
+    what it includes is on another server than they are.
     """
 
     resource: Resource
@@ -30,6 +31,7 @@ class Shape:
     deep: bool = False
     searched: bool = False
     is_spread: bool = False
+    is_split: bool = False
 
 
 def shape_of(resource: Resource, scope: Mapping[str, object], query: Query, page: str | None) -> Shape:
@@ -46,6 +48,7 @@ def shape_of(resource: Resource, scope: Mapping[str, object], query: Query, page
         deep,
         bool(query.words),
         "store_id" not in scope and _is_of_stores(resource, query.selection) and is_spread(),
+        _is_split(resource, query.selection) and is_spread(),
     )
 
 
@@ -54,6 +57,11 @@ def _is_of_stores(resource: Resource, selection: Selection) -> bool:
     if "store_id" in resource.table.primary_key:
         return True
     return any(_is_of_stores(resource.includes[name].resource, below) for name, below in selection.includes)
+
+
+def _is_split(resource: Resource, selection: Selection) -> bool:
+    includes = (resource.includes[name] for name, _ in selection.includes)
+    return any(isinstance(include, One) and include.is_elsewhere for include in includes)
 
 
 def _condition_shape(resource: Resource, condition: Condition) -> tuple[str, str, bool | None]:

@@ -142,7 +142,11 @@ deliveries = Resource(
     },
     includes={
         "endpoint": One(endpoints, {Endpoint.store_id: Delivery.store_id, Endpoint.id: Delivery.endpoint_id}),
-        "event": One(events, {Event.store_id: Delivery.store_id, Event.seq: Delivery.seq, Event.id: Delivery.event_id}),
+        "event": One(
+            events,
+            {Event.store_id: Delivery.store_id, Event.seq: Delivery.seq, Event.id: Delivery.event_id},
+            is_elsewhere=True,
+        ),
     },
     filters={
         "status": Equal(Delivery.status, STATUSES),

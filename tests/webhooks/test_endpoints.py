@@ -190,6 +190,21 @@ def test_a_deleted_endpoint_is_gone_with_its_secrets_and_what_it_got_is_not(hook
     assert hooks.send("POST", f"/webhook-deliveries/{delivery['id']}/replays").status_code == 404
 
 
+@pytest.mark.usefixtures("spread")
+def test_deliveries_include_their_endpoint_and_their_event(hooks: Hooks, make: Factory):
+    endpoint = make.endpoint(hooks.store)
+    events = [make.event(hooks.store) for _ in range(3)]
+    made = [make.delivery(endpoint, event) for event in events]
+    expected = [
+        {"id": str(delivery.id), "endpoint": {"id": str(endpoint.id)}, "event": {"id": str(event.id), "seq": event.seq}}
+        for delivery, event in zip(made, events, strict=True)
+    ]
+    asked = "include=endpoint,event&fields=id,endpoint.id,event.id,event.seq"
+    for page in ("page=1", "cursor="):
+        assert hooks.get(f"/webhook-deliveries?{page}&{asked}")["data"] == expected[::-1]
+    assert [hooks.get(f"/webhook-deliveries/{each.id}?{asked}") for each in made] == expected
+
+
 def test_lists_are_one_statement_each(hooks: Hooks, client, make: Factory, queries: QueryRecorder):
     endpoint = make.endpoint(hooks.store)
     for _ in range(3):
