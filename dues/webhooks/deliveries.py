@@ -62,10 +62,11 @@ _LOAD_EVENT = (
 )
 _UPDATE = """
     update webhook_deliveries set status = coalesce(%(status)s, status), version = version + 1,
-        updated_at = (select clock_timestamp()), failure_code = %(failure_code)s,
+        failure_code = %(failure_code)s,
         attempts = case when %(attempt)s is null then attempts
                         else attempts || jsonb_build_array(%(attempt)s::jsonb) end,
-        next_attempt_at = (select clock_timestamp()) + make_interval(secs => %(wait_s)s)
+        (updated_at, next_attempt_at) = (
+            select now, now + make_interval(secs => %(wait_s)s) from (select clock_timestamp() as now offset 0) clock)
     where store_id = %(store_id)s and id = %(delivery_id)s and status = 'pending' returning endpoint_id
 """
 
