@@ -75,6 +75,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in (*_LONG, "chaos"):
         config.addinivalue_line("markers", f"{name}: {_LONG.get(name, 'random kills of everything')}")
     config.addinivalue_line("markers", "unit: a module whose tests need no servers (bin/test --unit)")
+    config.addinivalue_line("markers", "one_server(why): says nothing of Citus, for that reason, and is skipped there")
     only_hands_out = bool(getattr(config.option, "numprocesses", None)) and not hasattr(config, "workerinput")
     if not only_hands_out and not any(config.getoption(option) for option in ("collectonly", "help", "unit")):
         version, on_citus = config.getoption("postgres"), config.getoption("citus")
@@ -115,11 +116,20 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+    if config.getoption("citus"):
+        _skip_on_citus(items)
     for item in items:
         # A long test is not ended by what tells a short one that hangs.
         marks = {mark.name for mark in item.iter_markers()}
         if marks & {*_LONG, "chaos"} and "timeout" not in marks:
             item.add_marker(pytest.mark.timeout(_LONGEST_S))
+
+
+def _skip_on_citus(items: list[pytest.Item]) -> None:
+    for item in items:
+        if mark := item.get_closest_marker("one_server"):
+            (why,) = mark.args
+            item.add_marker(pytest.mark.skip(reason=f"not on Citus: {why}"))
 
 
 def pytest_collection_finish() -> None:

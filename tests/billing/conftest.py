@@ -16,6 +16,7 @@ from dues.billing.renewals import offer
 from dues.ids import new_id
 from tests.factory import Factory
 from tests.payments.conftest import Work, work
+from tests.rows.tables import earlier
 
 __all__ = ["work"]
 
@@ -40,11 +41,8 @@ _AGING = {
 
 def age(make: Factory, store: Row, days: int) -> None:
     """All that was subscribed to in a store was so some days earlier."""
-    # In UTC, said in this way, for Citus, which wants to know that all servers come to the same.
-    earlier = "{0} = ({0} at time zone 'UTC' - make_interval(days => %(days)s)) at time zone 'UTC'"
     for table, columns in _AGING.items():
-        changes = ", ".join(earlier.format(name) for name in columns.split())
-        make.rows(f"update {table} set {changes} where store_id = %(id)s", {"days": days, "id": store.id})
+        make.rows(f"update {table} set {earlier(columns, days)} where store_id = %(id)s", {"id": store.id})
 
 
 class Member:

@@ -144,7 +144,8 @@ def test_one_statement_reads_them(club: Club, queries: Any) -> None:
     club.get(f"{club.path}/metrics?{YEAR}")
     with queries() as seen:
         club.get(f"{club.path}/metrics?{YEAR}&interval=week")
-    assert len(seen) == 1, seen
+    # The other, if there is one, asks what the caller may do.
+    assert len([statement for statement in seen if "token_hash" not in statement]) == 1, seen
 
 
 def test_without_a_range_it_is_the_year_until_now(club: Club) -> None:

@@ -210,6 +210,7 @@ def test_N9_any_number_of_workers_do_each_one_once(real: Club, monkeypatch: pyte
     assert [member.charged for member, _ in everybody] == [[5000, 5000]] * 12
 
 
+@pytest.mark.one_server("it locks what is due in one store after the other")
 def test_a_renewal_takes_few_statements(real: Club, queries: Any) -> None:
     """Those of a batch do not grow with what is in it, but for the rows of jobs, payments and events."""
     counts = {}

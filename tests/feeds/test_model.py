@@ -55,6 +55,7 @@ def test_every_answer_is_what_the_model_says(app: Flask, servers: Servers, make:
     assert play.seen["reads"] > 400
 
 
+@pytest.mark.one_server("there is no cache that could be wrong")
 def test_without_touches_it_is_not(app: Flask, make: Factory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Writer, "touch", lambda *_: None)
     play = Play(1, make, [flask(app)], Members(app, make).set)

@@ -156,7 +156,8 @@ def test_a_loop_over_the_pages_collects_every_payment_once(shop: Shop, make: Fac
 def test_a_cursor_walk_neither_skips_nor_repeats_while_payments_come_in(shop: Shop, make: Factory, sort: str) -> None:
     # Amounts and times that tie, so that the id decides.
     make.payments(shop.store, 100, users=[shop.customer])
-    make.rows("update payments set amount = amount / 10, created_at = date_trunc('minute', created_at)")
+    minute = "date_trunc('minute', created_at at time zone 'UTC') at time zone 'UTC'"
+    make.rows(f"update payments set amount = amount / 10, created_at = {minute}")
     before = {str(row.id) for row in make.rows("select id from payments")}
     seen: list[str] = []
     for rows in _walk(shop, f"{shop.path}?cursor=&limit=7&sort={sort}&fields=id"):

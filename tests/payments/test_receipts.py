@@ -15,6 +15,7 @@ from dues.payments.receipts import issue_receipt, issue_refund
 from tests.factory import Factory
 from tests.payments.conftest import Shop, Work
 from tests.pdf_reader import PDF
+from tests.rows.tables import earlier
 from tests.servers import Mailbox
 
 
@@ -273,7 +274,7 @@ def test_it_is_sent_five_times_a_day(shop: Shop, work: Work, make: Factory) -> N
     answers = [shop.client.post(deliveries, headers=shop.auth) for _ in range(5)]
     assert [answer.status_code for answer in answers] == [202] * 4 + [429]
     assert 86_000 < int(answers[-1].headers["Retry-After"]) <= 86_400
-    make.rows("update document_deliveries set created_at = created_at - interval '1 day'")
+    make.rows(f"update document_deliveries set {earlier('created_at', 1)}")
     assert shop.client.post(deliveries, headers=shop.auth).status_code == 202
 
 

@@ -11,6 +11,7 @@ from dues.billing.renewals import offer
 from dues.payments.stripe_client import API_VERSION
 from tests.factory import Factory
 from tests.payments.stripe_shop import StripeShop
+from tests.rows.tables import earlier
 
 
 def setup(stripes: StripeShop, how: str = "ok", *, tell: str = "client") -> dict[str, Any]:
@@ -226,11 +227,10 @@ def test_a_membership_is_renewed_through_stripe(stripes: StripeShop, make: Facto
     # A default of the sandbox's is none of this store's.
     make.payment_method(stripes.shop.customer, is_default=True)
     make.rows(
-        "update subscriptions set anchor_at = anchor_at - interval '31 days',"
-        " current_period_start = current_period_start - interval '31 days',"
-        " current_period_end = current_period_end - interval '31 days', next_action_at = now()"
+        f"update subscriptions set {earlier('anchor_at current_period_start current_period_end', 31)},"
+        " next_action_at = now()"
     )
-    make.rows("update subscription_periods set starts_at = starts_at - interval '31 days'")
+    make.rows(f"update subscription_periods set {earlier('starts_at', 31)}")
     stripes.account.all("payment_methods")[
         make.value("select gateway_ref from payment_methods where id = %(id)s", {"id": UUID(card)})
     ]["stand_in"] = "action"

@@ -135,6 +135,7 @@ def unserved(owner: Owner) -> dict[tuple[str, str], tuple[Route, str]]:
     return found
 
 
+@pytest.mark.one_server("the plans are of one server")
 def test_what_is_said_to_have_no_index_has_none(app: Flask, owner: Owner) -> None:
     """That all else has one is among what tests/api/test_complete.py asks of every route."""
     with app.app_context():
@@ -194,6 +195,7 @@ def test_what_lies_in_a_store_is_asked_for_by_its_store(app: Flask, world: World
     assert asked > 10
 
 
+@pytest.mark.one_server("the plans are of one server")
 def test_a_sort_without_an_index_is_found_out(app: Flask, owner: Owner) -> None:
     with app.app_context():
         plan = owner.plan(next(route for route in LISTS if route.path.endswith("/payments")), "cursor=")

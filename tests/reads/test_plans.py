@@ -20,6 +20,8 @@ from dues.reads.estimates import Estimates
 from tests.factory import Factory
 from tests.servers import Direct, Servers, create_database, drop_database
 
+pytestmark = pytest.mark.one_server("the plans are of one server")
+
 ROWS = 120_000
 # Every fourth is in the store that is read; the others are spread over a hundred.
 OURS = ROWS // 4

@@ -298,7 +298,9 @@ def lists_of_a_store():
     for module in MODULES:
         for route in module.all:
             if route.lists and re.fullmatch(r"/v1/stores(/\{store_id\}(/[a-z-]+)?)?|/v1/me/[a-z]+|/v1/\w+", route.path):
-                yield pytest.param(route.path, ",".join(route.lists.includes), id=route.path)
+                # What is read apart is not by one statement there.
+                marks = [pytest.mark.one_server("memberships are read first")] if route.lists.apart else []
+                yield pytest.param(route.path, ",".join(route.lists.includes), id=route.path, marks=marks)
 
 
 @pytest.mark.parametrize(("template", "includes"), list(lists_of_a_store()))

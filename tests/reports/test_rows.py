@@ -255,6 +255,7 @@ def test_sums_may_be_larger_than_any_payment(make: Factory, reports: Reports):
     assert Decimal(row["gross_decimal"]) * 100 == 20 * 999_999_999_999
 
 
+@pytest.mark.one_server("the plan is of one server")
 def test_rows_come_in_the_order_of_indexes(make: Factory):
     """So that the first comes at once, and nothing is sorted on disk."""
     store = make.store()

@@ -202,6 +202,7 @@ class TestBlocks:
         assert len(ann.get("/v1/me/blocks")["data"]) == 1
 
 
+@pytest.mark.one_server("what a viewer is a member of is read by a statement of its own")
 def test_these_lists_are_one_statement_each(app: Flask, people: People, queries):
     ann, bob = people(), people()
     bob.done("PUT", f"/v1/me/following/{ann.id}")

@@ -211,6 +211,7 @@ class OwnPython(WebServer):
         return self
 
 
+@pytest.mark.one_server("there is no cache, and so no request without a statement")
 def test_a_web_server_sends_its_spans(servers: Servers, make: Factory, receiver: Receiver):
     owner = make.user()
     store = make.store(owner)

@@ -226,6 +226,7 @@ def waiting_crowd(hooks: Hooks, make: Factory, request: pytest.FixtureRequest) -
     return endpoint
 
 
+@pytest.mark.one_server("it takes these statements apart, and each is another plan")
 @pytest.mark.parametrize(
     ("sql", "values", "blocks"),
     [

@@ -164,6 +164,7 @@ def test_what_one_process_wrote_both_show_next(scene: Scene, trouble: Callable[[
     scene.rounds(2)
 
 
+@pytest.mark.one_server("there is no cache")
 def test_most_reads_are_hits_when_all_is_well_again(scene: Scene) -> None:
     deadline = time.monotonic() + 40
     while time.monotonic() < deadline:
@@ -179,6 +180,7 @@ def warm(client: Client, path: str, auth: dict[str, str]) -> None:
     wait_until(lambda: "desc=hit" in (client.ask("GET", path, auth)[0].headers["Server-Timing"] or ""), 40, "a hit")
 
 
+@pytest.mark.one_server("there is no cache")
 def test_a_token_that_one_process_revoked_is_refused_by_the_other(scene: Scene) -> None:
     one, other = scene.clients
     user = scene.make.user()
@@ -192,6 +194,7 @@ def test_a_token_that_one_process_revoked_is_refused_by_the_other(scene: Scene) 
             assert [client.ask("GET", path, auth)[0].status for client in (other, one)] == [401, 401]
 
 
+@pytest.mark.one_server("there is no cache")
 def test_who_was_removed_from_the_staff_sees_no_more_of_it_anywhere(scene: Scene) -> None:
     one, other = scene.clients
     user = scene.make.user()
@@ -204,6 +207,7 @@ def test_who_was_removed_from_the_staff_sees_no_more_of_it_anywhere(scene: Scene
             assert [client.ask("GET", url, auth)[0].status for client in (other, one)] == [403, 403]
 
 
+@pytest.mark.one_server("there is no cache")
 def test_a_caller_who_is_known_is_not_looked_up_again(scene: Scene) -> None:
     client = scene.clients[0]
     auth, path = scene.make.auth(scene.make.user()), "/v1/me/payments"

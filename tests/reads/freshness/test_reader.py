@@ -19,6 +19,8 @@ from tests.reads.freshness.conftest import connect
 from tests.reads.freshness.drivers import DRIVERS, Driver, LoopDriver
 from tests.servers import Servers, wait_until
 
+pytestmark = pytest.mark.one_server("there is no cache")
+
 Postgres = psycopg2.extensions.connection
 # Of what tests/reads/freshness/conftest.py keeps.
 LIFE_S = 60

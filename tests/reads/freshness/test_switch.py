@@ -68,6 +68,7 @@ def test_off_and_no_row_are_believed_too(row: Row | None) -> None:
     assert belief.generation() is None
 
 
+@pytest.mark.one_server("the switch stays off")
 def test_the_poller_finds_out_that_it_is_off(fresh: FreshCache) -> None:
     generation = switch_of(fresh).generation
     assert fresh.poller.generation() == generation
@@ -75,6 +76,7 @@ def test_the_poller_finds_out_that_it_is_off(fresh: FreshCache) -> None:
     wait_until(lambda: fresh.poller.generation() is None, 2, "the poller")
 
 
+@pytest.mark.one_server("the switch stays off")
 def test_the_poller_outlives_a_lost_connection(fresh: FreshCache, servers: Servers) -> None:
     generation = fresh.poller.generation()
     with closing(connect(servers)) as operator, operator.cursor() as cursor:
@@ -101,6 +103,7 @@ class Deaf(Store):
         raise CacheAway("no answer")
 
 
+@pytest.mark.one_server("the switch stays off")
 def test_a_touch_that_nobody_acknowledged_closes_the_switch_and_waits(fresh: FreshCache) -> None:
     clock, row = Clock(), switch_of(fresh)
 
@@ -160,6 +163,7 @@ def test_a_closing_that_comes_late_does_not_touch_a_newer_generation(fresh: Fres
     assert not fresh.switch.open(old)
 
 
+@pytest.mark.one_server("the switch stays off")
 def test_the_relay_opens_only_what_is_settled_and_only_when_redis_takes_writes(fresh: FreshCache) -> None:
     clock, answers = Clock(), [False, True]
     restorer = Restorer(fresh.switch, lambda: answers.pop(0), clock)
@@ -183,6 +187,7 @@ def test_the_relay_opens_only_what_is_settled_and_only_when_redis_takes_writes(f
     assert not restorer.restore_once(fresh.switch.read())
 
 
+@pytest.mark.one_server("the switch stays off")
 def test_what_is_soon_closed_again_is_opened_ever_more_seldom(fresh: FreshCache) -> None:
     clock = Clock()
     restorer = Restorer(fresh.switch, lambda: True, clock)
@@ -199,6 +204,7 @@ def test_what_is_soon_closed_again_is_opened_ever_more_seldom(fresh: FreshCache)
     assert openings == [0, 1, 5, 13, 29, 59, 89]
 
 
+@pytest.mark.one_server("the switch stays off")
 def test_clearing_the_cache_is_a_new_generation(fresh: FreshCache) -> None:
     generation = switch_of(fresh).generation
     assert fresh.clear()

@@ -20,6 +20,8 @@ from local.valkey import Valkey
 from tests.reads.freshness.conftest import turn_on
 from tests.servers import Servers, wait_until
 
+pytestmark = pytest.mark.one_server("there is no cache")
+
 
 @pytest.fixture
 def base(servers: Servers, clean: None, valkey: Valkey) -> Iterator[Flask]:
