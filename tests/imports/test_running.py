@@ -226,7 +226,8 @@ def test_an_outage_is_no_fault_of_the_rows(importer: Importer, monkeypatch: pyte
 
 def test_a_store_whose_clock_moves_waits(importer: Importer) -> None:
     one = sent(importer, customers(12))
-    importer.club.make.rows("update store_clocks set advancing_to = moment + interval '1 day'")
+    moment = importer.club.make.value("select moment from store_clocks")
+    importer.club.make.rows("update store_clocks set advancing_to = %(to)s", {"to": moment + timedelta(days=1)})
     importer.club.work.drain()
     assert importer.club.get(one["links"]["self"])["rows"] == 0
     importer.club.make.rows("update store_clocks set advancing_to = null")
