@@ -8,11 +8,13 @@ from hashlib import sha256
 from uuid import UUID
 
 _lock = threading.Lock()
+# In steps of 1/4096 ms, as ids have them.
 _last = 0
+_MOST_AHEAD = 10_000 << 12
 
 
 def new_id() -> UUID:
-    """A new UUIDv7, greater than every one this process made before.
+    """A new UUIDv7, greater than every one this process made before, while the clock is not set back by more than 10 s.
 
     The 48 bits of milliseconds are followed by 12 bits that hold the fraction of the millisecond; two ids made
     within the same 1/4096 ms still differ in order, because the later one is moved one step on.
@@ -21,7 +23,11 @@ def new_id() -> UUID:
     nanoseconds = time.time_ns()
     step = (nanoseconds // 1_000_000) << 12 | (nanoseconds % 1_000_000) * 4096 // 1_000_000
     with _lock:
-        step = _last = max(step, _last + 1)
+        # A clock that is set back far was wrong. Ids that went on from there would be greater than those that all other
+        # processes make, for as long as the clock had been ahead.
+        if _last - step < _MOST_AHEAD:
+            step = max(step, _last + 1)
+        _last = step
     milliseconds, fraction = step >> 12, step & 0xFFF
     random = int.from_bytes(os.urandom(8)) & ((1 << 62) - 1)
     return UUID(int=(milliseconds & ((1 << 48) - 1)) << 80 | 7 << 76 | fraction << 64 | 2 << 62 | random)
