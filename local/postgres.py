@@ -46,7 +46,7 @@ _NOT_DURABLE = {
     "full_page_writes": "off",
     "autovacuum": "off",
     "checkpoint_timeout": "1h",
-    "max_wal_size": "8GB",
+    "max_wal_size": "1GB",
 }
 
 

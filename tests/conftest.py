@@ -23,6 +23,7 @@ from tests.factory import Factory
 from tests.kept_connections import KeptConnections
 from tests.postgres_versions import PACKAGES, programs_of
 from tests.recorder import QueryRecorder
+from tests.scratch import use_memory
 from tests.servers import Cluster, Mailbox, Servers
 from tests.tag_guard import TagGuard
 
@@ -69,6 +70,7 @@ def _seconds(text: str) -> float:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    use_memory()
     # The tests themselves are objects that stay. To look for garbage among them again and again took a third of the
     # time of collecting them. Processes of Dues that tests start are not changed by this.
     gc.set_threshold(50_000, 20, 50)
