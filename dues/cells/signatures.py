@@ -20,8 +20,8 @@ SLACK_S = 15
 
 # The fields of HTTP: who a caller is, and the signature of what one of our own asks.
 ASSERTION, SIGNED, SIGNED_BY = "x-dues-assertion", "x-dues-signed", "x-dues-signed-by"
-# And where the gateway is to send a request.
-CELL = "x-dues-cell"
+# And where the gateway is to send a request: the name of a cell, or this for the directory.
+CELL, DIRECTORY = "x-dues-cell", "directory"
 
 _SIGNED = re.compile(r"(\d{1,12})\.([0-9a-f]{64})")
 
@@ -35,6 +35,8 @@ def check_cells(config: Settings) -> None:
     names = [word.partition("=")[0] for word in config.cells.split()]
     if len(names) > len(set(names)):
         raise ConfigError("CELLS names a cell twice")
+    if DIRECTORY in (*names, config.cell.partition("=")[0]):
+        raise ConfigError(f"no cell can be named {DIRECTORY}: the gateway means the directory by that")
 
 
 def is_directory() -> bool:

@@ -142,6 +142,10 @@ def test_settings_of_cells_go_together(name: Name):
             check_cells(settings(**wrong))
     with pytest.raises(ConfigError, match="twice"):
         check_cells(settings(cells=f"{at} {at}", cells_key=KEY))
+    # By this name the gateway would send what is for the cell to the directory.
+    for wrong in ({"cells": "directory=http://127.0.0.1:1"}, {"cell": "directory=http://127.0.0.1:1"}):
+        with pytest.raises(ConfigError, match="named directory"):
+            check_cells(settings(**wrong, cells_key=KEY))
 
 
 def test_a_cell_has_no_accounts_of_its_own(name: Name):
