@@ -1,5 +1,6 @@
 """The directory's answer to the gateway: who is calling, and which cell has the store. One statement, which is read
-through the cache that is never stale, by replicas where there are any."""
+through the cache that is never stale. Where it is not kept the primary is asked, by whose clock tokens expire, and no
+replica."""
 
 import re
 from collections.abc import Mapping

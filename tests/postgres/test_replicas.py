@@ -110,11 +110,11 @@ class Club:
 
 @pytest.fixture
 def open_club() -> Iterator[Callable[..., Club]]:
-    """`open_club(backing, primary_url, *replica_urls)`, at a server of its own."""
+    """`open_club(backing, primary_url, *replica_urls)`, at a server of its own, with further settings."""
     with ExitStack() as stack:
 
-        def begin(backing: Backing, primary_url: str, *replica_urls: str) -> Club:
-            app = create_app(backing.settings(database_replica_urls=" ".join(replica_urls)))
+        def begin(backing: Backing, primary_url: str, *replica_urls: str, **settings: str) -> Club:
+            app = create_app(backing.settings(database_replica_urls=" ".join(replica_urls), **settings))
             stack.callback(_dispose, app)
             direct = Direct(primary_url, backing.forget)
             stack.callback(direct.close)
@@ -192,6 +192,33 @@ def test_a_standby_answers_what_is_at_rest_and_the_primary_what_was_just_written
     club.mark()
     status, _, _ = club.server.ask("GET", f"{club.path}/{club.store.id}", club.auth)
     assert status == 404
+
+
+def test_a_directory_of_cells_asks_no_standby_who_is_calling(
+    servers: Servers, clean: None, pair: tuple[Postgres, Postgres], open_club: Callable[..., Club]
+):
+    """However far it is behind, a token that was revoked opens nothing in a cell."""
+    primary, standby = pair
+    cells = {"cells": "a=http://127.0.0.1:1", "cells_key": "k" * 32}
+    club = open_club(Cluster(servers, primary.url), primary.url, standby.url, **cells)
+
+    def question(auth: dict[str, str]) -> int:
+        fields = {"X-Forwarded-Method": "GET", "X-Forwarded-Uri": club.path}
+        return club.server.ask("GET", "/cells/question", fields | auth)[0]
+
+    club.is_answered_by_a_replica(["Gold"])
+    before = counts()
+    assert question(club.auth) == 200
+    assert counts()["answered"] == before["answered"]
+    value(standby, "select pg_wal_replay_pause()")
+    wait_until(lambda: value(standby, "select pg_get_wal_replay_pause_state()") == "paused", 10, "the pause")
+    token = json.loads(club.server.ask("GET", "/v1/tokens", club.auth)[2])["data"][0]
+    assert club.server.ask("DELETE", f"/v1/tokens/{token['id']}", club.auth)[0] == 204
+    for _ in range(3):
+        club.mark()
+        club.look()
+        assert question(club.auth) == 401
+    value(standby, "select pg_wal_replay_resume()")
 
 
 def test_what_is_no_standby_of_this_primary_is_not_asked(

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from flask import Flask
 
 from api.client_address import Proxies
-from api.server.application import Application
+from api.server.cells import application_for
 from api.server.connections import Connections
 from api.server.protocol import Connection
 
@@ -43,7 +43,7 @@ class LoopServer:
 
     async def _start(self) -> None:
         settings = self._app.extensions["settings"]
-        self.application = Application(self._app)
+        self.application = application_for(self._app)
         self.application.start()
         limits = {"most": 1000, "keep_alive_s": 75.0} | self._limits
         self.connections = Connections(
