@@ -10,7 +10,7 @@ from dues.stores.access import Access, access_of, require_store
 
 PUBLIC = "public"
 
-_NEEDED = "this needs an Authorization header: Bearer <token>"
+NEEDED = "this needs an Authorization header: Bearer <token>"
 # Our tokens are less than half as long; a longer one is refused without being looked up.
 _LONGEST_TOKEN = 128
 
@@ -34,7 +34,7 @@ def identify(request: Request, scope: str, store_id: UUID | None) -> Access:
     """
     token = bearer_token(request)
     if token is None and scope != PUBLIC:
-        raise Unauthenticated(_NEEDED)
+        raise Unauthenticated(NEEDED)
     return access_of(token, store_id)
 
 
@@ -51,7 +51,7 @@ def admit(access: Access, scope: str, ids: Mapping[str, UUID | None], *, unbound
         raise RuntimeError("this access was worked out for another store")
     if scope != PUBLIC:
         if access.actor is None:
-            raise Unauthenticated(_NEEDED)
+            raise Unauthenticated(NEEDED)
         require_scope(access.actor, scope)
         require_binding(access.actor, store_id, unbound=unbound)
     if None in ids.values():

@@ -18,6 +18,7 @@ from flask.sessions import NullSession, SessionInterface
 from werkzeug.datastructures import Headers
 from werkzeug.routing import Rule
 
+from api.cells.counting import Counting
 from api.cells.entrance import INTERNAL, Entrance
 from api.client_address import Proxies
 from api.compress import encode, pages_compressor
@@ -56,7 +57,7 @@ def init_flask_host(app: Flask, modules: Sequence[Routes]) -> None:
     # A path is served as it is spelt (api/request.py), never by way of a redirect to what it might have meant.
     app.url_map.merge_slashes = False
     host = FlaskHost(app, settings)
-    app.extensions["count_address"] = host.count_address
+    app.extensions["counting"] = host.counting
     routes: dict[str, Route] = {}
     for module in modules:
         for route in module.all:
@@ -136,6 +137,7 @@ class FlaskHost:
         self._proxies = Proxies(settings.forwarded_allow_ips)
         self._limits, self._local = Limits(settings.rate_limit), LocalCounts(settings.web_concurrency)
         self._known = KnownTokens()
+        self.counting = Counting(self._limits, self._local)
         self._cors = Cors(settings.cors_origins)
         self._has_cells = bool(settings.cell or settings.cells)
         self._entrance = Entrance(settings) if settings.cell else None
@@ -235,11 +237,6 @@ class FlaskHost:
         if count > 0:
             g.limited = limit, used
             limit.require(used)
-
-    def count_address(self, request: Request) -> None:
-        """On a thread. Raises: TooManyRequests."""
-        if limit := self._limits.of_address("default", request.address):
-            limit.require(Counter(fresh_cache().store, self._local).add(limit))
 
     def _response(self, reply: Reply, route: str) -> Response:
         """A declared route's reply as Flask's response."""

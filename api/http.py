@@ -135,20 +135,22 @@ def problem_reply(problem: Problem, request: Request | None, request_id: str = "
     return Reply(body.encode(), problem.status, headers, "application/problem+json")
 
 
-def problem_of(error: Exception) -> Problem:
-    """What a client is told of whatever was raised. What is not a refusal is logged."""
+def problem_of(error: Exception, request_id: str = "") -> Problem:
+    """What a client is told of whatever was raised. What is not a refusal is logged, with the id of the request where
+    nobody has said yet (`log_fields()`) whose lines these are."""
+    extra = {"request_id": request_id} if request_id else {}
     match error:
         case Problem():
             return error
         case HTTPException():
             return _translate(error)
     if failure := failure_of(error):
-        log.warning("%s: %s", failure.detail, type(error).__name__, extra={"sqlstate": sqlstate_of(error)})
+        log.warning("%s: %s", failure.detail, type(error).__name__, extra={**extra, "sqlstate": sqlstate_of(error)})
         return Unavailable(failure.detail)
     if wrong := wrong_release_of(error):
-        log.warning("%s: %s", wrong.told, type(error).__name__, extra={"sqlstate": sqlstate_of(error)})
+        log.warning("%s: %s", wrong.told, type(error).__name__, extra={**extra, "sqlstate": sqlstate_of(error)})
         return Unavailable(wrong.detail, code=wrong.code)
-    log.error("unhandled %s", type(error).__name__, exc_info=error)
+    log.error("unhandled %s", type(error).__name__, exc_info=error, extra=extra)
     if sqlstate_of(error) == NOT_SUPPORTED:
         return Unsupported("the database that this runs on, which is spread over several servers, cannot do this")
     return Problem("something went wrong here; the request id finds it in the logs")

@@ -4,29 +4,25 @@ It asks with the request's header, its method and its target (X-Forwarded-Method
 with the cell and, for a caller with a token, an assertion for that cell; or with the refusal that the client is to get.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 from uuid import UUID
 
-from api.auth import bearer_token
+from api.auth import NEEDED, bearer_token
+from api.cells.counting import Counting
+from api.limits import Limit
 from api.reply import Reply
 from api.request import Request, parameters_of, read_target
 from dues.cells import assertion, places
 from dues.cells.calls import call_cell
 from dues.cells.question import Answer, Asked, Question, asked_of, read_answer
-from dues.cells.signatures import ASSERTION, CELL, addresses, key_with
-from dues.errors import NotFound, Unauthenticated, Unavailable
+from dues.cells.signatures import ASSERTION, CELL, DIRECTORY, addresses, key_with
+from dues.errors import NotFound, Problem, Unauthenticated, Unavailable
 from dues.ids import parse_id
 from dues.mailings.unsubscribing import read_token
 from dues.postgres import fetch_row, transaction
 from dues.reads.freshness import Computed, read
 
 PATH = "/cells/question"
-# How the gateway calls the directory itself.
-DIRECTORY = "directory"
-
-# Counts what makes work in the directory, against the caller's address. Raises: TooManyRequests.
-Count = Callable[[Request], object]
 
 _JOB = "select store_id from jobs where id = %(job_id)s"
 _MOST_JOBS = 50_000
@@ -39,7 +35,7 @@ def asked_request(question: Request) -> Request:
 
 
 def named_in(request: Request) -> Asked:
-    """What a request is about, as far as its target says. Raises: Unauthenticated."""
+    """What a request is about, as far as can be told without asking anybody. Raises: Unauthenticated."""
     bearer_token(request)
     if request.path == "/v1/unsubscribe":
         tokens = [value for name, value in parameters_of(request.query) if name == "token"]
@@ -47,19 +43,28 @@ def named_in(request: Request) -> Asked:
             return Asked(read_token(tokens[0]).store_id) if tokens else Asked()
         except NotFound:
             return Asked()
-    return asked_of(request.method, request.path)
+    asked = asked_of(request.method, request.path)
+    if asked.founds and request.token is None:
+        # The directory itself would say that cells have the stores.
+        raise Unauthenticated(NEEDED)
+    if asked.store_id is None and request.token is None:
+        # Nobody is asked for a stranger.
+        return Asked()
+    if asked.job_id in _jobs.known:
+        return Asked(_jobs.known[asked.job_id])
+    return asked
 
 
-def direct(request: Request, count: Count) -> Reply:
+def direct(request: Request, counting: Counting) -> Reply:
     """The answer for the gateway, on a thread. Raises: Problem."""
     asked = named_in(request)
     if asked.founds and request.token:
-        return _direct_founding(request, request.token, count)
-    store_id = asked.store_id or (_store_of_job(request, asked.job_id, count) if asked.job_id else None)
+        return _direct_founding(request, request.token, counting)
+    store_id = asked.store_id or (_store_of_job(request, asked.job_id, counting) if asked.job_id else None)
     if store_id is None:
         return to_directory()
     question = Question(request.token, store_id, asked.other)
-    return directed(request, _ask(question))
+    return directed(request, _ask(request, question, counting))
 
 
 def directed(request: Request, answer: Answer, cell: str | None = None, store_id: UUID | None = None) -> Reply:
@@ -83,23 +88,33 @@ def to_directory() -> Reply:
     return Reply(b"", 200, {CELL: DIRECTORY, "Cache-Control": "no-store"})
 
 
-def _ask(question: Question) -> Answer:
+def _ask(request: Request, question: Question, counting: Counting) -> Answer:
+    """Raises: TooManyRequests."""
+    counted: list[Limit | None] = []
+
     def compute() -> Computed:
+        counted.append(counting.count(request))
         sql, values = question.statement()
         return question.computed(fetch_row(sql, values))
 
-    return read_answer(read(question.key, question.tags, compute).payload)
+    answer = read_answer(read(question.key, question.tags, compute).payload)
+    if request.token and answer.user_id:
+        counting.is_good(request.token, answer.user_id)
+        for limit in counted:
+            if limit and counting.was_of_another(limit, request):
+                counting.give_back(limit)
+    return answer
 
 
-def _direct_founding(request: Request, token: str, count: Count) -> Reply:
-    answer = _ask(Question(token, None))
+def _direct_founding(request: Request, token: str, counting: Counting) -> Reply:
+    answer = _ask(request, Question(token, None), counting)
     if answer.user_id is None:
         return directed(request, answer)
     if not answer.may_found:
         # Any cell says so, in the order of refusals; no place is kept for it.
         return directed(request, answer, places.cell_for(answer.user_id))
     # A row is written, whatever becomes of the request.
-    count(request)
+    counting.count(request)
     key = request.fields.get("idempotency-key")
     with transaction():
         place = places.reserve(answer.user_id, key)
@@ -107,46 +122,43 @@ def _direct_founding(request: Request, token: str, count: Count) -> Reply:
 
 
 class _Jobs:
-    """The stores of jobs, which never change. The directory has to ask the cells whose a job is, once for each."""
+    """The stores of jobs, which never change; None for one of no store, which is the directory's. The directory has to
+    ask the cells whose a job is, once for each."""
 
     def __init__(self) -> None:
-        self.known: dict[UUID, UUID] = {}
+        self.known: dict[UUID, UUID | None] = {}
 
     def store_of(self, job_id: UUID) -> UUID | None:
-        """None for a job that the directory has itself, and for one that nobody has. Raises: Unavailable where a cell
-        that may have it does not answer."""
+        """None as well for a job that nobody has. Raises: Unavailable where a cell that may have it does not
+        answer."""
         if row := fetch_row(_JOB, {"job_id": job_id}):
-            return row[0]  # type: ignore[no-any-return]
-        silent: Unavailable | None = None
+            return self._remember(job_id, row[0])
+        silent: Problem | None = None
         for cell in addresses():
             try:
                 store_id = parse_id(str(call_cell(cell, "GET", f"/cells/jobs/{job_id}")["store_id"]))
-            except Unavailable as problem:
+            except Problem as problem:
+                # One that is set up wrong, and refuses, is no other cell's fault either.
                 silent = problem
                 continue
             if store_id:
-                if len(self.known) >= _MOST_JOBS:
-                    self.known.clear()
-                self.known[job_id] = store_id
-                return store_id
+                return self._remember(job_id, store_id)
         if silent:
-            raise silent
+            raise Unavailable("a cell that may have this job does not answer at present") from silent
         return None
+
+    def _remember(self, job_id: UUID, store_id: UUID | None) -> UUID | None:
+        if len(self.known) >= _MOST_JOBS:
+            self.known.clear()
+        self.known[job_id] = store_id
+        return store_id
 
 
 _jobs = _Jobs()
 
 
-def known_store_of(job_id: UUID) -> UUID | None:
-    """Where no cell has to be asked."""
-    return _jobs.known.get(job_id)
-
-
-def _store_of_job(request: Request, job_id: UUID, count: Count) -> UUID | None:
-    if found := known_store_of(job_id):
-        return found
-    # Nobody is asked for a stranger.
-    if request.token is None or not _ask(Question(request.token, None)).facts:
+def _store_of_job(request: Request, job_id: UUID, counting: Counting) -> UUID | None:
+    if not _ask(request, Question(request.token, None), counting).facts:
         return None
-    count(request)
+    counting.count(request)
     return _jobs.store_of(job_id)

@@ -9,14 +9,14 @@ from msgspec import Struct
 
 from api.cells import directing
 from api.flask_host import respond
-from api.http import problem_reply
+from api.http import problem_of, problem_reply
 from api.reply import json_reply
 from api.request import Request
 from config import Settings
 from dues.cells import places
 from dues.cells.copies import News, write_news
 from dues.cells.signatures import SIGNED, SIGNED_BY, addresses, own_name, require_signed
-from dues.errors import BadRequest, Misdirected, Problem, Unauthenticated
+from dues.errors import BadRequest, Misdirected
 from dues.ids import parse_id
 from dues.postgres import fetch_row, transaction
 
@@ -57,16 +57,11 @@ def _cell() -> Blueprint:
 
 
 def _question() -> Response:
-    asked, count = directing.asked_request(g.request), current_app.extensions["count_address"]
+    asked = directing.asked_request(g.request)
     try:
-        try:
-            return respond(directing.direct(asked, count))
-        except Unauthenticated:
-            # Whoever guesses tokens is counted as by every Dues.
-            count(asked)
-            raise
-    except Problem as problem:
-        return respond(problem_reply(problem, asked))
+        return respond(directing.direct(asked, current_app.extensions["counting"]))
+    except Exception as error:
+        return respond(problem_reply(problem_of(error, asked.id), asked))
 
 
 def _place() -> Response:

@@ -17,7 +17,7 @@ from uuid import UUID
 from flask import Flask
 
 from api.cors import Cors
-from api.http import conditional, is_conditional, problem_reply
+from api.http import conditional, is_conditional, problem_of, problem_reply
 from api.job_waiters import ClientGone
 from api.limits import Allowed, Counter, KnownTokens, Limit, Limits, LocalCounts, PolicyName, Used, count_several
 from api.long_poll import first_reply
@@ -148,8 +148,7 @@ class Application:
             self._fail(exchange, error)
 
     def _fail(self, exchange: Exchange, error: Exception) -> None:
-        log.error("unhandled in the server", exc_info=error, extra={"request_id": exchange.request.id})
-        self._refuse(exchange, Problem("something went wrong here; the request id finds it in the logs"))
+        self._refuse(exchange, problem_of(error, exchange.request.id))
 
     async def _serve(self, exchange: Exchange, *, is_counted: bool = False) -> None:
         """The five steps. Raises: Problem, ClientGone, TimeoutError."""
@@ -195,7 +194,7 @@ class Application:
 
     def _let_go(self, planned: Wanted | Waiting | None, result: CheckResult) -> None:
         if isinstance(planned, Wanted):
-            self._reads.let_go(planned, result)
+            self._reads.let_go(planned.plan.key, result.found)
 
     def takes_parts(self, request: Request) -> bool:
         """Whether a request's body is a file, which is read in parts."""

@@ -1,6 +1,7 @@
 """The fast host of a cell, and of the directory of cells: each a step before the one of every Dues."""
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 from uuid import UUID
@@ -8,8 +9,9 @@ from uuid import UUID
 from flask import Flask
 
 from api.cells import directing
+from api.cells.counting import Counting
 from api.cells.entrance import INTERNAL, Entrance, Unwritten
-from api.http import problem_reply
+from api.http import problem_of, problem_reply
 from api.reply import Reply
 from api.request import Request
 from api.routing import Priority
@@ -18,9 +20,11 @@ from api.server.exchange import Exchange
 from api.server.lru import Lru
 from api.telemetry import own_fields
 from config import Settings
-from dues.cells.question import Answer, Question, read_answer
-from dues.errors import Problem, Unauthenticated
+from dues.cells.question import Answer, Asked, Question, read_answer
+from dues.errors import Problem
 from dues.postgres.aio import Lost
+from dues.reads.freshness.read_protocol import Lookup
+from dues.reads.freshness.store import Hit
 from dues.reads.freshness.validator import ValidatorSet
 
 
@@ -62,7 +66,7 @@ class CellApplication(_WithCells):
             self._run(exchange, self._note(exchange, unwritten))
 
     async def _note(self, exchange: Exchange, unwritten: Unwritten) -> None:
-        async with self._admission.slot(Priority.READ, (unwritten.facts.person.id,)):
+        async with self._admission.slot(Priority.READ, (unwritten.facts.person.id.int,)):
             await self._threads.call(partial(self._entrance.write, unwritten))
         super().__call__(exchange)
 
@@ -81,6 +85,7 @@ class DirectoryApplication(_WithCells):
     def __init__(self, app: Flask) -> None:
         super().__init__(app)
         self._known: Lru[_Known] = Lru(_MOST_BYTES)
+        self._counting: Counting = app.extensions["counting"]
 
     def __call__(self, exchange: Exchange) -> None:
         if exchange.request.path == directing.PATH:
@@ -92,30 +97,23 @@ class DirectoryApplication(_WithCells):
         asked = directing.asked_request(exchange.request)
         try:
             reply = await self._directed(exchange, asked)
-        except Problem as problem:
-            reply = problem_reply(problem, asked)
+        except Exception as error:
+            reply = problem_reply(problem_of(error, asked.id), asked)
         exchange.send_reply(reply, own_fields(asked.id, exchange.seconds, exchange.limited))
 
     async def _directed(self, exchange: Exchange, request: Request) -> Reply:
-        """Raises: Problem."""
+        """Raises: Problem, and whatever else makes it fail."""
         named = self._reads.within(directing.named_in, request)
-        store_id = named.store_id or (directing.known_store_of(named.job_id) if named.job_id else None)
-        try:
-            if store_id is None:
-                return await self._by_thread(request) if named.job_id or named.founds else directing.to_directory()
-            about = request.token, store_id, named.other
-            answer = await self._known_answer(about)
-            if answer is None:
-                try:
-                    answer = await self._read_answer(about)
-                except Lost:
-                    return await self._by_thread(request)
-            return self._reads.within(directing.directed, request, answer)
-        except Unauthenticated:
-            # Whoever guesses tokens is counted as by every Dues.
-            if limit := self._limits.of_address("default", request.address):
-                self._count(exchange, limit, (await self._checks.ask(None, limit)).used)
-            raise
+        if named.store_id is None:
+            return await self._by_thread(request, named) if named.job_id or named.founds else directing.to_directory()
+        about = request.token, named.store_id, named.other
+        answer = await self._known_answer(about)
+        if answer is None:
+            try:
+                answer = await self._read_answer(exchange, request, about)
+            except Lost:
+                return await self._by_thread(request, named)
+        return self._reads.within(directing.directed, request, answer)
 
     async def _known_answer(self, about: About) -> Answer | None:
         """What this process remembers, if Redis says that it still holds."""
@@ -124,17 +122,49 @@ class DirectoryApplication(_WithCells):
             return None
         return known.answer if (await self._checks.ask(known.validators, None)).fresh else None
 
-    async def _read_answer(self, about: About) -> Answer:
-        """Raises: Unavailable, Lost."""
+    async def _read_answer(self, exchange: Exchange, request: Request, about: About) -> Answer:
+        """Raises: Unavailable, Lost, TooManyRequests."""
         question = Question(*about)
         found = (await self._checks.ask(None, None, question)).found
+        give_back = None if isinstance(found, Hit) else await self._count_question(exchange, request, question, found)
         made = await self._reads.make_plan(question, found)
         answer = read_answer(made.payload)
+        if request.token and answer.user_id:
+            self._counting.is_good(request.token, answer.user_id)
+            if give_back:
+                give_back()
         if made.validator and (validators := ValidatorSet.over([made.validator])):
             known = _Known(answer, validators, made.expires_at)
             self._known.put(about, known, _SIZE + len(answer.facts) + len(about[0] or ""))
         return answer
 
-    async def _by_thread(self, request: Request) -> Reply:
-        async with self._admission.slot(Priority.READ, (request.address,)):
-            return await self._threads.call(partial(directing.direct, request, self._app.extensions["count_address"]))
+    async def _count_question(
+        self, exchange: Exchange, request: Request, question: Question, found: Lookup
+    ) -> Callable[[], None] | None:
+        """Count one that PostgreSQL is to be asked for. Returns: what is to be called once the token is found good.
+        Raises: TooManyRequests."""
+        limit = self._counting.limit_of(request)
+        if limit is None:
+            return None
+        used = (await self._checks.ask(None, limit)).used
+        try:
+            self._count(exchange, limit, used)
+        except Problem:
+            self._reads.let_go(question.key, found)
+            raise
+
+        def give_back() -> None:
+            if not self._counting.was_of_another(limit, request):
+                return
+            if used is None:
+                self._local.add(limit, -1)
+            else:
+                self._checks.tell(self._store.count_commands(limit.key, limit.policy.window_s, -1))
+
+        return give_back
+
+    async def _by_thread(self, request: Request, named: Asked) -> Reply:
+        # Those about jobs may wait for a cell that hangs, and leave threads to others, whoever sends them.
+        owners = (request.address, "jobs") if named.job_id else (request.address,)
+        async with self._admission.slot(Priority.READ, owners):
+            return await self._threads.call(partial(directing.direct, request, self._counting))

@@ -116,10 +116,10 @@ class Reads:
         """Call a function in the application context that plans are made in."""
         return self._context.run(function, *args, **kwargs)
 
-    def let_go(self, wanted: Wanted, result: CheckResult) -> None:
-        """The answer will not be made here, though others may wait for it."""
-        if isinstance(result.found, Miss) and result.found.fills:
-            self._checks.tell(self._store.release_commands(result.found.validator, wanted.plan.key))
+    def let_go(self, key: str, found: Lookup) -> None:
+        """The answer that `key` names will not be made here, though others may wait for it."""
+        if isinstance(found, Miss) and found.fills:
+            self._checks.tell(self._store.release_commands(found.validator, key))
 
     def close(self) -> None:
         if self._replicas:

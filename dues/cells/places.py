@@ -10,7 +10,7 @@ from uuid import UUID
 
 from dues.cells.calls import Caller
 from dues.cells.signatures import addresses
-from dues.errors import Conflict, Unavailable
+from dues.errors import Conflict, Problem
 from dues.ids import new_id
 from dues.postgres import fetch_row, transaction, unit_of_work
 from dues.reads.tags import touch
@@ -31,9 +31,10 @@ _PUT = """
 _LOCK = "select pg_advisory_xact_lock(hashtextextended('store_places ' || %(store_id)s::uuid, 0))"
 # An hour: what was said of a request to make one is void after a minute, and an answer kept for a key after a day.
 _UNMADE = """
-    select store_id, cell, asked_at::text from store_places
-    where made_at is null and asked_at < now() - interval '1 hour' and store_id > %(after)s::uuid
-    order by store_id limit 1
+    select store_id, asked_at::text from store_places
+    where made_at is null and asked_at < now() - interval '1 hour' and cell = %(cell)s
+        and (asked_at, store_id) > (%(asked_at)s::timestamptz, %(after)s::uuid)
+    order by asked_at, store_id limit 1
 """
 _MADE = "update store_places set made_at = now() where store_id = %(store_id)s returning store_id"
 _NOT_MADE = """
@@ -108,15 +109,18 @@ def put(store_id: UUID, origin: str, to: str) -> None:
 
 def forget_unmade(call: Caller) -> int:
     """Ask the cells about stores that nobody knows to have been made. Returns: how many were not."""
-    after, forgotten = UUID(int=0), 0
-    for _ in range(_BATCH):
-        if (row := fetch_row(_UNMADE, {"after": after})) is None:
-            break
-        after, cell, asked_at = row
+    return sum(_forget_unmade_of(cell, call) for cell in addresses())
+
+
+def _forget_unmade_of(cell: str, call: Caller) -> int:
+    after, asked_at, forgotten = UUID(int=0), "-infinity", 0
+    while row := fetch_row(_UNMADE, {"cell": cell, "after": after, "asked_at": asked_at}):
+        after, asked_at = row
         try:
             is_made = bool(call(cell, "GET", f"/cells/stores/{after}")["is_here"])
-        except Unavailable:
-            continue
+        except Problem:
+            # It would say no more of the others. They are found next time.
+            break
         with transaction():
             unit_of_work()
             if is_made:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 import ujson
 
-from dues.cells.calls import Caller
+from dues.cells.calls import Away, Caller
 from dues.cells.question import PERSON
 from dues.cells.signatures import addresses
 from dues.errors import Problem
@@ -33,4 +33,5 @@ def tell(user_id: UUID, call: Caller) -> None:
         except Problem as problem:
             deaf.append(problem)
     if deaf:
-        raise Retry(problem=deaf[0])
+        # However long a cell is away, it is told in the end; one that refuses is asked so often, and no more.
+        raise Retry(problem=deaf[0], waits_for=deaf[0].circuit if isinstance(deaf[0], Away) else None)

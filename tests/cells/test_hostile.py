@@ -161,6 +161,11 @@ def test_a_cell_has_no_accounts_of_its_own(name: Name):
     assert cell.make.value("select count(*) from users") == 0
 
 
+def test_who_asks_for_a_store_without_a_token_is_told_so(name: Name):
+    answer = name.ask("POST", "/v1/stores", {"name": "Club", "currency": "EUR"})
+    assert (answer.status, answer.headers["www-authenticate"]) == (401, 'Bearer realm="dues"')
+
+
 def test_guesses_at_tokens_are_told_nothing_of_stores(name: Name, ada: Client):
     for token in ("dues_" + "A" * 43, "", "x" * 500):
         fields = {"Authorization": f"Bearer {token}"}
