@@ -3,6 +3,7 @@
 import http.client
 import json
 import os
+import time
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ from tests.webserver import WebServer
 KEY = "a-key-of-the-tests-that-makes-the-keys-of-cells"
 MAIL_SECRET = "whsec_" + b64encode(b"of the tests' mail provider, 32 b").decode()
 NAMES = ("a", "b")
+_PATIENCE_S = 30.0
 
 
 class Answer(NamedTuple):
@@ -85,7 +87,19 @@ class Name:
         return [self.directory, *self.cells.values()]
 
     def ask(self, method: str, path: str, body: Any = None, **fields: str) -> Answer:
-        return ask(self.port, method, path, body, **fields)
+        """Again where the gateway has found nobody to pass it on to: beside other tests a server may be too late with
+        what the gateway asks of it."""
+        until = time.monotonic() + _PATIENCE_S
+        while is_by_the_gateway(answer := ask(self.port, method, path, body, **fields)) and time.monotonic() < until:
+            time.sleep(0.2)
+        return answer
+
+    def raw(self, method: str, target: str, parts: list[bytes], fields: Mapping[str, str]) -> tuple[int, bytes]:
+        """The same, with a target as it stands, and a body in chunks."""
+        until = time.monotonic() + _PATIENCE_S
+        while (answer := raw(self.port, method, target, parts, fields))[0] == 503 and time.monotonic() < until:
+            time.sleep(0.2)
+        return answer
 
     def sign_up(self, name: str = "Ada") -> "Client":
         email = f"{new_id().hex}@example.com"
@@ -160,6 +174,11 @@ def ask(port: int, method: str, path: str, body: Any = None, **fields: str) -> A
         headers = {name.lower(): value for name, value in answer.getheaders()}
         is_json = "json" in headers.get("content-type", "")
         return Answer(answer.status, headers, json.loads(data) if is_json and data else data)
+
+
+def is_by_the_gateway(answer: Answer) -> bool:
+    """Whether the request has reached no server."""
+    return answer.status == 503 and isinstance(answer.body, dict) and answer.body["code"] == "gateway"
 
 
 def raw(port: int, method: str, target: str, parts: list[bytes], fields: Mapping[str, str]) -> tuple[int, bytes]:

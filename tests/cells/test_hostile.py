@@ -9,7 +9,7 @@ from config import ConfigError
 from dues.cells import assertion, signatures
 from dues.cells.signatures import check_cells
 from dues.ids import new_id
-from tests.cells.conftest import KEY, Answer, Client, Name, raw
+from tests.cells.conftest import KEY, Answer, Client, Name
 
 SAID, CELL = "X-Dues-Assertion", "X-Dues-Cell"
 
@@ -107,10 +107,10 @@ SPELLINGS = r"""
 
 def test_a_path_has_one_spelling_here_too(name: Name, ada: Client):
     for spelling in SPELLINGS.split():
-        status, _ = raw(name.port, "GET", spelling.format(id=ada.store.id), [], ada.auth)
+        status, _ = name.raw("GET", spelling.format(id=ada.store.id), [], ada.auth)
         assert (spelling, status) in ((spelling, 400), (spelling, 404))
     # An id in capitals is the same.
-    assert raw(name.port, "GET", f"/v1/stores/{ada.store.id.upper()}/payments", [], ada.auth)[0] == 200
+    assert name.raw("GET", f"/v1/stores/{ada.store.id.upper()}/payments", [], ada.auth)[0] == 200
 
 
 def test_a_stranger_who_reaches_the_servers_inside_is_told_nothing(name: Name, ada: Client):
