@@ -6,10 +6,13 @@ room then holds the client and sends one of these instead.
 
 import logging
 from dataclasses import replace
+from math import inf
 
 from api.prefer import preferred_wait
 from api.reply import Reply, Waiting
 from api.request import Request
+from config import Settings
+from dues.cells.signatures import LIFE_S
 from dues.jobs.service import StatusDocument
 
 log = logging.getLogger("dues.waits")
@@ -17,6 +20,12 @@ log = logging.getLogger("dues.waits")
 # After this long a stream says that it is still there.
 COMMENT_EVERY_S = 15
 COMMENT = b":\n\n"
+
+
+def longest_stream_s(settings: Settings) -> float:
+    """How long a stream lasts before its client has to ask anew. In a cell as long as what the directory has said of a
+    request: a cell that it cannot tell knows nothing of a token that was revoked."""
+    return LIFE_S if settings.cell else inf
 
 
 def wanted_wait(request: Request) -> int:

@@ -1,7 +1,7 @@
 """A reply, as data: whoever serves a request can send it, and do beside it what its fields ask for."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -35,10 +35,14 @@ class Waiting:
     version: int
     token_id: UUID
     query: Query
-    seconds: int
+    seconds: float
     finish: "Callable[[], Reply] | None" = None
     streams: bool = False
     is_unchecked: bool = False
+
+    def at_most(self, seconds: float) -> "Waiting":
+        """The same, for no longer than that."""
+        return self if self.seconds <= seconds else replace(self, seconds=seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ Everything else is the same, because the same code does it: one event loop, in a
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Coroutine, Iterator
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -15,7 +16,7 @@ from flask import Flask
 
 from api.compress import encode
 from api.job_waiters import JobWaiters
-from api.long_poll import COMMENT, event, finished_reply, reply_later
+from api.long_poll import COMMENT, event, finished_reply, longest_stream_s, reply_later
 from api.pokes import Pokes, reply_after
 from api.reply import Poke, Reply, Waiting
 from api.request import Request
@@ -28,6 +29,7 @@ class ThreadWaiters:
 
     def __init__(self, app: Flask, most: int) -> None:
         self._app, self._most = app, most
+        self.longest_stream_s = longest_stream_s(app.extensions["settings"])
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiters: JobWaiters | None = None
@@ -107,7 +109,11 @@ class _Events:
     def __iter__(self) -> Iterator[bytes]:
         waiting = self._waiting
         yield self._first
-        while self._waiters.has_room and (status := self._waiters.wait(waiting)):
+        until = time.monotonic() + self._waiters.longest_stream_s
+        while self._waiters.has_room and (left_s := until - time.monotonic()) > 0:
+            status = self._waiters.wait(waiting.at_most(left_s))
+            if status is None:
+                return
             if status.version == waiting.version:
                 yield COMMENT
                 continue

@@ -146,19 +146,22 @@ def _bring_up_cell(supervisor: Supervisor, cell: Cell, directory: Mapping[str, s
 
 def _gateway_of_cells(home: Path, port: int, cells: list[Cell]) -> CellsGateway:
     """Raises: CannotStart."""
-    directory = next(each for each in ports.free_ports(len(cells) + 2) if each not in {port, *_ports_of(cells)})
-    return CellsGateway(home, port, _port("TLS_PORT", 8443), directory, {cell.name: cell.port for cell in cells})
+    tls_port, taken = _tls_port(port), {cell.port for cell in cells}
+    directory = next(each for each in ports.free_ports(len(cells) + 3) if each not in {port, tls_port, *taken})
+    return CellsGateway(home, port, tls_port, directory, {cell.name: cell.port for cell in cells})
 
 
-def _ports_of(cells: list[Cell]) -> set[int]:
-    return {cell.port for cell in cells}
+def _tls_port(port: int) -> int:
+    """Raises: CannotStart."""
+    tls_port = _port("TLS_PORT", 8443)
+    if tls_port == port:
+        raise CannotStart(f"PORT and TLS_PORT are both {port}: set one of them to another")
+    return tls_port
 
 
 def _gateway(home: Path, port: int, webs: int) -> Gateway:
     """The gateway, with free ports for the web servers behind it. Raises: CannotStart."""
-    tls_port = _port("TLS_PORT", 8443)
-    if tls_port == port:
-        raise CannotStart(f"PORT and TLS_PORT are both {port}: set one of them to another")
+    tls_port = _tls_port(port)
     free = [each for each in ports.free_ports(webs + 2) if each not in (port, tls_port)]
     return Gateway(home, port, tls_port, free[:webs])
 

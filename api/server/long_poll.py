@@ -1,5 +1,6 @@
 """What the server does with a reply whose client waits for more (api/long_poll.py)."""
 
+import time
 from dataclasses import replace
 from functools import partial
 
@@ -7,7 +8,7 @@ from flask import Flask
 
 from api.compress import encode
 from api.job_waiters import ClientGone, JobWaiters
-from api.long_poll import COMMENT, event, finished_reply, reply_later
+from api.long_poll import COMMENT, event, finished_reply, longest_stream_s, reply_later
 from api.pokes import Pokes, reply_after
 from api.reply import Reply
 from api.server.exchange import Exchange
@@ -18,7 +19,7 @@ class LongPolls:
     """Holds clients, at the cost of a socket each."""
 
     def __init__(self, app: Flask, threads: ThreadPool, most: int) -> None:
-        self._threads = threads
+        self._threads, self._longest_stream_s = threads, longest_stream_s(app.extensions["settings"])
         self._waiters = JobWaiters(app, most)
         self._pokes = Pokes(app, most)
 
@@ -74,9 +75,10 @@ class LongPolls:
         assert waiting
         exchange.begin(reply, own)
         await exchange.part(reply.body or b"")
-        while self._waiters.has_room:
+        until = time.monotonic() + self._longest_stream_s
+        while self._waiters.has_room and (left_s := until - time.monotonic()) > 0:
             try:
-                status = await self._waiters.wait(waiting, exchange.gone)
+                status = await self._waiters.wait(waiting.at_most(left_s), exchange.gone)
             except ClientGone:
                 break
             if status is None:

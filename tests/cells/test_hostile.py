@@ -5,11 +5,14 @@ from typing import Any
 
 import pytest
 
+from api import long_poll
+from api.app import create_app
 from config import ConfigError
 from dues.cells import assertion, signatures
 from dues.cells.signatures import check_cells
 from dues.ids import new_id
-from tests.cells.conftest import KEY, Answer, Client, Name
+from tests.api.server.loop_server import LoopServer
+from tests.cells.conftest import KEY, Answer, Client, Name, _dispose, ask
 
 SAID, CELL = "X-Dues-Assertion", "X-Dues-Cell"
 
@@ -80,6 +83,20 @@ def test_what_was_said_of_a_token_is_void_once_the_cell_has_heard_that_it_is_rev
     assert other.ask("DELETE", f"/v1/tokens/{other.token_id}").status == 204
     name.directory.work()
     assert name.cells["b"].ask("GET", path, **other.auth, **{SAID: said}).status == 401
+
+
+def test_a_stream_ends_also_where_its_cell_is_told_nothing(name: Name, ada: Client, monkeypatch: pytest.MonkeyPatch):
+    """Its client asks anew, and then the directory is asked."""
+    monkeypatch.setattr(long_poll, "LIFE_S", 0.5)
+    path, cell = f"{ada.pay(ada.store).headers['location']}/events", name.cells["a"]
+    said = said_of(ada, "GET", path)
+    assert ada.ask("DELETE", f"/v1/tokens/{ada.token_id}").status == 204
+    app = create_app(cell.servers.settings(**cell.settings))
+    with LoopServer(app) as server:
+        answer = ask(server.port, "GET", path, **ada.auth, **{SAID: said})
+    _dispose(app)
+    assert (answer.status, answer.headers["content-type"]) == (200, "text/event-stream")
+    assert question(name, "GET", path, **ada.auth).status == 401
 
 
 def test_nothing_is_smuggled_past_the_gateway(name: Name, ada: Client):

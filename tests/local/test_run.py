@@ -157,6 +157,7 @@ def test_a_life_of_bin_run(home: Path, start: Callable[..., Run]) -> None:
         (["--cells", "9"], {}, "--cells is a number from 1 to 8"),
         (["--gateway"], {"TLS_PORT": "many"}, "TLS_PORT is many, which is no port"),
         (["--gateway"], {"TLS_PORT": "{port}"}, "PORT and TLS_PORT are both {port}"),
+        (["--cells", "2"], {"TLS_PORT": "{port}"}, "PORT and TLS_PORT are both {port}"),
     ],
 )
 def test_wishes_for_a_gateway_that_cannot_be_met(
