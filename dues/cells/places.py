@@ -18,10 +18,13 @@ from dues.reads.tags import touch
 _BATCH = 100
 
 _FIND = "select cell from store_places where store_id = %(store_id)s"
-# Of two at once the second waits for the first, and finds its row.
+# Of two at once the second waits for the first, and finds its row. The key of a store that has been made is forgotten
+# a day later, as the cell forgets its answer, however often it comes.
 _RESERVE = """
     insert into store_places(store_id, cell, asked_by) values (%(store_id)s, %(cell)s, %(asked_by)s)
-    on conflict (asked_by) do update set asked_at = now() returning store_id, cell
+    on conflict (asked_by) do update
+        set asked_at = case when store_places.made_at is null then now() else store_places.asked_at end
+    returning store_id, cell
 """
 _PUT = """
     insert into store_places(store_id, cell, made_at) values (%(store_id)s, %(to)s, now())

@@ -10,6 +10,7 @@ from dues.cells import places
 from dues.cells.calls import call_cell
 from dues.ids import new_id
 from dues.mailings.unsubscribing import NO_MAILING, Reader, write_token
+from dues.postgres import transaction
 from dues.webhooks.signing import signature
 from tests.cells.conftest import MAIL_SECRET, Client, Name, ask, under_one_name
 from tests.servers import wait_until
@@ -119,6 +120,15 @@ def test_a_store_is_made_once_however_often_it_is_asked_for(name: Name):
     assert ada.ask("POST", "/v1/stores", {"name": "Another", "currency": "EUR"}, **key).status == 422
     made = sum(stack.make.value("select count(*) from stores") for stack in name.stacks)
     assert made == 2
+
+
+def test_a_key_is_forgotten_a_day_after_its_store_was_made_however_often_it_comes(name: Name):
+    ada, make, key = name.sign_up(), name.directory.make, {"Idempotency-Key": new_id().hex}
+    first = ada.found(**key)
+    make.rows("update store_places set made_at = now(), asked_at = now() - interval '26 hours'")
+    assert ada.found(**key) == first
+    with name.directory.app.app_context(), transaction():
+        assert places.forget_keys() == 1
 
 
 def test_what_was_never_made_is_forgotten(name: Name):

@@ -120,7 +120,15 @@ def test_no_payment_is_lost_or_made_twice(name: Name, tmp_path: Path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "line", ["", "move.before_switch", "move.after_commit", "move.before_told", "move.before_removal"]
+    "line",
+    [
+        "",
+        "move.before_switch",
+        "move.after_switch",
+        "move.after_commit",
+        "move.before_told",
+        "move.before_removal",
+    ],
 )
 def test_wherever_the_mover_is_killed(name: Name, line: str, tmp_path: Path):
     ada, bob = name.client_of("a"), name.client_of("b")
