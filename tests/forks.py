@@ -16,7 +16,7 @@ import flask.cli
 from dues import failpoints
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["tests.workers.serve", "tests.serve_web"])
+context.set_forkserver_preload(["tests.workers.serve", "tests.serve_web", "tests.freeze"])
 
 
 class Done(NamedTuple):
