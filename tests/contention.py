@@ -11,6 +11,8 @@ from tests.factory import Factory
 from tests.servers import Servers, wait_until
 
 T = TypeVar("T")
+_WAITING = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+_WAITING_ANYWHERE = f"select ({_WAITING}) + (select sum(result::int) from run_command_on_workers($${_WAITING}$$))"
 
 
 class Contention:
@@ -37,8 +39,4 @@ class Contention:
         return futures
 
     def _blocked(self) -> int:
-        return int(
-            self._make.value(
-                "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-            )
-        )
+        return int(self._make.value(_WAITING_ANYWHERE if self._servers.is_spread else _WAITING))

@@ -237,6 +237,11 @@ class Servers(Backing):
         is_ours = not os.environ.get("DUES_TEST_DATABASE_URL")
         self._cleaner = Direct(self.database_url, account=AS_ADMINISTRATOR) if is_ours else self.direct
 
+    @property
+    def is_spread(self) -> bool:
+        """Whether the database spans several servers."""
+        return self._cleaning is not None
+
     def clean(self, *, anew: bool = False) -> None:
         """Empty the database and Redis. `anew`: no table keeps the room of deleted rows, by which PostgreSQL estimates
         how many there are."""

@@ -102,7 +102,7 @@ def copying(make: Factory) -> list[Row]:
 def test_canceling_in_the_middle_is_seen_at_the_next_progress(make: Factory, reports: Reports, store: Row):
     report = reports.ask(store)
     process = reports.process(report, DUES_FAILPOINTS=f"report.after_batch=stop:{marker(reports, report)}")
-    wait_until(lambda: reports.row(report.id).status == "running")
+    wait_until(lambda: reports.row(report.id).status == "running", 30, "the worker to begin")
     stopped = marker(reports, report)
     wait_until(stopped.exists, what="the first batch")
     # A job asks whether it was canceled when it writes its progress, at most twice a second.

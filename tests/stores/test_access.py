@@ -33,6 +33,7 @@ def test_a_token_is_issued_for_as_long_by_the_same_clock(client, make: Factory, 
     assert make.value("select abs(extract(epoch from expires_at - now())) <= 60 from api_tokens where name = 'short'")
 
 
+@pytest.mark.one_server("there is no cache")
 def test_what_is_kept_of_a_right_is_kept_for_as_long_as_it_lasts(client, make: Factory, servers: Servers):
     auth = make.auth(make.user(), expires_in=timedelta(seconds=100))
     with closing(redis.Redis.from_url(servers.redis_url)) as kept:
