@@ -194,6 +194,6 @@ def test_a_receiver_that_is_down_for_a_day_misses_nothing(
         wait_until(arrived, 4 * day_s, "all deliveries to succeed")
         numbers = {call.event["seq"] for call in [*receiver.calls[:3], *receiver.calls[refused:]]}
         last = make.value("select last_seq from event_streams")
-        assert last > 10
+        assert last > 6, "nothing happened meanwhile"
         assert numbers == set(range(1, last + 1))
         assert make.rows("select distinct status from webhook_deliveries") == [Row(status="succeeded")]
