@@ -16,6 +16,7 @@ from api.app import create_app
 from dues.postgres import db, is_spread
 from dues.postgres.spread import is_spread_by_engine
 from dues.reads.freshness import fresh_cache
+from local import ports
 from tests import refusals
 from tests.citus_cluster import VARIABLE, CitusCluster
 from tests.contention import Contention
@@ -74,6 +75,9 @@ def pytest_configure(config: pytest.Config) -> None:
     # The tests themselves are objects that stay. To look for garbage among them again and again took a third of the
     # time of collecting them. Processes of Dues that tests start are not changed by this.
     gc.set_threshold(50_000, 20, 50)
+    if worker := getattr(config, "workerinput", None):
+        # Those that look for a free port at the same time find different ones.
+        ports._RANGE = ports._RANGE[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]
     for name in (*_LONG, "chaos"):
         config.addinivalue_line("markers", f"{name}: {_LONG.get(name, 'random kills of everything')}")
     config.addinivalue_line("markers", "unit: a module whose tests need no servers (bin/test --unit)")

@@ -88,7 +88,7 @@ class DirectoryApplication(_WithCells):
         self._counting: Counting = app.extensions["counting"]
 
     def __call__(self, exchange: Exchange) -> None:
-        if exchange.request.path == directing.PATH:
+        if exchange.request.path == directing.PATH and exchange.request.method in {"GET", "HEAD"}:
             self._run(exchange, self._direct(exchange))
         else:
             super().__call__(exchange)

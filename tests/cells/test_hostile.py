@@ -114,6 +114,14 @@ def test_nothing_is_smuggled_past_the_gateway(name: Name, ada: Client):
         assert ada.ask("GET", inner).status == 404
 
 
+def test_the_question_is_read_and_nothing_else(name: Name, ada: Client):
+    """Whatever the method of the request is that it is about."""
+    path = f"{ada.store.path}/payments"
+    fields = {"X-Forwarded-Method": "POST", "X-Forwarded-Uri": path, **ada.auth}
+    for method, status in (("GET", 200), ("HEAD", 200), ("POST", 405), ("PUT", 405), ("DELETE", 405)):
+        assert (method, name.directory.ask(method, "/cells/question", **fields).status) == (method, status)
+
+
 SPELLINGS = r"""
     /v1/%73tores/{id}/payments   //v1/stores/{id}/payments      /v1//stores/{id}/payments
     /v1/jobs/../stores/{id}/payments

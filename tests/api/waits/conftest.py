@@ -117,7 +117,7 @@ class Hall:
 
     def wait_for(self, waiting: int) -> None:
         """Return when the server holds so many clients."""
-        wait_until(lambda: self.waiting == waiting, 15, f"{waiting} waiting clients; there are {self.waiting}")
+        wait_until(lambda: self.waiting == waiting, 20, f"{waiting} waiting clients; there are {self.waiting}")
 
     def pay(self, store: Row, method: str = "sandbox_ok", key: str = "", **headers: str) -> "Future[Answer]":
         body = {"amount": 1500, "currency": "EUR", "payment_method": method}
