@@ -69,14 +69,15 @@ insert into events(store_id, seq, id, type, data, created_at)
 
 
 def run(rounds: int, seconds: float, rows: int, depth: int) -> Suite:
+    is_side_by_side = rows <= _SIDE_BY_SIDE
     suite = Suite(
-        "Tables by month",
+        "Tables by month" + (", side by side" if is_side_by_side else ""),
         f"{rows:,} payments, and then {rows:,} events, of one store in two years, as single tables and in {MONTHS}"
         " months; one client, nothing cached.",
     )
     lists: dict[str, Figure] = {}
     forgotten: dict[str, Figure] = {}
-    for forms in ((_ONE, _BY_MONTH),) if rows <= _SIDE_BY_SIDE else ((_ONE,), (_BY_MONTH,)):
+    for forms in ((_ONE, _BY_MONTH),) if is_side_by_side else ((_ONE,), (_BY_MONTH,)):
         with contextlib.ExitStack() as stack:
             found = {form: stack.enter_context(_serving(rows, form)) for form in forms}
             lists |= _lists(found, rounds, seconds, depth)
