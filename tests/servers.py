@@ -339,7 +339,9 @@ def drop_database(url: str, name: str) -> None:
         for server in (url, *workers):
             drop(server, name)
         return
-    with _connected(url) as cursor:
+    # By an administrator, where it is ours: nobody else may end an administrator's connection that is being closed.
+    user = None if os.environ.get("DUES_TEST_DATABASE_URL") else AS_ADMINISTRATOR["user"]
+    with _connected(url, user) as cursor:
         cursor.execute(f'drop database if exists "{name}" with (force)')
 
 
@@ -375,9 +377,9 @@ def _with_database(url: str, name: str) -> str:
 
 
 @contextlib.contextmanager
-def _connected(url: str) -> Iterator[psycopg2.extensions.cursor]:
-    """A cursor whose every statement is committed at once."""
-    with closing(psycopg2.connect(url.replace("postgresql+psycopg2:", "postgresql:"))) as connection:
+def _connected(url: str, user: str | None = None) -> Iterator[psycopg2.extensions.cursor]:
+    """A cursor whose every statement is committed at once. `user`: in place of the URL's."""
+    with closing(psycopg2.connect(url.replace("postgresql+psycopg2:", "postgresql:"), user=user)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
             yield cursor

@@ -4,6 +4,8 @@ import subprocess
 import urllib.request
 from types import TracebackType
 
+import psutil
+
 from local.ports import free_port
 from tests.forks import Forked
 from tests.serve_web import ROOT, serve_web
@@ -18,6 +20,7 @@ class WebServer:
         self.target = target
         self._arguments = ["-c", str(ROOT / "gunicorn.conf.py"), target]
         self._environ = servers.environ(PORT=str(self.port), WEB_THREADS=str(threads), **environ)
+        self._count = int(self._environ.get("WEB_CONCURRENCY", "1"))
         self.log = servers.home / f"web-{self.port}.log"
 
     @property
@@ -28,10 +31,16 @@ class WebServer:
         self.process = Forked(serve_web, self._arguments, self._environ, str(self.log))
         try:
             wait_until(self._is_up, 30, "the web server")
+            # The first of several processes answers before the last is there.
+            wait_until(lambda: len(self.children()) >= self._count, 30, f"{self._count} web processes")
         except BaseException:
             self._end()
             raise
         return self
+
+    def children(self) -> set[int]:
+        """The ids of the processes that serve."""
+        return {child.pid for child in psutil.Process(self.process.pid).children()}
 
     def _is_up(self) -> bool:
         assert self.process.poll() is None, f"the web server ended as it started: see {self.log}"

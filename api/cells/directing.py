@@ -50,9 +50,7 @@ def named_in(request: Request) -> Asked:
     if asked.store_id is None and request.token is None:
         # Nobody is asked for a stranger.
         return Asked()
-    if asked.job_id in _jobs.known:
-        return Asked(_jobs.known[asked.job_id])
-    return asked
+    return _jobs.known.get(asked.job_id, asked) if asked.job_id else asked
 
 
 def direct(request: Request, counting: Counting) -> Reply:
@@ -126,7 +124,8 @@ class _Jobs:
     ask the cells whose a job is, once for each."""
 
     def __init__(self) -> None:
-        self.known: dict[UUID, UUID | None] = {}
+        # What the request for each is about. Event loops read it while threads write.
+        self.known: dict[UUID, Asked] = {}
 
     def store_of(self, job_id: UUID) -> UUID | None:
         """None as well for a job that nobody has. Raises: Unavailable where a cell that may have it does not
@@ -150,7 +149,7 @@ class _Jobs:
     def _remember(self, job_id: UUID, store_id: UUID | None) -> UUID | None:
         if len(self.known) >= _MOST_JOBS:
             self.known.clear()
-        self.known[job_id] = store_id
+        self.known[job_id] = Asked(store_id)
         return store_id
 
 

@@ -174,17 +174,12 @@ def test_two_processes_and_those_after_them_count_together(servers: Servers, tmp
         for _ in range(40):
             assert ask(web, "/v1/nothing")[0] == 404
         wait_until(lambda: counted(web) == 40, what="all to be counted")
-        before = children(web)
+        before = web.children()
         web.process.send_signal(signal.SIGHUP)
-        wait_until(lambda: len(children(web)) == 2 and not children(web) & before, 60, "other processes")
+        wait_until(lambda: len(web.children()) == 2 and not web.children() & before, 60, "other processes")
         assert counted(web) == 40
         (folder,) = tmp_path.glob("metrics-*")
-        assert {file.stem for file in folder.glob("*.json")} <= {"gone", *map(str, children(web))}
-
-
-def children(web: WebServer) -> set[int]:
-    found = Path(f"/proc/{web.process.pid}/task/{web.process.pid}/children").read_text()
-    return set(map(int, found.split()))
+        assert {file.stem for file in folder.glob("*.json")} <= {"gone", *map(str, web.children())}
 
 
 @contextmanager
@@ -220,12 +215,12 @@ def test_a_full_disk_stops_no_server(servers: Servers, tmp_path: Path, full_from
             if full_from == "later":
                 assert counted(web) == 0
                 fill(disk)
-            before = children(web)
+            before = web.children()
             for number in range(30):
                 assert ask(web, f"/v1/nothing?{number}")[0] == 404
                 assert ask(web, "/v1/stores")[0] == 200
                 assert ask(web, "/metrics")[0] == 200
-            assert children(web) == before
+            assert web.children() == before
             (disk / "fill").unlink()
             if full_from == "later":
                 wait_until(lambda: counted(web) == 30, what="room again")
