@@ -12,7 +12,6 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
-from http import HTTPStatus
 from pathlib import Path
 
 import psycopg2
@@ -26,7 +25,7 @@ from local.cells import MOST_CELLS, Cell, CellsGateway, plan_cells, told_to_the_
 from local.gateway import Gateway
 from local.mailsink import MailSink
 from local.postgres import Postgres
-from local.process import CannotStart, Program
+from local.process import CannotStart, Program, answers_ok
 from local.supervisor import Stopped, Supervisor, read_procfile
 from local.valkey import Valkey
 
@@ -277,14 +276,7 @@ def _stored_secret(path: Path, new: Callable[[], str]) -> str:
 
 
 def _is_ready(port: int) -> bool:
-    connection = http.client.HTTPConnection(LOOPBACK, port, timeout=2)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == HTTPStatus.OK
-    except http.client.HTTPException:
-        return False
-    finally:
-        connection.close()
+    return answers_ok(http.client.HTTPConnection(LOOPBACK, port, timeout=2), "/readyz")
 
 
 def _welcome(home: Path, port: int, gateway: Gateway | None) -> None:

@@ -5,11 +5,10 @@ import os
 import ssl
 import sys
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from pathlib import Path
 
 from local import folders
-from local.process import CannotStart, Program, Server
+from local.process import CannotStart, Program, Server, answers_ok
 
 CONFIG = Path(__file__).resolve().parent.parent / "deploy" / "caddy" / "local.Caddyfile"
 _LOOPBACK = "127.0.0.1"
@@ -72,19 +71,9 @@ class Gateway(Server):
     def _is_ready(self) -> bool:
         # Caddy takes connections before it has signed its certificate, and refuses them until then.
         trust = ssl.create_default_context(cafile=self.root_certificate)
-        return _is_healthy(http.client.HTTPConnection(_LOOPBACK, self._port, timeout=2)) and _is_healthy(
-            http.client.HTTPSConnection("localhost", self._tls_port, timeout=2, context=trust)
-        )
-
-
-def _is_healthy(connection: http.client.HTTPConnection) -> bool:
-    try:
-        connection.request("GET", "/healthz")
-        return connection.getresponse().status == HTTPStatus.OK
-    except http.client.HTTPException:
-        return False
-    finally:
-        connection.close()
+        plain = http.client.HTTPConnection(_LOOPBACK, self._port, timeout=2)
+        secret = http.client.HTTPSConnection("localhost", self._tls_port, timeout=2, context=trust)
+        return answers_ok(plain, "/healthz") and answers_ok(secret, "/healthz")
 
 
 def program() -> Path:

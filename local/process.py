@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import http.client
 import os
 import pwd
 import signal
@@ -10,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Any
 
@@ -175,6 +177,17 @@ def is_ready(program: Program) -> bool:
         return program.ready()
     except OSError:
         return False
+
+
+def answers_ok(connection: http.client.HTTPConnection, path: str) -> bool:
+    """Whether a web server answers 200, on a connection that is closed then. Raises: OSError where nothing listens."""
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status == HTTPStatus.OK
+    except http.client.HTTPException:
+        return False
+    finally:
+        connection.close()
 
 
 def last_line(log: Path | None) -> str:

@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from uuid import UUID
 
 import pytest
@@ -15,27 +15,9 @@ from dues.cells.calls import Document, call_cell
 from dues.errors import Unavailable
 from dues.ids import new_id
 from tests.api.server.loop_server import LoopServer
-from tests.cells.conftest import Answer, Name, Stack, _dispose, ask
+from tests.cells.conftest import Answer, Name, _dispose, ask
+from tests.read_only import read_only_database
 from tests.servers import wait_until
-
-
-@contextmanager
-def taking_no_writes(stack: Stack) -> Iterator[None]:
-    """As a primary is after a failover, or where its disk is full."""
-    make = stack.make
-    database = make.value("select current_database()")
-    make.rows(f'alter database "{database}" set default_transaction_read_only = on')
-    try:
-        # What is open takes no writes from now on either.
-        make.rows(
-            "select pg_terminate_backend(pid) from pg_stat_activity"
-            " where datname = current_database() and usename = current_user and pid <> pg_backend_pid()"
-        )
-        yield
-    finally:
-        with stack.servers.direct.cursor() as cursor:
-            cursor.execute("set transaction_read_only = off")
-            cursor.execute(f'alter database "{database}" reset default_transaction_read_only')
 
 
 class Silent:
@@ -77,11 +59,11 @@ def cells_with(name: Name, silent: Silent) -> dict[str, str]:
 def test_a_database_that_takes_no_writes_is_said_by_503(name: Name):
     """Also where something has to be written before a request is let in, or sent on."""
     ada, bob = name.client_of("a"), name.sign_up()
-    with taking_no_writes(name.cells["a"]):
+    with read_only_database(name.cells["a"].servers.direct):
         answer = bob.ask("GET", f"{ada.store.path}/packages")
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
     assert answer.body["detail"] == "the database takes no writes at the moment"
-    with taking_no_writes(name.directory):
+    with read_only_database(name.directory.servers.direct):
         answer = bob.ask("POST", "/v1/stores", {"name": "Club", "currency": "EUR"})
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
     assert bob.ask("GET", f"{ada.store.path}/packages").status == 200

@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from dues.postgres import db, failure_of, fetch_row, repeated, transaction
 from dues.postgres.sqlstate import is_repeatable
 from tests.factory import Factory
+from tests.read_only import read_only_database
 from tests.servers import Servers
 
 PID = "select pg_backend_pid()"
@@ -163,18 +164,10 @@ def test_a_unit_of_work_is_done_once_more_where_others_were_in_its_way(code: str
 def test_a_read_only_database_is_503_and_well_again_without_a_restart(
     client: FlaskClient, servers: Servers, make: Factory
 ) -> None:
-    """As hosters do when a disk is full, or as a primary is after a failover."""
     user = make.user()
     auth, name = make.auth(user), {"name": "Renamed"}
     assert client.patch("/v1/me", json=name, headers=auth).status_code == 200
-    database = make.value("select current_database()")
-    make.rows(f'alter database "{database}" set default_transaction_read_only = on')
-    try:
-        # What is open takes no writes from now on either.
-        make.rows(
-            "select pg_terminate_backend(pid) from pg_stat_activity"
-            " where datname = current_database() and usename = current_user and pid <> pg_backend_pid()"
-        )
+    with read_only_database(servers.direct):
         for _ in range(3):
             answer = client.patch("/v1/me", json=name, headers=auth)
             assert (answer.status_code, answer.headers["Retry-After"]) == (503, "1")
@@ -184,9 +177,5 @@ def test_a_read_only_database_is_503_and_well_again_without_a_restart(
         ready = client.get("/readyz")
         assert ready.json
         assert (ready.status_code, ready.json["detail"]) == (503, "database is read-only")
-    finally:
-        with servers.direct.cursor() as cursor:
-            cursor.execute("set transaction_read_only = off")
-            cursor.execute(f'alter database "{database}" reset default_transaction_read_only')
     assert client.get("/readyz").status_code == 200
     assert client.patch("/v1/me", json=name, headers=auth).status_code == 200
