@@ -35,8 +35,12 @@ _PATIENCE_S = 1.0
 # How long a replica that failed is left alone.
 _REST_S = 1.0
 
-# What the server's clock decides is left to the primary: clocks of two machines differ.
-_BY_THE_CLOCK = re.compile(
+# Clocks of two machines differ, so for the replica's stands the primary's, which is known to within so much.
+_CLOCK_WITHIN_S = 0.1
+_NOW = re.compile(r"\bnow\s*\(\s*\)", re.IGNORECASE)
+_PRIMARY_NOW = "to_timestamp(%(primary_now)s::float8)"
+# What depends on the server in other ways is left to the primary.
+_OF_THE_SERVER = re.compile(
     r"\b(now|\w+_timestamp|timeofday|random|gen_random_uuid|uuidv\d)\s*\(|\b(current_|local)(date|time)",
     re.IGNORECASE,
 )
@@ -44,10 +48,21 @@ _BY_THE_CLOCK = re.compile(
 log = logging.getLogger("dues.replicas")
 
 
+class ForReplicas(NamedTuple):
+    """A statement as replicas are asked it. `by_the_clock`: it takes the primary's time as `primary_now`."""
+
+    sql: str
+    by_the_clock: bool
+
+
 @lru_cache(maxsize=2048)
-def is_by_the_clock(sql: str) -> bool:
-    """Whether an answer depends on more than rows."""
-    return _BY_THE_CLOCK.search(sql) is not None
+def for_replicas(sql: str) -> ForReplicas | None:
+    """The statement with what shows the mark; None for one that depends on more than rows and the primary's time."""
+    timed, found = _NOW.subn(_PRIMARY_NOW, sql)
+    # What is said of the primary's time is no function of the server.
+    if _OF_THE_SERVER.search(timed.replace(_PRIMARY_NOW, "")):
+        return None
+    return ForReplicas(with_mark(timed), found > 0)
 
 
 @dataclass
@@ -65,6 +80,14 @@ class Replica:
     behind_since: float = 0.0
 
 
+class PrimaryClock(NamedTuple):
+    """What the primary's clock said, in seconds since 1970, to a question that was asked at `asked_at` of this
+    process' own. What is counted on from there is never behind the primary's clock."""
+
+    said: float
+    asked_at: float
+
+
 class Seen(NamedTuple):
     """A replica's row, and the snapshot of the primary all of which it has seen."""
 
@@ -80,6 +103,7 @@ class Replicas:
     ) -> None:
         self._replicas, self._primary, self._clock = replicas, primary, clock
         self._marks = Marks(clock)
+        self._primary_clock: PrimaryClock | None = None
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
@@ -102,7 +126,8 @@ class Replicas:
     ) -> Seen | None:
         """The row of a read whose tags were looked up as `validator` says, from a replica that has seen all that had
         touched them; None: the primary is to be asked."""
-        if is_by_the_clock(sql):
+        wanted = for_replicas(sql)
+        if wanted is None:
             return None
         replica = self._choose(validator)
         if replica is None:
@@ -111,7 +136,8 @@ class Replicas:
         replica.in_use += 1
         try:
             async with asyncio.timeout(_PATIENCE_S), replica.turns.turn(priority):
-                row = await replica.fetch_row(with_mark(sql), values)
+                timed = {"primary_now": self._primary_now()} if wanted.by_the_clock else {}
+                row = await replica.fetch_row(wanted.sql, {**values, **timed})
         except (Lost, TimeoutError) as error:
             self._rest(replica, error)
             REPLICA_READS.labels("failed").inc()
@@ -144,6 +170,14 @@ class Replicas:
         snapshot = self._marks.snapshot_of(replica.shown, generation_of(validator.prefix))
         return snapshot if snapshot and covers(validator.version, snapshot) else None
 
+    def _primary_now(self) -> float:
+        """The primary's time, or a little more: what has ended by its clock has ended here, too. Raises: Unavailable
+        where it is not known."""
+        known, moment = self._primary_clock, self._clock()
+        if known is None or moment - known.asked_at >= MARK_LIFE_S:
+            raise Unavailable("the primary's time is not known at present")
+        return known.said + moment - known.asked_at
+
     def _rest(self, replica: Replica, error: Exception) -> None:
         replica.shown, replica.rest_until = None, self._clock() + _REST_S
         self._tell(replica, "does not answer", error)
@@ -155,12 +189,16 @@ class Replicas:
 
     async def look(self) -> None:
         """Ask the primary for its mark, and the replicas for theirs. Never raises."""
+        asked_at = self._clock()
         try:
             row = await self._primary(READ, {})
         except (Lost, Unavailable):
             row = None
         if row:
-            self._marks.add(*row)
+            *mark, said = row
+            self._marks.add(*mark)
+            is_near = self._clock() - asked_at <= _CLOCK_WITHIN_S
+            self._primary_clock = PrimaryClock(said, asked_at) if is_near else None
         await asyncio.gather(*(self._look_at(replica, row[1] if row else None) for replica in self._replicas))
 
     async def _look_at(self, replica: Replica, generation: int | None) -> None:
@@ -186,7 +224,9 @@ class Replicas:
         if fault == replica.fault:
             return
         replica.fault = fault
-        said = str(error.__cause__ or "").strip().splitlines() if error else []
+        # What begins with a tab is libpq's advice.
+        lines = str(error.__cause__ or "").splitlines() if error else []
+        said = [line.strip() for line in lines if line.strip() and not line.startswith("\t")]
         reason = f" ({said[-1]})" if said else ""
         log.warning(
             "the replica %s %s", replica.name, f"{fault}{reason}: it is not read from" if fault else "is read from"

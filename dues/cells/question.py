@@ -1,6 +1,6 @@
 """The directory's answer to the gateway: who is calling, and which cell has the store. One statement, which is read
-through the cache that is never stale. Where it is not kept the primary is asked, by whose clock tokens expire, and no
-replica."""
+through the cache that is never stale. Where it is not kept a replica is asked that is known to have seen enough, or the
+primary. Tokens expire by the primary's clock on both, and that one does not hold is for the primary to say."""
 
 import re
 from collections.abc import Mapping

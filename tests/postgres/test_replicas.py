@@ -4,11 +4,14 @@ writes, belongs to another cluster, or was left behind by a failover."""
 import json
 import logging
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
+from datetime import timedelta
 from itertools import count
 from types import SimpleNamespace as Made
+from uuid import UUID
 
 import psycopg2
 import pytest
@@ -16,6 +19,8 @@ from flask import Flask
 
 from api.app import create_app
 from api.server.replicas import Replicas
+from dues.clock import now, rfc3339
+from dues.ids import new_id
 from dues.observability.metrics import REPLICA_READS
 from dues.postgres import db
 from dues.reads.freshness import fresh_cache, restore_cache_once
@@ -35,6 +40,10 @@ RESULTS = ("answered", "behind", "refused", "nothing", "failed")
 
 def counts() -> dict[str, float]:
     return {result: REPLICA_READS.labels(result)._value.get() for result in RESULTS}
+
+
+def risen(before: dict[str, float]) -> dict[str, float]:
+    return {result: value - before[result] for result, value in counts().items() if value > before[result]}
 
 
 class Cluster(Backing):
@@ -85,9 +94,7 @@ class Club:
         path = f"{self.path}?per_page={100 - number % 50}&fields={','.join(order)}&sort=-created_at"
         status, _, body = self.server.ask("GET", path, self.auth)
         assert status == 200, body
-        after = counts()
-        changed = {result: after[result] - before[result] for result in RESULTS if after[result] > before[result]}
-        return [row["name"] for row in json.loads(body)["data"]], changed
+        return [row["name"] for row in json.loads(body)["data"]], risen(before)
 
     def rename(self, name: str) -> None:
         package = json.loads(self.server.ask("GET", self.path, self.auth)[2])["data"][0]
@@ -194,31 +201,52 @@ def test_a_standby_answers_what_is_at_rest_and_the_primary_what_was_just_written
     assert status == 404
 
 
-def test_a_directory_of_cells_asks_no_standby_who_is_calling(
+def test_a_directory_of_cells_asks_a_standby_who_is_calling(
     servers: Servers, clean: None, pair: tuple[Postgres, Postgres], open_club: Callable[..., Club]
 ):
-    """However far it is behind, a token that was revoked opens nothing in a cell."""
+    """However far it is behind, a token that was revoked or has expired opens nothing in a cell."""
     primary, standby = pair
     cells = {"cells": "a=http://127.0.0.1:1", "cells_key": "k" * 32}
     club = open_club(Cluster(servers, primary.url), primary.url, standby.url, **cells)
 
-    def question(auth: dict[str, str]) -> int:
-        fields = {"X-Forwarded-Method": "GET", "X-Forwarded-Uri": club.path}
-        return club.server.ask("GET", "/cells/question", fields | auth)[0]
+    def question(auth: dict[str, str], store_id: UUID) -> tuple[int, dict[str, float]]:
+        fields = {"X-Forwarded-Method": "GET", "X-Forwarded-Uri": f"/v1/stores/{store_id}"}
+        before = counts()
+        status, _, _ = club.server.ask("GET", "/cells/question", fields | auth)
+        return status, risen(before)
 
-    club.is_answered_by_a_replica(["Gold"])
-    before = counts()
-    assert question(club.auth) == 200
-    assert counts()["answered"] == before["answered"]
+    def is_asked_of_a_standby(auth: dict[str, str]) -> bool:
+        """About a store that nobody has asked about."""
+        status, counted = question(auth, new_id())
+        assert status == 200
+        return counted == {"answered": 1}
+
+    user = club.make.user()
+    revoked, expiring = club.make.auth(user), club.make.auth(user, expires_in=timedelta(seconds=5))
+    expired_at = time.monotonic() + 5
+    club.server.ask("GET", club.path, club.auth)
+    club.mark()
+    wait_until(lambda: is_asked_of_a_standby(revoked) and is_asked_of_a_standby(expiring), 20, "an answer of a standby")
+
     value(standby, "select pg_wal_replay_pause()")
     wait_until(lambda: value(standby, "select pg_get_wal_replay_pause_state()") == "paused", 10, "the pause")
-    token = json.loads(club.server.ask("GET", "/v1/tokens", club.auth)[2])["data"][0]
-    assert club.server.ask("DELETE", f"/v1/tokens/{token['id']}", club.auth)[0] == 204
+    club.look()
+    mine = json.loads(club.server.ask("GET", "/v1/tokens", revoked)[2])["data"]
+    ids = [token["id"] for token in mine if token["expires_at"] > rfc3339(now() + timedelta(minutes=1))]
+    assert len(ids) == 1
+    assert club.server.ask("DELETE", f"/v1/tokens/{ids[0]}", revoked)[0] == 204
     for _ in range(3):
+        assert question(revoked, new_id())[0] == 401
         club.mark()
         club.look()
-        assert question(club.auth) == 401
     value(standby, "select pg_wal_replay_resume()")
+    time.sleep(max(0.0, expired_at - time.monotonic()))
+    club.mark()
+    wait_until(lambda: is_asked_of_a_standby(club.auth), 20, "an answer of a standby")
+    for auth in (revoked, expiring):
+        status, counted = question(auth, new_id())
+        # That it is refused is the primary's to say.
+        assert (status, "answered" in counted) == (401, False)
 
 
 def test_what_is_no_standby_of_this_primary_is_not_asked(

@@ -33,8 +33,10 @@ _MAKE = """
     returning mark
 """
 # Of the primary: only one that takes writes has the row of an unlogged table, and can be asked for it.
+# Returns as well the primary's clock, in seconds since 1970.
 READ = """
-    select m.mark, m.generation, m.snapshot from replica_mark m join cache_switch s on s.generation = m.generation
+    select m.mark, m.generation, m.snapshot, extract(epoch from clock_timestamp())::float8
+    from replica_mark m join cache_switch s on s.generation = m.generation
 """
 # Of a replica.
 SHOW = "select mark, previous, pg_is_in_recovery() from replica_mark"

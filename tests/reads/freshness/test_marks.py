@@ -10,7 +10,7 @@ import pytest
 
 from api.routing import Priority
 from api.server import replicas
-from api.server.replicas import Replica, Replicas, Row, is_by_the_clock
+from api.server.replicas import Replica, Replicas, Row, for_replicas
 from dues.errors import Unavailable
 from dues.postgres.aio import Lost
 from dues.reads.freshness.marks import MARK_LIFE_S, SHOW, Marks, Shown
@@ -59,20 +59,35 @@ def test_a_mark_that_is_read_again_and_again_grows_old_all_the_same():
 
 
 @pytest.mark.parametrize(
-    ("sql", "is_so"),
+    ("sql", "timed"),
     [
-        ("select name from packages t where t.expires_at > now()", True),
-        ("select clock_timestamp()", True),
-        ("select CURRENT_TIMESTAMP", True),
-        ("select current_date", True),
-        ("select localtime", True),
-        ("select gen_random_uuid()", True),
-        ("select t.current_period_start, known, snow, t.timestamp from t", False),
-        ("select pg_current_snapshot()::text, created_at from payments", False),
+        ("select t.current_period_start, known, snow, t.timestamp from t", None),
+        ("select pg_current_snapshot()::text, created_at from payments", None),
+        ("select x from t where t.expires_at > now()", "select x from t where t.expires_at > {now}"),
+        ("select NOW ( ) - x, now() from t", "select {now} - x, {now} from t"),
     ],
 )
-def test_what_the_clock_decides_is_the_primarys(sql: str, is_so: bool):
-    assert is_by_the_clock(sql) is is_so
+def test_a_statement_for_replicas_has_the_primarys_time(sql: str, timed: str | None):
+    wanted = for_replicas(sql)
+    assert wanted
+    assert wanted.by_the_clock == (timed is not None)
+    assert (timed or sql).format(now="to_timestamp(%(primary_now)s::float8)") in wanted.sql
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select clock_timestamp()",
+        "select now(), transaction_timestamp()",
+        "select CURRENT_TIMESTAMP",
+        "select current_date",
+        "select localtime",
+        "select gen_random_uuid()",
+        "select now(2)",
+    ],
+)
+def test_what_else_depends_on_the_server_is_the_primarys(sql: str):
+    assert for_replicas(sql) is None
 
 
 class Turns:
@@ -85,11 +100,13 @@ class Standby:
 
     def __init__(self, mark: int, row: Any = ("row",)) -> None:
         self.shown, self.row, self.asked = (mark, None, True), row, 0
+        self.times: list[Any] = []
 
     async def fetch_row(self, sql: str, values: Mapping[str, object]) -> Row | None:
         if sql == SHOW:
             return self.shown
         self.asked += 1
+        self.times.append(values.get("primary_now"))
         if self.row is Ellipsis:
             await asyncio.sleep(3600)
         if isinstance(self.row, Exception):
@@ -101,7 +118,7 @@ def read(version: str, *standbys: Standby, looks: int = 1, reads: int = 1) -> li
     """What reads of tags with this version come to, while the primary shows mark 1."""
 
     async def primary(sql: str, values: Mapping[str, object]) -> Row | None:
-        return 1, GENERATION, SNAPSHOT
+        return 1, GENERATION, SNAPSHOT, 1e9
 
     async def run() -> list[Any]:
         found = Replicas([Replica("a", each.fetch_row, Turns()) for each in standbys], primary)  # type: ignore[arg-type]
@@ -126,6 +143,41 @@ def test_one_that_is_behind_is_passed_over():
     behind, near = Standby(5), Standby(1)
     assert read("9;", behind, near) == [(("row",), SNAPSHOT)]
     assert (behind.asked, near.asked) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("took_s", "later_s", "time"),
+    [
+        # Counted from when it was asked for: never behind the primary's own.
+        (0.0, 0.0, 1e9),
+        (0.05, 0.0, 1e9 + 0.05),
+        (0.05, MARK_LIFE_S - 0.1, 1e9 + MARK_LIFE_S - 0.05),
+        # Too long ago, or not known near enough.
+        (0.05, MARK_LIFE_S - 0.04, None),
+        (0.2, 0.0, None),
+    ],
+)
+def test_what_the_clock_decides_is_decided_by_the_primarys(took_s: float, later_s: float, time: float | None):
+    moment, standby = 1000.0, Standby(1)
+
+    async def primary(sql: str, values: Mapping[str, object]) -> Row | None:
+        nonlocal moment
+        moment += took_s
+        return 1, GENERATION, SNAPSHOT, 1e9
+
+    async def run() -> Any:
+        nonlocal moment
+        found = Replicas([Replica("a", standby.fetch_row, Turns())], primary, lambda: moment)  # type: ignore[arg-type]
+        await found.look()
+        moment += later_s
+        # The marks' own life is another matter.
+        found._marks._clock = lambda: 1000.0
+        validator = Validator(f"dues:run:{GENERATION:x}:", ("tag",), "9;")
+        return await found.fetch_row(validator, "select now()", {}, Priority.READ)
+
+    answer = asyncio.run(run())
+    assert (answer is not None) == (time is not None)
+    assert standby.times == ([pytest.approx(time, abs=0.001)] if time else [])
 
 
 @pytest.mark.parametrize("failure", [Lost(), Unavailable("what it replays stands in the way"), None, Ellipsis])

@@ -178,7 +178,7 @@ class World:
             except psycopg2.OperationalError as error:
                 raise Lost from error
             await self._pause(0, 1, 20)
-            return found
+            return found and (*found, self.scheduler.clock())
 
         async def fetch_row(standby: Standby, sql: str, values: Mapping[str, Any]) -> tuple[Any, ...]:
             await self._pause(0, 0, 3)
