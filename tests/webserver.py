@@ -43,7 +43,7 @@ class WebServer:
         return {child.pid for child in psutil.Process(self.process.pid).children()}
 
     def _is_up(self) -> bool:
-        assert self.process.poll() is None, f"the web server ended as it started: see {self.log}"
+        assert self.process.poll() is None, f"the web server ended as it started:\n{self.log.read_text()[-3000:]}"
         try:
             with urllib.request.urlopen(f"{self.url}/healthz", timeout=2) as answer:
                 return bool(answer.status == 200)
