@@ -39,9 +39,10 @@ _REST_S = 1.0
 _CLOCK_WITHIN_S = 0.1
 _NOW = re.compile(r"\bnow\s*\(\s*\)", re.IGNORECASE)
 _PRIMARY_NOW = "to_timestamp(%(primary_now)s::float8)"
-# What depends on the server in other ways is left to the primary.
+# What depends on the server in other ways is left to the primary; so is text that means a time of its clock.
 _OF_THE_SERVER = re.compile(
-    r"\b(now|\w+_timestamp|timeofday|random|gen_random_uuid|uuidv\d)\s*\(|\b(current_|local)(date|time)",
+    r"\b(now|age|\w+_timestamp|timeofday|random|gen_random_uuid|uuidv\d)\s*\(|\b(current_|local)(date|time)"
+    r"|'\s*(now|today|tomorrow|yesterday)\b",
     re.IGNORECASE,
 )
 
@@ -103,6 +104,9 @@ class Replicas:
     ) -> None:
         self._replicas, self._primary, self._clock = replicas, primary, clock
         self._marks = Marks(clock)
+        # Until it has read some marks of the primary, a process does not know what a replica's are.
+        for replica in replicas:
+            replica.behind_since = clock()
         self._primary_clock: PrimaryClock | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -224,13 +228,15 @@ class Replicas:
         if fault == replica.fault:
             return
         replica.fault = fault
-        # What begins with a tab is libpq's advice.
-        lines = str(error.__cause__ or "").splitlines() if error else []
-        said = [line.strip() for line in lines if line.strip() and not line.startswith("\t")]
-        reason = f" ({said[-1]})" if said else ""
+        reason = f" ({_said(error)})" if error else ""
         log.warning(
             "the replica %s %s", replica.name, f"{fault}{reason}: it is not read from" if fault else "is read from"
         )
+
+
+def _said(error: Exception) -> str:
+    """What is the matter: the first line. Others are advice, or show where in a statement it is."""
+    return str(error.__cause__ or "").strip().partition("\n")[0] or "nothing came in time"
 
 
 def _replica(settings: Settings, url: str) -> Replica:

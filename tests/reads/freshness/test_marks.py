@@ -10,11 +10,23 @@ import pytest
 
 from api.routing import Priority
 from api.server import replicas
+from api.server.loop_reader import LoopRound
 from api.server.replicas import Replica, Replicas, Row, for_replicas
 from dues.errors import Unavailable
 from dues.postgres.aio import Lost
 from dues.reads.freshness.marks import MARK_LIFE_S, SHOW, Marks, Shown
+from dues.reads.freshness.read_protocol import (
+    Check,
+    Compute,
+    Computed,
+    ComputeOnReplica,
+    Look,
+    ReadProtocol,
+    Tell,
+)
+from dues.reads.freshness.store import Miss, Store
 from dues.reads.freshness.validator import Validator
+from dues.redis.wire import Command
 from urls import read_dsn
 
 pytestmark = pytest.mark.unit
@@ -62,7 +74,8 @@ def test_a_mark_that_is_read_again_and_again_grows_old_all_the_same():
     ("sql", "timed"),
     [
         ("select t.current_period_start, known, snow, t.timestamp from t", None),
-        ("select pg_current_snapshot()::text, created_at from payments", None),
+        ("select pg_current_snapshot()::text, created_at, package, page from payments", None),
+        ("select json_build_object('known', t.known, 'nowhere', '') from t", None),
         ("select x from t where t.expires_at > now()", "select x from t where t.expires_at > {now}"),
         ("select NOW ( ) - x, now() from t", "select {now} - x, {now} from t"),
     ],
@@ -83,7 +96,13 @@ def test_a_statement_for_replicas_has_the_primarys_time(sql: str, timed: str | N
         "select current_date",
         "select localtime",
         "select gen_random_uuid()",
+        "select uuidv7()",
+        "select random()",
+        "select timeofday()",
         "select now(2)",
+        "select age(created_at) from t",
+        "select x from t where expires_at > 'Now'::timestamptz",
+        "select timestamptz 'today 10:00'",
     ],
 )
 def test_what_else_depends_on_the_server_is_the_primarys(sql: str):
@@ -149,26 +168,28 @@ def test_one_that_is_behind_is_passed_over():
     ("took_s", "later_s", "time"),
     [
         # Counted from when it was asked for: never behind the primary's own.
-        (0.0, 0.0, 1e9),
-        (0.05, 0.0, 1e9 + 0.05),
-        (0.05, MARK_LIFE_S - 0.1, 1e9 + MARK_LIFE_S - 0.05),
-        # Too long ago, or not known near enough.
-        (0.05, MARK_LIFE_S - 0.04, None),
-        (0.2, 0.0, None),
+        ([0.0], 0.0, 1e9),
+        ([0.05], 0.0, 1e9 + 0.05),
+        ([0.2, 0.05], 0.0, 1e9 + 0.05),
+        ([0.05], MARK_LIFE_S - 0.1, 1e9 + MARK_LIFE_S - 0.05),
+        # Too long ago, or not known near enough: it may have been set since.
+        ([0.05], MARK_LIFE_S - 0.04, None),
+        ([0.05, 0.2], 0.0, None),
     ],
 )
-def test_what_the_clock_decides_is_decided_by_the_primarys(took_s: float, later_s: float, time: float | None):
-    moment, standby = 1000.0, Standby(1)
+def test_what_the_clock_decides_is_decided_by_the_primarys(took_s: list[float], later_s: float, time: float | None):
+    moment, standby, times = 1000.0, Standby(1), iter(took_s)
 
     async def primary(sql: str, values: Mapping[str, object]) -> Row | None:
         nonlocal moment
-        moment += took_s
+        moment += next(times)
         return 1, GENERATION, SNAPSHOT, 1e9
 
     async def run() -> Any:
         nonlocal moment
         found = Replicas([Replica("a", standby.fetch_row, Turns())], primary, lambda: moment)  # type: ignore[arg-type]
-        await found.look()
+        for _ in took_s:
+            await found.look()
         moment += later_s
         # The marks' own life is another matter.
         found._marks._clock = lambda: 1000.0
@@ -200,9 +221,91 @@ def test_an_answer_that_shows_less_than_was_known_is_not_given():
     assert read("9;", standby) == [None]
 
 
-def test_no_mark_at_all_is_no_replica_at_all(caplog: pytest.LogCaptureFixture):
+def test_one_that_shows_no_known_mark_is_told_of_once_there_was_time_for_one(caplog: pytest.LogCaptureFixture):
+    moment = 1000.0
+
+    async def primary(sql: str, values: Mapping[str, object]) -> Row | None:
+        return 1, GENERATION, SNAPSHOT, 1e9
+
+    async def run() -> None:
+        nonlocal moment
+        found = Replicas([Replica("a", Standby(5).fetch_row, Turns())], primary, lambda: moment)  # type: ignore[arg-type]
+        await found.look()
+        assert not caplog.messages
+        moment += MARK_LIFE_S + 1
+        for _ in range(3):
+            await found.look()
+
     with caplog.at_level(logging.WARNING):
-        assert read("9;", Standby(5), looks=3) == [None]
+        asyncio.run(run())
+    assert caplog.messages == ["the replica a is behind, or follows another primary: it is not read from"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Connection refused\n\tIs the server running on that host?\n", "Connection refused"),
+        (
+            'relation "replica_mark" does not exist\nLINE 1: select mark from replica_mark\n                 ^\n',
+            'relation "replica_mark" does not exist',
+        ),
+        (
+            "canceling statement due to conflict with recovery\nDETAIL:  User was holding …\n",
+            "canceling statement due to conflict with recovery",
+        ),
+        (None, "nothing came in time"),
+    ],
+)
+def test_the_log_says_what_is_the_matter_with_one(
+    text: str | None, reason: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(replicas, "_PATIENCE_S", 0.01)
+
+    async def fetch_row(sql: str, values: Mapping[str, object]) -> Row | None:
+        if text is None:
+            await asyncio.sleep(3600)
+        raise Lost from OSError(text)
+
+    standby = Standby(1)
+    standby.fetch_row = fetch_row  # type: ignore[method-assign]
+    with caplog.at_level(logging.WARNING):
+        assert read("9;", standby, looks=2) == [None]
+    assert caplog.messages == [f"the replica a does not answer ({reason}): it is not read from"]
+
+
+@pytest.mark.parametrize(
+    ("took_s", "left_s", "is_fresh", "is_given"),
+    [(0.4, 1.0, True, True), (0.4, 1.0, False, False), (0.4, 0.3, True, False), (0.0, 0.0, True, False)],
+)
+def test_what_a_standby_says_is_given_while_it_holds(took_s: float, left_s: float, is_fresh: bool, is_given: bool):
+    """How long that is counts from before it was asked: its time is of then, or later."""
+    moment = 1000.0
+    kept: list[Any] = []
+
+    class Kept(Store):
+        def fill_commands(self, validator: Validator, key: str, payload: bytes, life_s: float) -> list[Command]:
+            kept.append((payload, pytest.approx(life_s)))
+            return []
+
+    store = Kept("redis://unused")
+    protocol = ReadProtocol(store, 60, LoopRound, lambda count: None, lambda: moment, has_replicas=True)
+    steps = protocol.read("key", ["tag"])
+    assert isinstance(next(steps), Look)
+    validator = Validator("dues:", ("tag",), "9;")
+    assert isinstance(steps.send(Miss(validator, fills=False, must_wait=False)), ComputeOnReplica)
+    moment += took_s
+    step = steps.send(Computed(b"a standby's", SNAPSHOT, left_s))
+    if isinstance(step, Check):
+        step = steps.send(is_fresh)
+    if isinstance(step, Compute):
+        step = steps.send(Computed(b"the primary's", SNAPSHOT, 30))
+    assert isinstance(step, Tell)
+    with pytest.raises(StopIteration) as end:
+        steps.send(None)
+    result = end.value.value
+    assert (result.payload == b"a standby's") is is_given
+    assert kept == [(result.payload, left_s - took_s if is_given else 30)]
+    assert result.expires_at == pytest.approx(1000.0 + (left_s if is_given else took_s + 30))
 
 
 def test_a_url_that_is_none_is_refused_without_its_password():
