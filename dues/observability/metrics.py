@@ -44,7 +44,7 @@ CACHE_READS = Counter(
 REPLICA_READS = Counter(
     "dues_replica_reads",
     "Reads that missed the cache, by what replicas had to say: answered; behind (none is known to have seen enough),"
-    " refused (it turned out so), nothing (no row), failed",
+    " refused (it turned out so), nothing (no row), failed (it, or what the primary's clock says was not known)",
     ("result",),
 )
 CACHE_CLOSED = Counter("dues_cache_closed", "Times that a write which could not reach Redis turned the cache off")
