@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import flask.cli
 
 from dues import failpoints
+from local.__main__ import main
 
 context = multiprocessing.get_context("forkserver")
-context.set_forkserver_preload(["tests.workers.serve", "tests.serve_web", "tests.freeze"])
+context.set_forkserver_preload(["tests.workers.serve", "tests.serve_web", "tests.forks", "tests.freeze"])
 
 
 class Done(NamedTuple):
@@ -84,3 +85,12 @@ def flask_command(*words: str, environ: Mapping[str, str]) -> Done:
 def _be_flask(words: tuple[str, ...]) -> None:
     sys.argv = ["flask", "--app", "dues.app:create_base", *words]
     flask.cli.main()
+
+
+def bin_run(*words: str, environ: Mapping[str, str]) -> Done:
+    """A `bin/run` that ends by itself."""
+    return run_forked(_be_bin_run, words, environ=environ)
+
+
+def _be_bin_run(words: tuple[str, ...]) -> None:
+    sys.exit(main(words))
