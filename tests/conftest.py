@@ -81,6 +81,9 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in (*_LONG, "chaos"):
         config.addinivalue_line("markers", f"{name}: {_LONG.get(name, 'random kills of everything')}")
     config.addinivalue_line("markers", "unit: a module whose tests need no servers (bin/test --unit)")
+    config.addinivalue_line(
+        "markers", "lasts: takes a minute or more, and begins first, so that nothing waits for it alone"
+    )
     config.addinivalue_line("markers", "one_server(why): says nothing of Citus, for that reason, and is skipped there")
     only_hands_out = bool(getattr(config.option, "numprocesses", None)) and not hasattr(config, "workerinput")
     if not only_hands_out and not any(config.getoption(option) for option in ("collectonly", "help", "unit")):
@@ -122,6 +125,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+    items.sort(key=lambda item: item.get_closest_marker("lasts") is None)
     if config.getoption("citus"):
         _skip_on_citus(items)
     for item in items:

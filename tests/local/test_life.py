@@ -27,6 +27,7 @@ from tests.local.runs import (
 from tests.servers import wait_until
 
 
+@pytest.mark.lasts
 @pytest.mark.timeout(400)
 def test_a_life_of_bin_run(home: Path) -> None:
     tls_port = ports.free_port()
