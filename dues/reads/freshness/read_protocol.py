@@ -266,10 +266,12 @@ def establish_base(store: Store, prefix: str) -> Generator[Step, Any, bool]:
 
 
 class Entry(NamedTuple):
-    """What is kept of an answer, and for how many seconds."""
+    """What is kept of an answer, and for how many seconds: from `since_ms` of Redis' clock on, or where that is None
+    from when it is kept."""
 
     payload: bytes
     life_s: float
+    since_ms: int | None
 
 
 def judge(
@@ -277,15 +279,24 @@ def judge(
 ) -> tuple[Result, Entry | None]:
     """An answer that was computed, from `began` on, after a look that missed, and what may be kept of it at `moment`
     (both of one clock), for `life_s` at most: None where its snapshot does not cover all that has touched what it
-    depends on, or where nothing is known of that."""
+    depends on, or where nothing is known of that.
+
+    What has an end of its own ends by Redis' clock, counted from the look, which came before `began`: a Redis that
+    stood still since then does not prolong it.
+    """
+    has_end = answer.life_s is not None
     if answer.life_s is not None:
         life_s = min(answer.life_s, life_s)
     expires_at = began + life_s
     not_kept = Result(answer.payload, False, None), None
     if miss is None or expires_at <= moment or not covers(miss.validator.version, answer.snapshot):
         return not_kept
+    if has_end and miss.since_ms is None:
+        return not_kept
+    left_s = life_s if miss.since_ms is not None else expires_at - moment
     if not follows:
-        return Result(answer.payload, False, miss.validator, expires_at), Entry(answer.payload, expires_at - moment)
+        entry = Entry(answer.payload, left_s, miss.since_ms)
+        return Result(answer.payload, False, miss.validator, expires_at), entry
     if miss.position is None:
         return not_kept
     journal, at = miss.position
@@ -293,7 +304,7 @@ def judge(
     if not concern.is_covered(journal, answer.snapshot):
         return not_kept
     validator = miss.validator._replace(concern=concern)
-    entry = Entry(concern.pack() + answer.payload, expires_at - moment)
+    entry = Entry(concern.pack() + answer.payload, left_s, miss.since_ms)
     return Result(answer.payload, False, validator, expires_at), entry
 
 

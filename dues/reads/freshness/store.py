@@ -45,11 +45,13 @@ class Hit(NamedTuple):
 
 
 class Miss(NamedTuple):
-    """`fills`: the asker is the one to compute the entry; `must_wait`: somebody else is at it. `position` as in Hit."""
+    """`fills`: the asker is the one to compute the entry; `must_wait`: somebody else is at it. `since_ms`: when Redis
+    looked, by its own clock; None: not known. `position` as in Hit."""
 
     validator: Validator
     fills: bool
     must_wait: bool
+    since_ms: int | None = None
     position: Position | None = None
 
 
@@ -110,12 +112,17 @@ class Store:
         names = (f"{prefix}base", f"{prefix}e:{entry}", f"{prefix}l:{entry}", *_tag_names(prefix, tags))
         return ("EVALSHA", LOOK.sha, len(names), *names, _TRIAL_LIFE_S, _LEAD_LIFE_MS)
 
-    def fill_commands(self, validator: Validator, key: str, payload: bytes, life_s: float) -> list[Command]:
+    def fill_commands(
+        self, validator: Validator, key: str, payload: bytes, life_s: float, since_ms: int | None = None
+    ) -> list[Command]:
         """Keep an answer whose snapshot covers `validator.version`, and end the lead on it. An entry that is lost is
-        computed again."""
+        computed again. It is kept for so long from `since_ms` of Redis' clock on, however late Redis comes to it; None:
+        from then."""
         entry = self._digest(key)
         data = validator.version.encode() + b"\n" + payload
-        keep = ("SET", f"{validator.prefix}e:{entry}", data, "PX", max(1, int(life_s * 1000)))
+        life_ms = max(1, int(life_s * 1000))
+        end = ("PX", life_ms) if since_ms is None else ("PXAT", since_ms + life_ms)
+        keep = ("SET", f"{validator.prefix}e:{entry}", data, *end)
         last = [("EXPIRE", name, _TAG_LIFE_S) for name in validator.names()]
         return [keep, ("DEL", f"{validator.prefix}l:{entry}"), *last]
 
@@ -171,9 +178,9 @@ def found_by(reply: Reply, prefix: str, tags: Sequence[str]) -> Hit | Miss | Une
     match reply:
         case [bytes(version), bytes(payload), int(left_ms)]:
             return Hit(payload, Validator(prefix, tuple(tags), version.decode()), left_ms / 1000)
-        case [bytes(version), None, leader]:
+        case [bytes(version), None, leader, int(since_ms)]:
             validator = Validator(prefix, tuple(tags), version.decode())
-            return Miss(validator, fills=leader == b"", must_wait=leader not in (b"", _NOBODY, None))
+            return Miss(validator, leader == b"", leader not in (b"", _NOBODY, None), since_ms)
         case [None, *base]:
             return Unestablished(prefix, is_claimed=bool(base and base[0]))
     raise CacheAway("look answered in another form")

@@ -1,5 +1,7 @@
 """Who computes, who waits, and what is kept."""
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -265,6 +267,24 @@ def test_an_answer_may_be_kept_for_less_or_not_at_all(read: Read, fresh: FreshCa
     read("shortly", ["a"], shortly)
 
     assert (never.runs, shortly.runs) == (2, 2)
+
+
+def test_an_answer_ends_in_its_time_though_redis_stood_still_when_it_was_kept(
+    read: Read, fresh: FreshCache, postgres: Postgres, valkey: Valkey
+) -> None:
+    statement = Statement(postgres, life_s=0.3)
+
+    def stop_redis_and_compute() -> Computed:
+        os.kill(valkey.pid, signal.SIGSTOP)
+        return statement()
+
+    try:
+        assert read("k", ["a"], stop_redis_and_compute).validator
+        time.sleep(0.35)
+    finally:
+        os.kill(valkey.pid, signal.SIGCONT)
+
+    assert read("k", ["a"], statement).payload == b"answer 2"
 
 
 def test_reads_go_on_without_redis_and_leave_it_alone_for_a_while(

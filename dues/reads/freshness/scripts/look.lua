@@ -1,6 +1,7 @@
 -- Look an entry up: the strings of its tags now and, where they are those it was filled under, its payload.
 -- KEYS: the base, the entry, the entry's lead, its tags.  ARGV: a tag's life in seconds, a lead's in milliseconds.
--- Answers {version, payload, milliseconds that it has left} on a hit; {version, false, who leads} on a miss ('' when it is the asker from now on);
+-- Answers {version, payload, milliseconds that it has left} on a hit;
+-- {version, false, who leads, the time in milliseconds} on a miss ('' when it is the asker who leads from now on);
 -- {false, the base} when a tag is missing and cannot be made, because nobody knows yet who touched it before.
 local values = redis.call('MGET', unpack(KEYS, 4))
 for i = 1, #values do
@@ -16,5 +17,7 @@ local entry = redis.call('GET', KEYS[2])
 if entry and entry:sub(1, #version + 1) == version .. '\n' then
   return {version, entry:sub(#version + 2), redis.call('PTTL', KEYS[2])}
 end
-if redis.call('SET', KEYS[3], '+', 'NX', 'PX', ARGV[2]) then return {version, false, ''} end
-return {version, false, redis.call('GET', KEYS[3])}
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+if redis.call('SET', KEYS[3], '+', 'NX', 'PX', ARGV[2]) then return {version, false, '', now} end
+return {version, false, redis.call('GET', KEYS[3]), now}
