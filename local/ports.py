@@ -3,6 +3,8 @@
 import errno
 import random
 import socket
+import threading
+from collections.abc import Iterator
 
 _LOOPBACK = "127.0.0.1"
 # Below the ports that Linux and macOS use for outgoing connections, which could take ours while a server restarts.
@@ -26,10 +28,10 @@ def why_not(port: int) -> str | None:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that is free at present."""
-    while not is_free(port := random.choice(_RANGE)):  # noqa: S311  (nothing is kept secret by it)
-        pass
-    return port
+    """A port of the loopback interface that is free at present, and that was not given before: who was given one may
+    not listen on it yet."""
+    with _lock:
+        return next(port for port in _order if is_free(port))
 
 
 def free_ports(count: int) -> list[int]:
@@ -38,6 +40,15 @@ def free_ports(count: int) -> list[int]:
     while len(found) < count:
         found.add(free_port())
     return sorted(found)
+
+
+def _in_any_order() -> Iterator[int]:
+    """Each once, before any comes again."""
+    while True:
+        yield from random.sample(_RANGE, len(_RANGE))
+
+
+_order, _lock = _in_any_order(), threading.Lock()
 
 
 def answers(port: int) -> bool:

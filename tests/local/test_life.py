@@ -28,7 +28,7 @@ from tests.servers import wait_until
 
 
 @pytest.mark.lasts
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_a_life_of_bin_run(home: Path) -> None:
     tls_port = ports.free_port()
     arguments = ("--payments", "100", "--gateway", "--webs", "2")
@@ -112,7 +112,7 @@ def the_tour_shows_what_dues_is_for(home: Path) -> None:
 
 def is_alone_in_its_home(home: Path, first: Run) -> None:
     second = Run(home.parent / "second", home, ports.free_port())
-    assert second.process.wait(20) == 1
+    assert second.process.wait(60) == 1
     assert f"another bin/run (process {first.process.pid}) uses {home}" in second.said()
 
 
@@ -125,8 +125,8 @@ def what_is_killed_is_started_again(run: Run) -> None:
     assert (status(run.port, "/metrics"), status(run.port, "/readyz")) == (404, 404)
     for name in ("gateway", "postgres", "valkey", "mail"):
         kill_and_see_it_return(run, name)
-    wait_until(partial(is_ready, run, "web-1"), 20, "/readyz")
-    wait_until(lambda: status(run.port, "/healthz") == 200, 20, "the gateway")
+    wait_until(partial(is_ready, run, "web-1"), 60, "/readyz")
+    wait_until(lambda: status(run.port, "/healthz") == 200, 60, "the gateway")
 
 
 def is_ready(run: Run, name: str) -> bool:
