@@ -94,7 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ""
     )
     fonts_dir: Annotated[
-        str, doc("folder of further fonts for documents, for scripts that Noto's have no letters of; empty: none")
+        str, doc("folder of further fonts, which is there, for scripts that Noto's have no letters of; empty: none")
     ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"],
@@ -278,6 +278,11 @@ def _read_template(text: str) -> None:
         raise ValueError("there is something else in braces") from None
 
 
+def _read_folder(text: str) -> None:
+    if not os.path.isdir(text):  # noqa: PTH112  (a Path raises for a name that is too long)
+        raise ValueError("there is no such folder")
+
+
 # What the text of a setting has to read as, where its type does not tell. Each raises ValueError.
 _READERS: Mapping[str, Callable[[str], object]] = {
     "database_url": read_dsn,
@@ -288,6 +293,7 @@ _READERS: Mapping[str, Callable[[str], object]] = {
     "cells": lambda text: [split_url(word.partition("=")[2]) for word in text.split()],
     "cell": lambda text: split_url(text.partition("=")[2]),
     "account_link_url": _read_template,
+    "fonts_dir": _read_folder,
     **dict.fromkeys(("public_url", "purge_url", "smtp_url", "mail_lookup_url", "stripe_api_url"), split_url),
 }
 # As files of secrets, and people who copy, leave them: what is compared with such a value would never be equal to it.

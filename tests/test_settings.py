@@ -132,7 +132,7 @@ _WORD = {*_NAME, "quotes"}
 _TEXT = {*_WORD, "a comment", "not ASCII", "another type"}
 _LINES = {"blank", "a line break after it", "a blank before it"}
 TAKEN = {
-    **dict.fromkeys(("DUES_HOME", "FILES_DIR", "FONTS_DIR"), _TEXT),
+    **dict.fromkeys(("DUES_HOME", "FILES_DIR"), _TEXT),
     **dict.fromkeys(("CACHE_KEY_PREFIX", "METRICS_TOKEN", "PURGE_TOKEN"), _WORD),
     **dict.fromkeys(("HOST", "WEBHOOK_ALLOWED_HOSTS"), _NAME),
     "SECRET_KEY": {"quotes", "a comment"},
