@@ -112,13 +112,20 @@ class Reader:
 
     def _run(self) -> None:
         with closing(http.client.HTTPConnection("127.0.0.1", self.edge.port, timeout=30)) as connection:
-            while not self._ends.is_set():
+            # With a pause, or readers would leave the interpreter to nobody who writes.
+            while not self._ends.wait(0.002):
                 self.look(connection)
 
     def look(self, connection: http.client.HTTPConnection) -> None:
         before = self.acknowledged
-        connection.request("GET", self.path)
-        answer = connection.getresponse()
+        try:
+            connection.request("GET", self.path)
+            answer = connection.getresponse()
+        except ConnectionError:
+            # Varnish closes one that nothing has come over for 5 s, as may be on a machine that stalls.
+            connection.close()
+            connection.request("GET", self.path)
+            answer = connection.getresponse()
         found = answer.read().decode()
         number = max(map(int, re.findall(self.pattern, found)), default=0)
         self.reads += 1
