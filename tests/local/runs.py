@@ -67,15 +67,6 @@ def status(port: int, path: str, token: str = "") -> int:
         connection.close()
 
 
-def flask(home: Path, *arguments: str) -> str:
-    """What `bin/flask` says, with the settings that bin/run has kept."""
-    assert (home / "env").stat().st_mode & 0o777 == 0o600
-    env = {name: value for name, value in os.environ.items() if not name.endswith("_URL")}
-    env |= {"DUES_HOME": str(home), "DUES_VENV": sys.prefix}
-    command = [str(PROJECT / "bin" / "flask"), *arguments]
-    return str(subprocess.run(command, check=True, env=env, capture_output=True, text=True).stdout)
-
-
 def count_payments(demo: dict[str, dict[str, str]]) -> int:
     request = urllib.request.Request(
         f"{demo['url']}/v1/stores/{demo['store_id']}/payments?per_page=1",

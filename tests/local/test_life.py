@@ -99,8 +99,7 @@ def the_tour_shows_what_dues_is_for(home: Path) -> None:
     for unit in ("rows", "members"):
         assert re.search(rf"100\.0 %  (\d+) of \1 {unit}", tour.stdout)
 
-    log_ins = home / "demo.json"
-    demo = json.loads(log_ins.read_text())
+    log_ins, demo = home / "demo.json", read_log_ins(home)
     log_ins.write_text(json.dumps(demo | {"owner": demo["owner"] | {"token": "dues_none"}}))
     differing = take_tour(home)
     assert differing.returncode == 1

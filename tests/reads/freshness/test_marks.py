@@ -23,6 +23,7 @@ from dues.reads.freshness.read_protocol import (
     Look,
     ReadProtocol,
     Tell,
+    judge,
 )
 from dues.reads.freshness.store import Miss, Store
 from dues.reads.freshness.validator import Validator
@@ -315,3 +316,10 @@ def test_a_url_that_is_none_is_refused_without_its_password():
     with pytest.raises(ValueError, match="not the URL of a PostgreSQL database") as refusal:
         read_dsn("postgresql://dues:hush%zz@db.example/dues")
     assert "hush" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("life_s", "since_ms", "is_kept"), [(5, 7, True), (5, None, False), (None, None, True)])
+def test_what_has_an_end_is_kept_where_redis_clock_is_known(life_s: float | None, since_ms: int | None, is_kept: bool):
+    miss = Miss(Validator("dues:", ("tag",), "9;"), fills=True, must_wait=False, since_ms=since_ms)
+    _, entry = judge(miss, Computed(b"answer", SNAPSHOT, life_s), 60, 1000.0, 1000.5)
+    assert (entry is not None) is is_kept
