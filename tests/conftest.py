@@ -34,6 +34,7 @@ _CLUSTER = pytest.StashKey[Cluster]()
 _LONG = {
     "faults": "the fault matrix: processes killed at named lines, servers that misbehave",
     "slow": "tests that take a minute or so",
+    "wide": "what the plain run shows in one form, in its others too: hosts, formats, sizes, more that is made up",
     "soak": "hours of load, watching memory",
     "large": "millions of rows",
     "generators": "clients that generators make of the OpenAPI document; installs these from PyPI and npm",
