@@ -6,22 +6,23 @@ import re
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import settings
+from sqlalchemy import Engine
 
 from api.app import create_app
-from dues.postgres import db, is_spread
-from dues.postgres.spread import is_spread_by_engine
-from dues.reads.freshness import fresh_cache
+from dues.postgres import db
+from dues.postgres import spread as spreading
 from local import ports
 from tests import refusals
 from tests.citus_cluster import VARIABLE, CitusCluster
 from tests.contention import Contention
 from tests.factory import Factory
-from tests.kept_connections import KeptConnections
+from tests.kept_connections import kept_connections
 from tests.postgres_versions import PACKAGES, programs_of
 from tests.recorder import QueryRecorder
 from tests.scratch import use_memory
@@ -174,15 +175,8 @@ def _app(servers: Servers) -> Iterator[Flask]:
     app = create_app(servers.settings())
     app.testing = False
     app.test_client_class = refusals.Client
-    with app.app_context():
-        switch = fresh_cache().switch
-        # A process asks once, and no test is to count it.
-        is_spread()
-    connections = switch.connect = KeptConnections(switch.connect)
-    yield app
-    connections.close()
-    with app.app_context():
-        db.engine.dispose()
+    with kept_connections(app):
+        yield app
 
 
 @pytest.fixture(scope="session")
@@ -222,8 +216,12 @@ def spread(request: pytest.FixtureRequest, app: Flask, monkeypatch: pytest.Monke
     """Dues takes the database for one server, and then for one that is spread over several. What it asks otherwise
     there, PostgreSQL itself takes as well; that Citus does is seen with `--citus` alone."""
     if request.param:
+        # Of other applications of the test it is asked.
+        known = WeakKeyDictionary[Engine, bool]()
         with app.app_context():
-            monkeypatch.setitem(is_spread_by_engine, db.engine, True)
+            known[db.engine] = True
+        monkeypatch.setattr(spreading, "is_spread_by_engine", known)
+        monkeypatch.setattr(spreading, "_ASK", "select true")
 
 
 @pytest.fixture

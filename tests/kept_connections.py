@@ -3,8 +3,28 @@ forgotten (tests/servers.py), whereupon the cache opens a connection: tens of th
 tests' time."""
 
 import select
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
+
+from flask import Flask
+
+from dues.postgres import db, is_spread
+from dues.reads.freshness import fresh_cache
+
+
+@contextmanager
+def kept_connections(app: Flask) -> Iterator[None]:
+    """While the block runs the application has such connections. Afterwards it has none at all."""
+    with app.app_context():
+        switch = fresh_cache().switch
+        # A process asks once, and no test is to count it.
+        is_spread()
+    connections = switch.connect = KeptConnections(switch.connect)
+    yield
+    connections.close()
+    with app.app_context():
+        db.engine.dispose()
 
 
 class KeptConnections:

@@ -24,6 +24,7 @@ from dues.postgres import db
 from dues.postgres.changing import Session, changing
 from tests import refusals
 from tests.factory import Factory
+from tests.kept_connections import kept_connections
 from tests.recorder import QueryRecorder
 from tests.servers import Direct, Servers, create_database, drop_database, partition
 
@@ -48,9 +49,8 @@ def _app(servers: Servers) -> Iterator[Flask]:
     app = create_app(servers.settings())
     app.testing = False
     app.test_client_class = refusals.Client
-    yield app
-    with app.app_context():
-        db.engine.dispose()
+    with kept_connections(app):
+        yield app
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,7 @@
 
 # ruff: noqa: F401 - the tests and their fixtures are found here by their names
 
-from tests.webhooks.conftest import configured, hooks, receiver
+from tests.webhooks.conftest import hooks, reaching, receiver
 from tests.webhooks.test_deliveries import (
     test_a_delivery_as_it_is_read,
     test_a_delivery_whose_worker_dies_is_made_again,

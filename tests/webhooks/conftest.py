@@ -11,6 +11,7 @@ from redis import Redis
 from api.app import create_app
 from dues.postgres import db
 from tests.factory import Factory
+from tests.kept_connections import kept_connections
 from tests.payments.conftest import Work
 from tests.servers import Servers
 from tests.webhooks.hooks import Hooks
@@ -43,9 +44,16 @@ def _dispose(app: Flask) -> None:
         db.engine.dispose()
 
 
+@pytest.fixture(scope="session")
+def reaching(servers: Servers) -> Iterator[Flask]:
+    """An application that may reach this machine."""
+    app = create_app(servers.settings(webhook_allowed_hosts="127.0.0.1"))
+    with kept_connections(app):
+        yield app
+
+
 @pytest.fixture
-def hooks(configured: Callable[..., Flask], receiver: Receiver, servers: Servers, make: Factory) -> Iterator[Hooks]:
+def hooks(reaching: Flask, receiver: Receiver, servers: Servers, make: Factory) -> Iterator[Hooks]:
     """A store whose receiver may be told of its events."""
-    app = configured()
     with closing(Redis.from_url(servers.redis_url)) as redis:
-        yield Hooks(app, receiver, make, Work(app, redis, make))
+        yield Hooks(reaching, receiver, make, Work(reaching, redis, make))
