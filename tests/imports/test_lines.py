@@ -47,7 +47,7 @@ FILES: dict[str, tuple[bytes, list[object]]] = {
 
 
 @pytest.mark.parametrize("name", FILES)
-@pytest.mark.parametrize("size", [1, 7, 1_000_000])
+@pytest.mark.parametrize("size", [1, pytest.param(7, marks=pytest.mark.wide), 1_000_000])
 def test_records_of_csv(name: str, size: int) -> None:
     data, expected = FILES[name]
     if size == 1 and len(data) > LONGEST_RECORD:

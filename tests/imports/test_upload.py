@@ -36,12 +36,11 @@ FILES: dict[str, tuple[bytes, str]] = {
 }
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_file_that_cannot_be_read_is_refused(importer: Importer, name: str) -> None:
-    content, code = FILES[name]
-    answer = importer.send("customers", content)
-    problem = answer.json or {}
-    assert (answer.status_code, problem["errors"][0]["code"]) == (422, code), problem
+def test_a_file_that_cannot_be_read_is_refused(importer: Importer) -> None:
+    for name, (content, code) in FILES.items():
+        answer = importer.send("customers", content)
+        problem = answer.json or {}
+        assert (answer.status_code, problem["errors"][0]["code"]) == (422, code), (name, problem)
     assert importer.club.get(importer.path)["data"] == []
 
 
@@ -50,21 +49,23 @@ def test_a_json_array_is_refused(importer: Importer) -> None:
     assert (answer.status_code, (answer.json or {})["errors"][0]["code"]) == (422, "format")
 
 
-@pytest.mark.parametrize("kind", ["", "?kind=", "?kind=users", "?kind=customers&kind=customers", "?kind=customers&x=1"])
-def test_the_kind_is_one_of_three(importer: Importer, kind: str) -> None:
+def test_the_kind_is_one_of_three(importer: Importer) -> None:
     headers = importer.club.owner_auth
-    answer = importer.club.client.post(f"{importer.path}{kind}", data=GOOD, content_type="text/csv", headers=headers)
-    assert (answer.status_code, (answer.json or {})["code"]) == (400, "invalid_parameter")
+    for kind in ("", "?kind=", "?kind=users", "?kind=customers&kind=customers", "?kind=customers&x=1"):
+        path = f"{importer.path}{kind}"
+        answer = importer.club.client.post(path, data=GOOD, content_type="text/csv", headers=headers)
+        assert (answer.status_code, (answer.json or {})["code"]) == (400, "invalid_parameter"), kind
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_column(importer: Importer) -> None:
     assert importer.counts("customers", b"\xef\xbb\xbf" + GOOD.replace(b"\n", b"\r\n")) == (1, 0, 0, 0)
 
 
-@pytest.mark.parametrize("media_type", ["application/json", "text/plain", "multipart/form-data", ""])
-def test_other_types_are_not_taken(importer: Importer, media_type: str) -> None:
-    answer = importer.send("customers", GOOD, media_type)
-    assert (answer.status_code, answer.headers["Accept"]) == (415, "text/csv, application/x-ndjson, application/jsonl")
+def test_other_types_are_not_taken(importer: Importer) -> None:
+    taken = "text/csv, application/x-ndjson, application/jsonl"
+    for media_type in ("application/json", "text/plain", "multipart/form-data", ""):
+        answer = importer.send("customers", GOOD, media_type)
+        assert (answer.status_code, answer.headers["Accept"]) == (415, taken), media_type
 
 
 def test_a_key_gives_the_same_import_again_however_the_file_is_packed(importer: Importer) -> None:

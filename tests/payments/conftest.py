@@ -1,11 +1,13 @@
 """A store with a customer, and relay and workers that run when a test says so."""
 
+import dataclasses
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from types import SimpleNamespace as Row
 from typing import Any
+from unittest.mock import patch
 from uuid import UUID
 
 import pytest
@@ -25,15 +27,22 @@ from tests.payments.stripe_shop import StripeShop
 from tests.payments.stripe_stand_in import StripeStandIn
 from tests.servers import Servers
 from workers import registry
-from workers.job import perform, use_app
+from workers.job import HANDLERS, perform, use_app
 from workers.relay import relay_once
 from workers.rq_queues import queue
 
 assert registry.MODULES
+# To fork the process of the tests, which is large, takes most of the time of such a job.
+_NEVER_FORKED = {
+    name: dataclasses.replace(declared, kind=dataclasses.replace(declared.kind, forked=False))
+    for name, declared in HANDLERS.items()
+    if declared.kind.forked
+}
 
 
 class Work:
-    """The relay and the workers, in this process: what is due is done."""
+    """The relay and the workers, in this process: what is due is done, and so is what workers fork a process
+    for. Tests of these processes have workers of their own: tests/workers/test_processes.py."""
 
     def __init__(self, app: Flask, redis: Redis, make: Factory) -> None:
         self._app = app
@@ -44,7 +53,7 @@ class Work:
         """Do what is due, and what becomes due by it."""
         use_app(self._app)
         # A handler in the main thread would take the alarm that bounds the test.
-        with ThreadPoolExecutor(1) as worker:
+        with patch.dict(HANDLERS, _NEVER_FORKED), ThreadPoolExecutor(1) as worker:
             while worker.submit(self._hand_over).result():
                 for name in QUEUES:
                     queue(name, self._redis).empty()
