@@ -1,4 +1,4 @@
-"""At 120,000 payments: every sort and every equality filter has its index, and totals stay cheap and honest."""
+"""At 72,000 payments: every sort and every equality filter has its index, and totals stay cheap and honest."""
 
 import contextlib
 import os
@@ -22,7 +22,7 @@ from tests.servers import Direct, Servers, create_database, drop_database
 
 pytestmark = pytest.mark.one_server("the plans are of one server")
 
-ROWS = 120_000
+ROWS = 72_000
 # Every fourth is in the store that is read; the others are spread over a hundred.
 OURS = ROWS // 4
 SIZE = 20
@@ -258,7 +258,7 @@ def test_a_loop_ends_at_the_last_row_however_wrong_the_planner_is(
     monkeypatch.setattr("dues.reads.serve._estimates", Estimates())
     with planner_that_says(large, row_estimate):
         last = OURS // 100
-        for page in (1, 2, 100, 101, 300, last - 1, last, last + 1, last + 7):
+        for page in (1, 2, 100, 101, last - 1, last, last + 1, last + 7):
             document = large.get(page=page, per_page=100)
             meta = document["meta"]
             assert (meta["current_page"] < meta["last_page"]) == (page < last), page

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import psycopg2
 import psycopg2.extensions
@@ -14,11 +13,24 @@ from local.valkey import Valkey
 from tests.servers import Servers, running
 
 
-@pytest.fixture
-def valkey(tmp_path: Path) -> Iterator[Valkey]:
-    """A Valkey of the test's own."""
-    with running(server := Valkey(tmp_path, durable=False)):
+@pytest.fixture(scope="module")
+def modules_valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    with running(server := Valkey(tmp_path_factory.mktemp("valkey"), durable=False)):
         yield server
+
+
+@pytest.fixture
+def valkey(modules_valkey: Valkey) -> Valkey:
+    """A Valkey that is the test's own to do with as it likes: empty, with the settings that it was started with."""
+    if not modules_valkey.is_running:
+        modules_valkey.start()
+    with closing(redis.Redis.from_url(modules_valkey.url)) as client:
+        for name in ("maxmemory", "min-replicas-to-write"):
+            client.config_set(name, 0)
+        client.flushall()
+        client.script_flush()
+        client.config_resetstat()
+    return modules_valkey
 
 
 @pytest.fixture

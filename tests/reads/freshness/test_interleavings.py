@@ -1,5 +1,7 @@
 """Nothing from the cache is ever older than a commit, whatever happens in whatever order; and each rule is needed."""
 
+from collections.abc import Sequence
+
 import pytest
 
 from dues.reads.freshness import journal, store
@@ -52,6 +54,21 @@ _BROKEN_JOURNAL = [
     (broken.joins_whatever_the_base_is, Chances(lost_call=0, crash=0, restart=0, cut=0, evict=0.1), 4),
 ]
 
+# It takes long until one of these shows: `--wide`.
+_LATE = [
+    broken.ignores_the_floor,
+    broken.keeps_the_generation,
+    broken.commits_untouched,
+    broken.only_the_first_waits,
+    broken.survives_a_crash,
+    broken.compares_no_prefix,
+    broken.covers_what_is_shown_alone,
+    broken.joins_without_a_floor,
+    broken.makes_a_journal_by_touching,
+    broken.joins_whatever_the_base_is,
+    broken.gives_what_the_primary_does_not_show_yet,
+]
+
 _PROMOTIONS = Chances(**vars(NO_FAULTS) | {"promotion": 0.02})
 _BROKEN_REPLICAS = [
     (broken.keeps_what_no_mark_proves, Chances(), 0),
@@ -59,6 +76,17 @@ _BROKEN_REPLICAS = [
     (broken.reads_from_who_takes_writes, _PROMOTIONS, 0),
     (broken.gives_what_the_primary_does_not_show_yet, NO_FAULTS, 11),
 ]
+
+
+Broken = tuple[broken.Break, Chances, int]
+
+
+def each_of(rules: Sequence[Broken]) -> pytest.MarkDecorator:
+    """A test is run once with each."""
+    params = [
+        pytest.param(*row, id=row[0].__name__, marks=[pytest.mark.wide] if row[0] in _LATE else []) for row in rules
+    ]
+    return pytest.mark.parametrize(("rule", "chances", "seed"), params)
 
 
 def explore(
@@ -85,8 +113,17 @@ def _in_no_real_time(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(store, life, 3_600_000)
 
 
-@pytest.mark.parametrize("follows", [False, True], ids=["by tags", "by the journal"])
-@pytest.mark.parametrize("chances", [NO_FAULTS, Chances(), _FAILING], ids=["no faults", "all faults", "failing calls"])
+@pytest.mark.parametrize(
+    ("chances", "follows"),
+    [
+        pytest.param(Chances(), False, id="all faults-by tags"),
+        pytest.param(_FAILING, True, id="failing calls-by the journal"),
+        pytest.param(_FAILING, False, id="failing calls-by tags", marks=pytest.mark.wide),
+        pytest.param(Chances(), True, id="all faults-by the journal", marks=pytest.mark.wide),
+        pytest.param(NO_FAULTS, False, id="no faults-by tags", marks=pytest.mark.wide),
+        pytest.param(NO_FAULTS, True, id="no faults-by the journal", marks=pytest.mark.wide),
+    ],
+)
 def test_no_answer_is_older_than_a_commit_before_it(servers: Servers, chances: Chances, follows: bool) -> None:
     tally = explore(servers, chances, range(2), 12_000, follows=follows)
 
@@ -98,7 +135,7 @@ def test_no_answer_is_older_than_a_commit_before_it(servers: Servers, chances: C
     assert tally.writes > 25
 
 
-@pytest.mark.parametrize(("rule", "chances", "seed"), _BROKEN, ids=[rule.__name__ for rule, *_ in _BROKEN])
+@each_of(_BROKEN)
 def test_without_the_rule_answers_go_stale(
     servers: Servers, monkeypatch: pytest.MonkeyPatch, rule: broken.Break, chances: Chances, seed: int
 ) -> None:
@@ -107,9 +144,7 @@ def test_without_the_rule_answers_go_stale(
     assert explore(servers, chances, range(seed, seed + 40), 12_000).wrong
 
 
-@pytest.mark.parametrize(
-    ("rule", "chances", "seed"), _BROKEN_JOURNAL, ids=[rule.__name__ for rule, *_ in _BROKEN_JOURNAL]
-)
+@each_of(_BROKEN_JOURNAL)
 def test_without_the_rule_of_the_journal_answers_go_stale(
     servers: Servers, monkeypatch: pytest.MonkeyPatch, rule: broken.Break, chances: Chances, seed: int
 ) -> None:
@@ -118,9 +153,7 @@ def test_without_the_rule_of_the_journal_answers_go_stale(
     assert explore(servers, chances, range(seed, seed + 40), 12_000, follows=True).wrong
 
 
-@pytest.mark.parametrize(
-    ("rule", "chances", "seed"), _BROKEN_REPLICAS, ids=[rule.__name__ for rule, *_ in _BROKEN_REPLICAS]
-)
+@each_of(_BROKEN_REPLICAS)
 def test_without_the_rule_of_replicas_answers_go_stale(
     servers: Servers, monkeypatch: pytest.MonkeyPatch, rule: broken.Break, chances: Chances, seed: int
 ) -> None:
@@ -129,7 +162,9 @@ def test_without_the_rule_of_replicas_answers_go_stale(
     assert explore(servers, chances, range(seed, seed + 40), 12_000, replicas=True).wrong
 
 
-@pytest.mark.parametrize("follows", [False, True], ids=["by tags", "by the journal"])
+@pytest.mark.parametrize(
+    "follows", [pytest.param(False, marks=pytest.mark.wide), True], ids=["by tags", "by the journal"]
+)
 def test_no_answer_of_a_replica_is_older_than_a_commit_before_it(servers: Servers, follows: bool) -> None:
     tally = explore(servers, Chances(), range(2), 12_000, follows=follows, replicas=True)
 
