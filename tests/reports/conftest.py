@@ -1,8 +1,6 @@
 """Fixtures of the tests of reports."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +17,8 @@ from dues.postgres import transaction
 from dues.reports.files import LocalFiles, file_store
 from dues.reports.service import NewReport, request_report
 from tests.factory import Factory
+from tests.forks import Forked, start
+from tests.reports.one_attempt import one_attempt
 from tests.servers import Servers
 from workers.job import attempt
 from workers.reports import build_report
@@ -77,15 +77,9 @@ class Reports:
     def folder(self, report: Row) -> Path:
         return self._servers.home / "files" / "reports" / str(report.id)
 
-    def process(self, report: Row, **environ: str) -> "subprocess.Popen[str]":
+    def process(self, report: Row, folder: Path, **environ: str) -> Forked:
         """One attempt in a process of its own; it prints its peak memory before and after, in KiB."""
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.reports.one_attempt", str(report.job_id)],
-            env=self._servers.environ(**environ),
-            cwd=Path(__file__).parents[2],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        return start(one_attempt, str(report.job_id), environ=self._servers.environ(**environ), folder=folder)
 
 
 @pytest.fixture

@@ -1,10 +1,6 @@
-"""One attempt at building a report, in a process of its own: `python -m tests.reports.one_attempt <job id>`.
-
-Prints the process's peak memory in KiB, before and after.
-"""
+"""One attempt at building a report, in a process of its own."""
 
 import re
-import sys
 from pathlib import Path
 from uuid import UUID
 
@@ -16,20 +12,17 @@ from workers.reports import build_report
 
 
 def peak() -> int:
-    """In KiB. Not ru_maxrss, in which the memory of the process that started this one counts."""
+    """In KiB."""
     found = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     assert found
     return int(found[1])
 
 
-def main() -> None:
+def one_attempt(job_id: str) -> None:
+    """Prints the process's peak memory in KiB, before and after."""
     with create_worker_app().app_context():
         before = peak()
-        begun = claim([UUID(sys.argv[1])], "a process of its own")
+        begun = claim([UUID(job_id)], "a process of its own")
         assert begun
         attempt(begun.claim, Run(begun.claim, begun.lease), build_report)
     print(before, peak())
-
-
-if __name__ == "__main__":
-    main()

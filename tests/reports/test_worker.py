@@ -12,7 +12,7 @@ from tests.workers.conftest import Processes, children, processes
 __all__ = ["processes"]
 
 
-@pytest.mark.parametrize("whole_worker", [False, True])
+@pytest.mark.parametrize("whole_worker", [False, pytest.param(True, marks=pytest.mark.wide)])
 def test_killed_in_the_middle_it_is_resumed_and_whole(
     make: Factory, reports: Reports, processes: Processes, tmp_path: Path, whole_worker: bool
 ):
