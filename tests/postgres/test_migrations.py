@@ -4,8 +4,9 @@ import importlib
 import pkgutil
 import re
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -48,14 +49,43 @@ WITHOUT_MODEL = {
 }
 
 
+# From here on a release may go on beside the next; those before were never deployed beside one another.
+FIRST_RELEASE = "0021"
+
+
+@contextmanager
+def database_of(servers: Servers, suffix: str, template: str = "template1") -> Iterator[Engine]:
+    url = make_url(sqlalchemy_url(servers.database_url))
+    name = f"{url.database}_{suffix}"
+    create_database(servers.database_url, name, template)
+    yield create_engine(url.set(database=name), poolclass=NullPool)
+    drop_database(servers.database_url, name)
+
+
 @pytest.fixture
 def engine(servers: Servers) -> Iterator[Engine]:
     """An empty database of the test's own."""
-    url = make_url(sqlalchemy_url(servers.database_url))
-    name = f"{url.database}_migrations"
-    create_database(servers.database_url, name)
-    yield create_engine(url.set(database=name), poolclass=NullPool)
-    drop_database(servers.database_url, name)
+    with database_of(servers, "migrations") as engine:
+        yield engine
+
+
+class Migrated:
+    """A database with all migrations, which tests leave as it is, and what each release could rest on. All of them
+    take seconds."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        migrate_to(engine, FIRST_RELEASE)
+        self.promised = {FIRST_RELEASE: promised(engine)}
+        for revision in [each for each in revisions(FOLDER) if each > FIRST_RELEASE]:
+            migrate_to(engine, revision)
+            self.promised[revision] = promised(engine)
+
+
+@pytest.fixture(scope="module")
+def migrated(servers: Servers) -> Iterator[Migrated]:
+    with database_of(servers, "migrated") as engine:
+        yield Migrated(engine)
 
 
 def import_models() -> None:
@@ -81,17 +111,16 @@ def differences(connection: Connection) -> list[Any]:
     return list(compare_metadata(context, Model.metadata))
 
 
-def test_models_describe_the_migrated_tables(engine):
+def test_models_describe_the_migrated_tables(migrated: Migrated) -> None:
     import_models()
-    migrate(engine)
-    with engine.connect() as connection:
+    with migrated.engine.connect() as connection:
         assert differences(connection) == []
 
 
-def test_a_column_that_only_one_side_knows_is_noticed(engine):
+def test_a_column_that_only_one_side_knows_is_noticed(migrated: Migrated) -> None:
     import_models()
-    migrate(engine)
-    with engine.begin() as connection:
+    # What is not committed is gone with the connection.
+    with migrated.engine.connect() as connection:
         connection.execute(text("alter table packages add column colour text"))
         connection.execute(text("alter table users alter column name drop not null"))
         assert len(differences(connection)) == 2
@@ -114,25 +143,23 @@ def schema(engine: Engine) -> list[tuple[Any, ...]]:
         return [tuple(row) for row in connection.execute(text(statement)) if "alembic_version" not in row[1]]
 
 
-def test_up_down_and_up_again(engine):
-    empty = schema(engine)
-    migrate(engine)
-    whole = schema(engine)
+def test_up_down_and_up_again(servers: Servers, engine: Engine, migrated: Migrated) -> None:
+    empty, whole = schema(engine), schema(migrated.engine)
     assert len(whole) > len(empty)
-    with engine.begin() as connection:
-        config = alembic_config()
-        config.attributes["connection"] = connection
-        command.downgrade(config, "base")
-    assert schema(engine) == empty
-    migrate(engine)
-    assert schema(engine) == whole
+    with database_of(servers, "down_and_up", migrated.engine.url.database or "") as again:
+        with again.begin() as connection:
+            config = alembic_config()
+            config.attributes["connection"] = connection
+            command.downgrade(config, "base")
+        assert schema(again) == empty
+        migrate(again)
+        assert schema(again) == whole
 
 
-def test_migrating_twice_changes_nothing(engine):
-    migrate(engine)
-    whole = schema(engine)
-    migrate(engine)
-    assert schema(engine) == whole
+def test_migrating_twice_changes_nothing(migrated: Migrated) -> None:
+    whole = schema(migrated.engine)
+    migrate(migrated.engine)
+    assert schema(migrated.engine) == whole
 
 
 def test_the_names_of_the_files_are_the_chain_of_migrations():
@@ -140,23 +167,15 @@ def test_the_names_of_the_files_are_the_chain_of_migrations():
     assert list(revisions(FOLDER)) == chain[::-1]
 
 
-def standing(engine: Engine) -> Standing:
-    with closing(engine.raw_connection()) as connection:
-        return standing_of(connection)
-
-
-def test_where_a_database_stands(engine):
+def test_where_a_database_stands(engine: Engine, migrated: Migrated) -> None:
     newest = revisions(FOLDER)[-1]
-    assert standing(engine) == Standing(None, newest, is_behind=True, is_ahead=False)
-    migrate(engine)
+    with closing(engine.raw_connection()) as connection:
+        assert standing_of(connection) == Standing(None, newest, is_behind=True, is_ahead=False)
     for found, is_behind, is_ahead in ((newest, False, False), ("0001", True, False), ("of the next", False, True)):
-        with engine.begin() as connection:
-            connection.execute(text("update alembic_version set version_num = :it"), {"it": found})
-        assert standing(engine) == Standing(found, newest, is_behind, is_ahead)
-
-
-# From here on a release may go on beside the next; those before were never deployed beside one another.
-FIRST_RELEASE = "0021"
+        # What is not committed is gone with the connection.
+        with closing(migrated.engine.raw_connection()) as connection:
+            connection.cursor().execute("update alembic_version set version_num = %s", (found,))
+            assert standing_of(connection) == Standing(found, newest, is_behind, is_ahead)
 
 
 def promised(engine: Engine) -> dict[str, str]:
@@ -176,13 +195,10 @@ def promised(engine: Engine) -> dict[str, str]:
         return {str(name): str(value) for name, value in connection.execute(text(statement))}
 
 
-def test_a_release_goes_on_with_the_migrations_of_the_next(engine):
+def test_a_release_goes_on_with_the_migrations_of_the_next(migrated: Migrated) -> None:
     """Whatever its statements rest on stays as it was: new tables, and columns that need no value, do no harm."""
-    migrate_to(engine, FIRST_RELEASE)
-    before, taken = promised(engine), dict[str, set[str]]()
-    for revision in [each for each in revisions(FOLDER) if each > FIRST_RELEASE]:
-        migrate_to(engine, revision)
-        after = promised(engine)
+    taken: dict[str, set[str]] = {}
+    for (_, before), (revision, after) in pairwise(migrated.promised.items()):
         lost = {name for name, value in before.items() if after.get(name) != value}
         known = {name.split()[1].partition(".")[0] for name in before if name.startswith("relation ")}
         demanded = {
@@ -194,7 +210,6 @@ def test_a_release_goes_on_with_the_migrations_of_the_next(engine):
         }
         if lost | demanded:
             taken[revision] = lost | demanded
-        before = after
     assert taken == {}
 
 
