@@ -12,6 +12,7 @@ from dues.reads.freshness.switch import BELIEF_S, SETTLE_S, Belief, Restorer, Ro
 from dues.reads.freshness.writer import Writer
 from dues.redis.wire import CacheAway
 from local.valkey import Valkey
+from tests.kept_connections import KeptConnections
 from tests.reads.freshness.conftest import connect
 from tests.servers import Servers, wait_until
 
@@ -188,18 +189,22 @@ def test_the_relay_opens_only_what_is_settled_and_only_when_redis_takes_writes(f
 
 
 @pytest.mark.one_server("the switch stays off")
-def test_what_is_soon_closed_again_is_opened_ever_more_seldom(fresh: FreshCache) -> None:
-    clock = Clock()
-    restorer = Restorer(fresh.switch, lambda: True, clock)
-    openings = []
-    for second in range(130):
-        clock.now = float(second)
-        row = switch_of(fresh)
-        if row.on and second < 90:
-            fresh.switch.close(row.generation)
-            fresh.switch.settle(row.generation)
-        if restorer.restore_once(switch_of(fresh)):
-            openings.append(second)
+def test_what_is_soon_closed_again_is_opened_ever_more_seldom(
+    fresh: FreshCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, openings = Clock(), []
+    # It is asked hundreds of times.
+    with closing(KeptConnections(fresh.switch.connect)) as kept, monkeypatch.context() as patch:
+        patch.setattr(fresh.switch, "connect", kept)
+        restorer = Restorer(fresh.switch, lambda: True, clock)
+        for second in range(130):
+            clock.now = float(second)
+            row = switch_of(fresh)
+            if row.on and second < 90:
+                fresh.switch.close(row.generation)
+                fresh.switch.settle(row.generation)
+            if restorer.restore_once(switch_of(fresh)):
+                openings.append(second)
 
     assert openings == [0, 1, 5, 13, 29, 59, 89]
 
