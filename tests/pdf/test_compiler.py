@@ -102,7 +102,13 @@ def test_every_script_can_be_seen_and_copied(typeset: Setter, blank_ink: int, te
     assert pdf.ink() > blank_ink
 
 
-@pytest.mark.parametrize("family", _CHARACTERS)
+# Every fifth family; all with `--wide`.
+FAMILIES = [
+    pytest.param(family, marks=pytest.mark.wide if place % 5 else ()) for place, family in enumerate(_CHARACTERS)
+]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_a_mark_never_takes_the_place_of_its_letter(compiler: Compiler, family: str):
     """The typesetter shapes both together: a font that has the mark alone must not be asked for them."""
     first = [int(part.split("-")[0], 16) for part in _CHARACTERS[family].split()]
@@ -144,7 +150,8 @@ def test_many_texts_without_a_font_cost_one_more_round(compiler: Compiler):
     pdf, missing = compiler.set(Document(TEMPLATE, AT), shown(description=hieroglyphs))
     assert len(missing) >= 200
     assert compiler.compiled - before == 2
-    assert all(f"[U+{0x13000 + i:04X}]" in PDF(pdf).text().replace(" ", "") for i in range(200))
+    said = PDF(pdf).text().replace(" ", "")
+    assert all(f"[U+{0x13000 + i:04X}]" in said for i in range(200))
 
 
 def test_an_operators_font_is_used_for_what_the_others_lack(tmp_path: Path):
@@ -187,7 +194,14 @@ def test_the_same_data_is_the_same_file(compiler: Compiler):
     )
 
 
-@pytest.mark.parametrize("letters", ["漢", "W", "Ω", "м", "한", "カ", "e\u0301", "ا", "क्षि", "🧗‍♀️", "漢 ", "\u200d"])
+# Broad and narrow, composed, joined to one another, from right to left, and none that can be seen.
+LETTERS = [
+    *("漢", "W", "e\u0301", "ا", "🧗‍♀️", "\u200d"),
+    *(pytest.param(letters, marks=pytest.mark.wide) for letters in ("Ω", "м", "한", "カ", "क्षि", "漢 ")),
+]
+
+
+@pytest.mark.parametrize("letters", LETTERS)
 def test_long_texts_stay_on_the_page_and_cost_as_their_length(compiler: Compiler, letters: str):
     """Counted in rounds and bytes, not in seconds."""
 
