@@ -3,7 +3,7 @@
 import gc
 import os
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -15,14 +15,15 @@ from hypothesis import settings
 from sqlalchemy import Engine
 
 from api.app import create_app
-from dues.postgres import db
+from dues.billing import audit
+from dues.postgres import connect, db
 from dues.postgres import spread as spreading
 from local import ports
 from tests import refusals
 from tests.citus_cluster import VARIABLE, CitusCluster
 from tests.contention import Contention
 from tests.factory import Factory
-from tests.kept_connections import kept_connections
+from tests.kept_connections import KeptConnections, kept_connections
 from tests.postgres_versions import PACKAGES, programs_of
 from tests.recorder import QueryRecorder
 from tests.scratch import use_memory
@@ -86,6 +87,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "lasts: takes a minute or more, and begins first, so that nothing waits for it alone"
     )
+    config.addinivalue_line("markers", "typeset: looks at documents, so that `work` has the true typesetter set them")
     config.addinivalue_line("markers", "one_server(why): says nothing of Citus, for that reason, and is skipped there")
     only_hands_out = bool(getattr(config.option, "numprocesses", None)) and not hasattr(config, "workerinput")
     if not only_hands_out and not any(config.getoption(option) for option in ("collectonly", "help", "unit")):
@@ -185,6 +187,21 @@ def _recorder(_app: Flask) -> QueryRecorder:
         recorder = QueryRecorder(db.engine)
     recorder.listen(TagGuard())
     return recorder
+
+
+@pytest.fixture(scope="session")
+def clean_books(_app: Flask) -> Iterator[Callable[[Flask], None]]:
+    """`clean_books(app)` holds where the audit finds nothing. The audit opens some connections, on each of which
+    PostgreSQL would have to look up what the tables are like to plan its statements; on those kept it knows."""
+    kept = KeptConnections(lambda: connect(_app.extensions["settings"], "dues audit"))
+
+    def look(app: Flask) -> None:
+        with app.app_context(), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(audit, "connect", lambda *_: kept())
+            assert audit.audit() == []
+
+    yield look
+    kept.close()
 
 
 @pytest.fixture

@@ -2,11 +2,13 @@
 forgotten (tests/servers.py), whereupon the cache opens a connection: tens of thousands of them took a tenth of the
 tests' time."""
 
+import contextlib
 import select
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import psycopg2
 from flask import Flask
 
 from dues.postgres import db, is_spread
@@ -48,9 +50,12 @@ class KeptConnections:
 class _Lent:
     def __init__(self, connection: Any, free: list[Any]) -> None:
         self._connection, self._free = connection, free
-        self.cursor = connection.cursor
+        self.cursor, self.set_session = connection.cursor, connection.set_session
 
     def close(self) -> None:
+        # One that the server has ended has nothing to roll back, and is not lent again.
+        with contextlib.suppress(psycopg2.Error):
+            self._connection.rollback()
         self._free.append(self._connection)
 
 

@@ -1,8 +1,7 @@
 """Shared caches: what they may keep, and that each commit which puts some of it out of date has it purged."""
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
 from types import SimpleNamespace as Row
 from typing import Any
 
@@ -10,7 +9,6 @@ import pytest
 import ujson
 from flask import Flask
 from flask.testing import FlaskClient
-from redis import Redis
 from urllib3 import PoolManager
 
 from config import ConfigError, load_settings
@@ -40,14 +38,14 @@ ASKED_FOR = "public, no-cache"
 class Edge:
     """A store, those who run it, and a cache in front which is told what to purge."""
 
-    def __init__(self, app: Flask, receiver: Receiver, make: Factory, redis: Redis) -> None:
+    def __init__(self, app: Flask, receiver: Receiver, make: Factory) -> None:
         self.app, self.make, self.receiver = app, make, receiver
         self.client = app.test_client()
         self.owner = make.user()
         self.store = make.store(self.owner)
         self.path = f"/v1/stores/{self.store.id}"
         self.package = make.package(self.store)
-        self._work = Work(app, redis, make)
+        self._work = Work(app, make)
         self._auth = make.auth(self.owner)
 
     def get(self, path: str, **headers: str) -> Any:
@@ -110,14 +108,12 @@ class Edge:
 def edge(
     configured: Callable[..., Flask],
     receiver: Receiver,
-    servers: Servers,
     make: Factory,
     monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Edge]:
+) -> Edge:
     monkeypatch.setattr(breaker, "_trusted_until", {})
     app = configured(purge_url=receiver.url, purge_token=TOKEN)
-    with closing(Redis.from_url(servers.redis_url)) as redis:
-        yield Edge(app, receiver, make, redis)
+    return Edge(app, receiver, make)
 
 
 class TestWhatMayBeKept:

@@ -1,24 +1,24 @@
 """A club: a test store whose clock a test moves, with its members. After each test its books are clean."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from types import SimpleNamespace as Row
 from typing import Any
 from uuid import UUID
 
+import psycopg2
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from dues.billing.audit import audit
 from dues.billing.renewals import offer
 from dues.ids import new_id
 from tests.factory import Factory
-from tests.payments.conftest import Work, work
+from tests.payments.conftest import Work, told_if_looked_at, untold, work
 from tests.rows.tables import earlier
 
-__all__ = ["work"]
+__all__ = ["told_if_looked_at", "untold", "work"]
 
 Document = dict[str, Any]
 
@@ -210,13 +210,14 @@ class Club:
 
 
 @pytest.fixture
-def make_club(app: Flask, client: FlaskClient, make: Factory, work: Work) -> Iterator[Any]:
+def make_club(
+    app: Flask, client: FlaskClient, make: Factory, work: Work, clean_books: Callable[[Flask], None]
+) -> Iterator[Any]:
     def made(now: str | None = "2024-01-31", **columns: Any) -> Club:
         return Club(app, client, make, work, now, **columns)
 
     yield made
-    with app.app_context():
-        assert audit() == []
+    clean_books(app)
 
 
 @pytest.fixture
@@ -224,6 +225,15 @@ def club(make_club: Any) -> Club:
     """One whose clock shows 2024-01-31."""
     found: Club = make_club()
     return found
+
+
+def refusal(make: Factory, statement: str) -> str:
+    """What PostgreSQL says to a statement that changes what is written for good; nothing where it does it."""
+    try:
+        make.rows(statement)
+    except psycopg2.errors.RestrictViolation as error:
+        return str(error)
+    return ""
 
 
 def subscribed(club: Club, amount: int, interval: str = "month", card: str = "sandbox_ok") -> tuple[Member, str]:

@@ -1,5 +1,7 @@
 """The books: what is booked for what, what PostgreSQL refuses, and that the audit finds what is wrong."""
 
+import itertools
+from collections.abc import Callable
 from typing import Any
 
 import psycopg2
@@ -11,9 +13,10 @@ from dues.billing.audit import audit
 from dues.billing.books import open_books
 from dues.ids import new_id
 from dues.payments.gateway import Charge
+from dues.payments.gateways import all_gateways
 from dues.payments.sandbox import Sandbox
 from dues.postgres import transaction
-from tests.billing.conftest import Club
+from tests.billing.conftest import Club, refusal
 from tests.factory import Factory
 
 
@@ -73,9 +76,8 @@ def test_tax_that_prices_include_is_booked_apart(make_club: Any) -> None:
         assert audit() == []
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
+def test_postgresql_refuses_to_change_what_is_written(books: Club) -> None:
+    for statement in (
         "update ledger_entries set amount = amount * 2",
         "update ledger_transactions set source = 'x'",
         "delete from ledger_entries",
@@ -86,11 +88,8 @@ def test_tax_that_prices_include_is_booked_apart(make_club: Any) -> None:
         "delete from credits",
         "update subscription_changes set actor_id = null",
         "delete from subscription_changes",
-    ],
-)
-def test_postgresql_refuses_to_change_what_is_written(books: Club, statement: str) -> None:
-    with pytest.raises(psycopg2.errors.RestrictViolation, match="only ever added to"):
-        books.make.rows(statement)
+    ):
+        assert "only ever added to" in refusal(books.make, statement), statement
 
 
 def test_postgresql_refuses_what_does_not_add_up(books: Club) -> None:
@@ -249,31 +248,36 @@ def behind_the_triggers(make: Factory, statement: str) -> None:
         make.rows(f"alter table {table} enable trigger user")
 
 
-@pytest.mark.parametrize(("forge", "mend", "said"), FORGERIES.values(), ids=FORGERIES.keys())
-def test_the_audit_names_each_difference(
-    books: Club, app: Flask, make: Factory, forge: str, mend: str, said: list[str]
+def test_the_audit_names_each_difference_and_each_of_its_checks_finds_one(
+    books: Club, app: Flask, make: Factory, clean_books: Callable[[Flask], None]
+) -> None:
+    silent = set(audit_module._CHECKS)
+    for forgery, (forge, mend, said) in FORGERIES.items():
+        behind_the_triggers(make, forge)
+        with app.app_context(), audit_module._reading() as cursor:
+            told = {check: [row[0] for row in audit_module._rows(cursor, check)] for check in audit_module._CHECKS}
+            gateways = [each for entry in all_gateways() for each in audit_module._compare(*entry)]
+        found = [*itertools.chain(*told.values()), *gateways]
+        for words in said:
+            assert any(words in difference for difference in found), (forgery, words, found)
+        silent -= {check for check in silent if told[check]}
+        behind_the_triggers(make, mend)
+        clean_books(app)
+    assert silent == set()
+
+
+def test_the_command_says_whether_the_books_are_clean_and_counts_the_differences(
+    books: Club, app: Flask, make: Factory
 ) -> None:
     runner = app.test_cli_runner()
     assert runner.invoke(args=["audit"]).output == "the books are clean\n"
-    for statement in (forge, mend):
-        behind_the_triggers(make, statement)
-        if statement == forge:
-            with app.app_context():
-                found = audit()
-            for words in said:
-                assert any(words in difference for difference in found), found
-            result = runner.invoke(args=["audit"])
-            assert (result.exit_code, result.output.splitlines()[-1]) == (1, f"{len(found)} differences")
-
-
-def test_each_check_of_the_audit_finds_something(books: Club, app: Flask, make: Factory) -> None:
-    silent = set(audit_module._CHECKS)
-    for forge, mend, _ in FORGERIES.values():
-        behind_the_triggers(make, forge)
-        with app.app_context(), audit_module._reading() as cursor:
-            silent -= {check for check in silent if audit_module._rows(cursor, check)}
-        behind_the_triggers(make, mend)
-    assert silent == set()
+    forge, mend, _ = FORGERIES["entries that are off"]
+    behind_the_triggers(make, forge)
+    with app.app_context():
+        found = audit()
+    result = runner.invoke(args=["audit"])
+    assert (result.exit_code, result.output.splitlines()) == (1, [*found, f"{len(found)} differences"])
+    behind_the_triggers(make, mend)
 
 
 @pytest.mark.one_server("the plan shows the first of its tasks alone")

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from dues.ids import new_id
 from tests.billing.conftest import Club, Member, shown
 
@@ -49,6 +51,7 @@ def test_another_name_is_seen_also_of_one_who_has_paid_nothing(club: Club) -> No
     assert member.get(path)["status"] == "trialing"
 
 
+@pytest.mark.usefixtures("mailbox")
 def test_what_has_happened_in_one_list(club: Club) -> None:
     member = club.member()
     path = member.subscribe(club.package(5000))

@@ -14,6 +14,8 @@ from tests.factory import Factory
 from tests.pdf_reader import PDF
 from tests.servers import Mailbox
 
+pytestmark = pytest.mark.typeset
+
 SELLER = {
     "legal_name": "Kestrel e.V.",
     "address": {"line1": "Felsgasse 12", "postal_code": "10115", "city": "Berlin"},

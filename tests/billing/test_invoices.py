@@ -3,13 +3,12 @@
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import psycopg2
 import pytest
 
 from dues import failpoints
 from dues.failpoints import Armed
 from dues.ids import new_id
-from tests.billing.conftest import Club, Member, shown
+from tests.billing.conftest import Club, Member, refusal, shown
 from workers.job import perform, use_app
 
 
@@ -79,7 +78,7 @@ def test_I1_numbers_have_no_gap_whoever_pays_at_once_and_whatever_fails(
     club: Club, make_club: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = make_club()
-    cards = ["sandbox_ok"] * 30 + ["sandbox_declined"] * 20
+    cards = ["sandbox_ok"] * 18 + ["sandbox_declined"] * 12
     for number, card in enumerate(cards):
         place = other if number % 5 == 0 else club
         answer = place.member(None).post(
@@ -98,7 +97,7 @@ def test_I1_numbers_have_no_gap_whoever_pays_at_once_and_whatever_fails(
             {"id": place.store.id},
         )
         assert [row.number for row in rows] == [f"INV-{n:06d}" for n in range(1, len(rows) + 1)]
-    assert club.make.value("select count(*) from invoices where number is not null") == 30
+    assert club.make.value("select count(*) from invoices where number is not null") == 18
 
 
 def test_I2_an_invoice_that_is_credited_whole_is_void_under_its_number(club: Club) -> None:
@@ -144,8 +143,16 @@ def test_credits_never_exceed_the_invoice(club: Club) -> None:
     assert (member.balance, member.payments()[0].refunded_amount) == (3000, 2000)
 
 
-@pytest.mark.parametrize("first", ["balance", "payment", "refund"])
-@pytest.mark.parametrize("second", ["balance", "payment", "refund"])
+WAYS = ("balance", "payment", "refund")
+# Which comes first, and which then; in the plain run each is both.
+PAIRS = [
+    pytest.param(one, other, marks=() if place == (number + 1) % 3 else pytest.mark.wide)
+    for number, one in enumerate(WAYS)
+    for place, other in enumerate(WAYS)
+]
+
+
+@pytest.mark.parametrize(("first", "second"), PAIRS)
 @pytest.mark.parametrize("is_done", [True, False], ids=["one after the other", "while the first is on its way"])
 def test_whichever_way_it_is_given_back_no_more_is_than_was_paid(
     club: Club, first: str, second: str, is_done: bool
@@ -247,9 +254,10 @@ def test_nobody_sees_anothers_invoices(club: Club) -> None:
     assert len(club.get(f"{club.path}/invoices?user_id={other.user.id}")["data"]) == 0
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
+def test_R21_postgresql_keeps_what_is_final(club: Club) -> None:
+    member, _ = subscribed(club)
+    credit(club, member.invoices()[0], amount=100)
+    for statement in (
         "update invoices set total = 1, subtotal = 1, amount_due = 1",
         "update invoices set status = 'draft'",
         "update invoices set buyer = '{}'",
@@ -260,10 +268,5 @@ def test_nobody_sees_anothers_invoices(club: Club) -> None:
         "insert into invoice_lines select store_id, invoice_id, 2, 'Tip', 1, 1 from invoice_lines",
         "delete from credit_notes",
         "update credit_notes set total = 1, subtotal = 1",
-    ],
-)
-def test_R21_postgresql_keeps_what_is_final(club: Club, statement: str) -> None:
-    member, _ = subscribed(club)
-    credit(club, member.invoices()[0], amount=100)
-    with pytest.raises(psycopg2.errors.RestrictViolation, match="final"):
-        club.make.rows(statement)
+    ):
+        assert "final" in refusal(club.make, statement), statement

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import pytest
 from flask import Flask
-from redis import Redis
 
 from api.app import create_app
 from dues.cells.signatures import key_for
@@ -68,8 +67,7 @@ class Stack:
 
     def work(self) -> None:
         """Do what is due."""
-        with closing(Redis.from_url(self.servers.redis_url)) as redis:
-            Work(self.app, redis, self.make).drain()
+        Work(self.app, self.make).drain()
 
     def ask(self, method: str, path: str, body: Any = None, **fields: str) -> Answer:
         """Past the gateway."""

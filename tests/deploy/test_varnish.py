@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from redis import Redis
 
 from api.app import create_app
 from dues.postgres import db
@@ -80,12 +79,11 @@ class Catalogue:
 
 
 @pytest.fixture
-def catalogue(edge: Edge, servers: Servers, make: Factory) -> Iterator[Catalogue]:
+def catalogue(edge: Edge, make: Factory) -> Catalogue:
     owner = make.user()
     store = make.store(owner)
-    with closing(Redis.from_url(servers.redis_url)) as redis:
-        post = make.post(owner, store=store)
-        yield Catalogue(store, make.package(store), post, make.auth(owner), Work(edge.app, redis, make))
+    post = make.post(owner, store=store)
+    return Catalogue(store, make.package(store), post, make.auth(owner), Work(edge.app, make))
 
 
 @dataclass

@@ -134,7 +134,7 @@ class End:
 
     @property
     def work(self) -> Work:
-        return Work(self.app, self.servers.redis, self.make)
+        return Work(self.app, self.make)
 
     def is_untouched(self, store: Row) -> bool:
         """Nothing tells that a store was about to move."""

@@ -134,7 +134,7 @@ def test_a_payment_that_waits_is_charged_once_where_its_store_is(
     again = there.post(f"{shop.path}/payments", json=PAYMENT, headers=auth)
     assert (again.status_code, again.headers["Idempotency-Replayed"]) == (202, "true")
     assert shown(again)["id"] == shown(asked)["id"]
-    Work(elsewhere.app, elsewhere.servers.redis, elsewhere.make).drain()
+    Work(elsewhere.app, elsewhere.make).drain()
     assert len(elsewhere.make.rows(amounts, {"key": shown(asked)["id"]})) == 1
     assert shown(there.get(shown(asked)["links"]["self"], headers=auth))["status"] == "succeeded"
 

@@ -1,9 +1,8 @@
-"""A store with a customer, and relay and workers that run when a test says so."""
+"""A store with a customer, and workers that run when a test says so."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from dataclasses import dataclass
 from types import SimpleNamespace as Row
 from typing import Any
@@ -14,22 +13,20 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from msgspec.structs import replace
-from redis import Redis
 from werkzeug.test import TestResponse
 
-from dues.billing.audit import audit
 from dues.ids import new_id
+from dues.jobs import kinds
 from dues.jobs.kinds import QUEUES
 from dues.mail.smtp import disconnect
+from dues.pdf import typesetter
 from dues.postgres import db
 from tests.factory import Factory
 from tests.payments.stripe_shop import StripeShop
 from tests.payments.stripe_stand_in import StripeStandIn
-from tests.servers import Servers
+from tests.typesetter_stand_in import TypesetterStandIn
 from workers import registry
-from workers.job import HANDLERS, perform, use_app
-from workers.relay import relay_once
-from workers.rq_queues import queue
+from workers.job import HANDLERS, Declared, make_due, perform, use_app
 
 assert registry.MODULES
 # To fork the process of the tests, which is large, takes most of the time of such a job.
@@ -39,14 +36,18 @@ _NEVER_FORKED = {
     if declared.kind.forked
 }
 
+_WITH_WORK = """
+    select distinct queue from jobs
+    where status = 'queued' and due and run_at <= now() and attempt < max_attempts and cancel_requested_at is null
+"""
+
 
 class Work:
-    """The relay and the workers, in this process: what is due is done, and so is what workers fork a process
-    for. Tests of these processes have workers of their own: tests/workers/test_processes.py."""
+    """The workers, in this process, as they find what is due where no relay wakes them; what they fork a process for is
+    done here as well. Tests of these processes have workers of their own: tests/workers/test_processes.py."""
 
-    def __init__(self, app: Flask, redis: Redis, make: Factory) -> None:
+    def __init__(self, app: Flask, make: Factory) -> None:
         self._app = app
-        self._redis = redis
         self._make = make
 
     def drain(self) -> None:
@@ -54,26 +55,48 @@ class Work:
         use_app(self._app)
         # A handler in the main thread would take the alarm that bounds the test.
         with patch.dict(HANDLERS, _NEVER_FORKED), ThreadPoolExecutor(1) as worker:
-            while worker.submit(self._hand_over).result():
-                for name in QUEUES:
-                    queue(name, self._redis).empty()
-                    worker.submit(perform, name).result()
-            worker.submit(disconnect).result()
+            worker.submit(self._drain).result()
 
     def hurry(self) -> None:
         """Do what is queued for later, too: each job at least once."""
         self._make.rows("update jobs set run_at = now() where status = 'queued'")
         self.drain()
 
-    def _hand_over(self) -> int:
-        with self._app.app_context():
-            return relay_once()
+    def _drain(self) -> None:
+        while make_due() + self._round():
+            pass
+        disconnect()
+
+    def _round(self) -> int:
+        """Most drains find nothing, or something in one queue: only where there is work is it asked for."""
+        found = {row.queue for row in self._make.rows(_WITH_WORK)}
+        return sum(perform(name) for name in QUEUES if name in found)
 
 
 @pytest.fixture
-def work(app: Flask, servers: Servers, make: Factory) -> Iterator[Work]:
-    with closing(Redis.from_url(servers.redis_url)) as redis:
-        yield Work(app, redis, make)
+def work(app: Flask, make: Factory, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Work:
+    """Its documents are a stand-in's, which say nothing, unless the test is marked `typeset`."""
+    if request.node.get_closest_marker("typeset") is None:
+        monkeypatch.setattr(typesetter, "_process", lambda _: TypesetterStandIn())
+    return Work(app, make)
+
+
+_MAILS = (kinds.PAYMENT_CONFIRMATION, kinds.PAYMENT_NOTICE, kinds.PAYMENT_RETURNED, kinds.SUBSCRIPTION_NOTICE)
+
+
+@pytest.fixture
+def untold(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The jobs that issue documents and write to people come to their turn, and end at once: for tests that look at
+    neither. They would be more than half of what a test of charges takes."""
+    for kind in _MAILS:
+        monkeypatch.setitem(HANDLERS, kind.name, Declared(kind, lambda run, **args: None))
+
+
+@pytest.fixture(autouse=True)
+def told_if_looked_at(request: pytest.FixtureRequest) -> None:
+    """Mails are sent and documents issued where a test looks at them: it has the `mailbox`, or is marked `typeset`."""
+    if "mailbox" not in request.fixturenames and request.node.get_closest_marker("typeset") is None:
+        request.getfixturevalue("untold")
 
 
 @dataclass
@@ -164,7 +187,12 @@ def stripe_server() -> Iterator[StripeStandIn]:
 
 @pytest.fixture
 def stripes(
-    shop: Shop, work: Work, app: Flask, stripe_server: StripeStandIn, monkeypatch: pytest.MonkeyPatch
+    shop: Shop,
+    work: Work,
+    app: Flask,
+    stripe_server: StripeStandIn,
+    clean_books: Callable[[Flask], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[StripeShop]:
     """A store in real time that Stripe charges in. After each test its books are clean, and agree with what the
     stand-in has on record."""
@@ -173,5 +201,4 @@ def stripes(
     monkeypatch.setitem(app.extensions, "settings", settings)
     yield StripeShop(shop, stripe_server, work, app)
     stripe_server.release.set()
-    with app.app_context():
-        assert audit() == []
+    clean_books(app)

@@ -17,6 +17,7 @@ from tests.payments.deaf_gateways import Deaf
 from tests.servers import Mailbox
 
 
+@pytest.mark.typeset
 def test_a_payment_succeeds_and_is_confirmed_by_mail(shop: Shop, work: Work, mailbox: Mailbox, make: Factory) -> None:
     package = make.package(shop.store, name="Gold", amount=4900)
     accepted = shop.pay(package_id=str(package.id))

@@ -48,6 +48,7 @@ SELLER = {
 }
 
 
+@pytest.mark.typeset
 def test_a_receipt_is_kept_as_it_was_sent(shop: Shop, work: Work, mailbox: Mailbox, make: Factory) -> None:
     change_store(shop, **SELLER)
     make.address(shop.customer, is_default=True, line1="Musterstraße 1")
@@ -71,6 +72,7 @@ def test_a_receipt_is_kept_as_it_was_sent(shop: Shop, work: Work, mailbox: Mailb
     assert again.headers["ETag"] == file.headers["ETag"]
 
 
+@pytest.mark.typeset
 def test_a_receipt_is_in_the_stores_language_with_its_tax_and_to_a_company(
     shop: Shop, work: Work, make: Factory
 ) -> None:
@@ -177,6 +179,7 @@ def test_the_database_keeps_what_was_issued(app: Flask, make: Factory, change: s
     assert documents(make) == before
 
 
+@pytest.mark.typeset
 def test_refunds_have_documents_of_their_own_and_the_receipt_stays(
     shop: Shop, work: Work, mailbox: Mailbox, make: Factory
 ) -> None:
@@ -209,6 +212,7 @@ def _taxes(text: str) -> list[str]:
     return re.findall(r"(?:Net|Tax [0-9.]+ %) -?[0-9.]+ EUR", text)
 
 
+@pytest.mark.typeset
 def test_the_tax_of_a_sale_stays_what_it_was_and_its_documents_agree(shop: Shop, work: Work, mailbox: Mailbox) -> None:
     """A tax rate changes on the first of a month; what was sold before is refunded after."""
     change_store(shop, tax_rate=190_000)
@@ -267,6 +271,7 @@ def test_a_receipt_is_sent_again_as_it_is(shop: Shop, work: Work, mailbox: Mailb
     assert shop.get(accepted.json["links"]["self"])["delivery_status"] == "sent"
 
 
+@pytest.mark.usefixtures("mailbox")
 def test_it_is_sent_five_times_a_day(shop: Shop, work: Work, make: Factory) -> None:
     payment = shop.pay()
     work.drain()

@@ -56,6 +56,7 @@ def test_stripe_that_does_not_answer_is_no_fault_of_the_keys(stripes: StripeShop
     assert stripes.choose().status_code == 503
 
 
+@pytest.mark.usefixtures("mailbox")
 def test_secrets_are_nowhere(stripes: StripeShop, caplog: pytest.LogCaptureFixture, make: Factory) -> None:
     """Neither in logs nor in answers, rows, jobs or events, whatever goes wrong."""
     caplog.set_level(logging.DEBUG)

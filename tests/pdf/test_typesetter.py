@@ -1,5 +1,6 @@
 """The typesetter's process: kept for the next document, never in the way of the one after it."""
 
+import inspect
 import logging
 import os
 import signal
@@ -16,6 +17,7 @@ from dues.pdf.typesetter import TypesettingFailed, typeset
 from dues.settings import settings
 from tests.pdf.test_compiler import TEMPLATE, shown
 from tests.pdf_reader import PDF
+from tests.typesetter_stand_in import TypesetterStandIn
 
 AT = datetime(2026, 11, 20, 14, 39, tzinfo=UTC)
 
@@ -50,6 +52,18 @@ def test_one_process_sets_many_documents(in_app: None):
     first = pid()
     assert "Ada" in PDF(receipt(payer="Ada")).text()
     assert pid() == first
+
+
+def test_what_stands_in_for_it_elsewhere_is_asked_and_answers_alike(in_app: None, monkeypatch: pytest.MonkeyPatch):
+    true, stand_in = typesetter._process(""), TypesetterStandIn()
+    assert inspect.signature(stand_in.ask) == inspect.signature(true.ask)
+    for one in (true, stand_in):
+        monkeypatch.setattr(typesetter, "_process", lambda _, one=one: one)
+        assert receipt() == receipt()
+        assert receipt(payer="Ada") != receipt(payer="Bea")
+        assert (PDF(receipt()).pages, PDF(receipt()).size()) == (1, (595, 842))
+        with pytest.raises(TypeError):
+            receipt(payer=object())  # type: ignore[arg-type]
 
 
 def test_the_documents_date_is_its_own(in_app: None):

@@ -1,12 +1,11 @@
 """A receiver, and an application that may reach it; workers that run when a test says so."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from flask import Flask
-from redis import Redis
 
 from api.app import create_app
 from dues.postgres import db
@@ -53,7 +52,6 @@ def reaching(servers: Servers) -> Iterator[Flask]:
 
 
 @pytest.fixture
-def hooks(reaching: Flask, receiver: Receiver, servers: Servers, make: Factory) -> Iterator[Hooks]:
+def hooks(reaching: Flask, receiver: Receiver, make: Factory) -> Hooks:
     """A store whose receiver may be told of its events."""
-    with closing(Redis.from_url(servers.redis_url)) as redis:
-        yield Hooks(reaching, receiver, make, Work(reaching, redis, make))
+    return Hooks(reaching, receiver, make, Work(reaching, make))

@@ -2,20 +2,18 @@
 
 import time
 from collections.abc import Callable
-from contextlib import closing
 from datetime import datetime
 from types import SimpleNamespace as Row
 from unittest.mock import ANY
 
 import pytest
 from flask import Flask
-from redis import Redis
 
 from dues.jobs.kinds import WEBHOOK_DELIVER
 from dues.webhooks import outbound, schedule
 from tests.factory import Factory
 from tests.payments.conftest import Work
-from tests.servers import Servers, wait_until
+from tests.servers import wait_until
 from tests.webhooks.hooks import Hooks, waited
 from tests.webhooks.receiver import Receiver
 
@@ -110,14 +108,13 @@ class TestFailing:
         hooks.work.drain()
         assert least <= waited(hooks.delivery()) <= most
 
-    def test_a_receiver_that_is_slow_is_left(self, configured: Callable[..., Flask], hooks: Hooks, servers: Servers):
+    def test_a_receiver_that_is_slow_is_left(self, configured: Callable[..., Flask], hooks: Hooks):
         app = configured(webhook_timeout_s=0.3)
         hooks.register()
         hooks.receiver.delay_s = 1
         hooks.happen()
         started = time.monotonic()
-        with closing(Redis.from_url(servers.redis_url)) as redis:
-            Work(app, redis, hooks.make).drain()
+        Work(app, hooks.make).drain()
         assert time.monotonic() - started < 5
         [attempt] = hooks.delivery()["attempts"]
         assert attempt["failure_code"] == "timeout"
@@ -168,32 +165,31 @@ def test_a_delivery_whose_worker_dies_is_made_again(hooks: Hooks, make: Factory,
 
 @pytest.mark.parametrize("scale", [20_000, pytest.param(3_600, marks=pytest.mark.slow)])
 def test_a_receiver_that_is_down_for_a_day_misses_nothing(
-    scale: int, configured: Callable[..., Flask], receiver: Receiver, servers: Servers, make: Factory
+    scale: int, configured: Callable[..., Flask], receiver: Receiver, make: Factory
 ):
     """All times divided by `scale`: what happens before, during and after the day arrives."""
     app, day_s = configured(webhook_retry_scale=scale), 86_400 / scale
-    with closing(Redis.from_url(servers.redis_url)) as redis:
-        hooks = Hooks(app, receiver, make, Work(app, redis, make))
-        hooks.register()
-        hooks.happen(3)
+    hooks = Hooks(app, receiver, make, Work(app, make))
+    hooks.register()
+    hooks.happen(3)
+    hooks.work.drain()
+    receiver.hang_up()
+    back_at = time.monotonic() + day_s
+    while time.monotonic() < back_at:
+        hooks.happen()
         hooks.work.drain()
-        receiver.hang_up()
-        back_at = time.monotonic() + day_s
-        while time.monotonic() < back_at:
-            hooks.happen()
-            hooks.work.drain()
-            time.sleep(day_s / 20)
-        receiver.always(204)
-        refused = len(receiver.calls)
-        hooks.happen(3)
+        time.sleep(day_s / 20)
+    receiver.always(204)
+    refused = len(receiver.calls)
+    hooks.happen(3)
 
-        def arrived() -> bool:
-            hooks.work.drain()
-            return not make.rows("select 1 from webhook_deliveries where status = 'pending'")
+    def arrived() -> bool:
+        hooks.work.drain()
+        return not make.rows("select 1 from webhook_deliveries where status = 'pending'")
 
-        wait_until(arrived, 4 * day_s, "all deliveries to succeed")
-        numbers = {call.event["seq"] for call in [*receiver.calls[:3], *receiver.calls[refused:]]}
-        last = make.value("select last_seq from event_streams")
-        assert last > 6, "nothing happened meanwhile"
-        assert numbers == set(range(1, last + 1))
-        assert make.rows("select distinct status from webhook_deliveries") == [Row(status="succeeded")]
+    wait_until(arrived, 4 * day_s, "all deliveries to succeed")
+    numbers = {call.event["seq"] for call in [*receiver.calls[:3], *receiver.calls[refused:]]}
+    last = make.value("select last_seq from event_streams")
+    assert last > 6, "nothing happened meanwhile"
+    assert numbers == set(range(1, last + 1))
+    assert make.rows("select distinct status from webhook_deliveries") == [Row(status="succeeded")]
