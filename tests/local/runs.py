@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from local import tour
+from tests.forks import Done, run_forked
 from tests.servers import wait_until
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -18,17 +20,21 @@ PROJECT = Path(__file__).resolve().parents[2]
 READY_WITHIN_S = 150
 
 
+def without_servers() -> dict[str, str]:
+    """The environment, but for what leads to the servers of the tests."""
+    return {name: value for name, value in os.environ.items() if not name.endswith("_URL")}
+
+
 class Run:
     """One `bin/run`, as a process; what it says goes to the file `output`."""
 
     def __init__(self, output: Path, home: Path, port: int | str, *arguments: str, **env: str) -> None:
-        kept = {name: value for name, value in os.environ.items() if not name.endswith("_URL")}
         self.port, self._output = int(port) if str(port).isdecimal() else 0, output
         with output.open("wb") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "local", *arguments],
                 cwd=PROJECT,
-                env=kept | {"DUES_HOME": str(home), "PORT": str(port)} | env,
+                env=without_servers() | {"DUES_HOME": str(home), "PORT": str(port)} | env,
                 stdout=file,
                 stderr=subprocess.STDOUT,
             )
@@ -98,13 +104,9 @@ def kill_and_see_it_return(run: Run, name: str) -> None:
     assert run.said().count(f"{name} was killed by SIGKILL; starting it again\n") == 1
 
 
-def take_tour(home: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", "local.tour", *arguments],
-        cwd=PROJECT,
-        env=os.environ | {"DUES_HOME": str(home)},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+def take_tour(home: Path, *arguments: str) -> Done:
+    return run_forked(_be_tour, arguments, environ=os.environ | {"DUES_HOME": str(home)})
+
+
+def _be_tour(words: tuple[str, ...]) -> None:
+    sys.exit(tour.main(words))

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psutil
@@ -28,13 +28,49 @@ def home() -> Iterator[Path]:
     home.remove()
 
 
-@pytest.fixture
-def postgres(home: Path) -> Iterator[Postgres]:
+@pytest.fixture(scope="module")
+def made() -> Iterator[Path]:
+    """The data of a server as it is made: to make it takes a second of the processor, to copy it hardly any time."""
+    home = Home()
+    server = Postgres(home.path, durable=False)
+    server.prepare()
+    yield home.path / "postgres" / "data"
+    server.remove()
+    home.remove()
+
+
+@contextmanager
+def serving(home: Path, made: Path) -> Iterator[Postgres]:
+    copy(made, home / "postgres" / "data")
     server = Postgres(home, durable=False)
     server.start()
-    yield server
-    server.stop()
-    server.remove()
+    try:
+        yield server
+    finally:
+        server.stop()
+        server.remove()
+
+
+def copy(made: Path, data: Path) -> None:
+    """With its owner, which is another's where we are root."""
+    data.parent.mkdir()
+    subprocess.run(["cp", "-a", str(made), str(data)], check=True)
+
+
+@pytest.fixture
+def postgres(home: Path, made: Path) -> Iterator[Postgres]:
+    """For tests that need a server of their own."""
+    with serving(home, made) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def standing(made: Path) -> Iterator[Postgres]:
+    """For tests that only look."""
+    home = Home()
+    with serving(home.path, made) as server:
+        yield server
+    home.remove()
 
 
 def execute(url: str, sql: str) -> list[tuple[object, ...]]:
@@ -45,14 +81,14 @@ def execute(url: str, sql: str) -> list[tuple[object, ...]]:
             return cursor.fetchall() if cursor.description else []
 
 
-def test_listens_on_its_socket_alone_and_gives_dues_a_database(postgres: Postgres) -> None:
+def test_listens_on_its_socket_alone_and_gives_dues_a_database(standing: Postgres) -> None:
     [row] = execute(
-        postgres.url,
+        standing.url,
         "select current_user, rolsuper, current_setting('listen_addresses'), current_setting('TimeZone'), lower('Ä')"
         " from pg_roles where rolname = current_user",
     )
     assert row == ("dues", False, "", "UTC", "ä")
-    assert [found for found in psutil.Process(postgres.pid).net_connections() if found.family != socket.AF_UNIX] == []
+    assert [found for found in psutil.Process(standing.pid).net_connections() if found.family != socket.AF_UNIX] == []
 
 
 def test_comes_up_after_a_kill_with_its_data(home: Path, postgres: Postgres) -> None:
@@ -77,42 +113,36 @@ def test_one_that_outlived_its_runner_is_ended_first(home: Path, postgres: Postg
         following.stop()
 
 
-def test_a_creation_that_was_cut_short_begins_anew(home: Path) -> None:
+def test_a_creation_that_was_cut_short_begins_anew(home: Path, made: Path) -> None:
+    unfinished = home / "postgres" / "data.unfinished"
+    copy(made, unfinished)
     server = Postgres(home, durable=False)
-    server.prepare()
-    data = home / "postgres" / "data"
-    data.rename(data.with_name("data.unfinished"))
     server.start()
     try:
         assert execute(server.url, "select 1") == [(1,)]
-        assert not data.with_name("data.unfinished").exists()
+        assert not unfinished.exists()
     finally:
         server.stop()
         server.remove()
 
 
-def test_data_of_another_version_is_refused_in_one_line(home: Path, postgres: Postgres) -> None:
-    postgres.stop()
+def test_data_of_another_version_is_refused_in_one_line(home: Path, made: Path) -> None:
+    copy(made, home / "postgres" / "data")
     (home / "postgres" / "data" / "PG_VERSION").write_text("13\n")
     with pytest.raises(CannotStart, match=r"was made by PostgreSQL 13, but here is \d+: dump and load it"):
         Postgres(home).prepare()
 
 
-def test_a_long_home_gets_a_short_socket(home: Path) -> None:
+def test_a_long_home_gets_a_short_socket(home: Path, made: Path) -> None:
     deep = home / ("long" * 20)
     deep.mkdir()
-    server = Postgres(deep, durable=False)
-    server.start()
-    try:
+    with serving(deep, made) as server:
         assert execute(server.url, "select 1") == [(1,)]
-    finally:
-        server.stop()
-        server.remove()
 
 
 @as_root
-def test_another_user_of_the_machine_is_not_let_in(postgres: Postgres) -> None:
-    program = postgres.prepare()
+def test_another_user_of_the_machine_is_not_let_in(standing: Postgres) -> None:
+    program = standing.prepare()
     sockets = program.argv[program.argv.index("-k") + 1]
     psql = [str(Path(program.argv[0]).with_name("psql")), "-h", sockets, "-U", "dues", "-c", "select 1"]
     ours = subprocess.run(psql, check=False, capture_output=True, text=True)

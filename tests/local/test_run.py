@@ -1,7 +1,6 @@
 """What `bin/run` refuses, in one line, and that a signal ends it."""
 
 import errno
-import os
 import signal
 import socket
 from pathlib import Path
@@ -11,14 +10,13 @@ import pytest
 
 from local import ports
 from tests.forks import Done, bin_run
-from tests.local.runs import Run
+from tests.local.runs import Run, without_servers
 from tests.servers import wait_until
 
 
 def run(home: Path, *arguments: str, port: int | str = 0, **env: str) -> Done:
     """A `bin/run` that ends by itself."""
-    kept = {name: value for name, value in os.environ.items() if not name.endswith("_URL")}
-    environ = kept | {"DUES_HOME": str(home), "PORT": str(port or ports.free_port())} | env
+    environ = without_servers() | {"DUES_HOME": str(home), "PORT": str(port or ports.free_port())} | env
     return bin_run(*arguments, environ=environ)
 
 
