@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import cache
 from types import SimpleNamespace as Row
 from typing import IO, Any
 from uuid import UUID
@@ -63,6 +64,14 @@ class End:
         with self.app.app_context():
             return move(store.id, other.reach, tell, longest_wait_s=longest_wait_s)
 
+    def refusal(self, store: Row, other: "End") -> str:
+        """What a move is refused with, or nothing where it is not."""
+        try:
+            self.move(store, other)
+        except Refused as error:
+            return str(error)
+        return ""
+
     @contextmanager
     def reach(self) -> Iterator[Wire]:
         """As `Command` does, without another process."""
@@ -89,15 +98,11 @@ class End:
 
     def contents(self, store: Row) -> dict[str, list[str]]:
         """All rows of a store, by table, as text."""
-        found = {}
-        with closing(psycopg2.connect(self.servers.database_url, options="-c timezone=UTC")) as connection:
-            cursor = connection.cursor()
-            columns = all_columns(cursor)
-            for table in MOVED:
-                values = ", ".join(columns[table.name])
-                select = f"select row({values})::text from {table.name} where {table.rows} order by 1"
-                cursor.execute(select, {"store_id": store.id})
-                found[table.name] = [row[0] for row in cursor.fetchall()]
+        found, columns = {}, _columns_at(self.servers.database_url)
+        for table in MOVED:
+            values = ", ".join(columns[table.name])
+            select = f"select row({values})::text as text from {table.name} where {table.rows} order by 1"
+            found[table.name] = [row.text for row in self.make.rows(select, {"store_id": store.id})]
         return found
 
     @contextmanager
@@ -142,6 +147,12 @@ class End:
         moves = self.make.rows("select * from store_moves where state <> 'here'")
         held = self.make.value("select count(*) from jobs where queue like 'moving:%%'")
         return bool((triggers, moves, held) == (0, [], 0))
+
+
+@cache
+def _columns_at(database_url: str) -> dict[str, list[str]]:
+    with closing(psycopg2.connect(database_url)) as connection:
+        return all_columns(connection.cursor())
 
 
 @contextmanager
