@@ -32,7 +32,9 @@ def pinned(name: str) -> set[str]:
     return {line.lower().replace("_", "-") for line in lines}
 
 
-@pytest.mark.parametrize("requirements", ["requirements.txt", "requirements-otel.txt"])
+@pytest.mark.parametrize(
+    "requirements", ["requirements.txt", pytest.param("requirements-otel.txt", marks=pytest.mark.wide)]
+)
 def test_the_image_holds_all_that_runs_and_needs_only_what_is_pinned_for_it(
     servers: Servers, tmp_path: Path, requirements: str
 ):

@@ -187,7 +187,7 @@ def strike(fleet: Fleet, port: int, make: Factory, requests: int) -> None:
 
 
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("requests", [400, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("requests", [100, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_no_request_is_lost_while_web_servers_die_and_releases_follow_each_other(
     site: Site, make: Factory, requests: int
 ):

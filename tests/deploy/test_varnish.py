@@ -172,7 +172,10 @@ def test_after_its_purge_nothing_old_is_given(edge: Edge, catalogue: Catalogue, 
         wait_until(partial(is_kept, path), 30, "an answer that Varnish had kept")
 
 
-@pytest.mark.parametrize("privacy", ["private", "followers", "members"])
+@pytest.mark.parametrize(
+    "privacy",
+    ["members", pytest.param("private", marks=pytest.mark.wide), pytest.param("followers", marks=pytest.mark.wide)],
+)
 def test_a_post_that_not_everybody_may_see_is_never_kept(edge: Edge, catalogue: Catalogue, privacy: str):
     post = f"/v1/posts/{catalogue.post.id}"
     paths = (post, f"{post}/comments", f"{post}/likes")

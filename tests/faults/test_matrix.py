@@ -18,14 +18,13 @@ from tests.faults.recoveries import Recovery, record
 
 Stage = Callable[[Row, Mode], Play]
 
-# One of each kind, and quick ones: what runs without being asked for. Workers that are killed on the way of a mail are
-# in tests/workers/test_payments.py and tests/mail/test_doubt.py, and a Redis that was gone comes back empty.
+# Quick ones, each of another kind: what runs without being asked for. Workers that are killed on the way of a mail are
+# in tests/workers/test_payments.py and tests/mail/test_doubt.py, and a Redis that is gone in
+# tests/workers/test_stopping.py.
 SHORT = {
     ("web -9, after it, before the answer", "asked"),
     ("relay -9, after push", "asked"),
     ("SMTP, reset after it accepted", "plain"),
-    ("Redis, gone for 5 s of traffic", "asked"),
-    ("PostgreSQL, terminated backends", "asked"),
 }
 ALL = [(row, mode) for row in (*ROWS, *OUTAGES, *GATEWAY_ROWS, *MAILINGS, *CLIENTS, *MEMBERS) for mode in row.modes]
 

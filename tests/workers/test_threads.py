@@ -119,7 +119,7 @@ def test_threads_do_not_outlive_the_supervisor(processes: Processes, jobs: Jobs,
     wait_until(lambda: statuses(make) == {"queued": 2}, 10, "its jobs to be given back")
 
 
-@pytest.mark.parametrize("queue", ["webhooks:1", "webhooks:2"])
+@pytest.mark.parametrize("queue", ["webhooks:1", pytest.param("webhooks:2", marks=pytest.mark.wide)])
 def test_every_lease_is_renewed_while_its_job_takes(
     queue: str, processes: Processes, jobs: Jobs, make: Factory, notes: Notes
 ) -> None:
