@@ -151,7 +151,9 @@ class TestWhatMayBeKept:
             assert mine.headers["Cache-Control"] == "private, no-cache"
             assert "Surrogate-Key" not in mine.headers
 
-    @pytest.mark.parametrize("privacy", ["followers", "members", "private"])
+    @pytest.mark.parametrize(
+        "privacy", ["members", *(pytest.param(privacy, marks=pytest.mark.wide) for privacy in ("followers", "private"))]
+    )
     def test_no_post_that_not_everybody_may_see(self, edge: Edge, privacy: str):
         post = edge.post(privacy=privacy)
         for path in edge.paths_of(post):
@@ -302,7 +304,9 @@ class TestPurging:
 
 
 class TestACacheThatDoesNotListen:
-    @pytest.mark.parametrize("status", [401, 302, 429, 500])
+    @pytest.mark.parametrize(
+        "status", [302, 500, *(pytest.param(status, marks=pytest.mark.wide) for status in (401, 429))]
+    )
     def test_is_told_again(self, edge: Edge, status: int):
         edge.receiver.always(status, Location=edge.receiver.url)
         edge.change_package()

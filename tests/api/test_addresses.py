@@ -79,9 +79,8 @@ def test_all_faults_are_told_at_once(client, auth: dict[str, str]):
     }
 
 
-@pytest.mark.parametrize(
-    ("typed", "kept"),
-    [
+def test_a_vat_number_has_one_form_and_its_check_digits(client, auth: dict[str, str]):
+    numbers: list[tuple[str, str | None]] = [
         ("DE136695976", "DE136695976"),
         ("de 136.695.976", "DE136695976"),
         ("ATU 13585627", "ATU13585627"),
@@ -99,20 +98,19 @@ def test_all_faults_are_told_at_once(client, auth: dict[str, str]):
         ("１２３４５６７８９", None),
         ("<b>12345</b>", None),
         ("1" * 41, None),
-    ],
-)
-def test_a_vat_number_has_one_form_and_its_check_digits(client, auth: dict[str, str], typed: str, kept: str | None):
-    answer = client.post(PATH, json={**HOME, "company": "Lovelace GmbH", "tax_id": typed}, headers=auth)
-    assert answer.status_code == (201 if kept else 422), answer.text
-    if kept:
-        assert (answer.json["tax_id"], answer.json["company"]) == (kept, "Lovelace GmbH")
-    else:
-        assert answer.json["errors"][0]["pointer"] == "#/tax_id"
+    ]
+    for typed, kept in numbers:
+        answer = client.post(PATH, json={**HOME, "company": "Lovelace GmbH", "tax_id": typed}, headers=auth)
+        assert answer.status_code == (201 if kept else 422), (typed, answer.text)
+        if kept:
+            assert (answer.json["tax_id"], answer.json["company"]) == (kept, "Lovelace GmbH")
+        else:
+            assert answer.json["errors"][0]["pointer"] == "#/tax_id", typed
 
 
-@pytest.mark.parametrize("country", ["de", "DEU", "D", "D1", "", "DE\n", "ÄÖ"])
-def test_a_country_is_two_capital_letters(client, auth: dict[str, str], country: str):
-    assert client.post(PATH, json={**HOME, "country": country}, headers=auth).status_code == 422
+def test_a_country_is_two_capital_letters(client, auth: dict[str, str]):
+    for country in ("de", "DEU", "D", "D1", "", "DE\n", "ÄÖ"):
+        assert client.post(PATH, json={**HOME, "country": country}, headers=auth).status_code == 422, country
 
 
 @pytest.mark.parametrize("field", ["line1", "city", "country", "label", "is_default"])

@@ -112,12 +112,12 @@ NO_JSON = [
 ]
 
 
-@pytest.mark.parametrize("body", NO_JSON)
 @pytest.mark.parametrize("wrapped", [b"%b", b'{"name": %b}', b'{"unknown": [1, %b]}'])
-def test_what_is_not_json_is_400(client, body: bytes, wrapped: bytes):
-    answer = post(client, wrapped.replace(b"%b", body))
-    assert (answer.status_code, answer.json["code"]) == (400, "malformed_json")
-    assert len(answer.json["detail"]) < 200
+def test_what_is_not_json_is_400(client, wrapped: bytes):
+    for body in NO_JSON:
+        answer = post(client, wrapped.replace(b"%b", body))
+        assert (answer.status_code, answer.json["code"]) == (400, "malformed_json"), body[:20]
+        assert len(answer.json["detail"]) < 200, body[:20]
 
 
 @pytest.mark.parametrize(
@@ -266,7 +266,7 @@ def test_deflate_is_one_piece(client):
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_a_bomb_is_413(client, encoding: str):
-    bomb = compressed(PLAIN + b" " * 200 * MIB, encoding)
+    bomb = compressed(PLAIN + b" " * 32 * MIB, encoding)
     assert len(bomb) < MIB
     answer = post(client, bomb, **{"Content-Encoding": encoding})
     assert (answer.status_code, answer.json["code"]) == (413, "payload_too_large")

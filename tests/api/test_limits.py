@@ -17,6 +17,8 @@ from tests.webserver import WebServer
 # So long that no test meets the end of a window.
 WINDOW_S = 999_999_999
 QUOTA = 40
+each_host = pytest.mark.parametrize("target", ["server:app", pytest.param("wsgi:app", marks=pytest.mark.wide)])
+both_hosts = pytest.mark.parametrize("target", ["server:app", "wsgi:app"])
 
 
 def ask(
@@ -61,7 +63,7 @@ def test_four_processes_together_let_the_quota_through_and_no_more(servers: Serv
         assert ask(web, path="/v1/stores")[1] == 200
 
 
-@pytest.mark.parametrize("target", ["server:app", "wsgi:app"])
+@each_host
 def test_what_operators_ask_is_answered_where_clients_have_used_up_their_gateway_s_quota(
     servers: Servers, clean: None, target: str
 ):
@@ -74,7 +76,7 @@ def test_what_operators_ask_is_answered_where_clients_have_used_up_their_gateway
         assert ask(web, path="/")[1] == 429
 
 
-@pytest.mark.parametrize("target", ["server:app", "wsgi:app"])
+@each_host
 def test_answers_say_what_is_left_and_refusals_when_to_come_back(
     servers: Servers, make: Factory, user: Made, target: str
 ):
@@ -103,7 +105,7 @@ def test_payments_have_half_and_logging_in_a_tenth(servers: Servers, make: Facto
         assert tried == {422: QUOTA // 10, 429: QUOTA - QUOTA // 10}
 
 
-@pytest.mark.parametrize("target", ["server:app", "wsgi:app"])
+@both_hosts
 def test_made_up_tokens_are_no_way_around_the_limit_of_their_address(
     servers: Servers, make: Factory, user: Made, target: str
 ):
@@ -116,7 +118,7 @@ def test_made_up_tokens_are_no_way_around_the_limit_of_their_address(
         assert ask(web, **good)[1] == 200
 
 
-@pytest.mark.parametrize("target", ["server:app", "wsgi:app"])
+@each_host
 def test_users_of_one_address_leave_each_other_their_quotas(servers: Servers, make: Factory, user: Made, target: str):
     with limited(servers, target=target) as web:
         assert [ask(web, **make.auth(make.user()))[1] for _ in range(QUOTA + 2)] == [200] * (QUOTA + 2)
@@ -126,7 +128,7 @@ def test_users_of_one_address_leave_each_other_their_quotas(servers: Servers, ma
         assert int(_left(ask(web, path="/v1/stores")[0])) == QUOTA - 1
 
 
-@pytest.mark.parametrize("target", ["server:app", "wsgi:app"])
+@each_host
 def test_one_token_is_one_caller_however_it_is_written(servers: Servers, make: Factory, user: Made, target: str):
     token = make.auth(user)["Authorization"].removeprefix("Bearer ")
     with limited(servers, target=target) as web:
@@ -161,7 +163,7 @@ def _left(headers: http.client.HTTPMessage) -> str:
     return (headers["RateLimit"] or "").split(";")[1].removeprefix("r=")
 
 
-@pytest.mark.parametrize("target", ["server:app", "wsgi:app"])
+@each_host
 def test_without_redis_a_good_token_is_still_told_from_made_up_ones(
     servers: Servers, make: Factory, user: Made, target: str
 ):

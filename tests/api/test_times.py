@@ -71,20 +71,21 @@ def test_what_is_no_time_is_refused_in_words(text: str) -> None:
         assert "RFC 3339 time" in fault.detail or "the years 1 to 9999" in fault.detail
 
 
-@pytest.mark.parametrize("hours", [0, 9, 14, 15, 16, 20, 23])
 @pytest.mark.parametrize("sign", "+-")
-def test_every_offset_is_taken_by_every_route(client, make: Factory, hours: int, sign: str) -> None:
+def test_every_offset_is_taken_by_every_route(client, make: Factory, sign: str) -> None:
     owner = make.user()
-    store, auth = make.store(owner), make.auth(owner)
-    make.event(store)
-    times = {"from": f"2026-01-01T00:00:00{sign}{hours:02}:59", "to": f"2027-01-01T00:00:00{sign}{hours:02}:59"}
-    replays = f"/v1/stores/{store.id}/webhook-endpoints/{make.endpoint(store).id}/replays"
-    assert client.post(replays, json=times, headers=auth).status_code == 202
-    reports = f"/v1/stores/{store.id}/reports"
-    report = client.post(reports, json={"kind": "payments", "format": "csv", **times}, headers=auth)
-    assert report.json["from"] == rfc3339(datetime.fromisoformat(times["from"]))
-    events = f"/v1/stores/{store.id}/events?timestamp[gte]={quote(times['from'])}"
-    assert client.get(events, headers=auth).status_code == 200
+    auth = make.auth(owner)
+    for hours in (0, 9, 14, 15, 16, 20, 23):
+        store = make.store(owner)
+        make.event(store)
+        times = {"from": f"2026-01-01T00:00:00{sign}{hours:02}:59", "to": f"2027-01-01T00:00:00{sign}{hours:02}:59"}
+        replays = f"/v1/stores/{store.id}/webhook-endpoints/{make.endpoint(store).id}/replays"
+        assert client.post(replays, json=times, headers=auth).status_code == 202, hours
+        reports = f"/v1/stores/{store.id}/reports"
+        report = client.post(reports, json={"kind": "payments", "format": "csv", **times}, headers=auth)
+        assert report.json["from"] == rfc3339(datetime.fromisoformat(times["from"])), hours
+        events = f"/v1/stores/{store.id}/events?timestamp[gte]={quote(times['from'])}"
+        assert client.get(events, headers=auth).status_code == 200, hours
 
 
 def test_a_plus_that_came_as_a_blank_is_a_plus(client, make: Factory) -> None:

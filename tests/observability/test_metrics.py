@@ -216,11 +216,11 @@ def test_a_full_disk_stops_no_server(servers: Servers, tmp_path: Path, full_from
                 assert counted(web) == 0
                 fill(disk)
             before = web.children()
-            for number in range(30):
+            for number in range(10):
                 assert ask(web, f"/v1/nothing?{number}")[0] == 404
                 assert ask(web, "/v1/stores")[0] == 200
                 assert ask(web, "/metrics")[0] == 200
             assert web.children() == before
             (disk / "fill").unlink()
             if full_from == "later":
-                wait_until(lambda: counted(web) == 30, what="room again")
+                wait_until(lambda: counted(web) == 10, what="room again")

@@ -28,18 +28,18 @@ def test_killed_in_the_middle_and_sent_again_it_is_finished(
     servers: Servers, make: Factory, store: Made, packages: Any, tmp_path: Path
 ) -> None:
     """The server dies after each operation in turn, among which are reads, so that each creation has a commit."""
-    lines = ",".join(f"part.{n}=kill:{tmp_path}/{n}" for n in (1, 3, 5))
+    lines = ",".join(f"part.{n}=kill:{tmp_path}/{n}" for n in (1, 3))
     headers = make.auth(owner_of(make, store)) | {"Idempotency-Key": "k"}
     read = {"method": "GET", "path": f"/v1/stores/{store.id}"}
-    batch = {"operations": [each for i in range(3) for each in (packages(f"p{i}"), read | {"id": f"r{i}"})]}
+    batch = {"operations": [each for i in range(2) for each in (packages(f"p{i}"), read | {"id": f"r{i}"})]}
     with WebServer(servers, threads=2, DUES_FAILPOINTS=lines) as web:
-        for died in (1, 2, 3):
+        for died in (1, 2):
             with pytest.raises((http.client.HTTPException, OSError)):
                 ask(web, batch, headers)
             assert make.value("select count(*) from packages") == died
         status, _, document = retry(web, batch, headers)
-    assert (status, [result["status"] for result in document["results"]]) == (207, [201, 200] * 3)
-    assert make.value("select count(*) from packages") == 3
+    assert (status, [result["status"] for result in document["results"]]) == (207, [201, 200] * 2)
+    assert make.value("select count(*) from packages") == 2
 
 
 def retry(web: WebServer, document: Any, headers: dict[str, str]) -> tuple[int, dict[str, str], Any]:

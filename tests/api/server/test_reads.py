@@ -71,15 +71,22 @@ def test_what_a_process_has_never_asked_of_its_database_is_asked_by_its_first_re
     assert (first[0], is_made_on_the_loop(first)) == (200, True)
 
 
-@pytest.mark.parametrize("encoding", DECODERS)
+@pytest.mark.parametrize(
+    ("encoding", "every"),
+    [
+        (None, 1),
+        *((encoding, 8) for encoding in DECODERS if encoding),
+        *(pytest.param(encoding, 1, marks=pytest.mark.wide) for encoding in DECODERS if encoding),
+    ],
+)
 def test_each_read_is_what_flask_answers(
-    app: Flask, servers: Servers, make: Factory, web: WebServer, encoding: str | None
+    app: Flask, servers: Servers, make: Factory, web: WebServer, encoding: str | None, every: int
 ):
     world = World(make, app)
     ids: dict[str, object] = {}
     for path in READS:
         ids |= world.target("GET", path)
-    paths = [path.format_map(ids | {"user_id": world.customer.id}) for path in READS]
+    paths = [path.format_map(ids | {"user_id": world.customer.id}) for path in READS[::every]]
     auth = make.auth(world.owner)
     headers = {"Accept-Encoding": encoding} if encoding else {}
     on_loop = 0

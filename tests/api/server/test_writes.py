@@ -50,7 +50,9 @@ def by_flask(app: Flask, method: str, path: str, headers: dict[str, str], body: 
     return answer.status_code, {name.lower(): value for name, value in answer.headers}, answer.data
 
 
-@pytest.mark.parametrize("row", WRITES, ids=str)
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, marks=[pytest.mark.wide] if n % 3 else []) for n, row in enumerate(WRITES)], ids=str
+)
 def test_each_write_is_answered_as_by_flask(app: Flask, make: Factory, door: LoopServer, row: Row):
     world = World(make, app)
 
