@@ -212,7 +212,8 @@ def clean(servers: Servers) -> None:
 
 @pytest.fixture
 def fresh_tables(servers: Servers, clean: None) -> None:
-    """The tables as migrations left them, for tests that look at PostgreSQL's plans."""
+    """The tables as migrations left them, for tests that look at PostgreSQL's plans or count the blocks that it reads:
+    rows that earlier tests have deleted are read, too."""
     servers.clean(anew=True)
 
 

@@ -283,6 +283,7 @@ def test_what_else_ends_the_waiting(
     assert release_waiting() == 0
 
 
+@pytest.mark.usefixtures("fresh_tables")
 @pytest.mark.parametrize("is_analyzed", [True, False])
 @pytest.mark.parametrize(
     ("sql", "values", "blocks"),

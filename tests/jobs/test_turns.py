@@ -254,7 +254,7 @@ def test_nobody_who_waits_is_passed_twice(in_app: Flask, make: Factory, arrivals
 
 
 @pytest.fixture(params=[True, False], ids=["analyzed", "not analyzed"])
-def crowded(make: Factory, request: pytest.FixtureRequest) -> Iterator[None]:
+def crowded(fresh_tables: None, make: Factory, request: pytest.FixtureRequest) -> Iterator[None]:
     """One store has 20,000 jobs waiting, and 300 others have one each; whether or not the planner has heard of it."""
     put_many = (
         "insert into jobs(id, kind, queue, store_id) select gen_random_uuid(), 'test.quick', 'default', %(store)s"

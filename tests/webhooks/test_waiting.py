@@ -208,7 +208,7 @@ def _nowhere(*args: object) -> Iterator[bool]:
 
 
 @pytest.fixture
-def waiting_crowd(hooks: Hooks, make: Factory) -> Row:
+def waiting_crowd(fresh_tables: None, hooks: Hooks, make: Factory) -> Row:
     """5,000 deliveries wait for one endpoint, and one for each of 50 others; 20 more are due to the first."""
     endpoint = make.endpoint(hooks.store)
     crowd(make, hooks.store.id, endpoint.id, 5000)
