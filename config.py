@@ -264,6 +264,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "database_url": sqlalchemy_url(self.database_url),
             "cache_redis_url": self.cache_redis_url or self.redis_url,
             "files_dir": self.files_dir or os.path.join(self.dues_home, "files"),
+            "fonts_dir": self.fonts_dir and os.path.abspath(self.fonts_dir),  # noqa: PTH100  (read from another folder)
             "public_url": self.public_url.rstrip("/"),
         }
         for name, value in defaults.items():
@@ -279,8 +280,8 @@ def _read_template(text: str) -> None:
 
 
 def _read_folder(text: str) -> None:
-    if not os.path.isdir(text):  # noqa: PTH112  (a Path raises for a name that is too long)
-        raise ValueError("there is no such folder")
+    if not (os.path.isdir(text) and os.access(text, os.R_OK | os.X_OK)):  # noqa: PTH112  (Path: not for long names)
+        raise ValueError("there is no such folder that can be read")
 
 
 # What the text of a setting has to read as, where its type does not tell. Each raises ValueError.

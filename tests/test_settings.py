@@ -262,6 +262,17 @@ def test_what_follows_from_others():
     assert found.public_url == "https://pay.example"
 
 
+def test_a_folder_of_fonts_is_the_same_wherever_it_is_read_from(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "fonts").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_settings({**LEAST, "FONTS_DIR": "fonts"}).fonts_dir == str(tmp_path / "fonts")
+
+    # Whoever tests may be root, who reads everything.
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(ConfigError, match="FONTS_DIR"):
+        load_settings({**LEAST, "FONTS_DIR": "fonts"})
+
+
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg2"])
 def test_a_database_url_names_the_driver_that_is_installed(scheme):
     assert sqlalchemy_url(f"{scheme}://u:p@h:5/d") == "postgresql+psycopg2://u:p@h:5/d"
