@@ -59,11 +59,14 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def run_forked(function: Callable[..., None], *arguments: Any, environ: Mapping[str, str]) -> Done:
-    """Call a function of a module in a process of its own, with the settings and failpoints of `environ`."""
+def run_forked(
+    function: Callable[..., None], *arguments: Any, environ: Mapping[str, str], timeout_s: float = 60
+) -> Done:
+    """Call a function of a module in a process of its own, with the settings and failpoints of `environ`. Raises:
+    subprocess.TimeoutExpired."""
     with TemporaryDirectory() as folder:
         process = Forked(_call, function, arguments, environ, folder)
-        code = process.wait(60)
+        code = process.wait(timeout_s)
         return Done(code, *((Path(folder) / name).read_text() for name in ("stdout", "stderr")))
 
 

@@ -25,6 +25,7 @@ SHORT = {
     ("web -9, after it, before the answer", "asked"),
     ("relay -9, after push", "asked"),
     ("SMTP, reset after it accepted", "plain"),
+    ("PostgreSQL, terminated backends", "asked"),
 }
 ALL = [(row, mode) for row in (*ROWS, *OUTAGES, *GATEWAY_ROWS, *MAILINGS, *CLIENTS, *MEMBERS) for mode in row.modes]
 

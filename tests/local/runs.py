@@ -105,7 +105,7 @@ def kill_and_see_it_return(run: Run, name: str) -> None:
 
 
 def take_tour(home: Path, *arguments: str) -> Done:
-    return run_forked(_be_tour, arguments, environ=os.environ | {"DUES_HOME": str(home)})
+    return run_forked(_be_tour, arguments, environ=os.environ | {"DUES_HOME": str(home)}, timeout_s=200)
 
 
 def _be_tour(words: tuple[str, ...]) -> None:
