@@ -4,12 +4,10 @@ The table is written from the contract and not from the code: it is `access` of 
 target belongs to `customer`, in a store where `support`, `manager` and `owner` are the staff; `other` has a token and
 nothing to do with either. `unscoped` is the owner with every scope but the row's, and `elsewhere` the owner with a
 token that is bound to another of the owner's stores.
-`-` stands where the contract does not say. The plain run leaves out callers who are answered as others are
-(`some_callers()`), and `--wide` nobody.
+`-` stands where the contract does not say.
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,9 +22,7 @@ from tests.api.samples.declared import ALL, BODIES, FileBody, sent_with
 from tests.api.world import World
 from tests.factory import Factory
 
-PEOPLE = ("nobody", "other", "customer", "support", "manager", "owner")
-LESSER = ("unscoped", "elsewhere")
-CALLERS = PEOPLE + LESSER
+CALLERS = ("nobody", "other", "customer", "support", "manager", "owner", "unscoped", "elsewhere")
 
 
 @dataclass(frozen=True)
@@ -79,25 +75,10 @@ def headers_of(caller: str, row: Row, world: World, make: Factory) -> dict[str, 
     return make.auth(getattr(world, caller))
 
 
-def some_callers(row: Row) -> list[str]:
-    """Of the people whom the contract answers alike the weakest who may, or the strongest who may not; and one of the
-    owner's lesser tokens, by turns."""
-    strongest = {row.expected[caller]: caller for caller in PEOPLE}
-    weakest = {row.expected[caller]: caller for caller in reversed(PEOPLE)}
-    chosen = {weakest[status] if status[0] == "2" else caller for status, caller in strongest.items()}
-    return [caller for caller in CALLERS if caller in chosen or caller == LESSER[ROWS.index(row) % 2]]
-
-
-def each_of(rows: list[Row]) -> pytest.MarkDecorator:
-    some = [pytest.param(row, some_callers(row), id=str(row)) for row in rows]
-    wide = [pytest.param(row, CALLERS, id=f"{row} as everybody", marks=pytest.mark.wide) for row in rows]
-    return pytest.mark.parametrize(("row", "callers"), some + wide)
-
-
-@each_of(ROWS)
-def test_access(row: Row, callers: Sequence[str], world: World, make: Factory, app: Flask) -> None:
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_access(row: Row, world: World, make: Factory, app: Flask) -> None:
     answered, told = {}, {}
-    for caller in callers:
+    for caller in CALLERS:
         path = row.path.format_map(world.target(row.method, row.path))
         headers = headers_of(caller, row, world, make)
         if row.method == "POST":
@@ -108,21 +89,20 @@ def test_access(row: Row, callers: Sequence[str], world: World, make: Factory, a
             assert int(status) < 500, f"{caller}: {answer.get_data(as_text=True)}"
             told[caller] = answer.get_data(as_text=True)[:500] if int(status) >= 400 else ""
         answered[caller] = "-" if row.expected[caller] == "-" else status
-    expected = {caller: row.expected[caller] for caller in callers}
-    others = {caller: told[caller] for caller in callers if answered[caller] != expected[caller]}
-    assert answered == expected, others
+    others = {caller: told[caller] for caller in CALLERS if answered[caller] != row.expected[caller]}
+    assert answered == row.expected, others
 
 
 BELOW_A_STORE = [row for row in ROWS if row.path.startswith("/v1/stores/{store_id}/") and row.path.count("{") > 1]
 
 
-@each_of(BELOW_A_STORE)
+@pytest.mark.parametrize("row", BELOW_A_STORE, ids=str)
 def test_who_may_not_see_a_row_is_not_told_whether_it_is_there(
-    row: Row, callers: Sequence[str], world: World, make: Factory, app: Flask
+    row: Row, world: World, make: Factory, app: Flask
 ) -> None:
     """A row that is there and an id that was made up are refused alike, whatever is asked to be done with it."""
     client, store = app.test_client(), str(world.store.id)
-    for caller in callers:
+    for caller in CALLERS:
         if row.expected[caller].startswith("2"):
             continue
         there = row.path.format_map(world.target(row.method, row.path))
