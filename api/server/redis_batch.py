@@ -7,6 +7,7 @@ ran out of time is closed and never read again. What Redis does not say is unkno
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
@@ -63,6 +64,8 @@ class _Batch:
     follows: bool = False
     # From which record on the journal's news are asked for; None: it is joined.
     asked_from: int | None = None
+    # When it is sent, a time of `time.monotonic()`.
+    asked_at: float = 0.0
 
 
 class Checks:
@@ -172,6 +175,7 @@ class Checks:
         if not replies:
             _answer(batch, [UNKNOWN] * len(batch.askers))
             return
+        batch.asked_at = time.monotonic()
         answer = connection.send(data, replies, LOOK_TIMEOUT_S)
         answer.add_done_callback(lambda done: self._receive(batch, prefix, done))
 
@@ -210,7 +214,10 @@ class Checks:
         for key in batch.counts:
             requests, _, ends_in_s = next(replies), next(replies), next(replies)
             used[key] = requests, ends_in_s
-        found = [self._found(reply, prefix, plan, news) for reply, plan in zip(replies, batch.looks, strict=True)]
+        found = [
+            self._found(reply, prefix, plan, news, batch.asked_at)
+            for reply, plan in zip(replies, batch.looks, strict=True)
+        ]
         journal = news.journal if isinstance(news, Position) else None
         looks = iter(found)
         results = []
@@ -221,12 +228,14 @@ class Checks:
             results.append(CheckResult(fresh, mine, next(looks) if plan and found else None))
         _answer(batch, results)
 
-    def _found(self, reply: Reply, prefix: str | None, plan: ReadPlan, news: Position | Unjoined | None) -> Lookup:
+    def _found(
+        self, reply: Reply, prefix: str | None, plan: ReadPlan, news: Position | Unjoined | None, asked_at: float
+    ) -> Lookup:
         """None where Redis refused to look."""
         if self._is_refused(reply):
             return None
         assert prefix
-        found = found_by(reply, prefix, plan.tags)
+        found = found_by(reply, prefix, plan.tags, asked_at)
         return with_news(found, news) if plan.follows else found
 
     def _news(self, reply: Reply, prefix: str | None, asked_from: int | None) -> Position | Unjoined | None:

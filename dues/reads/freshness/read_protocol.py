@@ -189,7 +189,7 @@ class ReadProtocol:
 
     def _fresh(self, found: Lookup, follows: bool) -> Result | None:
         """The answer that was found, if it is fresh."""
-        result = unpack(found, self._clock(), follows=follows) if isinstance(found, Hit) else None
+        result = unpack(found, follows=follows) if isinstance(found, Hit) else None
         if result:
             self._count("hit")
         return result
@@ -308,12 +308,12 @@ def judge(
     return Result(answer.payload, False, validator, expires_at), entry
 
 
-def unpack(hit: Hit, moment: float, *, follows: bool = False) -> Result | None:
-    """The answer of an entry that was found at `moment`; None where the journal has news of it, or was not asked."""
+def unpack(hit: Hit, *, follows: bool = False) -> Result | None:
+    """The answer of an entry that was found; None where the journal has news of it, or was not asked."""
     payload, validator = hit.payload, hit.validator
     if follows:
         concern, payload = unpack_concern(payload)
         if hit.position is None or not concern.is_clear(hit.position.journal):
             return None
         validator = validator._replace(concern=concern)
-    return Result(payload, True, validator, moment + hit.left_s)
+    return Result(payload, True, validator, hit.ends_at)

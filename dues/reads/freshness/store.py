@@ -10,6 +10,7 @@ Every name holds the server's `run_id` and the switch's generation, so nothing f
 can be met again. Everything expires, and may be evicted at any moment.
 """
 
+import time
 from collections.abc import Sequence
 from hashlib import blake2b
 from typing import NamedTuple, cast
@@ -34,13 +35,14 @@ _NOBODY = b"-"
 
 
 class Hit(NamedTuple):
-    """An entry whose tags have not been touched. `left_s`: for how many seconds more Redis keeps it; less than none
-    where it was put there without an end. Where the journal was asked for its news, `position` is how far it was
-    followed; None: nothing is known of them."""
+    """An entry whose tags have not been touched, and which Redis keeps until `ends_at`, a time of this process's
+    `time.monotonic()`: what was left of its life counts from when Redis was asked, however late the reply was read. It
+    is past where the entry was put there without an end. Where the journal was asked for its news, `position` is how
+    far it was followed; None: nothing is known of them."""
 
     payload: bytes
     validator: Validator
-    left_s: float
+    ends_at: float
     position: Position | None = None
 
 
@@ -83,10 +85,11 @@ class Store:
     ) -> Hit | Miss | Unestablished:
         """The entry `key` if its tags are untouched, and with a `follower` the news of the journal. Without tags
         nothing can be known: there must be at least one."""
-        prefix, asked_from = "", None
+        prefix, asked_from, asked_at = "", None, 0.0
 
         def commands(connection: Connection) -> list[Command]:
-            nonlocal prefix, asked_from
+            nonlocal prefix, asked_from, asked_at
+            asked_at = time.monotonic()
             prefix = self.prefix(connection.run_id, generation)
             look = self.look_command(prefix, key, tags)
             if follower is None:
@@ -95,7 +98,7 @@ class Store:
             return [look, question]
 
         reply, *news = self._pool.ask(commands, LOOK_TIMEOUT_S)
-        found = found_by(reply, prefix, tags)
+        found = found_by(reply, prefix, tags, asked_at)
         return with_news(found, follower.take(prefix, asked_from, news[0])) if follower else found
 
     def ask(self, commands: Sequence[Command]) -> list[Reply]:
@@ -173,11 +176,12 @@ class Store:
         self._pool.close()
 
 
-def found_by(reply: Reply, prefix: str, tags: Sequence[str]) -> Hit | Miss | Unestablished:
-    """What a look found, from its reply. Raises: CacheAway for what is no reply to a look."""
+def found_by(reply: Reply, prefix: str, tags: Sequence[str], asked_at: float) -> Hit | Miss | Unestablished:
+    """What a look that was asked for at `asked_at`, a time of `time.monotonic()`, has found, from its reply. Raises:
+    CacheAway for what is no reply to a look."""
     match reply:
         case [bytes(version), bytes(payload), int(left_ms)]:
-            return Hit(payload, Validator(prefix, tuple(tags), version.decode()), left_ms / 1000)
+            return Hit(payload, Validator(prefix, tuple(tags), version.decode()), asked_at + left_ms / 1000)
         case [bytes(version), None, leader, int(since_ms)]:
             validator = Validator(prefix, tuple(tags), version.decode())
             return Miss(validator, leader == b"", leader not in (b"", _NOBODY, None), since_ms)

@@ -1,18 +1,22 @@
 """The scripts on a real Valkey."""
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import redis
 
 from api.server.redis_batch import Checks
 from dues.reads.freshness.backend import FreshCache
+from dues.reads.freshness.lua import SCRIPTS
 from dues.reads.freshness.read_protocol import Ask, establish_base
 from dues.reads.freshness.store import NEWEST_IDS, Hit, Miss, Store, Unestablished
 from dues.reads.freshness.validator import Validator, ValidatorSet
-from dues.redis.wire import Address, CacheAway
+from dues.redis.wire import Address, CacheAway, Command, Connection, Pool, Reply
 from local.valkey import Valkey
 
 
@@ -97,9 +101,52 @@ def test_an_entry_is_found_while_its_tags_read_the_same(store: Store) -> None:
     found = look(store)
     assert isinstance(found, Hit)
     assert (found.payload, found.validator) == (b"body\nwith \x00 bytes", validator)
-    assert 0 < found.left_s <= 60
+    assert time.monotonic() < found.ends_at <= time.monotonic() + 10
     store.touch(1, ["b"], "101")
     assert isinstance(look(store), Miss)
+
+
+class _ReadLate(Pool):
+    """Whoever asks is held up when Redis has replied, and before the reply is looked at."""
+
+    replied_at = 0.0
+
+    def ask(self, commands: Callable[[Connection], Sequence[Command]], timeout_s: float) -> list[Reply]:
+        replies = super().ask(commands, timeout_s)
+        self.replied_at = time.monotonic()
+        time.sleep(0.2)
+        return replies
+
+
+def test_what_is_left_of_an_entry_counts_from_when_it_was_asked_for(
+    store: Store, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert established(store)
+    fill(store, look(store).validator, "k", b"body")
+    late = _ReadLate(Address.parse(valkey.url), [script.text for script in SCRIPTS])
+    monkeypatch.setattr(store, "_pool", late)
+    found = look(store)
+    assert isinstance(found, Hit)
+    assert found.ends_at <= late.replied_at + 10
+
+    async def ask() -> tuple[Any, float]:
+        checks = Checks(Address.parse(valkey.url), store, lambda: 1)
+        plan: Any = SimpleNamespace(key="k", tags=("a", "b"), follows=False)
+        try:
+            await checks.ask(None, None, plan)
+            answer = checks.ask(None, None, plan)
+            # It is sent in this turn of the loop, which is then held up.
+            await asyncio.sleep(0)
+            sent_at = time.monotonic()
+            time.sleep(0.2)
+            return (await answer).found, sent_at
+        finally:
+            checks.close()
+            await asyncio.sleep(0)
+
+    found, sent_at = asyncio.run(ask())
+    assert isinstance(found, Hit)
+    assert found.ends_at <= sent_at + 10
 
 
 def test_a_tag_lists_its_newest_ids_and_a_floor(store: Store) -> None:
