@@ -2,7 +2,7 @@
 
 The same requests each time. For each parameter and field there are some at its bounds and beyond them, of which every
 sixteenth is sent, and some at random; `--slow` sends all of the former and many more of the latter. To make them up
-takes longer than to answer them, so the plain run takes every fourth operation, and `--wide` the others.
+takes longer than to answer them, so the plain run takes every second operation, and `--wide` the others.
 """
 
 import zlib
@@ -123,7 +123,7 @@ def play(operation: str, world: World, headers: dict[str, str], *, every: int, a
 
 
 @pytest.mark.parametrize(
-    "operation", [pytest.param(o, marks=[pytest.mark.wide] if n % 4 else []) for n, o in enumerate(OPERATIONS)]
+    "operation", [pytest.param(o, marks=[pytest.mark.wide] if n % 2 else []) for n, o in enumerate(OPERATIONS)]
 )
 def test_requests_made_up_from_the_document(operation: str, world: World, headers: dict[str, str]):
     play(operation, world, headers, every=16, at_random=2)
