@@ -129,6 +129,11 @@ def test_what_is_left_of_an_entry_counts_from_when_it_was_asked_for(
     assert isinstance(found, Hit)
     assert found.ends_at <= late.replied_at + 10
 
+
+def test_it_does_so_on_an_event_loop(store: Store, valkey: Valkey) -> None:
+    assert established(store)
+    fill(store, look(store).validator, "k", b"body")
+
     async def ask() -> tuple[Any, float]:
         checks = Checks(Address.parse(valkey.url), store, lambda: 1)
         plan: Any = SimpleNamespace(key="k", tags=("a", "b"), follows=False)
@@ -138,7 +143,7 @@ def test_what_is_left_of_an_entry_counts_from_when_it_was_asked_for(
             # It is sent in this turn of the loop, which is then held up.
             await asyncio.sleep(0)
             sent_at = time.monotonic()
-            time.sleep(0.2)
+            time.sleep(0.5)
             return (await answer).found, sent_at
         finally:
             checks.close()
