@@ -63,8 +63,8 @@ class Reply:
     waiting: the client wants to be held until there is more to say (api/long_poll.py); a server that has no room for it
     sends the reply as it is.
     poke: the same of a client that waits for changes (api/pokes.py).
-    validators: how to find out later whether this is still the answer, until `until` (seconds since 1970) at most; none
-    where it may not be kept. hit: whether a cache had it. access: what the caller was found to be allowed.
+    validators: how to find out later whether this is still the answer, until `until` (of `time.monotonic()`) at most;
+    none where it may not be kept. hit: whether a cache had it. access: what the caller was found to be allowed.
     unread: of a write that is one of several in a transaction(), gives the answer whose body and ETag are its own; see
     `read()`. queries, db_s: how many statements it took, and how many seconds of PostgreSQL's.
     """

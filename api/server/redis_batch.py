@@ -203,7 +203,16 @@ class Checks:
         if answer.cancelled() or answer.exception():
             _answer(batch, [UNKNOWN] * len(batch.askers))
             return
-        everything = answer.result()
+        try:
+            results = self._results(batch, prefix, answer.result())
+        except CacheAway:
+            # What replies so is not to be asked again.
+            self.close()
+            results = [UNKNOWN] * len(batch.askers)
+        _answer(batch, results)
+
+    def _results(self, batch: _Batch, prefix: str | None, everything: list[Reply]) -> list[CheckResult]:
+        """What the replies say to each asker. Raises: CacheAway for what is no reply to the question."""
         news = self._news(everything.pop(), prefix, batch.asked_from) if batch.follows else None
         replies = iter(everything[len(batch.told) :])
         values: list[Reply] = []
@@ -226,12 +235,12 @@ class Checks:
             mine = _used(used[limit.key], rank - batch.counts[limit.key][1]) if limit else None
             fresh = validators is not None and validators.holds(prefix, named, journal)
             results.append(CheckResult(fresh, mine, next(looks) if plan and found else None))
-        _answer(batch, results)
+        return results
 
     def _found(
         self, reply: Reply, prefix: str | None, plan: ReadPlan, news: Position | Unjoined | None, asked_at: float
     ) -> Lookup:
-        """None where Redis refused to look."""
+        """None where Redis refused to look. Raises: CacheAway."""
         if self._is_refused(reply):
             return None
         assert prefix

@@ -202,7 +202,9 @@ class ReadProtocol:
             return result
         if isinstance(found, Hit):
             # Untouched by its tags, but there were news of it: nobody waits for another.
-            found = Miss(found.validator, fills=False, must_wait=False, position=found.position)
+            found = Miss(
+                found.validator, fills=False, must_wait=False, since_ms=found.since_ms, position=found.position
+            )
         miss = found if isinstance(found, Miss) else None
         try:
             result, entry = yield from self._compute(miss, follows)
@@ -266,12 +268,11 @@ def establish_base(store: Store, prefix: str) -> Generator[Step, Any, bool]:
 
 
 class Entry(NamedTuple):
-    """What is kept of an answer, and for how many seconds: from `since_ms` of Redis' clock on, or where that is None
-    from when it is kept."""
+    """What is kept of an answer, and for how many seconds from `since_ms` of Redis' clock on."""
 
     payload: bytes
     life_s: float
-    since_ms: int | None
+    since_ms: int
 
 
 def judge(
@@ -281,21 +282,17 @@ def judge(
     (both of one clock), for `life_s` at most: None where its snapshot does not cover all that has touched what it
     depends on, or where nothing is known of that.
 
-    What has an end of its own ends by Redis' clock, counted from the look, which came before `began`: a Redis that
-    stood still since then does not prolong it.
+    It ends by Redis' clock, counted from the look, which came before `began`: a Redis that stood still since then does
+    not prolong it.
     """
-    has_end = answer.life_s is not None
     if answer.life_s is not None:
         life_s = min(answer.life_s, life_s)
     expires_at = began + life_s
     not_kept = Result(answer.payload, False, None), None
     if miss is None or expires_at <= moment or not covers(miss.validator.version, answer.snapshot):
         return not_kept
-    if has_end and miss.since_ms is None:
-        return not_kept
-    left_s = life_s if miss.since_ms is not None else expires_at - moment
     if not follows:
-        entry = Entry(answer.payload, left_s, miss.since_ms)
+        entry = Entry(answer.payload, life_s, miss.since_ms)
         return Result(answer.payload, False, miss.validator, expires_at), entry
     if miss.position is None:
         return not_kept
@@ -304,7 +301,7 @@ def judge(
     if not concern.is_covered(journal, answer.snapshot):
         return not_kept
     validator = miss.validator._replace(concern=concern)
-    entry = Entry(concern.pack() + answer.payload, left_s, miss.since_ms)
+    entry = Entry(concern.pack() + answer.payload, life_s, miss.since_ms)
     return Result(answer.payload, False, validator, expires_at), entry
 
 

@@ -37,23 +37,24 @@ _NOBODY = b"-"
 class Hit(NamedTuple):
     """An entry whose tags have not been touched, and which Redis keeps until `ends_at`, a time of this process's
     `time.monotonic()`: what was left of its life counts from when Redis was asked, however late the reply was read. It
-    is past where the entry was put there without an end. Where the journal was asked for its news, `position` is how
-    far it was followed; None: nothing is known of them."""
+    is past where the entry was put there without an end. `since_ms`: when Redis looked, by its own clock. Where the
+    journal was asked for its news, `position` is how far it was followed; None: nothing is known of them."""
 
     payload: bytes
     validator: Validator
     ends_at: float
+    since_ms: int
     position: Position | None = None
 
 
 class Miss(NamedTuple):
-    """`fills`: the asker is the one to compute the entry; `must_wait`: somebody else is at it. `since_ms`: when Redis
-    looked, by its own clock; None: not known. `position` as in Hit."""
+    """`fills`: the asker is the one to compute the entry; `must_wait`: somebody else is at it. `since_ms` and
+    `position` as in Hit."""
 
     validator: Validator
     fills: bool
     must_wait: bool
-    since_ms: int | None = None
+    since_ms: int
     position: Position | None = None
 
 
@@ -116,16 +117,13 @@ class Store:
         return ("EVALSHA", LOOK.sha, len(names), *names, _TRIAL_LIFE_S, _LEAD_LIFE_MS)
 
     def fill_commands(
-        self, validator: Validator, key: str, payload: bytes, life_s: float, since_ms: int | None = None
+        self, validator: Validator, key: str, payload: bytes, life_s: float, since_ms: int
     ) -> list[Command]:
         """Keep an answer whose snapshot covers `validator.version`, and end the lead on it. An entry that is lost is
-        computed again. It is kept for so long from `since_ms` of Redis' clock on, however late Redis comes to it; None:
-        from then."""
+        computed again. It is kept for so long from `since_ms` of Redis' clock on, however late Redis comes to it."""
         entry = self._digest(key)
         data = validator.version.encode() + b"\n" + payload
-        life_ms = max(1, int(life_s * 1000))
-        end = ("PX", life_ms) if since_ms is None else ("PXAT", since_ms + life_ms)
-        keep = ("SET", f"{validator.prefix}e:{entry}", data, *end)
+        keep = ("SET", f"{validator.prefix}e:{entry}", data, "PXAT", since_ms + int(life_s * 1000))
         last = [("EXPIRE", name, _TAG_LIFE_S) for name in validator.names()]
         return [keep, ("DEL", f"{validator.prefix}l:{entry}"), *last]
 
@@ -180,8 +178,9 @@ def found_by(reply: Reply, prefix: str, tags: Sequence[str], asked_at: float) ->
     """What a look that was asked for at `asked_at`, a time of `time.monotonic()`, has found, from its reply. Raises:
     CacheAway for what is no reply to a look."""
     match reply:
-        case [bytes(version), bytes(payload), int(left_ms)]:
-            return Hit(payload, Validator(prefix, tuple(tags), version.decode()), asked_at + left_ms / 1000)
+        case [bytes(version), bytes(payload), int(left_ms), int(since_ms)]:
+            validator = Validator(prefix, tuple(tags), version.decode())
+            return Hit(payload, validator, asked_at + left_ms / 1000, since_ms)
         case [bytes(version), None, leader, int(since_ms)]:
             validator = Validator(prefix, tuple(tags), version.decode())
             return Miss(validator, leader == b"", leader not in (b"", _NOBODY, None), since_ms)

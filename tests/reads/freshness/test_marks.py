@@ -23,7 +23,6 @@ from dues.reads.freshness.read_protocol import (
     Look,
     ReadProtocol,
     Tell,
-    judge,
 )
 from dues.reads.freshness.store import Miss, Store
 from dues.reads.freshness.validator import Validator
@@ -285,7 +284,7 @@ def test_what_a_standby_says_is_given_while_it_holds(took_s: float, left_s: floa
 
     class Kept(Store):
         def fill_commands(
-            self, validator: Validator, key: str, payload: bytes, life_s: float, since_ms: int | None = None
+            self, validator: Validator, key: str, payload: bytes, life_s: float, since_ms: int
         ) -> list[Command]:
             kept.append((payload, life_s, since_ms))
             return []
@@ -316,10 +315,3 @@ def test_a_url_that_is_none_is_refused_without_its_password():
     with pytest.raises(ValueError, match="not the URL of a PostgreSQL database") as refusal:
         read_dsn("postgresql://dues:hush%zz@db.example/dues")
     assert "hush" not in str(refusal.value)
-
-
-@pytest.mark.parametrize(("life_s", "since_ms", "is_kept"), [(5, 7, True), (5, None, False), (None, None, True)])
-def test_what_has_an_end_is_kept_where_redis_clock_is_known(life_s: float | None, since_ms: int | None, is_kept: bool):
-    miss = Miss(Validator("dues:", ("tag",), "9;"), fills=True, must_wait=False, since_ms=since_ms)
-    _, entry = judge(miss, Computed(b"answer", SNAPSHOT, life_s), 60, 1000.0, 1000.5)
-    assert (entry is not None) is is_kept

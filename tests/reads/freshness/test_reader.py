@@ -15,6 +15,7 @@ import redis
 import time_machine
 
 from dues.reads.freshness.backend import FreshCache
+from dues.reads.freshness.journal import ALL
 from dues.reads.freshness.read_protocol import Computed, Result
 from local.valkey import Valkey
 from tests.reads.freshness.conftest import connect
@@ -285,6 +286,25 @@ def test_an_answer_ends_in_its_time_though_redis_stood_still_when_it_was_kept(
         os.kill(valkey.pid, signal.SIGCONT)
 
     assert read("k", ["a"], statement).payload == b"answer 2"
+
+
+def test_what_there_was_news_of_is_kept_anew_and_for_no_longer_than_it_may(
+    fresh: FreshCache, postgres: Postgres
+) -> None:
+    statement = Statement(postgres, life_s=30)
+
+    def follow() -> Result:
+        return fresh.reader.read("k", ["a"], statement, follows=True)
+
+    wait_until(lambda: follow().validator, what="the journal's floor")
+    generation = fresh.poller.generation()
+    assert generation is not None
+    fresh.store.touch(generation, ["b"], fresh.switch.new_xid(), ALL)
+    anew, again = follow(), follow()
+
+    assert (anew.hit, again.hit, again.payload) == (False, True, anew.payload)
+    # Redis counts in milliseconds.
+    assert time.monotonic() + 20 < again.expires_at <= anew.expires_at + 0.002
 
 
 def test_reads_go_on_without_redis_and_leave_it_alone_for_a_while(

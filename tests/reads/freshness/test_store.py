@@ -5,17 +5,18 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import redis
 
-from api.server.redis_batch import Checks
+from api.server.redis_batch import UNKNOWN, CheckResult, Checks
 from dues.reads.freshness.backend import FreshCache
 from dues.reads.freshness.lua import SCRIPTS
 from dues.reads.freshness.read_protocol import Ask, establish_base
 from dues.reads.freshness.store import NEWEST_IDS, Hit, Miss, Store, Unestablished
 from dues.reads.freshness.validator import Validator, ValidatorSet
+from dues.redis.aio import LoopConnection
 from dues.redis.wire import Address, CacheAway, Command, Connection, Pool, Reply
 from local.valkey import Valkey
 
@@ -42,8 +43,8 @@ def prefix_of(store: Store) -> str:
     return found.prefix if isinstance(found, Unestablished) else found.validator.prefix
 
 
-def fill(store: Store, validator: Validator, key: str, payload: bytes) -> None:
-    store.ask(store.fill_commands(validator, key, payload, 10))
+def fill(store: Store, found: Hit | Miss, key: str, payload: bytes) -> None:
+    store.ask(store.fill_commands(found.validator, key, payload, 10, found.since_ms))
 
 
 def is_fresh(valkey: Valkey, store: Store, generation: int, validator: Validator) -> bool:
@@ -95,12 +96,12 @@ def test_a_base_is_above_what_was_touched_while_it_was_found(store: Store) -> No
 
 def test_an_entry_is_found_while_its_tags_read_the_same(store: Store) -> None:
     assert established(store)
-    validator = look(store).validator
-    fill(store, validator, "k", b"body\nwith \x00 bytes")
+    missed = look(store)
+    fill(store, missed, "k", b"body\nwith \x00 bytes")
 
     found = look(store)
     assert isinstance(found, Hit)
-    assert (found.payload, found.validator) == (b"body\nwith \x00 bytes", validator)
+    assert (found.payload, found.validator) == (b"body\nwith \x00 bytes", missed.validator)
     assert time.monotonic() < found.ends_at <= time.monotonic() + 10
     store.touch(1, ["b"], "101")
     assert isinstance(look(store), Miss)
@@ -122,7 +123,7 @@ def test_what_is_left_of_an_entry_counts_from_when_it_was_asked_for(
     store: Store, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert established(store)
-    fill(store, look(store).validator, "k", b"body")
+    fill(store, look(store), "k", b"body")
     late = _ReadLate(Address.parse(valkey.url), [script.text for script in SCRIPTS])
     monkeypatch.setattr(store, "_pool", late)
     found = look(store)
@@ -132,7 +133,7 @@ def test_what_is_left_of_an_entry_counts_from_when_it_was_asked_for(
 
 def test_it_does_so_on_an_event_loop(store: Store, valkey: Valkey) -> None:
     assert established(store)
-    fill(store, look(store).validator, "k", b"body")
+    fill(store, look(store), "k", b"body")
 
     async def ask() -> tuple[Any, float]:
         checks = Checks(Address.parse(valkey.url), store, lambda: 1)
@@ -152,6 +153,37 @@ def test_it_does_so_on_an_event_loop(store: Store, valkey: Valkey) -> None:
     found, sent_at = asyncio.run(ask())
     assert isinstance(found, Hit)
     assert found.ends_at <= sent_at + 10
+
+
+def test_whoever_asks_on_an_event_loop_is_answered_though_what_replies_is_no_look(store: Store) -> None:
+    """An operator's proxy, or another server in Redis' place."""
+
+    class Transport:
+        def __init__(self, connection: LoopConnection) -> None:
+            self._connection = connection
+
+        def write(self, data: bytes) -> None:
+            connection = self._connection
+            connection.loop.call_soon(connection.data_received, b"+PONG\r\n")
+
+        def abort(self) -> None:
+            pass
+
+    async def connect(*_: Any) -> LoopConnection:
+        connection = LoopConnection()
+        connection.run_id = "run"
+        connection.connection_made(cast(asyncio.Transport, Transport(connection)))
+        opened.append(connection)
+        return connection
+
+    async def ask() -> CheckResult:
+        checks = Checks(Address.parse("redis://unused"), store, lambda: 1, connect)
+        plan: Any = SimpleNamespace(key="k", tags=("a",), follows=False)
+        return await asyncio.wait_for(checks.ask(None, None, plan), 1)
+
+    opened: list[LoopConnection] = []
+    assert asyncio.run(ask()) == UNKNOWN
+    assert [each.is_open for each in opened] == [False]
 
 
 def test_a_tag_lists_its_newest_ids_and_a_floor(store: Store) -> None:
@@ -200,7 +232,7 @@ def test_one_leads_and_others_wait_until_it_is_filled_or_released(store: Store) 
 
 def test_everything_expires(store: Store, operator: redis.Redis) -> None:
     assert established(store)
-    fill(store, look(store).validator, "k", b"")
+    fill(store, look(store), "k", b"")
     store.touch(1, ["a"], "101")
     look(store)
 
@@ -212,25 +244,25 @@ def test_everything_expires(store: Store, operator: redis.Redis) -> None:
 
 def test_a_tag_under_which_nothing_is_kept_is_soon_forgotten(store: Store, operator: redis.Redis) -> None:
     assert established(store)
-    validator = look(store, "k", "made up").validator
+    missed = look(store, "k", "made up")
     (name,) = operator.keys("*made up")
     assert 0 < operator.ttl(name) <= 60
-    fill(store, validator, "k", b"")
+    fill(store, missed, "k", b"")
     look(store, "k", "made up")
     assert operator.ttl(name) > 3600
 
 
 def test_a_restart_and_a_generation_have_names_of_their_own(store: Store, valkey: Valkey) -> None:
     assert established(store)
-    kept = look(store).validator
-    fill(store, kept, "k", b"body")
+    missed = look(store)
+    fill(store, missed, "k", b"body")
     assert isinstance(store.look(2, "k", ["a", "b"]), Unestablished)
 
     valkey.stop()
     valkey.start()
 
     assert isinstance(store.look(1, "k", ["a", "b"]), Unestablished)
-    assert not is_fresh(valkey, store, 1, kept)
+    assert not is_fresh(valkey, store, 1, missed.validator)
 
 
 def test_what_a_process_kept_is_checked_by_its_tags(store: Store, valkey: Valkey) -> None:
@@ -246,8 +278,9 @@ def test_what_a_process_kept_is_checked_by_its_tags(store: Store, valkey: Valkey
 
 def test_touches_go_on_in_a_full_redis(store: Store, valkey: Valkey, operator: redis.Redis) -> None:
     assert established(store)
-    validator = look(store).validator
-    fill(store, validator, "k", b"body")
+    missed = look(store)
+    validator = missed.validator
+    fill(store, missed, "k", b"body")
     operator.config_set("maxmemory", 1)
 
     assert is_fresh(valkey, store, 1, validator)

@@ -263,6 +263,10 @@ class World:
         return any(each.writes.get(row) == value for each in self.postgres.committing) if value is not None else False
 
     def _judge(self, rows: tuple[int, ...], asked: list[int], values: list[int]) -> None:
+        if len(values) != len(rows):
+            # It is the answer to another question.
+            self.tally.wrong += 1
+            return
         for row, before, value in zip(rows, asked, values, strict=True):
             if self._is_ahead(row, value):
                 self._told[row] = value
