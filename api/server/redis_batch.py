@@ -7,6 +7,7 @@ ran out of time is closed and never read again. What Redis does not say is unkno
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ from dues.reads.freshness.store import LOOK_TIMEOUT_S, Store, found_by, with_new
 from dues.reads.freshness.validator import ValidatorSet
 from dues.redis.aio import LoopConnection, connect
 from dues.redis.wire import Address, CacheAway, Command, Reply, ReplyError, encode
+
+log = logging.getLogger("dues.cache")
 
 # How long after a failure no connection is tried.
 _REST_S = 0.5
@@ -205,8 +208,9 @@ class Checks:
             return
         try:
             results = self._results(batch, prefix, answer.result())
-        except CacheAway:
-            # What replies so is not to be asked again.
+        except Exception:
+            # What replies so is not to be asked again. All who asked are answered, whatever it was.
+            log.exception("what Redis replied cannot be read")
             self.close()
             results = [UNKNOWN] * len(batch.askers)
         _answer(batch, results)

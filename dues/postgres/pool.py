@@ -17,7 +17,7 @@ from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 from config import Settings
 from dues.observability.metrics import POOL_IN_USE, POOL_OPEN, POOL_SIZE, POOL_TIMEOUTS, POOL_WAIT_SECONDS, POOL_WAITS
 from dues.postgres.connection import Connection
-from dues.postgres.sessions import check, driver_url, hosts_of, wants_primary
+from dues.postgres.sessions import check, driver_url, hosts_of, register_ids, wants_primary
 from dues.postgres.sqlstate import failure_of
 from dues.postgres.watchdog import watchdog
 
@@ -116,6 +116,7 @@ def watch(engine: Engine, config: Settings) -> None:
     def opened(driver: Any, entry: ConnectionPoolEntry) -> None:
         check(driver, is_primary=wants_primary(config))
         hosts.answered(driver)
+        register_ids()
         entry.info[_OURS] = Connection(driver, prepare=config.db_prepare, longest_s=longest_s)
         POOL_SIZE.set(config.db_pool_size)
         POOL_OPEN.inc()

@@ -24,8 +24,14 @@ def _literal(value: UUID) -> psycopg2.extensions.AsIs:
     return psycopg2.extensions.AsIs(f"'{value.int:032x}'::uuid")
 
 
-psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]
-psycopg2.extensions.register_adapter(UUID, _literal)
+def register_ids() -> None:
+    """Have psycopg2 read ids, and write them as above. To be said again of each connection that SQLAlchemy opens,
+    which has them written in psycopg2's own way from then on."""
+    psycopg2.extras.register_uuid()  # type: ignore[no-untyped-call]
+    psycopg2.extensions.register_adapter(UUID, _literal)
+
+
+register_ids()
 
 # A host, a port and an address of that host, as libpq takes them.
 Address = dict[str, str]

@@ -7,10 +7,9 @@ Whatever else is sent is refused by name.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import unquote_plus
 from uuid import UUID
 
@@ -38,8 +37,7 @@ _INTEGER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 Value = str | int | bool | datetime | UUID
 
 
-@dataclass(frozen=True)
-class Condition:
+class Condition(NamedTuple):
     """One filter asked for: `name[operator]=value`."""
 
     name: str
@@ -47,8 +45,7 @@ class Condition:
     value: Value
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """Rows `(number - 1) * size` on, with a total: exact if `exact`, else exact up to a bound. `drf`: to be answered in
     the form of Django REST framework's pages."""
 
@@ -58,16 +55,14 @@ class Page:
     drf: bool = False
 
 
-@dataclass(frozen=True)
-class CursorPage:
+class CursorPage(NamedTuple):
     """Rows after a position; `cursor` is empty for the first."""
 
     cursor: str = ""
     size: int = DEFAULT_ROWS
 
 
-@dataclass(frozen=True)
-class Query:
+class Query(NamedTuple):
     """What is asked of a resource. Equal requests give equal queries, in whatever order they were written. `words` are
     what is searched for."""
 
@@ -166,9 +161,8 @@ class _Reader:
 
     def conditions(self) -> tuple[Condition, ...]:
         conditions = []
-        for parameter in [p for p in self.left if (m := _FILTER.fullmatch(p)) and m[1] in self.resource.filters]:
-            match = _FILTER.fullmatch(parameter)
-            assert match
+        matches = [(p, m) for p in self.left if (m := _FILTER.fullmatch(p)) and m[1] in self.resource.filters]
+        for parameter, match in matches:
             name, operator, text = match[1], match[2] or "", self.left.pop(parameter)
             declared = self.resource.filters[name]
             if operator and not isinstance(declared, Range):

@@ -1,8 +1,8 @@
 """The place `fields` and `include` become a selection: which columns of which rows an answer holds."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 from dues.errors import Fault
 from dues.reads.resource import Resource
@@ -10,8 +10,7 @@ from dues.reads.resource import Resource
 MAX_INCLUDE_DEPTH = 3
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """Which fields of a resource are wanted (in the declared order; all if not said), and which includes, nested."""
 
     fields: tuple[str, ...]

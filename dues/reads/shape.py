@@ -1,7 +1,7 @@
 """The shape of a query: all of it but its values, which is what a statement is compiled for."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 from uuid import UUID
 
 from dues.postgres import is_spread
@@ -10,8 +10,7 @@ from dues.reads.resource import Flag, One, Resource
 from dues.reads.selection import Selection
 
 
-@dataclass(frozen=True)
-class Shape:
+class Shape(NamedTuple):
     """All of a query but its values: whatever has the same shape has the same statement.
 
     `scope` names the columns that must equal a value of the scope. `page` is None for a single row, else "page" or

@@ -155,7 +155,8 @@ def test_it_does_so_on_an_event_loop(store: Store, valkey: Valkey) -> None:
     assert found.ends_at <= sent_at + 10
 
 
-def test_whoever_asks_on_an_event_loop_is_answered_though_what_replies_is_no_look(store: Store) -> None:
+@pytest.mark.parametrize("reply", [b"+PONG\r\n", b"*0\r\n"], ids=["no look", "too few values"])
+def test_whoever_asks_on_an_event_loop_is_answered_whatever_replies(store: Store, reply: bytes) -> None:
     """An operator's proxy, or another server in Redis' place."""
 
     class Transport:
@@ -164,7 +165,7 @@ def test_whoever_asks_on_an_event_loop_is_answered_though_what_replies_is_no_loo
 
         def write(self, data: bytes) -> None:
             connection = self._connection
-            connection.loop.call_soon(connection.data_received, b"+PONG\r\n")
+            connection.loop.call_soon(connection.data_received, reply)
 
         def abort(self) -> None:
             pass
@@ -179,7 +180,9 @@ def test_whoever_asks_on_an_event_loop_is_answered_though_what_replies_is_no_loo
     async def ask() -> CheckResult:
         checks = Checks(Address.parse("redis://unused"), store, lambda: 1, connect)
         plan: Any = SimpleNamespace(key="k", tags=("a",), follows=False)
-        return await asyncio.wait_for(checks.ask(None, None, plan), 1)
+        names = ValidatorSet.over([Validator("run:1:", ("a",), "1")])
+        question = (None, None, plan) if reply.startswith(b"+") else (names, None)
+        return await asyncio.wait_for(checks.ask(*question), 1)
 
     opened: list[LoopConnection] = []
     assert asyncio.run(ask()) == UNKNOWN
