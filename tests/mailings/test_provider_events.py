@@ -122,7 +122,8 @@ def test_what_is_not_signed_changes_nothing(club: Club, reader: Row, provider: P
         "no id": (body, provider.headers(body, id_="")),
         "another time": (body, {**good, "webhook-timestamp": str(int(time.time()) + 1)}),
         "too old": (body, provider.headers(body, at=time.time() - 301)),
-        "of the future": (body, provider.headers(body, at=time.time() + 301)),
+        # A minute beyond what is allowed: on a busy machine a second passes before it is looked at.
+        "of the future": (body, provider.headers(body, at=time.time() + 360)),
         "no number": (body, {**good, "webhook-timestamp": "now"}),
         "no version": (body, {**good, "webhook-signature": good["webhook-signature"].removeprefix("v1,")}),
         "empty": (body, {**good, "webhook-signature": ""}),
