@@ -43,6 +43,8 @@ class Caller:
     def __init__(self, port: int, user: Row, auth: dict[str, str], pool: ThreadPoolExecutor) -> None:
         self.port, self.user, self.auth = port, user, auth
         self._pool = pool
+        # What has been asked for, to be looked at where a server does not hold whom it should.
+        self.asked: list[Future[Answer]] = []
 
     def open(self, method: str, path: str, body: Any = None, **headers: str) -> http.client.HTTPConnection:
         """A connection on which a request has been sent."""
@@ -66,7 +68,9 @@ class Caller:
 
     def later(self, method: str, path: str, body: Any = None, **headers: str) -> "Future[Answer]":
         """Ask, and be answered some time."""
-        return self._pool.submit(self.ask, method, path, body, **headers)
+        answer = self._pool.submit(self.ask, method, path, body, **headers)
+        self.asked.append(answer)
+        return answer
 
     def poll(self, job_id: UUID, version: int = 1, wait: int = 20, **headers: str) -> "Future[Answer]":
         return self.later("GET", f"/v1/jobs/{job_id}", If_None_Match=f'"{version}"', Prefer=f"wait={wait}", **headers)
@@ -78,11 +82,14 @@ class Hall:
     def __init__(self, web: WebServer, make: Factory, jobs: Jobs, pool: ThreadPoolExecutor) -> None:
         self.web, self.make, self.jobs = web, make, jobs
         self._pool = pool
+        self._callers: list[Caller] = []
         self.me = self.caller()
 
     def caller(self, user: Row | None = None, *scopes: str) -> Caller:
         user = user or self.make.user()
-        return Caller(self.web.port, user, self.make.auth(user, *scopes), self._pool)
+        caller = Caller(self.web.port, user, self.make.auth(user, *scopes), self._pool)
+        self._callers.append(caller)
+        return caller
 
     def job(self, **options: Any) -> UUID:
         return self.jobs.add(**{"owner_id": self.me.user.id} | options)
@@ -93,12 +100,9 @@ class Hall:
         tell_change(job_id)
 
     def introduce(self, caller: Caller) -> None:
-        """Have the server know a caller's token, as if the caller had waited before."""
-        job_id = self.job(owner_id=caller.user.id)
-        held = caller.poll(job_id)
-        self.wait_for(1)
-        self.change(job_id)
-        assert held.result().status == 200
+        """Have the server know a caller's token, as if the caller had asked before."""
+        answer = caller.get(f"/v1/jobs/{self.job(owner_id=caller.user.id)}")
+        assert answer.status == 200, answer
 
     @property
     def waiting(self) -> int:
@@ -117,7 +121,11 @@ class Hall:
 
     def wait_for(self, waiting: int) -> None:
         """Return when the server holds so many clients."""
-        wait_until(lambda: self.waiting == waiting, 20, f"{waiting} waiting clients; there are {self.waiting}")
+        try:
+            wait_until(lambda: self.waiting == waiting, 20, f"{waiting} waiting clients")
+        except AssertionError as error:
+            answers = [one.result() for caller in self._callers for one in caller.asked if one.done()]
+            raise AssertionError(f"{error}: there are {self.waiting}, and answered were {answers}") from error
 
     def pay(self, store: Row, method: str = "sandbox_ok", key: str = "", **headers: str) -> "Future[Answer]":
         body = {"amount": 1500, "currency": "EUR", "payment_method": method}
