@@ -19,7 +19,7 @@ from dues.reads import ReadPlan
 from dues.reads.freshness.journal import Follower, Position, Unjoined
 from dues.reads.freshness.lua import SCRIPTS
 from dues.reads.freshness.read_protocol import Lookup
-from dues.reads.freshness.store import LOOK_TIMEOUT_S, Store, found_by, with_news
+from dues.reads.freshness.store import LOOK_TIMEOUT_S, Store, counted_by, found_by, with_news
 from dues.reads.freshness.validator import ValidatorSet
 from dues.redis.aio import LoopConnection, connect
 from dues.redis.wire import Address, CacheAway, Command, Reply, ReplyError, encode
@@ -216,17 +216,16 @@ class Checks:
         _answer(batch, results)
 
     def _results(self, batch: _Batch, prefix: str | None, everything: list[Reply]) -> list[CheckResult]:
-        """What the replies say to each asker. Raises: CacheAway for what is no reply to the question."""
+        """What the replies say to each asker. Raises: CacheAway for what is no reply to the question, ValueError for
+        too few values or too many."""
         news = self._news(everything.pop(), prefix, batch.asked_from) if batch.follows else None
         replies = iter(everything[len(batch.told) :])
         values: list[Reply] = []
         if batch.names:
-            found_values = next(replies)
-            values = found_values if isinstance(found_values, list) else [None] * len(batch.names)
+            values = _values(next(replies), len(batch.names))
         used = {}
         for key in batch.counts:
-            requests, _, ends_in_s = next(replies), next(replies), next(replies)
-            used[key] = requests, ends_in_s
+            used[key] = _counted([next(replies), next(replies), next(replies)])
         found = [
             self._found(reply, prefix, plan, news, batch.asked_at)
             for reply, plan in zip(replies, batch.looks, strict=True)
@@ -274,11 +273,30 @@ def _counting(name: str, window_s: int) -> tuple[bytes, bytes]:
     return before, encode([("EXPIRE", name, window_s, "NX"), ("TTL", name)])
 
 
-def _used(replies: tuple[Reply, Reply], less: int) -> Used | None:
-    """What a limit's replies say for one of the requests that were counted together; None where Redis did not count."""
-    requests, ends_in_s = replies
-    if not isinstance(requests, int) or not isinstance(ends_in_s, int):
+def _values(reply: Reply, count: int) -> list[Reply]:
+    """What names stand for; None for each where Redis refused to say. Raises: CacheAway for what is no reply."""
+    if isinstance(reply, ReplyError):
+        return [None] * count
+    if not isinstance(reply, list):
+        raise CacheAway("values were asked for, and are not what was answered")
+    return reply
+
+
+def _counted(replies: list[Reply]) -> tuple[int, int] | None:
+    """None where Redis refused to count. Raises: CacheAway for what is no reply to that."""
+    try:
+        return counted_by(replies)
+    except CacheAway:
+        if any(isinstance(reply, ReplyError) for reply in replies):
+            return None
+        raise
+
+
+def _used(counted: tuple[int, int] | None, less: int) -> Used | None:
+    """What is used of a limit after one of the requests that were counted together."""
+    if counted is None:
         return None
+    requests, ends_in_s = counted
     return Used(requests + less, max(1, ends_in_s))
 
 

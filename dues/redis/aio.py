@@ -29,7 +29,11 @@ class LoopConnection(asyncio.Protocol):
         self._replies.feed(data)
         while self._calls:
             count, answer = self._calls[0]
-            replies = self._replies.take(count)
+            try:
+                replies = self._replies.take(count)
+            except CacheAway:
+                self.close()
+                return
             if replies is None:
                 return
             del self._calls[0]
@@ -76,7 +80,11 @@ async def connect(address: Address, scripts: Sequence[bytes], timeout_s: float) 
                 _, connection = await loop.create_connection(
                     LoopConnection, address.host, address.port, ssl=address.tls or None
                 )
-            connection.run_id = run_id_of(await connection.call(address.greeting(scripts), timeout_s))
+            try:
+                connection.run_id = run_id_of(await connection.call(address.greeting(scripts), timeout_s))
+            except BaseException:
+                connection.close()
+                raise
             return connection
     except (OSError, TimeoutError) as error:
         raise CacheAway(f"no connection: {error}") from error

@@ -13,7 +13,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TypeAlias, cast
+from typing import TypeAlias, TypeVar, cast
 
 from urls import RedisUrl, read_redis_url
 
@@ -84,7 +84,7 @@ class Replies:
         self._data += data
 
     def take(self, count: int) -> list[Reply] | None:
-        """The next `count` replies, or None while they are not all there."""
+        """The next `count` replies, or None while they are not all there. Raises: CacheAway for what is no reply."""
         replies: list[Reply] = []
         position = 0
         try:
@@ -93,12 +93,18 @@ class Replies:
                 replies.append(reply)
         except _IncompleteError:
             return None
+        except (ValueError, RecursionError) as error:
+            # A length that is no number, or arrays in arrays without end.
+            raise CacheAway(_NO_REDIS) from error
         self._data = self._data[position:]
         return replies
 
 
 # The most items that a reply of our scripts to one request has.
 _SCRIPTS_REPLY = 4
+
+
+_NO_REDIS = "what answers is no Redis"
 
 
 class _IncompleteError(Exception):
@@ -128,9 +134,9 @@ def _parse(data: bytes, position: int) -> tuple[Reply, int]:  # noqa: PLR0911  (
             raise _IncompleteError
         return data[position : position + length], position + length + 2
     if kind == b"*":
-        if line == b"-1":
-            return None, position
         count = int(line)
+        if count < 0:
+            return None, position
         # What a script replies, which is short, holds numbers as well.
         if count > _SCRIPTS_REPLY and (strings := _strings(data, position, count)):
             return strings
@@ -145,7 +151,7 @@ def _parse(data: bytes, position: int) -> tuple[Reply, int]:  # noqa: PLR0911  (
         return line, position
     if kind == b"-":
         return ReplyError(line.decode(errors="replace")), position
-    raise CacheAway("what answers is no Redis")
+    raise CacheAway(_NO_REDIS)
 
 
 def run_id_of(greeted: Sequence[Reply]) -> str:
@@ -157,7 +163,7 @@ def run_id_of(greeted: Sequence[Reply]) -> str:
     found = info.partition(b"run_id:")[2].split(b"\r\n")[0] if isinstance(info, bytes) else b""
     if not found:
         raise CacheAway("INFO names no run_id")
-    return found.decode()[:_RUN_ID_LETTERS]
+    return found.decode(errors="replace")[:_RUN_ID_LETTERS]
 
 
 class Connection:
@@ -177,7 +183,12 @@ class Connection:
         except OSError as error:
             raise CacheAway(f"no connection: {error}") from error
         self._timeout_s = 0.0
-        self.run_id = run_id_of(self.call(address.greeting(scripts), timeout_s))
+        greeted = self.call(address.greeting(scripts), timeout_s)
+        try:
+            self.run_id = run_id_of(greeted)
+        except CacheAway:
+            self.close()
+            raise
 
     def call(self, commands: Sequence[Command], timeout_s: float) -> list[Reply]:
         """Send all, then read all the answers; for either there is `timeout_s`.
@@ -267,6 +278,14 @@ def _connect(address: Address, timeout_s: float) -> socket.socket:
     return connection
 
 
+T = TypeVar("T")
+Commands = Callable[[Connection], Sequence[Command]]
+
+
+def _as_they_are(replies: list[Reply]) -> list[Reply]:
+    return replies
+
+
 class Pool:
     """Connections of a process's threads, as many as ever were in use at once."""
 
@@ -276,8 +295,14 @@ class Pool:
         # A child must not speak on its parent's connections.
         os.register_at_fork(after_in_child=self.close)
 
-    def ask(self, commands: Callable[[Connection], Sequence[Command]], timeout_s: float) -> list[Reply]:
-        """Make one call with the commands that `commands` writes for the connection (names hold its run_id).
+    def ask(self, commands: Commands, timeout_s: float) -> list[Reply]:
+        """The replies themselves: see `ask_for()`."""
+        return self.ask_for(commands, timeout_s, _as_they_are)
+
+    def ask_for(self, commands: Commands, timeout_s: float, understand: Callable[[list[Reply]], T]) -> T:
+        """Make one call with the commands that `commands` writes for the connection (names hold its run_id), and
+        return what `understand` makes of the replies. Where it raises, for what is no reply to the question, the
+        connection is closed: what came on it may be another's, and so may all that follows.
 
         A connection that was lost while it lay idle is replaced once, and `commands` asked again: the call may then
         run twice. Raises: CacheAway when not every command was carried out within `timeout_s`.
@@ -285,15 +310,15 @@ class Pool:
         try:
             connection = self._idle.pop()
         except IndexError:
-            return self._ask_anew(commands, timeout_s)
+            return self._ask_anew(commands, timeout_s, understand)
         try:
-            return self._finish(connection, connection.call(commands(connection), timeout_s))
+            return self._finish(connection, connection.call(commands(connection), timeout_s), understand)
         except CacheAway as error:
             if isinstance(error.__cause__, TimeoutError | ReplyError):
                 raise
             # Whatever broke this connection has broken the others, too.
             self.close()
-            return self._ask_anew(commands, timeout_s)
+            return self._ask_anew(commands, timeout_s, understand)
 
     def tell(self, commands: Sequence[Command], timeout_s: float) -> None:
         """Send commands whose answers nobody needs. Raises: CacheAway."""
@@ -304,19 +329,25 @@ class Pool:
         connection.tell(commands, timeout_s)
         self._idle.append(connection)
 
-    def _ask_anew(self, commands: Callable[[Connection], Sequence[Command]], timeout_s: float) -> list[Reply]:
+    def _ask_anew(self, commands: Commands, timeout_s: float, understand: Callable[[list[Reply]], T]) -> T:
         connection = Connection(self._address, self._scripts, timeout_s)
-        return self._finish(connection, connection.call(commands(connection), timeout_s))
+        return self._finish(connection, connection.call(commands(connection), timeout_s), understand)
 
-    def _finish(self, connection: Connection, replies: list[Reply]) -> list[Reply]:
+    def _finish(self, connection: Connection, replies: list[Reply], understand: Callable[[list[Reply]], T]) -> T:
         refusals = [reply for reply in replies if isinstance(reply, ReplyError)]
         if any(str(refusal).startswith("NOSCRIPT") for refusal in refusals):
             connection.close()
             raise CacheAway("the scripts of this connection's greeting are forgotten")
-        self._idle.append(connection)
         if refusals:
+            self._idle.append(connection)
             raise CacheAway(str(refusals[0])) from refusals[0]
-        return replies
+        try:
+            understood = understand(replies)
+        except BaseException:
+            connection.close()
+            raise
+        self._idle.append(connection)
+        return understood
 
     def close(self) -> None:
         """Close what lies idle."""

@@ -18,7 +18,7 @@ from uuid import UUID
 from weakref import WeakValueDictionary
 
 from dues.reads.freshness.lua import JOIN
-from dues.redis.wire import Command, Reply
+from dues.redis.wire import CacheAway, Command, Reply
 
 WORD_BYTES = 8
 # In a record instead of more words than fit; every answer that follows the journal is taken to have it.
@@ -176,7 +176,8 @@ class Follower:
         return ("XRANGE", name, b"%d-%b" % (at, journal.mark), "+", "COUNT", _NEWS + 1), at
 
     def take(self, prefix: str, asked_from: int | None, reply: Reply) -> Position | Unjoined | None:
-        """Take in the reply to that question; None where nothing is known, and the next question joins."""
+        """Take in the reply to that question; None where nothing is known, and the next question joins. Raises:
+        CacheAway for what is no reply to it."""
         journal = self._journal
         if asked_from is None:
             return self._join(prefix, reply)
@@ -193,8 +194,8 @@ class Follower:
     def _join(self, prefix: str, reply: Reply) -> Position | Unjoined | None:
         match reply:
             case [bytes(name), bytes(base)]:
-                number, _, mark = name.partition(b"-")
-                journal, known = Journal(prefix, mark, int(number), int(base)), self._journal
+                number, mark = _numbered(name)
+                journal, known = Journal(prefix, mark, number, _whole(base)), self._journal
                 # Another thread may have joined meanwhile, and followed as far as this reply tells.
                 if known and (known.prefix, known.mark) == (prefix, mark) and known.at >= journal.at:
                     return Position(known, known.at)
@@ -202,22 +203,37 @@ class Follower:
                 return Position(journal, journal.at)
             case [None, *base]:
                 return Unjoined(is_claimed=bool(base and base[0]))
-        return None
+        raise CacheAway(_OTHER_FORM)
+
+
+_OTHER_FORM = "the journal answered in another form"
 
 
 def _records(reply: Reply) -> list[Record]:
-    """Raises: Gap for what is no answer to the question."""
+    """Raises: CacheAway for what is no reply to the question."""
     if not isinstance(reply, list):
-        raise Gap
+        raise CacheAway(_OTHER_FORM)
     records = []
     for each in reply:
         match each:
             case [bytes(name), [bytes(xid), bytes(words)]]:
-                number, _, mark = name.partition(b"-")
-                records.append(Record(int(number), mark, int(xid), words))
+                records.append(Record(*_numbered(name), _whole(xid), words))
             case _:
-                raise Gap
+                raise CacheAway(_OTHER_FORM)
     return records
+
+
+def _numbered(name: bytes) -> tuple[int, bytes]:
+    """A record's number, and its journal's mark. Raises: CacheAway."""
+    number, _, mark = name.partition(b"-")
+    return _whole(number), mark
+
+
+def _whole(digits: bytes) -> int:
+    try:
+        return int(digits)
+    except ValueError as error:
+        raise CacheAway(_OTHER_FORM) from error
 
 
 class Concern:

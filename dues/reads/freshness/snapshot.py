@@ -9,16 +9,20 @@ def covers(version: str, snapshot: str) -> bool:
     """Whether `snapshot` has seen the end of every transaction that touched the tags until `version` was read.
 
     `snapshot` is `pg_current_snapshot()::text`, `xmin:xmax:id,id,…`: all below xmin are finished, xmax and above are
-    not (also those that run already), and between them the ids listed are not.
+    not (also those that run already), and between them the ids listed are not. What is no version is covered by none:
+    somebody else has written into the cache.
     """
     xmin, xmax, listed = snapshot.split(":")
     oldest, end = int(xmin), int(xmax)
     running = set(map(int, listed.split(","))) if listed else ()
-    for tag in version.split(" "):
-        floor, ids = tag.split(";")
-        if int(floor) >= oldest:
-            return False
-        for xid in map(int, ids.split(",") if ids else ()):
-            if xid >= end or xid in running:
+    try:
+        for tag in version.split(" "):
+            floor, ids = tag.split(";")
+            if int(floor) >= oldest:
                 return False
+            for xid in map(int, ids.split(",") if ids else ()):
+                if xid >= end or xid in running:
+                    return False
+    except ValueError:
+        return False
     return True

@@ -13,7 +13,7 @@ can be met again. Everything expires, and may be evicted at any moment.
 import time
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from dues.reads.freshness.journal import JOURNAL_LIFE_S, KEPT_RECORDS, Follower, Position, Unjoined
 from dues.reads.freshness.lua import ESTABLISH, LOOK, SCRIPTS, TOUCH
@@ -98,9 +98,11 @@ class Store:
             question, asked_from = follower.question(prefix)
             return [look, question]
 
-        reply, *news = self._pool.ask(commands, LOOK_TIMEOUT_S)
-        found = found_by(reply, prefix, tags, asked_at)
-        return with_news(found, follower.take(prefix, asked_from, news[0])) if follower else found
+        def understand(replies: list[Reply]) -> Hit | Miss | Unestablished:
+            found = found_by(replies[0], prefix, tags, asked_at)
+            return with_news(found, follower.take(prefix, asked_from, replies[1])) if follower else found
+
+        return self._pool.ask_for(commands, LOOK_TIMEOUT_S, understand)
 
     def ask(self, commands: Sequence[Command]) -> list[Reply]:
         """Have commands carried out whose names were written before."""
@@ -157,8 +159,7 @@ class Store:
     def count(self, name: str, window_s: int, count: int = 1) -> tuple[int, int]:
         """Count so many more in a window that begins with the first and ends by Redis's clock. Returns: how many there
         are, these included, and in how many seconds the window ends."""
-        used, _, ends_in_s = self.ask(self.count_commands(name, window_s, count))
-        return cast(int, used), cast(int, ends_in_s)
+        return self._pool.ask_for(lambda _: self.count_commands(name, window_s, count), LOOK_TIMEOUT_S, counted_by)
 
     def count_commands(self, name: str, window_s: int, count: int) -> list[Command]:
         """The commands of that, for a caller with a connection of its own."""
@@ -175,18 +176,28 @@ class Store:
 
 
 def found_by(reply: Reply, prefix: str, tags: Sequence[str], asked_at: float) -> Hit | Miss | Unestablished:
-    """What a look that was asked for at `asked_at`, a time of `time.monotonic()`, has found, from its reply. Raises:
-    CacheAway for what is no reply to a look."""
+    """What a look at `tags` that was asked for at `asked_at`, a time of `time.monotonic()`, has found, from its reply.
+    Raises: CacheAway for what is no reply to that look."""
+    blanks = len(tags) - 1
     match reply:
-        case [bytes(version), bytes(payload), int(left_ms), int(since_ms)]:
-            validator = Validator(prefix, tuple(tags), version.decode())
+        case [bytes(version), bytes(payload), int(left_ms), int(since_ms)] if version.count(b" ") == blanks:
+            validator = Validator(prefix, tuple(tags), version.decode(errors="replace"))
             return Hit(payload, validator, asked_at + left_ms / 1000, since_ms)
-        case [bytes(version), None, leader, int(since_ms)]:
-            validator = Validator(prefix, tuple(tags), version.decode())
+        case [bytes(version), None, leader, int(since_ms)] if version.count(b" ") == blanks:
+            validator = Validator(prefix, tuple(tags), version.decode(errors="replace"))
             return Miss(validator, leader == b"", leader not in (b"", _NOBODY, None), since_ms)
         case [None, *base]:
             return Unestablished(prefix, is_claimed=bool(base and base[0]))
     raise CacheAway("look answered in another form")
+
+
+def counted_by(replies: Sequence[Reply]) -> tuple[int, int]:
+    """What counting has come to, and in how many seconds its window ends. Raises: CacheAway for what is no reply to
+    that."""
+    match replies:
+        case [int(used), int(), int(ends_in_s)]:
+            return used, ends_in_s
+    raise CacheAway("a number was asked for, and is not what was answered")
 
 
 def with_news(found: Hit | Miss | Unestablished, news: Position | Unjoined | None) -> Hit | Miss | Unestablished:

@@ -167,7 +167,8 @@ def asks_before_the_request(patch: pytest.MonkeyPatch) -> None:
 
 
 def reads_on_after_a_time_out(patch: pytest.MonkeyPatch) -> None:
-    """A call that ran out of time is given up, and its connection used on: the next call is given its replies."""
+    """A call that ran out of time is given up, and its connection used on: the next call is given its replies. Nor is
+    it closed when those are no replies to what was asked."""
 
     def send(self: aio.LoopConnection, data: bytes, count: int, timeout_s: float) -> Any:
         answer = self.loop.create_future()
@@ -187,6 +188,7 @@ def reads_on_after_a_time_out(patch: pytest.MonkeyPatch) -> None:
         return answer
 
     patch.setattr(aio.LoopConnection, "send", send)
+    patch.setattr(redis_batch.Checks, "close", lambda self: None)
 
 
 def shares_what_began_before(patch: pytest.MonkeyPatch) -> None:

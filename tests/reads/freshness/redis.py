@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dues.reads.freshness.lua import SCRIPTS
-from dues.redis.wire import Address, CacheAway, Command, Connection, Pool, Reply, ReplyError
+from dues.redis.wire import Address, CacheAway, Command, Commands, Connection, Pool, Reply, ReplyError, T
 from tests.reads.freshness.scheduler import Scheduler
 
 
@@ -79,7 +79,7 @@ class SteppedPool(Pool):
         self._redis, self._scheduler, self.faults = redis, scheduler, faults
         self.run_id = redis.run_id
 
-    def ask(self, commands: Callable[[Connection], Sequence[Command]], timeout_s: float) -> list[Reply]:
+    def ask_for(self, commands: Commands, timeout_s: float, understand: Callable[[list[Reply]], T]) -> T:
         self._scheduler.step()
         # A connection to a server that is gone is replaced once; the new one greets the new server.
         self.run_id = self._redis.run_id
@@ -94,7 +94,7 @@ class SteppedPool(Pool):
         for reply in replies:
             if isinstance(reply, ReplyError):
                 raise AssertionError(reply)
-        return replies
+        return understand(replies)
 
     def tell(self, commands: Sequence[Command], timeout_s: float) -> None:
         self._scheduler.step()

@@ -26,6 +26,9 @@ from tests.servers import Servers, wait_until
         ("9; 9;12", "11:12:", False),
         ("9; 9;12", "13:13:", True),
         ("999999999999;", "1000000000000:1000000000000:", True),
+        ("", "10:10:", False),
+        ("no version", "10:10:", False),
+        ("9;1,,2", "10:10:", False),
     ],
 )
 def test_a_snapshot_covers_the_transactions_it_has_seen_the_end_of(version: str, snapshot: str, covered: bool) -> None:

@@ -2,22 +2,21 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import closing
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 import redis
 
-from api.server.redis_batch import UNKNOWN, CheckResult, Checks
+from api.server.redis_batch import Checks
 from dues.reads.freshness.backend import FreshCache
 from dues.reads.freshness.lua import SCRIPTS
 from dues.reads.freshness.read_protocol import Ask, establish_base
 from dues.reads.freshness.store import NEWEST_IDS, Hit, Miss, Store, Unestablished
 from dues.reads.freshness.validator import Validator, ValidatorSet
-from dues.redis.aio import LoopConnection
-from dues.redis.wire import Address, CacheAway, Command, Connection, Pool, Reply
+from dues.redis.wire import Address, CacheAway, Commands, Pool, Reply, T
 from local.valkey import Valkey
 
 
@@ -112,11 +111,13 @@ class _ReadLate(Pool):
 
     replied_at = 0.0
 
-    def ask(self, commands: Callable[[Connection], Sequence[Command]], timeout_s: float) -> list[Reply]:
-        replies = super().ask(commands, timeout_s)
-        self.replied_at = time.monotonic()
-        time.sleep(0.2)
-        return replies
+    def ask_for(self, commands: Commands, timeout_s: float, understand: Callable[[list[Reply]], T]) -> T:
+        def understand_late(replies: list[Reply]) -> T:
+            self.replied_at = time.monotonic()
+            time.sleep(0.2)
+            return understand(replies)
+
+        return super().ask_for(commands, timeout_s, understand_late)
 
 
 def test_what_is_left_of_an_entry_counts_from_when_it_was_asked_for(
@@ -153,40 +154,6 @@ def test_it_does_so_on_an_event_loop(store: Store, valkey: Valkey) -> None:
     found, sent_at = asyncio.run(ask())
     assert isinstance(found, Hit)
     assert found.ends_at <= sent_at + 10
-
-
-@pytest.mark.parametrize("reply", [b"+PONG\r\n", b"*0\r\n"], ids=["no look", "too few values"])
-def test_whoever_asks_on_an_event_loop_is_answered_whatever_replies(store: Store, reply: bytes) -> None:
-    """An operator's proxy, or another server in Redis' place."""
-
-    class Transport:
-        def __init__(self, connection: LoopConnection) -> None:
-            self._connection = connection
-
-        def write(self, data: bytes) -> None:
-            connection = self._connection
-            connection.loop.call_soon(connection.data_received, reply)
-
-        def abort(self) -> None:
-            pass
-
-    async def connect(*_: Any) -> LoopConnection:
-        connection = LoopConnection()
-        connection.run_id = "run"
-        connection.connection_made(cast(asyncio.Transport, Transport(connection)))
-        opened.append(connection)
-        return connection
-
-    async def ask() -> CheckResult:
-        checks = Checks(Address.parse("redis://unused"), store, lambda: 1, connect)
-        plan: Any = SimpleNamespace(key="k", tags=("a",), follows=False)
-        names = ValidatorSet.over([Validator("run:1:", ("a",), "1")])
-        question = (None, None, plan) if reply.startswith(b"+") else (names, None)
-        return await asyncio.wait_for(checks.ask(*question), 1)
-
-    opened: list[LoopConnection] = []
-    assert asyncio.run(ask()) == UNKNOWN
-    assert [each.is_open for each in opened] == [False]
 
 
 def test_a_tag_lists_its_newest_ids_and_a_floor(store: Store) -> None:
