@@ -93,8 +93,8 @@ class Replies:
                 replies.append(reply)
         except _IncompleteError:
             return None
-        except (ValueError, RecursionError) as error:
-            # A length that is no number, or arrays in arrays without end.
+        except (ValueError, OverflowError, RecursionError) as error:
+            # A length that is no number, or of more than there can be, or arrays in arrays without end.
             raise CacheAway(_NO_REDIS) from error
         self._data = self._data[position:]
         return replies
@@ -105,6 +105,8 @@ _SCRIPTS_REPLY = 4
 
 
 _NO_REDIS = "what answers is no Redis"
+# The numbers that Redis has.
+_LEAST, _MOST = -(2**63), 2**63 - 1
 
 
 class _IncompleteError(Exception):
@@ -146,7 +148,10 @@ def _parse(data: bytes, position: int) -> tuple[Reply, int]:  # noqa: PLR0911  (
             items.append(item)
         return items, position
     if kind == b":":
-        return int(line), position
+        number = int(line)
+        if not _LEAST <= number <= _MOST:
+            raise CacheAway(_NO_REDIS)
+        return number, position
     if kind == b"+":
         return line, position
     if kind == b"-":

@@ -25,6 +25,9 @@ _NO_REPLIES = {
     "a length that is no number": b"$x\r\n\r\n",
     "a number of items that is none": b"*1e1\r\n",
     "a number that is none": b":\r\n",
+    "more items than can be": b"*%d\r\n$0\r\n\r\n" % 2**63,
+    "a number larger than any": b":%d\r\n" % 2**63,
+    "a number smaller than any": b":%d\r\n" % (-(2**63) - 1),
     "arrays without end": b"*1\r\n" * 5000,
 }
 _NO_LOOKS = {
