@@ -277,7 +277,7 @@ class Concern:
 
 
 def unpack_concern(data: bytes) -> tuple[Concern, bytes]:
-    """What `pack()` made, and what follows it."""
+    """What `pack()` made, and what follows it. Raises: ValueError for anything else."""
     head, _, rest = data.partition(b"\n")
     mark, since, words, audience = head.split(b" ")
     middle, end = int(words), int(words) + int(audience)

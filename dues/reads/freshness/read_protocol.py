@@ -306,10 +306,14 @@ def judge(
 
 
 def unpack(hit: Hit, *, follows: bool = False) -> Result | None:
-    """The answer of an entry that was found; None where the journal has news of it, or was not asked."""
+    """The answer of an entry that was found; None where the journal has news of it, or was not asked, or where somebody
+    else has written into the cache."""
     payload, validator = hit.payload, hit.validator
     if follows:
-        concern, payload = unpack_concern(payload)
+        try:
+            concern, payload = unpack_concern(payload)
+        except ValueError:
+            return None
         if hit.position is None or not concern.is_clear(hit.position.journal):
             return None
         validator = validator._replace(concern=concern)

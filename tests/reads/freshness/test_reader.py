@@ -307,6 +307,15 @@ def test_what_there_was_news_of_is_kept_anew_and_for_no_longer_than_it_may(
     assert time.monotonic() + 20 < again.expires_at <= anew.expires_at + 0.002
 
 
+def test_what_somebody_else_has_kept_there_is_no_answer_that_follows_the_journal(
+    fresh: FreshCache, postgres: Postgres
+) -> None:
+    statement = Statement(postgres)
+    wait_until(lambda: fresh.reader.read("k", ["a"], statement).validator, what="the base")
+    wait_until(lambda: fresh.reader.read("k", ["a"], statement, follows=True).validator, what="an answer that is kept")
+    assert fresh.reader.read("k", ["a"], statement, follows=True).hit
+
+
 def test_reads_go_on_without_redis_and_leave_it_alone_for_a_while(
     read: Read, fresh: FreshCache, statement: Statement, valkey: Valkey
 ) -> None:
