@@ -54,7 +54,7 @@ def test_what_is_no_number_of_seconds_is_ignored(header: str):
 
 
 def test_a_hostile_header_costs_nothing():
-    began = time.perf_counter()
+    began = time.process_time()
     for header in ('"\\"' * 20_000, "," * 60_000, "wait=" + "9" * 60_000, '"' * 999, '\\"' * 499):
         assert preferred_wait(header) == 0
-    assert time.perf_counter() - began < 0.5
+    assert time.process_time() - began < 0.5

@@ -115,7 +115,7 @@ def test_how_much_later_is_counted_by_postgresqls_clock(jobs: Jobs):
 def test_the_relay_is_told_after_the_commit_and_not_of_what_is_for_later(jobs: Jobs, servers: Servers):
     with closing(redis.Redis.from_url(servers.redis_url)) as client, client.pubsub() as hints:
         hints.subscribe(CHANNEL)
-        assert hints.get_message(timeout=1)
+        assert hints.get_message(timeout=10)
         # A hint of what was done before may still be on its way.
         wait_until(lambda: hints.get_message(timeout=0.1) is None)
         jobs.add(run_at=datetime.now(UTC) + timedelta(hours=1))
@@ -123,7 +123,7 @@ def test_the_relay_is_told_after_the_commit_and_not_of_what_is_for_later(jobs: J
         with transaction():
             enqueue(QUICK, {})
             assert hints.get_message(timeout=0.05) is None
-        hint = hints.get_message(timeout=2)
+        hint = hints.get_message(timeout=10)
         assert hint
         assert hint["type"] == "message"
 

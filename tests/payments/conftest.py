@@ -197,7 +197,7 @@ def stripes(
     """A store in real time that Stripe charges in. After each test its books are clean, and agree with what the
     stand-in has on record."""
     stripe_server.reset()
-    settings = replace(app.extensions["settings"], stripe_api_url=stripe_server.url, gateway_timeout_s=0.5)
+    settings = replace(app.extensions["settings"], stripe_api_url=stripe_server.url, gateway_timeout_s=2)
     monkeypatch.setitem(app.extensions, "settings", settings)
     yield StripeShop(shop, stripe_server, work, app)
     stripe_server.release.set()

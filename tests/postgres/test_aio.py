@@ -66,8 +66,8 @@ def test_rows_values_and_sessions_are_those_of_every_other_connection(settings: 
 def test_statements_run_beside_one_another(settings: Settings):
     async def scenario(postgres: LoopPostgres) -> None:
         began = asyncio.get_running_loop().time()
-        pids = await asyncio.gather(*(value(postgres, "select pg_backend_pid() from pg_sleep(0.5)") for _ in range(5)))
-        assert asyncio.get_running_loop().time() - began < 2
+        pids = await asyncio.gather(*(value(postgres, "select pg_backend_pid() from pg_sleep(1)") for _ in range(5)))
+        assert asyncio.get_running_loop().time() - began < 5
         assert len(set(pids)) == 5
         assert await value(postgres, "select pg_backend_pid()") in pids, "connections are kept"
 

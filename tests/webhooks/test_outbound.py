@@ -2,6 +2,7 @@
 
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -72,7 +73,7 @@ def test_a_name_is_judged_by_every_address_it_has(
 ):
     resolves(addresses)
     with pytest.raises(BadTarget, match="not on the public internet"):
-        post(parse_target("https://rebound.example/"), b"", {}, timeout_s=1)
+        post(parse_target("https://rebound.example/"), b"", {}, timeout_s=10)
     assert connections == []
 
 
@@ -82,7 +83,7 @@ def test_a_name_is_resolved_once_and_what_was_vetted_is_connected_to(
     """DNS rebinding: public when it is looked at, loopback a moment later."""
     resolver = resolves(["1.1.1.1", "2606:4700:4700::1111"], ["127.0.0.1"])
     with pytest.raises(NoReply) as failed:
-        post(parse_target("https://rebound.example:8443/"), b"", {}, timeout_s=1)
+        post(parse_target("https://rebound.example:8443/"), b"", {}, timeout_s=10)
     assert failed.value.code == "connect"
     assert connections == [("1.1.1.1", 8443), ("2606:4700:4700::1111", 8443)]
     assert resolver.asked == 1
@@ -93,13 +94,15 @@ def test_a_name_without_an_address(resolves: Callable[..., Resolver]):
     for answer in answers:
         resolves(answer)
         with pytest.raises(NoReply) as failed:
-            vet(parse_target("https://gone.example/"), 1)
+            vet(parse_target("https://gone.example/"), 10)
         assert failed.value.code == "dns"
 
 
 def test_a_resolver_that_hangs_is_left_to_itself(monkeypatch: pytest.MonkeyPatch):
+    found = threading.Event()
+
     def hang(host: str) -> list[str]:
-        time.sleep(0.5)
+        found.wait(30)
         return []
 
     monkeypatch.setattr(outbound, "resolve", hang)
@@ -107,7 +110,8 @@ def test_a_resolver_that_hangs_is_left_to_itself(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(NoReply) as failed:
         vet(parse_target("https://slow.example/"), 0.05)
     assert failed.value.code == "timeout"
-    assert time.monotonic() - started < 0.4
+    assert time.monotonic() - started < 10
+    found.set()
 
 
 @pytest.fixture
@@ -180,14 +184,14 @@ def test_who_answers_drop_by_drop_is_cut_off(answer: bytes):
     with Dripper(answer) as dripper, pytest.raises(NoReply) as failed:
         post(dripper.target(), b"", {}, timeout_s=0.4)
     assert failed.value.code == "timeout"
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
 
 
 def test_a_body_drop_by_drop_does_not_change_the_status():
     started = time.monotonic()
     with Dripper(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n") as dripper:
         assert post(dripper.target(), b"", {}, timeout_s=0.4).status == 200
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
 
 
 def test_what_is_not_http_is_no_answer(receiver: Receiver, target: Target):

@@ -232,10 +232,8 @@ def test_the_relay_runs_at_a_hint_and_not_only_when_it_polls(own_app: Flask, job
     with ThreadPoolExecutor(1) as threads:
         done = threads.submit(running.run)
         wait_until(lambda: redis_client.pubsub_numsub(CHANNEL)[0][1] == 1, 5, "the relay to listen")
-        began_at = time.monotonic()
         jobs.add()
         wait_until(waiting, 5, "the job to be handed over")
-        assert time.monotonic() - began_at < 5
         running.stop()
         jobs.add()
         done.result(5)
@@ -248,8 +246,8 @@ def test_many_hints_are_one(servers: Servers, redis_client: Redis, clean: None):
         redis_client.publish(CHANNEL, "")
     for expected in (True, False):
         began_at = time.monotonic()
-        hints.wait(0.2)
-        assert (time.monotonic() - began_at < 0.15) is expected
+        hints.wait(1)
+        assert (time.monotonic() - began_at < 0.9) is expected
     hints.close()
 
 
@@ -271,4 +269,4 @@ def test_without_redis_waiting_for_a_hint_is_waiting():
     hints = Wakeups("redis://127.0.0.1:1/0")
     began_at = time.monotonic()
     hints.wait(0.05)
-    assert 0.04 < time.monotonic() - began_at < 1
+    assert 0.04 < time.monotonic() - began_at < 5

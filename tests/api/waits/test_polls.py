@@ -16,7 +16,8 @@ def test_a_client_is_answered_within_moments_of_the_change(hall: Hall):
     began = time.monotonic()
     hall.jobs.claimed(job_id)
     answer = held.result()
-    assert time.monotonic() - began < 2
+    # Without a hint it would be three seconds.
+    assert time.monotonic() - began < 2.5
     assert (answer.status, answer.json["status"], answer.headers["etag"]) == (200, "running", '"2"')
     assert answer.headers["preference-applied"] == "wait=20"
     assert answer.headers["cache-control"] == "private, no-cache"

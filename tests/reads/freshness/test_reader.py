@@ -256,7 +256,8 @@ def test_when_the_one_who_computes_fails_the_others_compute(
         read("k", ["a"], fails)
     started = time.monotonic()
     assert read("k", ["a"], statement).payload == b"answer 1"
-    assert time.monotonic() - started < 1
+    # For two seconds one waits for another process that computes.
+    assert time.monotonic() - started < 1.9
 
 
 def test_an_answer_may_be_kept_for_less_or_not_at_all(read: Read, fresh: FreshCache, postgres: Postgres) -> None:

@@ -163,7 +163,7 @@ def test_writes_go_on_and_nothing_goes_stale_while_redis_is_in_trouble(
         started = time.monotonic()
         write("second")
         assert read_note().payload == b"second"
-        assert time.monotonic() - started < 0.5, "nobody waits once it is off"
+        assert time.monotonic() - started < 1, "nobody waits once it is off"
         if trouble is not paused:
             assert not restore_cache_once()
             assert not is_on()
