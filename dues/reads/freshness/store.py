@@ -150,7 +150,7 @@ class Store:
         def commands(connection: Connection) -> list[Command]:
             return [self.touch_command(self.prefix(connection.run_id, generation), tags, xid, words)]
 
-        self._pool.ask(commands, TOUCH_TIMEOUT_S)
+        self._pool.ask_for(commands, TOUCH_TIMEOUT_S, _require_touched)
 
     def touch_command(self, prefix: str, tags: Sequence[str], xid: str, words: bytes) -> Command:
         names = (f"{prefix}base", f"{prefix}journal", *_tag_names(prefix, tags))
@@ -198,6 +198,12 @@ def counted_by(replies: Sequence[Reply]) -> tuple[int, int]:
         case [int(used), int(), int(ends_in_s)]:
             return used, ends_in_s
     raise CacheAway("a number was asked for, and is not what was answered")
+
+
+def _require_touched(replies: Sequence[Reply]) -> None:
+    """Raises: CacheAway for what is no acknowledgement of a touch."""
+    if replies != [1]:
+        raise CacheAway("a touch was to be acknowledged, and is not what was answered")
 
 
 def with_news(found: Hit | Miss | Unestablished, news: Position | Unjoined | None) -> Hit | Miss | Unestablished:

@@ -109,6 +109,13 @@ def test_so_does_who_counts(impostor: Impostor) -> None:
     assert impostor.left.wait(10)
 
 
+@each_of(_NO_REPLIES, {"no number": b"+PONG\r\n", "a look": _HIT, "another number": b":0\r\n"})
+def test_so_does_who_touches_and_takes_nothing_for_an_acknowledgement(impostor: Impostor) -> None:
+    with pytest.raises(CacheAway):
+        Store(impostor.url).touch(1, ["a"], "100")
+    assert impostor.left.wait(10)
+
+
 @each_of(_NO_REPLIES, _NO_LOOKS)
 def test_who_looks_on_an_event_loop_is_told_that_nothing_is_known(impostor: Impostor) -> None:
     plan: Any = SimpleNamespace(key="k", tags=("a",), follows=False)
