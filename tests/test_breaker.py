@@ -153,7 +153,7 @@ def test_each_failed_probe_doubles_the_rest_up_to_a_bound(make: Factory):
 def test_a_probe_that_never_comes_back_makes_room_for_another(make: Factory):
     fail(3)
     rested(make)
-    assert circuit(probe_s=0.05).wait_s() == 0
+    assert circuit(probe_s=0.5).wait_s() == 0
     assert circuit().wait_s() > 0
     started = time.monotonic()
     wait_until(lambda: circuit().wait_s() == 0)

@@ -33,8 +33,8 @@ def test_depth_latency_and_silent_workers(jobs: Jobs):
     jobs.add(Kind("test.slow", "slow"))
     found = of_queue()
     assert (found.depth, found.running, found.expired) == (2, 2, 1)
-    assert found.latency_s == pytest.approx(60, abs=2)
-    assert found.relay_lag_s == pytest.approx(60, abs=2)
+    assert found.latency_s == pytest.approx(60, abs=8)
+    assert found.relay_lag_s == pytest.approx(60, abs=8)
 
 
 def test_a_queue_that_nobody_serves_is_named(jobs: Jobs):
@@ -58,7 +58,7 @@ def test_what_is_held_back_asks_for_no_more_workers(jobs: Jobs, make: Factory):
     jobs.change(jobs.add(slow, store_id=other.id), "run_at = now() - interval '10 s'")
     found = of_queue("slow")
     assert (found.depth, found.held_back, found.running) == (1, 3, 1)
-    assert found.latency_s == pytest.approx(10, abs=2)
+    assert found.latency_s == pytest.approx(10, abs=8)
     assert found.recommended_workers == 1
 
 

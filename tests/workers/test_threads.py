@@ -102,7 +102,7 @@ def test_what_ends_in_time_is_finished_and_nothing_more_begun(
     wait_until_began(notes, PER_STORE)
     workers.terminate()
     # The process has heard of it once it takes no more deliveries.
-    time.sleep(0.5)
+    time.sleep(1.5)
     notes.go()
     assert ended(workers) == 0
     assert statuses(make) == {"succeeded": PER_STORE, "queued": 2}

@@ -37,7 +37,7 @@ class Teller:
 
     async def _start(self) -> None:
         self.connections = Connections(
-            self._handle, most=self._most, keep_alive_s=0.7, most_body=MOST_BODY, proxies=Proxies("")
+            self._handle, most=self._most, keep_alive_s=2, most_body=MOST_BODY, proxies=Proxies("")
         )
         self._listener = listener = await self._loop.create_server(lambda: Connection(self.connections), "127.0.0.1", 0)
         self.port: int = listener.sockets[0].getsockname()[1]

@@ -264,7 +264,7 @@ def test_an_idle_connection_is_closed_and_a_used_one_is_not(teller: Teller):
         for _ in range(4):
             client.send(GET + b"\r\n")
             assert client.answers(1)[0][0] == 200
-            time.sleep(0.3)
+            time.sleep(0.6)
         assert client.is_closed()
 
 
