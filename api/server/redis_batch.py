@@ -212,6 +212,7 @@ class Checks:
             # What replies so is not to be asked again. All who asked are answered, whatever it was.
             log.exception("what Redis replied cannot be read")
             self.close()
+            self._rest_until = answer.get_loop().time() + _REST_S
             results = [UNKNOWN] * len(batch.askers)
         _answer(batch, results)
 

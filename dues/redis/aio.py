@@ -39,6 +39,9 @@ class LoopConnection(asyncio.Protocol):
             del self._calls[0]
             if not answer.done():
                 answer.set_result(replies)
+        if self._replies.has_more:
+            # More than was asked for, which the next call would take for its reply.
+            self.close()
 
     def connection_lost(self, error: Exception | None) -> None:
         self.close()

@@ -80,6 +80,11 @@ class Replies:
     def __init__(self) -> None:
         self._data = b""
 
+    @property
+    def has_more(self) -> bool:
+        """Whether something has come that was not taken."""
+        return bool(self._data)
+
     def feed(self, data: bytes) -> None:
         self._data += data
 
@@ -222,6 +227,11 @@ class Connection:
             self.close()
             raise
 
+    @property
+    def has_more(self) -> bool:
+        """Whether more has come than was asked for, which the next call would take for its reply."""
+        return self._replies.has_more
+
     def tell(self, commands: Sequence[Command], timeout_s: float) -> None:
         """Send all and wait for no answer; the next call reads past them. Raises: CacheAway."""
         try:
@@ -309,8 +319,9 @@ class Pool:
         return what `understand` makes of the replies. Where it raises, for what is no reply to the question, the
         connection is closed: what came on it may be another's, and so may all that follows.
 
-        A connection that was lost while it lay idle is replaced once, and `commands` asked again: the call may then
-        run twice. Raises: CacheAway when not every command was carried out within `timeout_s`.
+        A connection that was lost while it lay idle, or whose replies are not understood, is replaced once, and
+        `commands` asked again: the call may then run twice. Raises: CacheAway when not every command was carried out
+        within `timeout_s`.
         """
         try:
             connection = self._idle.pop()
@@ -351,7 +362,10 @@ class Pool:
         except BaseException:
             connection.close()
             raise
-        self._idle.append(connection)
+        if connection.has_more:
+            connection.close()
+        else:
+            self._idle.append(connection)
         return understood
 
     def close(self) -> None:

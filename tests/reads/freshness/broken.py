@@ -11,7 +11,7 @@ import pytest
 from api.server import loop_reader, redis_batch, replicas
 from dues.reads.freshness import journal, lua, marks, read_protocol, store, switch, validator, writer
 from dues.reads.freshness.snapshot import covers
-from dues.redis import aio
+from dues.redis import aio, wire
 from dues.redis.wire import CacheAway
 from tests.reads.freshness import play, postgres, redis, world
 
@@ -168,7 +168,7 @@ def asks_before_the_request(patch: pytest.MonkeyPatch) -> None:
 
 def reads_on_after_a_time_out(patch: pytest.MonkeyPatch) -> None:
     """A call that ran out of time is given up, and its connection used on: the next call is given its replies. Nor is
-    it closed when those are no replies to what was asked."""
+    it closed when those are no replies to what was asked, or come when nothing was."""
 
     def send(self: aio.LoopConnection, data: bytes, count: int, timeout_s: float) -> Any:
         answer = self.loop.create_future()
@@ -189,6 +189,7 @@ def reads_on_after_a_time_out(patch: pytest.MonkeyPatch) -> None:
 
     patch.setattr(aio.LoopConnection, "send", send)
     patch.setattr(redis_batch.Checks, "close", lambda self: None)
+    patch.setattr(wire.Replies, "has_more", False)
 
 
 def shares_what_began_before(patch: pytest.MonkeyPatch) -> None:

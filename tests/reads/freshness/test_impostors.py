@@ -94,6 +94,16 @@ def test_who_looks_on_a_thread_learns_nothing_and_asks_no_more_on_that_connectio
     assert impostor.left.wait(10)
 
 
+@each_of({"two hits": _HIT * 2, "half of one more": _HIT + b"*4"})
+def test_who_is_told_more_than_was_asked_for_asks_no_more_on_that_connection(impostor: Impostor) -> None:
+    Store(impostor.url).look(1, "k", ["a"])
+    assert impostor.left.wait(10)
+    impostor.left.clear()
+    plan: Any = SimpleNamespace(key="k", tags=("a",), follows=False)
+    ask(impostor, None, plan)
+    assert impostor.left.wait(10)
+
+
 @each_of({name: _HIT + reply for name, reply in _NO_NEWS.items()})
 def test_so_does_who_asks_for_news_of_the_journal(impostor: Impostor) -> None:
     follower = Follower()
