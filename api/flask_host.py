@@ -198,18 +198,24 @@ class FlaskHost:
         if route.uploads:
             return self._serve_upload(route, ids, admit_upload(route, ids, request, count))
         body = self._read_body()
-        reply: Reply | None = answer(route, ids, request, body, count=count, count_several=count_parts)
-        if reply and flask_request.environ.get("wsgi.multithread"):
-            reply = self._waiters.hold(request, reply)
-        return self._response(reply or answer(route, ids, request), route.path)
+        reply = answer(route, ids, request, body, count=count, count_several=count_parts)
+        return self._response(self._hold(reply) or answer(route, ids, request), route.path)
 
     def _serve_upload(self, route: Route, ids: dict[str, UUID | None], access: Access) -> Response:
         with closing(Upload()) as upload:
             upload.take(self._read_parts())
             reply = answer(route, ids, g.request, upload, known=access)
-        if flask_request.environ.get("wsgi.multithread"):
-            reply = self._waiters.hold(g.request, reply) or reply
-        return self._response(reply, route.path)
+        return self._response(self._hold(reply) or reply, route.path)
+
+    def _hold(self, reply: Reply) -> Reply | None:
+        """The reply after the waiting that `reply` asks for, where threads can wait; None where it has to be made
+        anew."""
+        if not flask_request.environ.get("wsgi.multithread"):
+            return reply
+        since = time.perf_counter()
+        later = self._waiters.hold(g.request, reply)
+        g.held_s = time.perf_counter() - since
+        return later
 
     def _read_parts(self) -> Iterator[bytes]:
         """Raises: BadRequest."""
@@ -245,7 +251,7 @@ class FlaskHost:
         seconds = time.perf_counter() - g.began_at
         DB_STATEMENTS.inc(reply.queries)
         DB_SECONDS.inc(reply.db_s)
-        log_answered(request, route, reply, seconds, self._settings.slow_request_s)
+        log_answered(request, route, reply, seconds, g.get("held_s", 0.0), self._settings.slow_request_s)
         own = own_lines(request, reply, seconds, g.limited)
         g.is_finished = True
         observer(method_label(request.method), route, reply.status)(seconds)

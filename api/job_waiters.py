@@ -8,6 +8,7 @@ them have moved: when a client begins to wait, every few seconds, and every seco
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -32,6 +33,8 @@ _ASK_EVERY_S = 3.0
 _ASK_WITHOUT_HINTS_EVERY_S = 1.0
 # The most that are looked at together, so that the first of ten thousand need not wait for the last.
 _BATCH = 1000
+# How many that stood back are begun together.
+_SOME = 100
 # While PostgreSQL is away, a client is let go this long after its time is up.
 _LATEST_S = 4.0
 _REST_S = 0.5
@@ -82,9 +85,9 @@ class JobWaiters:
         self._due: dict[Waiter, None] = {}
         self._ask_at = 0.0
         self._news = asyncio.Event()
-        # Cleared while more are due than are looked at together: new ones may stand back until those are answered.
-        self.calm = asyncio.Event()
-        self.calm.set()
+        # While more are due than are looked at together, what stands back until those are answered.
+        self._is_calm = True
+        self._later: deque[Callable[[], None]] = deque()
         self._subscription = Subscription(settings.redis_url, CHANGES, self._read_hints, self._doubt)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="waiters")
         self._tasks: list[asyncio.Task[None]] = []
@@ -97,6 +100,13 @@ class JobWaiters:
     @property
     def count(self) -> int:
         return self._count
+
+    def when_calm(self, begin: Callable[[], None]) -> None:
+        """Call `begin` now, or once no more are due than are looked at together."""
+        if self._is_calm and not self._later:
+            begin()
+        else:
+            self._later.append(begin)
 
     async def wait(self, waiting: Waiting, gone: Callable[[], Awaitable[object]]) -> StatusDocument | None:
         """The job's status when there is something to tell, or `waiting.seconds` are over. None: it is not known, or
@@ -224,12 +234,19 @@ class JobWaiters:
 
     async def _look(self) -> None:
         """Read the due jobs, and wake each waiter whose job has changed."""
-        if len(self._due) > _BATCH:
-            self.calm.clear()
+        self._is_calm = len(self._due) <= _BATCH
         try:
             await self._look_in_turn()
         finally:
-            self.calm.set()
+            self._is_calm = True
+            self._call_some()
+
+    def _call_some(self) -> None:
+        """Call some of what stood back, and the rest after whatever else there is to do."""
+        for _ in range(min(len(self._later), _SOME)):
+            self._later.popleft()()
+        if self._later and self._is_calm:
+            asyncio.get_running_loop().call_soon(self._call_some)
 
     async def _look_in_turn(self) -> None:
         while self._due:

@@ -106,10 +106,11 @@ def record_answered(request: Request, route: str, status: int, seconds: float) -
     end_span(f"{method} {route}", "server", request.span, parent, seconds, attributes, failed=status >= 500)
 
 
-def log_answered(request: Request, route: str, reply: Reply, seconds: float, slow_s: float) -> None:
-    """The line of an answered request: a warning where it took more than `slow_s` seconds, else only where LOG_LEVEL is
-    debug, since a line costs more than anything else here, and the metrics count all requests."""
-    slow = seconds > slow_s
+def log_answered(request: Request, route: str, reply: Reply, seconds: float, held_s: float, slow_s: float) -> None:
+    """The line of an answered request: a warning where it took more than `slow_s` seconds beside those for which its
+    client wanted to be held, else only where LOG_LEVEL is debug, since a line costs more than anything else here, and
+    the metrics count all requests."""
+    slow = seconds - held_s > slow_s
     if not (slow or log.isEnabledFor(logging.DEBUG)):
         return
     told: dict[str, object] = {

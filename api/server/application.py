@@ -111,7 +111,7 @@ class Application:
             return
         kept = self._responses.find(self._responses.key_of(request)) if request.method in _READS else None
         if kept is None:
-            self._run(exchange, self._serve(exchange))
+            self._long_polls.begin(request, lambda: self._run(exchange, self._serve(exchange)))
             return
         limit = self._limit_of(kept.route, request, kept.user_id)
         self._checks.ask_then(kept.validator_set, limit, None, partial(self._on_checked, exchange, kept, limit))
@@ -161,7 +161,8 @@ class Application:
         caller = self._callers.find(request.token, ids.get("store_id"))
         planned = self._reads.plan(route, ids, request, caller.access) if caller else None
         result = await self._ask(exchange, route, caller, planned, is_counted=is_counted)
-        known = caller.access if caller and (result.fresh or caller.validators is None) else None
+        holds = result.fresh or isinstance(planned, Waiting) or (caller is not None and caller.validators is None)
+        known = caller.access if caller and holds else None
         reply = await self._make(exchange, route, ids, planned, known, result)
         await self._send(exchange, route, reply)
 
@@ -180,7 +181,8 @@ class Application:
         # What the caller may do may be known no more: while Redis is away, nothing is kept of it.
         user_id = actor.user_id if actor else self._known_tokens.user_of(token) if token else None
         limit = None if is_counted else self._limit_of(route, exchange.request, user_id)
-        validators = caller.validators if caller else None
+        # Whoever waits is looked at with its token before it is told anything.
+        validators = caller.validators if caller and not isinstance(planned, Waiting) else None
         plan = planned.plan if isinstance(planned, Wanted) else None
         if validators is None and limit is None and plan is None:
             return UNKNOWN
@@ -333,16 +335,19 @@ class Application:
         # Kept here from the second time on: what is asked for once would drive out what comes again.
         if reply.validators and reply.hit and reply.status == 200:
             self._responses.keep(ResponseCache.key_of(request), cached(reply, route))
+        # One that comes back to wait is held from its beginning, as it stands back for others.
+        made_in_s = 0.0 if reply.waiting and reply.waiting.is_unchecked else exchange.seconds
         # What has been waited for may name something else that its client waits for.
         while reply.waiting and not reply.waiting.streams:
             reply = await self._long_polls.hold(exchange, reply) or await self._anew(exchange, route)
         if reply.poke:
             reply = await self._long_polls.poke(exchange, reply)
+        held_s = exchange.seconds - made_in_s
         reply = conditional(request, reply)
         seconds = exchange.seconds
         own = own_lines(request, reply, seconds, exchange.limited)
         self._tally.add(request.method, route.path, reply.status, seconds)
-        log_answered(request, route.path, reply, seconds, self._settings.slow_request_s)
+        log_answered(request, route.path, reply, seconds, held_s, self._settings.slow_request_s)
         record_answered(request, route.path, reply.status, seconds)
         if reply.waiting and reply.waiting.streams:
             await self._long_polls.stream(exchange, reply, own)

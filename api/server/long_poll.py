@@ -1,6 +1,7 @@
 """What the server does with a reply whose client waits for more (api/long_poll.py)."""
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -10,7 +11,8 @@ from api.compress import encode
 from api.job_waiters import ClientGone, JobWaiters
 from api.long_poll import COMMENT, event, finished_reply, longest_stream_s, reply_later
 from api.pokes import Pokes, reply_after
-from api.reply import Reply
+from api.reply import Reply, Waiting
+from api.request import Request
 from api.server.exchange import Exchange
 from api.server.thread_pool import ThreadPool
 
@@ -31,26 +33,32 @@ class LongPolls:
         await self._waiters.stop()
         await self._pokes.stop()
 
+    def begin(self, request: Request, begin: Callable[[], None]) -> None:
+        """Call `begin`, which serves a request, now or a moment later: while many are to be told something, a client
+        that comes back to wait stands back before anything is done for it, so that they are told first."""
+        if "prefer" in request.fields and "if-none-match" in request.fields:
+            self._waiters.when_calm(begin)
+        else:
+            begin()
+
     async def hold(self, exchange: Exchange, first: Reply) -> Reply | None:
         """The reply after the waiting that `first` asks for; `first` itself when too many wait already or its client
         sends no more; None where it has to be made anew. Raises: ClientGone."""
         waiting = first.waiting
         assert waiting
-        now: Reply = replace(first, waiting=None)
         later: Reply | None
         if not self._waiters.has_room:
-            return None if waiting.is_unchecked else now
-        if waiting.is_unchecked:
-            # A client that comes back lets those that still wait be told first.
-            await self._waiters.calm.wait()
+            return _unheld(first, waiting)
         try:
             status = await self._waiters.wait(waiting, exchange.gone)
         except ClientGone:
             if exchange.is_gone:
                 raise
-            return None if waiting.is_unchecked else now
+            return _unheld(first, waiting)
         if waiting.finish:
-            later = await self._threads.call(finished_reply, first, waiting) if status and status.done else now
+            later = replace(first, waiting=None)
+            if status and status.done:
+                later = await self._threads.call(finished_reply, first, waiting)
         else:
             later = reply_later(first, waiting, status) if status else None
         if later is not None and later.waiting is None:
@@ -91,3 +99,8 @@ class LongPolls:
             if status.done:
                 break
         exchange.finish()
+
+
+def _unheld(first: Reply, waiting: Waiting) -> Reply | None:
+    """The reply to a client that cannot be held; None where it has to be made anew."""
+    return None if waiting.is_unchecked else replace(first, waiting=None)

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import time
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -111,6 +112,13 @@ class Hall:
     @property
     def waiting_for_changes(self) -> int:
         return self._metric("dues_clients_of_changes")
+
+    @property
+    def statements(self) -> int:
+        """How many statements the server has sent for requests, but for what it reads for those that wait."""
+        # They are entered a moment after the answer.
+        time.sleep(1)
+        return self._metric("dues_db_statements_total")
 
     def _metric(self, name: str) -> int:
         with urllib.request.urlopen(f"{self.web.url}/metrics", timeout=10) as answer:

@@ -2,6 +2,8 @@
 
 import time
 
+import pytest
+
 from dues.ids import new_id
 from dues.jobs import Run
 from dues.jobs.notifications import tell_change
@@ -106,6 +108,25 @@ def test_a_token_that_is_revoked_meanwhile_is_told_nothing(hall: Hall):
         assert (answer.status, answer.json["code"]) == (401, "unauthenticated")
         # Nor when it comes back.
         assert victim.poll(job_id, 999).result().status == 401
+
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        "update api_tokens set revoked_at = now() where id = %(id)s",
+        "update api_tokens set expires_at = now() where id = %(id)s",
+        "update users set deleted_at = now() where id = (select user_id from api_tokens where id = %(id)s)",
+    ],
+)
+def test_whatever_ends_a_token_who_comes_back_with_it_is_refused_at_once(hall: Hall, ended: str):
+    leaver = hall.caller()
+    job_id = hall.job(owner_id=leaver.user.id)
+    hall.introduce(leaver)
+    assert leaver.poll(job_id, wait=1).result().status == 304
+    hall.make.rows(ended, {"id": token_id(hall, leaver.auth)})
+    began = time.monotonic()
+    assert [leaver.poll(job_id, version).result().status for version in (1, 999)] == [401, 401]
+    assert time.monotonic() - began < 15
 
 
 def token_id(hall: Hall, auth: dict[str, str]) -> str:

@@ -1,5 +1,6 @@
 """Waiting on several processes, while Redis dies, when there is no more room, at the end, and on plain threads."""
 
+import os
 import signal
 import time
 from collections.abc import Iterator
@@ -71,6 +72,27 @@ def test_without_hints_postgresql_tells_and_a_redis_that_dies_takes_nobody_along
         assert [one.result().status for one in held] == [200, 200]
 
 
+def test_who_comes_back_while_redis_stands_still_waits_without_a_thread(
+    servers: Servers, make: Factory, jobs: Jobs, pool: ThreadPoolExecutor, tmp_path
+):
+    valkey = Valkey(tmp_path, durable=False)
+    with running(valkey), WebServer(servers, REDIS_URL=valkey.url) as web:
+        hall = Hall(web, make, jobs, pool)
+        job_id, stranger = hall.job(), hall.caller()
+        hall.introduce(hall.me)
+        hall.introduce(stranger)
+        os.kill(valkey.pid, signal.SIGSTOP)
+        try:
+            before = hall.statements
+            held = [hall.me.poll(job_id, wait=3) for _ in range(8)]
+            assert [one.result().status for one in held] == [304] * 8
+            assert hall.statements == before
+            # Whoever may not see the job is still not told of it.
+            assert stranger.poll(job_id, wait=3).result().status == 404
+        finally:
+            os.kill(valkey.pid, signal.SIGCONT)
+
+
 def test_beyond_the_bound_everybody_is_answered_at_once_and_at_the_end_too(
     servers: Servers, make: Factory, jobs: Jobs, pool: ThreadPoolExecutor
 ):
@@ -94,6 +116,19 @@ def test_beyond_the_bound_everybody_is_answered_at_once_and_at_the_end_too(
             assert stream.rest() == []
             assert web.process.wait(20) == 0
             assert time.monotonic() - began < 8
+
+
+@pytest.mark.parametrize("target", ["server:app", "wsgi:app"])
+def test_who_waits_because_it_wants_to_is_no_slow_request(
+    target: str, servers: Servers, make: Factory, jobs: Jobs, pool: ThreadPoolExecutor
+):
+    with WebServer(servers, target=target, SLOW_REQUEST_S="3") as web:
+        hall = Hall(web, make, jobs, pool)
+        job_id = hall.job()
+        assert hall.me.poll(job_id, wait=4).result().status == 304
+        # What a server logs is written a moment later.
+        time.sleep(1)
+    assert "slow request" not in web.log.read_text()
 
 
 def test_on_threads_polls_and_events(plain: Hall):
