@@ -33,8 +33,9 @@ _ASK_EVERY_S = 3.0
 _ASK_WITHOUT_HINTS_EVERY_S = 1.0
 # The most that are looked at together, so that the first of ten thousand need not wait for the last.
 _BATCH = 1000
-# How many that stood back are begun together.
+# How many that stood back are begun together, and the longest that any stands back.
 _SOME = 100
+_STAND_BACK_S = 5.0
 # While PostgreSQL is away, a client is let go this long after its time is up.
 _LATEST_S = 4.0
 _REST_S = 0.5
@@ -88,6 +89,7 @@ class JobWaiters:
         # While more are due than are looked at together, what stands back until those are answered.
         self._is_calm = True
         self._later: deque[Callable[[], None]] = deque()
+        self._relenting: asyncio.TimerHandle | None = None
         self._subscription = Subscription(settings.redis_url, CHANGES, self._read_hints, self._doubt)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="waiters")
         self._tasks: list[asyncio.Task[None]] = []
@@ -102,11 +104,21 @@ class JobWaiters:
         return self._count
 
     def when_calm(self, begin: Callable[[], None]) -> None:
-        """Call `begin` now, or once no more are due than are looked at together."""
+        """Call `begin` now, or once no more are due than are looked at together, within a few seconds in any case."""
         if self._is_calm and not self._later:
             begin()
-        else:
-            self._later.append(begin)
+            return
+        self._later.append(begin)
+        if self._relenting is None:
+            # PostgreSQL may hang, or those that are due be many for long.
+            self._relenting = asyncio.get_running_loop().call_later(_STAND_BACK_S, self._relent)
+
+    def _relent(self) -> None:
+        self._relenting = None
+        if self._later:
+            self._is_calm = True
+            self._relenting = asyncio.get_running_loop().call_later(_STAND_BACK_S, self._relent)
+            self._call_some()
 
     async def wait(self, waiting: Waiting, gone: Callable[[], Awaitable[object]]) -> StatusDocument | None:
         """The job's status when there is something to tell, or `waiting.seconds` are over. None: it is not known, or
@@ -233,10 +245,13 @@ class JobWaiters:
                 self._hear(job_id, version or 0)
 
     async def _look(self) -> None:
-        """Read the due jobs, and wake each waiter whose job has changed."""
-        self._is_calm = len(self._due) <= _BATCH
+        """Read the jobs that are due now, and wake each waiter whose job has changed. What becomes due meanwhile may
+        have its turn after that: it need never end."""
+        left = len(self._due)
+        self._is_calm = left <= _BATCH
         try:
-            await self._look_in_turn()
+            while self._due and left > 0:
+                left -= await self._look_at_some()
         finally:
             self._is_calm = True
             self._call_some()
@@ -248,25 +263,26 @@ class JobWaiters:
         if self._later and self._is_calm:
             asyncio.get_running_loop().call_soon(self._call_some)
 
-    async def _look_in_turn(self) -> None:
-        while self._due:
-            # Those that want the same fields as the first: nearly all do.
-            query = next(iter(self._due)).waiting.query
-            batch = list(islice((waiter for waiter in self._due if waiter.waiting.query is query), _BATCH))
-            for waiter in batch:
-                # Before they are looked at: what is heard meanwhile is looked at again.
-                del self._due[waiter]
-            try:
-                viewings = [(waiter.waiting.token_id, waiter.waiting.job_id) for waiter in batch]
-                statuses = await self._run(look, viewings, query)
-            except BaseException:
-                self._due.update(dict.fromkeys(waiter for waiter in batch if waiter.task))
-                raise
-            for waiter, status in zip(batch, statuses, strict=True):
-                if status is None or waiter.is_served_by(status):
-                    waiter.let_go(status)
-                else:
-                    waiter.version = status.version
+    async def _look_at_some(self) -> int:
+        """Returns: how many have been looked at."""
+        # Those that want the same fields as the first: nearly all do.
+        query = next(iter(self._due)).waiting.query
+        batch = list(islice((waiter for waiter in self._due if waiter.waiting.query is query), _BATCH))
+        for waiter in batch:
+            # Before they are looked at: what is heard meanwhile is looked at again.
+            del self._due[waiter]
+        try:
+            viewings = [(waiter.waiting.token_id, waiter.waiting.job_id) for waiter in batch]
+            statuses = await self._run(look, viewings, query)
+        except BaseException:
+            self._due.update(dict.fromkeys(waiter for waiter in batch if waiter.task))
+            raise
+        for waiter, status in zip(batch, statuses, strict=True):
+            if status is None or waiter.is_served_by(status):
+                waiter.let_go(status)
+            else:
+                waiter.version = status.version
+        return len(batch)
 
     async def _run(self, function: Callable[..., T], *args: object) -> T:
         """Call what blocks, in a thread and an application context of its own."""
