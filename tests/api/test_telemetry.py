@@ -12,6 +12,7 @@ from api.reply import Reply, no_content
 from api.request import make_request
 from api.routing import Call, Route
 from api.serving import answer
+from api.telemetry import log_answered
 from dues.observability.trace import current_trace
 from dues.postgres import db
 
@@ -187,3 +188,11 @@ def test_the_trace_of_a_request_goes_into_its_jobs(client, make):
     assert client.post(f"/v1/stores/{store.id}/reports", json=body, headers=headers).status_code == 202
     assert make.value("select trace from jobs") == TRACE
     assert current_trace() is None
+
+
+@pytest.mark.parametrize(("seconds", "is_slow"), [(2.4, False), (2.6, True)])
+def test_a_client_that_is_held_for_longer_than_it_wanted_has_a_slow_answer(caplog, seconds: float, is_slow: bool):
+    request = make_request("GET", "/v1/jobs/1", {"prefer": "wait=2"}, "192.0.2.1")
+    with caplog.at_level(logging.INFO, "dues.requests"):
+        log_answered(request, "/v1/jobs/{job_id}", Reply(None, 304), seconds, held_s=seconds, slow_s=0.5)
+    assert ("slow request" in caplog.text) == is_slow
