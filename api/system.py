@@ -71,8 +71,11 @@ def metrics() -> Response:
         sent = g.request.token or ""
         if not hmac.compare_digest(sent.encode(), wanted.encode()):
             raise Unauthenticated("this needs the token of METRICS_TOKEN")
+    readiness: Readiness = current_app.extensions["readiness"]
+    # Each of these would wait for a PostgreSQL that hangs, and whoever collects metrics waits for seconds only.
+    collectors = (_Queues(), _Mails(), _Moves(), _Circuits()) if readiness.has_database() else (_Away(),)
     return Response(
-        exposition(_Build(), _Queues(), _Mails(), _Moves(), _Circuits()),
+        exposition(_Build(), *collectors),
         content_type=CONTENT_TYPE,
         headers={"Cache-Control": "no-store"},
     )
@@ -107,6 +110,16 @@ class Readiness:
             log.warning("ready again")
         return found
 
+    def has_database(self) -> bool:
+        """Whether PostgreSQL answers within a short time, whatever it says."""
+        try:
+            connect(self._config, "dues-metrics", _DATABASE_TIMEOUT_S).close()
+        except WrongSession:
+            pass
+        except psycopg2.Error:
+            return False
+        return True
+
     def _missing_of_database(self) -> tuple[dict[str, str], str]:
         """What is missing, and what the server said."""
         limit = {"statement_timeout": str(_DATABASE_TIMEOUT_S * 1000)}
@@ -132,8 +145,19 @@ class _Build(Collector):
         yield family
 
 
+class _Away(Collector):
+    """In place of what PostgreSQL would have to be asked for."""
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        yield _database_up(0)
+
+
+def _database_up(value: int) -> GaugeMetricFamily:
+    return GaugeMetricFamily("dues_database_up", "Whether PostgreSQL answered", value=value)
+
+
 class _Queues(Collector):
-    """How far behind the queues are. Absent while PostgreSQL is away, which `dues_database_up` tells."""
+    """How far behind the queues are."""
 
     _GAUGES = {
         "dues_queue_depth": ("depth", "Jobs that are due, without those that are held back"),
@@ -157,7 +181,7 @@ class _Queues(Collector):
         queues: list[QueueStats] = []
         with suppress(SQLAlchemyError):
             queues = queue_stats()
-        yield GaugeMetricFamily("dues_database_up", "Whether PostgreSQL answered", value=1 if queues else 0)
+        yield _database_up(1 if queues else 0)
         for name, (field, meaning) in self._GAUGES.items():
             family = GaugeMetricFamily(name, meaning, labels=("queue",))
             for queue in queues:
@@ -168,7 +192,7 @@ class _Queues(Collector):
 
 
 class _Mails(Collector):
-    """Absent while PostgreSQL is away."""
+    """Mails of which nobody knows whether they were sent."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         with suppress(SQLAlchemyError, psycopg2.Error):
@@ -177,7 +201,7 @@ class _Mails(Collector):
 
 
 class _Moves(Collector):
-    """Absent while PostgreSQL is away."""
+    """Stores that are neither here nor there."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         with suppress(SQLAlchemyError, psycopg2.Error):
@@ -186,7 +210,7 @@ class _Moves(Collector):
 
 
 class _Circuits(Collector):
-    """What outside has failed of late. Absent while PostgreSQL is away."""
+    """What outside has failed of late."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         failures = GaugeMetricFamily("dues_circuit_failures", "Calls that failed in a row", labels=("circuit",))

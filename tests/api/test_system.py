@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from functools import partial
 
 import pytest
@@ -186,6 +187,16 @@ def test_metrics_without_a_database_say_so(servers):
     assert value(text, "dues_database_up") == 0
     assert "dues_database_up 0" in text
     assert 'queue="critical"' not in text
+
+
+def test_metrics_are_there_in_time_while_a_database_says_nothing(servers):
+    """Whoever collects them gives up after ten seconds."""
+    with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+        began = time.monotonic()
+        url = f"postgresql://nobody:hunter2@127.0.0.1:{silent.getsockname()[1]}/none"
+        text = other(servers, database_url=url).get("/metrics").text
+    assert value(text, "dues_database_up") == 0
+    assert time.monotonic() - began < 8
 
 
 def test_metrics_may_ask_for_a_token(servers):
