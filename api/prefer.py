@@ -1,6 +1,7 @@
 """`Prefer: wait=10` (RFC 7240): how long a client is ready to wait for an answer."""
 
 import re
+from functools import lru_cache
 
 # Proxies and hosts give up on an answer after 30 seconds.
 LONGEST_WAIT_S = 25
@@ -18,8 +19,12 @@ def preferred_wait(header: str | None) -> int:
 
     Of a preference that is given twice the first counts.
     """
-    if not header or len(header) > _LONGEST:
-        return 0
+    return _read_wait(header) if header and len(header) <= _LONGEST else 0
+
+
+# Clients say the same each time.
+@lru_cache(maxsize=256)
+def _read_wait(header: str) -> int:
     for preference in _PREFERENCE.findall(header):
         # What follows a semicolon are parameters, of which `wait` has none.
         words = _PARAMETER.findall(preference)
