@@ -2,6 +2,7 @@
 
 import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
 import pytest
@@ -50,6 +51,25 @@ def test_a_revoked_token_opens_nothing_in_any_cell(name: Name):
     assert fresh.ask("PATCH", "/v1/me", change).status == 200
     assert [ada.ask("GET", f"{store.path}/payments").status for store in stores] == [401, 401]
     assert [fresh.ask("GET", f"{store.path}/payments").status for store in stores] == [200, 200]
+
+
+def test_a_client_waits_for_a_job_in_its_cell_as_long_as_its_token_holds(name: Name):
+    ada = name.client_of("a")
+    other = Client(name, ada.id, ada.email, *_log_in(name, ada))
+    location = other.pay(ada.store).headers["location"]
+    seen = {"If-None-Match": other.ask("GET", location).headers["etag"]}
+    # The second time the cell remembers who this is.
+    for _ in range(2):
+        answer = other.ask("GET", location, **seen, Prefer="wait=1")
+        assert (answer.status, answer.headers.get("preference-applied")) == (304, "wait=1")
+    with ThreadPoolExecutor(1) as pool:
+        held = pool.submit(other.ask, "GET", location, **seen, Prefer="wait=20")
+        assert ada.ask("DELETE", f"/v1/tokens/{other.token_id}").status == 204
+        name.directory.work()
+        name.cells["a"].work()
+        assert held.result().status == 401
+    assert other.ask("GET", location, **seen, Prefer="wait=20").status == 401
+    assert ada.ask("GET", location).body["status"] == "succeeded"
 
 
 def test_cells_hear_of_changes_of_accounts(name: Name):
