@@ -2,6 +2,7 @@
 
 import hmac
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from urllib.parse import parse_qsl
@@ -73,7 +74,7 @@ def metrics() -> Response:
             raise Unauthenticated("this needs the token of METRICS_TOKEN")
     readiness: Readiness = current_app.extensions["readiness"]
     # Each of these would wait for a PostgreSQL that hangs, and whoever collects metrics waits for seconds only.
-    collectors = (_Queues(), _Mails(), _Moves(), _Circuits()) if readiness.has_database() else (_Away(),)
+    collectors = (_Away(),) if readiness.database_hangs() else (_Queues(), _Mails(), _Moves(), _Circuits())
     return Response(
         exposition(_Build(), *collectors),
         content_type=CONTENT_TYPE,
@@ -110,15 +111,15 @@ class Readiness:
             log.warning("ready again")
         return found
 
-    def has_database(self) -> bool:
-        """Whether PostgreSQL answers within a short time, whatever it says."""
+    def database_hangs(self) -> bool:
+        """Whether PostgreSQL says nothing at all within a short time. One that has no connection left says so, and may
+        still be asked on those that the pool has."""
+        began = time.monotonic()
         try:
             connect(self._config, "dues-metrics", _DATABASE_TIMEOUT_S).close()
-        except WrongSession:
-            pass
-        except psycopg2.Error:
-            return False
-        return True
+        except (WrongSession, psycopg2.Error):
+            return time.monotonic() - began > _DATABASE_TIMEOUT_S * 0.9
+        return False
 
     def _missing_of_database(self) -> tuple[dict[str, str], str]:
         """What is missing, and what the server said."""

@@ -9,9 +9,11 @@ import sys
 import time
 from functools import partial
 
+import psycopg2
 import pytest
 from flask.testing import FlaskClient
 
+from api import system
 from api.app import create_app
 from dues import VERSION
 from dues.postgres import db
@@ -197,6 +199,16 @@ def test_metrics_are_there_in_time_while_a_database_says_nothing(servers):
         text = other(servers, database_url=url).get("/metrics").text
     assert value(text, "dues_database_up") == 0
     assert time.monotonic() - began < 8
+
+
+def test_metrics_are_asked_for_on_the_connections_that_are_left(client, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise psycopg2.OperationalError("FATAL: sorry, too many clients already")
+
+    monkeypatch.setattr(system, "connect", refuse)
+    text = client.get("/metrics").text
+    assert value(text, "dues_database_up") == 1
+    assert 'dues_queue_depth{queue="critical"}' in text
 
 
 def test_metrics_may_ask_for_a_token(servers):
