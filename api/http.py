@@ -63,7 +63,7 @@ def matches(header: str | None, etag: str) -> bool:
         return False
     if header == etag:
         return True
-    # Nearly always another version alone, which need not be read to be told apart.
+    # Nearly always the header names one other version, which need not be read to be told apart.
     if "*" not in header and etag.split('"')[1].partition(":")[0] not in header:
         return False
     (plain,) = entity_tags(etag)

@@ -8,7 +8,6 @@ them have moved: when a client begins to wait, every few seconds, and every seco
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -33,9 +32,6 @@ _ASK_EVERY_S = 3.0
 _ASK_WITHOUT_HINTS_EVERY_S = 1.0
 # The most that are looked at together, so that the first of ten thousand need not wait for the last.
 _BATCH = 1000
-# How many that stood back are begun together, and the longest that any stands back.
-_SOME = 100
-_STAND_BACK_S = 5.0
 # While PostgreSQL is away, a client is let go this long after its time is up.
 _LATEST_S = 4.0
 _REST_S = 0.5
@@ -72,12 +68,17 @@ class ClientGone(Exception):
     """The client has left: there is nobody to answer."""
 
 
+def _nobody(is_busy: bool) -> None:
+    """Nobody wants to know."""
+
+
 class JobWaiters:
     """All the clients that wait in a process, at most `most`. Used on one event loop only."""
 
-    def __init__(self, app: Flask, most: int) -> None:
+    def __init__(self, app: Flask, most: int, tell_busy: Callable[[bool], None] = _nobody) -> None:
+        """`tell_busy` is told when more become due than are looked at together, and when they are answered."""
         settings: Settings = app.extensions["settings"]
-        self._app, self._most = app, most
+        self._app, self._most, self._tell_busy = app, most, tell_busy
         self._waiters: dict[UUID, set[Waiter]] = {}
         self._count = 0
         self._is_closing = False
@@ -86,10 +87,6 @@ class JobWaiters:
         self._due: dict[Waiter, None] = {}
         self._ask_at = 0.0
         self._news = asyncio.Event()
-        # While more are due than are looked at together, what stands back until those are answered.
-        self._is_calm = True
-        self._later: deque[Callable[[], None]] = deque()
-        self._relenting: asyncio.TimerHandle | None = None
         self._subscription = Subscription(settings.redis_url, CHANGES, self._read_hints, self._doubt)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="waiters")
         self._tasks: list[asyncio.Task[None]] = []
@@ -102,23 +99,6 @@ class JobWaiters:
     @property
     def count(self) -> int:
         return self._count
-
-    def when_calm(self, begin: Callable[[], None]) -> None:
-        """Call `begin` now, or once no more are due than are looked at together, within a few seconds in any case."""
-        if self._is_calm and not self._later:
-            begin()
-            return
-        self._later.append(begin)
-        if self._relenting is None:
-            # PostgreSQL may hang, or those that are due be many for long.
-            self._relenting = asyncio.get_running_loop().call_later(_STAND_BACK_S, self._relent)
-
-    def _relent(self) -> None:
-        self._relenting = None
-        if self._later:
-            self._is_calm = True
-            self._relenting = asyncio.get_running_loop().call_later(_STAND_BACK_S, self._relent)
-            self._call_some()
 
     async def wait(self, waiting: Waiting, gone: Callable[[], Awaitable[object]]) -> StatusDocument | None:
         """The job's status when there is something to tell, or `waiting.seconds` are over. None: it is not known, or
@@ -145,6 +125,7 @@ class JobWaiters:
     def close(self) -> None:
         """Answer every waiter, and accept no more of them."""
         self._is_closing = True
+        self._tell_busy(False)
         for waiters in list(self._waiters.values()):
             for waiter in waiters:
                 self._end(waiter)
@@ -248,20 +229,12 @@ class JobWaiters:
         """Read the jobs that are due now, and wake each waiter whose job has changed. What becomes due meanwhile may
         have its turn after that: it need never end."""
         left = len(self._due)
-        self._is_calm = left <= _BATCH
+        self._tell_busy(left > _BATCH and not self._is_closing)
         try:
             while self._due and left > 0:
                 left -= await self._look_at_some()
         finally:
-            self._is_calm = True
-            self._call_some()
-
-    def _call_some(self) -> None:
-        """Call some of what stood back, and the rest after whatever else there is to do."""
-        for _ in range(min(len(self._later), _SOME)):
-            self._later.popleft()()
-        if self._later and self._is_calm:
-            asyncio.get_running_loop().call_soon(self._call_some)
+            self._tell_busy(False)
 
     async def _look_at_some(self) -> int:
         """Returns: how many have been looked at."""

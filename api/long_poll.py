@@ -11,6 +11,7 @@ from math import inf
 from api.prefer import preferred_wait
 from api.reply import Reply, Waiting
 from api.request import Request
+from api.route_matcher import RouteMatcher
 from config import Settings
 from dues.cells.signatures import LIFE_S
 from dues.jobs.service import StatusDocument
@@ -31,6 +32,14 @@ def longest_stream_s(settings: Settings) -> float:
 def wanted_wait(request: Request) -> int:
     """How many seconds a request's client wants to be held; 0 for not at all."""
     return preferred_wait(request.header("prefer"))
+
+
+def comes_back(request: Request, routes: RouteMatcher) -> bool:
+    """Whether its client has been told of what it waits for, and waits to be told more."""
+    if "prefer" not in request.fields or "if-none-match" not in request.fields or request.method != "GET":
+        return False
+    found = routes.find(request)
+    return found is not None and found[0].plan_wait is not None and wanted_wait(request) > 0
 
 
 def event(status: StatusDocument) -> bytes:

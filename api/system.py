@@ -28,6 +28,7 @@ from dues.observability.outage import Outage
 from dues.postgres import connect, told
 from dues.postgres.revisions import standing_of
 from dues.postgres.sessions import WrongSession, is_read_only, wrong_settings
+from dues.postgres.watchdog import check_alive
 from dues.redis.client import check_takes_writes, redis_client
 from dues.settings import settings
 
@@ -116,7 +117,9 @@ class Readiness:
         still be asked on those that the pool has."""
         began = time.monotonic()
         try:
-            connect(self._config, "dues-metrics", _DATABASE_TIMEOUT_S).close()
+            with closing(connect(self._config, "dues-metrics", _DATABASE_TIMEOUT_S)) as connection:
+                # A pooler between lets one in though it has nobody behind it.
+                check_alive(connection)
         except (WrongSession, psycopg2.Error):
             # Older libpqs count whole seconds of the clock, so that two may be little more than one.
             return time.monotonic() - began > (_DATABASE_TIMEOUT_S - 1) * 0.9
@@ -127,6 +130,7 @@ class Readiness:
         limit = {"statement_timeout": str(_DATABASE_TIMEOUT_S * 1000)}
         try:
             with closing(connect(self._config, "dues-readiness", _DATABASE_TIMEOUT_S, **limit)) as connection:
+                check_alive(connection)
                 if (standing := standing_of(connection)).is_behind:
                     return {"migrations": "migrations are missing"}, standing.told()
                 if is_read_only(connection):

@@ -9,10 +9,11 @@ import os
 import threading
 import time
 from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from flask import Flask
+from flask import Flask, g
 
 from api.compress import encode
 from api.job_waiters import JobWaiters
@@ -59,7 +60,8 @@ class ThreadWaiters:
     def _hold(self, reply: Reply, waiting: Waiting) -> Reply | None:
         if not self._started().has_room:
             return replace(reply, waiting=None)
-        status = self.wait(waiting)
+        with _holding():
+            status = self.wait(waiting)
         if waiting.finish:
             return finished_reply(reply, waiting) if status and status.done else replace(reply, waiting=None)
         return reply_later(reply, waiting, status) if status else None
@@ -67,7 +69,8 @@ class ThreadWaiters:
     def _poke(self, request: Request, first: Reply, poke: Poke) -> Reply:
         self._started()
         assert self._pokes
-        is_moved = self._call(self._pokes.wait(poke, _never))
+        with _holding():
+            is_moved = self._call(self._pokes.wait(poke, _never))
         return reply_after(request, first, poke, is_moved=is_moved)
 
     @property
@@ -124,6 +127,16 @@ class _Events:
 
     def close(self) -> None:
         """There is nothing to close: a server of threads stops to ask for more."""
+
+
+@contextmanager
+def _holding() -> Iterator[None]:
+    """For the length of the block, the present request does nothing but wait for something to be told."""
+    since = time.perf_counter()
+    try:
+        yield
+    finally:
+        g.held_s = g.get("held_s", 0.0) + time.perf_counter() - since
 
 
 async def _never() -> None:

@@ -37,7 +37,7 @@ routes = Routes(
 LIST, ONE = "/v1/jobs", "/v1/jobs/{job_id}"
 EVENTS = ONE + "/events"
 
-_VERSION = re.compile(r'(?:W/)?"([0-9]{1,18})"')
+_VERSION = re.compile(r'(?:W/)?"(0|[1-9][0-9]{0,17})"')
 
 # When a client that does not wait is to ask again.
 _RETRY_AFTER_S = "1"

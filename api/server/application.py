@@ -20,7 +20,7 @@ from api.cors import Cors
 from api.http import conditional, is_conditional, problem_of, problem_reply
 from api.job_waiters import ClientGone
 from api.limits import Allowed, Counter, KnownTokens, Limit, Limits, LocalCounts, PolicyName, Used, count_several
-from api.long_poll import first_reply
+from api.long_poll import comes_back, first_reply
 from api.reply import Reply, Waiting
 from api.request import OPERATORS, Request
 from api.route_matcher import Ids, RouteMatcher
@@ -111,10 +111,17 @@ class Application:
             return
         kept = self._responses.find(self._responses.key_of(request)) if request.method in _READS else None
         if kept is None:
-            self._long_polls.begin(request, lambda: self._run(exchange, self._serve(exchange)))
+            begin = partial(self._begin, exchange)
+            if comes_back(request, self._routes):
+                self._long_polls.begin(exchange, begin)
+            else:
+                begin()
             return
         limit = self._limit_of(kept.route, request, kept.user_id)
         self._checks.ask_then(kept.validator_set, limit, None, partial(self._on_checked, exchange, kept, limit))
+
+    def _begin(self, exchange: Exchange) -> None:
+        self._run(exchange, self._serve(exchange))
 
     def _on_checked(self, exchange: Exchange, kept: CachedResponse, limit: Limit | None, result: CheckResult) -> None:
         """Redis has said whether the kept answer is still fresh."""
@@ -335,19 +342,16 @@ class Application:
         # Kept here from the second time on: what is asked for once would drive out what comes again.
         if reply.validators and reply.hit and reply.status == 200:
             self._responses.keep(ResponseCache.key_of(request), cached(reply, route))
-        # One that comes back to wait is held from its beginning, as it stands back for others.
-        made_in_s = 0.0 if reply.waiting and reply.waiting.is_unchecked else exchange.seconds
         # What has been waited for may name something else that its client waits for.
         while reply.waiting and not reply.waiting.streams:
             reply = await self._long_polls.hold(exchange, reply) or await self._anew(exchange, route)
         if reply.poke:
             reply = await self._long_polls.poke(exchange, reply)
-        held_s = exchange.seconds - made_in_s
         reply = conditional(request, reply)
         seconds = exchange.seconds
         own = own_lines(request, reply, seconds, exchange.limited)
         self._tally.add(request.method, route.path, reply.status, seconds)
-        log_answered(request, route.path, reply, seconds, held_s, self._settings.slow_request_s)
+        log_answered(request, route.path, reply, seconds, exchange.held_s, self._settings.slow_request_s)
         record_answered(request, route.path, reply.status, seconds)
         if reply.waiting and reply.waiting.streams:
             await self._long_polls.stream(exchange, reply, own)

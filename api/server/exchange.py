@@ -41,15 +41,17 @@ class Wire(Protocol):
 class Exchange:
     """A request, what has been found out about it, and the way back to its client.
 
-    limited: what it counts against, and how much of that is used.
+    limited: what it counts against, and how much of that is used. held_s: for how long it has done nothing but wait for
+    something to be told.
     """
 
-    __slots__ = ("_gone", "_has_ended", "_wire", "began", "is_answered", "is_gone", "limited", "request")
+    __slots__ = ("_gone", "_has_ended", "_wire", "began", "held_s", "is_answered", "is_gone", "limited", "request")
 
     def __init__(self, wire: Wire, request: Request) -> None:
         self._wire = wire
         self.request = request
         self.began = time.perf_counter()
+        self.held_s = 0.0
         self.limited: tuple[Limit, Used] | None = None
         self.is_answered = False
         self.is_gone = False

@@ -12,8 +12,8 @@ from api.job_waiters import ClientGone, JobWaiters
 from api.long_poll import COMMENT, event, finished_reply, longest_stream_s, reply_later
 from api.pokes import Pokes, reply_after
 from api.reply import Reply, Waiting
-from api.request import Request
 from api.server.exchange import Exchange
+from api.server.stand_back import StandBack
 from api.server.thread_pool import ThreadPool
 
 
@@ -22,7 +22,8 @@ class LongPolls:
 
     def __init__(self, app: Flask, threads: ThreadPool, most: int) -> None:
         self._threads, self._longest_stream_s = threads, longest_stream_s(app.extensions["settings"])
-        self._waiters = JobWaiters(app, most)
+        self._stand_back = StandBack()
+        self._waiters = JobWaiters(app, most, self._stand_back.busy)
         self._pokes = Pokes(app, most)
 
     def close(self) -> None:
@@ -33,28 +34,33 @@ class LongPolls:
         await self._waiters.stop()
         await self._pokes.stop()
 
-    def begin(self, request: Request, begin: Callable[[], None]) -> None:
-        """Call `begin`, which serves a request, now or a moment later: while many are to be told something, a client
-        that comes back to wait stands back before anything is done for it, so that they are told first."""
-        if "prefer" in request.fields and "if-none-match" in request.fields:
-            self._waiters.when_calm(begin)
-        else:
+    def begin(self, exchange: Exchange, begin: Callable[[], None]) -> None:
+        """Begin to serve a client that comes back to wait, now or a moment later: while many are to be told something,
+        it stands back before anything is done for it, so that they are told first."""
+
+        def begin_now() -> None:
+            exchange.held_s = exchange.seconds
             begin()
 
+        self._stand_back.begin(begin_now)
+
     async def hold(self, exchange: Exchange, first: Reply) -> Reply | None:
-        """The reply after the waiting that `first` asks for; `first` itself when too many wait already or its client
+        """The reply after the waiting that `first` asks for; the first one when too many wait already or its client
         sends no more; None where it has to be made anew. Raises: ClientGone."""
         waiting = first.waiting
         assert waiting
         later: Reply | None
         if not self._waiters.has_room:
             return _unheld(first, waiting)
+        since = exchange.seconds
         try:
             status = await self._waiters.wait(waiting, exchange.gone)
         except ClientGone:
             if exchange.is_gone:
                 raise
             return _unheld(first, waiting)
+        finally:
+            exchange.held_s += exchange.seconds - since
         if waiting.finish:
             later = replace(first, waiting=None)
             if status and status.done:
@@ -69,12 +75,14 @@ class LongPolls:
         """The reply to a client that waits for changes. Raises: ClientGone."""
         poke = first.poke
         assert poke
-        is_moved = False
+        is_moved, since = False, exchange.seconds
         try:
             is_moved = await self._pokes.wait(poke, exchange.gone)
         except ClientGone:
             if exchange.is_gone:
                 raise
+        finally:
+            exchange.held_s += exchange.seconds - since
         return await self._threads.call(partial(reply_after, exchange.request, first, poke, is_moved=is_moved))
 
     async def stream(self, exchange: Exchange, reply: Reply, own: bytes) -> None:

@@ -59,3 +59,13 @@ def _cut(driver: Any) -> None:
 
 
 watchdog = Watchdog()
+
+
+def check_alive(driver: Any) -> None:
+    """Ask for next to nothing. Raises: psycopg2.Error, after some two seconds where no answer comes."""
+    watchdog.watch(driver, 0.0)
+    try:
+        with driver.cursor() as cursor:
+            cursor.execute("select 1")
+    finally:
+        watchdog.done(driver)

@@ -6,7 +6,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 
 import psycopg2
@@ -191,14 +194,70 @@ def test_metrics_without_a_database_say_so(servers):
     assert 'queue="critical"' not in text
 
 
-def test_metrics_are_there_in_time_while_a_database_says_nothing(servers):
-    """Whoever collects them gives up after ten seconds."""
+def say_nothing(connection: socket.socket) -> None:
+    """As a server does that hangs."""
+
+
+def let_in(connection: socket.socket) -> None:
+    """As a pooler does that has nobody behind it (PostgreSQL's protocol, 54.7): then nothing more."""
+    while connection.recv(1024)[4:8] in (b"\x04\xd2\x16\x2f", b"\x04\xd2\x16\x30"):
+        # Neither TLS nor GSSAPI.
+        connection.sendall(b"N")
+    parameters = {
+        "server_version": "18.0",
+        "server_encoding": "UTF8",
+        "client_encoding": "UTF8",
+        "TimeZone": "UTC",
+        "DateStyle": "ISO, MDY",
+    }
+    said = [
+        ("R", b"\0\0\0\0"),
+        *(("S", f"{name}\0{text}\0".encode()) for name, text in parameters.items()),
+        ("Z", b"I"),
+    ]
+    connection.sendall(b"".join(kind.encode() + (len(data) + 4).to_bytes(4) + data for kind, data in said))
+
+
+@contextmanager
+def hanging(greet: Callable[[socket.socket], None]) -> Iterator[int]:
+    """The port of a server that greets and says nothing more, for 20 s at most: who waits for ever is let go then."""
+    held: list[socket.socket] = []
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                held.append(silent.accept()[0])
+                greet(held[-1])
+
+    def let_go() -> None:
+        for connection in held:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
     with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
-        began = time.monotonic()
-        url = f"postgresql://nobody:hunter2@127.0.0.1:{silent.getsockname()[1]}/none"
-        text = other(servers, database_url=url).get("/metrics").text
-    assert value(text, "dues_database_up") == 0
-    assert time.monotonic() - began < 8
+        accepting, at_last = threading.Thread(target=accept, daemon=True), threading.Timer(20, let_go)
+        accepting.start()
+        at_last.start()
+        try:
+            yield silent.getsockname()[1]
+        finally:
+            at_last.cancel()
+            silent.shutdown(socket.SHUT_RDWR)
+            let_go()
+            accepting.join()
+            for connection in held:
+                connection.close()
+
+
+@pytest.mark.parametrize("greet", [say_nothing, let_in])
+def test_operators_are_told_in_time_while_a_database_says_nothing(servers, greet: Callable[[socket.socket], None]):
+    """Whoever collects metrics gives up after ten seconds."""
+    with hanging(greet) as port:
+        client = other(servers, database_url=f"postgresql://nobody:hunter2@127.0.0.1:{port}/none", db_prepare=False)
+        for path, told in {"/metrics": "dues_database_up 0", "/readyz": '"missing":["database"]'}.items():
+            began = time.monotonic()
+            assert told in client.get(path).text
+            assert time.monotonic() - began < 8
 
 
 def test_metrics_are_asked_for_on_the_connections_that_are_left(client, monkeypatch: pytest.MonkeyPatch):

@@ -79,6 +79,14 @@ def test_only_the_fields_asked_for(hall: Hall):
     assert whole.result().json["id"] == str(job_id)
 
 
+def test_a_version_that_is_written_otherwise_is_another(hall: Hall):
+    job_id = hall.job()
+    hall.introduce(hall.me)
+    for _ in range(2):
+        answer = hall.me.ask("GET", f"/v1/jobs/{job_id}", If_None_Match='"01"', Prefer="wait=1")
+        assert (answer.status, answer.json["id"]) == (200, str(job_id))
+
+
 def test_others_see_nothing_however_they_wait(hall: Hall):
     job_id, other = hall.job(), hall.caller()
     for _ in range(2):
