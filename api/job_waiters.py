@@ -68,14 +68,14 @@ class ClientGone(Exception):
     """The client has left: there is nobody to answer."""
 
 
-def _nobody(is_busy: bool) -> None:
-    """Nobody wants to know."""
+def _tell_nobody(is_busy: bool) -> None:
+    """For a server on which no request stands back."""
 
 
 class JobWaiters:
     """All the clients that wait in a process, at most `most`. Used on one event loop only."""
 
-    def __init__(self, app: Flask, most: int, tell_busy: Callable[[bool], None] = _nobody) -> None:
+    def __init__(self, app: Flask, most: int, tell_busy: Callable[[bool], None] = _tell_nobody) -> None:
         """`tell_busy` is told when more become due than are looked at together, and when they are answered."""
         settings: Settings = app.extensions["settings"]
         self._app, self._most, self._tell_busy = app, most, tell_busy

@@ -207,7 +207,7 @@ class _Mails(Collector):
 
 
 class _Moves(Collector):
-    """Stores that are neither here nor there."""
+    """Stores whose move to another Dues has begun and not ended."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         with suppress(SQLAlchemyError, psycopg2.Error):

@@ -3,17 +3,15 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from types import SimpleNamespace as Made
 from typing import Any
 
-import psycopg2
 import pytest
 from flask import Flask
 
 from dues.sync import operations
+from tests.contention import Contention
 from tests.factory import Factory
-from tests.servers import Servers
 from tests.sync.device import Device, op, sender
 
 ADDRESS = {"line1": "1 High Street", "city": "Leeds", "country": "GB"}
@@ -67,16 +65,15 @@ def test_both_send_the_same_operation(app: Flask, make: Factory, member: Made, s
     assert told[0][0] < 300
 
 
-def test_one_comes_while_the_other_is_being_done(servers: Servers, device: Device, member: Made, make: Factory) -> None:
+def test_one_comes_while_the_other_is_being_done(
+    contention: Contention, device: Device, member: Made, make: Factory
+) -> None:
     """It is told so at once, and holds nothing up; what it sends once that one has failed is done."""
     write = op("POST", "/v1/me/addresses", ADDRESS)
     child = op("POST", "/v1/me/addresses", ADDRESS, after=[write["id"]])
-    with closing(psycopg2.connect(servers.database_url)) as other, other.cursor() as cursor:
-        cursor.execute(operations._LOCK, {"user_id": str(member.id), "id": write["id"]})
+    with contention.held(operations._LOCK, user_id=str(member.id), id=write["id"]):
         results = device.sync(write, child, op("POST", "/v1/me/addresses", ADDRESS))
         assert [result["status"] for result in results] == [409, 424, 201]
         assert results[0]["problem"]["code"] == IN_USE[1]
-        # The server may notice later that a connection was closed than that its transaction is over.
-        other.rollback()
     assert [result["status"] for result in device.sync(write, child)] == [201, 201]
     assert make.value("select count(*) from addresses") == 3

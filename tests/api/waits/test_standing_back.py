@@ -48,7 +48,10 @@ def while_many_wait(app: Flask, act: Callable[[JobWaiters, StandBack, list[UUID]
     asyncio.run(asyncio.wait_for(run(), 30))
 
 
-def test_while_postgresql_hangs_nobody_stands_back_for_long(app: Flask, monkeypatch: pytest.MonkeyPatch):
+def begun_within(
+    seconds: float, app: Flask, monkeypatch: pytest.MonkeyPatch, act: Callable[[JobWaiters], None]
+) -> None:
+    """Have one stand back while PostgreSQL hangs, act, and see it begin in time."""
     is_asked, goes_on = threading.Event(), threading.Event()
 
     def look(viewings: Sequence[Viewing], query: Query) -> list[StatusDocument | None]:
@@ -56,19 +59,24 @@ def test_while_postgresql_hangs_nobody_stands_back_for_long(app: Flask, monkeypa
         assert goes_on.wait(30)
         return [StatusDocument("{}", 1, False)] * len(viewings)
 
-    async def act(waiters: JobWaiters, standing: StandBack, jobs: list[UUID]) -> None:
+    async def stand(waiters: JobWaiters, standing: StandBack, jobs: list[UUID]) -> None:
         begun = asyncio.Event()
         try:
             await asyncio.to_thread(is_asked.wait, 10)
             standing.begin(begun.set)
             assert not begun.is_set()
-            await asyncio.wait_for(begun.wait(), 4)
+            act(waiters)
+            await asyncio.wait_for(begun.wait(), seconds)
         finally:
             goes_on.set()
 
     monkeypatch.setattr(job_waiters, "look", look)
+    while_many_wait(app, stand)
+
+
+def test_while_postgresql_hangs_nobody_stands_back_for_long(app: Flask, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(stand_back, "LONGEST_S", 0.2)
-    while_many_wait(app, act)
+    begun_within(4, app, monkeypatch, lambda waiters: None)
 
 
 def test_who_stands_back_begins_though_some_job_always_moves(app: Flask, monkeypatch: pytest.MonkeyPatch):
@@ -132,23 +140,4 @@ def test_few_begin_in_one_turn_of_the_loop_however_often_it_is_calm():
 
 
 def test_when_the_server_ends_nobody_stands_back_any_longer(app: Flask, monkeypatch: pytest.MonkeyPatch):
-    is_asked, goes_on = threading.Event(), threading.Event()
-
-    def look(viewings: Sequence[Viewing], query: Query) -> list[StatusDocument | None]:
-        is_asked.set()
-        assert goes_on.wait(30)
-        return [StatusDocument("{}", 1, False)] * len(viewings)
-
-    async def act(waiters: JobWaiters, standing: StandBack, jobs: list[UUID]) -> None:
-        begun = asyncio.Event()
-        try:
-            await asyncio.to_thread(is_asked.wait, 10)
-            standing.begin(begun.set)
-            assert not begun.is_set()
-            waiters.close()
-            await asyncio.wait_for(begun.wait(), 2)
-        finally:
-            goes_on.set()
-
-    monkeypatch.setattr(job_waiters, "look", look)
-    while_many_wait(app, act)
+    begun_within(2, app, monkeypatch, JobWaiters.close)
