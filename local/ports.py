@@ -5,6 +5,7 @@ import random
 import socket
 import threading
 from collections.abc import Iterator
+from itertools import islice
 
 _LOOPBACK = "127.0.0.1"
 # Below the ports that Linux and macOS use for outgoing connections, which could take ours while a server restarts.
@@ -29,9 +30,13 @@ def why_not(port: int) -> str | None:
 
 def free_port() -> int:
     """A port of the loopback interface that is free at present, and that was not given before: who was given one may
-    not listen on it yet."""
+    not listen on it yet. Raises: OSError if all are taken."""
     with _lock:
-        return next(port for port in _order if is_free(port))
+        # In any stretch of that length each comes up at least once.
+        for port in islice(_order, 2 * len(_RANGE)):
+            if is_free(port):
+                return port
+    raise OSError(errno.EADDRINUSE, f"each port of {_LOOPBACK} from {_RANGE[0]} to {_RANGE[-1]} is taken")
 
 
 def free_ports(count: int) -> list[int]:

@@ -303,7 +303,11 @@ def _used(counted: tuple[int, int] | None, less: int) -> Used | None:
 
 def _answer(batch: _Batch, results: list[CheckResult]) -> None:
     for asker, result in zip(batch.askers, results, strict=True):
-        asker.then(result)
+        try:
+            asker.then(result)
+        except Exception:
+            # Whoever asked together with it is answered all the same.
+            log.exception("a request could not go on with what Redis replied")
 
 
 def _settle(answer: "asyncio.Future[CheckResult]", result: CheckResult) -> None:

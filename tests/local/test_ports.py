@@ -25,3 +25,14 @@ def test_one_that_somebody_listens_on_is_not_given(monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(ports, "_RANGE", [number, free])
         monkeypatch.setattr(ports, "_order", ports._in_any_order())
         assert [ports.free_port() for _ in range(3)] == [free] * 3
+
+
+def test_where_all_are_taken_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        number = taken.getsockname()[1]
+        monkeypatch.setattr(ports, "_RANGE", [number])
+        monkeypatch.setattr(ports, "_order", ports._in_any_order())
+        with pytest.raises(OSError, match=f"each port of 127.0.0.1 from {number} to {number} is taken"):
+            ports.free_port()

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -14,10 +15,13 @@ from local.valkey import Valkey
 from tests.api.waits.conftest import Hall, Work
 from tests.api.waits.test_events import Stream
 from tests.api.waits.test_slow_work import is_finished
+from tests.contention import Contention
 from tests.factory import Factory
 from tests.jobs.conftest import Jobs
 from tests.servers import Servers, running, wait_until
 from tests.webserver import WebServer
+
+COMES_BACK = {"If_None_Match": '"1"', "Prefer": "wait=20"}
 
 
 @pytest.fixture(scope="module")
@@ -129,6 +133,26 @@ def test_who_waits_because_it_wants_to_is_no_slow_request(
         # What a server logs is written a moment later.
         time.sleep(1)
     assert "slow request" not in web.log.read_text()
+
+
+def test_a_slow_answer_is_told_of_though_its_client_would_have_waited(
+    servers: Servers, make: Factory, jobs: Jobs, pool: ThreadPoolExecutor
+):
+    contention = Contention(servers, make, pool)
+    with WebServer(servers, MAX_WAITING_CLIENTS="1", SLOW_REQUEST_S="0.5") as web:
+        hall = Hall(web, make, jobs, pool)
+        job_id = hall.job()
+        hall.introduce(hall.me)
+        held = hall.me.poll(job_id)
+        hall.wait_for(1)
+        with contention.held("lock table jobs in access exclusive mode"):
+            # There is no room for this one: it is answered as if it did not want to wait, which takes a second.
+            (refused,) = contention.start(partial(hall.me.ask, "GET", f"/v1/jobs/{job_id}", **COMES_BACK))
+            time.sleep(1)
+        assert refused.result().status == 304
+        hall.change(job_id)
+        assert held.result().status == 200
+        wait_until(lambda: "slow request" in web.log.read_text(), 10, "the slow answer in the log")
 
 
 def test_on_threads_polls_and_events(plain: Hall):

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import redis
 
-from api.server.redis_batch import Checks
+from api.limits import Limit, Policy
+from api.server.redis_batch import CheckResult, Checks
 from dues.reads.freshness.backend import FreshCache
 from dues.reads.freshness.lua import SCRIPTS
 from dues.reads.freshness.read_protocol import Ask, establish_base
@@ -154,6 +155,25 @@ def test_it_does_so_on_an_event_loop(store: Store, valkey: Valkey) -> None:
     found, sent_at = asyncio.run(ask())
     assert isinstance(found, Hit)
     assert found.ends_at <= sent_at + 10
+
+
+def test_one_that_cannot_go_on_keeps_nobody_else_from_the_answer(store: Store, valkey: Valkey) -> None:
+    def fail(_: CheckResult) -> None:
+        raise RuntimeError("its client is gone")
+
+    async def ask() -> CheckResult:
+        checks = Checks(Address.parse(valkey.url), store, lambda: 1)
+        limit = Limit(Policy("read", 10, 60), "key")
+        try:
+            checks.ask_then(None, limit, None, fail)
+            return await asyncio.wait_for(checks.ask(None, limit), 10)
+        finally:
+            checks.close()
+            await asyncio.sleep(0)
+
+    used = asyncio.run(ask()).used
+    assert used
+    assert used.requests == 2
 
 
 def test_a_tag_lists_its_newest_ids_and_a_floor(store: Store) -> None:
