@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -88,8 +89,9 @@ PGBOUNCER = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sb
 
 
 @contextmanager
-def pgbouncer(folder: Path, database: str) -> Iterator[str]:
-    """The URL of pgbouncer in front of a database: in transaction mode, as it comes otherwise."""
+def pgbouncer(folder: Path, database: str) -> Iterator[tuple[str, Network]]:
+    """The URL of pgbouncer in front of a database, in transaction mode, as it comes otherwise, and the network between
+    the two."""
     assert PGBOUNCER
     url, port = make_url(database), free_port()
     with closing(psycopg2.connect(database.replace("+psycopg2", ""))) as connection:
@@ -115,7 +117,7 @@ def pgbouncer(folder: Path, database: str) -> Iterator[str]:
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen([PGBOUNCER, str(ini)], stdout=log, stderr=log)
         try:
-            yield url.set(host="127.0.0.1", port=port, query={}).render_as_string(hide_password=False)
+            yield url.set(host="127.0.0.1", port=port, query={}).render_as_string(hide_password=False), network
         finally:
             process.terminate()
             process.wait()
@@ -131,7 +133,7 @@ def reconnect(database: str) -> None:
 
 @pytest.mark.skipif(PGBOUNCER is None, reason="there is no pgbouncer on this machine")
 def test_pgbouncer_in_transaction_mode_by_one_setting(servers: Servers, database: str, tmp_path: Path) -> None:
-    with pgbouncer(tmp_path, database) as address:
+    with pgbouncer(tmp_path, database) as (address, network):
         with dues(servers.settings(database_url=address)) as app:
             wait_until(lambda: "cannot be set up" in detail(app)[1], what="pgbouncer's refusal")
             refused = app.test_cli_runner().invoke(args=["migrate"])
@@ -156,3 +158,9 @@ def test_pgbouncer_in_transaction_mode_by_one_setting(servers: Servers, database
             me = client.get("/v1/me", headers=auth).json
             assert me
             assert me["created_at"].endswith("+00:00")
+            # It still takes connections, and passes nothing on.
+            network.silent = True
+            for path, told in {"/metrics": "dues_database_up 0", "/readyz": '"missing":["database"]'}.items():
+                began = time.monotonic()
+                assert told in client.get(path).text
+                assert time.monotonic() - began < 8
