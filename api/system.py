@@ -28,7 +28,7 @@ from dues.observability.outage import Outage
 from dues.postgres import connect, told
 from dues.postgres.revisions import standing_of
 from dues.postgres.sessions import WrongSession, is_read_only, wrong_settings
-from dues.postgres.watchdog import check_alive
+from dues.postgres.watchdog import check_alive, given_up_soon
 from dues.redis.client import check_takes_writes, redis_client
 from dues.settings import settings
 
@@ -129,8 +129,8 @@ class Readiness:
         """What is missing, and what the server said."""
         limit = {"statement_timeout": str(_DATABASE_TIMEOUT_S * 1000)}
         try:
-            with closing(connect(self._config, "dues-readiness", _DATABASE_TIMEOUT_S, **limit)) as connection:
-                check_alive(connection)
+            connected = connect(self._config, "dues-readiness", _DATABASE_TIMEOUT_S, **limit)
+            with closing(connected) as connection, given_up_soon(connection):
                 if (standing := standing_of(connection)).is_behind:
                     return {"migrations": "migrations are missing"}, standing.told()
                 if is_read_only(connection):

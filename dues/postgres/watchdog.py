@@ -7,7 +7,8 @@ import os
 import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg2
@@ -61,11 +62,18 @@ def _cut(driver: Any) -> None:
 watchdog = Watchdog()
 
 
-def check_alive(driver: Any) -> None:
-    """Ask for next to nothing. Raises: psycopg2.Error, after some two seconds where no answer comes."""
+@contextmanager
+def given_up_soon(driver: Any) -> Iterator[None]:
+    """Whatever `driver` is asked within has some two seconds, all of it together; then the connection is cut, and who
+    waits for an answer gets a psycopg2.Error. For a probe, which may meet a server that freezes at any moment."""
     watchdog.watch(driver, 0.0)
     try:
-        with driver.cursor() as cursor:
-            cursor.execute("select 1")
+        yield
     finally:
         watchdog.done(driver)
+
+
+def check_alive(driver: Any) -> None:
+    """Ask for next to nothing. Raises: psycopg2.Error, after some two seconds where no answer comes."""
+    with given_up_soon(driver), driver.cursor() as cursor:
+        cursor.execute("select 1")

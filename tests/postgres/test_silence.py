@@ -3,18 +3,22 @@
 import asyncio
 import os
 import socket
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from threading import Timer
+from typing import Any
 
 import pytest
 from flask import Flask
 from sqlalchemy import make_url
 
+from api import system
 from api.app import create_app
 from config import Settings
 from dues.errors import Unavailable
-from dues.postgres import connect, db
+from dues.postgres import connect, db, watchdog
 from dues.postgres.aio import LoopPostgres
 from dues.postgres.pool import connection_of
 from dues.redis.client import redis_client
@@ -80,6 +84,28 @@ def test_reads_on_the_event_loop_are_given_up_in_time(settings: Settings, networ
         postgres.close()
 
     asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("last", ["standing_of", "wrong_settings"])
+def test_operators_are_told_in_time_whenever_the_silence_begins(
+    distant: Flask, network: Network, last: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL has let the probe in, and freezes before it answers the first or the last of its questions."""
+    monkeypatch.setattr(watchdog, "GRACE_S", 0.2)
+    asks = getattr(system, last)
+
+    def freeze(*arguments: Any, **settings: str) -> Any:
+        network.silent = True
+        return asks(*arguments, **settings)
+
+    monkeypatch.setattr(system, last, freeze)
+    at_last = Timer(10, lambda: setattr(network, "silent", False))
+    at_last.start()
+    began = time.monotonic()
+    answer = distant.test_client().get("/readyz")
+    assert time.monotonic() - began < 5
+    at_last.cancel()
+    assert (answer.status_code, (answer.json or {})["missing"]) == (503, ["database"])
 
 
 def options_of(connected: socket.socket) -> dict[str, int]:
