@@ -138,10 +138,11 @@ class AdmissionQueue:
             self._wait(owners, -1)
             self._turn_away()
         except asyncio.CancelledError:
-            if place.turn.cancelled():
+            # In the turn of the loop in which it leaves it may have been given a slot, or told that its time is over.
+            if place.turn.cancelled() or place.turn.exception():
                 queue.remove(caller, place)
                 self._wait(owners, -1)
-            elif place.turn.exception() is None:
+            else:
                 self.pass_on(owners)
             raise
         finally:

@@ -239,6 +239,26 @@ def test_a_client_that_goes_away_gives_its_place_to_the_next():
     run(scenario)
 
 
+def test_one_that_goes_away_in_the_moment_when_its_time_is_over_waits_no_more(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(admission, "_PATIENCE_S", dict.fromkeys(Priority, 0.0))
+
+    async def scenario() -> None:
+        line, done = AdmissionQueue(1), asyncio.Event()
+        holder = asyncio.create_task(hold(line, Priority.READ, [], "holder", done))
+        await asyncio.sleep(0)
+        gone = asyncio.create_task(hold(line, Priority.READ, [], "gone", done))
+        await asyncio.sleep(0)
+        # The timer of its patience comes before this one, in the same turn of the loop.
+        asyncio.get_running_loop().call_later(0, gone.cancel)
+        with pytest.raises(asyncio.CancelledError):
+            await gone
+        assert line.waiting == 0
+        done.set()
+        await holder
+
+    run(scenario)
+
+
 def test_a_turn_that_takes_long_is_passed_on_while_few_do(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(admission, "_LONG_S", 0.01)
 
