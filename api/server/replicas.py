@@ -138,12 +138,16 @@ class Replicas:
             REPLICA_READS.labels("behind").inc()
             return None
         replica.in_use += 1
+        is_asked = False
         try:
             async with asyncio.timeout(_PATIENCE_S), replica.turns.turn(priority):
+                is_asked = True
                 timed = {"primary_now": self._primary_now()} if wanted.by_the_clock else {}
                 row = await replica.fetch_row(wanted.sql, {**values, **timed})
         except (Lost, TimeoutError) as error:
-            self._rest(replica, error)
+            # Whose turn did not come in time has learnt nothing about the replica.
+            if is_asked:
+                self._rest(replica, error)
             REPLICA_READS.labels("failed").inc()
             return None
         except Unavailable:

@@ -4,12 +4,14 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import pytest
 
 from api.routing import Priority
 from api.server import replicas
+from api.server.admission import AdaptiveLimit
 from api.server.loop_reader import LoopRound
 from api.server.replicas import Replica, Replicas, Row, for_replicas
 from dues.errors import Unavailable
@@ -208,6 +210,25 @@ def test_where_a_standby_fails_the_primary_is_asked(failure: Any, monkeypatch: p
     assert read("9;", standby, reads=2) == [None, None]
     # One that does not answer is left alone for a while.
     assert standby.asked == (1 if failure is Ellipsis or isinstance(failure, Lost) else 2)
+
+
+def test_one_is_not_left_alone_where_a_read_s_turn_to_ask_it_did_not_come(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(replicas, "_PATIENCE_S", 0.05)
+    standby, turns = Standby(1), AdaptiveLimit(1)
+
+    async def primary(sql: str, values: Mapping[str, object]) -> Row | None:
+        return 1, GENERATION, SNAPSHOT, 1e9
+
+    async def run() -> None:
+        found = Replicas([Replica("a", standby.fetch_row, turns)], primary)
+        await found.look()
+        read = partial(found.fetch_row, Validator(f"dues:run:{GENERATION:x}:", ("tag",), "9;"), "select 1", {})
+        async with turns.turn(Priority.READ):
+            assert await read(Priority.READ) is None
+        assert standby.asked == 0
+        assert await read(Priority.READ)
+
+    asyncio.run(run())
 
 
 def test_an_answer_that_shows_less_than_was_known_is_not_given():
