@@ -3,7 +3,7 @@ fresh, how much of their quota have the callers used, are there answers that we 
 journal?
 
 A request joins only a batch that has not been sent, so the answer is from after its arrival. A connection whose call
-ran out of time is closed and never read again. What Redis does not say is unknown: the request goes to Flask.
+ran out of time is closed and never read again. What Redis does not say is unknown: the answer is then made on a thread.
 """
 
 import asyncio
@@ -116,7 +116,8 @@ class Checks:
         batch.askers.append(_Asker(validators, limit, rank, plan, then))
 
     def tell(self, commands: Sequence[Command]) -> None:
-        """Send commands whose replies are not needed. Redis carries them out before all that it is asked afterwards."""
+        """Send commands whose replies are not needed. Redis carries them out before what is asked with `ask()` from now
+        on. `call()` sends at once, and may be ahead of what was told in the same turn of the loop."""
         if self._connection is not None and self._connection.is_open:
             self._open_batch().told += commands
 
@@ -174,7 +175,12 @@ class Checks:
         # Before the question is sent: a generation believed now was on when each of these requests had arrived.
         generation = self._generation()
         prefix = None if generation is None else self._store.prefix(connection.run_id, generation)
-        data, replies = self._encode(batch, prefix)
+        data, replies = b"", 0
+        try:
+            data, replies = self._encode(batch, prefix)
+        except Exception:
+            # One of them asks for what cannot be written down; all are answered.
+            log.exception("what Redis is asked cannot be written")
         if not replies:
             _answer(batch, [UNKNOWN] * len(batch.askers))
             return

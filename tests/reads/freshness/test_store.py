@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from api.limits import Limit, Policy
-from api.server.redis_batch import CheckResult, Checks
+from api.server.redis_batch import UNKNOWN, CheckResult, Checks
 from dues.reads.freshness.backend import FreshCache
 from dues.reads.freshness.lua import SCRIPTS
 from dues.reads.freshness.read_protocol import Ask, establish_base
@@ -174,6 +174,25 @@ def test_one_that_cannot_go_on_keeps_nobody_else_from_the_answer(store: Store, v
     used = asyncio.run(ask()).used
     assert used
     assert used.requests == 2
+
+
+def test_one_that_asks_for_what_cannot_be_written_keeps_nobody_else_waiting(store: Store, valkey: Valkey) -> None:
+    async def ask() -> list[CheckResult]:
+        checks = Checks(Address.parse(valkey.url), store, lambda: 1)
+        unwritable: Any = SimpleNamespace(key="\ud800", tags=(), follows=False)
+        limit = Limit(Policy("read", 10, 60), "key")
+        try:
+            await checks.ask(None, limit)
+            together = asyncio.gather(checks.ask(None, None, unwritable), checks.ask(None, limit))
+            found = await asyncio.wait_for(together, 5)
+            return [*found, await checks.ask(None, limit)]
+        finally:
+            checks.close()
+            await asyncio.sleep(0)
+
+    *found, later = asyncio.run(ask())
+    assert found == [UNKNOWN, UNKNOWN]
+    assert later.used
 
 
 def test_a_tag_lists_its_newest_ids_and_a_floor(store: Store) -> None:
