@@ -8,7 +8,7 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -26,7 +26,7 @@ T = TypeVar("T")
 
 
 class ThreadWaiters:
-    """Holds at most `most` clients, each on the thread that calls."""
+    """Holds at most `most` clients, whatever they wait for, each on the thread that calls."""
 
     def __init__(self, app: Flask, most: int) -> None:
         self._app, self._most = app, most
@@ -35,6 +35,8 @@ class ThreadWaiters:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiters: JobWaiters | None = None
         self._pokes: Pokes | None = None
+        # How many more may be held in this process.
+        self._places: threading.Semaphore
         self._pid = 0
 
     def hold(self, request: Request, reply: Reply) -> Reply | None:
@@ -58,27 +60,45 @@ class ThreadWaiters:
         return later
 
     def _hold(self, reply: Reply, waiting: Waiting) -> Reply | None:
-        if not self._started().has_room:
-            return replace(reply, waiting=None)
-        with _holding():
-            status = self.wait(waiting)
+        with self.place() as has_place:
+            if not has_place:
+                return replace(reply, waiting=None)
+            with _holding():
+                status = self.wait(waiting)
         if waiting.finish:
             return finished_reply(reply, waiting) if status and status.done else replace(reply, waiting=None)
         return reply_later(reply, waiting, status) if status else None
 
     def _poke(self, request: Request, first: Reply, poke: Poke) -> Reply:
-        self._started()
-        assert self._pokes
-        with _holding():
-            is_moved = self._call(self._pokes.wait(poke, _never))
+        with self.place() as has_place, _holding():
+            is_moved = has_place and self._wait_for_changes(poke)
         return reply_after(request, first, poke, is_moved=is_moved)
 
+    @contextmanager
+    def place(self) -> Iterator[bool]:
+        """Whether one more client may be held: it has a place for the length of the block. That is counted here and not
+        by those who wait on the loop, who come to be counted there only after others have asked for a place."""
+        self._started()
+        places = self._places
+        has_place = self.is_open and places.acquire(blocking=False)
+        try:
+            yield has_place
+        finally:
+            if has_place:
+                places.release()
+
     @property
-    def has_room(self) -> bool:
-        return self._started().has_room
+    def is_open(self) -> bool:
+        """Whether clients may still be held."""
+        return self._most > 0
 
     def wait(self, waiting: Waiting) -> Any:
         return self._call(self._started().wait(waiting, _never))
+
+    def _wait_for_changes(self, poke: Poke) -> bool:
+        self._started()
+        assert self._pokes
+        return self._call(self._pokes.wait(poke, _never))
 
     def close(self) -> None:
         """Answer all clients that wait, and hold no more. It takes no lock: a signal may interrupt who holds it."""
@@ -92,6 +112,7 @@ class ThreadWaiters:
         with self._lock:
             if self._waiters is None or self._pid != os.getpid():
                 self._pid = os.getpid()
+                self._places = threading.Semaphore(self._most)
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(target=self._loop.run_forever, name="waiters-loop", daemon=True).start()
                 self._waiters = JobWaiters(self._app, self._most)
@@ -104,17 +125,25 @@ class ThreadWaiters:
 
 
 class _Events:
-    """The events of a job until it is done, as a server of threads sends them."""
+    """The events of a job until it is done, as a server of threads sends them. They have a place until they end, since
+    their thread is nobody else's while it sends them, either."""
 
     def __init__(self, waiters: ThreadWaiters, reply: Reply, waiting: Waiting) -> None:
-        self._waiters, self._first, self._waiting = waiters, reply.body or b"", waiting
+        self._events = _events(waiters, reply.body or b"", waiting)
 
     def __iter__(self) -> Iterator[bytes]:
-        waiting = self._waiting
-        yield self._first
-        until = time.monotonic() + self._waiters.longest_stream_s
-        while self._waiters.has_room and (left_s := until - time.monotonic()) > 0:
-            status = self._waiters.wait(waiting.at_most(left_s))
+        return self._events
+
+    def close(self) -> None:
+        self._events.close()
+
+
+def _events(waiters: ThreadWaiters, first: bytes, waiting: Waiting) -> Generator[bytes, None, None]:
+    yield first
+    until = time.monotonic() + waiters.longest_stream_s
+    with waiters.place() as has_place:
+        while has_place and waiters.is_open and (left_s := until - time.monotonic()) > 0:
+            status = waiters.wait(waiting.at_most(left_s))
             if status is None:
                 return
             if status.version == waiting.version:
@@ -124,9 +153,6 @@ class _Events:
             waiting = replace(waiting, version=status.version)
             if status.done:
                 return
-
-    def close(self) -> None:
-        """There is nothing to close: a server of threads stops to ask for more."""
 
 
 @contextmanager
