@@ -3,7 +3,6 @@
 import argparse
 import fcntl
 import http.client
-import json
 import os
 import re
 import secrets
@@ -269,10 +268,13 @@ def _port(name: str, default: int) -> int:
 
 
 def _stored_secret(path: Path, new: Callable[[], str]) -> str:
-    """A secret that is stored in this home, and created at the first start."""
+    """A secret that is stored in this home, and created at the first start. Raises: CannotStart if it has been lost:
+    what was made with it is of no use with another, which nobody should find out later."""
     if not path.exists():
         folders.write_whole(path, new())
-    return path.read_text().strip()
+    if found := path.read_text(errors="replace").strip():
+        return found
+    raise CannotStart(f"{path} is empty: put back what was in it, or remove it and do without what was made with it")
 
 
 def _is_ready(port: int) -> bool:
@@ -287,8 +289,7 @@ def _welcome(home: Path, port: int, gateway: Gateway | None) -> None:
         lines += [f"  web {number:<3} http://{LOOPBACK}:{port}" for number, port in enumerate(gateway.webs, 1)]
     if isinstance(gateway, CellsGateway):
         lines += [f"  cell {name:<2} http://{LOOPBACK}:{port}" for name, port in gateway.cells.items()]
-    with suppress(FileNotFoundError):
-        demo = json.loads((home / "demo.json").read_text())
+    if demo := folders.read_document(home / "demo.json"):
         lines += [f"  {who:<7} {demo[who]['email']}  {demo[who]['password']}" for who in ("owner", "member")]
         lines.append(f"  tokens  {home / 'demo.json'}")
     if not os.environ.get("SMTP_URL"):

@@ -233,7 +233,7 @@ def _copy(cursor: Any, table: str, rows: Iterable[tuple[Any, ...]]) -> None:
 
 def keep_log_ins(path: Path, store_id: UUID, url: str) -> None:
     """Write log-ins to `path`, unless the ones in it still work."""
-    kept: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    kept = folders.read_document(path)
     found: dict[str, Any] = {"url": url, "store_id": str(store_id)}
     for role, email in (("owner", OWNER), ("member", MEMBER)):
         # These are log-ins of another database.

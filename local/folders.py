@@ -2,11 +2,13 @@
 all."""
 
 import hashlib
+import json
 import os
 import pwd
 import stat
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from local.process import CannotStart
 
@@ -59,3 +61,12 @@ def write_whole(path: Path, text: str, mode: int = 0o600) -> None:
         os.fsync(handle)
     Path(temporary).chmod(mode)
     Path(temporary).replace(path)
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; an empty one where there is no file, or no whole object in it."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

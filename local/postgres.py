@@ -201,15 +201,14 @@ class Postgres(Server):
             )
 
     def _stop_leftovers(self) -> None:
-        """Stop a server that outlived a killed bin/run, and remove the files of one that is gone (another process may
-        have its number by now)."""
+        """Stop a server that outlived a killed bin/run, and remove the files of one that is gone: another process may
+        have its number by now, and a power failure may leave them empty or torn, or only some of them. PostgreSQL
+        starts with none of these."""
         pid_file = self._data / "postmaster.pid"
-        if not pid_file.exists():
-            return
-        main = int(pid_file.read_text().split(maxsplit=1)[0])
+        main = pid_file.read_text(errors="replace").split(maxsplit=1)[:1] if pid_file.exists() else []
         servers = [process for process in psutil.process_iter() if _serves(process, self._data)]
         for process in servers:
-            if process.pid == main:
+            if [str(process.pid)] == main:
                 with suppress(psutil.NoSuchProcess):
                     process.send_signal(signal.SIGINT)
         # Processes whose main process is gone notice that and exit by themselves.
@@ -300,6 +299,8 @@ def _copy(target: Path) -> Path:
             shutil.copytree(libraries, unfinished / libraries.name)
         for path in unfinished.rglob("*"):
             path.chmod(path.stat().st_mode | (0o055 if path.is_dir() or os.access(path, os.X_OK) else 0o044))
+        # A power failure must not leave a whole folder of empty files.
+        os.sync()
         unfinished.rename(target)
     return installed / "bin"
 

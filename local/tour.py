@@ -8,7 +8,6 @@ what it does, and checks the result: any difference ends the tour with one line 
 
 import argparse
 import csv
-import json
 import os
 import re
 import secrets
@@ -18,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from io import TextIOWrapper
 from pathlib import Path
 
+from local import folders
 from local.tour_client import Client, Document, Mismatch, follow, money, quote, require, say, step
 from local.tour_mailing import show_mailing
 from local.tour_mails import mails_to, show_text
@@ -123,13 +123,13 @@ def publish(url: str, owner: Client, follower: Client) -> None:
 def read_demo(home: Path) -> Document:
     """The server's address and the demo owner's login, as written by bin/run."""
     try:
-        demo: Document = json.loads((home / "demo.json").read_text())
-    except FileNotFoundError:
-        raise Mismatch(
-            f"there is no {home}/demo.json: start bin/run first, or set DUES_HOME as it was for it"
-        ) from None
+        demo = folders.read_document(home / "demo.json")
     except PermissionError:
         raise Mismatch(f"{home}/demo.json may only be read by the user who started bin/run") from None
+    if not demo:
+        raise Mismatch(
+            f"{home}/demo.json is not there, or not whole: start bin/run first, or set DUES_HOME as it was for it"
+        )
     return demo
 
 

@@ -146,6 +146,12 @@ def test_log_ins_work_and_are_kept_while_they_do(client: FlaskClient, make: Fact
     keep_log_ins(path, store_id, "http://127.0.0.1:8001")
     assert json.loads(path.read_text()) == first | {"url": "http://127.0.0.1:8001"}
 
+    for torn in ("", "{", "[]"):
+        path.write_text(torn)
+        keep_log_ins(path, store_id, "http://127.0.0.1:8000")
+        first = json.loads(path.read_text())
+        assert first["owner"]["email"] == OWNER
+
     make.rows("update api_tokens set revoked_at = now()")
     keep_log_ins(path, store_id, "http://127.0.0.1:8000")
     renewed = json.loads(path.read_text())

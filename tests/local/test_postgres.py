@@ -18,6 +18,8 @@ from local.postgres import Postgres
 from local.process import CannotStart, as_account
 from tests.servers import Home
 
+_SOCKET_LOCK = ".s.PGSQL.5432.lock"
+
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs it as somebody else")
 
 
@@ -100,6 +102,25 @@ def test_comes_up_after_a_kill_with_its_data(home: Path, postgres: Postgres) -> 
     (data / "postmaster.pid").write_text("\n".join([str(os.getpid()), *lines[1:]]) + "\n")
     postgres.start()
     assert execute(postgres.url, "select answer from kept") == [(42,)]
+
+
+def test_comes_up_whatever_a_power_failure_has_left_of_its_lock_files(home: Path, postgres: Postgres) -> None:
+    argv = postgres.prepare().argv
+    of_data, of_socket = home / "postgres" / "data" / "postmaster.pid", Path(argv[argv.index("-k") + 1], _SOCKET_LOCK)
+    left: list[dict[Path, bytes]] = [
+        {of_data: b""},
+        {of_data: b"\0\0\0\0", of_socket: b""},
+        {of_data: b"\xff\n", of_socket: b"\xff\n"},
+        {of_socket: b""},
+    ]
+    for files in left:
+        postgres.kill()
+        of_data.unlink()
+        of_socket.unlink()
+        for file, content in files.items():
+            file.write_bytes(content)
+        postgres.start()
+        assert execute(postgres.url, "select 1") == [(1,)], files
 
 
 def test_one_that_outlived_its_runner_is_ended_first(home: Path, postgres: Postgres) -> None:

@@ -91,6 +91,15 @@ def test_a_server_that_cannot_be_reached_is_one_line(home: Path, env: dict[str, 
     assert done.stdout == f"bin/run: {line}\n"
 
 
+@pytest.mark.parametrize("name", ["secret_key", "secrets_key"])
+def test_a_secret_that_was_lost_is_one_line_and_no_other_is_made_in_its_place(home: Path, name: str) -> None:
+    (home / name).write_text("\n")
+    done = run(home)
+    assert done.returncode == 1
+    assert done.stdout.startswith(f"bin/run: {home}/{name} is empty: put back what was in it, or remove it ")
+    assert (home / name).read_text() == "\n"
+
+
 def test_wrong_settings_are_one_line(home: Path) -> None:
     done = run(home, WEB_THREADS="many", JOB_LEASE_S="0")
     assert done.returncode == 1

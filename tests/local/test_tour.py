@@ -14,9 +14,12 @@ def test_asked_what_it_does_it_does_nothing(tmp_path: Path) -> None:
 
 
 def test_a_tour_where_nothing_runs(tmp_path: Path) -> None:
-    tour = take_tour(tmp_path)
-    assert tour.returncode == 1
-    assert f"there is no {tmp_path}/demo.json: start bin/run first" in tour.stderr
+    for torn in (None, "", "[]"):
+        if torn is not None:
+            (tmp_path / "demo.json").write_text(torn)
+        tour = take_tour(tmp_path)
+        assert tour.returncode == 1
+        assert f"{tmp_path}/demo.json is not there, or not whole: start bin/run first" in tour.stderr
     (tmp_path / "demo.json").write_text(json.dumps({"url": "http://127.0.0.1:9", "store_id": "none"}))
     tour = take_tour(tmp_path)
     assert tour.returncode == 1
