@@ -383,6 +383,10 @@ class Application:
         exchange.send(status, b"%b%b%b" % (kept.fields, content_fields, own), body)
 
     def _refuse(self, exchange: Exchange, problem: Problem, route: str = "refused") -> None:
+        if exchange.is_answered:
+            # Too late for another answer.
+            exchange.abort()
+            return
         request = exchange.request
         reply = problem_reply(problem, request)
         # As it is said where there is time to compress.

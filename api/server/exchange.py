@@ -42,10 +42,10 @@ class Exchange:
     """A request, what has been found out about it, and the way back to its client.
 
     limited: what it counts against, and how much of that is used. held_s: for how long it has done nothing but wait for
-    something to be told.
+    something to be told. is_begun: an answer has been begun that is sent in parts, and is not at its end.
     """
 
-    __slots__ = ("_gone", "_has_ended", "_wire", "began", "held_s", "is_answered", "is_gone", "limited", "request")
+    __slots__ = "_gone _has_ended _wire began held_s is_answered is_begun is_gone limited request".split()
 
     def __init__(self, wire: Wire, request: Request) -> None:
         self._wire = wire
@@ -53,7 +53,7 @@ class Exchange:
         self.began = time.perf_counter()
         self.held_s = 0.0
         self.limited: tuple[Limit, Used] | None = None
-        self.is_answered = False
+        self.is_answered = self.is_begun = False
         self.is_gone = False
         self._has_ended = False
         self._gone: asyncio.Future[None] | None = None
@@ -91,7 +91,7 @@ class Exchange:
         """Begin an answer that is sent part by part, and ended by `finish()`. Raises: ClientGone."""
         if self.is_gone:
             raise ClientGone
-        self.is_answered = True
+        self.is_answered = self.is_begun = True
         self._wire.begin(reply.status, field_lines(reply) + own, has_length="Content-Length" in reply.headers)
 
     async def part(self, data: bytes) -> None:
@@ -106,12 +106,14 @@ class Exchange:
             raise ClientGone
 
     def finish(self) -> None:
+        self.is_begun = False
         if not self.is_gone:
             self._wire.finish()
 
     def abort(self) -> None:
-        """End the connection, whose client takes no answer."""
-        if not self.is_gone:
+        """End the connection, whose client takes no answer or cannot be given the whole of it: cut off, it is not taken
+        for one. After a whole answer it is the next request's."""
+        if not self.is_gone and (self.is_begun or not self.is_answered):
             self._wire.abort()
 
     def leave(self) -> None:

@@ -26,7 +26,8 @@ _TRAILER = re.compile(_TOKEN + rb":[\t\x20-\x7e\x80-\xff]*")
 
 class Head(NamedTuple):
     """`target` is as it was sent. `length` is the body's in bytes, or None where it comes in chunks. `keep`: whether
-    the connection may be used again; `expects`: whether the client waits for 100 (Continue) before it sends the body.
+    the connection may be used again; `expects`: whether the client waits for 100 (Continue) before it sends the body;
+    `is_old`: whether it speaks HTTP/1.0.
     """
 
     method: str
@@ -35,6 +36,7 @@ class Head(NamedTuple):
     length: int | None
     keep: bool
     expects: bool
+    is_old: bool
 
 
 def check_partial(data: bytes | bytearray) -> None:
@@ -73,7 +75,7 @@ def parse_head(data: bytes) -> Head:
     connection = fields.get("connection")
     keep = is_new and (connection is None or "close" not in re.split(r"[ \t,]+", connection.lower()))
     expects = is_new and fields.get("expect", "").lower() == "100-continue"
-    return Head(line[1].decode(), line[2].decode(), fields, _length(fields, is_new), keep, expects)
+    return Head(line[1].decode(), line[2].decode(), fields, _length(fields, is_new), keep, expects, not is_new)
 
 
 def _require_host(fields: Fields, is_new: bool) -> None:

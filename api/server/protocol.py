@@ -45,7 +45,7 @@ class Connection(asyncio.Protocol):
 
     __slots__ = (
         "_body _body_ends_at _body_ready _data _drained _exchange _expects _framed _has_ended _in_parts _is_chunked "
-        "_is_next_due _is_reading _keep _lingered _peer _shared _size _state _transport deadline"
+        "_is_next_due _is_old _is_reading _keep _lingered _peer _shared _state _transport deadline"
     ).split()
 
     def __init__(self, shared: Connections) -> None:
@@ -55,11 +55,8 @@ class Connection(asyncio.Protocol):
         self._data = bytearray()
         self._state = _HEAD
         self._exchange: Exchange | None = None
-        self._keep = True
-        self._has_ended = False
-        self._is_reading = True
-        self._is_next_due = False
-        self._is_chunked = False
+        self._keep = self._is_reading = True
+        self._has_ended = self._is_next_due = self._is_chunked = self._is_old = False
         self._drained: asyncio.Future[None] | None = None
         self._lingered = 0
         self._reset_body()
@@ -67,8 +64,7 @@ class Connection(asyncio.Protocol):
 
     def _reset_body(self) -> None:
         self._framed: ChunkedBody | SizedBody = SizedBody(0)
-        self._body: list[bytes] = []
-        self._size = 0
+        self._body = bytearray()
         self._expects = self._in_parts = False
         self._body_ends_at = 0.0
         self._body_ready: asyncio.Future[bytes] | None = None
@@ -111,7 +107,8 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The client sends no more; what it has asked for it is still given (RFC 9112, 9.6)."""
         self._has_ended = True
-        if self._state == _LINGER or (self._state == _HEAD and not self._is_next_due):
+        has_more = self._is_next_due or (self._data and self._drained is not None)
+        if self._state == _LINGER or (self._state == _HEAD and not has_more):
             return False
         if self._state == _BODY and self._in_parts:
             self._proceed()
@@ -145,7 +142,10 @@ class Connection(asyncio.Protocol):
             self._fail(problem)
         except Exception:
             log.exception("a connection has failed")
-            self._fail(Problem("something went wrong here"))
+            if self._exchange and self._exchange.is_answered:
+                self._transport.abort()
+            else:
+                self._refuse(Problem("something went wrong here"))
 
     def _read_head(self) -> None:
         data = self._data
@@ -153,6 +153,8 @@ class Connection(asyncio.Protocol):
             # RFC 9112, 2.2: an empty line before a request is passed over; one.
             del data[:2]
         if not data:
+            if self._has_ended:
+                self._transport.close()
             return
         end = data.find(b"\r\n\r\n", 0, LARGEST_HEAD + 4)
         if end < 0:
@@ -170,9 +172,11 @@ class Connection(asyncio.Protocol):
         shared = self._shared
         forwarded = head.fields.get("x-forwarded-for")
         address = self._peer if forwarded is None else shared.proxies.client(self._peer, forwarded)
-        self._keep = head.keep
+        self._keep, self._is_old = head.keep, head.is_old
         request = make_request(head.method, head.target, head.fields, address, begins=True)
         exchange = self._exchange = Exchange(self, request)
+        if self._has_ended:
+            exchange.half_close()
         if head.length == 0:
             self._state = _ANSWER
             self.deadline = float("inf")
@@ -212,17 +216,16 @@ class Connection(asyncio.Protocol):
             return
         part = self._framed.feed(self._data)
         if part:
-            self._body.append(part)
-            self._size += len(part)
+            self._body += part
             self.deadline = min(self._shared.loop.time() + _PAUSE_S, self._body_ends_at)
-        if self._framed.is_whole or self._size > self._shared.most_body:
-            if self._framed.is_whole:
-                self._state = _ANSWER
-            self._take_body(b"".join(self._body)[: self._shared.most_body + 1])
+        if self._framed.is_whole:
+            self._state = _ANSWER
+        if self._framed.is_whole or len(self._body) > self._shared.most_body:
+            self._take_body(bytes(self._body[: self._shared.most_body + 1]))
 
     def _take_body(self, body: bytes) -> None:
         self.deadline = float("inf")
-        self._body = []
+        self._body.clear()
         if self._body_ready is None:
             self._body_ready = self._shared.loop.create_future()
         if not self._body_ready.done():
@@ -230,11 +233,12 @@ class Connection(asyncio.Protocol):
 
     async def read_body(self) -> bytes:
         """Raises: Problem for a body that is malformed or too slow; ClientGone."""
-        if self._state == _ANSWER and self._body_ready is None:
-            return b""
         if self._body_ready is None:
+            if self._state == _ANSWER:
+                return b""
+            self._require_client()
             self._body_ready = self._shared.loop.create_future()
-            if self._expects and not self._size:
+            if self._expects and not self._body:
                 self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return await asyncio.shield(self._body_ready)
 
@@ -243,8 +247,7 @@ class Connection(asyncio.Protocol):
         asked for is left to the kernel. Raises: Problem for one that is malformed or too slow; ClientGone."""
         if self._state == _ANSWER:
             return b""
-        if self._state != _BODY or self._transport.is_closing():
-            raise ClientGone
+        self._require_client()
         loop = self._shared.loop
         self._body_ready = loop.create_future()
         self.deadline = min(loop.time() + _PAUSE_S, self._body_ends_at)
@@ -252,27 +255,35 @@ class Connection(asyncio.Protocol):
             self._expects = False
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         self._proceed()
-        if not self._is_reading and len(self._data) <= _AHEAD:
+        self._read_on()
+        return await asyncio.shield(self._body_ready)
+
+    def _require_client(self) -> None:
+        """Raises: ClientGone where nothing more will come of the body, so that nobody waits for it."""
+        if self._state != _BODY or self._transport.is_closing():
+            raise ClientGone
+
+    def _read_on(self) -> None:
+        """Take from the kernel again, once little enough of what has come is left."""
+        if not self._is_reading and len(self._data) <= _AHEAD and not self._transport.is_closing():
             self._is_reading = True
             self._transport.resume_reading()
-        return await asyncio.shield(self._body_ready)
 
     # Answering
 
     def answer(self, status: int, fields: bytes, content: bytes) -> None:
         closes = self._must_close()
-        closing = _CLOSE if closes else b""
-        server_lines = self._shared.server_lines(self._exchange)
-        self._transport.write(b"%b%b%b%b\r\n%b" % (_STATUS_LINES[status], server_lines, fields, closing, content))
+        parts = (_STATUS_LINES[status], self._shared.server_lines(self._exchange), fields, _CLOSE if closes else b"")
+        self._transport.write(b"%b%b%b%b\r\n%b" % (*parts, content))
         self._end(keep=not closes)
 
     def begin(self, status: int, fields: bytes, *, has_length: bool) -> None:
+        # RFC 9112, 6.1: HTTP/1.0 knows no chunks. There the connection's end is the answer's.
+        self._is_chunked = not has_length and not self._is_old
         self._keep = not self._must_close()
-        self._is_chunked = not has_length
-        framing = b"" if has_length else b"transfer-encoding: chunked\r\n"
+        framing = b"transfer-encoding: chunked\r\n" if self._is_chunked else b""
         closing = b"" if self._keep else _CLOSE
-        server_lines = self._shared.server_lines(self._exchange)
-        parts = (_STATUS_LINES[status], server_lines, fields, framing, closing)
+        parts = (_STATUS_LINES[status], self._shared.server_lines(self._exchange), fields, framing, closing)
         self._transport.write(b"%b%b%b%b%b\r\n" % parts)
 
     def part(self, data: bytes) -> None:
@@ -310,9 +321,8 @@ class Connection(asyncio.Protocol):
         self.deadline = self._shared.loop.time() + wait_s
         if self._data:
             self._go_on()
-        elif not self._is_reading:
-            self._is_reading = True
-            self._transport.resume_reading()
+        else:
+            self._read_on()
 
     def _go_on(self) -> None:
         """Read the next request of those that have come already, once others have had their turn."""
@@ -322,12 +332,9 @@ class Connection(asyncio.Protocol):
 
     def _next(self) -> None:
         self._is_next_due = False
-        if self._transport.is_closing():
-            return
-        if not self._is_reading and len(self._data) <= _AHEAD:
-            self._is_reading = True
-            self._transport.resume_reading()
-        self._proceed()
+        if not self._transport.is_closing():
+            self._proceed()
+            self._read_on()
 
     def _linger(self) -> None:
         """Close, after the client has had the time to read the answer: a connection that is closed while the other side
@@ -336,9 +343,7 @@ class Connection(asyncio.Protocol):
         self._data.clear()
         wait_s = SEND_S if self._transport.get_write_buffer_size() else _LINGER_S
         self.deadline = self._shared.loop.time() + wait_s
-        if not self._is_reading:
-            self._is_reading = True
-            self._transport.resume_reading()
+        self._read_on()
         if self._has_ended or not self._transport.can_write_eof():
             self._transport.close()
         else:
@@ -351,25 +356,25 @@ class Connection(asyncio.Protocol):
             if not self._body_ready.done():
                 self._body_ready.set_exception(problem)
             return
-        if self._exchange and (self._exchange.is_answered or self._state == _ANSWER):
+        if self._exchange and self._exchange.is_answered:
             self._keep = False
             self._data.clear()
             return
         self._refuse(problem)
 
     def _refuse(self, problem: Problem) -> None:
-        exchange, self._exchange = self._exchange, None
+        """Answer for whoever serves the present request, who has nothing more to do, and close."""
+        exchange, self._keep = self._exchange, False
         if exchange:
             exchange.is_answered = True
+            exchange.leave()
+        if self._body_ready and not self._body_ready.done():
+            self._body_ready.set_exception(ClientGone())
         request = exchange.request if exchange else None
         request_id = request.id if request else new_request_id()
         reply = problem_reply(problem, request, request_id)
-        server_lines, fields = self._shared.server_lines(exchange), field_lines(reply)
-        self._transport.write(
-            b"%b%b%bx-request-id: %b\r\nconnection: close\r\n\r\n%b"
-            % (_STATUS_LINES[reply.status], server_lines, fields, request_id.encode(), reply.body or b"")
-        )
-        self._end(keep=False)
+        content = b"" if request and request.method == "HEAD" else reply.body or b""
+        self.answer(reply.status, b"%bx-request-id: %b\r\n" % (field_lines(reply), request_id.encode()), content)
 
     # Time
 
@@ -378,7 +383,7 @@ class Connection(asyncio.Protocol):
         self.deadline = float("inf")
         if self._state == _BODY:
             self._fail(RequestTimeout("the body did not arrive in time"))
-        elif self._state == _HEAD and self._data:
+        elif self._state == _HEAD and self._data and self._drained is None:
             self._refuse(RequestTimeout("the head of the request did not arrive in time"))
         elif self._transport.get_write_buffer_size():
             self._transport.abort()

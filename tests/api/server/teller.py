@@ -5,6 +5,7 @@ import contextlib
 import json
 import re
 import socket
+import struct
 import threading
 import time
 
@@ -26,9 +27,11 @@ class Teller:
         self._most = most
         self.seen: list[Exchange] = []
         self.gone = threading.Event()
+        # What `/late` waits for before it asks for its body.
+        self.late = threading.Event()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
 
     def __enter__(self) -> "Teller":
         self._thread.start()
@@ -54,9 +57,11 @@ class Teller:
 
     def _handle(self, exchange: Exchange) -> None:
         self.seen.append(exchange)
+        if exchange.request.path == "/raises":
+            raise KeyError("a secret")
         task = self._loop.create_task(self._tell(exchange))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
 
     async def _tell(self, exchange: Exchange) -> None:
         request = exchange.request
@@ -64,6 +69,13 @@ class Teller:
             if request.path == "/wait":
                 await exchange.gone()
                 self.gone.set()
+            if request.path == "/late":
+                await self._loop.run_in_executor(None, self.late.wait, 20)
+            if request.path == "/parts":
+                exchange.begin(Reply(None), b"")
+                await exchange.part(b"ab")
+                exchange.finish()
+                return
             if request.path == "/large":
                 exchange.send_reply(json_reply({"large": "x" * 4_000_000}), b"")
                 return
@@ -120,12 +132,23 @@ class Client:
             data += part
         return found
 
+    def rest(self) -> bytes:
+        """All that comes before the server closes."""
+        data = b""
+        with contextlib.suppress(ConnectionResetError):
+            while part := self._socket.recv(65536):
+                data += part
+        return data
+
     def is_closed(self) -> bool:
         """Read to the end; whether the server has closed."""
-        with contextlib.suppress(ConnectionResetError):
-            while self._socket.recv(65536):
-                pass
+        self.rest()
         return True
+
+    def leave(self) -> None:
+        """Close so that the server is told at once that nothing is read any more."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._socket.close()
 
 
 def ask(teller: Teller, *parts: bytes, count: int = 5) -> list[tuple[int, dict[str, object]]]:

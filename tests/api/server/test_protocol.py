@@ -4,8 +4,6 @@ A handler that tells what it was given stands in for the application; bytes go o
 """
 
 import contextlib
-import socket
-import struct
 import threading
 import time
 from collections.abc import Iterator
@@ -191,9 +189,7 @@ def test_a_client_that_leaves_is_noticed(teller: Teller):
     client.send(b"GET /wait HTTP/1.1\r\nHost: h\r\n\r\n" + GET + b"\r\n")
     while not teller.seen:
         time.sleep(0.01)
-    # At once, and not as a client that only sends no more.
-    client._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    client.__exit__()
+    client.leave()
     assert teller.gone.wait(10)
     # What stood behind is answered to nobody.
     assert len(teller.seen) == 1
