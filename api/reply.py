@@ -50,7 +50,7 @@ class Poke:
     """A client that has nothing to pull waits for something, `seconds` at most; `finish` pulls it."""
 
     watch: Watch
-    seconds: int
+    seconds: float
     finish: "Callable[[], Reply]"
 
 

@@ -12,9 +12,12 @@ from collections.abc import Hashable, Sequence
 from math import ceil
 from operator import itemgetter
 from typing import NamedTuple
+from uuid import UUID
 
+from api.request import Request
 from api.routing import Priority
 from dues.errors import Unavailable
+from dues.stores.access import Access
 
 # How many seconds a caller's first request may have waited before its further ones of that kind are turned away.
 _PATIENCE_S = {Priority.WRITE: 5.0, Priority.READ: 2.0, Priority.FEED: 1.0}
@@ -32,6 +35,13 @@ _FEWEST_TURNS = 2
 _LEARN_EVERY_S = 1.0
 
 Owners = tuple[Hashable, ...]
+
+
+def owners_of(request: Request, access: Access | None, store_id: UUID | None) -> Owners:
+    """Whose share of the threads a request takes from: its caller's, as far as that is known, and its store's."""
+    # The number of a UUID is looked up far faster than the UUID is.
+    caller = access.actor.user_id.int if access and access.actor else request.address
+    return (caller, store_id.int) if store_id else (caller,)
 
 
 class _Place(NamedTuple):

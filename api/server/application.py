@@ -8,7 +8,7 @@ One whose answer is kept needs the third and the last. What is not declared is F
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Hashable
+from collections.abc import Coroutine
 from contextlib import closing, nullcontext
 from functools import partial
 from typing import Any
@@ -26,7 +26,7 @@ from api.request import OPERATORS, Request
 from api.route_matcher import Ids, RouteMatcher
 from api.routing import Priority, Route
 from api.server.access_cache import AccessCache, Caller
-from api.server.admission import AdmissionQueue
+from api.server.admission import AdmissionQueue, Owners, owners_of
 from api.server.exchange import Exchange
 from api.server.long_poll import LongPolls
 from api.server.loop_reader import Wanted
@@ -78,7 +78,7 @@ class Application:
         self._operators = ThreadPool(app, _OPERATORS_THREADS)
         self._operators_admission = AdmissionQueue(_OPERATORS_THREADS, share=_OPERATORS_SHARE)
         self._routes: RouteMatcher = app.extensions["route_matcher"]
-        self._long_polls = LongPolls(app, self._threads, settings.max_waiting_clients)
+        self._long_polls = LongPolls(app, self._threads, self._admission, settings.max_waiting_clients)
         self._tasks: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -248,9 +248,9 @@ class Application:
 
     async def _on_thread(self, exchange: Exchange, route: Route, ids: Ids, known: Access | None) -> Reply:
         since = time.monotonic()
-        body = await self._receive_file(exchange, route, ids) if route.uploads else await exchange.body()
         request = exchange.request
-        owners = self._owners(request, known, ids.get("store_id"))
+        owners = owners_of(request, known, ids.get("store_id"))
+        body = await self._receive_file(exchange, route, ids, owners) if route.uploads else await exchange.body()
         with closing(body) if isinstance(body, Upload) else nullcontext():
             async with self._admission.slot(route.order, owners):
                 if exchange.is_gone:
@@ -269,11 +269,12 @@ class Application:
                 self._known_tokens.add(request.token, reply.access.actor.user_id)
         return reply
 
-    async def _receive_file(self, exchange: Exchange, route: Route, ids: Ids) -> Upload:
+    async def _receive_file(self, exchange: Exchange, route: Route, ids: Ids, owners: Owners) -> Upload:
         """A file, which comes once its sender may send it, and which no thread waits for. To be closed. Raises:
         Problem, ClientGone."""
         call, count = self._threads.call, partial(self._recount, exchange, route, None)
-        await call(partial(admit_upload, route, ids, exchange.request, count))
+        async with self._admission.slot(route.order, owners):
+            await call(partial(admit_upload, route, ids, exchange.request, count))
         upload = await call(Upload)
         try:
             while part := await exchange.body_part():
@@ -282,12 +283,6 @@ class Application:
             upload.close()
             raise
         return upload
-
-    def _owners(self, request: Request, known: Access | None, store_id: UUID | None) -> tuple[Hashable, ...]:
-        """Whose share of the threads a request takes from: its caller's and its store's."""
-        # The number of a UUID is looked up far faster than the UUID is.
-        caller = known.actor.user_id.int if known and known.actor else request.address
-        return (caller, store_id.int) if store_id else (caller,)
 
     def _recount(self, exchange: Exchange, route: Route, known: Access | None, access: Access) -> None:
         """On a thread: a token that nobody knew has turned out to be good, and counts for its user instead of its

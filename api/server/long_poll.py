@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 
@@ -11,17 +12,21 @@ from api.compress import encode
 from api.job_waiters import ClientGone, JobWaiters
 from api.long_poll import COMMENT, event, finished_reply, longest_stream_s, reply_later
 from api.pokes import Pokes, reply_after
-from api.reply import Reply, Waiting
+from api.reply import Poke, Reply, Waiting
+from api.routing import Priority
+from api.server.admission import AdmissionQueue, Owners, owners_of
 from api.server.exchange import Exchange
 from api.server.stand_back import StandBack
 from api.server.thread_pool import ThreadPool
+from dues.errors import Unavailable
 
 
 class LongPolls:
     """Holds clients, at the cost of a socket each."""
 
-    def __init__(self, app: Flask, threads: ThreadPool, most: int) -> None:
-        self._threads, self._longest_stream_s = threads, longest_stream_s(app.extensions["settings"])
+    def __init__(self, app: Flask, threads: ThreadPool, admission: AdmissionQueue, most: int) -> None:
+        self._threads, self._admission = threads, admission
+        self._longest_stream_s = longest_stream_s(app.extensions["settings"])
         self._stand_back = StandBack()
         self._waiters = JobWaiters(app, most, self._stand_back.busy)
         self._pokes = Pokes(app, most)
@@ -62,28 +67,48 @@ class LongPolls:
         finally:
             exchange.held_s += exchange.seconds - since
         if waiting.finish:
-            later = replace(first, waiting=None)
-            if status and status.done:
-                later = await self._threads.call(finished_reply, first, waiting)
+            is_done = status is not None and status.done
+            later = await self._finished(exchange, first, waiting) if is_done else replace(first, waiting=None)
         else:
             later = reply_later(first, waiting, status) if status else None
         if later is not None and later.waiting is None:
             encode(exchange.request, later)
         return later
 
+    async def _finished(self, exchange: Exchange, first: Reply, waiting: Waiting) -> Reply:
+        """What was waited for, if a thread has time to read it: the work is done, and is found by the first reply."""
+        try:
+            async with self._admission.slot(Priority.READ, _owners(exchange, first)):
+                return await self._threads.call(finished_reply, first, waiting)
+        except Unavailable:
+            return replace(first, waiting=None)
+
     async def poke(self, exchange: Exchange, first: Reply) -> Reply:
         """The reply to a client that waits for changes. Raises: ClientGone."""
         poke = first.poke
         assert poke
-        is_moved, since = False, exchange.seconds
+        until = time.monotonic() + poke.seconds
+        while await self._is_moved(exchange, replace(poke, seconds=until - time.monotonic())):
+            # One write may wake thousands. Whoever asks and is not held goes before them, and who is turned away among
+            # so many waits on: its turn is a second later.
+            with suppress(Unavailable):
+                async with self._admission.slot(Priority.FEED, _owners(exchange, first)):
+                    if exchange.is_gone:
+                        raise ClientGone
+                    return await self._threads.call(partial(reply_after, exchange.request, first, poke, is_moved=True))
+        return reply_after(exchange.request, first, poke, is_moved=False)
+
+    async def _is_moved(self, exchange: Exchange, poke: Poke) -> bool:
+        """Whether there is something new, once there is or the time is over. Raises: ClientGone."""
+        since = exchange.seconds
         try:
-            is_moved = await self._pokes.wait(poke, exchange.gone)
+            return await self._pokes.wait(poke, exchange.gone)
         except ClientGone:
             if exchange.is_gone:
                 raise
+            return False
         finally:
             exchange.held_s += exchange.seconds - since
-        return await self._threads.call(partial(reply_after, exchange.request, first, poke, is_moved=is_moved))
 
     async def stream(self, exchange: Exchange, reply: Reply, own: bytes) -> None:
         """Send what there is, and an event for each change until the job is done. Raises: ClientGone, TimeoutError."""
@@ -112,3 +137,7 @@ class LongPolls:
 def _unheld(first: Reply, waiting: Waiting) -> Reply | None:
     """The reply to a client that cannot be held; None where it has to be made anew."""
     return None if waiting.is_unchecked else replace(first, waiting=None)
+
+
+def _owners(exchange: Exchange, first: Reply) -> Owners:
+    return owners_of(exchange.request, first.access, first.access.store_id if first.access else None)

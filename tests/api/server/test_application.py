@@ -13,8 +13,10 @@ from flask import Flask
 
 from api.request import OPERATORS
 from api.routing import Priority
+from api.server import admission, application
 from api.server.application import Application
 from tests.api.server.loop_server import LoopServer
+from tests.factory import Factory
 from tests.servers import Servers, wait_until
 from tests.webserver import WebServer
 
@@ -140,3 +142,23 @@ def test_operators_are_answered_while_clients_take_every_thread(app: Flask):
             assert server.ask("GET", "/readyz?ignore=redis")[0] == 200
         finally:
             done.set()
+
+
+def test_a_file_that_is_turned_away_is_turned_away_before_a_thread_looks_at_it(
+    app: Flask, make: Factory, monkeypatch: pytest.MonkeyPatch
+):
+    looked: list[object] = []
+    monkeypatch.setattr(application, "admit_upload", lambda *args: looked.append(args))
+    monkeypatch.setattr(admission, "_PATIENCE_S", dict.fromkeys(Priority, 0.01))
+    user = make.user()
+    path, headers = f"/v1/stores/{make.store(user).id}/imports?kind=members", {"Content-Type": "text/csv"}
+    with LoopServer(app) as server:
+
+        async def take_all() -> None:
+            for client in range(app.extensions["settings"].web_threads):
+                await server.application._admission.take(Priority.WRITE, (client,))
+
+        server.run(take_all)
+        status, _, body = server.ask("POST", path, make.auth(user) | headers, b"a")
+        assert (status, json.loads(body)["code"]) == (503, "overloaded")
+    assert looked == []

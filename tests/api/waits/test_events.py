@@ -13,6 +13,7 @@ from flask import Flask
 from api.job_waiters import ClientGone
 from api.reply import Reply, Waiting
 from api.request import make_request
+from api.server.admission import AdmissionQueue
 from api.server.exchange import Exchange
 from api.server.long_poll import LongPolls
 from api.server.thread_pool import ThreadPool
@@ -135,7 +136,7 @@ def test_a_silent_stream_shows_signs_of_life(in_app: Flask, hall: Hall):
     wire = _Wire()
 
     async def follow() -> None:
-        polls = LongPolls(in_app, ThreadPool(in_app, 1), 10)
+        polls = LongPolls(in_app, ThreadPool(in_app, 1), AdmissionQueue(1), 10)
         exchange = Exchange(wire, make_request("GET", f"/v1/jobs/{job_id}/events", {}, ""))
         wire.is_enough = exchange.leave
         with contextlib.suppress(ClientGone):
