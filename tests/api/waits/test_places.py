@@ -35,6 +35,8 @@ def waiters(in_app: Flask) -> Iterator[ThreadWaiters]:
     for stopping in (held.stop(), pokes.stop()):
         asyncio.run_coroutine_threadsafe(stopping, loop).result(10)
     loop.call_soon_threadsafe(loop.stop)
+    wait_until(lambda: not loop.is_running(), what="the loop's end")
+    loop.close()
 
 
 @pytest.fixture
