@@ -4,10 +4,12 @@ A declared route's view hands the request to `answer()` (api/serving.py). What i
 health, metrics) is plain Flask, with the same limits, header fields and problem details around it.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any, NamedTuple
+from urllib.parse import quote
 from uuid import UUID
 
 import ujson
@@ -44,6 +46,7 @@ from dues.stores.access import Access
 # How much of a file is read at a time.
 _PART = 256 * 1024
 _APART = {"CONTENT_TYPE": "content-type", "CONTENT_LENGTH": "content-length"}
+_VISIBLE = re.compile(r"[\x21-\x7e]+")
 _NOSNIFF = ("X-Content-Type-Options", "nosniff")
 
 
@@ -328,7 +331,13 @@ def _read_request(environ: dict[str, Any], proxies: Proxies) -> Request:
 
 
 def _target(environ: dict[str, Any]) -> str:
-    """As it was written, where the server tells that."""
-    path = str(environ.get("RAW_URI") or environ["PATH_INFO"]).partition("?")[0]
-    query = environ.get("QUERY_STRING") or ""
-    return f"{path}?{query}" if query else path
+    """As it was written, where the server tells that, so that all of it is read in one place (`read_target()`); else
+    put together again. Raises: BadRequest for bytes that no target has (RFC 9112, 3.2), which some servers pass on."""
+    target = environ.get("RAW_URI") or quote(environ["PATH_INFO"], encoding="latin-1")
+    query = environ.get("QUERY_STRING")
+    if query and "?" not in target:
+        # From who tells the path alone as it was written, as werkzeug's client for tests does.
+        target = f"{target}?{query}"
+    if not _VISIBLE.fullmatch(target):
+        raise BadRequest("this is not HTTP/1.1", code="malformed_request")
+    return target
