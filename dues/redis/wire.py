@@ -201,7 +201,7 @@ class Connection:
             raise
 
     def call(self, commands: Sequence[Command], timeout_s: float) -> list[Reply]:
-        """Send all, then read all the answers; for either there is `timeout_s`.
+        """Send all, then read all the answers: for either there is `timeout_s`, in however many parts they come.
 
         Raises: CacheAway, caused by a TimeoutError when time ran out.
         """
@@ -219,8 +219,7 @@ class Connection:
                 if replies is not None:
                     owed, self._owed = self._owed, 0
                     return replies[owed:]
-                if time.monotonic() > deadline:
-                    raise TimeoutError(_LATE)
+                self._wait_until(deadline)
         except OSError as error:
             raise self._lost(error) from _cause(error)
         except BaseException:
@@ -246,6 +245,15 @@ class Connection:
             _limit(self._socket, timeout_s)
         self._socket.sendall(encode(commands))
 
+    def _wait_until(self, deadline: float) -> None:
+        """Have the rest of what came in part waited for until then. Raises: TimeoutError where it is over."""
+        left_s = deadline - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError(_LATE)
+        # The next call sets its own time.
+        self._timeout_s = 0.0
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _interval(left_s))
+
     def _lost(self, error: OSError) -> CacheAway:
         self.close()
         return CacheAway(_LATE if isinstance(error, _OUT_OF_TIME) else str(error) or type(error).__name__)
@@ -265,9 +273,14 @@ def _cause(error: OSError) -> OSError:
 
 def _limit(connection: socket.socket, timeout_s: float) -> None:
     """Bound each receiving and sending."""
-    interval = struct.pack("ll", int(timeout_s), int(timeout_s % 1 * 1_000_000))
+    interval = _interval(timeout_s)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, interval)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, interval)
+
+
+def _interval(seconds: float) -> bytes:
+    """As the kernel takes it, for which none at all is without end."""
+    return struct.pack("ll", int(seconds), max(1, int(seconds % 1 * 1_000_000)))
 
 
 def _connect(address: Address, timeout_s: float) -> socket.socket:

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import socket
+import threading
 import time
 from contextlib import closing
 
@@ -64,6 +66,40 @@ def test_a_connection_whose_call_ran_out_of_time_reads_no_later_reply(valkey: Va
 
     assert pool.ask(lambda _: [("SET", "k", "new"), ("GET", "k")], 1) == [b"OK", b"new"]
     pool.close()
+
+
+def test_a_reply_that_comes_in_parts_has_no_more_time_than_one_that_is_whole() -> None:
+    """Each part that comes late leaves the rest what is left of the call's time, and the next call has its own."""
+    said = [
+        (0.0, b"$8\r\nrun_id:a\r\n"),
+        (0.4, b"$2\r\nh"),
+        (0.02, b"i\r\n"),
+        (0.3, b"$2\r\nho\r\n"),
+        (0.4, b"$2\r\nh"),
+    ]
+
+    def serve() -> None:
+        client, _ = listener.accept()
+        with client:
+            for after_s, part in said:
+                if part.startswith(b"$"):
+                    client.recv(1000)
+                time.sleep(after_s)
+                client.sendall(part)
+            # Silent from now on, until the other side hangs up.
+            client.recv(1000)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        connection = Connection(Address.parse(f"redis://127.0.0.1:{listener.getsockname()[1]}"), (), 0.5)
+        assert connection.call([("GET", "k")], 0.5) == [b"hi"]
+        assert connection.call([("GET", "k")], 0.5) == [b"ho"]
+        began = time.monotonic()
+        with pytest.raises(CacheAway, match="in time"):
+            connection.call([("GET", "k")], 0.5)
+        assert time.monotonic() - began < 0.8
+        thread.join()
 
 
 def test_a_lost_idle_connection_is_replaced_and_its_commands_written_anew(valkey: Valkey) -> None:
