@@ -186,7 +186,8 @@ class FlaskHost:
         def count(access: Access) -> None:
             """A token that was not known has turned out to be good."""
             if token and access.actor and user_id is None:
-                self._count(by_address, -1)
+                if g.limited and HOSTED not in flask_request.environ:
+                    Counter(fresh_cache().store, self._local).give_back(*g.limited)
                 self._known.add(token, access.actor.user_id)
                 self._count(self._limits.of_user(route.limit, access.actor.user_id))
 
@@ -235,14 +236,13 @@ class FlaskHost:
             _force_close(flask_request.environ)
             raise BadRequest("the body cannot be read", code="malformed_request") from None
 
-    def _count(self, limit: Limit | None, count: int = 1) -> None:
+    def _count(self, limit: Limit | None) -> None:
         """Raises: TooManyRequests."""
         if limit is None or HOSTED in flask_request.environ:
             return
-        used = Counter(fresh_cache().store, self._local).add(limit, count)
-        if count > 0:
-            g.limited = limit, used
-            limit.require(used)
+        used = Counter(fresh_cache().store, self._local).add(limit)
+        g.limited = limit, used
+        limit.require(used)
 
     def _response(self, reply: Reply, route: str) -> Response:
         """A declared route's reply as Flask's response."""

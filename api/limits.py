@@ -13,6 +13,7 @@ Where Redis does not answer, each process counts for itself and lets its share o
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal, NamedTuple
@@ -44,10 +45,12 @@ class Policy:
 
 
 class Used(NamedTuple):
-    """How many requests of a window are used up, the present one included, and in how many seconds it ends."""
+    """How many requests of a window are used up, the present one included, and in how many seconds it ends. `is_local`:
+    this process has counted it, for itself."""
 
     requests: int
     ends_in_s: int
+    is_local: bool = False
 
 
 class Limit:
@@ -117,7 +120,7 @@ class LocalCounts:
             self._counts.clear()
             self._ends_at = moment + limit.policy.window_s
         self._counts[limit.key] = used = self._counts.get(limit.key, 0) + count
-        return Used(used * self._processes, max(1, round(self._ends_at - moment)))
+        return Used(used * self._processes, max(1, round(self._ends_at - moment)), is_local=True)
 
 
 class Counter:
@@ -132,6 +135,15 @@ class Counter:
             return Used(requests, max(1, ends_in_s))
         except CacheAway:
             return self._local.add(limit, count)
+
+    def give_back(self, limit: Limit, used: Used) -> None:
+        """Take back one request, where it was counted: Redis may have come or gone since. What Redis counted, and is
+        not there to take back, ends with its window."""
+        if used.is_local:
+            self._local.add(limit, -1)
+            return
+        with suppress(CacheAway):
+            self._store.count(limit.key, limit.policy.window_s, -1)
 
 
 class Allowed(NamedTuple):

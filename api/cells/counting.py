@@ -7,7 +7,7 @@ every Dues it counts for the user, or as long as nobody has found the token good
 
 from uuid import UUID
 
-from api.limits import Counter, KnownTokens, Limit, Limits, LocalCounts
+from api.limits import Counter, KnownTokens, Limit, Limits, LocalCounts, Used
 from api.request import Request
 from dues.reads.freshness import fresh_cache
 
@@ -29,20 +29,22 @@ class Counting:
         """The token is this user's, which counts from now on."""
         self._known.add(token, user_id)
 
-    def count(self, request: Request) -> Limit | None:
-        """Returns: what it counts on. Raises: TooManyRequests."""
+    def count(self, request: Request) -> tuple[Limit, Used] | None:
+        """Returns: what it counts on, and how much of that is used. Raises: TooManyRequests."""
         limit = self.limit_of(request)
-        if limit:
-            limit.require(self._counter().add(limit))
-        return limit
+        if limit is None:
+            return None
+        used = self._counter().add(limit)
+        limit.require(used)
+        return limit, used
 
     def was_of_another(self, limit: Limit, request: Request) -> bool:
         """Whether what was counted there has turned out not to be for the address to bear."""
         mine = self.limit_of(request)
         return mine is not None and mine.key != limit.key
 
-    def give_back(self, limit: Limit) -> None:
-        self._counter().add(limit, -1)
+    def give_back(self, limit: Limit, used: Used) -> None:
+        self._counter().give_back(limit, used)
 
     def _counter(self) -> Counter:
         return Counter(fresh_cache().store, self._local)

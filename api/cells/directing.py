@@ -9,7 +9,7 @@ from uuid import UUID
 
 from api.auth import NEEDED, bearer_token
 from api.cells.counting import Counting
-from api.limits import Limit
+from api.limits import Limit, Used
 from api.reply import Reply
 from api.request import Request, parameters_of, read_target
 from dues.cells import assertion, places
@@ -88,19 +88,20 @@ def to_directory() -> Reply:
 
 def _ask(request: Request, question: Question, counting: Counting) -> Answer:
     """Raises: TooManyRequests."""
-    counted: list[Limit | None] = []
+    counted: list[tuple[Limit, Used]] = []
 
     def compute() -> Computed:
-        counted.append(counting.count(request))
+        if found := counting.count(request):
+            counted.append(found)
         sql, values = question.statement()
         return question.computed(fetch_row(sql, values))
 
     answer = read_answer(read(question.key, question.tags, compute).payload)
     if request.token and answer.user_id:
         counting.is_good(request.token, answer.user_id)
-        for limit in counted:
-            if limit and counting.was_of_another(limit, request):
-                counting.give_back(limit)
+        for limit, used in counted:
+            if counting.was_of_another(limit, request):
+                counting.give_back(limit, used)
     return answer
 
 

@@ -294,7 +294,7 @@ class Application:
         assert limit
         if limited[0].key == limit.key:
             return
-        counter.add(limited[0], -1)
+        counter.give_back(*limited)
         used = counter.add(limit)
         exchange.limited = limit, used
         limit.require(used)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from api.limits import Limits, LocalCounts, PolicyName
+from api.limits import Limits, LocalCounts, PolicyName, Used
 from dues.errors import TooManyRequests
 
 pytestmark = pytest.mark.unit
@@ -48,7 +48,7 @@ def test_counts_are_those_of_the_present_window(steps: list[tuple[int, int, int]
         model[caller] += count
         limit = callers[caller]
         assert limit
-        assert counts.add(limit, count) == (model[caller] * processes, window_ends - moment)
+        assert counts.add(limit, count) == Used(model[caller] * processes, window_ends - moment, is_local=True)
 
 
 @given(one=st.ip_addresses(v=6), other=st.ip_addresses(v=6))

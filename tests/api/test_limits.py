@@ -6,10 +6,19 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from types import SimpleNamespace as Made
+from typing import Any
 
 import pytest
 
+from api import limits
+from api.app import create_app
+from api.limits import Limit, LocalCounts, Policy
+from api.server.redis_batch import UNKNOWN, CheckResult
 from dues.ids import new_id
+from dues.postgres import db
+from dues.reads.freshness.store import Store
+from dues.redis.wire import CacheAway
+from tests.api.server.loop_server import LoopServer
 from tests.factory import Factory
 from tests.servers import Servers
 from tests.webserver import WebServer
@@ -182,3 +191,59 @@ def test_without_redis_all_processes_together_still_keep_to_the_quota(servers: S
         found = statuses(web, 3 * QUOTA, **auth)
     assert 0 < found[200] <= QUOTA
     assert found[200] + found[429] == 3 * QUOTA
+
+
+@pytest.mark.parametrize("counted_by", ["redis", "process"])
+def test_a_request_is_given_back_where_it_was_counted_whatever_became_of_redis_since(
+    monkeypatch: pytest.MonkeyPatch, counted_by: str
+):
+    in_redis, is_away, limit = Counter[str](), counted_by == "process", Limit(Policy("default", QUOTA, WINDOW_S), "x")
+
+    class Redis:
+        def count(self, name: str, window_s: int, count: int) -> tuple[int, int]:
+            if is_away:
+                raise CacheAway("it is away")
+            in_redis[name] += count
+            return in_redis[name], window_s
+
+    local = LocalCounts(1)
+    counter = limits.Counter(Redis(), local)  # type: ignore[arg-type]
+    used = counter.add(limit)
+    is_away = not is_away
+    counter.give_back(limit, used)
+    # Nobody has one request more for it, in either place.
+    assert local.add(limit).requests == 1
+    assert in_redis[limit.key] == (1 if counted_by == "redis" else 0)
+
+
+@pytest.mark.parametrize("host", ["server", "flask"])
+def test_a_good_token_that_was_counted_while_redis_was_away_leaves_its_address_no_request_more(
+    servers: Servers, make: Factory, user: Made, monkeypatch: pytest.MonkeyPatch, host: str
+):
+    app = create_app(servers.settings(rate_limit=f"{QUOTA}/{WINDOW_S}"))
+    is_away, count = True, Store.count
+
+    def count_from_then_on(self: Store, *args: Any) -> tuple[int, int]:
+        nonlocal is_away
+        if is_away:
+            is_away = False
+            raise CacheAway("it is away")
+        return count(self, *args)
+
+    async def tell_nothing(*_: object) -> CheckResult:
+        return UNKNOWN
+
+    with LoopServer(app) as server:
+        client = app.test_client()
+        if host == "flask":
+            monkeypatch.setattr(Store, "count", count_from_then_on)
+            assert client.get("/v1/me", headers=make.auth(user)).status_code == 200
+            left = client.get("/v1/stores").headers["RateLimit"]
+        else:
+            with monkeypatch.context() as away:
+                away.setattr(server.application._checks, "ask", tell_nothing)
+                assert server.ask("GET", "/v1/me", make.auth(user))[0] == 200
+            left = server.ask("GET", "/v1/stores")[1]["ratelimit"]
+    with app.app_context():
+        db.engine.dispose()
+    assert left.split(";")[1] == f"r={QUOTA - 1}"
