@@ -220,12 +220,19 @@ class FlaskHost:
 
     def _read_parts(self) -> Iterator[bytes]:
         """Raises: BadRequest."""
+        size = 0
         while part := self._read(_PART):
+            size += len(part)
             yield part
+        _require_whole(size)
 
     def _read_body(self) -> bytes:
         """Raises: BadRequest."""
-        return self._read(self._settings.max_body_bytes + 1)
+        most = self._settings.max_body_bytes
+        body = self._read(most + 1)
+        if len(body) <= most:
+            _require_whole(len(body))
+        return body
 
     def _read(self, most: int) -> bytes:
         """At most so much of the body. Raises: BadRequest."""
@@ -288,6 +295,14 @@ class FlaskHost:
         if request:
             record_answered(request, route, response.status_code, seconds)
         return response
+
+
+def _require_whole(size: int) -> None:
+    """A server may take what has come of a body for the whole, though its client has left in the middle of it. Raises:
+    BadRequest."""
+    if size < (flask_request.content_length or 0):
+        _force_close(flask_request.environ)
+        raise BadRequest("the body ended before its end", code="malformed_request")
 
 
 def respond(reply: Reply) -> Response:

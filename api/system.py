@@ -3,8 +3,9 @@
 import hmac
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
+from typing import TypeVar
 from urllib.parse import parse_qsl
 
 import psycopg2
@@ -28,13 +29,17 @@ from dues.observability.outage import Outage
 from dues.postgres import connect, told
 from dues.postgres.revisions import standing_of
 from dues.postgres.sessions import WrongSession, is_read_only, wrong_settings
-from dues.postgres.watchdog import check_alive, given_up_soon
+from dues.postgres.watchdog import check_alive, given_up_soon, watchdog
 from dues.redis.client import check_takes_writes, redis_client
 from dues.settings import settings
 
 # A probe is asked every few seconds and given up soon; two is also the least that libpq takes.
 _DATABASE_TIMEOUT_S = 2
 _REDIS_TIMEOUT_S = 1.0
+# For all that PostgreSQL is asked for one look at the metrics. Prometheus gives up after ten seconds.
+_METRICS_S = 6.0
+
+T = TypeVar("T")
 
 log = logging.getLogger("dues.readiness")
 
@@ -74,13 +79,13 @@ def metrics() -> Response:
         if not hmac.compare_digest(sent.encode(), wanted.encode()):
             raise Unauthenticated("this needs the token of METRICS_TOKEN")
     readiness: Readiness = current_app.extensions["readiness"]
-    # Each of these would wait for a PostgreSQL that hangs, and whoever collects metrics waits for seconds only.
-    collectors = (_Away(),) if readiness.database_hangs() else (_Queues(), _Mails(), _Moves(), _Circuits())
-    return Response(
-        exposition(_Build(), *collectors),
-        content_type=CONTENT_TYPE,
-        headers={"Cache-Control": "no-store"},
-    )
+    # Whoever collects metrics waits for seconds only: for a PostgreSQL that hangs, or whose tables are locked.
+    with watchdog.hurried(_METRICS_S) as has_time:
+        collectors: list[Collector] = [_Away()]
+        if not readiness.database_hangs():
+            collectors = [kind(has_time) for kind in (_Queues, _Mails, _Moves, _Circuits)]
+        document = exposition(_Build(), *collectors)
+    return Response(document, content_type=CONTENT_TYPE, headers={"Cache-Control": "no-store"})
 
 
 def _now(document: dict[str, str]) -> Response:
@@ -162,7 +167,20 @@ def _database_up(value: int) -> GaugeMetricFamily:
     return GaugeMetricFamily("dues_database_up", "Whether PostgreSQL answered", value=value)
 
 
-class _Queues(Collector):
+class _OfPostgres(Collector):
+    """Numbers that PostgreSQL is asked for, while there is time."""
+
+    def __init__(self, has_time: Callable[[], bool]) -> None:
+        self._has_time = has_time
+
+    def ask(self, question: Callable[[], T]) -> T | None:
+        """None where it is not answered."""
+        with suppress(SQLAlchemyError, psycopg2.Error):
+            return question() if self._has_time() else None
+        return None
+
+
+class _Queues(_OfPostgres):
     """How far behind the queues are."""
 
     _GAUGES = {
@@ -184,9 +202,7 @@ class _Queues(Collector):
     }
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        queues: list[QueueStats] = []
-        with suppress(SQLAlchemyError):
-            queues = queue_stats()
+        queues: list[QueueStats] = self.ask(queue_stats) or []
         yield _database_up(1 if queues else 0)
         for name, (field, meaning) in self._GAUGES.items():
             family = GaugeMetricFamily(name, meaning, labels=("queue",))
@@ -197,38 +213,36 @@ class _Queues(Collector):
             yield family
 
 
-class _Mails(Collector):
+class _Mails(_OfPostgres):
     """Mails of which nobody knows whether they were sent."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        with suppress(SQLAlchemyError, psycopg2.Error):
+        if (count := self.ask(count_unknown)) is not None:
             meaning = "Mails held because nobody knows whether they were accepted"
-            yield GaugeMetricFamily("dues_mails_unknown", meaning, value=count_unknown())
+            yield GaugeMetricFamily("dues_mails_unknown", meaning, value=count)
 
 
-class _Moves(Collector):
+class _Moves(_OfPostgres):
     """Stores whose move to another Dues has begun and not ended."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        with suppress(SQLAlchemyError, psycopg2.Error):
+        if (stores := self.ask(unfinished_moves)) is not None:
             meaning = "Stores whose move to another Dues is under way or was broken off"
-            yield GaugeMetricFamily("dues_stores_moving", meaning, value=len(unfinished_moves()))
+            yield GaugeMetricFamily("dues_stores_moving", meaning, value=len(stores))
 
 
-class _Circuits(Collector):
+class _Circuits(_OfPostgres):
     """What outside has failed of late."""
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
         failures = GaugeMetricFamily("dues_circuit_failures", "Calls that failed in a row", labels=("circuit",))
         is_open = GaugeMetricFamily("dues_circuit_open", "Whether it is left alone for now", labels=("circuit",))
-        with suppress(SQLAlchemyError, psycopg2.Error):
-            for circuit in troubled_circuits():
-                failures.add_metric((circuit.name,), circuit.failures)
-                is_open.add_metric((circuit.name,), circuit.is_open)
+        for circuit in self.ask(troubled_circuits) or ():
+            failures.add_metric((circuit.name,), circuit.failures)
+            is_open.add_metric((circuit.name,), circuit.is_open)
         yield failures
         yield is_open
-        with suppress(SQLAlchemyError, psycopg2.Error):
-            webhooks = webhook_circuits()
+        if webhooks := self.ask(webhook_circuits):
             yield GaugeMetricFamily(
                 "dues_webhook_endpoints_failing", "Webhook endpoints that did not answer of late", webhooks.failing
             )

@@ -202,6 +202,11 @@ class Relay:
             if self._outages[name].failed():
                 log.error("%s fails for now: %s", name, told(error))
             return 0
+        except Exception:
+            # The others go on, whatever it is.
+            if self._outages[name].failed():
+                log.exception("%s fails for now", name)
+            return 0
         if self._outages[name].worked():
             log.warning("%s works again", name)
         return done

@@ -5,6 +5,7 @@ clients wait for. They are published from a thread of its own, so a Redis that i
 nothing but setting a flag.
 """
 
+import logging
 import os
 import threading
 import time
@@ -16,6 +17,8 @@ from redis import Redis, RedisError
 
 from dues.redis.client import redis_client
 from dues.settings import settings
+
+log = logging.getLogger("dues.jobs")
 
 CHANNEL = "dues:jobs:due"
 CHANGES = "dues:jobs:changed"
@@ -72,7 +75,11 @@ class Waker:
                 if changes := self._taken():
                     redis.publish(CHANGES, write_changes(changes))
                 time.sleep(_SPACING_S)
-            except (RedisError, OSError, ValueError):
+            except Exception as error:
+                # Nothing begins this thread anew.
+                if not isinstance(error, (RedisError, OSError)):
+                    log.exception("hints cannot be published for now")
+                redis = None
                 time.sleep(_PAUSE_S)
 
     def _taken(self) -> dict[UUID, int]:

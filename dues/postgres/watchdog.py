@@ -7,7 +7,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -26,6 +26,7 @@ class Watchdog:
         # A thread that is done with a connection may close it, and its socket's number may become another's.
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._hurry = threading.local()
         os.register_at_fork(after_in_child=self._begin_anew)
 
     def watch(self, driver: Any, longest_s: float) -> None:
@@ -33,12 +34,23 @@ class Watchdog:
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="postgres-watchdog", daemon=True)
             self._thread.start()
-        self._until[id(driver)] = time.monotonic() + longest_s + GRACE_S, driver
+        until = time.monotonic() + longest_s + GRACE_S
+        self._until[id(driver)] = min(until, self._hurry.__dict__.get("until", until)), driver
 
     def done(self, driver: Any) -> None:
         """The statement is over, or has failed."""
         with self._lock:
             self._until.pop(id(driver), None)
+
+    @contextmanager
+    def hurried(self, longest_s: float) -> Iterator[Callable[[], bool]]:
+        """Whatever this thread asks within has so long, all of it together; then the connection is cut that it waits
+        on. Gives: whether there is time left."""
+        until = self._hurry.until = time.monotonic() + longest_s
+        try:
+            yield lambda: time.monotonic() < until
+        finally:
+            del self._hurry.until
 
     def _run(self) -> None:
         while True:

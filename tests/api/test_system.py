@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 
 import psycopg2
@@ -258,6 +258,17 @@ def test_operators_are_told_in_time_while_a_database_says_nothing(servers, greet
             began = time.monotonic()
             assert told in client.get(path).text
             assert time.monotonic() - began < 8
+
+
+def test_operators_are_told_in_time_while_tables_are_locked(client, servers, make, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(system, "_METRICS_S", 1.0)
+    with closing(psycopg2.connect(servers.database_url)) as other, other.cursor() as cursor:
+        cursor.execute("lock table jobs, email_sends, store_moves, circuit_breakers in access exclusive mode")
+        began = time.monotonic()
+        text = client.get("/metrics").text
+        assert time.monotonic() - began < 8
+    assert "dues_database_up 0" in text
+    wait_until(lambda: "dues_database_up 1" in client.get("/metrics").text)
 
 
 def test_metrics_are_asked_for_on_the_connections_that_are_left(client, monkeypatch: pytest.MonkeyPatch):

@@ -1,6 +1,7 @@
 """Every change of a job is hinted at once it is committed, and no Redis can hold it up."""
 
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -12,7 +13,7 @@ from redis.client import PubSub
 
 from dues.app import create_base
 from dues.ids import new_id
-from dues.jobs import Run
+from dues.jobs import Run, notifications
 from dues.jobs.exceptions import WORKER_LOST
 from dues.jobs.lease import take_back
 from dues.jobs.notifications import CHANGES, Waker, read_changes, tell_change, write_changes
@@ -133,6 +134,28 @@ JOB = "01a1fa25beca71b597676bb1a39bd545"
 def test_what_is_none_of_ours_is_a_value_error(junk: str):
     with pytest.raises(ValueError, match=r"."):
         read_changes(junk.encode())
+
+
+def test_hints_go_on_whatever_has_kept_one_from_being_published(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    told, faults = threading.Event(), [KeyError("nobody foresaw this"), OSError("nor this")]
+
+    class Broken:
+        def publish(self, *_: object) -> None:
+            if faults:
+                raise faults.pop()
+            told.set()
+
+    monkeypatch.setattr(notifications, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(notifications, "redis_client", lambda *_: Broken())
+    waker = Waker("redis://nowhere")
+    waker.wake()
+    wait_until(lambda: len(faults) == 1)
+    waker.wake()
+    wait_until(lambda: not faults)
+    waker.wake()
+    assert told.wait(10)
 
 
 def test_a_redis_that_hangs_costs_nothing_and_no_memory(clean: None, servers: Servers):

@@ -265,6 +265,29 @@ def test_without_redis_the_relay_still_sweeps(servers: Servers, jobs: Jobs):
         db.engine.dispose()
 
 
+def test_one_thing_that_fails_keeps_a_relay_from_nothing_else(
+    servers: Servers, jobs: Jobs, waiting, monkeypatch: pytest.MonkeyPatch
+):
+    def fail() -> int:
+        raise KeyError("nobody foresaw this")
+
+    monkeypatch.setattr(relay, "sweep_once", fail)
+    app = create_worker_app(servers.settings(relay_poll_s=0.05))
+    running = Relay(app)
+    thread = threading.Thread(target=running.run)
+    thread.start()
+    try:
+        jobs.add()
+        wait_until(waiting, what="a delivery")
+        jobs.add()
+        wait_until(lambda: len(waiting()) == 2, what="another")
+    finally:
+        running.stop()
+        thread.join()
+    with app.app_context():
+        db.engine.dispose()
+
+
 def test_without_redis_waiting_for_a_hint_is_waiting():
     hints = Wakeups("redis://127.0.0.1:1/0")
     began_at = time.monotonic()

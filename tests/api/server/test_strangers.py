@@ -37,6 +37,10 @@ class Raw:
                 found += part
         return found
 
+    def end(self) -> None:
+        """Send no more."""
+        self._socket.shutdown(socket.SHUT_WR)
+
     def close(self) -> None:
         self._socket.close()
 
@@ -104,6 +108,26 @@ def test_what_follows_a_body_is_no_header(server: WebServer, make: Factory):
     public = f"GET /v1/stores/{store.id}/packages HTTP/1.1\nHost: x\nConnection: close"
     ask(server, f"{public}\nTransfer-Encoding: chunked", b"0\r\nAccept-Encoding: br\r\n\r\n")
     assert b"content-encoding" not in ask(server, public).lower()
+
+
+def test_half_a_body_is_not_carried_out(server: WebServer, make: Factory):
+    store = make.store(owner := make.user())
+    auth = make.auth(owner)["Authorization"]
+    package = b'{"name": "Gold", "price": {"amount": 1500, "currency": "EUR"}}'
+    rows = b"name,email\nAda,ada@example.com\n"
+    for path, kind, sent in (("packages", "application/json", package), ("imports?kind=customers", "text/csv", rows)):
+        head = (
+            f"POST /v1/stores/{store.id}/{path} HTTP/1.1\nHost: x\nAuthorization: {auth}\n"
+            f"Idempotency-Key: key\nContent-Type: {kind}\nContent-Length: {len(sent) + 100}"
+        )
+        raw = Raw(server.port)
+        with contextlib.closing(raw):
+            raw.send(head.replace("\n", "\r\n").encode() + b"\r\n\r\n" + sent)
+            raw.end()
+            answer = raw.read()
+        assert statuses(answer) == [400], answer
+        assert b"/problems/malformed_request" in answer
+    assert make.value("select count(*) from jobs") == 0
 
 
 def test_a_body_behind_a_wish_for_another_protocol_is_no_request(server: WebServer):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from redis import RedisError
 
 from api.limits import Limit, Policy
 from api.server.redis_batch import UNKNOWN, CheckResult, Checks
@@ -16,6 +17,7 @@ from dues.reads.freshness.lua import SCRIPTS
 from dues.reads.freshness.store import Store
 from dues.reads.freshness.validator import Validator, ValidatorSet
 from dues.redis.aio import connect
+from dues.redis.client import check_takes_writes, redis_client
 from dues.redis.wire import Address, CacheAway, Connection, Replies
 
 _GREETED = b"+OK\r\n" * len(SCRIPTS) + b"$12\r\nrun_id:12345\r\n"
@@ -172,6 +174,20 @@ def test_who_is_greeted_otherwise_hangs_up(reply: bytes) -> None:
     with pytest.raises(CacheAway):
         asyncio.run(connect(address, [], 1))
     assert impostor.left.wait(10)
+    impostor.close()
+
+
+_NO_ACKNOWLEDGEMENTS = _NO_REPLIES | {"a number": b":7\r\n", "another word": b"+PONG\r\n", "nothing": b"$-1\r\n"}
+
+
+@pytest.mark.parametrize("reply", _NO_ACKNOWLEDGEMENTS.values(), ids=_NO_ACKNOWLEDGEMENTS)
+def test_whoever_uses_the_library_need_foresee_its_errors_alone(reply: bytes) -> None:
+    impostor = Impostor(reply, greets=False)
+    client = redis_client(impostor.url, 1)
+    for _ in range(2):
+        with pytest.raises((RedisError, OSError)):
+            check_takes_writes(client)
+    client.close()
     impostor.close()
 
 
