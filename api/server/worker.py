@@ -5,10 +5,11 @@ alive being told to close with their next answer; SIGQUIT and SIGINT end at once
 """
 
 import asyncio
+import logging
 import os
 import resource
 import signal
-import sys
+import traceback
 from contextlib import suppress
 from typing import Any
 
@@ -41,6 +42,7 @@ class Worker(GunicornWorker):
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGUSR1, self.handle_usr1)
         signal.siginterrupt(signal.SIGUSR1, False)
+        signal.signal(signal.SIGABRT, self.handle_abort)
 
     def run(self) -> None:
         uvloop.run(self._serve())
@@ -87,8 +89,11 @@ class Worker(GunicornWorker):
                     await self._stop.wait()
 
     def handle_abort(self, sig: int, frame: Any) -> None:
-        """Gunicorn has heard nothing of this process for too long."""
-        sys.exit(1)
+        """Gunicorn has heard nothing of this process for too long, and kills it a second from now. The log says in what
+        the event loop hangs, which can end nothing any more."""
+        self.log.critical("the event loop hangs", extra={"stack": "".join(traceback.format_stack(frame))})
+        logging.shutdown()
+        os._exit(1)
 
 
 def _most_connections(settings: Settings) -> int:

@@ -3,6 +3,8 @@
 import gzip
 import http.client
 import json
+import os
+import signal
 import socket
 import threading
 import time
@@ -68,6 +70,17 @@ def test_ten_megabytes_of_zeros_in_ten_kilobytes_are_413(web: WebServer):
     bomb = gzip.compress(bytes(10_000_000))
     status, body = ask(web, "POST", "/v1/users", bomb, Content_Type="application/json", Content_Encoding="gzip")
     assert (status, json.loads(body)["code"]) == (413, "payload_too_large")
+
+
+def test_one_that_gunicorn_gives_up_says_where_it_hangs_and_is_replaced(web: WebServer):
+    """Gunicorn does so with SIGABRT, when it has heard nothing of a process for half a minute."""
+    [hanging] = web.children()
+    os.kill(hanging, signal.SIGABRT)
+    wait_until(lambda: web.children() not in (set(), {hanging}) and web._is_up(), 20, "another process")
+    lines = [json.loads(line) for line in web.log.read_text().splitlines()]
+    [told] = [line for line in lines if "stack" in line]
+    assert (told["level"], told["pid"], told["message"]) == ("critical", hanging, "the event loop hangs")
+    assert "in run\n    uvloop.run(" in told["stack"]
 
 
 def test_headers_with_underscores_are_not_taken_for_those_with_dashes(web: WebServer):
