@@ -106,6 +106,8 @@ class JobWaiters:
 
         Raises: ClientGone.
         """
+        if self._is_closing:
+            return None
         waiter = Waiter(waiting)
         waiter.timer = asyncio.get_running_loop().call_later(waiting.seconds, self._end, waiter)
         self._add(waiter)

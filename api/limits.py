@@ -113,6 +113,11 @@ class LocalCounts:
         self._counts: dict[str, int] = {}
         self._ends_at = 0.0
 
+    def give_back(self, limit: Limit) -> None:
+        """Take back one request, if its window has not ended."""
+        if self._clock() < self._ends_at:
+            self.add(limit, -1)
+
     def add(self, limit: Limit, count: int = 1) -> Used:
         """How much of the whole quota is used, if every process sees as many requests as this one."""
         moment = self._clock()
@@ -140,7 +145,7 @@ class Counter:
         """Take back one request, where it was counted: Redis may have come or gone since. What Redis counted, and is
         not there to take back, ends with its window."""
         if used.is_local:
-            self._local.add(limit, -1)
+            self._local.give_back(limit)
             return
         with suppress(CacheAway):
             self._store.count(limit.key, limit.policy.window_s, -1)

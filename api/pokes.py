@@ -109,7 +109,7 @@ class Pokes:
 
 
 def reply_after(request: Request, first: Reply, poke: Poke, *, is_moved: bool) -> Reply:
-    """The reply to a client that was held: what is new, or the first one. In an application context."""
+    """The reply to a client that was held: what is new, in an application context, or the first one."""
     later = replace(first, poke=None)
     if is_moved:
         try:

@@ -53,11 +53,12 @@ def count_nothing(policy: PolicyName, access: Access, requests: int) -> Allowed:
 
 
 class Priority(IntEnum):
-    """What kind of request it is; the lower goes first and is shed last."""
+    """What kind of request it is; the lower goes first and is shed last. HELD: of one that was held until there is
+    something new for it."""
 
     WRITE = 0
     READ = 1
-    FEED = 2
+    HELD = 2
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,8 @@ def metrics() -> Response:
     with watchdog.hurried(_METRICS_S) as has_time:
         collectors: list[Collector] = [_Away()]
         if not readiness.database_hangs():
-            collectors = [kind(has_time) for kind in (_Queues, _Mails, _Moves, _Circuits)]
+            questions = _Questions(has_time)
+            collectors = [kind(questions) for kind in (_Queues, _Mails, _Moves, _Circuits)]
         document = exposition(_Build(), *collectors)
     return Response(document, content_type=CONTENT_TYPE, headers={"Cache-Control": "no-store"})
 
@@ -168,15 +169,25 @@ def _database_up(value: int) -> GaugeMetricFamily:
 
 
 class _OfPostgres(Collector):
-    """Numbers that PostgreSQL is asked for, while there is time."""
+    """Numbers that PostgreSQL is asked for, while it answers in time."""
+
+    def __init__(self, questions: "_Questions") -> None:
+        self.ask = questions.ask
+
+
+class _Questions:
+    """What PostgreSQL is asked for one look at the metrics: after the first question that fails, nothing more. Each may
+    have waited for a connection."""
 
     def __init__(self, has_time: Callable[[], bool]) -> None:
-        self._has_time = has_time
+        self._has_time, self._has_failed = has_time, False
 
     def ask(self, question: Callable[[], T]) -> T | None:
         """None where it is not answered."""
-        with suppress(SQLAlchemyError, psycopg2.Error):
-            return question() if self._has_time() else None
+        if not self._has_failed and self._has_time():
+            with suppress(SQLAlchemyError, psycopg2.Error):
+                return question()
+        self._has_failed = True
         return None
 
 

@@ -272,7 +272,7 @@ def _stored_secret(path: Path, new: Callable[[], str]) -> str:
     what was made with it is of no use with another, which nobody should find out later."""
     if not path.exists():
         folders.write_whole(path, new())
-    if found := path.read_text(errors="replace").strip():
+    if found := path.read_text(errors="replace").strip("\0 \r\n\t"):
         return found
     raise CannotStart(f"{path} is empty: put back what was in it, or remove it and do without what was made with it")
 

@@ -186,27 +186,29 @@ class Relay:
             if time.monotonic() >= housekeeping_at:
                 housekeeping_at = time.monotonic() + _HOUSEKEEPING_EVERY_S
                 self._try("sweeping", sweep_once)
-                self._try("its sign of life", note_look)
+                if moved is not None:
+                    self._try("its sign of life", note_look)
                 self._try("the schedule", tick_once)
                 self._try("what is due of subscriptions", offer)
                 self._try("the cache's switch", restore_cache_once)
-            if moved < MOST_BECOMING_DUE:
+            if (moved or 0) < MOST_BECOMING_DUE:
                 wakeups.wait(poll_s)
         wakeups.close()
 
-    def _try(self, name: str, task: Callable[[], int]) -> int:
+    def _try(self, name: str, task: Callable[[], int]) -> int | None:
+        """None where it fails."""
         try:
             with self._app.app_context():
                 done = task()
         except (redis.RedisError, psycopg2.Error, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
             if self._outages[name].failed():
                 log.error("%s fails for now: %s", name, told(error))
-            return 0
+            return None
         except Exception:
             # The others go on, whatever it is.
             if self._outages[name].failed():
                 log.exception("%s fails for now", name)
-            return 0
+            return None
         if self._outages[name].worked():
             log.warning("%s works again", name)
         return done

@@ -20,12 +20,12 @@ from dues.errors import Unavailable
 from dues.stores.access import Access
 
 # How many seconds a caller's first request may have waited before its further ones of that kind are turned away.
-_PATIENCE_S = {Priority.WRITE: 5.0, Priority.READ: 2.0, Priority.FEED: 1.0}
+_PATIENCE_S = {Priority.WRITE: 5.0, Priority.READ: 2.0, Priority.HELD: 1.0}
 # Writes without end must not keep every read waiting until it is turned away.
 _LONGEST_WAITING_EVERY = 4
 # However fast the queue moves, no more than this may stand in it: each holds a request in memory. One caller may have a
 # quarter of the places.
-_LONGEST_QUEUE = {Priority.WRITE: 2000, Priority.READ: 1500, Priority.FEED: 500}
+_LONGEST_QUEUE = {Priority.WRITE: 2000, Priority.READ: 1500, Priority.HELD: 500}
 _CALLERS_SHARE = 4
 # A statement that takes longer than this runs beside the others: a read by index takes a fiftieth of it.
 _LONG_S = 0.02

@@ -127,15 +127,14 @@ class Application:
         """Redis has said whether the kept answer is still fresh."""
         try:
             self._count(exchange, limit, result.used)
-        except Problem as problem:
-            self._refuse(exchange, problem, kept.route.path)
-        except Exception as error:
-            self._fail(exchange, error)
-        else:
             if result.fresh:
                 self._send_kept(exchange, kept)
             else:
                 self._run(exchange, self._serve(exchange, is_counted=True))
+        except Problem as problem:
+            self._refuse(exchange, problem, kept.route.path)
+        except Exception as error:
+            self._fail(exchange, error)
 
     def _run(self, exchange: Exchange, steps: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(self._guard(exchange, steps))

@@ -79,6 +79,8 @@ class LongPolls:
         """What was waited for, if a thread has time to read it: the work is done, and is found by the first reply."""
         try:
             async with self._admission.slot(Priority.READ, _owners(exchange, first)):
+                if exchange.is_gone:
+                    raise ClientGone
                 return await self._threads.call(finished_reply, first, waiting)
         except Unavailable:
             return replace(first, waiting=None)
@@ -90,9 +92,12 @@ class LongPolls:
         until = time.monotonic() + poke.seconds
         while await self._is_moved(exchange, replace(poke, seconds=until - time.monotonic())):
             # One write may wake thousands. Whoever asks and is not held goes before them, and who is turned away among
-            # so many waits on: its turn is a second later.
+            # so many waits on: its turn is a second later. Should others have taken its room meanwhile, it is told of
+            # nothing new, and asks again.
+            since = exchange.seconds
             with suppress(Unavailable):
-                async with self._admission.slot(Priority.FEED, _owners(exchange, first)):
+                async with self._admission.slot(Priority.HELD, _owners(exchange, first)):
+                    exchange.held_s += exchange.seconds - since
                     if exchange.is_gone:
                         raise ClientGone
                     return await self._threads.call(partial(reply_after, exchange.request, first, poke, is_moved=True))

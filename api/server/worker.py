@@ -91,9 +91,11 @@ class Worker(GunicornWorker):
     def handle_abort(self, sig: int, frame: Any) -> None:
         """Gunicorn has heard nothing of this process for too long, and kills it a second from now. The log says in what
         the event loop hangs, which can end nothing any more."""
-        self.log.critical("the event loop hangs", extra={"stack": "".join(traceback.format_stack(frame))})
-        logging.shutdown()
-        os._exit(1)
+        try:
+            self.log.critical("the event loop hangs", extra={"stack": "".join(traceback.format_stack(frame))})
+            logging.shutdown()
+        finally:
+            os._exit(1)
 
 
 def _most_connections(settings: Settings) -> int:

@@ -15,6 +15,7 @@ from uuid import UUID
 from flask import current_app
 from redis import Redis, RedisError
 
+from dues.observability.outage import Outage
 from dues.redis.client import redis_client
 from dues.settings import settings
 
@@ -64,6 +65,7 @@ class Waker:
 
     def _publish(self, hinted: threading.Event) -> None:
         redis: Redis | None = None
+        outage = Outage()
         while hinted.wait():
             hinted.clear()
             try:
@@ -74,10 +76,11 @@ class Waker:
                     redis.publish(CHANNEL, b"")
                 if changes := self._taken():
                     redis.publish(CHANGES, write_changes(changes))
+                outage.worked()
                 time.sleep(_SPACING_S)
             except Exception as error:
                 # Nothing begins this thread anew.
-                if not isinstance(error, (RedisError, OSError)):
+                if not isinstance(error, (RedisError, OSError)) and outage.failed():
                     log.exception("hints cannot be published for now")
                 redis = None
                 time.sleep(_PAUSE_S)

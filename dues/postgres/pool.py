@@ -134,8 +134,9 @@ def watch(engine: Engine, config: Settings) -> None:
         watchdog.done(connection.connection.dbapi_connection)
 
     def dropped(driver: Any, *_: object) -> None:
-        hosts.lost(driver)
-        pool_of(engine).forget_older()
+        if not watchdog.is_hurried:
+            hosts.lost(driver)
+            pool_of(engine).forget_older()
 
     def failed(context: ExceptionContext) -> None:
         if context.connection and not context.connection.closed:
@@ -143,6 +144,7 @@ def watch(engine: Engine, config: Settings) -> None:
         failure = failure_of(context.original_exception)
         if failure and failure.drops:
             context.is_disconnect = True
+            context.invalidate_pool_on_disconnect = not watchdog.is_hurried
 
     # They stay with the pools that take this one's place.
     pool = engine.pool

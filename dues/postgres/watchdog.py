@@ -42,6 +42,11 @@ class Watchdog:
         with self._lock:
             self._until.pop(id(driver), None)
 
+    @property
+    def is_hurried(self) -> bool:
+        """Whether this thread is in a hurry: what is cut in it may be well, and only slow."""
+        return "until" in self._hurry.__dict__
+
     @contextmanager
     def hurried(self, longest_s: float) -> Iterator[Callable[[], bool]]:
         """Whatever this thread asks within has so long, all of it together; then the connection is cut that it waits

@@ -201,7 +201,7 @@ class Connection:
             raise
 
     def call(self, commands: Sequence[Command], timeout_s: float) -> list[Reply]:
-        """Send all, then read all the answers: for either there is `timeout_s`, in however many parts they come.
+        """Send all, then read all the answers, for which there is `timeout_s`, in however many parts they come.
 
         Raises: CacheAway, caused by a TimeoutError when time ran out.
         """

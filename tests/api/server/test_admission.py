@@ -49,16 +49,16 @@ def test_never_more_at_once_than_there_are_slots():
 def test_writes_pass_reads_and_reads_pass_feeds():
     async def scenario() -> None:
         line, order, done = AdmissionQueue(1), list[str](), asyncio.Event()
-        first = asyncio.create_task(hold(line, Priority.FEED, order, "first", done))
+        first = asyncio.create_task(hold(line, Priority.HELD, order, "first", done))
         await asyncio.sleep(0)
         others = [
             asyncio.create_task(hold(line, priority, order, priority.name, done))
-            for priority in (Priority.FEED, Priority.READ, Priority.WRITE)
+            for priority in (Priority.HELD, Priority.READ, Priority.WRITE)
         ]
         await asyncio.sleep(0)
         done.set()
         await asyncio.gather(first, *others)
-        assert order == ["first", "WRITE", "READ", "FEED"]
+        assert order == ["first", "WRITE", "READ", "HELD"]
 
     run(scenario)
 
@@ -81,7 +81,7 @@ def test_writes_without_end_leave_a_share_to_reads():
 
 
 def test_who_would_wait_too_long_is_told_so_at_once(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(admission, "_PATIENCE_S", {Priority.WRITE: 60, Priority.READ: 0.0, Priority.FEED: 0.0})
+    monkeypatch.setattr(admission, "_PATIENCE_S", {Priority.WRITE: 60, Priority.READ: 0.0, Priority.HELD: 0.0})
 
     async def scenario() -> None:
         line, done = AdmissionQueue(1), asyncio.Event()
