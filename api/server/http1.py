@@ -181,3 +181,8 @@ _SIZE, _DATA, _END, _TRAILERS = range(4)
 
 def _malformed() -> BadRequest:
     return BadRequest("the chunks of the body are malformed", code="malformed_request")
+
+
+def cut_off() -> BadRequest:
+    """Of a client that has closed its side in the middle of a body."""
+    return BadRequest("the body ended before its end", code="malformed_request")

@@ -16,8 +16,8 @@ from api.job_waiters import ClientGone
 from api.request import OPERATORS, make_request, new_request_id
 from api.server.connections import Connections
 from api.server.exchange import SEND_S, Exchange, field_lines
-from api.server.http1 import LARGEST_HEAD, ChunkedBody, Head, SizedBody, check_partial, parse_head
-from dues.errors import BadRequest, Problem, RequestTimeout, Unavailable
+from api.server.http1 import LARGEST_HEAD, ChunkedBody, Head, SizedBody, check_partial, cut_off, parse_head
+from dues.errors import Problem, RequestTimeout, Unavailable
 
 log = logging.getLogger("dues.server")
 
@@ -110,10 +110,8 @@ class Connection(asyncio.Protocol):
         has_more = self._is_next_due or (self._data and self._drained is not None)
         if self._state == _LINGER or (self._state == _HEAD and not has_more):
             return False
-        if self._state == _BODY and self._in_parts:
+        if self._state == _BODY:
             self._proceed()
-        elif self._state == _BODY:
-            self._fail(BadRequest("the body ended before its end", code="malformed_request"))
         if self._exchange:
             self._exchange.half_close()
         return True
@@ -209,7 +207,7 @@ class Connection(asyncio.Protocol):
             self.deadline = float("inf")
             ready.set_result(part)
         elif self._has_ended:
-            self._fail(BadRequest("the body ended before its end", code="malformed_request"))
+            raise cut_off()
 
     def _read_body(self) -> None:
         if self._body_ready and self._body_ready.done():
@@ -222,6 +220,8 @@ class Connection(asyncio.Protocol):
             self._state = _ANSWER
         if self._framed.is_whole or len(self._body) > self._shared.most_body:
             self._take_body(bytes(self._body[: self._shared.most_body + 1]))
+        elif self._has_ended:
+            raise cut_off()
 
     def _take_body(self, body: bytes) -> None:
         self.deadline = float("inf")

@@ -3,6 +3,7 @@
 import http.client
 import json
 import logging
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -73,6 +74,17 @@ def test_what_a_client_has_asked_for_is_answered_though_it_sends_no_more(teller:
         client.end()
         assert len(client.answers(6)) == 6
         assert client.is_closed()
+
+
+def test_half_a_body_behind_another_request_is_refused_at_once(teller: Teller):
+    with Client(teller) as client:
+        client.send(b"GET /late HTTP/1.1\r\nHost: h\r\n\r\n" + LATE + b"Content-Length: 10\r\n\r\nabc")
+        wait_until(lambda: teller.seen)
+        client.end()
+        time.sleep(0.1)
+        teller.late.set()
+        assert [status for status, _ in client.answers(2)] == [200, 400]
+        wait_until(lambda: not teller.tasks)
 
 
 def test_whoever_may_have_left_is_not_held(teller: Teller):
