@@ -108,7 +108,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     web_concurrency: Annotated[Processes, doc("web processes")] = 1
     web_threads: Annotated[Processes, doc("threads of a web process, for writes and first visits")] = 8
     max_waiting_clients: Annotated[
-        Positive, doc("clients that a web process holds while they wait for a job; others are answered at once")
+        Positive, doc("clients that wait in a web process for a job, and as many for changes; others are told at once")
     ] = 12_000
     max_connections: Annotated[
         int,
