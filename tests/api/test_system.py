@@ -220,7 +220,7 @@ def let_in(connection: socket.socket) -> None:
 
 @contextmanager
 def hanging(greet: Callable[[socket.socket], None]) -> Iterator[int]:
-    """The port of a server that greets and says nothing more, for 20 s at most: who waits for ever is let go then."""
+    """The port of a server that greets and says nothing more, for 40 s at most: who waits for ever is let go then."""
     held: list[socket.socket] = []
 
     def accept() -> None:
@@ -235,7 +235,7 @@ def hanging(greet: Callable[[socket.socket], None]) -> Iterator[int]:
                 connection.shutdown(socket.SHUT_RDWR)
 
     with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
-        accepting, at_last = threading.Thread(target=accept, daemon=True), threading.Timer(20, let_go)
+        accepting, at_last = threading.Thread(target=accept, daemon=True), threading.Timer(40, let_go)
         accepting.start()
         at_last.start()
         try:
@@ -257,7 +257,9 @@ def test_operators_are_told_in_time_while_a_database_says_nothing(servers, greet
         for path, told in {"/metrics": "dues_database_up 0", "/readyz": '"missing":["database"]'}.items():
             began = time.monotonic()
             assert told in client.get(path).text
-            assert time.monotonic() - began < 8
+            # Two seconds, and what a busy machine makes of the rest: the page of a process of many tests
+            # is long. Whoever waits for this database is let go after 40 s.
+            assert time.monotonic() - began < 20
 
 
 def test_operators_are_told_in_time_while_tables_are_locked(client, servers, make, monkeypatch: pytest.MonkeyPatch):
@@ -266,7 +268,8 @@ def test_operators_are_told_in_time_while_tables_are_locked(client, servers, mak
         cursor.execute("lock table jobs, email_sends, store_moves, circuit_breakers in access exclusive mode")
         began = time.monotonic()
         text = client.get("/metrics").text
-        assert time.monotonic() - began < 8
+        # Each of the questions would wait for 15.
+        assert time.monotonic() - began < 14
     assert "dues_database_up 0" in text
     wait_until(lambda: "dues_database_up 1" in client.get("/metrics").text)
 

@@ -99,14 +99,14 @@ def test_operators_are_told_in_time_whenever_the_silence_begins(
         return asks(*arguments, **settings)
 
     monkeypatch.setattr(system, last, freeze)
-    at_last = Timer(10, lambda: setattr(network, "silent", False))
+    at_last = Timer(30, lambda: setattr(network, "silent", False))
     at_last.start()
     began = time.monotonic()
     try:
         answer = distant.test_client().get("/readyz")
     finally:
         at_last.cancel()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 15
     assert (answer.status_code, (answer.json or {})["missing"]) == (503, ["database"])
 
 
