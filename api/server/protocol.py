@@ -272,10 +272,10 @@ class Connection(asyncio.Protocol):
     # Answering
 
     def answer(self, status: int, fields: bytes, content: bytes) -> None:
-        closes = self._must_close()
-        parts = (_STATUS_LINES[status], self._shared.server_lines(self._exchange), fields, _CLOSE if closes else b"")
-        self._transport.write(b"%b%b%b%b\r\n%b" % (*parts, content))
-        self._end(keep=not closes)
+        closing = _CLOSE if self._must_close() else b""
+        server_lines = self._shared.server_lines(self._exchange)
+        self._transport.write(b"%b%b%b%b\r\n%b" % (_STATUS_LINES[status], server_lines, fields, closing, content))
+        self._end(keep=not closing)
 
     def begin(self, status: int, fields: bytes, *, has_length: bool) -> None:
         # RFC 9112, 6.1: HTTP/1.0 knows no chunks. There the connection's end is the answer's.
@@ -321,7 +321,7 @@ class Connection(asyncio.Protocol):
         self.deadline = self._shared.loop.time() + wait_s
         if self._data:
             self._go_on()
-        else:
+        elif not self._is_reading:
             self._read_on()
 
     def _go_on(self) -> None:
