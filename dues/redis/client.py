@@ -1,4 +1,4 @@
-"""redis-py's client as Dues uses it: bounded in time, and leaving trying again to its user."""
+"""redis-py's client as Dues uses it: each receiving bounded in time, and leaving trying again to its user."""
 
 import socket
 from collections.abc import Iterator

@@ -51,6 +51,18 @@ def test_counts_are_those_of_the_present_window(steps: list[tuple[int, int, int]
         assert counts.add(limit, count) == Used(model[caller] * processes, window_ends - moment, is_local=True)
 
 
+def test_what_a_window_has_counted_is_given_back_in_that_window_alone() -> None:
+    moment, limit = 0.0, Limits("100/60").of_user("default", UUID(int=1))
+    assert limit
+    counts = LocalCounts(1, lambda: moment)
+    counts.add(limit, 3)
+    counts.give_back(limit)
+    assert counts.add(limit).requests == 3
+    moment = 61.0
+    counts.give_back(limit)
+    assert counts.add(limit).requests == 1
+
+
 @given(one=st.ip_addresses(v=6), other=st.ip_addresses(v=6))
 def test_of_ipv6_a_network_is_one_caller(one: IPv6Address, other: IPv6Address) -> None:
     limits = Limits("100/60")

@@ -20,6 +20,7 @@ from api import system
 from api.app import create_app
 from dues import VERSION
 from dues.postgres import db
+from dues.postgres.pool import pool_of
 from tests.servers import Servers, taking_no_writes, wait_until
 
 NOWHERE = "postgresql://nobody:hunter2@127.0.0.1:1/none"
@@ -262,8 +263,13 @@ def test_operators_are_told_in_time_while_a_database_says_nothing(servers, greet
             assert time.monotonic() - began < 20
 
 
-def test_operators_are_told_in_time_while_tables_are_locked(client, servers, make, monkeypatch: pytest.MonkeyPatch):
+def test_operators_are_told_in_time_while_tables_are_locked(client, app, servers, monkeypatch: pytest.MonkeyPatch):
+    """And no connection of the pool is taken for lost: PostgreSQL is well."""
     monkeypatch.setattr(system, "_METRICS_S", 1.0)
+    with app.app_context():
+        pool = pool_of(db.engine)
+    monkeypatch.setattr(pool, "forget_older", partial(pytest.fail, "the pool is made anew"))
+    invalid_since = pool._invalidate_time
     with closing(psycopg2.connect(servers.database_url)) as other, other.cursor() as cursor:
         cursor.execute("lock table jobs, email_sends, store_moves, circuit_breakers in access exclusive mode")
         began = time.monotonic()
@@ -271,6 +277,7 @@ def test_operators_are_told_in_time_while_tables_are_locked(client, servers, mak
         # Each of the questions would wait for 15.
         assert time.monotonic() - began < 14
     assert "dues_database_up 0" in text
+    assert pool._invalidate_time == invalid_since
     wait_until(lambda: "dues_database_up 1" in client.get("/metrics").text)
 
 

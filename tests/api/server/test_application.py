@@ -138,6 +138,19 @@ def test_what_nobody_foresaw_is_a_problem_that_tells_nothing(
     assert [record.request_id for record in caplog.records] == [problem["request_id"]]  # type: ignore[attr-defined]
 
 
+def test_a_kept_answer_that_cannot_be_sent_is_a_problem(app: Flask, monkeypatch: pytest.MonkeyPatch):
+    """And not a client that waits for ever: who asks together with it is answered by somebody else."""
+
+    def fail(self: Application, *_: object) -> None:
+        raise KeyError("nobody foresaw this")
+
+    monkeypatch.setattr(Application, "_send_kept", fail)
+    with LoopServer(app) as server:
+        statuses = [server.ask("GET", "/v1/stores")[0] for _ in range(4)]
+    assert statuses[0] == 200
+    assert statuses[-1] == 500
+
+
 def test_operators_are_answered_while_clients_take_every_thread(app: Flask):
     """Else a gateway would take out a web server that has much to do, and the others would have the more."""
     threads = app.extensions["settings"].web_threads

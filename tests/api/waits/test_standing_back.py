@@ -141,3 +141,20 @@ def test_few_begin_in_one_turn_of_the_loop_however_often_it_is_calm():
 
 def test_when_the_server_ends_nobody_stands_back_any_longer(app: Flask, monkeypatch: pytest.MonkeyPatch):
     begun_within(2, app, monkeypatch, JobWaiters.close)
+
+
+def test_nobody_begins_to_wait_when_all_have_been_answered_at_the_end(app: Flask):
+    """On threads, one may be on its way to the loop that knows who waits."""
+
+    async def gone() -> None:
+        await asyncio.get_running_loop().create_future()
+
+    async def run() -> None:
+        waiters = JobWaiters(app, 10)
+        waiters.close()
+        waiting = Waiting(new_id(), 1, new_id(), Query(Selection(())), 60, is_unchecked=True)
+        assert await waiters.wait(waiting, gone) is None
+        # Not even to be looked at: nobody would be there to end that.
+        assert waiters._tasks == []
+
+    asyncio.run(asyncio.wait_for(run(), 10))
