@@ -86,8 +86,10 @@ def make_request(method: str, target: str, fields: Fields, address: str, *, begi
     """A request whose head has been read; `target` is the request line's. One that `begins` here may be recorded as a
     span; else it is part of another.
 
-    Raises: UriTooLong, BadRequest for a query of too many parameters.
+    Raises: UriTooLong, BadRequest for what is no target, and for a query of too many parameters.
     """
+    if target[:1] != "/" and not _has_a_form(target, method):
+        raise BadRequest("this is not HTTP/1.1", code="malformed_request")
     path, query = read_target(target)
     if query:
         if len(query) > LONGEST_QUERY:
@@ -135,6 +137,11 @@ def read_target(target: str) -> tuple[str, str]:
     if found is None:
         return "", ""
     return canonical_path(found[1]), found[2] or ""
+
+
+def _has_a_form(target: str, method: str) -> bool:
+    """Whether a target that does not begin with a slash has another of the four forms (RFC 9112, 3.2)."""
+    return "://" in target or method == ("OPTIONS" if target == "*" else "CONNECT")
 
 
 def canonical_path(path: str) -> str:

@@ -153,7 +153,7 @@ def test_a_token_has_one_reading(teller: Teller, authorization: str, token: str)
 
 
 @pytest.mark.parametrize(
-    "target", ["//v1/x", "/%2fv1/x", "/v1/%78", "/./v1", "/v1/../v1", "/v1//x", "/v1/x;a", "/v1/\\x", "v1", "http:/v1"]
+    "target", ["//v1/x", "/%2fv1/x", "/v1/%78", "/./v1", "/v1/../v1", "/v1//x", "/v1/x;a", "/v1/\\x"]
 )
 def test_another_spelling_of_a_path_is_no_path(teller: Teller, target: str):
     ((_, told),) = ask(teller, f"GET {target} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
