@@ -117,10 +117,11 @@ class Reports:
             began = time.time()
             subprocess.run(pinned(SERVER_CORE, argv), env=env, check=True)
             ended = time.time()
-            # The report begins with the names of the columns.
-            heading = len(",".join(column.name for column in PAYMENTS.columns)) + 1
-            if self._bytes and file.stat().st_size + heading != self._bytes:
-                raise RuntimeError(f"psql wrote {file.stat().st_size} bytes, the report has {self._bytes}")
+            # The report begins with the titles of the columns, and ends each line by CRLF, where psql writes LF.
+            heading = len(",".join(column.title for column in PAYMENTS.columns)) + 2
+            size = file.stat().st_size + self._rows + heading
+            if self._bytes and size != self._bytes:
+                raise RuntimeError(f"psql wrote what makes a report of {size} bytes, the report has {self._bytes}")
         return self._rows / (ended - began)
 
     def close(self) -> None:
