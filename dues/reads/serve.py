@@ -7,6 +7,7 @@ loop (api/server/reads.py).
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any, Protocol
 from urllib.parse import quote, unquote_plus
@@ -237,7 +238,7 @@ class _CursorPage(_Planned):
     def statement(self) -> tuple[str, Mapping[str, object]]:
         page, values = self._page, self._bind()
         if page.cursor:
-            forward, keys = read_cursor(page.cursor, binding=self._binding(), secret=settings().secret_key)
+            forward, keys = read_cursor(page.cursor, binding=self._binding, secret=settings().secret_key)
             self.form = "next" if forward else "prev" if keys else "last"
             values |= {f"after{i}": key for i, key in enumerate(keys)}
         return self._with_apart(self._list(self.form)[0], values)
@@ -261,9 +262,10 @@ class _CursorPage(_Planned):
         return self._computed(_envelope(data, {"limit": page.size, "has_more": more}, links), snapshot, life_s, words)
 
     def _link(self, base: str, keys: str, *, forward: bool) -> str:
-        cursor = write_cursor(keys, forward=forward, binding=self._binding(), secret=settings().secret_key)
+        cursor = write_cursor(keys, forward=forward, binding=self._binding, secret=settings().secret_key)
         return f"{base}cursor={cursor}"
 
+    @cached_property
     def _binding(self) -> str:
         conditions = [(c.name, c.operator, str(c.value)) for c in self.query.conditions]
         scope = sorted((name, str(value)) for name, value in self.scope.items())
