@@ -1,4 +1,5 @@
-"""Dues with one rule of its cache broken: tags are touched after the commit. The prover must find stale reads.
+"""Dues with one rule of its cache broken: tags are touched, and the journal is written, after the commit. The prover
+must find stale reads.
 
 The touch is delayed by 10 ms after the commit, as if Redis were far away (normally it takes about 0.2 ms), so that
 stale reads are found soon.
@@ -7,23 +8,26 @@ stale reads are found soon.
 import time
 
 import dues.postgres.transactions
+from dues.postgres.unit_of_work import UnitOfWork
 from dues.reads import freshness
+from dues.reads.freshness.journal import pack_words
 from server import app
 
 _FAR_S = 0.01
 
 
-def _touch_late(work):
-    (number,) = work.execute("select pg_current_xact_id()::text", {}, hot=True)
+def _touch_late(work: UnitOfWork) -> None:
+    (number,) = work.execute("select pg_current_xact_id()::text", {}, hot=True) or ("",)
     generation = freshness.fresh_cache().poller.generation()
-    tags = sorted(work.tags)
+    tags, words = sorted(work.tags), pack_words(work.words)
+    if generation is None or not (tags or words):
+        return
 
-    def touch():
+    def touch() -> None:
         time.sleep(_FAR_S)
-        freshness.fresh_cache().store.touch(generation, tags, number)
+        freshness.fresh_cache().store.touch(generation, tags, number, words)
 
-    if tags and generation is not None:
-        work.after_commit.append(touch)
+    work.after_commit.append(touch)
 
 
 dues.postgres.transactions._before_commit[:] = [_touch_late]

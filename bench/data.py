@@ -45,15 +45,17 @@ insert into packages(store_id, id, name, description, amount, currency, interval
         'What members of store ' || s || ' get with package ' || p, p * 500, 'EUR', 'month'
     from generate_series(1, %(stores)s) s, generate_series(1, %(packages)s) p;
 """
+# With `paid_at` where it was paid, as a trigger has it that is off while many rows are inserted.
 _FILL_PAYMENTS = """
 insert into payments(store_id, id, user_id, package_id, amount, currency, status, description, payment_method,
-        gateway, created_at, updated_at)
+        gateway, created_at, updated_at, paid_at)
     select md5('store' || (1 + i %% %(stores)s))::uuid, md5('payment' || i)::uuid,
         md5('user' || (1 + i %% %(users)s))::uuid,
         md5('package' || (1 + i %% %(stores)s) || '-' || (1 + i %% %(packages)s))::uuid,
         500 + i %% 5000, 'EUR', (array['succeeded', 'succeeded', 'succeeded', 'failed', 'refunded'])[1 + i %% 5],
         'Membership fee number ' || i, 'sandbox_ok', 'sandbox',
-        timestamptz '2025-01-01' + i * interval '1 minute', timestamptz '2025-01-01' + i * interval '1 minute'
+        timestamptz '2025-01-01' + i * interval '1 minute', timestamptz '2025-01-01' + i * interval '1 minute',
+        case when i %% 5 <> 3 then timestamptz '2025-01-01' + i * interval '1 minute' end
     from generate_series(1, %(payments)s) i;
 """
 _SWITCH = """

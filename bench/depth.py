@@ -12,6 +12,7 @@ from bench.load import load
 from bench.report import Suite
 from bench.rounds import Goal, interleave
 from bench.servers import serving
+from dues.reads.compile import COUNTED_ROWS
 
 _FEW = 10_000
 _STEP = 100
@@ -20,7 +21,8 @@ _STEP = 100
 def run(rounds: int, seconds: float, many: int, depth: int) -> Suite:
     suite = Suite(
         "Depth and size",
-        f"A store with {_FEW:,} payments, and one with {many:,}, each alone in its database; one client.",
+        f"A store with {_FEW:,} payments, and one with {many:,}, each alone in its database; one client."
+        f" Totals above {COUNTED_ROWS:,} are estimates, which a process keeps for some seconds.",
     )
     with contextlib.ExitStack() as stack:
         small, large = (stack.enter_context(serving_data(count, 1, cached=False)) for count in (_FEW, many))

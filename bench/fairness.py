@@ -63,7 +63,7 @@ _NOTHING = """
     from generate_series(1, %(count)s)
 """
 _LEFT = "select count(*) from jobs where queue = %(queue)s and store_id = %(store)s and status = 'queued'"
-_TOOK = "select extract(epoch from finished_at - created_at) from jobs where id = %(id)s and finished_at is not null"
+_TOOK = "select extract(epoch from finished_at - created_at) from jobs where id = %(id)s and status = 'succeeded'"
 _CLEAR = "delete from jobs; delete from email_sends; delete from webhook_deliveries; delete from circuit_breakers"
 
 
@@ -149,9 +149,8 @@ class TarPits:
             selector.register(listener, selectors.EVENT_READ)
         while not self._over:
             for key, _ in selector.select(0.2):
-                listener = key.fileobj
-                assert isinstance(listener, socket.socket)
-                self._held.append(listener.accept()[0])
+                assert isinstance(key.fileobj, socket.socket)
+                self._held.append(key.fileobj.accept()[0])
 
     def close(self) -> None:
         self._over = True

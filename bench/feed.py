@@ -195,13 +195,14 @@ def _by_likes(data: Data) -> tuple[tuple[str, int], tuple[str, int]]:
         "select s.post_id::text, s.likes from post_stats s join posts p on p.id = s.post_id"
         " where p.privacy = 'public' and p.status = 'published' order by s.likes {} limit 1"
     )
-    found = []
     with closing(psycopg2.connect(data.database_url)) as connection, connection.cursor() as cursor:
-        for order in ("desc", "asc"):
+
+        def first(order: str) -> tuple[str, int]:
             cursor.execute(ranked.format(order))
-            found.append(cursor.fetchone())
-    most, fewest = found
-    return most, fewest
+            post_id, likes = cursor.fetchone() or ("", 0)
+            return post_id, likes
+
+        return first("desc"), first("asc")
 
 
 @dataclass

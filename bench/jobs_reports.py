@@ -46,8 +46,8 @@ _OUTCOME = """
     select j.status, extract(epoch from j.finished_at)::float8, j.error::text, r.rows, r.bytes
     from reports r join jobs j on j.id = r.job_id where r.store_id = %s and r.id = %s
 """
-# The settings of dues/reports/snapshot.py.
-_SAME_PLAN = "-c work_mem=64MB -c enable_sort=off -c timezone=UTC"
+# The settings of dues/reports/snapshot.py and dues/postgres/sessions.py.
+_SAME_PLAN = "-c work_mem=64MB -c enable_sort=off -c timezone=UTC -c jit=off"
 
 
 class Reports:

@@ -46,6 +46,9 @@ def run(minutes: float) -> Suite:
         suite.table("Requests that failed", failed)
         ratio = figures["last"].median / figures["second"].median
         suite.goal(Goal("resident memory, last quarter / second", ratio, 1.05, at_most=True))
+        served = sum(found.rate for found in loads.values()) * minutes * 60
+        share = sum(found.errors for found in loads.values()) / max(served, 1)
+        suite.goal(Goal("requests that failed / all", share, 0.01, at_most=True))
         suite.machine(data)
     return suite
 

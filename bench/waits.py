@@ -7,7 +7,6 @@ the change to the answer in the client, whose own work is included.
 import asyncio
 import contextlib
 import http.client
-import os
 import resource
 import sys
 import time
@@ -22,7 +21,7 @@ import psycopg2
 import uvloop
 
 from bench.data import Data, serving_data
-from bench.machine import LOAD_CORE
+from bench.machine import LOAD_CORE, on_core
 from bench.report import Suite
 from bench.rounds import Figure, Goal
 from bench.servers import serving
@@ -217,7 +216,7 @@ def processor_s(web: psutil.Process) -> float:
 
 
 async def read_meanwhile(base: str, token: str, until: asyncio.Event) -> list[float]:
-    """Make an ordinary read every 20 ms. Returns: the seconds that each took."""
+    """Make an ordinary read every 20 ms. Returns: the seconds that each took. Raises: RuntimeError if one failed."""
     taken = []
     loop = asyncio.get_running_loop()
     connection = http.client.HTTPConnection(base.removeprefix("http://"), timeout=30)
@@ -225,7 +224,10 @@ async def read_meanwhile(base: str, token: str, until: asyncio.Event) -> list[fl
     def read() -> float:
         began = time.perf_counter()
         connection.request("GET", "/v1/me/payments?cursor=&limit=20", headers={"Authorization": f"Bearer {token}"})
-        connection.getresponse().read()
+        answer = connection.getresponse()
+        answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"an ordinary read was answered {answer.status}")
         return time.perf_counter() - began
 
     while not until.is_set():
@@ -243,8 +245,7 @@ def run(rounds: int, seconds: float, count: int = 10_000) -> Suite:
         data = stack.enter_context(serving_data(100_000))
         argv = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "server:app"]
         base = stack.enter_context(serving("dues", argv, {**data.environ(), "PORT": "{port}"}, "/healthz"))
-        os.sched_setaffinity(0, {LOAD_CORE})
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        with on_core(LOAD_CORE), asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_measure(suite, data, base, rounds, seconds, count))
         suite.machine(data)
     return suite

@@ -1,4 +1,4 @@
-"""The upper limit: a bare ASGI callable that returns bytes it already has."""
+"""The upper limit of frameworks on ASGI: a bare callable that returns bytes it already has, served by uvicorn."""
 
 import os
 
