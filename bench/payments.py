@@ -38,7 +38,8 @@ _ENTRY = re.compile(r"^\d{4}-\d\d-\d\d [\d:.]+ UTC \[(\d+)\] (LOG|DETAIL): +(?:s
 _NEXT = re.compile(r";\s*(?=(?:prepare|execute|deallocate) dues_\d+|commit$)")
 _PREPARE = re.compile(r"prepare (dues_\d+) as (.*)", re.DOTALL)
 _EXECUTE = re.compile(r"(?:^|; )execute (dues_\d+)\b")
-_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# Statements have ids with dashes and without.
+_UUID = re.compile(r"\b[0-9a-f]{8}(-?)(?:[0-9a-f]{4}\1){3}[0-9a-f]{12}\b")
 
 
 def payments_path(store: str) -> str:
@@ -204,7 +205,7 @@ def _script(statements: list[str], prepared: dict[str, str], kept: set[str]) -> 
     """A payment as a pgbench script. All ids except those in `kept` are new in each run."""
 
     def renew(found: re.Match[str]) -> str:
-        return found[0] if found[0] in kept else f"{found[0][:24]}:number"
+        return found[0] if str(UUID(found[0])) in kept else f"{found[0][:-12]}:number"
 
     lines = ["\\if :ready", "\\else"]
     lines += [f"prepare {name} as {text};" for name, text in sorted(prepared.items())]
