@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
+from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import quote
 from uuid import UUID
@@ -279,7 +280,7 @@ class FlaskHost:
         if g.get("is_finished"):
             return response
         response = self._compress.after_request(response)
-        if flask_request.method == "OPTIONS":
+        if flask_request.method == "OPTIONS" and response.status_code == HTTPStatus.OK:
             # Flask's own answer, which is empty and calls itself HTML.
             response.headers.pop("Content-Type", None)
         request: Request | None = g.get("request")
